@@ -1,0 +1,215 @@
+"""The nouns of an experiment: Recipe, Prune, Retrain, Experiment. Frozen, checked when made, hashed by content.
+
+An experiment is three sentences: train this network so (Recipe), take these weights away (Prune), train again so
+(Retrain). Everything that changes a result is a field here, the seed included; where and how fast it ran is not.
+This module does not load torch.
+"""
+
+import hashlib
+import json
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass, field
+
+from retrainlab.errors import BadInput, check_number, choose
+
+SCHEMA = 1  # part of every hash: raise it when the meaning of a stored result changes
+
+DATASETS = ("digits", "fashion-mnist", "cifar10", "cifar100")
+MODELS = ("mlp", "resnet8", "resnet20", "resnet56", "resnet18", "vgg16", "wrn28-10")
+DENSE_SCHEDULES = ("constant", "step", "multistep", "cosine", "linear")
+NAMED_SCHEDULES = ("FT", "LRW", "SLR", "CLR", "LLR", "ALLR")
+FREE_SCHEDULES = ("constant", "stepped", "cosine", "linear", "rex", "cosine-to-0", "custom")
+SCORES = ("magnitude", "random")
+ALLOCATIONS = ("global", "uniform", "erk", "lamp")
+STRUCTURES = ("unstructured", "filters", "n:m")
+
+
+@dataclass(frozen=True)
+class SGD:
+    """Stochastic gradient descent with the conventions of `torch.optim.SGD` (dampening 0).
+
+    momentum in [0, 1); weight_decay >= 0 is the factor of w added to the gradient. `decay_norm` says whether it also
+    holds for the parameters that are never pruned: biases and normalisation layers.
+    """
+
+    momentum: float = 0.9
+    nesterov: bool = False
+    weight_decay: float = 1e-4
+    decay_norm: bool = True
+
+    def __post_init__(self) -> None:
+        check_number(self.momentum, "momentum", low=0, high=0.9999)
+        check_number(self.weight_decay, "weight decay", low=0)
+        if self.nesterov and self.momentum == 0:
+            raise BadInput("Nesterov's step needs a momentum above 0.")
+
+
+@dataclass(frozen=True)
+class Recipe:
+    """The dense run: data, network, schedule, optimiser and seed.
+
+    data: a name of DATASETS, or the path of a folder in torchvision's ImageFolder layout (then `image_size` pixels).
+    model: a name of MODELS, or `torchvision/NAME`; width: its channels in the first stage, None for the published one.
+    lr: the peak learning rate; milestones: where `multistep` divides by 1/gamma, as shares of the run; warmup: share of
+    the run. all_train: train on the validation images too (then nothing may be chosen on them).
+    """
+
+    data: str = "digits"
+    model: str = "resnet8"
+    width: int | None = None
+    epochs: int = 30
+    batch_size: int = 32
+    schedule: str = "multistep"
+    lr: float = 0.1
+    warmup: float = 0.0
+    milestones: tuple[float, ...] = (0.5, 0.75)
+    gamma: float = 0.1
+    sgd: SGD = field(default_factory=SGD)
+    augment: bool = True
+    all_train: bool = False
+    image_size: int | None = None
+    seed: int = 0
+
+    def __post_init__(self) -> None:
+        if "/" not in self.data and "\\" not in self.data:
+            choose(self.data, DATASETS, "data set")
+        if not self.model.startswith("torchvision/"):
+            choose(self.model, MODELS, "model")
+        if self.width is not None:
+            check_number(self.width, "width", low=1, whole=True)
+        check_number(self.epochs, "number of epochs", low=1, whole=True)
+        check_number(self.batch_size, "batch size", low=2, whole=True)
+        choose(self.schedule, DENSE_SCHEDULES, "dense schedule")
+        check_number(self.lr, "learning rate", above=0)
+        check_number(self.warmup, "warm-up share", low=0, high=0.9)
+        check_number(self.gamma, "gamma", above=0, high=1)
+        object.__setattr__(self, "milestones", tuple(self.milestones))
+        for share in self.milestones:
+            check_number(share, "milestone", above=0, high=1)
+        if self.image_size is not None:
+            check_number(self.image_size, "image size", low=4, whole=True)
+        check_number(self.seed, "seed", low=0, whole=True)
+
+
+@dataclass(frozen=True)
+class Prune:
+    """What is taken away: `sparsity` is the total share of prunable weights that ends at zero (method.md, section 1).
+
+    cycles: 1 is one-shot; k > 1 repeats {prune, retrain} and removes the same share of what remains each time.
+    structure: single weights; whole `filters` by L2 norm (sparsity is then the share of filters); or `n:m`, n weights
+    kept of each m neighbours (sparsity must be 1 - n/m). keep_first, keep_last: leave that layer dense; the total
+    sparsity then comes from the others.
+    """
+
+    sparsity: float = 0.9
+    score: str = "magnitude"
+    allocation: str = "global"
+    structure: str = "unstructured"
+    cycles: int = 1
+    keep_first: bool = False
+    keep_last: bool = False
+    n: int = 2
+    m: int = 4
+
+    def __post_init__(self) -> None:
+        check_number(self.sparsity, "sparsity", low=0, high=1)
+        choose(self.score, SCORES, "pruning score")
+        choose(self.allocation, ALLOCATIONS, "allocation")
+        choose(self.structure, STRUCTURES, "structure")
+        check_number(self.cycles, "number of cycles", low=1, whole=True)
+        if self.structure == "filters" and self.allocation not in ("global", "uniform"):
+            raise BadInput(f"Whole filters are allocated 'global' or 'uniform', not '{self.allocation}'.")
+        if self.structure == "n:m":
+            check_number(self.m, "m of n:m", low=2, whole=True)
+            check_number(self.n, "n of n:m", low=1, high=self.m, whole=True)
+            if abs(self.sparsity - (1 - self.n / self.m)) > 1e-9:
+                raise BadInput(
+                    f"Keeping {self.n} of each {self.m} weights is a sparsity of {1 - self.n / self.m:g}, "
+                    f"not {self.sparsity:g}; give that sparsity, or another n and m."
+                )
+            if self.cycles != 1:
+                raise BadInput("An n:m pattern is pruned in one cycle; set cycles=1.")
+
+    @property
+    def targets(self) -> tuple[float, ...]:
+        """The total sparsity after each cycle: 1 - (1 - s)**i with s = 1 - (1 - S)**(1/k); the last is exactly S."""
+        share = 1 - (1 - self.sparsity) ** (1 / self.cycles)
+        return (*(1 - (1 - share) ** i for i in range(1, self.cycles)), self.sparsity)
+
+
+@dataclass(frozen=True)
+class Retrain:
+    """How the pruned network is trained again, for `budget` times the dense run's length in each cycle.
+
+    schedule: a name of NAMED_SCHEDULES, or of FREE_SCHEDULES with the initial value `lr` (custom: with `points`, pairs
+    of share of the run and learning rate). warmup: share of the retraining; ramp: `linear` or the authors' `cosine`.
+    optimizer: `fresh` in every cycle, or `keep` the momentum. allr_norm: ALLR's norm over the `prunable` weights (the
+    paper's text) or over `all` parameters (the authors' code); allr_cycles: ALLR's d in `every` cycle, or in the `last`
+    one only and eta_max before. clamp: lets LRW retrain for longer than the dense run. recalibrate: refresh BatchNorm's
+    statistics on training images after the last step.
+    """
+
+    schedule: str = "LLR"
+    budget: float = 0.1
+    lr: float | None = None
+    warmup: float = 0.1
+    ramp: str = "linear"
+    points: tuple[tuple[float, float], ...] = ()
+    optimizer: str = "fresh"
+    allr_norm: str = "prunable"
+    allr_cycles: str = "every"
+    clamp: bool = False
+    recalibrate: bool = False
+
+    def __post_init__(self) -> None:
+        choose(self.schedule, (*NAMED_SCHEDULES, *FREE_SCHEDULES), "retraining schedule")
+        check_number(self.budget, "budget (share of the dense run)", above=0)
+        check_number(self.warmup, "warm-up share", low=0, high=0.9)
+        choose(self.ramp, ("linear", "cosine"), "warm-up ramp")
+        choose(self.optimizer, ("fresh", "keep"), "optimiser choice")
+        choose(self.allr_norm, ("prunable", "all"), "norm for ALLR")
+        choose(self.allr_cycles, ("every", "last"), "choice of ALLR's cycles")
+        object.__setattr__(self, "points", tuple(tuple(p) for p in self.points))
+        free = self.schedule in FREE_SCHEDULES and self.schedule != "custom"
+        if free:
+            if self.lr is None:
+                raise BadInput(f"The schedule '{self.schedule}' needs its initial learning rate: give lr, above 0.")
+            check_number(self.lr, "initial learning rate", above=0)
+        elif self.lr is not None:
+            raise BadInput(f"The schedule '{self.schedule}' sets its own learning rate; leave lr out.")
+        if bool(self.points) != (self.schedule == "custom"):
+            raise BadInput("The schedule 'custom' needs control points, and no other schedule takes them.")
+
+
+@dataclass(frozen=True)
+class Experiment:
+    """Dense run, pruning, retraining. `evaluations`: points of the retraining curve after the one at its start."""
+
+    recipe: Recipe = field(default_factory=Recipe)
+    prune: Prune = field(default_factory=Prune)
+    retrain: Retrain = field(default_factory=Retrain)
+    evaluations: int = 5
+
+    def __post_init__(self) -> None:
+        check_number(self.evaluations, "number of evaluations", low=1, whole=True)
+        if self.retrain.schedule == "LRW" and self.retrain.budget > 1 and not self.retrain.clamp:
+            raise BadInput(
+                f"LRW replays the end of the dense run, but {self.retrain.budget * self.recipe.epochs:g} epochs of "
+                f"retraining are longer than its {self.recipe.epochs} epochs; give a budget of at most 1, "
+                "or clamp=True to hold the first learning rate until the replay can start."
+            )
+
+
+def to_dict(noun: Recipe | Prune | Retrain | Experiment) -> dict:
+    """The noun's fields as JSON knows them: dictionaries, lists, numbers, strings."""
+    return json.loads(json.dumps(asdict(noun)))
+
+
+def key(kind: str, nouns: Sequence[Recipe | Prune | Retrain | Experiment], fingerprint: str) -> str:
+    """The content hash that names a stored thing: 16 hex digits of SHA-256 over canonical JSON.
+
+    fingerprint: of the data set, so that other images under the same name give another key.
+    """
+    content = {"schema": SCHEMA, "kind": kind, "data": fingerprint, "nouns": [to_dict(n) for n in nouns]}
+    text = json.dumps(content, sort_keys=True, separators=(",", ":"), allow_nan=False)
+    return hashlib.sha256(text.encode()).hexdigest()[:16]

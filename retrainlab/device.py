@@ -1,0 +1,64 @@
+"""Which device computes, said in words; and what makes its results repeatable."""
+
+import os
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+import torch
+
+from retrainlab.errors import BadInput, choose
+
+
+def resolve(name: str = "auto") -> torch.device:
+    """Turn `auto`, `cpu`, `cuda`, `cuda:N` or `mps` into a device that is here.
+
+    `auto` takes the first CUDA GPU, or else the CPU. Raises BadInput for a device that is not on this machine.
+    """
+    kind, _, index = str(name).partition(":")
+    choose(kind, ("auto", "cpu", "cuda", "mps"), "device")
+    if kind == "auto":
+        return torch.device("cuda" if torch.cuda.is_available() else "cpu")
+    if kind == "cuda" and not torch.cuda.is_available():
+        raise BadInput(f"The device '{name}' was asked for, but torch finds no CUDA GPU here; use --device cpu or auto.")
+    if kind == "mps" and not torch.backends.mps.is_available():
+        raise BadInput("The device 'mps' was asked for, but torch finds no Apple GPU here; use --device cpu or auto.")
+    if index and (not index.isdigit() or (kind == "cuda" and int(index) >= torch.cuda.device_count())):
+        raise BadInput(f"There is no device '{name}'; this machine has {torch.cuda.device_count()} CUDA GPUs.")
+    return torch.device(name)
+
+
+def describe(device: torch.device) -> str:
+    """A reader's name for the device, with its memory: `cpu, 2 cores` or `cuda, NVIDIA H100, 79 GiB`."""
+    if device.type == "cuda":
+        properties = torch.cuda.get_device_properties(device)
+        return f"cuda, {properties.name}, {properties.total_memory / 2**30:.0f} GiB"
+    return f"{device.type}, {cores()} cores"
+
+
+def cores() -> int:
+    """CPU cores that this process may use."""
+    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+
+
+def synchronise(device: torch.device) -> None:
+    """Wait for all queued work, so that a clock read next tells the truth."""
+    if device.type == "cuda":
+        torch.cuda.synchronize(device)
+
+
+@contextmanager
+def repeatable(device: torch.device) -> Iterator[None]:
+    """Same seed, same bits: on a CPU one torch thread, since the order of a sum depends on how many share it."""
+    threads = torch.get_num_threads()
+    benchmark = torch.backends.cudnn.benchmark
+    deterministic = torch.backends.cudnn.deterministic
+    try:
+        if device.type == "cpu":
+            torch.set_num_threads(1)
+        torch.backends.cudnn.benchmark = False
+        torch.backends.cudnn.deterministic = True
+        yield
+    finally:
+        torch.set_num_threads(threads)
+        torch.backends.cudnn.benchmark = benchmark
+        torch.backends.cudnn.deterministic = deterministic

@@ -1,0 +1,42 @@
+"""A user's mistake, told in one sentence: what was wrong, what is allowed, what to do."""
+
+from collections.abc import Iterable
+from difflib import get_close_matches
+
+
+class BadInput(ValueError):
+    """Raised before any work starts. The CLI prints its sentence and exits with 2; a notebook shows the sentence alone."""
+
+    def _render_traceback_(self) -> list[str]:  # IPython's hook: no stack trace for a user's mistake
+        return [f"retrainlab: {self}"]
+
+
+def choose(name: str, allowed: Iterable[str], what: str) -> str:
+    """Return `name` if it is one of `allowed`; otherwise raise BadInput that names the nearest right one."""
+    allowed = list(allowed)
+    if name in allowed:
+        return name
+    lower = {a.lower(): a for a in allowed}
+    near = get_close_matches(str(name).lower(), lower, n=1, cutoff=0.5)
+    hint = f"did you mean '{lower[near[0]]}'? " if near else ""
+    raise BadInput(f"There is no {what} '{name}': {hint}Allowed: {', '.join(allowed)}.")
+
+
+def check_number(
+    value: float, what: str, *, above: float | None = None, low: float | None = None, high: float | None = None,
+    whole: bool = False,
+) -> None:
+    """Raise BadInput unless `value` is a number with `above` < value, `low` <= value <= `high` (each if given)."""
+    bounds = []
+    if above is not None:
+        bounds.append(f"above {above:g}")
+    if low is not None:
+        bounds.append(f"at least {low:g}")
+    if high is not None:
+        bounds.append(f"at most {high:g}")
+    kind = "a whole number" if whole else "a number"
+    types = int if whole else (int, float)
+    good = isinstance(value, types) and not isinstance(value, bool) and value == value
+    good = good and (above is None or value > above) and (low is None or value >= low) and (high is None or value <= high)
+    if not good:
+        raise BadInput(f"The {what} is {value!r}, but must be {kind} {' and '.join(bounds)}.".replace(" .", "."))

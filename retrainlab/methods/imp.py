@@ -1,0 +1,112 @@
+"""Iterative magnitude pruning: k times {prune to the next total sparsity, retrain}; one-shot is k = 1.
+
+Han et al. 2015; Renda, Frankle & Carbin 2020; the schedules' part in Zimmer, Spiegel & Pokutta 2023.
+"""
+
+from collections.abc import Callable
+from dataclasses import dataclass, replace
+
+import torch
+from torch import nn
+
+from retrainlab import metrics, pruning
+from retrainlab.config import Prune, Recipe, Retrain
+from retrainlab.data import Dataset, stream
+from retrainlab.methods.base import Method, Tensors
+from retrainlab.pruning import Masks
+from retrainlab.schedules import Original, allr_factor, retraining
+from retrainlab.training import Point, State, Trained, recalibrate, train
+
+
+class Masked(Method):
+    """The forward pass sees w * mask. A weight that starts at 0 under a 0 of its mask stays exactly 0: its gradient,
+    its decay and its momentum are all 0."""
+
+    def __init__(self, masks: Masks):
+        self.factors = {name: m.float() for name, m in masks.items() if not bool(m.all())}
+
+    def effective(self, params: Tensors) -> Tensors:
+        return params | {name: params[name] * factor for name, factor in self.factors.items()}
+
+
+@dataclass(frozen=True)
+class Cycle:
+    """One prune-retrain cycle: share of weights removed, relative norm drop, ALLR's factor, its learning rates' range,
+    validation accuracy before and straight after the prune, and the training that followed."""
+
+    removed: float
+    norm_drop: float
+    factor: float
+    first_lr: float
+    peak_lr: float
+    trained: Trained
+
+
+def prune_state(
+    state: State, prune: Prune, prunable: tuple[str, ...], cycle: int, seed: int, masks: Masks | None = None
+) -> Masks:
+    """The masks of cycle `cycle` (from 0) for the weights of `state`."""
+    return pruning.prune(
+        {name: state.params[name] for name in prunable}, prune.targets[cycle], score=prune.score,
+        allocation=prune.allocation, structure=prune.structure, masks=masks, generator=stream(seed, "prune", cycle),
+        dense=(*prunable[: prune.keep_first], *prunable[len(prunable) - prune.keep_last :]), n=prune.n, m=prune.m,
+    )
+
+
+def apply(state: State, masks: Masks) -> State:
+    """Weights and their momentum, exactly 0 where masked."""
+    def zero(tensors: Tensors) -> Tensors:
+        return tensors | {name: tensors[name].masked_fill(~m, 0) for name, m in masks.items()}
+
+    return replace(state, params=zero(state.params), momentum=zero(state.momentum))
+
+
+def run(
+    model: nn.Module, dense: State, data: Dataset, recipe: Recipe, prune: Prune, retrain: Retrain, original: Original,
+    prunable: tuple[str, ...], *, masks: Masks | None = None, evaluations: int = 5,
+    on_point: Callable[[Point], None] | None = None, stop: Callable[[], bool] | None = None,
+) -> tuple[State, Masks, list[Cycle]]:
+    """All cycles from the dense network: (final state, final masks, one Cycle each).
+
+    original: the dense run's curve; a cycle retrains round(budget * its length) iterations, at least one. masks: those
+    of the first cycle where they are already known. Batches depend on the seed and the cycle alone, so that all
+    schedules that are compared see the same images in the same order.
+    """
+    n = max(1, round(retrain.budget * len(original.lr)))
+    state, cycles, known = dense, [], masks
+    masks = None
+    for cycle, target in enumerate(prune.targets):
+        before = {name: state.params[name] for name in prunable}
+        alive = 1.0 if masks is None else sum(int(m.sum()) for m in masks.values()) / _count(masks)
+        masks = known if known is not None and cycle == 0 else prune_state(
+            state, prune, prunable, cycle, recipe.seed, masks
+        )
+        removed = 1 - sum(int(m.sum()) for m in masks.values()) / _count(masks) / alive if alive else 0.0
+        extra = {k: v for k, v in state.params.items() if k not in before} if retrain.allr_norm == "all" else None
+        drop = metrics.norm_drop(before, masks, extra)
+        factor = 1.0
+        if retrain.allr_cycles == "every" or cycle == prune.cycles - 1:
+            factor = allr_factor(drop, removed, retrain.budget)
+        curve = retraining(
+            retrain.schedule, original, n, d=factor, lr=retrain.lr, warmup=retrain.warmup, shape=retrain.ramp,
+            points=retrain.points, clamp=retrain.clamp,
+        )
+        state = apply(state if retrain.optimizer == "keep" else state.fresh_optimizer(), masks)
+        trained = train(
+            model, state, data, curve, sgd=recipe.sgd, batch_size=recipe.batch_size,
+            seed=(recipe.seed, "retrain", cycle), prunable=prunable, method=Masked(masks), augment=recipe.augment,
+            evaluations=evaluations, on_point=on_point, stop=stop,
+        )
+        state = trained.state
+        cycles.append(Cycle(removed, drop, factor, curve[0].item(), curve.max().item(), trained))
+        if trained.stopped:
+            break
+    if retrain.recalibrate:
+        state = recalibrate(
+            model, state, data, batch_size=recipe.batch_size, seed=(recipe.seed, "recalibrate")
+        )
+    return state, masks, cycles
+
+
+def _count(masks: Masks) -> int:
+    return sum(m.numel() for m in masks.values())

@@ -1,0 +1,208 @@
+"""Networks: build(name, ...) -> a plain nn.Module. Masks and methods live beside a network, never inside it.
+
+CIFAR ResNets with option-A shortcuts (He et al. 2016), ResNet-18 with a stem for small images, VGG-16 with
+normalisation (Simonyan & Zisserman 2015), wide ResNet (Zagoruyko & Komodakis 2016), an MLP (LeNet-300-100), a ResNet of
+8 layers for images as small as 8x8; and torchvision's networks by name.
+"""
+
+from collections.abc import Callable
+from functools import partial
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from retrainlab.config import MODELS
+from retrainlab.data import stream
+from retrainlab.errors import BadInput, choose
+
+
+def conv3x3(inputs: int, outputs: int, stride: int = 1) -> nn.Conv2d:
+    return nn.Conv2d(inputs, outputs, 3, stride, 1, bias=False)
+
+
+class MLP(nn.Module):
+    """Three Linear layers: pixels -> width -> width // 3 -> classes (300 and 100 as published)."""
+
+    def __init__(self, shape: tuple[int, int, int], classes: int, width: int):
+        super().__init__()
+        channels, height, columns = shape
+        self.layer1 = nn.Linear(channels * height * columns, width)
+        self.layer2 = nn.Linear(width, max(width // 3, 1))
+        self.classifier = nn.Linear(max(width // 3, 1), classes)
+
+    def forward(self, x: Tensor) -> Tensor:
+        return self.classifier(F.relu(self.layer2(F.relu(self.layer1(x.flatten(1))))))
+
+
+class BasicBlock(nn.Module):
+    """Two 3x3 convolutions and a shortcut: option A (subsample, pad with zero channels) or B (1x1 convolution)."""
+
+    def __init__(self, inputs: int, outputs: int, stride: int, projection: bool):
+        super().__init__()
+        self.conv1, self.norm1 = conv3x3(inputs, outputs, stride), nn.BatchNorm2d(outputs)
+        self.conv2, self.norm2 = conv3x3(outputs, outputs), nn.BatchNorm2d(outputs)
+        self.stride, self.new_channels = stride, outputs - inputs
+        self.shortcut = None
+        if projection and (stride != 1 or inputs != outputs):
+            self.shortcut = nn.Sequential(nn.Conv2d(inputs, outputs, 1, stride, bias=False), nn.BatchNorm2d(outputs))
+
+    def forward(self, x: Tensor) -> Tensor:
+        y = self.norm2(self.conv2(F.relu(self.norm1(self.conv1(x)))))
+        if self.shortcut is not None:
+            x = self.shortcut(x)
+        elif self.stride != 1 or self.new_channels:
+            before = self.new_channels // 2
+            x = F.pad(x[:, :, :: self.stride, :: self.stride], (0, 0, 0, 0, before, self.new_channels - before))
+        return F.relu(x + y)
+
+
+class ResNet(nn.Module):
+    """A 3x3 stem, then stages of BasicBlocks whose width doubles and whose resolution halves, then the class averages."""
+
+    def __init__(
+        self, shape: tuple[int, int, int], classes: int, width: int, blocks: tuple[int, ...], projection: bool = False
+    ):
+        super().__init__()
+        self.conv, self.norm = conv3x3(shape[0], width), nn.BatchNorm2d(width)
+        stages, inputs = [], width
+        for stage, count in enumerate(blocks):
+            outputs = width * 2**stage
+            for block in range(count):
+                stages.append(BasicBlock(inputs, outputs, 2 if stage and not block else 1, projection))
+                inputs = outputs
+        self.blocks = nn.Sequential(*stages)
+        self.classifier = nn.Linear(inputs, classes)
+
+    def forward(self, x: Tensor) -> Tensor:
+        return self.classifier(self.blocks(F.relu(self.norm(self.conv(x)))).mean((2, 3)))
+
+
+class VGG(nn.Module):
+    """VGG-16 with normalisation: 13 convolutions, one Linear; pooling rounds up, so that small images pass."""
+
+    def __init__(self, shape: tuple[int, int, int], classes: int, width: int):
+        super().__init__()
+        layers, inputs = [], shape[0]
+        for factor, count in ((1, 2), (2, 2), (4, 3), (8, 3), (8, 3)):
+            for _ in range(count):
+                layers += [conv3x3(inputs, width * factor), nn.BatchNorm2d(width * factor), nn.ReLU()]
+                inputs = width * factor
+            layers.append(nn.MaxPool2d(2, ceil_mode=True))
+        self.features = nn.Sequential(*layers)
+        self.classifier = nn.Linear(inputs, classes)
+
+    def forward(self, x: Tensor) -> Tensor:
+        return self.classifier(self.features(x).mean((2, 3)))
+
+
+class WideBlock(nn.Module):
+    """Pre-activation block: norm, ReLU, convolution, twice; the shortcut of a changing shape starts after the ReLU."""
+
+    def __init__(self, inputs: int, outputs: int, stride: int):
+        super().__init__()
+        self.norm1, self.conv1 = nn.BatchNorm2d(inputs), conv3x3(inputs, outputs, stride)
+        self.norm2, self.conv2 = nn.BatchNorm2d(outputs), conv3x3(outputs, outputs)
+        changes = stride != 1 or inputs != outputs
+        self.shortcut = nn.Conv2d(inputs, outputs, 1, stride, bias=False) if changes else None
+
+    def forward(self, x: Tensor) -> Tensor:
+        activated = F.relu(self.norm1(x))
+        y = self.conv2(F.relu(self.norm2(self.conv1(activated))))
+        return y + (x if self.shortcut is None else self.shortcut(activated))
+
+
+class WideResNet(nn.Module):
+    """WRN-28-k: 28 layers, stages of 16k, 32k and 64k channels, four blocks each, no dropout; k is the width."""
+
+    def __init__(self, shape: tuple[int, int, int], classes: int, width: int):
+        super().__init__()
+        self.conv = conv3x3(shape[0], 16)
+        stages, inputs = [], 16
+        for stage in range(3):
+            for block in range(4):
+                outputs = 16 * width * 2**stage
+                stages.append(WideBlock(inputs, outputs, 2 if stage and not block else 1))
+                inputs = outputs
+        self.blocks = nn.Sequential(*stages)
+        self.norm = nn.BatchNorm2d(inputs)
+        self.classifier = nn.Linear(inputs, classes)
+
+    def forward(self, x: Tensor) -> Tensor:
+        return self.classifier(F.relu(self.norm(self.blocks(self.conv(x)))).mean((2, 3)))
+
+
+_OURS: dict[str, tuple[Callable[..., nn.Module], int]] = {  # name -> (maker, published width)
+    "mlp": (MLP, 300),
+    "resnet8": (partial(ResNet, blocks=(1, 1, 1)), 16),
+    "resnet20": (partial(ResNet, blocks=(3, 3, 3)), 16),
+    "resnet56": (partial(ResNet, blocks=(9, 9, 9)), 16),
+    "resnet18": (partial(ResNet, blocks=(2, 2, 2, 2), projection=True), 64),
+    "vgg16": (VGG, 64),
+    "wrn28-10": (WideResNet, 10),
+}
+
+
+def build(
+    name: str, *, shape: tuple[int, int, int], classes: int, width: int | None = None, seed: int = 0
+) -> nn.Module:
+    """The network `name` for images of `shape` (channels, height, width), initialised from `seed`, on the CPU.
+
+    Ours start from He's normal initialisation (He et al. 2015); torchvision's keep their own. Raises BadInput for an
+    unknown name, a width the network does not have, or images that it cannot take.
+    """
+    state = torch.random.get_rng_state()
+    torch.manual_seed(stream(seed, "init").initial_seed())
+    try:
+        if name.startswith("torchvision/"):
+            model = _from_torchvision(name, shape[0], classes, width)
+        else:
+            maker, published = _OURS[choose(name, MODELS, "model")]
+            model = maker(shape, classes, width=width or published)
+            for module in model.modules():
+                if isinstance(module, nn.Conv2d | nn.Linear):
+                    nn.init.kaiming_normal_(module.weight, nonlinearity="relu")
+                    if module.bias is not None:
+                        nn.init.zeros_(module.bias)
+    finally:
+        torch.random.set_rng_state(state)
+    _check(model, name, shape, classes)
+    return model
+
+
+def _from_torchvision(name: str, channels: int, classes: int, width: int | None) -> nn.Module:
+    try:
+        from torchvision import models
+    except ImportError:
+        raise BadInput(f"The model '{name}' needs torchvision, which is not installed; pip install torchvision.")
+    if width is not None:
+        raise BadInput(f"The model '{name}' has no width to choose; leave it out.")
+    short = choose(name.removeprefix("torchvision/"), models.list_models(module=models), "torchvision network")
+    model = models.get_model(short, weights=None, num_classes=classes)
+    if channels != 3:
+        path, first = next((n, m) for n, m in model.named_modules() if isinstance(m, nn.Conv2d))
+        stem = nn.Conv2d(
+            channels, first.out_channels, first.kernel_size, first.stride, first.padding, bias=first.bias is not None
+        )
+        model.set_submodule(path, stem)
+    return model
+
+
+def _check(model: nn.Module, name: str, shape: tuple[int, int, int], classes: int) -> None:
+    """Raise BadInput unless the network turns images of that shape into one score per class."""
+    try:
+        with torch.no_grad():
+            out = model.eval()(torch.zeros(2, *shape))
+        fits = isinstance(out, Tensor) and out.shape == (2, classes)
+    except (RuntimeError, ValueError, AssertionError):
+        fits = False
+    model.train()
+    if not fits:
+        size = "x".join(map(str, shape))
+        raise BadInput(f"The model '{name}' cannot take images of {size} (channels x height x width); choose another.")
+
+
+def prunable(model: nn.Module) -> tuple[str, ...]:
+    """Names of the weights that pruning may touch: those of Conv and Linear layers, in the order of the modules."""
+    kinds = nn.Conv1d | nn.Conv2d | nn.Conv3d | nn.Linear
+    return tuple(f"{name}.weight" for name, m in model.named_modules() if isinstance(m, kinds))

@@ -1,0 +1,206 @@
+"""Which weights to take away: score -> allocate -> select, three steps that know only tensors.
+
+Weights come as a dictionary from layer name to tensor, in the order of the network's layers. A mask is a boolean tensor
+of a weight's shape, True where the weight stays. Counts are exact: of N weights, round(S * N) go; ties are broken by
+index (layer by layer, then row-major), so that no more and no fewer are removed.
+"""
+
+import math
+
+import torch
+from torch import Tensor
+
+from retrainlab.errors import BadInput
+
+Weights = dict[str, Tensor]
+Masks = dict[str, Tensor]
+
+# ---- score: the lower, the sooner removed ----------------------------------------------------------------------------
+
+
+def magnitude(weights: Weights) -> Weights:
+    """|w| (Han et al. 2015)."""
+    return {name: w.detach().abs() for name, w in weights.items()}
+
+
+def random(weights: Weights, generator: torch.Generator) -> Weights:
+    """Uniform in [0, 1): the control that knows nothing. `generator` is a CPU generator, so every device agrees."""
+    return {name: torch.rand(w.shape, generator=generator).to(w.device) for name, w in weights.items()}
+
+
+def lamp(scores: Weights) -> Weights:
+    """Layer-adaptive: a squared score over the sum of all squared scores in its layer that are not smaller.
+
+    Ranked globally, these give LAMP's allocation (Lee et al. 2021). Scores of -inf (already removed) stay -inf.
+    """
+    out = {}
+    for name, score in scores.items():
+        flat = score.flatten().double()
+        square = torch.where(flat.isfinite(), flat.square(), 0)
+        order = flat.argsort(stable=True)
+        rest = square[order].flip(0).cumsum(0).flip(0)
+        value = torch.zeros_like(flat)
+        value[order] = square[order] / rest.clamp_min(torch.finfo(flat.dtype).tiny)
+        out[name] = torch.where(flat.isfinite(), value, flat).view_as(score)
+    return out
+
+
+# ---- allocate: how many of each layer go -----------------------------------------------------------------------------
+
+
+def smallest(scores: Tensor, count: int) -> Tensor:
+    """A boolean tensor that marks exactly the `count` smallest of `scores`, ties by row-major index; any shape."""
+    flat = scores.flatten()
+    if count <= 0:
+        return torch.zeros_like(scores, dtype=torch.bool)
+    if count >= flat.numel():
+        return torch.ones_like(scores, dtype=torch.bool)
+    threshold = flat.kthvalue(count).values
+    marked = flat < threshold
+    ties = (flat == threshold).nonzero().squeeze(1)
+    marked[ties[: count - int(marked.sum())]] = True
+    return marked.view_as(scores)
+
+
+def allocate_global(scores: Weights, count: int) -> dict[str, int]:
+    """Remove the `count` smallest of all layers together."""
+    if not scores:
+        return {}
+    marked = smallest(torch.cat([s.flatten() for s in scores.values()]), count)
+    parts = marked.split([s.numel() for s in scores.values()])
+    return {name: int(part.sum()) for name, part in zip(scores, parts)}
+
+
+def allocate_uniform(scores: Weights, count: int) -> dict[str, int]:
+    """The same share of every layer, rounded so that the sum is exact."""
+    total = sum(s.numel() for s in scores.values())
+    return _round_to({name: count * s.numel() / total for name, s in scores.items()}, count, scores)
+
+
+def allocate_erk(scores: Weights, count: int) -> dict[str, int]:
+    """Erdos-Renyi-kernel: a layer's density is proportional to (sum of its dimensions) / (their product).
+
+    Where that asks for a density above 1 the layer stays dense and the others take over the excess, so that
+    sum(density * size) is the target (Evci et al. 2020, with the redistribution of their code).
+    """
+    size = {name: s.numel() for name, s in scores.items()}
+    raw = {name: sum(s.shape) / s.numel() for name, s in scores.items()}
+    keep = sum(size.values()) - count
+    full: set[str] = set()
+    while len(full) < len(size):
+        open_ = [name for name in size if name not in full]
+        factor = (keep - sum(size[name] for name in full)) / sum(raw[name] * size[name] for name in open_)
+        over = {name for name in open_ if factor * raw[name] > 1}
+        if not over:
+            break
+        full |= over
+    removed = {name: 0.0 if name in full else size[name] * (1 - factor * raw[name]) for name in size}
+    return _round_to(removed, count, scores)
+
+
+def _round_to(shares: dict[str, float], count: int, scores: Weights) -> dict[str, int]:
+    """Whole numbers near `shares` that sum to `count`, each within its layer: the largest remainders are rounded up."""
+    out = {name: min(math.floor(share + 1e-9), scores[name].numel()) for name, share in shares.items()}
+    order = sorted(shares, key=lambda n: out[n] - shares[n])
+    while sum(out.values()) < count:
+        for name in order:
+            if sum(out.values()) < count and out[name] < scores[name].numel():
+                out[name] += 1
+    return out
+
+
+# ---- select: which ones ----------------------------------------------------------------------------------------------
+
+
+def select(scores: Weights, counts: dict[str, int]) -> Masks:
+    """Masks that drop the `counts[name]` smallest of each layer; layers without a count stay dense."""
+    return {name: ~smallest(score, counts.get(name, 0)) for name, score in scores.items()}
+
+
+# ---- the three together ----------------------------------------------------------------------------------------------
+
+
+def prune(
+    weights: Weights, sparsity: float, *, score: str = "magnitude", allocation: str = "global",
+    structure: str = "unstructured", masks: Masks | None = None, generator: torch.Generator | None = None,
+    dense: tuple[str, ...] = (), n: int = 2, m: int = 4,
+) -> Masks:
+    """Masks after which `sparsity`, a share of ALL prunable weights, is zero; what `masks` removed stays removed.
+
+    weights: every prunable weight. dense: names of layers that stay whole; the total then comes from the others.
+    generator: for the random score. For `filters` and `n:m` see `prune_filters` and `prune_n_of_m`.
+    Raises BadInput if the other layers are too small for the total.
+    """
+    scores = random(weights, generator) if score == "random" else magnitude(weights)
+    if structure == "filters":
+        return prune_filters(weights, scores, sparsity, allocation, dense, masks)
+    if structure == "n:m":
+        return prune_n_of_m(scores, n, m, dense)
+    if masks is not None:
+        scores = {name: s.masked_fill(~masks[name], -torch.inf) for name, s in scores.items()}
+    open_ = {name: s for name, s in scores.items() if name not in dense}
+    total = sum(w.numel() for w in weights.values())
+    count = round(sparsity * total)
+    room = sum(s.numel() for s in open_.values())
+    if count > room:
+        raise BadInput(
+            f"A sparsity of {sparsity:g} removes {count} weights, but only {room} of {total} lie outside the layers "
+            f"kept dense ({', '.join(dense)}); ask for at most {room / total:.4f} or keep fewer layers."
+        )
+    if allocation == "lamp":
+        open_ = lamp(open_)
+    allocate = {"uniform": allocate_uniform, "erk": allocate_erk}.get(allocation, allocate_global)
+    counts = allocate(open_, count)
+    return {name: torch.ones_like(s, dtype=torch.bool) for name, s in scores.items()} | select(open_, counts)
+
+
+def prune_filters(
+    weights: Weights, scores: Weights, sparsity: float, allocation: str, dense: tuple[str, ...], masks: Masks | None,
+) -> Masks:
+    """Drop round(sparsity * F) of the F convolution filters, those of smallest L2 norm of `scores` (Li et al. 2017).
+
+    A filter is one output channel of a 4-D weight; Linear layers stay whole (a row of the last one is a class).
+    global compares root mean squares, so that layers of different fan-in are comparable; every layer keeps at least
+    one filter. Raises BadInput if that leaves too few to remove.
+    """
+    conv = {name: s for name, s in scores.items() if s.dim() == 4 and name not in dense}
+    filters = sum(s.shape[0] for name, s in scores.items() if s.dim() == 4)
+    count = round(sparsity * filters)
+    room = sum(s.shape[0] - 1 for s in conv.values())
+    if count > room:
+        raise BadInput(
+            f"A sparsity of {sparsity:g} removes {count} of {filters} filters, but only {room} can go when every "
+            "layer keeps one; ask for less, or keep fewer layers dense."
+        )
+    norms = {}
+    for name, s in conv.items():
+        norm = s.flatten(1).square().mean(1).sqrt()
+        if masks is not None:
+            norm = norm.masked_fill(~masks[name].flatten(1).any(1), -torch.inf)
+        norms[name] = norm
+    if allocation == "uniform":
+        counts = {name: min(c, norms[name].numel() - 1) for name, c in allocate_uniform(norms, count).items()}
+        for name in norms:  # what the one kept filter of a small layer left over
+            counts[name] += min(count - sum(counts.values()), norms[name].numel() - 1 - counts[name])
+    else:
+        protected = {name: norm.scatter(0, norm.argmax(0, keepdim=True), torch.inf) for name, norm in norms.items()}
+        counts = allocate_global(protected, count)
+    keep = select(norms, counts)
+    whole = {name: torch.ones_like(w, dtype=torch.bool) for name, w in weights.items()}
+    return whole | {name: k.view(-1, 1, 1, 1).expand_as(weights[name]).clone() for name, k in keep.items()}
+
+
+def prune_n_of_m(scores: Weights, n: int, m: int, dense: tuple[str, ...] = ()) -> Masks:
+    """Keep the n largest of each m neighbours along a filter's (or row's) weights (Mishra et al. 2021).
+
+    A layer whose rows are no multiple of m long stays dense.
+    """
+    masks = {}
+    for name, s in scores.items():
+        if name in dense or s[0].numel() % m:
+            masks[name] = torch.ones_like(s, dtype=torch.bool)
+            continue
+        groups = s.reshape(-1, m)
+        drop = groups.argsort(dim=1, stable=True)[:, : m - n]
+        masks[name] = torch.ones_like(groups, dtype=torch.bool).scatter_(1, drop, False).view_as(s)
+    return masks
