@@ -20,7 +20,6 @@ _HOME = {
     "Result": "experiment",
     "run": "experiment",
     "Store": "store",
-    "study": "study",
 }
 __all__ = ["__version__", *_HOME]
 
@@ -28,5 +27,4 @@ __all__ = ["__version__", *_HOME]
 def __getattr__(name: str):
     if name not in _HOME:
         raise AttributeError(f"module 'retrainlab' has no attribute '{name}'")
-    module = import_module(f"retrainlab.{_HOME[name]}")
-    return module if name == _HOME[name] else getattr(module, name)
+    return getattr(import_module(f"retrainlab.{_HOME[name]}"), name)

@@ -7,7 +7,6 @@ of the index) within each class, whatever the seed and the versions of the libra
 
 import gzip
 import hashlib
-import os
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
 from functools import lru_cache
@@ -20,6 +19,7 @@ from torch import Tensor
 
 from retrainlab.config import DATASETS
 from retrainlab.errors import BadInput, choose
+from retrainlab.paths import data_root
 
 DEBIAN_FASHION = Path("/usr/share/datasets/fashion-mnist")
 FASHION_SHA256 = "ca3ab2a37f845e1b8ae23cab1b51749a3011ba3bf1d9016176d75cbaabac376f"
@@ -160,12 +160,6 @@ def clean_batches(data: Dataset, split: Split, batch_size: int = 1024) -> Iterat
 # ---- loading ---------------------------------------------------------------------------------------------------------
 
 
-def data_root() -> Path:
-    """Where data sets lie: RETRAINLAB_DATA, or else a folder of the user's cache."""
-    cache = Path(os.environ.get("XDG_CACHE_HOME", Path.home() / ".cache"))
-    return Path(os.environ.get("RETRAINLAB_DATA", cache / "retrainlab" / "data"))
-
-
 def fingerprint(name: str, image_size: int | None = None) -> str:
     """What identifies the images for the store. Built-in data sets are checked against their published content when
     they are loaded, so that their name and the version of our splits suffice; a folder is hashed file by file."""
@@ -198,9 +192,7 @@ def load(name: str, device: str = "cpu", *, all_train: bool = False, image_size:
         data = _folder(name, image_size or 224)
     if all_train:
         both = (data.train, data.validation)
-        data = replace(
-            data, train=Split(torch.cat([s.images for s in both]), torch.cat([s.labels for s in both]))
-        )
+        data = replace(data, train=Split(torch.cat([s.images for s in both]), torch.cat([s.labels for s in both])))
     pixels = data.train.images.transpose(0, 1).flatten(1)
     mean = torch.stack([channel.double().mean() for channel in pixels])
     std = torch.stack([channel.double().std(correction=0) for channel in pixels])
@@ -215,7 +207,9 @@ def load(name: str, device: str = "cpu", *, all_train: bool = False, image_size:
 
 
 def _split(images: np.ndarray, labels: np.ndarray, index: np.ndarray) -> Split:
-    return Split(torch.from_numpy(np.ascontiguousarray(images[index])), torch.from_numpy(labels[index].astype(np.int64)))
+    return Split(
+        torch.from_numpy(np.ascontiguousarray(images[index])), torch.from_numpy(labels[index].astype(np.int64))
+    )
 
 
 def _dataset(name: str, train: Split, validation: Split, test: Split, augmentation: Augmentation) -> Dataset:
@@ -241,7 +235,10 @@ def _from_official(name: str, train: tuple, test: tuple, validation: int, augmen
     held = stratified(labels, validation)
     rest = np.setdiff1d(np.arange(len(labels)), held)
     return _dataset(
-        name, _split(images, labels, rest), _split(images, labels, held), _split(*test, np.arange(len(test[1]))),
+        name,
+        _split(images, labels, rest),
+        _split(images, labels, held),
+        _split(*test, np.arange(len(test[1]))),
         augmentation,
     )
 
@@ -280,7 +277,9 @@ def _fashion() -> tuple[tuple, tuple]:
             _idx(next(p for end in ("", ".gz") if (p := folder / f"{stem}{end}").is_file())) for stem in _FASHION_FILES
         ]
     except (OSError, EOFError, ValueError, IndexError) as error:
-        raise BadInput(f"A file of Fashion-MNIST in {folder} cannot be read ({error}); delete it and get it again.")
+        raise BadInput(
+            f"A file of Fashion-MNIST in {folder} cannot be read ({error}); delete it and get it again."
+        ) from None
     if hashlib.sha256(b"".join(a.tobytes() for a in arrays)).hexdigest() != FASHION_SHA256:
         raise BadInput(f"The files in {folder} are not those of Fashion-MNIST; delete them and get them again.")
     return (arrays[0][:, None], arrays[1]), (arrays[2][:, None], arrays[3])
@@ -324,8 +323,8 @@ def _folder(name: str, size: int) -> Dataset:
         try:
             images = datasets.ImageFolder(str(folder), transform)
             pairs = [images[i] for i in range(len(images))]
-        except (FileNotFoundError, OSError) as error:
-            raise BadInput(f"The images in {folder} cannot be read: {error}")
+        except OSError as error:
+            raise BadInput(f"The images in {folder} cannot be read: {error}") from None
         return torch.stack([p[0] for p in pairs]).numpy(), np.array([p[1] for p in pairs])
 
     def part(*names: str) -> Path | None:
@@ -341,9 +340,7 @@ def _folder(name: str, size: int) -> Dataset:
         index = rest[stratified(labels[rest], round(0.15 * len(labels)))]
         held[what] = _split(images, labels, index)
         rest = np.setdiff1d(rest, index)
-    return _dataset(
-        name, _split(images, labels, rest), held["validation"], held["test"], Augmentation(size // 8, True)
-    )
+    return _dataset(name, _split(images, labels, rest), held["validation"], held["test"], Augmentation(size // 8, True))
 
 
 def download(name: str) -> Path:

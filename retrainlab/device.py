@@ -19,7 +19,9 @@ def resolve(name: str = "auto") -> torch.device:
     if kind == "auto":
         return torch.device("cuda" if torch.cuda.is_available() else "cpu")
     if kind == "cuda" and not torch.cuda.is_available():
-        raise BadInput(f"The device '{name}' was asked for, but torch finds no CUDA GPU here; use --device cpu or auto.")
+        raise BadInput(
+            f"The device '{name}' was asked for, but torch finds no CUDA GPU here; use --device cpu or auto."
+        )
     if kind == "mps" and not torch.backends.mps.is_available():
         raise BadInput("The device 'mps' was asked for, but torch finds no Apple GPU here; use --device cpu or auto.")
     if index and (not index.isdigit() or (kind == "cuda" and int(index) >= torch.cuda.device_count())):

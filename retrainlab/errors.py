@@ -23,7 +23,12 @@ def choose(name: str, allowed: Iterable[str], what: str) -> str:
 
 
 def check_number(
-    value: float, what: str, *, above: float | None = None, low: float | None = None, high: float | None = None,
+    value: float,
+    what: str,
+    *,
+    above: float | None = None,
+    low: float | None = None,
+    high: float | None = None,
     whole: bool = False,
 ) -> None:
     """Raise BadInput unless `value` is a number with `above` < value, `low` <= value <= `high` (each if given)."""
@@ -37,6 +42,8 @@ def check_number(
     kind = "a whole number" if whole else "a number"
     types = int if whole else (int, float)
     good = isinstance(value, types) and not isinstance(value, bool) and value == value
-    good = good and (above is None or value > above) and (low is None or value >= low) and (high is None or value <= high)
+    good = (
+        good and (above is None or value > above) and (low is None or value >= low) and (high is None or value <= high)
+    )
     if not good:
         raise BadInput(f"The {what} is {value!r}, but must be {kind} {' and '.join(bounds)}.".replace(" .", "."))

@@ -22,7 +22,6 @@ from retrainlab import metrics, schedules
 from retrainlab.config import Experiment, Prune, Recipe, to_dict
 from retrainlab.data import Dataset, load
 from retrainlab.device import describe, repeatable, resolve
-
 from retrainlab.methods import imp
 from retrainlab.models import build, prunable
 from retrainlab.pruning import Masks
@@ -73,7 +72,9 @@ def original_curve(recipe: Recipe, steps_per_epoch: int) -> Original:
 
 
 def train_dense(
-    recipe: Recipe, device: str = "auto", on_point: Callable[[Point], None] | None = None,
+    recipe: Recipe,
+    device: str = "auto",
+    on_point: Callable[[Point], None] | None = None,
     stop: Callable[[], bool] | None = None,
 ) -> Dense:
     """The dense run of the recipe."""
@@ -82,19 +83,32 @@ def train_dense(
         data, model, original = setting(recipe, where)
         names = prunable(model)
         trained = train(
-            model, State.of(model, where), data, original.lr, sgd=recipe.sgd, batch_size=recipe.batch_size,
-            seed=(recipe.seed, "dense"), prunable=names, augment=recipe.augment, evaluations=min(recipe.epochs, 20),
-            on_point=on_point, stop=stop,
+            model,
+            State.of(model, where),
+            data,
+            original.lr,
+            sgd=recipe.sgd,
+            batch_size=recipe.batch_size,
+            seed=(recipe.seed, "dense"),
+            prunable=names,
+            augment=recipe.augment,
+            evaluations=min(recipe.epochs, 20),
+            on_point=on_point,
+            stop=stop,
         )
         state = trained.state
         test, test_loss = evaluate(model, state.params, state.buffers, data, data.test)
     weights = {name: state.params[name] for name in names}
     scalars = {
-        "test_accuracy": test, "test_loss": test_loss, "validation_accuracy": trained.points[-1].accuracy,
+        "test_accuracy": test,
+        "test_loss": test_loss,
+        "validation_accuracy": trained.points[-1].accuracy,
+        "validation_loss": trained.points[-1].loss,
         "parameters": sum(p.numel() for p in state.params.values()),
         "prunable_weights": sum(w.numel() for w in weights.values()),
         "multiply_adds": metrics.multiply_adds(model, data.shape, weights)[0],
-        "steps": trained.steps, "images_per_second": _rate(trained.steps, recipe, trained.seconds),
+        "steps": trained.steps,
+        "images_per_second": _rate(trained.steps, recipe, trained.seconds),
     }
     return Dense(state, _result(recipe, scalars, _curves(trained.points, original.lr), where, trained.seconds))
 
@@ -113,15 +127,22 @@ def prune_dense(recipe: Recipe, prune: Prune, dense: Dense, device: str = "auto"
         fresh = recalibrate(model, state, data, batch_size=recipe.batch_size, seed=(recipe.seed, "recalibrate"))
         lifted, _ = evaluate(model, fresh.params, fresh.buffers, data, data.validation)
     scalars = {
-        "validation_accuracy": raw, "recalibrated_validation_accuracy": lifted,
-        "stability": metrics.stability(before, raw), "recalibrated_stability": metrics.stability(before, lifted),
+        "validation_accuracy": raw,
+        "recalibrated_validation_accuracy": lifted,
+        "stability": metrics.stability(before, raw),
+        "recalibrated_stability": metrics.stability(before, lifted),
     }
     return Pruned(masks, _result(prune, scalars, {}, where, time.perf_counter() - start))
 
 
 def run(
-    experiment: Experiment, device: str = "auto", *, dense: Dense | None = None, pruned: Pruned | None = None,
-    on_point: Callable[[Point], None] | None = None, stop: Callable[[], bool] | None = None,
+    experiment: Experiment,
+    device: str = "auto",
+    *,
+    dense: Dense | None = None,
+    pruned: Pruned | None = None,
+    on_point: Callable[[Point], None] | None = None,
+    stop: Callable[[], bool] | None = None,
 ) -> Result:
     """The whole experiment; `dense` and `pruned` are made first where they are not given.
 
@@ -136,10 +157,20 @@ def run(
         data, model, original = setting(recipe, where)
         names = prunable(model)
         state, masks, cycles = imp.run(
-            model, dense.state, data, recipe, prune, retrain, original, names, masks=pruned.masks,
-            evaluations=experiment.evaluations, on_point=on_point, stop=stop,
+            model,
+            dense.state,
+            data,
+            recipe,
+            prune,
+            retrain,
+            original,
+            names,
+            masks=pruned.masks,
+            evaluations=experiment.evaluations,
+            on_point=on_point,
+            stop=stop,
         )
-        validation, _ = evaluate(model, state.params, state.buffers, data, data.validation)
+        validation, validation_loss = evaluate(model, state.params, state.buffers, data, data.validation)
         test, test_loss = evaluate(model, state.params, state.buffers, data, data.test)
         weights = {name: state.params[name] for name in names}
         dense_count, nonzero = metrics.multiply_adds(model, data.shape, weights)
@@ -148,16 +179,26 @@ def run(
     steps = sum(c.trained.steps for c in cycles)
     seconds = sum(c.trained.seconds for c in cycles)
     scalars = {
-        "test_accuracy": test, "test_loss": test_loss, "validation_accuracy": validation,
-        "dense_test_accuracy": before["test_accuracy"], "dense_validation_accuracy": before["validation_accuracy"],
+        "test_accuracy": test,
+        "test_loss": test_loss,
+        "validation_accuracy": validation,
+        "validation_loss": validation_loss,
+        "dense_test_accuracy": before["test_accuracy"],
+        "dense_validation_accuracy": before["validation_accuracy"],
         "pruned_validation_accuracy": first["validation_accuracy"],
         "recalibrated_validation_accuracy": first["recalibrated_validation_accuracy"],
-        "stability": first["stability"], "recalibrated_stability": first["recalibrated_stability"],
+        "stability": first["stability"],
+        "recalibrated_stability": first["recalibrated_stability"],
         "recovery": metrics.recovery(before["validation_accuracy"], first["validation_accuracy"], validation),
         "sparsity_achieved": metrics.sparsity(weights),
-        "norm_drop": last.norm_drop, "removed": last.removed, "allr_factor": last.factor, "peak_lr": last.peak_lr,
+        "norm_drop": last.norm_drop,
+        "removed": last.removed,
+        "allr_factor": last.factor,
+        "peak_lr": last.peak_lr,
         "theoretical_speedup": metrics.theoretical_speedup(dense_count, nonzero),
-        "steps": steps, "stopped": last.trained.stopped, "images_per_second": _rate(steps, recipe, seconds),
+        "steps": steps,
+        "stopped": last.trained.stopped,
+        "images_per_second": _rate(steps, recipe, seconds),
     }
     curves = _curves([p for c in cycles for p in c.trained.points], None)
     curves["cycle"] = [i for i, c in enumerate(cycles) for _ in c.trained.points]
@@ -172,8 +213,10 @@ def _rate(steps: int, recipe: Recipe, seconds: float) -> float:
 
 def _curves(points, lr: Tensor | None) -> dict:
     curves = {
-        "step": [p.step for p in points], "validation_accuracy": [p.accuracy for p in points],
-        "validation_loss": [p.loss for p in points], "train_loss": [p.train_loss for p in points],
+        "step": [p.step for p in points],
+        "validation_accuracy": [p.accuracy for p in points],
+        "validation_loss": [p.loss for p in points],
+        "train_loss": [p.train_loss for p in points],
     }
     if lr is not None:
         curves["lr"] = [lr[min(p.step, len(lr) - 1)].item() for p in points]
@@ -199,6 +242,8 @@ def versions() -> dict:
         git = subprocess.run(["git", "-C", str(root), "rev-parse", "--short", "HEAD"], capture_output=True, text=True)
         revision = git.stdout.strip() or None
     return {
-        "retrainlab": retrainlab.__version__, "python": platform.python_version(), "torch": torch.__version__,
+        "retrainlab": retrainlab.__version__,
+        "python": platform.python_version(),
+        "torch": torch.__version__,
         "revision": revision,
     }

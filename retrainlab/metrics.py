@@ -87,7 +87,7 @@ def latency(model: nn.Module, params: dict, buffers: dict, images: Tensor, repea
     was_training = model.training
     model.eval()
     times = []
-    for i in range(repeats + 3):
+    for _ in range(repeats + 3):
         synchronise(images.device)
         start = time.perf_counter()
         functional_call(model, (params, buffers), (images,))

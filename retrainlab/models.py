@@ -174,7 +174,9 @@ def _from_torchvision(name: str, channels: int, classes: int, width: int | None)
     try:
         from torchvision import models
     except ImportError:
-        raise BadInput(f"The model '{name}' needs torchvision, which is not installed; pip install torchvision.")
+        raise BadInput(
+            f"The model '{name}' needs torchvision, which is not installed; pip install torchvision."
+        ) from None
     if width is not None:
         raise BadInput(f"The model '{name}' has no width to choose; leave it out.")
     short = choose(name.removeprefix("torchvision/"), models.list_models(module=models), "torchvision network")

@@ -121,9 +121,17 @@ def select(scores: Weights, counts: dict[str, int]) -> Masks:
 
 
 def prune(
-    weights: Weights, sparsity: float, *, score: str = "magnitude", allocation: str = "global",
-    structure: str = "unstructured", masks: Masks | None = None, generator: torch.Generator | None = None,
-    dense: tuple[str, ...] = (), n: int = 2, m: int = 4,
+    weights: Weights,
+    sparsity: float,
+    *,
+    score: str = "magnitude",
+    allocation: str = "global",
+    structure: str = "unstructured",
+    masks: Masks | None = None,
+    generator: torch.Generator | None = None,
+    dense: tuple[str, ...] = (),
+    n: int = 2,
+    m: int = 4,
 ) -> Masks:
     """Masks after which `sparsity`, a share of ALL prunable weights, is zero; what `masks` removed stays removed.
 
@@ -155,7 +163,7 @@ def prune(
 
 
 def prune_filters(
-    weights: Weights, scores: Weights, sparsity: float, allocation: str, dense: tuple[str, ...], masks: Masks | None,
+    weights: Weights, scores: Weights, sparsity: float, allocation: str, dense: tuple[str, ...], masks: Masks | None
 ) -> Masks:
     """Drop round(sparsity * F) of the F convolution filters, those of smallest L2 norm of `scores` (Li et al. 2017).
 

@@ -126,7 +126,13 @@ def piecewise_linear(n: int, points: Sequence[tuple[float, float]]) -> Tensor:
 
 
 def dense(
-    name: str, n: int, lr: float, *, warmup: int = 0, milestones: Sequence[float] = (0.5, 0.75), gamma: float = 0.1,
+    name: str,
+    n: int,
+    lr: float,
+    *,
+    warmup: int = 0,
+    milestones: Sequence[float] = (0.5, 0.75),
+    gamma: float = 0.1,
     every: float = 0.3,
 ) -> Original:
     """The dense run's curve of n iterations with peak `lr`.
@@ -213,9 +219,18 @@ def allr_factor(relative_norm_drop: float, removed: float, budget: float) -> flo
 
 
 def retraining(
-    name: str, original: Original, n: int, *, d: float = 1.0, lr: float | None = None, warmup: float = 0.1,
-    shape: str = "linear", milestones: Sequence[float] = (0.5, 0.75), gamma: float = 0.1,
-    points: Sequence[tuple[float, float]] = (), clamp: bool = False,
+    name: str,
+    original: Original,
+    n: int,
+    *,
+    d: float = 1.0,
+    lr: float | None = None,
+    warmup: float = 0.1,
+    shape: str = "linear",
+    milestones: Sequence[float] = (0.5, 0.75),
+    gamma: float = 0.1,
+    points: Sequence[tuple[float, float]] = (),
+    clamp: bool = False,
 ) -> Tensor:
     """The retraining curve of that name, n iterations long (n >= 1); shape [n], float64.
 

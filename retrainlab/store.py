@@ -20,19 +20,10 @@ import torch
 from safetensors import SafetensorError
 from safetensors.torch import load_file, save_file
 
-import retrainlab
 from retrainlab.config import SCHEMA
 from retrainlab.errors import BadInput
 from retrainlab.experiment import Dense, Pruned, Result
 from retrainlab.training import State
-
-
-def default_root() -> Path:
-    """RETRAINLAB_STORE, or `store` in the project's folder, or else (installed elsewhere) a folder of the user's cache."""
-    project = Path(retrainlab.__file__).parent.parent
-    cache = Path(os.environ.get("XDG_CACHE_HOME", Path.home() / ".cache")) / "retrainlab" / "store"
-    here = project / "store" if (project / "pyproject.toml").is_file() else cache
-    return Path(os.environ.get("RETRAINLAB_STORE", here))
 
 
 @dataclass(frozen=True)

@@ -22,12 +22,14 @@ import pandas as pd
 import torch
 
 from retrainlab.config import Experiment, Prune, Recipe, Retrain, key
-from retrainlab.data import fingerprint
-from retrainlab.device import cores, resolve
+from retrainlab.data import fingerprint, load
+from retrainlab.device import cores, describe, resolve
 from retrainlab.errors import BadInput, check_number
-from retrainlab.experiment import Result, prune_dense, run, setting, train_dense
+from retrainlab.experiment import Result, original_curve, prune_dense, run, setting, train_dense
+from retrainlab.paths import store_root
 from retrainlab.progress import Progress
-from retrainlab.store import Store, default_root
+from retrainlab.schedules import Original
+from retrainlab.store import Store
 
 
 class Stopped(KeyboardInterrupt):
@@ -38,8 +40,14 @@ class Stopped(KeyboardInterrupt):
 
 
 def grid(
-    recipe: Recipe, *, sparsities: Iterable[float], budgets: Iterable[float], schedules: Iterable[str | Retrain],
-    seeds: Iterable[int] | int = 5, prune: Prune = Prune(), evaluations: int = 5,
+    recipe: Recipe,
+    *,
+    sparsities: Iterable[float],
+    budgets: Iterable[float],
+    schedules: Iterable[str | Retrain],
+    seeds: Iterable[int] | int = 5,
+    prune: Prune = Prune(),
+    evaluations: int = 5,
 ) -> list[Experiment]:
     """Every combination. schedules: names, or Retrain objects whose budget is replaced; seeds: numbers, or how many."""
     seeds = range(seeds) if isinstance(seeds, int) else seeds
@@ -121,8 +129,14 @@ def _plan(experiments: Sequence[Experiment], store: Store, fresh: bool, data: di
 
 
 def run_study(
-    experiments: Sequence[Experiment], *, store: Store | Path | str | None = None, jobs: int = 0, device: str = "auto",
-    fresh: bool = False, progress: Callable[[float, float, str], None] | None = None, executor: Executor | None = None,
+    experiments: Sequence[Experiment],
+    *,
+    store: Store | Path | str | None = None,
+    jobs: int = 0,
+    device: str = "auto",
+    fresh: bool = False,
+    progress: Callable[[float, float, str], None] | None = None,
+    executor: Executor | None = None,
 ) -> pd.DataFrame:
     """One row per experiment, in the order given: the configuration and every scalar of its result.
 
@@ -133,7 +147,7 @@ def run_study(
     """
     experiments = list(experiments)
     check_number(jobs, "number of jobs", low=0, whole=True)
-    store = store if isinstance(store, Store) else Store(Path(store) if store else default_root())
+    store = store if isinstance(store, Store) else Store(Path(store) if store else store_root())
     where = resolve(device)
     data = {(e.recipe.data, e.recipe.image_size): "" for e in experiments}
     for name, size in data:
@@ -154,7 +168,11 @@ def _comparable(noun: Recipe | Experiment) -> Recipe:
 
 
 def _run_tasks(
-    tasks: list[_Task], store: Store, device: str, workers: int, progress: Callable[[float, float, str], None],
+    tasks: list[_Task],
+    store: Store,
+    device: str,
+    workers: int,
+    progress: Callable[[float, float, str], None],
     executor: Executor | None,
 ) -> None:
     """Run all tasks in order of rank, each after those it needs, a few more in flight than there are workers."""
@@ -169,6 +187,7 @@ def _run_tasks(
     ready = [t for t in tasks if not t.needs]
     heapq.heapify(ready)
     running: dict[Future, _Task] = {}
+    device_words = describe(torch.device(device))
     total, done, finished = sum(t.cost for t in tasks), 0.0, 0
     try:
         while ready or running:
@@ -179,7 +198,8 @@ def _run_tasks(
                 task = running.pop(future)
                 future.result()
                 done, finished = done + task.cost, finished + 1
-                progress(done, total, f"{finished} of {len(tasks)} runs")
+                share_done = total if finished == len(tasks) else done
+                progress(share_done, total, f"{finished} of {len(tasks)} runs on {device_words}")
                 for next_task in dependents[task.key]:
                     waiting[next_task.key].discard(task.key)
                     if not waiting[next_task.key]:
@@ -245,26 +265,45 @@ def row(experiment: Experiment, name: str, result: Result) -> dict:
     """A result as one row: what was asked, then what was measured, then the key of its stored file."""
     recipe, prune, retrain = experiment.recipe, experiment.prune, experiment.retrain
     asked = {
-        "data": recipe.data, "model": recipe.model, "width": recipe.width, "epochs": recipe.epochs,
-        "batch_size": recipe.batch_size, "dense_schedule": recipe.schedule, "dense_lr": recipe.lr, "seed": recipe.seed,
-        "sparsity": prune.sparsity, "score": prune.score, "allocation": prune.allocation,
-        "structure": prune.structure, "cycles": prune.cycles,
-        "schedule": retrain.schedule, "budget": retrain.budget, "initial_lr": retrain.lr,
+        "data": recipe.data,
+        "model": recipe.model,
+        "width": recipe.width,
+        "epochs": recipe.epochs,
+        "batch_size": recipe.batch_size,
+        "dense_schedule": recipe.schedule,
+        "dense_lr": recipe.lr,
+        "seed": recipe.seed,
+        "sparsity": prune.sparsity,
+        "score": prune.score,
+        "allocation": prune.allocation,
+        "structure": prune.structure,
+        "cycles": prune.cycles,
+        "schedule": retrain.schedule,
+        "budget": retrain.budget,
+        "initial_lr": retrain.lr,
         "optimizer": retrain.optimizer,
     }
-    return asked | result.scalars | {"key": name}
+    return asked | result.scalars | {"device": result.provenance["device"], "key": name}
+
+
+def original(recipe: Recipe) -> Original:
+    """The learning rates of the recipe's dense run, one per iteration."""
+    data = load(recipe.data, all_train=recipe.all_train, image_size=recipe.image_size)
+    return original_curve(recipe, data.steps_per_epoch(recipe.batch_size))
 
 
 def curves(experiments: Sequence[Experiment], store: Store | Path | str | None = None) -> pd.DataFrame:
     """The retraining curves of stored experiments: one row per point, with seed, sparsity, budget and schedule."""
-    store = store if isinstance(store, Store) else Store(Path(store) if store else default_root())
+    store = store if isinstance(store, Store) else Store(Path(store) if store else store_root())
     rows = []
     for e in experiments:
         result = store.result(_result_key(e, fingerprint(e.recipe.data, e.recipe.image_size)))
         if result is None:
             raise BadInput("These experiments are not all in the store yet; run the study first.")
         head = {
-            "seed": e.recipe.seed, "sparsity": e.prune.sparsity, "budget": e.retrain.budget,
+            "seed": e.recipe.seed,
+            "sparsity": e.prune.sparsity,
+            "budget": e.retrain.budget,
             "schedule": e.retrain.schedule,
         }
         names = [n for n, v in result.curves.items() if isinstance(v, list)]

@@ -99,9 +99,20 @@ def sgd_step(params: Tensors, gradients: Tensors, momentum: Tensors, lr: float, 
 
 
 def train(
-    model: nn.Module, start: State, data: Dataset, curve: Tensor, *, sgd: SGD, batch_size: int, seed: tuple[int | str, ...],
-    prunable: tuple[str, ...], method: Method | None = None, augment: bool = True, evaluations: int = 5,
-    on_point: Callable[[Point], None] | None = None, stop: Callable[[], bool] | None = None,
+    model: nn.Module,
+    start: State,
+    data: Dataset,
+    curve: Tensor,
+    *,
+    sgd: SGD,
+    batch_size: int,
+    seed: tuple[int | str, ...],
+    prunable: tuple[str, ...],
+    method: Method | None = None,
+    augment: bool = True,
+    evaluations: int = 5,
+    on_point: Callable[[Point], None] | None = None,
+    stop: Callable[[], bool] | None = None,
 ) -> Trained:
     """Train from `start` with one step for each learning rate of `curve` (1-D); `start` stays as it was.
 
@@ -174,7 +185,13 @@ def _now(device: torch.device) -> float:
 
 @torch.no_grad()
 def recalibrate(
-    model: nn.Module, state: State, data: Dataset, *, batch_size: int, seed: tuple[int | str, ...], steps: int | None = None
+    model: nn.Module,
+    state: State,
+    data: Dataset,
+    *,
+    batch_size: int,
+    seed: tuple[int | str, ...],
+    steps: int | None = None,
 ) -> State:
     """The same weights with BatchNorm's statistics measured anew: the plain average over `steps` training batches.
 

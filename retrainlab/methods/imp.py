@@ -6,7 +6,6 @@ Han et al. 2015; Renda, Frankle & Carbin 2020; the schedules' part in Zimmer, Sp
 from collections.abc import Callable
 from dataclasses import dataclass, replace
 
-import torch
 from torch import nn
 
 from retrainlab import metrics, pruning
@@ -47,14 +46,22 @@ def prune_state(
 ) -> Masks:
     """The masks of cycle `cycle` (from 0) for the weights of `state`."""
     return pruning.prune(
-        {name: state.params[name] for name in prunable}, prune.targets[cycle], score=prune.score,
-        allocation=prune.allocation, structure=prune.structure, masks=masks, generator=stream(seed, "prune", cycle),
-        dense=(*prunable[: prune.keep_first], *prunable[len(prunable) - prune.keep_last :]), n=prune.n, m=prune.m,
+        {name: state.params[name] for name in prunable},
+        prune.targets[cycle],
+        score=prune.score,
+        allocation=prune.allocation,
+        structure=prune.structure,
+        masks=masks,
+        generator=stream(seed, "prune", cycle),
+        dense=(*prunable[: prune.keep_first], *prunable[len(prunable) - prune.keep_last :]),
+        n=prune.n,
+        m=prune.m,
     )
 
 
 def apply(state: State, masks: Masks) -> State:
     """Weights and their momentum, exactly 0 where masked."""
+
     def zero(tensors: Tensors) -> Tensors:
         return tensors | {name: tensors[name].masked_fill(~m, 0) for name, m in masks.items()}
 
@@ -62,9 +69,19 @@ def apply(state: State, masks: Masks) -> State:
 
 
 def run(
-    model: nn.Module, dense: State, data: Dataset, recipe: Recipe, prune: Prune, retrain: Retrain, original: Original,
-    prunable: tuple[str, ...], *, masks: Masks | None = None, evaluations: int = 5,
-    on_point: Callable[[Point], None] | None = None, stop: Callable[[], bool] | None = None,
+    model: nn.Module,
+    dense: State,
+    data: Dataset,
+    recipe: Recipe,
+    prune: Prune,
+    retrain: Retrain,
+    original: Original,
+    prunable: tuple[str, ...],
+    *,
+    masks: Masks | None = None,
+    evaluations: int = 5,
+    on_point: Callable[[Point], None] | None = None,
+    stop: Callable[[], bool] | None = None,
 ) -> tuple[State, Masks, list[Cycle]]:
     """All cycles from the dense network: (final state, final masks, one Cycle each).
 
@@ -75,11 +92,13 @@ def run(
     n = max(1, round(retrain.budget * len(original.lr)))
     state, cycles, known = dense, [], masks
     masks = None
-    for cycle, target in enumerate(prune.targets):
+    for cycle in range(prune.cycles):
         before = {name: state.params[name] for name in prunable}
         alive = 1.0 if masks is None else sum(int(m.sum()) for m in masks.values()) / _count(masks)
-        masks = known if known is not None and cycle == 0 else prune_state(
-            state, prune, prunable, cycle, recipe.seed, masks
+        masks = (
+            known
+            if known is not None and cycle == 0
+            else prune_state(state, prune, prunable, cycle, recipe.seed, masks)
         )
         removed = 1 - sum(int(m.sum()) for m in masks.values()) / _count(masks) / alive if alive else 0.0
         extra = {k: v for k, v in state.params.items() if k not in before} if retrain.allr_norm == "all" else None
@@ -88,23 +107,38 @@ def run(
         if retrain.allr_cycles == "every" or cycle == prune.cycles - 1:
             factor = allr_factor(drop, removed, retrain.budget)
         curve = retraining(
-            retrain.schedule, original, n, d=factor, lr=retrain.lr, warmup=retrain.warmup, shape=retrain.ramp,
-            points=retrain.points, clamp=retrain.clamp,
+            retrain.schedule,
+            original,
+            n,
+            d=factor,
+            lr=retrain.lr,
+            warmup=retrain.warmup,
+            shape=retrain.ramp,
+            points=retrain.points,
+            clamp=retrain.clamp,
         )
         state = apply(state if retrain.optimizer == "keep" else state.fresh_optimizer(), masks)
         trained = train(
-            model, state, data, curve, sgd=recipe.sgd, batch_size=recipe.batch_size,
-            seed=(recipe.seed, "retrain", cycle), prunable=prunable, method=Masked(masks), augment=recipe.augment,
-            evaluations=evaluations, on_point=on_point, stop=stop,
+            model,
+            state,
+            data,
+            curve,
+            sgd=recipe.sgd,
+            batch_size=recipe.batch_size,
+            seed=(recipe.seed, "retrain", cycle),
+            prunable=prunable,
+            method=Masked(masks),
+            augment=recipe.augment,
+            evaluations=evaluations,
+            on_point=on_point,
+            stop=stop,
         )
         state = trained.state
         cycles.append(Cycle(removed, drop, factor, curve[0].item(), curve.max().item(), trained))
         if trained.stopped:
             break
     if retrain.recalibrate:
-        state = recalibrate(
-            model, state, data, batch_size=recipe.batch_size, seed=(recipe.seed, "recalibrate")
-        )
+        state = recalibrate(model, state, data, batch_size=recipe.batch_size, seed=(recipe.seed, "recalibrate"))
     return state, masks, cycles
 
 

@@ -1,0 +1,141 @@
+"""`retrainlab doctor`: what is on this machine, and for each thing missing how to get it."""
+
+import platform
+import shutil
+import sys
+from collections.abc import Callable
+from dataclasses import dataclass
+from importlib import metadata
+from textwrap import wrap
+
+from retrainlab.errors import BadInput
+
+BROWSERS = ("chromium", "chromium-browser", "google-chrome", "google-chrome-stable", "firefox", "microsoft-edge")
+
+
+@dataclass(frozen=True)
+class Finding:
+    """One line of the table. good: usable as it is; required: nothing runs without it."""
+
+    what: str
+    found: str
+    good: bool = True
+    remedy: str = ""
+    required: bool = False
+
+
+def examine() -> list[Finding]:
+    """Look at everything; a check that fails is itself a finding."""
+    checks: list[Callable[[], list[Finding]]] = [_python, _torch, _packages, _data, _kernel, _store, _browser]
+    return [finding for check in checks for finding in check()]
+
+
+def table(findings: list[Finding]) -> str:
+    """The findings as text, with the remedies below what is missing."""
+    width = max(len(f.what) for f in findings)
+    lines = []
+    for f in findings:
+        mark = "ok" if f.good else "MISSING" if f.required else "missing"
+        lines += [
+            f"{f.what:<{width}}  {mark:<7}  {line}" if i == 0 else f"{'':<{width}}           {line}"
+            for i, line in enumerate(wrap(f.found, 100 - width) or [""])
+        ]
+        if f.remedy:
+            lines += [f"{'':<{width}}           -> {f.remedy}"]
+    return "\n".join(lines)
+
+
+def version(name: str) -> str | None:
+    try:
+        return metadata.version(name)
+    except metadata.PackageNotFoundError:
+        return None
+
+
+def _python() -> list[Finding]:
+    good = (3, 11) <= sys.version_info[:2] <= (3, 13)
+    remedy = "" if good else "install Python 3.11, 3.12 or 3.13 and run `make setup` again"
+    return [Finding("Python", f"{platform.python_version()} ({sys.executable})", good, remedy, required=True)]
+
+
+def _torch() -> list[Finding]:
+    torch_version, vision = version("torch"), version("torchvision")
+    if torch_version is None:
+        return [Finding("torch", "not installed", False, "make setup", required=True)]
+    from retrainlab.device import describe, resolve
+
+    out = [Finding("torch", torch_version)]
+    if vision is None:
+        out.append(Finding("torchvision", "not installed", False, "pip install torchvision"))
+    else:
+        try:
+            import torchvision  # noqa: F401
+
+            out.append(Finding("torchvision", f"{vision}, loads with this torch"))
+        except Exception as error:
+            found = f"{vision} does not load with torch {torch_version} ({str(error).splitlines()[0]})"
+            remedy = "install the two together: pip install --upgrade torch torchvision"
+            out.append(Finding("torchvision", found, False, remedy))
+    device = resolve("auto")
+    remedy = "" if device.type == "cuda" else "optional: with an NVIDIA GPU and its driver, torch finds it by itself"
+    return [*out, Finding("device", describe(device), True, remedy)]
+
+
+def _packages() -> list[Finding]:
+    core = ("numpy", "pandas", "scipy", "scikit-learn", "safetensors")
+    notebooks = ("jupyterlab", "ipywidgets", "matplotlib", "seaborn", "papermill")
+    out = []
+    for what, names, required in (("computing", core, True), ("notebooks", notebooks, False)):
+        missing = [n for n in names if version(n) is None]
+        found = ", ".join(f"{n} {version(n) or 'not installed'}" for n in names)
+        out.append(Finding(what, found, not missing, f"pip install {' '.join(missing)}" if missing else "", required))
+    return out
+
+
+def _data() -> list[Finding]:
+    from retrainlab.config import DATASETS
+    from retrainlab.data import fashion_folder, missing
+    from retrainlab.paths import data_root
+
+    lacking = missing()
+    out = []
+    for name in DATASETS:
+        where = "in scikit-learn" if name == "digits" else str(data_root())
+        if name == "fashion-mnist" and name not in lacking:
+            where = str(fashion_folder())
+        found = f"not in {data_root()}" if name in lacking else where
+        out.append(Finding(f"data: {name}", found, name not in lacking, lacking.get(name, "")))
+    return out
+
+
+def _kernel() -> list[Finding]:
+    remedy = "make setup, then run the notebooks with this environment's jupyter"
+    try:
+        from jupyter_client.kernelspec import KernelSpecManager
+
+        command = KernelSpecManager().get_kernel_spec("python3").argv[0]
+    except Exception as error:
+        return [Finding("kernel python3", f"none ({error})", False, remedy)]
+    ours = shutil.which(command) is not None and command in (sys.executable, "python", "python3")
+    return [Finding("kernel python3", command, ours, "" if ours else remedy)]
+
+
+def _store() -> list[Finding]:
+    from retrainlab.paths import store_root
+    from retrainlab.store import Store
+
+    store = Store(store_root())
+    count = store.count()
+    found = f"{store.root}: {count['dense']} dense networks, {count['pruned']} masks, {count['results']} results"
+    try:
+        store.check_writable()
+    except BadInput as error:
+        remedy = "set RETRAINLAB_STORE to a folder that can be written"
+        return [Finding("store", str(error), False, remedy, required=True)]
+    return [Finding("store", found)]
+
+
+def _browser() -> list[Finding]:
+    found = next((path for name in BROWSERS if (path := shutil.which(name))), None)
+    remedy = "" if found else "any browser shows JupyterLab; on Debian: apt install chromium"
+    return [Finding("browser", found or "none on the path", found is not None, remedy)]

@@ -1,0 +1,93 @@
+"""Run the figure notebooks through papermill: notebooks/figNN_*.ipynb -> figures/PRESET/.
+
+The notebooks stay as they are; what they print while they compute is shown live, their figures are the output.
+"""
+
+import sys
+import time
+from collections.abc import Sequence
+from pathlib import Path
+
+from retrainlab.errors import BadInput, choose
+from retrainlab.paths import project
+from retrainlab.presets import PRESETS
+from retrainlab.progress import CalmLines, duration
+
+CELL_TIMEOUT = 24 * 3600  # seconds; a preset for a GPU may train for hours in one cell
+
+
+def available() -> dict[str, Path]:
+    """Figure notebooks by name, in order: fig01_schedules, ..."""
+    return {path.stem: path for path in sorted((project() / "notebooks").glob("fig*.ipynb"))}
+
+
+def select(names: Sequence[str]) -> list[str]:
+    """Full names for what the user called `fig03` or `fig03_budgets`; all of them for nothing."""
+    known = available()
+    if not names:
+        return list(known)
+    short = {full.split("_")[0]: full for full in known}
+    return [short.get(name) or choose(name, known, "figure") for name in names]
+
+
+def make(
+    names: Sequence[str] = (),
+    *,
+    preset: str = "digits",
+    jobs: int = 0,
+    device: str = "auto",
+    fresh: bool = False,
+    store: str = "",
+) -> list[Path]:
+    """Run the notebooks of `names` (all if none) one after the other; return the PNGs. Raises BadInput before any runs."""
+    import papermill
+    from nbclient.exceptions import CellTimeoutError
+    from papermill.exceptions import PapermillExecutionError
+    from traitlets.config import Config
+
+    choose(preset, PRESETS, "preset")
+    chosen = select(names)
+    root, notebooks = project(), available()
+    folder = root / "figures" / preset
+    parameters = {
+        "preset": preset,
+        "jobs": jobs,
+        "device": device,
+        "fresh": fresh,
+        "store": store,
+        "output": str(folder),
+    }
+    for name in chosen:
+        unknown = set(parameters) - set(papermill.inspect_notebook(str(notebooks[name])))
+        if unknown:
+            raise BadInput(f"The notebook {name} has no parameter {', '.join(sorted(unknown))}; restore it from git.")
+    begin = time.monotonic()
+    for number, name in enumerate(chosen, 1):
+        start = time.monotonic()
+        print(f"[{number}/{len(chosen)}] {name}", flush=True)
+        live = CalmLines(sys.stdout)
+        try:
+            papermill.execute_notebook(
+                str(notebooks[name]),
+                None,
+                parameters=parameters,
+                kernel_name="python3",
+                cwd=str(root / "notebooks"),
+                progress_bar=False,
+                stdout_file=live,
+                stderr_file=sys.stderr,
+                execution_timeout=CELL_TIMEOUT,
+                config=Config({"KernelManager": {"transport_encryption": "auto"}}),
+                start_timeout=120,
+            )
+        except PapermillExecutionError as error:
+            if error.ename in ("BadInput", "Stopped"):
+                raise BadInput(error.evalue) from None
+            raise
+        except CellTimeoutError:
+            raise BadInput(
+                f"A cell of {name} ran for more than {duration(CELL_TIMEOUT)}; use a smaller preset."
+            ) from None
+        print(f"      {folder.relative_to(root) / name}.png  ({duration(time.monotonic() - start)})", flush=True)
+    print(f"{len(chosen)} figures in figures/{preset}/, {duration(time.monotonic() - begin)}.")
+    return [folder / f"{name}.png" for name in chosen]

@@ -1,0 +1,37 @@
+"""Where things lie: the project's folder, the data sets, the store. Environment variables come first."""
+
+import os
+from pathlib import Path
+
+import retrainlab
+from retrainlab.errors import BadInput
+
+_ROOT = Path(retrainlab.__file__).parent.parent
+
+
+def _cache() -> Path:
+    return Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "retrainlab"
+
+
+def in_project() -> bool:
+    """Whether the package runs from its project's folder, which holds notebooks/ and figures/ too."""
+    return (_ROOT / "notebooks").is_dir() and (_ROOT / "pyproject.toml").is_file()
+
+
+def project() -> Path:
+    """The project's folder. Raises BadInput if the package was installed without it."""
+    if not in_project():
+        raise BadInput(
+            "The notebooks are not beside the package; use a checkout of the project, installed by `make setup`."
+        )
+    return _ROOT
+
+
+def data_root() -> Path:
+    """Where data sets lie: RETRAINLAB_DATA, or else a folder of the user's cache."""
+    return Path(os.environ.get("RETRAINLAB_DATA") or _cache() / "data")
+
+
+def store_root() -> Path:
+    """Where results lie: RETRAINLAB_STORE, or `store` in the project, or else a folder of the user's cache."""
+    return Path(os.environ.get("RETRAINLAB_STORE") or (_ROOT / "store" if in_project() else _cache() / "store"))

@@ -1,0 +1,265 @@
+"""DataFrame -> matplotlib Figure, one function a figure; and how a figure is saved with its data.
+
+Figures are made without pyplot, so that they never mix between cells or threads. Colours are seaborn's colour-blind-safe
+palette, and every schedule has its own line style and marker as well. Shares become percent here and nowhere else.
+"""
+
+import base64
+import html
+import json
+from collections.abc import Sequence
+from dataclasses import dataclass
+from importlib import metadata
+from io import BytesIO
+from pathlib import Path
+
+import matplotlib
+import pandas as pd
+import seaborn as sns
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure
+from matplotlib.ticker import FixedLocator, FuncFormatter, NullLocator
+
+from retrainlab.paths import project
+
+SCHEDULES = ("FT", "LRW", "SLR", "CLR", "LLR", "ALLR")
+_COLORS = dict(zip(SCHEDULES, [sns.color_palette("colorblind")[i] for i in (7, 9, 2, 4, 0, 3)]))
+_LINES = dict(zip(SCHEDULES, ["-", (0, (4, 2)), (0, (1, 1)), (0, (6, 1, 1, 1)), "-", (0, (5, 1))]))
+_MARKERS = dict(zip(SCHEDULES, "osv^DX"))
+_LEVEL = {"color": "0.15", "linestyle": (0, (2, 2)), "linewidth": 1.4}
+_RC = {
+    **sns.axes_style("whitegrid"),
+    **{"font.size": 13, "axes.titlesize": 14, "axes.labelsize": 13, "legend.fontsize": 13},
+    **{"axes.edgecolor": "0.4", "grid.color": "0.9", "lines.linewidth": 2.2, "lines.markersize": 7},
+    **{"figure.facecolor": "w", "figure.dpi": 100, "svg.hashsalt": "retrainlab", "svg.fonttype": "path"},
+}
+
+
+def style(schedule: str) -> dict:
+    """Colour, line style and marker of a schedule, the same in every figure."""
+    return {"color": _COLORS[schedule], "linestyle": _LINES[schedule], "marker": _MARKERS[schedule], "label": schedule}
+
+
+def _line(schedule: str) -> dict:
+    return style(schedule) | {"marker": ""}
+
+
+def _percent(share: float) -> str:
+    return f"{100 * share:g} %"
+
+
+def _order(names: Sequence[str]) -> list[str]:
+    return [s for s in SCHEDULES if s in set(names)]
+
+
+def _legend(figure: Figure, axes: Axes, columns: int) -> None:
+    handles, labels = axes.get_legend_handles_labels()
+    figure.legend(handles, labels, loc="outside upper center", ncols=columns, frameon=False)
+
+
+def schedules(curves: pd.DataFrame) -> Figure:
+    """Figure 1. curves: columns panel (`dense` or the budget as a share), schedule, epoch, lr."""
+    with matplotlib.rc_context(_RC):
+        panels = list(curves["panel"].unique())
+        figure = Figure(figsize=(9.6, 3.1 * ((len(panels) + 1) // 2) + 0.5), layout="constrained")
+        axes = figure.subplots(-(-len(panels) // 2), 2, sharey=True, squeeze=False)
+        for ax, panel in zip(axes.flat, panels):
+            part = curves[curves["panel"] == panel]
+            if panel == "dense":
+                ax.plot(part["epoch"], part["lr"], color="0.15")
+                ax.set_title("Dense run")
+            else:
+                for name in _order(part["schedule"]):
+                    line = part[part["schedule"] == name]
+                    ax.plot(line["epoch"], line["lr"], **_line(name))
+                ax.set_title(f"Retraining, budget {_percent(float(panel))}")
+            ax.set_xlim(0, part["epoch"].max())
+            ax.set_ylim(bottom=0)
+        for ax in axes.flat[len(panels) :]:
+            ax.set_visible(False)
+        for ax in axes[:, 0]:
+            ax.set_ylabel("Learning rate")
+        for ax in axes[-1]:
+            ax.set_xlabel("Epoch")
+        _legend(figure, axes.flat[1], 6)
+        return figure
+
+
+def recovery(points: pd.DataFrame, dense: float, pruned: float, what: str) -> Figure:
+    """Figure 2. points: columns schedule, step, lr and validation_accuracy (a share; missing where not measured).
+
+    dense, pruned: the accuracies before and straight after pruning, as shares; what: the title.
+    """
+    with matplotlib.rc_context(_RC):
+        figure = Figure(figsize=(9, 7.2), layout="constrained")
+        top, bottom = figure.subplots(2, 1, sharex=True, height_ratios=[2.3, 1])
+        for name in _order(points["schedule"]):
+            line = points[points["schedule"] == name]
+            measured = line.dropna(subset=["validation_accuracy"])
+            marks = style(name) | {"markevery": max(1, len(measured) // 8)}
+            top.plot(measured["step"], 100 * measured["validation_accuracy"], **marks)
+            bottom.plot(line["step"], line["lr"], **_line(name))
+        for level, word, place in ((dense, "dense", "top"), (pruned, "straight after pruning", "bottom")):
+            top.axhline(100 * level, **_LEVEL)
+            top.annotate(
+                f"{word}: {100 * level:.1f} %",
+                (1, 100 * level),
+                xycoords=("axes fraction", "data"),
+                xytext=(-6, -5 if place == "top" else 5),
+                textcoords="offset points",
+                ha="right",
+                va=place,
+                bbox={"facecolor": "w", "edgecolor": "none", "pad": 1, "alpha": 0.8},
+            )
+        top.set(ylabel="Validation accuracy (%)", title=what, ylim=(0, 102), xlim=(0, points["step"].max()))
+        bottom.set(ylabel="Learning rate", xlabel="Retraining step (iteration)")
+        bottom.set_ylim(bottom=0)
+        _legend(figure, top, 6)
+        return figure
+
+
+def budgets(accuracy: pd.DataFrame, difference: pd.DataFrame, dense: float, baseline: str = "LLR") -> Figure:
+    """Figure 3. accuracy: columns sparsity, budget, schedule, mean, low, high (shares); difference: the same, as paired
+    differences to `baseline`; dense: mean accuracy of the dense networks."""
+    with matplotlib.rc_context(_RC):
+        sparsities = list(accuracy["sparsity"].unique())
+        figure = Figure(figsize=(3.3 * len(sparsities) + 0.4, 7.4), layout="constrained")
+        axes = figure.subplots(2, len(sparsities), sharex=True, squeeze=False, height_ratios=[1.3, 1])
+        for column, sparsity in enumerate(sparsities):
+            top, bottom = axes[:, column]
+            _lines(top, accuracy[accuracy["sparsity"] == sparsity])
+            _lines(bottom, difference[difference["sparsity"] == sparsity])
+            top.axhline(100 * dense, **_LEVEL, label=f"dense, {100 * dense:.1f} %")
+            bottom.axhline(0, color=_COLORS[baseline], linewidth=1.6)
+            low, high = top.get_ylim()
+            top.set_ylim(max(low, 0), min(high, 101))
+            top.set_title(f"Sparsity {_percent(sparsity)}")
+            bottom.set_xlabel("Budget (% of dense run)")
+        axes[0, 0].set_ylabel("Test accuracy (%)")
+        axes[1, 0].set_ylabel(f"Difference to {baseline}\n(percentage points)")
+        _legend(figure, axes[0, 0], 7)
+        return figure
+
+
+def _lines(ax: Axes, frame: pd.DataFrame) -> None:
+    """A line per schedule over the budget, with intervals drawn side by side; columns as in `budgets`."""
+    for name in _order(frame["schedule"]):
+        line = frame[frame["schedule"] == name]
+        aside = 1.03 ** (SCHEDULES.index(name) - (len(SCHEDULES) - 1) / 2)
+        spread = [100 * (line["mean"] - line["low"]), 100 * (line["high"] - line["mean"])]
+        bars = {"elinewidth": 1.2, "capsize": 2, "markeredgecolor": "w", "markeredgewidth": 0.5}
+        ax.errorbar(100 * line["budget"] * aside, 100 * line["mean"], yerr=spread, **bars, **style(name))
+    ax.set_xscale("log")
+    ax.xaxis.set_major_locator(FixedLocator(sorted(100 * frame["budget"].unique())))
+    ax.xaxis.set_minor_locator(NullLocator())
+    ax.xaxis.set_major_formatter(FuncFormatter(lambda x, _: f"{x:g}"))
+    ax.tick_params(labelbottom=True)
+
+
+def best_lr(cells: pd.DataFrame) -> Figure:
+    """Figure 4. cells: columns sparsity, budget, best_lr, allr_lr (initial learning rates), best_accuracy,
+    allr_accuracy (test, shares): a map of the best start with ALLR's in brackets, and one of what ALLR's gains."""
+    with matplotlib.rc_context(_RC):
+        cells = cells.assign(gain=100 * (cells["allr_accuracy"] - cells["best_accuracy"]))
+        figure = Figure(figsize=(12.5, 1.6 + 0.85 * cells["sparsity"].nunique()), layout="constrained")
+        left, right = figure.subplots(1, 2)
+
+        def table(column: str) -> pd.DataFrame:
+            return cells.pivot(index="sparsity", columns="budget", values=column).sort_index(ascending=False)
+
+        words = table("best_lr").map("{:.3g}".format) + "\n" + table("allr_lr").map("({:.3g})".format)
+        _map(left, table("best_lr"), words, "cividis", "Initial learning rate", {})
+        left.set_title("Best initial learning rate (ALLR's)")
+        limit = max(cells["gain"].abs().max(), 0.5)
+        words = table("gain").map("{:+.1f}".format)
+        _map(right, table("gain"), words, "PuOr", "Percentage points", {"vmin": -limit, "vmax": limit})
+        right.set_title("Test accuracy: ALLR minus best start")
+        return figure
+
+
+def _map(ax: Axes, values: pd.DataFrame, words: pd.DataFrame, palette: str, unit: str, bounds: dict) -> None:
+    sns.heatmap(
+        values,
+        ax=ax,
+        annot=words,
+        fmt="",
+        cmap=palette,
+        linewidths=1,
+        cbar_kws={"label": unit},
+        annot_kws={"fontsize": 13},
+        xticklabels=[f"{100 * b:g}" for b in values.columns],
+        yticklabels=[f"{100 * s:g}" for s in values.index],
+        **bounds,
+    )
+    ax.set(xlabel="Budget (% of dense run)", ylabel="Sparsity (%)")
+    ax.tick_params(rotation=0)
+
+
+# ---- saving ----------------------------------------------------------------------------------------------------------
+
+
+@dataclass(frozen=True)
+class Picture:
+    """A saved figure as a notebook shows it: an image with its alternative text and a caption."""
+
+    png: bytes
+    alt: str
+    caption: str
+
+    def _repr_html_(self) -> str:
+        source = base64.b64encode(self.png).decode()
+        return (
+            f'<figure><img alt="{html.escape(self.alt)}" style="max-width: 100%; background: white" '
+            f'src="data:image/png;base64,{source}"><figcaption>{html.escape(self.caption)}</figcaption></figure>'
+        )
+
+
+def png(figure: Figure, dpi: int = 100, metadata: dict | None = None) -> bytes:
+    """The figure as PNG bytes, the same for the same figure."""
+    out = BytesIO()
+    figure.savefig(out, format="png", dpi=dpi, metadata={"Software": None, **(metadata or {})})
+    return out.getvalue()
+
+
+def save(
+    figure: Figure,
+    data: pd.DataFrame,
+    name: str,
+    *,
+    preset: str,
+    output: Path | str,
+    results: pd.DataFrame,
+    caption: str,
+    alt: str,
+) -> Picture:
+    """Write NAME.png, .svg, .csv (the numbers drawn) and .json (caption, alt text, provenance) to `output`, or to
+    figures/PRESET if that is empty. The same figure and data give the same bytes.
+
+    alt: written from the data. results: the study's rows, whose keys and devices go into the provenance.
+    """
+    folder = Path(output) if output else project() / "figures" / preset
+    folder.mkdir(parents=True, exist_ok=True)
+    words = {"Title": caption, "Description": alt}
+    image = png(figure, 160, words)
+    vector = BytesIO()
+    with matplotlib.rc_context(_RC):
+        figure.savefig(vector, format="svg", metadata={"Date": None, "Creator": None, **words})
+    about = {
+        "caption": caption,
+        "alt": alt,
+        "preset": preset,
+        "devices": sorted(set(results["device"])),
+        "versions": {p: metadata.version(p) for p in ("retrainlab", "torch", "numpy", "matplotlib", "seaborn")},
+        "results": sorted(set(results["key"])),
+    }
+    files = {
+        ".png": image,
+        ".svg": vector.getvalue(),
+        ".csv": data.to_csv(index=False, float_format="%.6g", lineterminator="\n").encode(),
+        ".json": (json.dumps(about, indent=1) + "\n").encode(),
+    }
+    for end, content in files.items():
+        temporary = folder / f".{name}{end}.tmp"
+        temporary.write_bytes(content)
+        temporary.replace(folder / f"{name}{end}")
+    return Picture(image, alt, caption)

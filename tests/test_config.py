@@ -1,0 +1,320 @@
+"""The nouns: frozen, checked when made, hashed by content, and light to import."""
+
+import dataclasses
+import os
+import subprocess
+import sys
+from dataclasses import FrozenInstanceError, fields, replace
+from pathlib import Path
+
+import pytest
+
+from retrainlab import config
+from retrainlab.config import SGD, Experiment, Prune, Recipe, Retrain, key, to_dict
+from retrainlab.errors import BadInput
+
+ROOT = Path(__file__).parents[1]
+
+
+def sentence(make) -> str:
+    """The one line that BadInput says."""
+    with pytest.raises(BadInput) as caught:
+        make()
+    text = str(caught.value)
+    assert "\n" not in text and text[0].isupper() and text.endswith(".")
+    return text
+
+
+def one_key(noun) -> str:
+    return key("kind", [noun], "data/1")
+
+
+# A valid other value for every field. A new field without an entry makes the tests below fail.
+CHANGES = {
+    SGD: (SGD(), dict(momentum=0.8, nesterov=True, weight_decay=1e-3, decay_norm=False)),
+    Recipe: (
+        Recipe(),
+        dict(
+            data="cifar10", model="mlp", width=7, epochs=31, batch_size=33, schedule="linear", lr=0.2, warmup=0.1,
+            milestones=(0.5,), gamma=0.2, sgd=SGD(momentum=0.8), augment=False, all_train=True, image_size=32, seed=1,
+        ),
+    ),
+    Prune: (
+        Prune(0.5),
+        dict(
+            sparsity=0.6, score="random", allocation="erk", structure="n:m", cycles=2, keep_first=True, keep_last=True,
+            n=1, m=8,
+        ),
+    ),
+    Retrain: (
+        Retrain("linear", lr=0.1),
+        dict(
+            schedule="rex", budget=0.2, lr=0.2, warmup=0.2, ramp="cosine", points=None, optimizer="keep",
+            allr_norm="all", allr_cycles="last", clamp=True, recalibrate=True,
+        ),
+    ),
+    Experiment: (
+        Experiment(),
+        dict(recipe=Recipe(seed=1), prune=Prune(0.5), retrain=Retrain("FT"), evaluations=6),
+    ),
+}
+SINGLE = [(noun, f.name) for noun in CHANGES for f in fields(noun)]
+
+
+@pytest.mark.parametrize("noun", CHANGES)
+def test_nouns_are_frozen(noun):
+    with pytest.raises(FrozenInstanceError):
+        setattr(noun(), fields(noun)[0].name, 1)
+
+
+@pytest.mark.parametrize(("noun", "name"), SINGLE)
+def test_every_single_field_is_part_of_the_key(noun, name):
+    base, changes = CHANGES[noun]
+    if name == "points":
+        base, changes = Retrain("custom", points=((0, 0.1), (1, 0))), {"points": ((0, 0.1), (1, 0.01))}
+    assert one_key(replace(base, **{name: changes[name]})) != one_key(base)
+
+
+def test_same_content_same_key():
+    assert one_key(Experiment(Recipe(seed=3))) == one_key(Experiment(Recipe(seed=3)))
+    assert one_key(Recipe(milestones=[0.5, 0.75])) == one_key(Recipe(milestones=(0.5, 0.75)))
+    assert one_key(Retrain("custom", points=[[0, 1], [1, 0]])) == one_key(Retrain("custom", points=((0, 1), (1, 0))))
+
+
+@pytest.mark.parametrize(
+    ("a", "b"),
+    [
+        (Retrain(budget=1), Retrain(budget=1.0)),
+        (Prune(0), Prune(0.0)),
+        (Recipe(lr=1), Recipe(lr=1.0)),
+        (Recipe(sgd=SGD(weight_decay=0)), Recipe(sgd=SGD(weight_decay=0.0))),
+        (Recipe(milestones=(1,)), Recipe(milestones=(1.0,))),
+        (Retrain("custom", points=((0, 1), (1, 0))), Retrain("custom", points=((0.0, 1.0), (1.0, 0.0)))),
+    ],
+)
+def test_equal_nouns_have_one_key_whether_numbers_are_written_1_or_1_0(a, b):
+    assert a == b
+    assert one_key(a) == one_key(b)
+
+
+def test_key_is_canonical_over_the_order_of_fields(monkeypatch):
+    usual = one_key(Recipe())
+    monkeypatch.setattr(config, "to_dict", lambda noun: dict(reversed(to_dict(noun).items())))
+    assert one_key(Recipe()) == usual
+
+
+def test_key_changes_with_the_data_the_kind_and_the_schema(monkeypatch):
+    usual = key("dense", [Recipe()], "folder/1")
+    assert key("dense", [Recipe()], "folder/2") != usual
+    assert key("pruned", [Recipe()], "folder/1") != usual
+    assert key("dense", [Recipe(), Prune()], "folder/1") != usual
+    monkeypatch.setattr(config, "SCHEMA", config.SCHEMA + 1)
+    assert key("dense", [Recipe()], "folder/1") != usual
+
+
+def test_key_is_16_hex_digits():
+    assert len(one_key(Recipe())) == 16 and set(one_key(Recipe())) <= set("0123456789abcdef")
+
+
+def test_importing_the_nouns_loads_no_torch_and_keys_agree_between_processes():
+    """Pitfall: a package imported for nothing; and keys that follow Python's per-process string hash."""
+    code = (
+        "import sys, retrainlab; from retrainlab import Recipe, Prune, Retrain, Experiment, BadInput;"
+        "from retrainlab.config import key;"
+        "assert not {'torch', 'numpy', 'pandas', 'torchvision'} & set(sys.modules), 'heavy import';"
+        "print(key('kind', [Experiment()], 'data/1'))"
+    )
+    environment = os.environ | {"PYTHONPATH": str(ROOT), "PYTHONHASHSEED": "7"}
+    out = subprocess.run([sys.executable, "-c", code], env=environment, capture_output=True, text=True, timeout=60)
+    assert out.returncode == 0, out.stderr
+    assert out.stdout.strip() == one_key(Experiment())
+
+
+def test_to_dict_is_json_and_holds_every_field():
+    out = to_dict(Experiment())
+    assert list(out) == [f.name for f in fields(Experiment)]
+    assert list(out["recipe"]["sgd"]) == [f.name for f in fields(SGD)]
+    assert out["recipe"]["milestones"] == [0.5, 0.75]
+
+
+# ---- bad input -------------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("make", "wrong", "allowed"),
+    [
+        (lambda: Prune(1.2), "sparsity is 1.2", "at least 0 and at most 1"),
+        (lambda: Prune(-0.1), "sparsity is -0.1", "at least 0"),
+        (lambda: Prune("0.9"), "sparsity is '0.9'", "a number"),
+        (lambda: Prune(True), "sparsity is True", "a number"),
+        (lambda: Prune(float("nan")), "sparsity is nan", "a number"),
+        (lambda: Prune(cycles=0), "cycles is 0", "whole number at least 1"),
+        (lambda: Prune(cycles=2.0), "cycles is 2.0", "whole number"),
+        (lambda: Retrain(budget=0), "budget", "above 0"),
+        (lambda: Retrain(budget=-1), "is -1", "above 0"),
+        (lambda: Retrain(budget=float("nan")), "is nan", "above 0"),
+        (lambda: Retrain(budget=float("inf")), "is inf", "a number"),
+        (lambda: Retrain(warmup=1), "warm-up share is 1", "at most 0.9"),
+        (lambda: Retrain("constant", lr=0), "initial learning rate is 0", "above 0"),
+        (lambda: Retrain("constant", lr="fast"), "initial learning rate is 'fast'", "a number"),
+        (lambda: Recipe(epochs=-3), "epochs is -3", "whole number at least 1"),
+        (lambda: Recipe(epochs=0), "epochs is 0", "whole number at least 1"),
+        (lambda: Recipe(epochs=1.5), "epochs is 1.5", "whole number"),
+        (lambda: Recipe(epochs=True), "epochs is True", "whole number"),
+        (lambda: Recipe(batch_size=1), "batch size is 1", "at least 2"),
+        (lambda: Recipe(lr=0), "learning rate is 0", "above 0"),
+        (lambda: Recipe(lr=float("inf")), "learning rate is inf", "a number"),
+        (lambda: Recipe(lr=None), "learning rate is None", "a number"),
+        (lambda: Recipe(width=0), "width is 0", "at least 1"),
+        (lambda: Recipe(warmup=0.95), "warm-up share is 0.95", "at most 0.9"),
+        (lambda: Recipe(milestones=(0.5, 1.5)), "milestone is 1.5", "at most 1"),
+        (lambda: Recipe(gamma=0), "gamma is 0", "above 0"),
+        (lambda: Recipe(image_size=2), "image size is 2", "at least 4"),
+        (lambda: Recipe(seed=-1), "seed is -1", "at least 0"),
+        (lambda: Recipe(seed=0.5), "seed is 0.5", "whole number"),
+        (lambda: SGD(momentum=1), "momentum is 1", "at least 0"),
+        (lambda: SGD(weight_decay=-1e-4), "weight decay is -0.0001", "at least 0"),
+        (lambda: SGD(weight_decay=float("inf")), "weight decay is inf", "a number"),
+        (lambda: Experiment(evaluations=0), "evaluations is 0", "at least 1"),
+    ],
+)
+def test_a_bad_number_is_one_sentence_with_the_value_and_what_is_allowed(make, wrong, allowed):
+    text = sentence(make)
+    assert wrong in text and allowed in text
+
+
+@pytest.mark.parametrize(
+    ("make", "wrong", "near"),
+    [
+        (lambda: Recipe(model="resnet2O"), "resnet2O", {"resnet20"}),
+        (lambda: Recipe(data="digit"), "digit", {"digits"}),
+        (lambda: Recipe(data="CIFAR-10"), "CIFAR-10", {"cifar10"}),
+        (lambda: Recipe(schedule="multi-step"), "multi-step", {"multistep"}),
+        (lambda: Retrain("LR"), "LR", {"LLR", "CLR", "SLR", "LRW"}),
+        (lambda: Retrain("allr"), "allr", {"ALLR"}),
+        (lambda: Retrain(ramp="cosin"), "cosin", {"cosine"}),
+        (lambda: Retrain(optimizer="kept"), "kept", {"keep"}),
+        (lambda: Retrain(allr_norm="prunables"), "prunables", {"prunable"}),
+        (lambda: Retrain(allr_cycles="each-very"), "each-very", {"every"}),
+        (lambda: Prune(score="magnitudes"), "magnitudes", {"magnitude"}),
+        (lambda: Prune(allocation="globl"), "globl", {"global"}),
+        (lambda: Prune(structure="filter"), "filter", {"filters"}),
+    ],
+)
+def test_an_unknown_name_is_told_with_the_nearest_right_one(make, wrong, near):
+    text = sentence(make)
+    assert f"'{wrong}'" in text
+    assert any(f"did you mean '{name}'?" in text for name in near)
+
+
+@pytest.mark.parametrize(
+    "make",
+    [
+        lambda: Recipe(data=5),
+        lambda: Recipe(data=None),
+        lambda: Recipe(model=None),
+        lambda: Recipe(schedule=None),
+        lambda: Recipe(milestones=0.5),
+        lambda: Recipe(milestones=None),
+        lambda: Retrain(schedule=3),
+        lambda: Retrain("custom", points=0.5),
+        lambda: Retrain("custom", points=(0.1, 0.2)),
+    ],
+    ids=["data-int", "data-none", "model-none", "schedule-none", "milestones-number", "milestones-none",
+         "retrain-int", "points-number", "points-flat"],
+)
+def test_a_value_of_the_wrong_type_is_bad_input_rather_than_a_traceback(make):
+    sentence(make)
+
+
+@pytest.mark.parametrize(
+    ("noun", "name"), [(noun, f.name) for noun in CHANGES for f in fields(noun) if isinstance(f.default, bool)]
+)
+def test_a_switch_takes_true_or_false_only(noun, name):
+    assert name in sentence(lambda: noun(**{name: "no"})).replace(" ", "_")
+
+
+@pytest.mark.parametrize(
+    "make",
+    [
+        lambda: Experiment(Recipe(), Retrain()),
+        lambda: Experiment("digits"),
+        lambda: Experiment(retrain="LLR"),
+        lambda: Recipe(sgd=0.9),
+    ],
+    ids=["retrain-for-prune", "name-for-recipe", "name-for-retrain", "number-for-sgd"],
+)
+def test_a_noun_in_the_wrong_place_is_bad_input(make):
+    sentence(make)
+
+
+def test_rewinding_for_longer_than_the_dense_run_names_both_lengths():
+    """Pitfall: learning-rate rewinding crashes when retraining is longer than training."""
+    text = sentence(lambda: Experiment(Recipe(epochs=10), retrain=Retrain("LRW", budget=1.5)))
+    assert "15 epochs" in text and "10 epochs" in text and "clamp=True" in text
+    Experiment(Recipe(epochs=10), retrain=Retrain("LRW", budget=1.5, clamp=True))
+    Experiment(Recipe(epochs=10), retrain=Retrain("LRW", budget=1))
+    Experiment(Recipe(epochs=10), retrain=Retrain("LLR", budget=1.5))
+
+
+@pytest.mark.parametrize("name", [n for n in config.FREE_SCHEDULES if n != "custom"])
+def test_a_free_schedule_needs_its_learning_rate(name):
+    assert f"'{name}'" in (text := sentence(lambda: Retrain(name))) and "give lr" in text
+    Retrain(name, lr=0.1)
+
+
+@pytest.mark.parametrize("name", [*config.NAMED_SCHEDULES, "custom"])
+def test_no_other_schedule_takes_a_learning_rate(name):
+    points = ((0, 0.1), (1, 0)) if name == "custom" else ()
+    assert "leave lr out" in sentence(lambda: Retrain(name, lr=0.1, points=points))
+
+
+def test_custom_points_go_with_the_custom_schedule_and_no_other():
+    assert "control points" in sentence(lambda: Retrain("custom"))
+    assert "control points" in sentence(lambda: Retrain("LLR", points=((0, 0.1), (1, 0))))
+
+
+@pytest.mark.parametrize(
+    "points", [((0.5, 0.1), (0.2, 0.1)), ((0, -0.1), (1, 0)), ((0, 0.1), (1.5, 0)), ((0, "x"), (1, 0)), ((0, 0.1, 3),)]
+)
+def test_custom_points_are_checked_when_made_and_not_after_the_dense_run(points):
+    sentence(lambda: Retrain("custom", points=points))
+
+
+def test_n_of_m_has_one_sparsity_one_cycle_and_n_up_to_m():
+    assert "sparsity of 0.5, not 0.9" in sentence(lambda: Prune(0.9, structure="n:m"))
+    assert "at most 4" in sentence(lambda: Prune(0.5, structure="n:m", n=5))
+    assert "one cycle" in sentence(lambda: Prune(0.5, structure="n:m", cycles=2))
+    Prune(0.75, structure="n:m", n=1, m=4)
+
+
+def test_filters_are_allocated_globally_or_uniformly():
+    assert "'erk'" in sentence(lambda: Prune(0.5, structure="filters", allocation="erk"))
+
+
+def test_nesterov_needs_momentum():
+    assert "momentum above 0" in sentence(lambda: SGD(momentum=0, nesterov=True))
+
+
+def test_a_folder_and_a_torchvision_network_are_taken_by_name():
+    assert Recipe(data="my/images", model="torchvision/resnet18").data == "my/images"
+
+
+def test_an_iterator_of_milestones_is_read_once_and_kept():
+    """Pitfall: iterators consumed twice leave nothing behind."""
+    assert Recipe(milestones=iter([0.25, 0.5])).milestones == (0.25, 0.5)
+
+
+@pytest.mark.parametrize(("sparsity", "cycles"), [(0.9, 1), (0.9, 3), (0.0, 4), (1.0, 2), (0.5, 10)])
+def test_targets_are_total_sparsities_of_equal_shares_of_what_remains(sparsity, cycles):
+    """Pitfall: repeated pruning takes a share of what remains when a share of all was meant."""
+    targets = Prune(sparsity, cycles=cycles).targets
+    assert len(targets) == cycles and targets[-1] == sparsity
+    share, alive = 1 - (1 - sparsity) ** (1 / cycles), 1.0
+    for target in targets:
+        alive *= 1 - share
+        assert target == pytest.approx(1 - alive, abs=1e-12)
+
+
+def test_nouns_are_plain_dataclasses_without_hidden_state():
+    assert all(dataclasses.is_dataclass(noun) and eval(repr(noun()), vars(config)) == noun() for noun in CHANGES)

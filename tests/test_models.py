@@ -1,0 +1,243 @@
+"""Networks: published sizes, the shapes they take, seeds, and that they stay plain modules."""
+
+import copy
+import sys
+
+import pytest
+import torch
+from torch import nn
+
+from retrainlab.config import MODELS
+from retrainlab.errors import BadInput
+from retrainlab.models import BasicBlock, build, prunable
+from retrainlab.pruning import prune
+
+
+def count(model):
+    return sum(p.numel() for p in model.parameters())
+
+
+# ---- sizes -----------------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("name, published", [("resnet20", 269_722), ("resnet56", 853_018), ("resnet18", 11_173_962)])
+def test_parameter_count_of_resnets_is_the_published_one(name, published):
+    assert count(build(name, shape=(3, 32, 32), classes=10)) == published
+
+
+def test_parameter_count_of_the_mlp_is_lenet_300_100s():
+    assert count(build("mlp", shape=(1, 28, 28), classes=10)) == 784 * 300 + 300 + 300 * 100 + 100 + 100 * 10 + 10
+
+
+def test_parameter_count_of_resnet8():
+    convs = 9 * (3 * 16 + 2 * 16 * 16 + 16 * 32 + 32 * 32 + 32 * 64 + 64 * 64)
+    norms = 2 * (16 * 3 + 32 * 2 + 64 * 2)
+    assert count(build("resnet8", shape=(3, 32, 32), classes=10)) == convs + norms + 64 * 10 + 10
+
+
+def test_parameter_count_of_vgg16():
+    widths = [3, 64, 64, 128, 128, 256, 256, 256, 512, 512, 512, 512, 512, 512]
+    convs = sum(9 * a * b for a, b in zip(widths, widths[1:], strict=False))
+    assert convs == 14_710_464  # VGG-16's thirteen convolutions; their biases fall away before the normalisation
+    assert count(build("vgg16", shape=(3, 8, 8), classes=10)) == convs + 2 * sum(widths[1:]) + 512 * 10 + 10
+
+
+def test_parameter_count_of_wrn28_10_is_the_published_one():
+    model = build("wrn28-10", shape=(3, 8, 8), classes=10)
+    assert count(model) == 36_479_194
+    assert len(prunable(model)) == 1 + 12 * 2 + 3 + 1  # stem, blocks, shortcuts of changing shape, classifier
+
+
+@pytest.mark.parametrize("name, layers", [("resnet8", 8), ("resnet20", 20), ("resnet56", 56), ("vgg16", 14), ("mlp", 3)])
+def test_names_count_their_layers(name, layers):
+    assert len(prunable(build(name, shape=(3, 32, 32), classes=10, width=4))) == layers
+
+
+def test_width_scales_the_first_stage():
+    assert build("resnet20", shape=(1, 8, 8), classes=3, width=5).conv.out_channels == 5
+    assert build("wrn28-10", shape=(1, 8, 8), classes=3, width=1).blocks[0].conv1.out_channels == 16
+    assert build("mlp", shape=(1, 8, 8), classes=3, width=2).layer2.out_features == 1
+
+
+# ---- shapes ----------------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("name", MODELS)
+@pytest.mark.parametrize("shape", [(1, 8, 8), (1, 28, 28), (3, 32, 32), (3, 30, 50)])
+def test_forward_gives_one_score_per_class(name, shape):
+    model = build(name, shape=shape, classes=7, width=2 if name == "wrn28-10" else 8)
+    assert model.training
+    scores = model(torch.randn(2, *shape))
+    assert scores.shape == (2, 7) and scores.isfinite().all()
+
+
+@pytest.mark.parametrize("name", ["mlp", "resnet8", "resnet18", "vgg16"])
+def test_forward_of_large_images(name):
+    model = build(name, shape=(3, 224, 224), classes=5, width=2).eval()
+    assert model(torch.randn(1, 3, 224, 224)).shape == (1, 5)
+
+
+def test_option_a_shortcut_has_no_parameters_subsamples_and_pads_with_zero_channels():
+    block = BasicBlock(4, 8, 2, projection=False).eval()
+    assert {n.split(".")[0] for n, _ in block.named_parameters()} == {"conv1", "norm1", "conv2", "norm2"}
+    nn.init.zeros_(block.conv2.weight)
+    x = torch.rand(2, 4, 6, 6)
+    y = block(x)
+    assert torch.equal(y[:, 2:6], x[:, :, ::2, ::2]) and y[:, :2].eq(0).all() and y[:, 6:].eq(0).all()
+
+
+def test_projection_only_where_the_shape_changes():
+    assert BasicBlock(4, 4, 1, projection=True).shortcut is None
+    assert BasicBlock(4, 8, 2, projection=True).shortcut is not None
+
+
+# ---- seeds -----------------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("name", ["mlp", "resnet20", "torchvision/squeezenet1_1"])
+def test_same_seed_same_bits_whatever_the_global_state(name):
+    """Pitfall: the seed comes from the process or the clock, and no network can be built twice."""
+
+    def make(seed):
+        return build(name, shape=(3, 32, 32), classes=3, seed=seed).state_dict()
+
+    torch.manual_seed(1)
+    first = make(0)
+    torch.manual_seed(2)
+    again, other = make(0), make(1)
+    assert all(torch.equal(first[k], again[k]) for k in first)
+    assert not all(torch.equal(first[k], other[k]) for k in first)
+
+
+@pytest.mark.parametrize("name", ["resnet8", "torchvision/squeezenet1_1", "no such model"])
+def test_build_leaves_the_global_random_state_alone(name):
+    torch.manual_seed(3)
+    before = torch.get_rng_state()
+    try:
+        build(name, shape=(3, 32, 32), classes=3)
+    except BadInput:
+        pass
+    assert torch.equal(torch.get_rng_state(), before)
+
+
+def test_build_leaves_the_accelerators_random_state_alone(monkeypatch):
+    """`torch.manual_seed` seeds every accelerator too, and restoring the CPU's state does not undo that."""
+    seeded = []
+    monkeypatch.setattr(torch.cuda, "manual_seed_all", seeded.append)
+    build("mlp", shape=(1, 8, 8), classes=3, width=4)
+    assert not seeded
+
+
+def test_initialisation_is_hes():
+    model = build("resnet18", shape=(3, 8, 8), classes=10)
+    w = dict(model.named_parameters())["blocks.7.conv2.weight"]
+    assert w.std().item() == pytest.approx((2 / (512 * 9)) ** 0.5, rel=0.01) and abs(w.mean()) < 1e-4
+    assert model.classifier.bias.eq(0).all()
+
+
+# ---- prunable weights ------------------------------------------------------------------------------------------------
+
+
+def test_prunable_names_conv_and_linear_weights_in_order():
+    """Pitfall: biases and normalisation layers are counted among what can be pruned."""
+    assert prunable(build("mlp", shape=(1, 8, 8), classes=3)) == ("layer1.weight", "layer2.weight", "classifier.weight")
+    assert prunable(build("resnet8", shape=(1, 8, 8), classes=3)) == (
+        "conv.weight", *(f"blocks.{i}.conv{j}.weight" for i in range(3) for j in (1, 2)), "classifier.weight",
+    )
+
+
+@pytest.mark.parametrize("name", [*MODELS, "torchvision/mobilenet_v2"])
+def test_prunable_is_all_weights_of_two_or_more_dimensions(name):
+    model = build(name, shape=(3, 32, 32), classes=10, width=None if "/" in name else 2)
+    params = dict(model.named_parameters())
+    assert list(prunable(model)) == [n for n, p in params.items() if p.dim() > 1]
+
+
+# ---- torchvision -----------------------------------------------------------------------------------------------------
+
+
+def test_mobilenet_takes_one_channel():
+    model = build("torchvision/mobilenet_v2", shape=(1, 224, 224), classes=5)
+    assert model.features[0][0].weight.shape == (32, 1, 3, 3) and model.features[0][0].stride == (2, 2)
+    assert model.training and model.eval()(torch.randn(1, 1, 224, 224)).shape == (1, 5)
+
+
+def test_three_channels_leave_torchvisions_network_as_it_is():
+    from torchvision import models
+
+    ours = build("torchvision/squeezenet1_1", shape=(3, 64, 64), classes=5)
+    theirs = models.squeezenet1_1(weights=None, num_classes=5)
+    assert {k: v.shape for k, v in ours.state_dict().items()} == {k: v.shape for k, v in theirs.state_dict().items()}
+
+
+def test_a_network_that_trains_on_more_than_scores_is_refused_or_made_to_fit(monkeypatch):
+    """googlenet and inception_v3 return auxiliary scores as well while they train, which no loss here can take."""
+    from torchvision import models
+
+    class Auxiliary(nn.Module):
+        def __init__(self):
+            super().__init__()
+            self.fc = nn.Linear(3, 4)
+
+        def forward(self, x):
+            scores = self.fc(x.mean((2, 3)))
+            return (scores, scores) if self.training else scores
+
+    monkeypatch.setattr(models, "get_model", lambda *args, **options: Auxiliary())
+    try:
+        model = build("torchvision/googlenet", shape=(3, 8, 8), classes=4)
+    except BadInput:
+        return
+    assert isinstance(model.train()(torch.zeros(2, 3, 8, 8)), torch.Tensor)
+
+
+def test_our_networks_need_no_torchvision(monkeypatch):
+    """Pitfall: an optional package is imported for nothing, and its absence breaks what never used it."""
+    monkeypatch.setitem(sys.modules, "torchvision", None)
+    build("resnet8", shape=(1, 8, 8), classes=3, width=2)
+    with pytest.raises(BadInput, match="not installed"):
+        build("torchvision/resnet18", shape=(3, 32, 32), classes=3)
+
+
+# ---- mistakes --------------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    "name, nearest",
+    [
+        ("resnet2O", "resnet20"), ("ResNet20", "resnet20"), ("wrn-28-10", "wrn28-10"), ("vgg", "vgg16"),
+        ("torchvision/mobilnet_v2", "mobilenet_v2"), ("torchvision/resnet181", "resnet18"),
+    ],
+)
+def test_unknown_name_names_the_nearest(name, nearest):
+    with pytest.raises(BadInput, match=f"did you mean '{nearest}'"):
+        build(name, shape=(3, 32, 32), classes=10)
+
+
+def test_images_too_small_are_refused_with_their_size():
+    with pytest.raises(BadInput, match="1x4x4"):
+        build("torchvision/squeezenet1_1", shape=(1, 4, 4), classes=3)
+
+
+def test_width_of_a_torchvision_network_is_refused():
+    with pytest.raises(BadInput, match="width"):
+        build("torchvision/resnet18", shape=(3, 32, 32), classes=3, width=4)
+
+
+# ---- plain modules ---------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("name", ["mlp", "resnet8", "vgg16", "wrn28-10", "torchvision/mobilenet_v2"])
+def test_network_stays_a_plain_module_after_pruning(name):
+    """Pitfall: masks inside the module break deepcopy and rename the keys of the state_dict."""
+    model = build(name, shape=(3, 32, 32), classes=3, width=None if "/" in name else 2).eval()
+    keys = list(model.state_dict())
+    params = dict(model.named_parameters())
+    with torch.no_grad():
+        for n, mask in prune({n: params[n] for n in prunable(model)}, 0.8).items():
+            params[n].mul_(mask)
+    twin = copy.deepcopy(model)
+    assert list(model.state_dict()) == keys == list(twin.state_dict())
+    x = torch.randn(2, 3, 32, 32)
+    assert torch.equal(model(x), twin(x))
+    assert not any(m._forward_hooks or m._forward_pre_hooks for m in model.modules())
