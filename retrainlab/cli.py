@@ -5,9 +5,11 @@ that needs it, never for --help.
 """
 
 import argparse
+import os
 import sys
 from collections.abc import Sequence
 from dataclasses import replace
+from pathlib import Path
 
 from retrainlab import __version__
 from retrainlab.config import (
@@ -74,6 +76,7 @@ def _parser() -> argparse.ArgumentParser:
         "names", nargs="*", metavar="NAME", help="figures to make, such as fig03; all if none is named"
     )
     figures.add_argument("--preset", default="digits", help="smoke, digits, fashion-mnist or cifar10")
+    figures.add_argument("--output", default="", help="folder to write to; figures/PRESET if empty")
     _machine(figures)
     run = command("run", _study, "run one experiment: train, prune, retrain")
     _experiment(run, many=False)
@@ -140,6 +143,7 @@ def _figures(options: argparse.Namespace) -> None:
         device=options.device,
         fresh=options.fresh,
         store=options.store,
+        output=options.output,
     )
 
 
@@ -161,6 +165,10 @@ def _study(options: argparse.Namespace) -> None:
     prune = dict(score=options.score, allocation=options.allocation, structure=options.structure, cycles=options.cycles)
     plans = [Retrain(s, lr=options.lr if s in FREE_SCHEDULES else None) for s in listed(options.schedule)]
     first = Prune(listed(options.sparsity)[0], **prune)
+
+    table = Path(options.csv).absolute() if getattr(options, "csv", None) else None
+    if table is not None and (table.is_dir() or not os.access(table.parent, os.W_OK)):
+        raise BadInput(f"The table cannot be written to {table}; name a file in a folder that exists and is yours.")
 
     from retrainlab.progress import CalmLines, Progress
     from retrainlab.study import grid, run_study
@@ -184,13 +192,8 @@ def _study(options: argparse.Namespace) -> None:
         fresh=options.fresh,
         progress=Progress("study", CalmLines(sys.stdout)),
     )
-    if getattr(options, "csv", None):
-        try:
-            frame.to_csv(options.csv, index=False)
-        except OSError as error:
-            raise BadInput(
-                f"The table cannot be written to {options.csv} ({error.strerror}); name another file."
-            ) from None
+    if table is not None:
+        frame.to_csv(table, index=False)
     print(_table(frame) if len(frame) > 1 else frame.iloc[0].to_string())
 
 

@@ -46,6 +46,7 @@ def table(findings: list[Finding]) -> str:
 
 
 def version(name: str) -> str | None:
+    """The installed version of a distribution, or None."""
     try:
         return metadata.version(name)
     except metadata.PackageNotFoundError:

@@ -3,6 +3,7 @@
 The notebooks stay as they are; what they print while they compute is shown live, their figures are the output.
 """
 
+import logging
 import sys
 import time
 from collections.abc import Sequence
@@ -38,8 +39,12 @@ def make(
     device: str = "auto",
     fresh: bool = False,
     store: str = "",
+    output: str = "",
 ) -> list[Path]:
-    """Run the notebooks of `names` (all if none) one after the other; return the PNGs. Raises BadInput before any runs."""
+    """Run the notebooks of `names` (all if none) one after the other into `output` (figures/PRESET if empty).
+
+    Returns the PNGs. Raises BadInput before any runs, or when a notebook says so, and Stopped on Ctrl-C.
+    """
     import papermill
     from nbclient.exceptions import CellTimeoutError
     from papermill.exceptions import PapermillExecutionError
@@ -48,7 +53,7 @@ def make(
     choose(preset, PRESETS, "preset")
     chosen = select(names)
     root, notebooks = project(), available()
-    folder = root / "figures" / preset
+    folder = Path(output).resolve() if output else root / "figures" / preset
     parameters = {
         "preset": preset,
         "jobs": jobs,
@@ -61,6 +66,13 @@ def make(
         unknown = set(parameters) - set(papermill.inspect_notebook(str(notebooks[name])))
         if unknown:
             raise BadInput(f"The notebook {name} has no parameter {', '.join(sorted(unknown))}; restore it from git.")
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        (folder / ".probe").touch()
+        (folder / ".probe").unlink()
+    except OSError as error:
+        raise BadInput(f"The folder {folder} cannot be written ({error.strerror}); give another as --output.") from None
+    shown = folder.relative_to(root) if folder.is_relative_to(root) else folder
     begin = time.monotonic()
     for number, name in enumerate(chosen, 1):
         start = time.monotonic()
@@ -72,7 +84,6 @@ def make(
                 None,
                 parameters=parameters,
                 kernel_name="python3",
-                cwd=str(root / "notebooks"),
                 progress_bar=False,
                 stdout_file=live,
                 stderr_file=sys.stderr,
@@ -80,6 +91,9 @@ def make(
                 config=Config({"KernelManager": {"transport_encryption": "auto"}}),
                 start_timeout=120,
             )
+        except KeyboardInterrupt:
+            logging.getLogger("asyncio").setLevel(logging.CRITICAL)  # it would print the interrupted cell's trace at exit
+            raise
         except PapermillExecutionError as error:
             if error.ename in ("BadInput", "Stopped"):
                 raise BadInput(error.evalue) from None
@@ -88,6 +102,6 @@ def make(
             raise BadInput(
                 f"A cell of {name} ran for more than {duration(CELL_TIMEOUT)}; use a smaller preset."
             ) from None
-        print(f"      {folder.relative_to(root) / name}.png  ({duration(time.monotonic() - start)})", flush=True)
-    print(f"{len(chosen)} figures in figures/{preset}/, {duration(time.monotonic() - begin)}.")
+        print(f"      {shown}/{name}.png  ({duration(time.monotonic() - start)})", flush=True)
+    print(f"{len(chosen)} figures in {shown}/, {duration(time.monotonic() - begin)}.")
     return [folder / f"{name}.png" for name in chosen]

@@ -18,6 +18,7 @@ from retrainlab.errors import BadInput, choose
 
 
 def conv3x3(inputs: int, outputs: int, stride: int = 1) -> nn.Conv2d:
+    """A 3x3 convolution with padding 1 and no bias."""
     return nn.Conv2d(inputs, outputs, 3, stride, 1, bias=False)
 
 

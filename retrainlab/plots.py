@@ -66,12 +66,12 @@ def schedules(curves: pd.DataFrame) -> Figure:
         for ax, panel in zip(axes.flat, panels):
             part = curves[curves["panel"] == panel]
             if panel == "dense":
-                ax.plot(part["epoch"], part["lr"], color="0.15")
+                ax.plot(part["epoch"], part["lr"], color="0.15", drawstyle="steps-post")
                 ax.set_title("Dense run")
             else:
                 for name in _order(part["schedule"]):
                     line = part[part["schedule"] == name]
-                    ax.plot(line["epoch"], line["lr"], **_line(name))
+                    ax.plot(line["epoch"], line["lr"], drawstyle="steps-post", **_line(name))
                 ax.set_title(f"Retraining, budget {_percent(float(panel))}")
             ax.set_xlim(0, part["epoch"].max())
             ax.set_ylim(bottom=0)
@@ -79,7 +79,7 @@ def schedules(curves: pd.DataFrame) -> Figure:
             ax.set_visible(False)
         for ax in axes[:, 0]:
             ax.set_ylabel("Learning rate")
-        for ax in axes[-1]:
+        for ax in axes.flat[max(0, len(panels) - 2) : len(panels)]:
             ax.set_xlabel("Epoch")
         _legend(figure, axes.flat[1], 6)
         return figure
@@ -98,7 +98,7 @@ def recovery(points: pd.DataFrame, dense: float, pruned: float, what: str) -> Fi
             measured = line.dropna(subset=["validation_accuracy"])
             marks = style(name) | {"markevery": max(1, len(measured) // 8)}
             top.plot(measured["step"], 100 * measured["validation_accuracy"], **marks)
-            bottom.plot(line["step"], line["lr"], **_line(name))
+            bottom.plot(line["step"], line["lr"], drawstyle="steps-post", **_line(name))
         for level, word, place in ((dense, "dense", "top"), (pruned, "straight after pruning", "bottom")):
             top.axhline(100 * level, **_LEVEL)
             top.annotate(
@@ -167,7 +167,7 @@ def best_lr(cells: pd.DataFrame) -> Figure:
         def table(column: str) -> pd.DataFrame:
             return cells.pivot(index="sparsity", columns="budget", values=column).sort_index(ascending=False)
 
-        words = table("best_lr").map("{:.3g}".format) + "\n" + table("allr_lr").map("({:.3g})".format)
+        words = table("best_lr").map("{:.3g}".format) + "\n" + table("allr_lr").map("({:.2g})".format)
         _map(left, table("best_lr"), words, "cividis", "Initial learning rate", {})
         left.set_title("Best initial learning rate (ALLR's)")
         limit = max(cells["gain"].abs().max(), 0.5)

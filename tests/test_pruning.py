@@ -213,7 +213,7 @@ def lamp_by_hand(w):
     flat = w.flatten().double().tolist()
     rank = sorted(range(len(flat)), key=lambda i: (abs(flat[i]), i))
     place = {u: p for p, u in enumerate(rank)}
-    return [flat[u] ** 2 / sum(flat[v] ** 2 for v in range(len(flat)) if place[v] >= place[u]) for u in range(len(flat))]
+    return [x**2 / sum(y**2 for v, y in enumerate(flat) if place[v] >= place[u]) for u, x in enumerate(flat)]
 
 
 @pytest.mark.parametrize("weights", [gaussian, equal])

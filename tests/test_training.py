@@ -44,10 +44,10 @@ def tiny(device="cpu") -> Dataset:
 
 
 DATA = tiny()
-PLAIN = SGD(momentum=0, weight_decay=0)
+USUAL, PLAIN = SGD(), SGD(momentum=0, weight_decay=0)
 
 
-def go(model=None, rates=(0.1,) * 5, method=None, sgd=SGD(), data=DATA, start=None, **more):  # noqa: B008
+def go(model=None, rates=(0.1,) * 5, method=None, sgd=USUAL, data=DATA, start=None, **more):
     model = model or network()
     start = start or State.of(model, data.device)
     curve = torch.tensor(rates, dtype=torch.float64)
@@ -160,9 +160,8 @@ def test_a_start_with_momentum_goes_on_with_it():
     """Pitfall: one optimiser carried through all cycles by accident: here it is, and there it is not."""
     first = go(rates=(0.1,) * 2).state
     unit = SGD(0.5, False, 0)
-    kept, fresh = (
-        go(rates=(1.0,), start=start, sgd=unit, method=UnitGradient()).state for start in (first, first.fresh_optimizer())
-    )
+    starts = (first, first.fresh_optimizer())
+    kept, fresh = (go(rates=(1.0,), start=start, sgd=unit, method=UnitGradient()).state for start in starts)
     for name, momentum in first.momentum.items():
         assert momentum.any()
         torch.testing.assert_close(kept.momentum[name], 0.5 * momentum + 1)

@@ -1,0 +1,48 @@
+# Two commands do everything: `make figures` and `make test`. Each makes .venv first when it is missing.
+PYTHON ?= python3
+PRESET ?= digits
+JOBS   ?= 0
+DEVICE ?= auto
+
+BIN   := .venv/bin
+READY := .venv/.ready
+
+.DEFAULT_GOAL := help
+.PHONY: help setup figures test lab bench doctor clean
+
+help:  ## this list
+	@echo "retrainlab: after pruning a neural network, how should it be retrained?"
+	@echo
+	@grep -hE '^[a-z]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | awk -F'\t' '{printf "  make %-9s %s\n", $$1, $$2}'
+	@echo
+	@echo "  PRESET=$(PRESET) (smoke, digits, fashion-mnist, cifar10)  JOBS=$(JOBS) (0: one per core)  DEVICE=$(DEVICE) (auto, cpu, cuda)"
+
+$(READY): pyproject.toml
+	@$(PYTHON) -c 'import sys; sys.exit(not (3, 11) <= sys.version_info[:2] <= (3, 13))' || \
+	  { echo "Python 3.11, 3.12 or 3.13 is needed, but $(PYTHON) is $$($(PYTHON) --version 2>&1); name another: make PYTHON=python3.12 ..."; exit 2; }
+	@echo "Making .venv with all that is needed (torch is large: some minutes, about 6 GB) ..."
+	@test -x $(BIN)/python || $(PYTHON) -m venv .venv
+	@$(BIN)/python -m pip install --quiet --disable-pip-version-check -e '.[lab,test]'
+	@touch $@
+
+setup: $(READY)  ## make .venv and install everything
+	@echo "Ready: $(BIN)/retrainlab"
+
+figures: $(READY)  ## regenerate every figure of PRESET into figures/PRESET/
+	@$(BIN)/retrainlab figures --preset $(PRESET) --jobs $(JOBS) --device $(DEVICE)
+
+test: $(READY)  ## run all tests
+	@OMP_NUM_THREADS=1 $(BIN)/python -m pytest -q -n auto --dist loadgroup
+
+lab: $(READY)  ## open JupyterLab on notebooks/start_here.ipynb
+	@$(BIN)/jupyter lab notebooks/start_here.ipynb
+
+bench: $(READY)  ## measure the training loop on this machine
+	@$(BIN)/python benchmarks/loop.py --device $(DEVICE)
+
+doctor: $(READY)  ## say what is here, and how to get what is missing
+	@$(BIN)/retrainlab doctor
+
+clean:  ## remove .venv and caches; results in store/ and figures/ stay
+	@rm -rf .venv build *.egg-info .pytest_cache .ruff_cache .hypothesis figures/smoke
+	@find . -name __pycache__ -o -name .ipynb_checkpoints | xargs rm -rf

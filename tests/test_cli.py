@@ -1,0 +1,143 @@
+"""The command line: what it refuses, with which words and which exit code; and what it prints."""
+
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from retrainlab.cli import main
+
+ROOT = Path(__file__).parent.parent
+QUICK = ["--width", "4", "--epochs", "2", "--jobs", "1"]
+
+
+@pytest.fixture(autouse=True)
+def private_folders(tmp_path, monkeypatch):
+    monkeypatch.setenv("RETRAINLAB_STORE", str(tmp_path / "store"))
+    monkeypatch.setenv("RETRAINLAB_DATA", str(tmp_path / "data"))
+
+
+def refused(arguments: list[str], capsys) -> str:
+    """The one sentence on stderr of a command that must end with exit code 2."""
+    assert main(arguments) == 2
+    captured = capsys.readouterr()
+    assert "Traceback" not in captured.err
+    assert captured.err.startswith("retrainlab: ")
+    return captured.err
+
+
+@pytest.mark.parametrize(
+    ("arguments", "words"),
+    [
+        (["--sparsity", "1.2"], ["1.2", "at most 1"]),
+        (["--sparsity", "nan"], ["nan", "at most 1"]),
+        (["--budget", "0"], ["budget", "above 0"]),
+        (["--epochs", "-3"], ["epochs", "-3", "at least 1"]),
+        (["--schedule", "ALR"], ["ALR", "did you mean 'ALLR'"]),
+        (["--schedule", "linear"], ["linear", "lr"]),
+        (["--model", "resnet2O"], ["resnet2O", "did you mean 'resnet20'"]),
+        (["--data", "fashion"], ["fashion", "did you mean 'fashion-mnist'"]),
+        (["--data", "cifar10"], ["cifar-10-batches-py", "retrainlab data cifar10"]),
+        (["--data", "./no/such/folder"], ["no/such/folder", "one folder of images per class"]),
+        (["--allocation", "Global"], ["did you mean 'global'"]),
+        (["--schedule", "LRW", "--budget", "2", "--epochs", "4"], ["LRW", "8 epochs", "4 epochs"]),
+        (["--batch-size", "5000"], ["5000", "1000 training images"]),
+        (["--device", "gpu"], ["gpu", "Allowed: auto, cpu"]),
+        (["--jobs", "-1"], ["jobs", "at least 0"]),
+        (["--structure", "n:m", "--sparsity", "0.9"], ["0.5", "0.9"]),
+        (["--model", "torchvision/resnet1"], ["did you mean 'resnet1"]),
+    ],
+)
+def test_a_mistake_gets_one_sentence_and_exit_code_2(arguments, words, capsys, tmp_path):
+    sentence = refused(["run", *arguments], capsys)
+    for word in words:
+        assert word in sentence
+    assert not (tmp_path / "store" / "dense").exists(), "nothing was computed"
+
+
+def test_unknown_figures_and_presets_are_named_with_the_nearest(capsys):
+    assert "did you mean 'digits'" in refused(["figures", "--preset", "digit"], capsys)
+    assert "did you mean 'fig03_budgets'" in refused(["figures", "fig03_budget"], capsys)
+
+
+def test_a_store_that_cannot_be_written_is_refused_before_any_work(capsys, tmp_path):
+    (tmp_path / "file").write_text("")
+    sentence = refused(["run", *QUICK, "--store", str(tmp_path / "file" / "store")], capsys)
+    assert "cannot be written" in sentence and "--store" in sentence
+
+
+def test_a_damaged_result_is_refused_with_its_path(capsys, tmp_path):
+    arguments = ["run", *QUICK, "--budget", "0.5"]
+    assert main(arguments) == 0
+    [path] = (tmp_path / "store" / "results").glob("*.json")
+    whole = path.read_text()
+    path.write_text(whole[: len(whole) // 2])
+    assert str(path) in refused(arguments, capsys)
+    assert path.read_text() == whole[: len(whole) // 2], "nothing was overwritten"
+    path.unlink()
+    assert main(arguments) == 0
+
+
+def test_a_table_that_cannot_be_written_is_refused_before_any_work(capsys, tmp_path):
+    sentence = refused(["study", *QUICK, "--csv", str(tmp_path / "no" / "table.csv")], capsys)
+    assert "table.csv" in sentence
+    assert not (tmp_path / "store" / "dense").exists(), "nothing was computed"
+
+
+def test_a_download_without_a_network_says_what_to_copy(capsys, monkeypatch, tmp_path):
+    from torchvision import datasets
+
+    def fails(*_, **__):
+        raise OSError("no route to host")
+
+    monkeypatch.setattr(datasets, "CIFAR10", fails)
+    sentence = refused(["data", "cifar10"], capsys)
+    assert "no route to host" in sentence and str(tmp_path / "data") in sentence
+
+
+def test_study_prints_means_with_intervals_and_writes_the_rows(capsys, tmp_path):
+    grid = ["--seed", "0", "1", "--sparsity", "0.5", "--budget", "0.5", "--schedule", "FT", "LLR"]
+    assert main(["study", *QUICK, *grid, "--csv", str(tmp_path / "rows.csv")]) == 0
+    out = capsys.readouterr().out
+    assert "95 % from" in out and "LLR" in out and "dense:" in out
+    rows = (tmp_path / "rows.csv").read_text().splitlines()
+    assert len(rows) == 1 + 4
+    assert "test_accuracy" in rows[0]
+
+
+def test_run_prints_every_scalar(capsys):
+    assert main(["run", *QUICK, "--budget", "0.5"]) == 0
+    out = capsys.readouterr().out
+    for name in ("test_accuracy", "sparsity_achieved", "recovery", "theoretical_speedup", "images_per_second"):
+        assert name in out
+
+
+def test_doctor_lists_what_it_looked_for(capsys):
+    assert main(["doctor"]) == 0
+    out = capsys.readouterr().out
+    for name in (
+        "Python",
+        "torch",
+        "torchvision",
+        "device",
+        "data: digits",
+        "data: cifar10",
+        "kernel",
+        "store",
+        "browser",
+    ):
+        assert name in out
+    assert "-> retrainlab data cifar10" in out
+
+
+def test_help_does_not_load_torch():
+    for arguments in (["--help"], ["figures", "--help"], ["study", "--help"]):
+        code = (
+            "import sys; from retrainlab.cli import main\n"
+            f"try: main({arguments!r})\nexcept SystemExit: pass\n"
+            "assert 'torch' not in sys.modules and 'pandas' not in sys.modules"
+        )
+        done = subprocess.run([sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True)
+        assert done.returncode == 0, done.stderr
+        assert "usage: retrainlab" in done.stdout

@@ -1,0 +1,124 @@
+"""Figures: the same bytes for the same data, data and provenance beside them, readable by everybody."""
+
+import io
+import json
+
+import numpy as np
+import pandas as pd
+import pytest
+from matplotlib.colors import to_rgb
+
+from retrainlab import plots, stats
+
+
+@pytest.fixture
+def frame() -> pd.DataFrame:
+    """Made-up results of a small grid: 3 seeds, 2 sparsities, 3 budgets, all schedules."""
+    generator = np.random.default_rng(0)
+    rows = [
+        {
+            "seed": s,
+            "sparsity": p,
+            "budget": b,
+            "schedule": name,
+            "acc": 0.9 - p / 5 + b / 9 + generator.normal(0, 0.01),
+        }
+        for s in range(3)
+        for p in (0.8, 0.9)
+        for b in (0.05, 0.1, 0.5)
+        for name in plots.SCHEDULES
+    ]
+    return pd.DataFrame(rows).assign(device="cpu, 2 cores", key="0123456789abcdef")
+
+
+def budget_figure(frame: pd.DataFrame):
+    accuracy = stats.summary(frame, ["sparsity", "budget", "schedule"], "acc")
+    difference = stats.paired(frame, ["sparsity", "budget"], "acc", "schedule", "LLR")
+    return plots.budgets(accuracy, difference, 0.97)
+
+
+def save(figure, data, folder, results):
+    words = {"caption": "A caption", "alt": "Six lines rise & fall <slowly>."}
+    return plots.save(figure, data, "name", preset="digits", output=folder, results=results, **words)
+
+
+def test_the_same_figure_gives_the_same_bytes(frame, tmp_path):
+    for folder in ("a", "b"):
+        save(budget_figure(frame), frame, tmp_path / folder, frame)
+    for end in ("png", "svg", "csv", "json"):
+        first, second = ((tmp_path / folder / f"name.{end}").read_bytes() for folder in ("a", "b"))
+        assert first == second
+        assert len(first) > 100
+    assert not list((tmp_path / "a").glob(".*")), "no temporary file is left"
+
+
+def test_the_csv_holds_the_numbers_and_the_json_where_they_come_from(frame, tmp_path):
+    save(budget_figure(frame), frame, tmp_path, frame)
+    again = pd.read_csv(tmp_path / "name.csv")
+    np.testing.assert_allclose(again["acc"], frame["acc"], rtol=1e-5)
+    about = json.loads((tmp_path / "name.json").read_text())
+    assert about["alt"].startswith("Six lines")
+    assert about["results"] == ["0123456789abcdef"] and about["devices"] == ["cpu, 2 cores"]
+    assert {"retrainlab", "torch"} <= set(about["versions"])
+
+
+def test_a_shown_picture_has_alternative_text(frame, tmp_path):
+    picture = save(budget_figure(frame), frame, tmp_path, frame)
+    shown = picture._repr_html_()
+    assert 'alt="Six lines rise &amp; fall &lt;slowly&gt;."' in shown
+    assert "<figcaption>A caption</figcaption>" in shown
+
+
+def test_budget_panels_show_percent_and_every_schedule(frame):
+    figure = budget_figure(frame)
+    top, bottom = figure.axes[0], figure.axes[2]
+    assert top.get_title() == "Sparsity 80 %"
+    assert top.get_ylabel() == "Test accuracy (%)" and "percentage points" in bottom.get_ylabel()
+    _, labels = top.get_legend_handles_labels()
+    assert [text for text in labels if text in plots.SCHEDULES] == list(plots.SCHEDULES)
+    llr = frame[(frame["sparsity"] == 0.8) & (frame["schedule"] == "LLR")].groupby("budget")["acc"].mean()
+    drawn = next(c for c in top.containers if c.get_label() == "LLR").lines[0].get_ydata()
+    np.testing.assert_allclose(np.asarray(drawn, dtype=float), 100 * llr)
+
+
+def test_schedules_differ_in_colour_line_and_marker():
+    styles = [plots.style(name) for name in plots.SCHEDULES]
+    assert len({s["marker"] for s in styles}) == 6
+    assert len({to_rgb(s["color"]) for s in styles}) == 6
+    assert len({(str(s["linestyle"]), to_rgb(s["color"])) for s in styles}) == 6
+
+
+@pytest.mark.parametrize("name", plots.SCHEDULES)
+def test_lines_stand_out_from_white(name):
+    """Contrast of at least 2 : 1 by WCAG's formula (thick lines with markers)."""
+    linear = [c / 12.92 if c <= 0.04045 else ((c + 0.055) / 1.055) ** 2.4 for c in to_rgb(plots.style(name)["color"])]
+    luminance = 0.2126 * linear[0] + 0.7152 * linear[1] + 0.0722 * linear[2]
+    assert 1.05 / (luminance + 0.05) >= 2
+
+
+def overlapping(figure) -> list[tuple[str, str]]:
+    """Pairs of axis titles and labels whose boxes overlap, and texts that leave the figure."""
+    figure.savefig(io.BytesIO(), format="png")
+    texts = [
+        t for ax in figure.axes if ax.get_visible() for t in (ax.title, ax.xaxis.label, ax.yaxis.label) if t.get_text()
+    ]
+    boxes = [(t.get_text(), t.get_window_extent()) for t in texts]
+    clashes = [(a, b) for i, (a, x) in enumerate(boxes) for b, y in boxes[i + 1 :] if x.overlaps(y)]
+    width, height = figure.canvas.get_width_height()
+    outside = [(a, "edge") for a, x in boxes if x.x0 < 0 or x.y0 < 0 or x.x1 > width or x.y1 > height]
+    return clashes + outside
+
+
+def test_no_text_overlaps_or_is_cut_off(frame):
+    cells = [(s, b, 0.1, 0.07, 0.95, 0.94) for s in (0.5, 0.8, 0.9) for b in (0.05, 0.1)]
+    columns = ["sparsity", "budget", "best_lr", "allr_lr", "best_accuracy", "allr_accuracy"]
+    curves = [(p, s, e, 0.1) for p in ("dense", 0.05, 0.5) for s in plots.SCHEDULES for e in range(5)]
+    points = [(s, i, 0.1, 0.5) for s in plots.SCHEDULES for i in range(9)]
+    figures = [
+        budget_figure(frame),
+        plots.best_lr(pd.DataFrame(cells, columns=columns)),
+        plots.schedules(pd.DataFrame(curves, columns=["panel", "schedule", "epoch", "lr"])),
+        plots.recovery(pd.DataFrame(points, columns=["schedule", "step", "lr", "validation_accuracy"]), 0.97, 0.1, "t"),
+    ]
+    for figure in figures:
+        assert overlapping(figure) == []

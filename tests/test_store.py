@@ -1,0 +1,328 @@
+"""What is stored is whole, readable, and what its key says; or it is refused in one sentence."""
+
+import json
+import os
+import re
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+import torch
+from safetensors.torch import load_file
+
+import retrainlab
+from retrainlab import store as store_module
+from retrainlab.config import SCHEMA
+from retrainlab.errors import BadInput
+from retrainlab.experiment import Dense, Pruned, Result
+from retrainlab.paths import store_root
+from retrainlab.store import Store
+from retrainlab.training import State
+
+CPU = torch.device("cpu")
+KEY = "0123456789abcdef"
+
+
+@pytest.fixture
+def store(tmp_path, monkeypatch):
+    monkeypatch.setenv("RETRAINLAB_STORE", str(tmp_path / "elsewhere"))
+    return Store(tmp_path / "store")
+
+
+def result(x=0.1) -> Result:
+    return Result(
+        {"recipe": {"lr": x}}, {"test_accuracy": 1 / 3, "recovery": None, "stopped": False},
+        {"step": [0, 5], "train_loss": [None, 0.30000000000000004]}, {"device": "cpu, 2 cores", "revision": None},
+    )
+
+
+def dense() -> Dense:
+    generator = torch.Generator().manual_seed(0)
+    params = {"conv.weight": torch.randn(2, 3, generator=generator), "conv.bias": torch.tensor([-0.0, 1e-42])}
+    buffers = {"norm.running_mean": torch.randn(2, generator=generator), "norm.num_batches_tracked": torch.tensor(7)}
+    return Dense(State(params, buffers, {n: 2 * p for n, p in params.items()}), result())
+
+
+def pruned() -> Pruned:
+    return Pruned({"conv.weight": torch.tensor([[True, False, True], [False, False, True]])}, result(0.2))
+
+
+def files(store: Store) -> list[str]:
+    return sorted(str(p.relative_to(store.root)) for p in store.root.rglob("*") if p.is_file())
+
+
+def said(call) -> str:
+    with pytest.raises(BadInput) as caught:
+        call()
+    assert "\n" not in str(caught.value) and str(caught.value).endswith(".")
+    return str(caught.value)
+
+
+# ---- there and back --------------------------------------------------------------------------------------------------
+
+
+def test_a_result_comes_back_as_it_was(store):
+    store.put_result(KEY, result())
+    assert store.result(KEY) == result()
+
+
+def test_a_dense_network_comes_back_bit_for_bit(store):
+    store.put_dense(KEY, dense())
+    back = store.dense(KEY, CPU)
+    assert back.result == result()
+    for part in ("params", "buffers", "momentum"):
+        first, again = getattr(dense().state, part), getattr(back.state, part)
+        assert first.keys() == again.keys()
+        for name, tensor in first.items():
+            assert tensor.dtype == again[name].dtype and tensor.shape == again[name].shape
+            assert tensor.numpy().tobytes() == again[name].numpy().tobytes()
+
+
+def test_masks_come_back_as_they_were(store):
+    store.put_pruned(KEY, pruned())
+    back = store.pruned(KEY, CPU)
+    assert back.result == result(0.2) and back.masks.keys() == pruned().masks.keys()
+    assert all(m.dtype == torch.bool and torch.equal(m, back.masks[n]) for n, m in pruned().masks.items())
+
+
+def test_a_network_without_buffers_comes_back(store):
+    bare = replace(dense(), state=replace(dense().state, buffers={}))
+    store.put_dense(KEY, bare)
+    assert store.dense(KEY, CPU).state.buffers == {}
+
+
+def test_tensors_that_are_views_are_stored(store):
+    weight = torch.arange(6.0).view(2, 3)
+    state = State({"a": weight.T, "b": torch.ones(1, 3).expand(2, 3)}, {}, {"a": weight[:, 1].clone()})
+    store.put_dense(KEY, Dense(state, result()))
+    assert torch.equal(store.dense(KEY, CPU).state.params["a"], weight.T)
+    assert torch.equal(store.dense(KEY, CPU).state.params["b"], torch.ones(2, 3))
+
+
+def test_what_has_not_been_made_is_none(store):
+    assert store.result(KEY) is None and store.dense(KEY, CPU) is None and store.pruned(KEY, CPU) is None
+    assert not store.has("results", KEY) and store.count() == {"dense": 0, "pruned": 0, "results": 0}
+    assert not store.root.exists()
+
+
+def test_what_is_stored_again_takes_the_place_of_the_old(store):
+    store.put_result(KEY, result(1.0))
+    store.put_result(KEY, result(2.0))
+    assert store.result(KEY) == result(2.0) and files(store) == [f"results/{KEY}.json"]
+
+
+def test_has_and_count_tell_what_is_there(store):
+    store.put_dense(KEY, dense())
+    store.put_pruned(KEY, pruned())
+    store.put_result(KEY, result())
+    store.put_result("f" * 16, result())
+    assert store.has("dense", KEY) and store.has("pruned", KEY) and store.has("results", KEY)
+    assert store.count() == {"dense": 1, "pruned": 1, "results": 2}
+
+
+def test_the_store_lies_where_it_is_told_to(tmp_path, monkeypatch):
+    monkeypatch.setenv("RETRAINLAB_STORE", str(tmp_path / "here"))
+    assert store_root() == tmp_path / "here"
+    assert Store(str(tmp_path)).root == tmp_path
+
+
+# ---- what lies on disk -----------------------------------------------------------------------------------------------
+
+
+def test_on_disk_there_is_json_and_safetensors_and_nothing_else(store):
+    store.put_dense(KEY, dense())
+    store.put_pruned(KEY, pruned())
+    store.put_result(KEY, result())
+    store.check_writable()
+    assert files(store) == [
+        f"dense/{KEY}.json", f"dense/{KEY}.safetensors", f"pruned/{KEY}.json", f"pruned/{KEY}.safetensors",
+        f"results/{KEY}.json",
+    ]
+    for path in store.root.rglob("*.json"):
+        record = json.loads(path.read_text())
+        assert record["key"] == KEY and record["schema"] == SCHEMA
+        assert {"config", "scalars", "curves", "provenance"} <= set(record)
+    assert set(load_file(store.root / "pruned" / f"{KEY}.safetensors")) == {"conv.weight"}
+
+
+def test_nothing_in_the_package_pickles():
+    for path in Path(retrainlab.__file__).parent.rglob("*.py"):
+        assert not re.search(r"\bpickle\b|torch\.save|torch\.load\b|\bjoblib\b|\bshelve\b", path.read_text()), path
+
+
+def test_nan_is_not_written(store):
+    bad = replace(result(), scalars={"test_loss": float("nan")})
+    with pytest.raises(ValueError):
+        store.put_result(KEY, bad)
+    assert store.result(KEY) is None
+
+
+# ---- damage ----------------------------------------------------------------------------------------------------------
+
+
+def _cut(path):
+    path.write_bytes(path.read_bytes()[: path.stat().st_size // 2])
+
+
+def _no_text(path):
+    path.write_bytes(b"\xff\xfe\x00\x80")
+
+
+def _edit(**changes):
+    def edit(path):
+        record = json.loads(path.read_text()) | changes
+        path.write_text(json.dumps({k: v for k, v in record.items() if v is not ...}))
+
+    return edit
+
+
+DAMAGE = {
+    "truncated": _cut,
+    "empty": lambda path: path.write_text(""),
+    "no text": _no_text,
+    "a list": lambda path: path.write_text("[1, 2]"),
+    "a number": lambda path: path.write_text("3"),
+    "without its key": _edit(key=...),
+    "without scalars": _edit(scalars=...),
+    "with another field": _edit(extra=1),
+    "under a wrong key": _edit(key="f" * 16),
+    "of another schema": _edit(schema=SCHEMA + 1),
+}
+
+
+@pytest.mark.parametrize("kind", ["results", "dense", "pruned"])
+@pytest.mark.parametrize("damage", DAMAGE)
+def test_a_record_that_is_damaged_is_refused_with_its_path_and_what_to_do(store, damage, kind):
+    store.put_dense(KEY, dense())
+    store.put_pruned(KEY, pruned())
+    store.put_result(KEY, result())
+    path = store.root / kind / f"{KEY}.json"
+    DAMAGE[damage](path)
+    read = {"results": store.result, "dense": lambda k: store.dense(k, CPU), "pruned": lambda k: store.pruned(k, CPU)}
+    text = said(lambda: read[kind](KEY))
+    assert str(path) in text and "damaged" in text and f"delete {KEY}.*" in text and "again" in text
+
+
+@pytest.mark.parametrize("damage", ["truncated", "empty", "no text", "missing"])
+@pytest.mark.parametrize("kind", ["dense", "pruned"])
+def test_tensors_that_are_damaged_are_refused_with_their_path_and_what_to_do(store, damage, kind):
+    store.put_dense(KEY, dense())
+    store.put_pruned(KEY, pruned())
+    path = store.root / kind / f"{KEY}.safetensors"
+    Path.unlink(path) if damage == "missing" else DAMAGE[damage](path)
+    text = said(lambda: store.dense(KEY, CPU) if kind == "dense" else store.pruned(KEY, CPU))
+    assert str(path) in text and f"delete {KEY}.*" in text and "again" in text
+
+
+def test_another_files_tensors_are_no_dense_network(store):
+    store.put_dense(KEY, dense())
+    store.put_pruned(KEY, pruned())
+    path = store.root / "dense" / f"{KEY}.safetensors"
+    path.write_bytes((store.root / "pruned" / f"{KEY}.safetensors").read_bytes())
+    assert str(path) in said(lambda: store.dense(KEY, CPU))
+
+
+def test_a_record_moved_to_another_key_is_refused(store):
+    store.put_result(KEY, result())
+    other = "f" * 16
+    (store.root / "results" / f"{KEY}.json").rename(store.root / "results" / f"{other}.json")
+    assert "another result" in said(lambda: store.result(other))
+
+
+# ---- writing ---------------------------------------------------------------------------------------------------------
+
+
+class Crash(BaseException):
+    """Not an Exception, as Ctrl-C is none."""
+
+
+def crash(*args, **kwargs):
+    raise Crash
+
+
+@pytest.mark.parametrize("moment", ["replace", "fsync"])
+@pytest.mark.parametrize("before", [False, True])
+def test_a_crash_while_writing_leaves_the_old_file_whole_and_no_temporary(store, monkeypatch, moment, before):
+    if before:
+        store.put_result(KEY, result(1.0))
+    monkeypatch.setattr(os, moment, crash)
+    with pytest.raises(Crash):
+        store.put_result(KEY, result(2.0))
+    monkeypatch.undo()
+    assert files(store) == ([f"results/{KEY}.json"] if before else [])
+    assert store.result(KEY) == (result(1.0) if before else None)
+
+
+def test_a_crash_while_tensors_are_filled_in_leaves_no_half_file(store, monkeypatch):
+    def half(tensors, path):
+        Path(path).write_bytes(b"half")
+        raise Crash
+
+    monkeypatch.setattr(store_module, "save_file", half)
+    with pytest.raises(Crash):
+        store.put_dense(KEY, dense())
+    assert files(store) == [] and not store.has("dense", KEY)
+
+
+def test_a_crash_between_weights_and_record_leaves_nothing_that_is_taken_for_whole(store, monkeypatch):
+    monkeypatch.setattr(Store, "_put", crash)
+    with pytest.raises(Crash):
+        store.put_dense(KEY, dense())
+    assert not store.has("dense", KEY) and store.dense(KEY, CPU) is None
+
+
+def test_a_file_is_never_seen_half_written(store, monkeypatch):
+    """The final name appears only by a rename of a whole file in the same folder."""
+    seen, real = [], os.replace
+
+    def watched(source, target):
+        whole = json.loads(Path(source).read_text()) if str(target).endswith(".json") else load_file(source)
+        seen.append((Path(source).parent == Path(target).parent, Path(target).exists(), bool(whole)))
+        return real(source, target)
+
+    monkeypatch.setattr(os, "replace", watched)
+    store.put_dense(KEY, dense())
+    assert seen == [(True, False, True)] * 2
+
+
+def test_a_temporary_that_a_killed_writer_left_is_no_result(store):
+    store.put_result(KEY, result())
+    (store.root / "results" / f".{'f' * 16}.json.12345678.tmp").write_text("{")
+    assert store.count()["results"] == 1 and not store.has("results", "f" * 16)
+
+
+def test_a_store_that_cannot_be_written_is_one_sentence_with_a_way_out(tmp_path):
+    (tmp_path / "file").write_text("x")
+    store = Store(tmp_path / "file" / "store")
+    for write in (store.check_writable, lambda: store.put_result(KEY, result()), lambda: store.put_dense(KEY, dense())):
+        text = said(write)
+        assert str(store.root) in text and "RETRAINLAB_STORE" in text and "--store" in text
+
+
+def test_reading_a_store_below_a_file_is_no_traceback(tmp_path):
+    (tmp_path / "file").write_text("x")
+    store = Store(tmp_path / "file" / "store")
+    assert not store.has("results", KEY) and store.count()["results"] == 0
+    try:
+        assert store.result(KEY) is None
+    except BadInput as error:
+        assert str(store.root) in str(error)
+
+
+@pytest.mark.skipif(not hasattr(os, "geteuid") or os.geteuid() == 0, reason="root may write everywhere")
+def test_a_read_only_store_is_one_sentence(tmp_path):
+    (tmp_path / "store").mkdir(mode=0o500)
+    assert str(tmp_path / "store") in said(Store(tmp_path / "store").check_writable)
+
+
+def test_a_full_disk_is_one_sentence(store, monkeypatch):
+    def full(*args, **kwargs):
+        raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr(Path, "write_text", full)
+    assert "No space left on device" in said(lambda: store.put_result(KEY, result()))
+
+
+def test_checking_that_it_can_be_written_leaves_no_file(store):
+    store.check_writable()
+    assert files(store) == []
