@@ -8,7 +8,7 @@ import argparse
 import os
 import sys
 from collections.abc import Sequence
-from dataclasses import replace
+from dataclasses import fields, replace
 from pathlib import Path
 
 from retrainlab import __version__
@@ -125,6 +125,10 @@ def _experiment(parser: argparse.ArgumentParser, many: bool) -> None:
     cut.add_argument("--allocation", default=prune.allocation, help=names(ALLOCATIONS))
     cut.add_argument("--structure", default=prune.structure, help=names(STRUCTURES))
     cut.add_argument("--cycles", type=int, default=prune.cycles, help="1 is one-shot; more is iterative pruning")
+    cut.add_argument("--keep-first", action="store_true", help="leave the first layer dense")
+    cut.add_argument("--keep-last", action="store_true", help="leave the last layer dense")
+    cut.add_argument("--n", type=int, default=prune.n, help="weights kept of each m, for structure n:m")
+    cut.add_argument("--m", type=int, default=prune.m, help="neighbours of which n are kept, for structure n:m")
     again = parser.add_argument_group("retraining")
     axis(again, "--budget", float, retrain.budget, "length of a cycle's retraining, as a share of the dense run")
     free = [s for s in FREE_SCHEDULES if s != "custom"]
@@ -162,9 +166,12 @@ def _study(options: argparse.Namespace) -> None:
         lr=options.dense_lr,
     )
     recipe = replace(recipe, sgd=replace(recipe.sgd, weight_decay=options.weight_decay))
-    prune = dict(score=options.score, allocation=options.allocation, structure=options.structure, cycles=options.cycles)
-    plans = [Retrain(s, lr=options.lr if s in FREE_SCHEDULES else None) for s in listed(options.schedule)]
-    first = Prune(listed(options.sparsity)[0], **prune)
+    prune = Prune(
+        listed(options.sparsity)[0], **{f.name: getattr(options, f.name) for f in fields(Prune) if f.name != "sparsity"}
+    )
+    names = listed(options.schedule)
+    free = [s for s in names if s in FREE_SCHEDULES]  # without one, a stray --lr is for Retrain to refuse
+    plans = [Retrain(s, lr=options.lr if s in free or not free else None) for s in names]
 
     table = Path(options.csv).absolute() if getattr(options, "csv", None) else None
     if table is not None and (table.is_dir() or not os.access(table.parent, os.W_OK)):
@@ -179,7 +186,7 @@ def _study(options: argparse.Namespace) -> None:
         budgets=listed(options.budget),
         schedules=plans,
         seeds=listed(options.seed),
-        prune=first,
+        prune=prune,
     )
     from retrainlab.device import describe, resolve
 

@@ -41,9 +41,8 @@ def check_number(
         bounds.append(f"at most {high:g}")
     kind = "a whole number" if whole else "a number"
     types = int if whole else (int, float)
-    good = isinstance(value, types) and not isinstance(value, bool) and value == value
-    good = (
-        good and (above is None or value > above) and (low is None or value >= low) and (high is None or value <= high)
-    )
+    good = isinstance(value, types) and not isinstance(value, bool) and abs(value) < float("inf")
+    good = good and (above is None or value > above)
+    good = good and (low is None or value >= low) and (high is None or value <= high)
     if not good:
         raise BadInput(f"The {what} is {value!r}, but must be {kind} {' and '.join(bounds)}.".replace(" .", "."))

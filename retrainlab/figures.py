@@ -92,7 +92,9 @@ def make(
                 start_timeout=120,
             )
         except KeyboardInterrupt:
-            logging.getLogger("asyncio").setLevel(logging.CRITICAL)  # it would print the interrupted cell's trace at exit
+            logging.getLogger("asyncio").setLevel(
+                logging.CRITICAL
+            )  # it would print the interrupted cell's trace at exit
             raise
         except PapermillExecutionError as error:
             if error.ename in ("BadInput", "Stopped"):

@@ -11,6 +11,7 @@ from torch import Tensor, nn
 from torch.func import functional_call
 
 from retrainlab.device import synchronise
+from retrainlab.models import in_mode
 from retrainlab.pruning import Masks, Weights
 
 
@@ -42,14 +43,11 @@ def multiply_adds(model: nn.Module, shape: tuple[int, int, int], weights: Weight
 
     layers = dict(model.named_modules())
     hooks = [layers[name.removesuffix(".weight")].register_forward_hook(count(name)) for name in weights]
-    was_training = model.training
-    model.eval()
     device = next(model.parameters()).device
     try:
-        with torch.no_grad():
+        with torch.no_grad(), in_mode(model, training=False):
             model(torch.zeros(1, *shape, device=device))
     finally:
-        model.train(was_training)
         for hook in hooks:
             hook.remove()
     dense = sum(positions.get(name, 0) * w.numel() for name, w in weights.items())
@@ -84,14 +82,12 @@ def latency(model: nn.Module, params: dict, buffers: dict, images: Tensor, repea
 
     A measured speed-up is a ratio of these and is always labelled so, apart from the theoretical one.
     """
-    was_training = model.training
-    model.eval()
     times = []
-    for _ in range(repeats + 3):
-        synchronise(images.device)
-        start = time.perf_counter()
-        functional_call(model, (params, buffers), (images,))
-        synchronise(images.device)
-        times.append(time.perf_counter() - start)
-    model.train(was_training)
+    with in_mode(model, training=False):
+        for _ in range(repeats + 3):
+            synchronise(images.device)
+            start = time.perf_counter()
+            functional_call(model, (params, buffers), (images,))
+            synchronise(images.device)
+            times.append(time.perf_counter() - start)
     return float(torch.tensor(times[3:]).median())

@@ -5,7 +5,9 @@ normalisation (Simonyan & Zisserman 2015), wide ResNet (Zagoruyko & Komodakis 20
 8 layers for images as small as 8x8; and torchvision's networks by name.
 """
 
-from collections.abc import Callable
+import copy
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from functools import partial
 
 import torch
@@ -153,7 +155,7 @@ def build(
     unknown name, a width the network does not have, or images that it cannot take.
     """
     state = torch.random.get_rng_state()
-    torch.manual_seed(stream(seed, "init").initial_seed())
+    torch.default_generator.manual_seed(stream(seed, "init").initial_seed())  # the CPU's alone
     try:
         if name.startswith("torchvision/"):
             model = _from_torchvision(name, shape[0], classes, width)
@@ -165,9 +167,9 @@ def build(
                     nn.init.kaiming_normal_(module.weight, nonlinearity="relu")
                     if module.bias is not None:
                         nn.init.zeros_(module.bias)
+        _check(model, name, shape, classes)
     finally:
         torch.random.set_rng_state(state)
-    _check(model, name, shape, classes)
     return model
 
 
@@ -192,17 +194,29 @@ def _from_torchvision(name: str, channels: int, classes: int, width: int | None)
 
 
 def _check(model: nn.Module, name: str, shape: tuple[int, int, int], classes: int) -> None:
-    """Raise BadInput unless the network turns images of that shape into one score per class."""
+    """Raise BadInput unless the network turns images of that shape into one score per class, in either mode."""
+    trial = copy.deepcopy(model)
     try:
         with torch.no_grad():
-            out = model.eval()(torch.zeros(2, *shape))
-        fits = isinstance(out, Tensor) and out.shape == (2, classes)
+            scores = [trial.train(training)(torch.zeros(2, *shape)) for training in (False, True)]
+        fits = all(isinstance(s, Tensor) and s.shape == (2, classes) for s in scores)
     except (RuntimeError, ValueError, AssertionError):
         fits = False
-    model.train()
     if not fits:
         size = "x".join(map(str, shape))
         raise BadInput(f"The model '{name}' cannot take images of {size} (channels x height x width); choose another.")
+
+
+@contextmanager
+def in_mode(model: nn.Module, training: bool) -> Iterator[None]:
+    """Train or evaluation mode for a while; each module then has its own mode again, frozen ones included."""
+    before = [(module, module.training) for module in model.modules()]
+    model.train(training)
+    try:
+        yield
+    finally:
+        for module, mode in before:
+            module.training = mode
 
 
 def prunable(model: nn.Module) -> tuple[str, ...]:

@@ -93,24 +93,19 @@ def recovery(points: pd.DataFrame, dense: float, pruned: float, what: str) -> Fi
     with matplotlib.rc_context(_RC):
         figure = Figure(figsize=(9, 7.2), layout="constrained")
         top, bottom = figure.subplots(2, 1, sharex=True, height_ratios=[2.3, 1])
-        for name in _order(points["schedule"]):
+        for i, name in enumerate(_order(points["schedule"])):
             line = points[points["schedule"] == name]
             measured = line.dropna(subset=["validation_accuracy"])
-            marks = style(name) | {"markevery": max(1, len(measured) // 8)}
+            every = max(1, len(measured) // 6)  # markers of curves that coincide stand side by side
+            marks = style(name) | {"markevery": (i % every, every)}
             top.plot(measured["step"], 100 * measured["validation_accuracy"], **marks)
             bottom.plot(line["step"], line["lr"], drawstyle="steps-post", **_line(name))
-        for level, word, place in ((dense, "dense", "top"), (pruned, "straight after pruning", "bottom")):
+        across = {"xycoords": ("axes fraction", "data"), "textcoords": "offset points"}
+        for level in (dense, pruned):
             top.axhline(100 * level, **_LEVEL)
-            top.annotate(
-                f"{word}: {100 * level:.1f} %",
-                (1, 100 * level),
-                xycoords=("axes fraction", "data"),
-                xytext=(-6, -5 if place == "top" else 5),
-                textcoords="offset points",
-                ha="right",
-                va=place,
-                bbox={"facecolor": "w", "edgecolor": "none", "pad": 1, "alpha": 0.8},
-            )
+        top.annotate(f"dense: {100 * dense:.1f} %", (0, 100 * dense), xytext=(8, -6), va="top", **across)
+        after = f"straight after pruning: {100 * pruned:.1f} %"
+        top.annotate(after, (1, 100 * pruned), xytext=(-8, 6), ha="right", va="bottom", **across)
         top.set(ylabel="Validation accuracy (%)", title=what, ylim=(0, 102), xlim=(0, points["step"].max()))
         bottom.set(ylabel="Learning rate", xlabel="Retraining step (iteration)")
         bottom.set_ylim(bottom=0)

@@ -6,11 +6,13 @@ index (layer by layer, then row-major), so that no more and no fewer are removed
 """
 
 import math
+from collections.abc import Callable
 
 import torch
 from torch import Tensor
 
-from retrainlab.errors import BadInput
+from retrainlab.config import ALLOCATIONS, SCORES, STRUCTURES
+from retrainlab.errors import BadInput, choose
 
 Weights = dict[str, Tensor]
 Masks = dict[str, Tensor]
@@ -99,13 +101,19 @@ def allocate_erk(scores: Weights, count: int) -> dict[str, int]:
 
 
 def _round_to(shares: dict[str, float], count: int, scores: Weights) -> dict[str, int]:
-    """Whole numbers near `shares` that sum to `count`, each within its layer: the largest remainders are rounded up."""
-    out = {name: min(math.floor(share + 1e-9), scores[name].numel()) for name, share in shares.items()}
+    """Whole numbers near `shares` that sum to `count`: the largest remainders are rounded up.
+
+    Each lies between what its layer has lost already (scores of -inf) and its size, so that nothing comes back.
+    """
+    low = {name: int(scores[name].isneginf().sum()) for name in shares}
+    high = {name: scores[name].numel() for name in shares}
+    out = {name: min(max(math.floor(share + 1e-9), low[name]), high[name]) for name, share in shares.items()}
     order = sorted(shares, key=lambda n: out[n] - shares[n])
-    while sum(out.values()) < count:
-        for name in order:
-            if sum(out.values()) < count and out[name] < scores[name].numel():
-                out[name] += 1
+    while sum(out.values()) != count:
+        step = 1 if sum(out.values()) < count else -1
+        for name in order[::step]:
+            if sum(out.values()) != count and low[name] <= out[name] + step <= high[name]:
+                out[name] += step
     return out
 
 
@@ -137,65 +145,80 @@ def prune(
 
     weights: every prunable weight. dense: names of layers that stay whole; the total then comes from the others.
     generator: for the random score. For `filters` and `n:m` see `prune_filters` and `prune_n_of_m`.
-    Raises BadInput if the other layers are too small for the total.
+    Raises BadInput for an unknown name, or if the total cannot be reached: the other layers are too small for it, or
+    more than that is gone already.
     """
-    scores = random(weights, generator) if score == "random" else magnitude(weights)
+    choose(score, SCORES, "pruning score")
+    choose(allocation, ALLOCATIONS, "allocation")
+    choose(structure, STRUCTURES, "structure")
     if structure == "filters":
-        return prune_filters(weights, scores, sparsity, allocation, dense, masks)
+        return prune_filters(weights, filter_scores(weights, score, generator), sparsity, allocation, dense, masks)
+    scores = random(weights, generator) if score == "random" else magnitude(weights)
     if structure == "n:m":
         return prune_n_of_m(scores, n, m, dense)
-    if masks is not None:
-        scores = {name: s.masked_fill(~masks[name], -torch.inf) for name, s in scores.items()}
-    open_ = {name: s for name, s in scores.items() if name not in dense}
-    total = sum(w.numel() for w in weights.values())
-    count = round(sparsity * total)
-    room = sum(s.numel() for s in open_.values())
-    if count > room:
-        raise BadInput(
-            f"A sparsity of {sparsity:g} removes {count} weights, but only {room} of {total} lie outside the layers "
-            f"kept dense ({', '.join(dense)}); ask for at most {room / total:.4f} or keep fewer layers."
-        )
+    start = masks or {name: torch.ones_like(w, dtype=torch.bool) for name, w in weights.items()}
+    scores = {name: s.masked_fill(~start[name], -torch.inf) for name, s in scores.items() if name not in dense}
+    count = round(sparsity * sum(w.numel() for w in weights.values()))
+    _check_count(count, scores, "weights", sparsity, dense)
     if allocation == "lamp":
-        open_ = lamp(open_)
-    allocate = {"uniform": allocate_uniform, "erk": allocate_erk}.get(allocation, allocate_global)
-    counts = allocate(open_, count)
-    return {name: torch.ones_like(s, dtype=torch.bool) for name, s in scores.items()} | select(open_, counts)
+        scores = lamp(scores)
+    return start | select(scores, _allocate(allocation)(scores, count))
+
+
+def _allocate(allocation: str) -> Callable[[Weights, int], dict[str, int]]:
+    """LAMP ranks globally, by its own scores."""
+    return {"uniform": allocate_uniform, "erk": allocate_erk}.get(allocation, allocate_global)
+
+
+def _check_count(
+    count: int, scores: Weights, what: str, sparsity: float, dense: tuple[str, ...], kept: int = 0
+) -> None:
+    """Raise BadInput unless `count` units can go: no fewer than are gone already, and `kept` of each layer stay."""
+    most = sum(s.numel() - kept for s in scores.values())
+    gone = sum(int(s.isneginf().sum()) for s in scores.values())
+    if not gone <= count <= most:
+        whole = f"; {', '.join(dense)} stay dense" if dense else ""
+        one = "; every layer keeps one" if kept else ""
+        raise BadInput(
+            f"A sparsity of {sparsity:g} removes {count} {what}, but it must be at least {gone} (gone already) and at "
+            f"most {most}{whole}{one}; ask for another sparsity."
+        )
+
+
+def filter_scores(weights: Weights, score: str, generator: torch.Generator | None) -> Weights:
+    """One score per convolution filter (output channel of a 4-D weight), shape [filters]: random, or the L2 norm over
+    the square root of its size, so that layers of different fan-in are comparable."""
+    conv = {name: w for name, w in weights.items() if w.dim() == 4}
+    if score == "random":
+        return random({name: w[:, 0, 0, 0] for name, w in conv.items()}, generator)
+    return {name: w.detach().flatten(1).square().mean(1).sqrt() for name, w in conv.items()}
 
 
 def prune_filters(
-    weights: Weights, scores: Weights, sparsity: float, allocation: str, dense: tuple[str, ...], masks: Masks | None
+    weights: Weights,
+    scores: Weights,
+    sparsity: float,
+    allocation: str,
+    dense: tuple[str, ...] = (),
+    masks: Masks | None = None,
 ) -> Masks:
-    """Drop round(sparsity * F) of the F convolution filters, those of smallest L2 norm of `scores` (Li et al. 2017).
+    """Drop round(sparsity * F) of all F convolution filters, those of smallest score (Li et al. 2017).
 
-    A filter is one output channel of a 4-D weight; Linear layers stay whole (a row of the last one is a class).
-    global compares root mean squares, so that layers of different fan-in are comparable; every layer keeps at least
-    one filter. Raises BadInput if that leaves too few to remove.
+    scores: from `filter_scores`. Linear layers stay whole (a row of the last one is a class), and every layer keeps at
+    least one filter. Raises BadInput if that leaves too few to remove.
     """
-    conv = {name: s for name, s in scores.items() if s.dim() == 4 and name not in dense}
-    filters = sum(s.shape[0] for name, s in scores.items() if s.dim() == 4)
-    count = round(sparsity * filters)
-    room = sum(s.shape[0] - 1 for s in conv.values())
-    if count > room:
-        raise BadInput(
-            f"A sparsity of {sparsity:g} removes {count} of {filters} filters, but only {room} can go when every "
-            "layer keeps one; ask for less, or keep fewer layers dense."
-        )
-    norms = {}
-    for name, s in conv.items():
-        norm = s.flatten(1).square().mean(1).sqrt()
-        if masks is not None:
-            norm = norm.masked_fill(~masks[name].flatten(1).any(1), -torch.inf)
-        norms[name] = norm
-    if allocation == "uniform":
-        counts = {name: min(c, norms[name].numel() - 1) for name, c in allocate_uniform(norms, count).items()}
-        for name in norms:  # what the one kept filter of a small layer left over
-            counts[name] += min(count - sum(counts.values()), norms[name].numel() - 1 - counts[name])
-    else:
-        protected = {name: norm.scatter(0, norm.argmax(0, keepdim=True), torch.inf) for name, norm in norms.items()}
-        counts = allocate_global(protected, count)
-    keep = select(norms, counts)
-    whole = {name: torch.ones_like(w, dtype=torch.bool) for name, w in weights.items()}
-    return whole | {name: k.view(-1, 1, 1, 1).expand_as(weights[name]).clone() for name, k in keep.items()}
+    count = round(sparsity * sum(s.numel() for s in scores.values()))
+    start = masks or {name: torch.ones_like(w, dtype=torch.bool) for name, w in weights.items()}
+    open_ = {
+        name: s.masked_fill(~start[name].flatten(1).any(1), -torch.inf)
+        for name, s in scores.items()
+        if name not in dense
+    }
+    _check_count(count, open_, "filters", sparsity, dense, kept=1)
+    best = {name: int(s.argmax()) for name, s in open_.items()}
+    others = {name: torch.cat([s[: best[name]], s[best[name] + 1 :]]) for name, s in open_.items()}
+    keep = select(open_, _allocate(allocation)(others, count))
+    return start | {name: k.view(-1, 1, 1, 1).expand_as(weights[name]).clone() for name, k in keep.items()}
 
 
 def prune_n_of_m(scores: Weights, n: int, m: int, dense: tuple[str, ...] = ()) -> Masks:

@@ -84,7 +84,7 @@ def stepped(m: int, milestones: Sequence[float], gamma: float) -> Tensor:
     steps = torch.arange(m)
     reached = torch.zeros(m, dtype=torch.float64)
     for share in milestones:
-        reached += steps >= round(share * m)
+        reached += steps >= max(1, round(share * m))  # the first step is always the peak
     return gamma**reached
 
 
@@ -148,6 +148,12 @@ def dense(
     if name == "step":
         milestones = [every * i for i in range(1, math.ceil(1 / every))]
     if name in ("step", "multistep"):
+        first = round(min(milestones, default=1.0) * n)
+        if warmup >= max(1, first):
+            raise BadInput(
+                f"The warm-up takes {warmup} iterations, but the learning rate is first reduced at iteration {first}; "
+                "shorten the warm-up or move the first milestone."
+            )
         shape = stepped(n, milestones, gamma)[warmup:]
     else:
         shape = {"constant": constant, "cosine": cosine, "linear": linear}[name](m)
@@ -256,6 +262,8 @@ def retraining(
             return allr(original, n, d, warmup, shape)
         case "custom":
             return piecewise_linear(n, points)
+    if lr is None:
+        raise BadInput(f"The schedule '{name}' needs its initial learning rate: give lr, above 0.")
     w = int(warmup * n)
     m = n - w
     match name:

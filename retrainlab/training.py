@@ -17,6 +17,7 @@ from retrainlab.config import SGD
 from retrainlab.data import Dataset, Split, batches, clean_batches
 from retrainlab.device import synchronise
 from retrainlab.methods.base import Method, Tensors
+from retrainlab.models import in_mode
 
 
 @dataclass(frozen=True)
@@ -69,15 +70,13 @@ class Trained:
 @torch.no_grad()
 def evaluate(model: nn.Module, params: Tensors, buffers: Tensors, data: Dataset, split: Split) -> tuple[float, float]:
     """(accuracy as a share, mean cross-entropy in nats) on `split`; leaves every tensor bit for bit as it was."""
-    was_training = model.training
-    model.eval()
     correct = torch.zeros((), device=data.device)
     loss = torch.zeros((), device=data.device, dtype=torch.float64 if data.device.type == "cpu" else torch.float32)
-    for images, labels in clean_batches(data, split):
-        scores = functional_call(model, (params, buffers), (images,))
-        correct += (scores.argmax(1) == labels).sum()
-        loss += F.cross_entropy(scores, labels, reduction="sum")
-    model.train(was_training)
+    with in_mode(model, training=False):
+        for images, labels in clean_batches(data, split):
+            scores = functional_call(model, (params, buffers), (images,))
+            correct += (scores.argmax(1) == labels).sum()
+            loss += F.cross_entropy(scores, labels, reduction="sum")
     return correct.item() / len(split), loss.item() / len(split)
 
 
@@ -141,33 +140,33 @@ def train(
             on_point(points[-1])
 
     pause(0, None, 0)
-    model.train()
     seconds, step, since = 0.0, 0, 0
     loss_sum = torch.zeros((), device=data.device)
     clock = _now(data.device)
     stopped = False
-    for images, labels in batches(data, batch_size, n, seed, augment):
-        if stop is not None and stop():
-            stopped = True
-            break
-        scores = functional_call(model, (method.effective(params), buffers), (images,))
-        loss = F.cross_entropy(scores, labels)
-        penalty = method.penalty(params)
-        total = loss if penalty is None else loss + penalty
-        gradients = dict(zip(params, torch.autograd.grad(total, list(params.values()))))
-        with torch.no_grad():
-            method.edit_gradients(params, gradients)
-            sgd_step(params, gradients, momentum, rates[step], sgd, decayed)
-            method.after_step(params, step)
-            loss_sum += loss.detach()
-            step, since = step + 1, since + 1
-            if step % per_epoch == 0:
-                method.after_epoch(params, step // per_epoch - 1)
-        if step in pauses and step < n:
-            seconds += _now(data.device) - clock
-            pause(step, loss_sum, since)
-            loss_sum, since = torch.zeros_like(loss_sum), 0
-            clock = _now(data.device)
+    with in_mode(model, training=True):
+        for images, labels in batches(data, batch_size, n, seed, augment):
+            if stop is not None and stop():
+                stopped = True
+                break
+            scores = functional_call(model, (method.effective(params), buffers), (images,))
+            loss = F.cross_entropy(scores, labels)
+            penalty = method.penalty(params)
+            total = loss if penalty is None else loss + penalty
+            gradients = dict(zip(params, torch.autograd.grad(total, list(params.values()))))
+            with torch.no_grad():
+                method.edit_gradients(params, gradients)
+                sgd_step(params, gradients, momentum, rates[step], sgd, decayed)
+                method.after_step(params, step)
+                loss_sum += loss.detach()
+                step, since = step + 1, since + 1
+                if step % per_epoch == 0:
+                    method.after_epoch(params, step // per_epoch - 1)
+            if step in pauses and step < n:
+                seconds += _now(data.device) - clock
+                pause(step, loss_sum, since)
+                loss_sum, since = torch.zeros_like(loss_sum), 0
+                clock = _now(data.device)
     seconds += _now(data.device) - clock
     with torch.no_grad():
         method.finish(params)
@@ -206,15 +205,13 @@ def recalibrate(
         elif leaf == "running_var":
             buffers[name].fill_(1)
     momenta = [m.momentum for m in norms]
-    was_training = model.training
     try:
         for m in norms:
             m.momentum = None  # torch's word for a cumulative average
-        model.train()
-        for images, _ in batches(data, batch_size, steps or data.steps_per_epoch(batch_size), seed, augment=False):
-            functional_call(model, (state.params, buffers), (images,))
+        with in_mode(model, training=True):
+            for images, _ in batches(data, batch_size, steps or data.steps_per_epoch(batch_size), seed, augment=False):
+                functional_call(model, (state.params, buffers), (images,))
     finally:
         for m, momentum in zip(norms, momenta):
             m.momentum = momentum
-        model.train(was_training)
     return replace(state, buffers=buffers)

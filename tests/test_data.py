@@ -46,6 +46,7 @@ def digits():
 
 def tiny(n=20, channels=1, size=5, augmentation=PLAIN, device="cpu") -> Dataset:
     """Training image i is full of the number i; 7 validation and 6 test images."""
+
     def split(count, first):
         grey = torch.arange(first, first + count, dtype=torch.uint8).view(-1, 1, 1, 1)
         return Split(grey.expand(count, channels, size, size).clone().to(device), (torch.arange(count) % 3).to(device))
@@ -181,9 +182,13 @@ def test_a_stream_leaves_the_global_generator_alone():
 
 def shown(data, batch_size, steps, seed, augment=False):
     """Which training images each batch held (see `tiny`)."""
-    return [data_of.tolist() for data_of in (
-        (images * 5 + 9.5).round().long()[:, 0, 0, 0] for images, _ in batches(data, batch_size, steps, seed, augment)
-    )]
+    return [
+        data_of.tolist()
+        for data_of in (
+            (images * 5 + 9.5).round().long()[:, 0, 0, 0]
+            for images, _ in batches(data, batch_size, steps, seed, augment)
+        )
+    ]
 
 
 def test_the_same_seed_gives_the_same_batches_and_another_seed_others():
@@ -247,7 +252,8 @@ def test_crops_reach_every_offset_and_flips_are_half():
             wanted[tuple(crop.flip(1).flatten().tolist())] = (dy, dx, True)
     seen = [
         wanted[tuple(image.flatten().tolist())]
-        for images, _ in batches(data, 50, 40, (0,)) for image in (images * 5 + 9.5).round().long()
+        for images, _ in batches(data, 50, 40, (0,))
+        for image in (images * 5 + 9.5).round().long()
     ]
     assert {s[:2] for s in seen} == {(y, x) for y in range(5) for x in range(5)}
     assert abs(np.mean([s[2] for s in seen]) - 0.5) < 4 * 0.5 / len(seen) ** 0.5
@@ -258,6 +264,7 @@ def test_clean_batches_are_all_images_in_order_normalised_and_otherwise_untouche
     """Pitfall: validation images augmented like training images."""
     data = tiny(20, channels=3, augmentation=Augmentation(2, True))
     split = getattr(data, part)
+    split.images.copy_(torch.randint(0, 256, split.images.shape, dtype=torch.uint8))
     made = list(clean_batches(data, split, batch_size=4))
     images, labels = (torch.cat(x) for x in zip(*made, strict=True))
     assert torch.equal(images, (split.images.float() - 9.5) / 5) and torch.equal(labels, split.labels)

@@ -62,8 +62,7 @@ def test_infinity_is_no_number(value):
 
 
 @pytest.mark.parametrize(
-    ("value", "bounds"),
-    [(0, dict(low=0)), (1, dict(high=1)), (1e-9, dict(above=0)), (3, dict(whole=True)), (-2.5, {})],
+    ("value", "bounds"), [(0, dict(low=0)), (1, dict(high=1)), (1e-9, dict(above=0)), (3, dict(whole=True)), (-2.5, {})]
 )
 def test_a_number_within_its_bounds_passes(value, bounds):
     assert check_number(value, "size", **bounds) is None

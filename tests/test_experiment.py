@@ -48,8 +48,16 @@ def parts(dense):
         with repeatable(CPU):
             data, model, original = setting(RECIPE, CPU)
             state, masks, cycles = imp.run(
-                model, dense.state, data, RECIPE, e.prune, e.retrain, original, prunable(model),
-                masks=pruned.masks, evaluations=e.evaluations,
+                model,
+                dense.state,
+                data,
+                RECIPE,
+                e.prune,
+                e.retrain,
+                original,
+                prunable(model),
+                masks=pruned.masks,
+                evaluations=e.evaluations,
             )
         out[e] = dict(pruned=pruned, result=result, data=data, model=model, state=state, cycles=cycles, masks=masks)
     return out
@@ -233,6 +241,7 @@ def test_the_test_images_are_read_once_for_each_network(dense, read):
 
 def test_no_number_but_the_test_scores_depends_on_the_test_images(parts, dense, monkeypatch):
     """Pitfall: the test set used to choose."""
+
     def garbled(*args, **kwargs):
         data = load(*args, **kwargs)
         return replace(data, test=Split(255 - data.test.images, (data.test.labels + 1) % 10))

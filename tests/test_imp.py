@@ -27,7 +27,13 @@ def split(count, seed):
 
 
 DATA = Dataset(
-    "synthetic", split(40, 0), split(15, 1), split(15, 2), 3, torch.tensor([72.0]), torch.tensor([49.0]),
+    "synthetic",
+    split(40, 0),
+    split(15, 1),
+    split(15, 2),
+    3,
+    torch.tensor([72.0]),
+    torch.tensor([49.0]),
     Augmentation(1, True),
 )
 
@@ -73,9 +79,7 @@ def size(model):
 
 
 def masked_are_zero(state, masks):
-    return all(
-        tensors[n][~m].eq(0).all() for n, m in masks.items() for tensors in (state.params, state.momentum)
-    )
+    return all(tensors[n][~m].eq(0).all() for n, m in masks.items() for tensors in (state.params, state.momentum))
 
 
 # ---- targets ---------------------------------------------------------------------------------------------------------
@@ -129,9 +133,14 @@ def test_every_cycle_starts_and_ends_with_its_masked_weights_and_momentum_at_zer
 @pytest.mark.parametrize(
     "prune",
     [
-        Prune(0.7, allocation="uniform", cycles=2), Prune(0.7, allocation="erk", cycles=2),
-        Prune(0.7, allocation="lamp", cycles=2), Prune(0.7, score="random", cycles=2),
-        Prune(0.7, keep_first=True, keep_last=True, cycles=2), Prune(0.0), Prune(1.0), Prune(0.999, cycles=4),
+        Prune(0.7, allocation="uniform", cycles=2),
+        Prune(0.7, allocation="erk", cycles=2),
+        Prune(0.7, allocation="lamp", cycles=2),
+        Prune(0.7, score="random", cycles=2),
+        Prune(0.7, keep_first=True, keep_last=True, cycles=2),
+        Prune(0.0),
+        Prune(1.0),
+        Prune(0.999, cycles=4),
     ],
     ids=str,
 )
@@ -153,13 +162,14 @@ def test_structures_stay_zero_too(prune):
     assert masked_are_zero(state, masks) and not all(m.all() for m in masks.values())
 
 
-def test_masks_of_the_cycles_are_nested_and_hit_each_total(monkeypatch):
+@pytest.mark.parametrize("score", ["magnitude", "random"])
+def test_masks_of_the_cycles_are_nested_and_hit_each_total(monkeypatch, score):
     """Pitfall: repeated pruning takes a share of what remains when a share of all was meant."""
     seen = spy(monkeypatch)
     model = network()
-    prune = Prune(0.9, cycles=4)
+    prune = Prune(0.9, score, cycles=4)
     run(prune, Retrain("CLR", 0.2), model=model)
-    gone = [{n: begin.params[n] == 0 for n in prunable(model)} for begin, _, _ in seen]
+    gone = [{n: method.factors[n] == 0 for n in prunable(model)} for _, method, _ in seen]
     for target, now in zip(prune.targets, gone, strict=True):
         assert sum(int(g.sum()) for g in now.values()) == round(target * size(model))
     for early, late in zip(gone, gone[1:], strict=False):
@@ -172,7 +182,10 @@ def test_masks_of_the_cycles_are_nested_and_hit_each_total(monkeypatch):
 @pytest.mark.parametrize(
     "sgd",
     [
-        SGD(0.0, False, 0.0), SGD(0.9, False, 0.0), SGD(0.9, False, 0.05), SGD(0.9, True, 0.05),
+        SGD(0.0, False, 0.0),
+        SGD(0.9, False, 0.0),
+        SGD(0.9, False, 0.05),
+        SGD(0.9, True, 0.05),
         SGD(0.9, False, 0.05, decay_norm=False),
     ],
 )
@@ -188,14 +201,19 @@ def test_one_shot_equals_torchs_sgd_with_masks_multiplied_in(sgd, name):
     gone = torch.zeros(len(flat), dtype=torch.bool)
     gone[flat.argsort(stable=True)[: round(0.6 * len(flat))]] = True
     keep = {
-        n: ~g.view_as(params[n]) for n, g in
-        zip(prunable(twin), gone.split([params[n].numel() for n in prunable(twin)]), strict=True)
+        n: ~g.view_as(params[n])
+        for n, g in zip(prunable(twin), gone.split([params[n].numel() for n in prunable(twin)]), strict=True)
     }
     rest = [p for n, p in params.items() if n not in prunable(twin)]
     optimizer = torch.optim.SGD(
-        [{"params": [params[n] for n in prunable(twin)]},
-         {"params": rest, "weight_decay": sgd.weight_decay * sgd.decay_norm}],
-        lr=0.1, momentum=sgd.momentum, nesterov=sgd.nesterov, weight_decay=sgd.weight_decay,
+        [
+            {"params": [params[n] for n in prunable(twin)]},
+            {"params": rest, "weight_decay": sgd.weight_decay * sgd.decay_norm},
+        ],
+        lr=0.1,
+        momentum=sgd.momentum,
+        nesterov=sgd.nesterov,
+        weight_decay=sgd.weight_decay,
     )
 
     def mask():

@@ -1,12 +1,14 @@
 """Networks: published sizes, the shapes they take, seeds, and that they stay plain modules."""
 
 import copy
+import importlib.util
 import sys
 
 import pytest
 import torch
 from torch import nn
 
+from retrainlab import models
 from retrainlab.config import MODELS
 from retrainlab.errors import BadInput
 from retrainlab.models import BasicBlock, build, prunable
@@ -142,7 +144,9 @@ def test_prunable_names_conv_and_linear_weights_in_order():
     """Pitfall: biases and normalisation layers are counted among what can be pruned."""
     assert prunable(build("mlp", shape=(1, 8, 8), classes=3)) == ("layer1.weight", "layer2.weight", "classifier.weight")
     assert prunable(build("resnet8", shape=(1, 8, 8), classes=3)) == (
-        "conv.weight", *(f"blocks.{i}.conv{j}.weight" for i in range(3) for j in (1, 2)), "classifier.weight",
+        "conv.weight",
+        *(f"blocks.{i}.conv{j}.weight" for i in range(3) for j in (1, 2)),
+        "classifier.weight",
     )
 
 
@@ -163,16 +167,16 @@ def test_mobilenet_takes_one_channel():
 
 
 def test_three_channels_leave_torchvisions_network_as_it_is():
-    from torchvision import models
+    from torchvision.models import squeezenet1_1
 
     ours = build("torchvision/squeezenet1_1", shape=(3, 64, 64), classes=5)
-    theirs = models.squeezenet1_1(weights=None, num_classes=5)
+    theirs = squeezenet1_1(weights=None, num_classes=5)
     assert {k: v.shape for k, v in ours.state_dict().items()} == {k: v.shape for k, v in theirs.state_dict().items()}
 
 
 def test_a_network_that_trains_on_more_than_scores_is_refused_or_made_to_fit(monkeypatch):
     """googlenet and inception_v3 return auxiliary scores as well while they train, which no loss here can take."""
-    from torchvision import models
+    import torchvision
 
     class Auxiliary(nn.Module):
         def __init__(self):
@@ -183,7 +187,7 @@ def test_a_network_that_trains_on_more_than_scores_is_refused_or_made_to_fit(mon
             scores = self.fc(x.mean((2, 3)))
             return (scores, scores) if self.training else scores
 
-    monkeypatch.setattr(models, "get_model", lambda *args, **options: Auxiliary())
+    monkeypatch.setattr(torchvision.models, "get_model", lambda *args, **options: Auxiliary())
     try:
         model = build("torchvision/googlenet", shape=(3, 8, 8), classes=4)
     except BadInput:
@@ -194,6 +198,8 @@ def test_a_network_that_trains_on_more_than_scores_is_refused_or_made_to_fit(mon
 def test_our_networks_need_no_torchvision(monkeypatch):
     """Pitfall: an optional package is imported for nothing, and its absence breaks what never used it."""
     monkeypatch.setitem(sys.modules, "torchvision", None)
+    spec = importlib.util.spec_from_file_location("models_once_more", models.__file__)
+    spec.loader.exec_module(importlib.util.module_from_spec(spec))
     build("resnet8", shape=(1, 8, 8), classes=3, width=2)
     with pytest.raises(BadInput, match="not installed"):
         build("torchvision/resnet18", shape=(3, 32, 32), classes=3)
@@ -205,8 +211,12 @@ def test_our_networks_need_no_torchvision(monkeypatch):
 @pytest.mark.parametrize(
     "name, nearest",
     [
-        ("resnet2O", "resnet20"), ("ResNet20", "resnet20"), ("wrn-28-10", "wrn28-10"), ("vgg", "vgg16"),
-        ("torchvision/mobilnet_v2", "mobilenet_v2"), ("torchvision/resnet181", "resnet18"),
+        ("resnet2O", "resnet20"),
+        ("ResNet20", "resnet20"),
+        ("wrn-28-10", "wrn28-10"),
+        ("vgg", "vgg16"),
+        ("torchvision/mobilnet_v2", "mobilenet_v2"),
+        ("torchvision/resnet181", "resnet18"),
     ],
 )
 def test_unknown_name_names_the_nearest(name, nearest):

@@ -63,8 +63,10 @@ def test_removes_exactly_the_rounded_count(weights, allocation, score):
 
 @quick
 @given(
-    values=st.lists(st.sampled_from([-2.0, -1.0, -0.0, 0.0, 0.5, 1.0]), min_size=2, max_size=40), share=st.floats(0, 1),
-    cut=st.integers(1, 39), allocation=st.sampled_from(ALLOCATIONS),
+    values=st.lists(st.sampled_from([-2.0, -1.0, -0.0, 0.0, 0.5, 1.0]), min_size=2, max_size=40),
+    share=st.floats(0, 1),
+    cut=st.integers(1, 39),
+    allocation=st.sampled_from(ALLOCATIONS),
 )
 def test_exact_count_for_any_values_and_sizes(values, share, cut, allocation):
     w = torch.tensor(values)
@@ -316,9 +318,7 @@ def filters(masks):
 def test_filters_go_whole_in_exact_number_and_never_all_of_a_layer(weights, allocation, score):
     w = weights()
     for count in range(0, 18):  # 20 filters in three layers, each of which keeps one
-        masks = prune(
-            w, count / 20, structure="filters", allocation=allocation, score=score, generator=generator()
-        )
+        masks = prune(w, count / 20, structure="filters", allocation=allocation, score=score, generator=generator())
         keep = filters(masks)
         assert sum(int((~k).sum()) for k in keep.values()) == count
         assert all(k.any() for k in keep.values()) and masks["fc"].all()

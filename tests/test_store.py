@@ -31,8 +31,10 @@ def store(tmp_path, monkeypatch):
 
 def result(x=0.1) -> Result:
     return Result(
-        {"recipe": {"lr": x}}, {"test_accuracy": 1 / 3, "recovery": None, "stopped": False},
-        {"step": [0, 5], "train_loss": [None, 0.30000000000000004]}, {"device": "cpu, 2 cores", "revision": None},
+        {"recipe": {"lr": x}},
+        {"test_accuracy": 1 / 3, "recovery": None, "stopped": False},
+        {"step": [0, 5], "train_loss": [None, 0.30000000000000004]},
+        {"device": "cpu, 2 cores", "revision": None},
     )
 
 
@@ -135,7 +137,10 @@ def test_on_disk_there_is_json_and_safetensors_and_nothing_else(store):
     store.put_result(KEY, result())
     store.check_writable()
     assert files(store) == [
-        f"dense/{KEY}.json", f"dense/{KEY}.safetensors", f"pruned/{KEY}.json", f"pruned/{KEY}.safetensors",
+        f"dense/{KEY}.json",
+        f"dense/{KEY}.safetensors",
+        f"pruned/{KEY}.json",
+        f"pruned/{KEY}.safetensors",
         f"results/{KEY}.json",
     ]
     for path in store.root.rglob("*.json"):

@@ -108,8 +108,10 @@ def test_sgd_equals_torchs_for_20_steps(sgd):
     prunable = ["a.weight"]
     groups = [
         dict(params=[theirs[n] for n in prunable], weight_decay=sgd.weight_decay),
-        dict(params=[p for n, p in theirs.items() if n not in prunable],
-             weight_decay=sgd.weight_decay if sgd.decay_norm else 0),
+        dict(
+            params=[p for n, p in theirs.items() if n not in prunable],
+            weight_decay=sgd.weight_decay if sgd.decay_norm else 0,
+        ),
     ]
     optimizer = torch.optim.SGD(groups, lr=1, momentum=sgd.momentum, nesterov=sgd.nesterov)
     momentum = {n: torch.zeros_like(p) for n, p in params.items()}
@@ -134,8 +136,10 @@ def test_training_equals_a_literal_loop_with_a_plain_module_and_torchs_sgd(sgd):
     literal = copy.deepcopy(model)
     groups = [
         dict(params=[p for n, p in literal.named_parameters() if n in PRUNABLE], weight_decay=sgd.weight_decay),
-        dict(params=[p for n, p in literal.named_parameters() if n not in PRUNABLE],
-             weight_decay=sgd.weight_decay if sgd.decay_norm else 0),
+        dict(
+            params=[p for n, p in literal.named_parameters() if n not in PRUNABLE],
+            weight_decay=sgd.weight_decay if sgd.decay_norm else 0,
+        ),
     ]
     optimizer = torch.optim.SGD(groups, lr=1, momentum=sgd.momentum, nesterov=sgd.nesterov)
     literal.train()
@@ -151,9 +155,7 @@ def test_training_equals_a_literal_loop_with_a_plain_module_and_torchs_sgd(sgd):
             torch.testing.assert_close(part[name], tensor.detach(), rtol=1e-4, atol=1e-6)
     if sgd.momentum:
         for name, p in literal.named_parameters():
-            torch.testing.assert_close(
-                out.momentum[name], optimizer.state[p]["momentum_buffer"], rtol=1e-3, atol=1e-5
-            )
+            torch.testing.assert_close(out.momentum[name], optimizer.state[p]["momentum_buffer"], rtol=1e-3, atol=1e-5)
 
 
 def test_a_start_with_momentum_goes_on_with_it():
@@ -262,6 +264,7 @@ def test_recalibration_changes_neither_weights_nor_its_input_nor_the_model():
 
 def test_nothing_recalibrates_by_itself(monkeypatch):
     """Pitfall: the authors' code silently recalibrates first, which lifts 38 % to 92 %."""
+
     def never(*args, **kwargs):
         raise AssertionError("recalibrated")
 
@@ -337,11 +340,15 @@ def test_the_same_seed_gives_the_same_bits_and_another_seed_others():
 
 def test_the_same_seed_gives_the_same_bits_for_a_network_with_dropout():
     """Pitfall: seeds that are no part of the configuration (torchvision's VGG, AlexNet and others have Dropout)."""
+
     def once(seed):
         torch.manual_seed(seed)
         model = nn.Sequential(nn.Flatten(), nn.Dropout(0.5), nn.Linear(16, 3))
-        start = State({"2.weight": torch.zeros(3, 16), "2.bias": torch.zeros(3)}, {},
-                      {"2.weight": torch.zeros(3, 16), "2.bias": torch.zeros(3)})
+        start = State(
+            {"2.weight": torch.zeros(3, 16), "2.bias": torch.zeros(3)},
+            {},
+            {"2.weight": torch.zeros(3, 16), "2.bias": torch.zeros(3)},
+        )
         return go(model, start=start, prunable=("2.weight",)).state
 
     assert identical(once(1), once(2))
@@ -357,7 +364,11 @@ def test_training_leaves_the_global_generator_alone():
 @pytest.mark.parametrize(
     ("n", "evaluations", "steps"),
     [
-        (10, 5, [0, 2, 4, 6, 8, 10]), (7, 1, [0, 7]), (7, 2, [0, 4, 7]), (3, 5, [0, 1, 2, 3]), (1, 5, [0, 1]),
+        (10, 5, [0, 2, 4, 6, 8, 10]),
+        (7, 1, [0, 7]),
+        (7, 2, [0, 4, 7]),
+        (3, 5, [0, 1, 2, 3]),
+        (1, 5, [0, 1]),
         (5, 5, [0, 1, 2, 3, 4, 5]),
     ],
 )
@@ -459,8 +470,23 @@ def test_a_methods_moments_come_in_their_order():
     go(rates=(0.1,) * 6, method=method, evaluations=2)
     step = ["effective", "penalty", "edit"]
     assert method.lines == [
-        "evaluate", *step, "step 0", *step, "step 1", *step, "step 2", "evaluate", *step, "step 3",
-        *step, "step 4", "epoch 0", *step, "step 5", "finish", "evaluate",
+        "evaluate",
+        *step,
+        "step 0",
+        *step,
+        "step 1",
+        *step,
+        "step 2",
+        "evaluate",
+        *step,
+        "step 3",
+        *step,
+        "step 4",
+        "epoch 0",
+        *step,
+        "step 5",
+        "finish",
+        "evaluate",
     ]
 
 
