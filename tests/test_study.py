@@ -1,0 +1,442 @@
+"""A study: rows as asked for, nothing made twice, and nothing lost when it is stopped or killed."""
+
+import multiprocessing
+import os
+import signal
+import subprocess
+import sys
+import time
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import fields, replace
+from pathlib import Path
+
+import pandas as pd
+import pytest
+
+from retrainlab import experiment, study
+from retrainlab.config import SGD, Experiment, Prune, Recipe, Retrain
+from retrainlab.errors import BadInput
+from retrainlab.experiment import Result
+from retrainlab.store import Store
+from retrainlab.study import Stopped, curves, grid, row, run_study
+
+ROOT = Path(__file__).parents[1]
+RECIPE = Recipe(width=4, epochs=1)
+SCHEDULES = ("FT", "LRW", "SLR", "CLR", "LLR")
+# one dense network, two masks, ten results
+GRID = grid(RECIPE, sparsities=(0.5, 0.9), budgets=(1.0,), schedules=SCHEDULES, seeds=1, evaluations=2)
+FEW = GRID[:2]
+
+
+def quiet(done, total, word):
+    pass
+
+
+def go(experiments, store, **more):
+    return run_study(experiments, **dict(store=store, jobs=1, device="cpu", progress=quiet) | more)
+
+
+def facts(table: pd.DataFrame) -> pd.DataFrame:
+    """All but how fast it was."""
+    return table.drop(columns="images_per_second")
+
+
+def files(root: Path) -> list[Path]:
+    return sorted(p for p in root.rglob("*") if p.is_file()) if root.exists() else []
+
+
+@pytest.fixture(autouse=True)
+def elsewhere(tmp_path, monkeypatch):
+    monkeypatch.setenv("RETRAINLAB_STORE", str(tmp_path / "default-store"))
+    monkeypatch.setenv("RETRAINLAB_DATA", str(tmp_path / "data"))
+
+
+@pytest.fixture(scope="module")
+def whole(tmp_path_factory):
+    """The store of the undisturbed study, and its table."""
+    root = tmp_path_factory.mktemp("whole")
+    return root, go(GRID, root)
+
+
+@pytest.fixture
+def made(monkeypatch):
+    """What is computed in this process: (stage, first argument), in order."""
+    calls = []
+
+    def spy(module, name, real):
+        def call(noun, *args, **more):
+            calls.append((name, noun))
+            return real(noun, *args, **more)
+
+        monkeypatch.setattr(module, name, call)
+
+    for name in ("train_dense", "prune_dense", "run"):
+        spy(study, name, getattr(experiment, name))
+    for name in ("train_dense", "prune_dense"):  # what `run` makes where it is not given
+        spy(experiment, name, getattr(experiment, name))
+    return calls
+
+
+# ---- the grid --------------------------------------------------------------------------------------------------------
+
+
+def test_a_grid_is_every_combination_once():
+    made = grid(RECIPE, sparsities=(0.5, 0.9), budgets=(0.1, 1.0), schedules=("FT", "LLR"), seeds=3)
+    wanted = {(seed, s, b, n) for seed in range(3) for s in (0.5, 0.9) for b in (0.1, 1.0) for n in ("FT", "LLR")}
+    asked = [(e.recipe.seed, e.prune.sparsity, e.retrain.budget, e.retrain.schedule) for e in made]
+    assert len(asked) == len(wanted) and set(asked) == wanted
+    assert all(replace(e.recipe, seed=RECIPE.seed) == RECIPE for e in made)
+
+
+def test_a_grid_takes_iterators_and_chosen_seeds():
+    """Pitfall: iterators consumed twice leave nothing behind."""
+    made = grid(
+        RECIPE, sparsities=iter([0.5, 0.9]), budgets=iter([0.1, 1.0]), schedules=iter(["FT", "LLR"]), seeds=iter([4, 7])
+    )
+    assert len(made) == 16 and {e.recipe.seed for e in made} == {4, 7}
+
+
+def test_a_grid_keeps_a_plans_other_fields_and_the_pruning():
+    plan = Retrain("linear", lr=0.3, budget=0.7, ramp="cosine")
+    axes = dict(sparsities=[0.8], budgets=[0.2], schedules=[plan], seeds=1)
+    (e,) = grid(RECIPE, prune=Prune(cycles=3), evaluations=9, **axes)
+    assert e == Experiment(RECIPE, Prune(0.8, cycles=3), replace(plan, budget=0.2), 9)
+
+
+# ---- the table -------------------------------------------------------------------------------------------------------
+
+
+def test_rows_come_in_the_order_given_with_their_configuration(whole, made):
+    root, table = whole
+    order = [7, 0, 3, 3, 9]
+    again = go([GRID[i] for i in order], root)
+    assert not made
+    pd.testing.assert_frame_equal(again, table.loc[order].reset_index(drop=True))
+    for e, (_, r) in zip(GRID, table.iterrows(), strict=True):
+        asked = (e.recipe.data, e.recipe.model, e.recipe.width, e.recipe.epochs, e.recipe.seed, e.prune.sparsity)
+        assert asked == (r["data"], r["model"], r["width"], r["epochs"], r["seed"], r["sparsity"])
+        assert (e.retrain.schedule, e.retrain.budget, e.prune.cycles) == (r["schedule"], r["budget"], r["cycles"])
+    assert table["key"].nunique() == len(GRID)
+
+
+def test_a_row_holds_every_scalar_of_its_stored_result(whole):
+    root, table = whole
+    for _, r in table.iterrows():
+        for name, value in Store(root).result(r["key"]).scalars.items():
+            assert r[name] == value
+    assert (table["sparsity_achieved"] - table["sparsity"]).abs().max() < 1e-3
+
+
+def test_experiments_that_differ_in_a_field_differ_in_a_column():
+    """Otherwise a study of that switch is a table of rows that look the same."""
+    changes = {
+        "recipe": dict(
+            data="cifar10",
+            model="mlp",
+            width=7,
+            epochs=31,
+            batch_size=33,
+            schedule="linear",
+            lr=0.2,
+            warmup=0.1,
+            milestones=(0.5,),
+            gamma=0.2,
+            sgd=SGD(momentum=0.8),
+            augment=False,
+            all_train=True,
+            image_size=32,
+            seed=1,
+        ),
+        "prune": dict(
+            sparsity=0.6, score="random", allocation="erk", structure="n:m", cycles=2, keep_first=True, keep_last=True
+        ),
+        "retrain": dict(
+            schedule="rex",
+            budget=0.2,
+            lr=0.2,
+            warmup=0.2,
+            ramp="cosine",
+            optimizer="keep",
+            allr_norm="all",
+            allr_cycles="last",
+            clamp=True,
+            recalibrate=True,
+        ),
+    }
+    base = Experiment(Recipe(), Prune(0.5), Retrain("linear", lr=0.1))
+    assert {f.name for f in fields(Recipe)} == set(changes["recipe"])
+
+    def asked(e):
+        return row(e, "key", Result({}, {}, {}, {"device": "cpu"}))
+
+    alike = [
+        f"{noun}.{name}"
+        for noun, values in changes.items()
+        for name, value in values.items()
+        if asked(replace(base, **{noun: replace(getattr(base, noun), **{name: value})})) == asked(base)
+    ]
+    assert alike == []
+
+
+def test_no_experiments_are_an_empty_table(tmp_path):
+    assert len(go([], tmp_path / "store")) == 0 and not files(tmp_path)
+
+
+def test_experiments_may_come_from_an_iterator(whole):
+    """Pitfall: iterators consumed twice leave nothing behind."""
+    root, table = whole
+    pd.testing.assert_frame_equal(go(iter(GRID), root), table)
+
+
+def test_curves_are_those_stored_one_row_a_point(whole):
+    root, table = whole
+    points = curves(GRID, root)
+    assert len(points) == 3 * len(GRID)
+    first = points[(points["schedule"] == "LLR") & (points["sparsity"] == 0.9)]
+    stored = Store(root).result(table.loc[9, "key"]).curves
+    assert first["step"].tolist() == stored["step"]
+    assert first["validation_accuracy"].tolist() == stored["validation_accuracy"]
+    with pytest.raises(BadInput, match="run the study first"):
+        curves([replace(GRID[0], evaluations=1)], root)
+
+
+# ---- nothing is made twice -------------------------------------------------------------------------------------------
+
+
+def test_dense_networks_and_masks_are_made_once_and_shared(tmp_path, made):
+    more = [*FEW, replace(FEW[0], prune=Prune(0.7)), replace(FEW[0], recipe=replace(RECIPE, seed=1)), FEW[0]]
+    go(more, tmp_path)
+    stages = [name for name, _ in made]
+    assert [stages.count(name) for name in ("train_dense", "prune_dense", "run")] == [2, 3, 4]
+    assert Store(tmp_path).count() == {"dense": 2, "pruned": 3, "results": 4}
+
+
+def test_what_is_stored_is_not_computed_again(tmp_path, made):
+    first = go(FEW, tmp_path)
+    made.clear()
+    calls = []
+    again = go(FEW, tmp_path, progress=lambda *a: calls.append(a))
+    assert not made and not calls
+    pd.testing.assert_frame_equal(again, first)
+    go([*FEW, GRID[2]], tmp_path)
+    assert made == [("run", GRID[2])]
+
+
+def test_a_missing_dense_network_is_made_again_for_new_experiments_only(tmp_path, made):
+    go(FEW, tmp_path)
+    for path in (tmp_path / "dense").iterdir():
+        path.unlink()
+    made.clear()
+    go(FEW, tmp_path)
+    assert not made
+    go([GRID[2]], tmp_path)
+    assert [name for name, _ in made] == ["train_dense", "run"]
+
+
+def test_fresh_makes_everything_anew_with_the_same_bits(tmp_path, made):
+    first = go(FEW, tmp_path)
+    made.clear()
+    again = go(FEW, tmp_path, fresh=True)
+    assert [name for name, _ in made] == ["train_dense", "prune_dense", "run", "run"]
+    pd.testing.assert_frame_equal(facts(again), facts(first), check_exact=True)
+    assert Store(tmp_path).count() == {"dense": 1, "pruned": 1, "results": 2}
+
+
+def test_two_jobs_give_the_same_bits_as_one(tmp_path, whole):
+    """Pitfall: seed from pid and time."""
+    root, one = whole
+    both = go(FEW, tmp_path, jobs=2)
+    pd.testing.assert_frame_equal(facts(both), facts(one[:2]), check_exact=True)
+    for kind in ("dense", "pruned"):
+        for path in (tmp_path / kind).glob("*.safetensors"):
+            assert path.read_bytes() == (root / kind / path.name).read_bytes()
+
+
+def test_any_executor_can_be_given_and_stays_open(tmp_path, whole, made):
+    with ThreadPoolExecutor(1) as executor:
+        table = go(FEW, tmp_path, executor=executor)
+        assert executor.submit(int, "3").result() == 3
+    assert len(made) == 4
+    pd.testing.assert_frame_equal(facts(table), facts(whole[1][:2]), check_exact=True)
+
+
+def test_without_a_store_the_default_one_is_used(tmp_path):
+    go(FEW[:1], None)
+    assert Store(tmp_path / "default-store").count() == {"dense": 1, "pruned": 1, "results": 1}
+
+
+def test_progress_rises_to_the_whole_and_is_closed(tmp_path):
+    class Watch:
+        seen, closed = [], False
+
+        def __call__(self, done, total, word):
+            self.seen.append((done / total, word))
+
+        def close(self):
+            self.closed = True
+
+    watch = Watch()
+    go(FEW, tmp_path, progress=watch)
+    shares = [share for share, _ in watch.seen]
+    assert len(shares) == 4 and shares == sorted(set(shares)) and shares[0] > 0 and shares[-1] == pytest.approx(1)
+    assert watch.seen[0][1].startswith("1 of 4") and watch.seen[-1][1].startswith("4 of 4") and watch.closed
+
+
+# ---- bad input comes before any work ---------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("ask", "more", "words"),
+    [
+        (lambda: FEW, dict(jobs=-1), "number of jobs is -1"),
+        (lambda: FEW, dict(jobs=True), "number of jobs is True"),
+        (lambda: FEW, dict(jobs=1.5), "number of jobs is 1.5"),
+        (lambda: FEW, dict(device="gpu"), "There is no device 'gpu'"),
+        (lambda: [*FEW, Experiment(replace(RECIPE, data="cifar10"))], {}, "cifar10 is not here"),
+        (lambda: [*FEW, Experiment(replace(RECIPE, data="no/such/folder"))], {}, "There is no image folder"),
+        (lambda: [*FEW, Experiment(replace(RECIPE, batch_size=1001))], {}, "1000 training images"),
+        (lambda: [*FEW, Experiment(replace(RECIPE, model="torchvision/resnet8O", width=None))], {}, "resnet8O"),
+        (lambda: [*FEW, replace(FEW[0], prune=Prune(1.0, keep_first=True))], {}, "kept dense"),
+        (lambda: [*FEW, replace(FEW[0], prune=Prune(0.99, structure="filters"))], {}, "filters"),
+        (
+            lambda: [*FEW, replace(FEW[0], retrain=Retrain("custom", points=((0.5, 0.1), (0.2, 0.1))))],
+            {},
+            "must rise strictly",
+        ),
+    ],
+    ids="jobs jobs-bool jobs-half device data folder batch model sparsity filters points".split(),
+)
+def test_bad_input_comes_before_any_work_and_nothing_is_written(tmp_path, made, ask, more, words):
+    with pytest.raises(BadInput, match=words):
+        go(ask(), tmp_path / "store", **more)
+    assert not made and not files(tmp_path / "store")
+
+
+def test_a_store_that_cannot_be_written_is_told_before_any_work(tmp_path, made):
+    (tmp_path / "file").write_text("x")
+    with pytest.raises(BadInput, match="cannot be written"):
+        go(FEW, tmp_path / "file" / "store")
+    assert not made
+
+
+def test_a_stored_result_that_is_damaged_is_told_before_any_work(tmp_path, made):
+    table = go(FEW[:1], tmp_path)
+    path = tmp_path / "results" / f"{table.loc[0, 'key']}.json"
+    path.write_text(path.read_text()[:50])
+    made.clear()
+    with pytest.raises(BadInput, match="damaged"):
+        go(FEW, tmp_path)
+    assert not made
+    path.unlink()
+    assert len(go(FEW, tmp_path)) == 2
+
+
+def test_a_run_that_fails_keeps_what_is_finished(tmp_path, monkeypatch):
+    real = study.run
+
+    def fails(asked, *args, **more):
+        if asked == FEW[1]:
+            raise RuntimeError("broken")
+        return real(asked, *args, **more)
+
+    monkeypatch.setattr(study, "run", fails)
+    with pytest.raises(RuntimeError, match="broken"):
+        go(FEW, tmp_path)
+    assert Store(tmp_path).count() == {"dense": 1, "pruned": 1, "results": 1}
+
+
+# ---- stopped and killed ----------------------------------------------------------------------------------------------
+
+
+def test_ctrl_c_in_one_process_raises_stopped_and_keeps_what_is_finished(tmp_path, made, whole):
+    def press(done, total, word):
+        if word.startswith("3 of"):
+            raise KeyboardInterrupt
+
+    with pytest.raises(Stopped) as stopped:
+        go(FEW, tmp_path, progress=press)
+    assert isinstance(stopped.value, KeyboardInterrupt)
+    assert "3 of 4 runs are finished" in str(stopped.value) and str(tmp_path) in str(stopped.value)
+    assert stopped.value._render_traceback_() == [f"retrainlab: {stopped.value}"]
+    made.clear()
+    table = go(FEW, tmp_path)
+    assert len(made) == 1
+    pd.testing.assert_frame_equal(facts(table), facts(whole[1][:2]), check_exact=True)
+
+
+CHILD = """
+import multiprocessing, signal, sys
+from retrainlab.config import SGD, Experiment, Prune, Recipe, Retrain
+from retrainlab.study import Stopped, run_study
+
+def report(done, total, word):
+    print(*(p.pid for p in multiprocessing.active_children()), flush=True)
+
+if __name__ == "__main__":
+    signal.signal(signal.SIGINT, signal.default_int_handler)
+    try:
+        run_study({experiments!r}, store=sys.argv[1], jobs=2, device="cpu", progress=report)
+    except Stopped as stopped:
+        print(stopped)
+        sys.exit(7)
+"""
+
+
+def alive(pid: int) -> bool:
+    """Whether it runs; a process that has ended and waits to be collected does not."""
+    try:
+        os.kill(pid, 0)
+        return Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0] != "Z"
+    except ProcessLookupError:
+        return False
+    except FileNotFoundError:
+        return not Path("/proc/self").exists()
+
+
+@pytest.mark.skipif(os.name != "posix", reason="signals as Unix knows them")
+@pytest.mark.parametrize("name", ["SIGKILL", "SIGINT"])
+def test_a_study_that_is_killed_goes_on_from_there_to_the_same_table(tmp_path, whole, made, name):
+    """And its workers end with it."""
+    script, store = tmp_path / "child.py", tmp_path / "store"
+    script.write_text(CHILD.format(experiments=GRID))
+    environment = os.environ | {"PYTHONPATH": str(ROOT), "OMP_NUM_THREADS": "1"}
+    child = subprocess.Popen(
+        [sys.executable, str(script), str(store)],
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+        env=environment,
+        start_new_session=True,
+    )
+    try:
+        workers = set()
+        for line in child.stdout:
+            workers |= set(map(int, line.split()))
+            if list((store / "results").glob("[!.]*.json")):
+                break
+        child.send_signal(getattr(signal, name))
+        words, _ = child.communicate(timeout=30)
+    finally:
+        child.kill()
+    deadline = time.monotonic() + 15
+    while any(map(alive, workers)) and time.monotonic() < deadline:
+        time.sleep(0.05)
+    assert len(workers) == 2 and not any(map(alive, workers))
+    if name == "SIGINT":
+        assert child.returncode == 7
+        assert "Stopped: " in words and "are finished and kept in" in words and "goes on from there" in words
+    kept = Store(store).count()["results"]
+    assert 0 < kept < len(GRID)
+    table = go(GRID, store)
+    assert [n for n, _ in made].count("run") == len(GRID) - kept
+    pd.testing.assert_frame_equal(facts(table), facts(whole[1]), check_exact=True)
+
+
+def test_a_worker_that_dies_is_told_in_a_sentence_and_what_is_finished_is_kept(tmp_path):
+    def kill_one(done, total, word):
+        multiprocessing.active_children()[0].kill()
+
+    with pytest.raises(RuntimeError, match="worker process ended unexpectedly") as error:
+        go(FEW, tmp_path, jobs=2, progress=kill_one)
+    assert not isinstance(error.value, BadInput) and "fewer --jobs" in str(error.value)
+    assert Store(tmp_path).count()["dense"] == 1
