@@ -220,7 +220,7 @@ def _table(frame) -> str:
 
 
 def _data(options: argparse.Namespace) -> None:
-    from retrainlab.data import download
+    from retrainlab.sources import download
 
     print(f"{options.name} is in {download(options.name)}.")
 

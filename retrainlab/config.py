@@ -8,7 +8,10 @@ This module does not load torch.
 import hashlib
 import json
 from collections.abc import Sequence
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass, field, fields
+from numbers import Integral, Real
+from types import UnionType
+from typing import get_args, get_origin
 
 from retrainlab.errors import BadInput, check_number, choose
 
@@ -22,6 +25,50 @@ FREE_SCHEDULES = ("constant", "stepped", "cosine", "linear", "rex", "cosine-to-0
 SCORES = ("magnitude", "random")
 ALLOCATIONS = ("global", "uniform", "erk", "lamp")
 STRUCTURES = ("unstructured", "filters", "n:m")
+
+
+def _settle(noun: object) -> None:
+    """Bring every field to its declared type, so that equal settings are equal and hash alike (1 and 1.0, a list and a
+    tuple, numpy's numbers); raise BadInput for what cannot be that type."""
+    for f in fields(noun):
+        value = _as(getattr(noun, f.name), f.type, f"{type(noun).__name__}'s {f.name}")
+        object.__setattr__(noun, f.name, value)
+
+
+def _as(value: object, kind: type, what: str) -> object:
+    if isinstance(kind, UnionType):  # such as int | None
+        return None if value is None else _as(value, get_args(kind)[0], what)
+    if get_origin(kind) is tuple:
+        of, more = get_args(kind)
+        if isinstance(value, str) or not hasattr(value, "__iter__"):
+            raise BadInput(f"{what} is {value!r}, but must be a list.")
+        items = list(value)
+        kinds = [of] * len(items) if more is Ellipsis else [of, more]
+        if len(items) != len(kinds):
+            raise BadInput(f"{what} has the entry {value!r}, but each entry must be a pair.")
+        return tuple(_as(item, k, what) for item, k in zip(items, kinds))
+    is_bool = isinstance(value, bool)
+    if kind is bool and is_bool or kind not in (bool, int, float) and isinstance(value, kind):
+        return value
+    if kind is int and isinstance(value, Integral) and not is_bool:
+        return int(value)
+    if kind is float and isinstance(value, Real) and not is_bool:
+        return float(value)
+    words = {bool: "True or False", int: "a whole number", float: "a number", str: "a text"}
+    raise BadInput(f"{what} is {value!r}, but must be {words.get(kind, f'a {kind.__name__}')}.")
+
+
+def check_points(points: Sequence[tuple[float, float]]) -> None:
+    """Raise BadInput unless `points` (share of the run, learning rate) can draw a curve: at least one, shares rising
+    strictly within [0, 1], learning rates not negative."""
+    if not points:
+        raise BadInput("A drawn curve needs at least one control point (share of the run, learning rate).")
+    for share, lr in points:
+        check_number(share, "share of a control point", low=0, high=1)
+        check_number(lr, "learning rate of a control point", low=0)
+    shares = [p[0] for p in points]
+    if any(a >= b for a, b in zip(shares, shares[1:])):
+        raise BadInput(f"The control points' shares must rise strictly, but are {shares}.")
 
 
 @dataclass(frozen=True)
@@ -38,6 +85,7 @@ class SGD:
     decay_norm: bool = True
 
     def __post_init__(self) -> None:
+        _settle(self)
         check_number(self.momentum, "momentum", low=0, high=0.9999)
         check_number(self.weight_decay, "weight decay", low=0)
         if self.nesterov and self.momentum == 0:
@@ -71,6 +119,7 @@ class Recipe:
     seed: int = 0
 
     def __post_init__(self) -> None:
+        _settle(self)
         if "/" not in self.data and "\\" not in self.data:
             choose(self.data, DATASETS, "data set")
         if not self.model.startswith("torchvision/"):
@@ -83,7 +132,6 @@ class Recipe:
         check_number(self.lr, "learning rate", above=0)
         check_number(self.warmup, "warm-up share", low=0, high=0.9)
         check_number(self.gamma, "gamma", above=0, high=1)
-        object.__setattr__(self, "milestones", tuple(self.milestones))
         for share in self.milestones:
             check_number(share, "milestone", above=0, high=1)
         if self.image_size is not None:
@@ -112,6 +160,7 @@ class Prune:
     m: int = 4
 
     def __post_init__(self) -> None:
+        _settle(self)
         check_number(self.sparsity, "sparsity", low=0, high=1)
         choose(self.score, SCORES, "pruning score")
         choose(self.allocation, ALLOCATIONS, "allocation")
@@ -162,6 +211,7 @@ class Retrain:
     recalibrate: bool = False
 
     def __post_init__(self) -> None:
+        _settle(self)
         choose(self.schedule, (*NAMED_SCHEDULES, *FREE_SCHEDULES), "retraining schedule")
         check_number(self.budget, "budget (share of the dense run)", above=0)
         check_number(self.warmup, "warm-up share", low=0, high=0.9)
@@ -169,7 +219,6 @@ class Retrain:
         choose(self.optimizer, ("fresh", "keep"), "optimiser choice")
         choose(self.allr_norm, ("prunable", "all"), "norm for ALLR")
         choose(self.allr_cycles, ("every", "last"), "choice of ALLR's cycles")
-        object.__setattr__(self, "points", tuple(tuple(p) for p in self.points))
         free = self.schedule in FREE_SCHEDULES and self.schedule != "custom"
         if free:
             if self.lr is None:
@@ -179,6 +228,8 @@ class Retrain:
             raise BadInput(f"The schedule '{self.schedule}' sets its own learning rate; leave lr out.")
         if bool(self.points) != (self.schedule == "custom"):
             raise BadInput("The schedule 'custom' needs control points, and no other schedule takes them.")
+        if self.points:
+            check_points(self.points)
 
 
 @dataclass(frozen=True)
@@ -191,6 +242,7 @@ class Experiment:
     evaluations: int = 5
 
     def __post_init__(self) -> None:
+        _settle(self)
         check_number(self.evaluations, "number of evaluations", low=1, whole=True)
         if self.retrain.schedule == "LRW" and self.retrain.budget > 1 and not self.retrain.clamp:
             raise BadInput(

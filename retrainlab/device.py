@@ -49,6 +49,17 @@ def synchronise(device: torch.device) -> None:
 
 
 @contextmanager
+def seeded(device: torch.device, seed: int) -> Iterator[None]:
+    """torch's own random numbers (initialisation, dropout) from `seed` for a while; afterwards they go on as before."""
+    with torch.random.fork_rng(devices=[device] if device.type == "cuda" else []):
+        torch.default_generator.manual_seed(seed)
+        if device.type == "cuda":
+            with torch.cuda.device(device):
+                torch.cuda.manual_seed(seed)
+        yield
+
+
+@contextmanager
 def repeatable(device: torch.device) -> Iterator[None]:
     """Same seed, same bits: on a CPU one torch thread, since the order of a sum depends on how many share it."""
     threads = torch.get_num_threads()

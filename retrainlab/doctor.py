@@ -95,8 +95,8 @@ def _packages() -> list[Finding]:
 
 def _data() -> list[Finding]:
     from retrainlab.config import DATASETS
-    from retrainlab.data import fashion_folder, missing
     from retrainlab.paths import data_root
+    from retrainlab.sources import fashion_folder, missing
 
     lacking = missing()
     out = []

@@ -71,6 +71,12 @@ def original_curve(recipe: Recipe, steps_per_epoch: int) -> Original:
     )
 
 
+def check(recipe: Recipe, prune: Prune, device: torch.device) -> None:
+    """Raise BadInput now for what would fail later: data, network, schedule or a sparsity that cannot be reached."""
+    _, model, _ = setting(recipe, device)
+    imp.prune_state(State.of(model, device), prune, prunable(model), prune.cycles - 1, recipe.seed)
+
+
 def train_dense(
     recipe: Recipe,
     device: str = "auto",

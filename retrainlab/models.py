@@ -16,6 +16,7 @@ from torch import Tensor, nn
 
 from retrainlab.config import MODELS
 from retrainlab.data import stream
+from retrainlab.device import seeded
 from retrainlab.errors import BadInput, choose
 
 
@@ -154,9 +155,7 @@ def build(
     Ours start from He's normal initialisation (He et al. 2015); torchvision's keep their own. Raises BadInput for an
     unknown name, a width the network does not have, or images that it cannot take.
     """
-    state = torch.random.get_rng_state()
-    torch.default_generator.manual_seed(stream(seed, "init").initial_seed())  # the CPU's alone
-    try:
+    with seeded(torch.device("cpu"), stream(seed, "init").initial_seed()):
         if name.startswith("torchvision/"):
             model = _from_torchvision(name, shape[0], classes, width)
         else:
@@ -168,8 +167,6 @@ def build(
                     if module.bias is not None:
                         nn.init.zeros_(module.bias)
         _check(model, name, shape, classes)
-    finally:
-        torch.random.set_rng_state(state)
     return model
 
 

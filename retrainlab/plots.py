@@ -186,8 +186,16 @@ def _map(ax: Axes, values: pd.DataFrame, words: pd.DataFrame, palette: str, unit
         yticklabels=[f"{100 * s:g}" for s in values.index],
         **bounds,
     )
+    for text, face in zip(ax.texts, ax.collections[0].get_facecolors()):
+        text.set_color("k" if _luminance(face[:3]) > 0.18 else "w")  # whichever contrasts more, by WCAG's formula
     ax.set(xlabel="Budget (% of dense run)", ylabel="Sparsity (%)")
     ax.tick_params(rotation=0)
+
+
+def _luminance(rgb: Sequence[float]) -> float:
+    """WCAG's relative luminance of a colour with components in [0, 1]."""
+    linear = [c / 12.92 if c <= 0.04045 else ((c + 0.055) / 1.055) ** 2.4 for c in rgb]
+    return 0.2126 * linear[0] + 0.7152 * linear[1] + 0.0722 * linear[2]
 
 
 # ---- saving ----------------------------------------------------------------------------------------------------------

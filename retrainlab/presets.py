@@ -21,7 +21,7 @@ class Preset:
     map_seeds: int = 3
     map_sparsities: tuple[float, ...] = (0.5, 0.8, 0.9, 0.95, 0.98)
     map_budgets: tuple[float, ...] = (0.025, 0.05, 0.1, 0.25)
-    map_lrs: tuple[float, ...] = (0.25, 0.5, 0.75, 1.0, 1.5, 2.0)
+    map_lrs: tuple[float, ...] = (0.25, 0.5, 0.75, 1.0, 2.0, 4.0)
     curve_sparsity: float = 0.95
     curve_budgets: tuple[float, ...] = (0.05, 0.25, 0.5)
     recovery_budget: float = 0.1

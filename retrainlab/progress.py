@@ -56,7 +56,7 @@ class CalmLines:
 
     def __init__(self, out: TextIO, every: float = 10.0):
         self.out, self.every = out, every
-        self.line, self.passed = "", time.monotonic()
+        self.line, self.passed = "", -every  # the first state passes at once
 
     def write(self, text: str) -> int:
         if self.out.isatty():

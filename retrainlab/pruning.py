@@ -177,7 +177,7 @@ def _check_count(
     most = sum(s.numel() - kept for s in scores.values())
     gone = sum(int(s.isneginf().sum()) for s in scores.values())
     if not gone <= count <= most:
-        whole = f"; {', '.join(dense)} stay dense" if dense else ""
+        whole = f" with {', '.join(dense)} kept dense" if dense else ""
         one = "; every layer keeps one" if kept else ""
         raise BadInput(
             f"A sparsity of {sparsity:g} removes {count} {what}, but it must be at least {gone} (gone already) and at "

@@ -18,7 +18,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from retrainlab.config import DENSE_SCHEDULES, FREE_SCHEDULES, NAMED_SCHEDULES
+from retrainlab.config import DENSE_SCHEDULES, FREE_SCHEDULES, NAMED_SCHEDULES, check_points
 from retrainlab.errors import BadInput, check_number, choose
 
 
@@ -105,14 +105,7 @@ def piecewise_linear(n: int, points: Sequence[tuple[float, float]]) -> Tensor:
     Iteration i stands at share i/n; before the first and after the last point the curve is level.
     Raises BadInput unless the shares rise strictly within [0, 1] and no learning rate is negative.
     """
-    if not points:
-        raise BadInput("A piecewise-linear curve needs at least one control point (share of the run, learning rate).")
-    for share, lr in points:
-        check_number(share, "share of a control point", low=0, high=1)
-        check_number(lr, "learning rate of a control point", low=0)
-    shares = [p[0] for p in points]
-    if any(a >= b for a, b in zip(shares, shares[1:])):
-        raise BadInput(f"The control points' shares must rise strictly, but are {shares}.")
+    check_points(points)
     x, y = (torch.tensor(v, dtype=torch.float64) for v in zip(*points))
     if len(points) == 1:
         return y.expand(n).clone()

@@ -17,7 +17,7 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 
 import torch
-from safetensors import SafetensorError
+from safetensors import SafetensorError, safe_open
 from safetensors.torch import load_file, save_file
 
 from retrainlab.config import SCHEMA
@@ -44,6 +44,19 @@ class Store:
     def has(self, kind: str, key: str) -> bool:
         return self._path(kind, key).is_file()
 
+    def check(self, kind: str, key: str) -> bool:
+        """Whether that thing is stored; BadInput if it is but is damaged."""
+        if self._read(kind, key) is None:
+            return False
+        if kind != "results":
+            path = self._path(kind, key, "safetensors")
+            try:
+                with safe_open(path, framework="pt"):  # reads the header, and compares it with the file's length
+                    pass
+            except (SafetensorError, OSError) as error:
+                raise self._damaged(path, error) from None
+        return True
+
     def result(self, key: str) -> Result | None:
         """The experiment's result, or None if it has not been run."""
         return self._read("results", key)
@@ -59,6 +72,8 @@ class Store:
         parts: dict[str, dict] = {"params": {}, "buffers": {}, "momentum": {}}
         for name, tensor in tensors.items():
             part, _, rest = name.partition("/")
+            if part not in parts:
+                raise self._damaged(self._path("dense", key, "safetensors"), ValueError(f"it holds '{name}'"))
             parts[part][rest] = tensor
         return Dense(State(**parts), result)
 
@@ -94,8 +109,12 @@ class Store:
             if record.pop("key") != key or record.pop("schema") != SCHEMA:
                 raise ValueError("it holds another result")
             return Result(**record)
-        except FileNotFoundError:
+        except (FileNotFoundError, NotADirectoryError):
             return None
+        except OSError as error:
+            raise BadInput(
+                f"The stored file {path} cannot be read ({error.strerror}); check its permissions."
+            ) from None
         except (ValueError, KeyError, TypeError, AttributeError) as error:
             raise self._damaged(path, error) from None
 

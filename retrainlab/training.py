@@ -14,8 +14,8 @@ from torch import Tensor, nn
 from torch.func import functional_call
 
 from retrainlab.config import SGD
-from retrainlab.data import Dataset, Split, batches, clean_batches
-from retrainlab.device import synchronise
+from retrainlab.data import Dataset, Split, batches, clean_batches, stream
+from retrainlab.device import seeded, synchronise
 from retrainlab.methods.base import Method, Tensors
 from retrainlab.models import in_mode
 
@@ -85,14 +85,14 @@ def sgd_step(params: Tensors, gradients: Tensors, momentum: Tensors, lr: float, 
     """One step of SGD in place: g += wd w (for the names in `decayed`); v = mu v + g; w -= lr (v, or g + mu v if
     Nesterov). `torch.optim.SGD` with dampening 0; momentum starts at zero."""
     p, v = list(params.values()), list(momentum.values())
+    if sgd.weight_decay and decayed:  # not in place: two parameters may share one gradient tensor
+        sums = torch._foreach_add([gradients[n] for n in decayed], [params[n] for n in decayed], alpha=sgd.weight_decay)
+        gradients = gradients | dict(zip(decayed, sums))
     g = [gradients[name] for name in params]
-    if sgd.weight_decay and decayed:
-        torch._foreach_add_([gradients[n] for n in decayed], [params[n] for n in decayed], alpha=sgd.weight_decay)
     torch._foreach_mul_(v, sgd.momentum)
     torch._foreach_add_(v, g)
     if sgd.nesterov:
-        torch._foreach_add_(g, v, alpha=sgd.momentum)
-        torch._foreach_add_(p, g, alpha=-lr)
+        torch._foreach_add_(p, torch._foreach_add(g, v, alpha=sgd.momentum), alpha=-lr)
     else:
         torch._foreach_add_(p, v, alpha=-lr)
 
@@ -131,20 +131,20 @@ def train(
     decayed = [name for name in params if sgd.decay_norm or name in prunable]
     points: list[Point] = []
 
-    def pause(step: int, loss_sum: Tensor | None, since: int) -> None:
+    def pause(step: int, train_loss: float | None) -> None:
         with torch.no_grad():
             effective = method.effective(params)
         accuracy, loss = evaluate(model, effective, buffers, data, data.validation)
-        points.append(Point(step, accuracy, loss, None if loss_sum is None else loss_sum.item() / since))
+        points.append(Point(step, accuracy, loss, train_loss))
         if on_point:
             on_point(points[-1])
 
-    pause(0, None, 0)
+    pause(0, None)
     seconds, step, since = 0.0, 0, 0
     loss_sum = torch.zeros((), device=data.device)
     clock = _now(data.device)
     stopped = False
-    with in_mode(model, training=True):
+    with in_mode(model, training=True), seeded(data.device, stream(*seed, "noise").initial_seed()):
         for images, labels in batches(data, batch_size, n, seed, augment):
             if stop is not None and stop():
                 stopped = True
@@ -164,14 +164,15 @@ def train(
                     method.after_epoch(params, step // per_epoch - 1)
             if step in pauses and step < n:
                 seconds += _now(data.device) - clock
-                pause(step, loss_sum, since)
+                pause(step, loss_sum.item() / since)
                 loss_sum, since = torch.zeros_like(loss_sum), 0
                 clock = _now(data.device)
     seconds += _now(data.device) - clock
     with torch.no_grad():
         method.finish(params)
-    if since:
-        pause(step, loss_sum, since)
+    if since or stopped:  # the last point is that of the finished network; one made at the very stop is replaced
+        train_loss = loss_sum.item() / since if since else points.pop().train_loss
+        pause(step, train_loss)
     for p in params.values():
         p.requires_grad_(False)
     return Trained(state, tuple(points), step, seconds, stopped)
@@ -208,7 +209,7 @@ def recalibrate(
     try:
         for m in norms:
             m.momentum = None  # torch's word for a cumulative average
-        with in_mode(model, training=True):
+        with in_mode(model, training=True), seeded(data.device, stream(*seed, "noise").initial_seed()):
             for images, _ in batches(data, batch_size, steps or data.steps_per_epoch(batch_size), seed, augment=False):
                 functional_call(model, (state.params, buffers), (images,))
     finally:

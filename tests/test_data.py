@@ -13,18 +13,10 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from retrainlab import data as D
-from retrainlab.data import (
-    Augmentation,
-    Dataset,
-    Split,
-    batches,
-    clean_batches,
-    crop_and_flip,
-    fingerprint,
-    load,
-    stream,
-)
+from retrainlab import sources
+from retrainlab.data import Augmentation, Dataset, Split, batches, clean_batches, crop_and_flip, load, stream
 from retrainlab.errors import BadInput
+from retrainlab.sources import fingerprint
 
 PARTS = ("train", "validation", "test")
 PLAIN = Augmentation()
@@ -34,9 +26,9 @@ PLAIN = Augmentation()
 def elsewhere(tmp_path, monkeypatch):
     """Data are looked for below tmp_path, and nothing read there is kept for the next test."""
     monkeypatch.setenv("RETRAINLAB_DATA", str(tmp_path / "data"))
-    load.cache_clear()
+    D._load.cache_clear()
     yield
-    load.cache_clear()
+    D._load.cache_clear()
 
 
 @pytest.fixture
@@ -100,7 +92,7 @@ def test_digits_splits_follow_no_seed_and_no_call(digits):
     """Pitfall: seed from pid and time."""
     first = digits
     for seed in (1, 2):
-        load.cache_clear()
+        D._load.cache_clear()
         torch.manual_seed(seed)
         np.random.seed(seed)
         assert same(load("digits"), first)
@@ -315,13 +307,13 @@ def test_an_unknown_name_is_a_folder_that_is_not_there(tmp_path):
 
 
 def test_missing_fashion_mnist_names_its_files_its_folder_and_the_command(tmp_path, monkeypatch):
-    monkeypatch.setattr(D, "DEBIAN_FASHION", tmp_path / "debian")
+    monkeypatch.setattr(sources, "DEBIAN_FASHION", tmp_path / "debian")
     text = said(lambda: load("fashion-mnist"))
     for part in ("train", "t10k"):
         assert f"{part}-images-idx3-ubyte.gz" in text and f"{part}-labels-idx1-ubyte.gz" in text
     assert str(tmp_path / "data" / "FashionMNIST" / "raw") in text and str(tmp_path / "debian") in text
     assert "`retrainlab data fashion-mnist`" in text
-    assert D.missing()["fashion-mnist"] == "retrainlab data fashion-mnist"
+    assert sources.missing()["fashion-mnist"] == "retrainlab data fashion-mnist"
 
 
 @pytest.mark.parametrize(("name", "folder"), [("cifar10", "cifar-10-batches-py"), ("cifar100", "cifar-100-python")])
@@ -329,12 +321,12 @@ def test_missing_cifar_names_its_folder_its_file_and_the_command(tmp_path, name,
     text = said(lambda: load(name))
     assert folder in text and ".tar.gz" in text and str(tmp_path / "data") in text
     assert f"`retrainlab data {name}`" in text
-    assert D.missing()[name] == f"retrainlab data {name}"
+    assert sources.missing()[name] == f"retrainlab data {name}"
 
 
 def test_built_in_data_that_is_there_is_not_missing(tmp_path):
     (tmp_path / "data" / "cifar-10-batches-py").mkdir(parents=True)
-    assert "cifar10" not in D.missing() and "cifar100" in D.missing() and "digits" not in D.missing()
+    assert "cifar10" not in sources.missing() and "cifar100" in sources.missing() and "digits" not in sources.missing()
 
 
 def test_a_download_without_a_network_is_one_sentence(monkeypatch):
@@ -344,9 +336,9 @@ def test_a_download_without_a_network_is_one_sentence(monkeypatch):
         raise OSError("no route to host")
 
     monkeypatch.setattr(torchvision.datasets, "FashionMNIST", no_network)
-    text = said(lambda: D.download("fashion-mnist"))
+    text = said(lambda: sources.download("fashion-mnist"))
     assert "no route to host" in text and "`retrainlab data fashion-mnist`" in text
-    assert "did you mean 'cifar10'?" in said(lambda: D.download("cifar-10"))
+    assert "did you mean 'cifar10'?" in said(lambda: sources.download("cifar-10"))
 
 
 # ---- Fashion-MNIST ---------------------------------------------------------------------------------------------------
@@ -371,7 +363,7 @@ def fashion(tmp_path, monkeypatch):
         with gzip.open(folder / f"{stem}.gz", "wb") as file:
             file.write(idx(array))
     digest = hashlib.sha256(b"".join(a.tobytes() for a in arrays.values())).hexdigest()
-    monkeypatch.setattr(D, "FASHION_SHA256", digest)
+    monkeypatch.setattr(sources, "FASHION_SHA256", digest)
     return SimpleNamespace(folder=folder, arrays=arrays)
 
 
@@ -381,7 +373,7 @@ def test_an_idx_file_is_read_plain_or_gzipped(tmp_path, end, shape):
     array = np.arange(np.prod(shape)).astype(np.uint8).reshape(shape)
     path = tmp_path / f"images-idx{end}"
     path.write_bytes(gzip.compress(idx(array)) if end else idx(array))
-    assert np.array_equal(D._idx(path), array)
+    assert np.array_equal(sources._idx(path), array)
 
 
 def test_fashion_mnist_is_split_into_train_validation_and_its_own_test_images(fashion):
@@ -424,13 +416,13 @@ def test_a_damaged_file_of_fashion_mnist_is_bad_input_that_says_what_to_do(fashi
 
 
 def test_one_missing_file_of_fashion_mnist_makes_all_of_it_missing(fashion, monkeypatch, tmp_path):
-    monkeypatch.setattr(D, "DEBIAN_FASHION", tmp_path / "debian")
+    monkeypatch.setattr(sources, "DEBIAN_FASHION", tmp_path / "debian")
     (fashion.folder / "t10k-labels-idx1-ubyte.gz").unlink()
     assert "is not here" in said(lambda: load("fashion-mnist"))
 
 
 def test_the_real_fashion_mnist():
-    if D.fashion_folder() is None:
+    if sources.fashion_folder() is None:
         pytest.skip("Fashion-MNIST is not on this machine")
     data = load("fashion-mnist")
     assert data.shape == (1, 28, 28) and [len(getattr(data, p)) for p in PARTS] == [55000, 5000, 10000]

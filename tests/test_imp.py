@@ -125,9 +125,9 @@ def test_every_cycle_starts_and_ends_with_its_masked_weights_and_momentum_at_zer
     run(Prune(0.9, cycles=3), Retrain("FT", 0.2, optimizer=optimizer), sgd=SGD(0.9, True, 0.1))
     assert len(seen) == 3
     for begin, method, end in seen:
-        for n, factor in method.factors.items():
+        for n, gone in method.removed.items():
             for tensors in (begin.params, begin.momentum, end.params, end.momentum):
-                assert tensors[n][factor == 0].eq(0).all()
+                assert tensors[n][gone].eq(0).all()
 
 
 @pytest.mark.parametrize(
@@ -169,7 +169,7 @@ def test_masks_of_the_cycles_are_nested_and_hit_each_total(monkeypatch, score):
     model = network()
     prune = Prune(0.9, score, cycles=4)
     run(prune, Retrain("CLR", 0.2), model=model)
-    gone = [{n: method.factors[n] == 0 for n in prunable(model)} for _, method, _ in seen]
+    gone = [{n: method.removed[n] for n in prunable(model)} for _, method, _ in seen]
     for target, now in zip(prune.targets, gone, strict=True):
         assert sum(int(g.sum()) for g in now.values()) == round(target * size(model))
     for early, late in zip(gone, gone[1:], strict=False):
@@ -256,7 +256,7 @@ def test_kept_optimizer_starts_each_cycle_with_the_masked_momentum_before(monkey
     run(Prune(0.8, cycles=3), Retrain("FT", 0.2, optimizer="keep"), model=model, state=dense_state)
     for before, (begin, method, _) in zip([dense_state, *(end for _, _, end in seen)], seen, strict=False):
         for n, v in before.momentum.items():
-            assert torch.equal(begin.momentum[n], v * method.factors.get(n, 1))
+            assert torch.equal(begin.momentum[n], v.masked_fill(method.removed.get(n, torch.tensor(False)), 0))
         assert any(v.ne(0).any() for v in begin.momentum.values())
 
 

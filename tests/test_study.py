@@ -18,7 +18,8 @@ from retrainlab.config import SGD, Experiment, Prune, Recipe, Retrain
 from retrainlab.errors import BadInput
 from retrainlab.experiment import Result
 from retrainlab.store import Store
-from retrainlab.study import Stopped, curves, grid, row, run_study
+from retrainlab.study import curves, grid, row, run_study
+from retrainlab.workers import Stopped
 
 ROOT = Path(__file__).parents[1]
 RECIPE = Recipe(width=4, epochs=1)
@@ -278,8 +279,8 @@ def test_progress_rises_to_the_whole_and_is_closed(tmp_path):
     watch = Watch()
     go(FEW, tmp_path, progress=watch)
     shares = [share for share, _ in watch.seen]
-    assert len(shares) == 4 and shares == sorted(set(shares)) and shares[0] > 0 and shares[-1] == pytest.approx(1)
-    assert watch.seen[0][1].startswith("1 of 4") and watch.seen[-1][1].startswith("4 of 4") and watch.closed
+    assert len(shares) == 5 and shares == sorted(set(shares)) and shares[0] == 0 and shares[-1] == pytest.approx(1)
+    assert watch.seen[0][1].startswith("0 of 4") and watch.seen[-1][1].startswith("4 of 4") and watch.closed
 
 
 # ---- bad input comes before any work ---------------------------------------------------------------------------------
@@ -367,7 +368,8 @@ def test_ctrl_c_in_one_process_raises_stopped_and_keeps_what_is_finished(tmp_pat
 CHILD = """
 import multiprocessing, signal, sys
 from retrainlab.config import SGD, Experiment, Prune, Recipe, Retrain
-from retrainlab.study import Stopped, run_study
+from retrainlab.study import run_study
+from retrainlab.workers import Stopped
 
 def report(done, total, word):
     print(*(p.pid for p in multiprocessing.active_children()), flush=True)
@@ -434,7 +436,8 @@ def test_a_study_that_is_killed_goes_on_from_there_to_the_same_table(tmp_path, w
 
 def test_a_worker_that_dies_is_told_in_a_sentence_and_what_is_finished_is_kept(tmp_path):
     def kill_one(done, total, word):
-        multiprocessing.active_children()[0].kill()
+        if done:
+            multiprocessing.active_children()[0].kill()
 
     with pytest.raises(RuntimeError, match="worker process ended unexpectedly") as error:
         go(FEW, tmp_path, jobs=2, progress=kill_one)

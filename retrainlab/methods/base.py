@@ -23,7 +23,8 @@ class Method:
         return None
 
     def edit_gradients(self, params: Tensors, gradients: Tensors) -> None:
-        """Change `gradients` in place before the SGD step (weight decay is added after)."""
+        """Replace entries of `gradients` before the SGD step (weight decay is added after); two parameters may share one
+        gradient tensor, so do not change it in place."""
 
     def after_step(self, params: Tensors, step: int) -> None:
         """Called after step `step` (from 0); may change `params` and the method's own state."""

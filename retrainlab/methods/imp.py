@@ -18,14 +18,14 @@ from retrainlab.training import Point, State, Trained, recalibrate, train
 
 
 class Masked(Method):
-    """The forward pass sees w * mask. A weight that starts at 0 under a 0 of its mask stays exactly 0: its gradient,
-    its decay and its momentum are all 0."""
+    """The forward pass sees w where its mask is True and 0 elsewhere. A weight that starts at 0 there stays exactly 0,
+    even if training diverges: its gradient, its decay and its momentum are all 0."""
 
     def __init__(self, masks: Masks):
-        self.factors = {name: m.float() for name, m in masks.items() if not bool(m.all())}
+        self.removed = {name: ~m for name, m in masks.items() if not bool(m.all())}
 
     def effective(self, params: Tensors) -> Tensors:
-        return params | {name: params[name] * factor for name, factor in self.factors.items()}
+        return params | {name: params[name].masked_fill(gone, 0) for name, gone in self.removed.items()}
 
 
 @dataclass(frozen=True)

@@ -1,0 +1,131 @@
+"""Run tasks that need one another on all cores: the part of a study that knows processes, and nothing of networks.
+
+A task is a picklable function and its arguments; it leaves its result in the store and returns nothing. Ctrl-C, a crash or
+a killed process loses what was running and nothing else.
+"""
+
+import heapq
+import multiprocessing
+import os
+import signal
+import threading
+import time
+from collections import defaultdict
+from collections.abc import Callable, Sequence
+from concurrent.futures import FIRST_COMPLETED, Executor, Future, ProcessPoolExecutor, wait
+from concurrent.futures.process import BrokenProcessPool
+from dataclasses import dataclass, field
+
+import torch
+
+
+class Stopped(KeyboardInterrupt):
+    """A study was stopped by the user; its sentence says what is kept."""
+
+    def _render_traceback_(self) -> list[str]:
+        return [f"retrainlab: {self}"]
+
+
+@dataclass(order=True)
+class Task:
+    """`work(*args)`, after the tasks whose keys it `needs`. Ordered by stage, then longest first (`rank`); `cost` is its
+    share of the progress, in any unit."""
+
+    rank: tuple[int, float, int]
+    key: str = field(compare=False)
+    work: Callable = field(compare=False)
+    args: tuple = field(compare=False)
+    cost: float = field(compare=False)
+    needs: frozenset[str] = field(compare=False)
+
+
+def run_tasks(
+    tasks: Sequence[Task],
+    workers: int,
+    progress: Callable[[float, float, str], None],
+    place: str,
+    executor: Executor | None = None,
+) -> None:
+    """Run all tasks in order of rank, each after those it needs, on `workers` processes (1: in this one) or `executor`.
+
+    progress(cost done, total cost, words) is called as tasks end; place: where results are kept, for the words. Raises Stopped on Ctrl-C, what a task raised, and
+    RuntimeError if a process was killed.
+    """
+    pool = executor or (_processes(workers) if workers > 1 else _Inline())
+    in_flight = 1 if isinstance(pool, _Inline) else 2 * workers
+    waiting = {t.key: set(t.needs) for t in tasks}
+    dependents: dict[str, list[Task]] = defaultdict(list)
+    for task in tasks:
+        for need in task.needs:
+            dependents[need].append(task)
+    ready = [t for t in tasks if not t.needs]
+    heapq.heapify(ready)
+    running: dict[Future, Task] = {}
+    total, done, finished = sum(t.cost for t in tasks), 0.0, 0
+    progress(0.0, total, f"0 of {len(tasks)} runs")
+    try:
+        while ready or running:
+            while ready and len(running) < in_flight:
+                task = heapq.heappop(ready)
+                running[pool.submit(task.work, *task.args)] = task
+            for future in wait(running, return_when=FIRST_COMPLETED).done:
+                task = running.pop(future)
+                future.result()
+                done, finished = done + task.cost, finished + 1
+                progress(total if finished == len(tasks) else done, total, f"{finished} of {len(tasks)} runs")
+                for next_task in dependents[task.key]:
+                    waiting[next_task.key].discard(task.key)
+                    if not waiting[next_task.key]:
+                        heapq.heappush(ready, next_task)
+    except KeyboardInterrupt:
+        raise Stopped(
+            f"Stopped: {finished} of {len(tasks)} runs are finished and kept in {place}; the same command goes on from "
+            "there."
+        ) from None
+    except BrokenProcessPool:
+        raise RuntimeError(
+            f"A worker process ended unexpectedly (out of memory?); {finished} of {len(tasks)} runs are kept in {place}. "
+            "Try again with fewer --jobs."
+        ) from None
+    finally:
+        for future in running:
+            future.cancel()
+        if executor is None:
+            if running:
+                _terminate(pool)
+            pool.shutdown(wait=True, cancel_futures=True)
+
+
+class _Inline(Executor):
+    """Runs each task at once in this process: one job, or a GPU."""
+
+    def submit(self, work: Callable, /, *args) -> Future:
+        future: Future = Future()
+        try:
+            future.set_result(work(*args))
+        except Exception as error:
+            future.set_exception(error)
+        return future
+
+
+def _processes(workers: int) -> ProcessPoolExecutor:
+    return ProcessPoolExecutor(workers, multiprocessing.get_context("spawn"), _start_worker, (os.getpid(),))
+
+
+def _start_worker(parent: int) -> None:
+    """One torch thread; Ctrl-C is the parent's to handle; if the parent is killed, end with it."""
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
+    torch.set_num_threads(1)
+
+    def watch() -> None:
+        while os.getppid() == parent:
+            time.sleep(1)
+        os._exit(1)
+
+    threading.Thread(target=watch, daemon=True).start()
+
+
+def _terminate(pool: Executor) -> None:
+    """End what is running: its result would come too late to matter, and the store keeps whole files only."""
+    for process in list((getattr(pool, "_processes", None) or {}).values()):
+        process.terminate()
