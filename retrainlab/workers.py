@@ -48,8 +48,8 @@ def run_tasks(
 ) -> None:
     """Run all tasks in order of rank, each after those it needs, on `workers` processes (1: in this one) or `executor`.
 
-    progress(cost done, total cost, words) is called as tasks end; place: where results are kept, for the words. Raises Stopped on Ctrl-C, what a task raised, and
-    RuntimeError if a process was killed.
+    progress(cost done, total cost, words) is called as tasks end; place: where results are kept, for the words.
+    Raises Stopped on Ctrl-C, what a task raised, and RuntimeError if a process was killed.
     """
     pool = executor or (_processes(workers) if workers > 1 else _Inline())
     in_flight = 1 if isinstance(pool, _Inline) else 2 * workers

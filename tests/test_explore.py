@@ -1,0 +1,365 @@
+"""The explorers without a browser: pictures and sentences from numbers, and callbacks driven by setting values."""
+
+import ast
+import json
+import re
+import struct
+import threading
+from base64 import b64decode
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+import torch
+
+pytest.importorskip("ipywidgets")
+
+from retrainlab import schedules, study
+from retrainlab.config import NAMED_SCHEDULES, Recipe
+from retrainlab.errors import BadInput
+from retrainlab.experiment import Result
+from retrainlab.explore import curves, first_look, parts, recovery
+from retrainlab.explore.curves import Settings
+from retrainlab.explore.first_look import FirstLook
+from retrainlab.explore.recovery import Attempt
+from retrainlab.store import Store
+
+ROOT = Path(__file__).parent.parent
+NOTEBOOKS = [ROOT / "notebooks" / f"{name}.ipynb" for name in ("start_here", "explore_schedules")]
+TINY = Recipe(width=4, epochs=1)
+
+
+def size(png: bytes) -> tuple[int, int]:
+    assert png.startswith(b"\x89PNG")
+    return struct.unpack(">II", png[16:24])
+
+
+def shown(picture: parts.Picture) -> bytes:
+    return b64decode(re.search(r'base64,([^"]+)', picture.value)[1])
+
+
+# ---- parts -----------------------------------------------------------------------------------------------------------
+
+
+def test_a_number_box_and_its_slider_follow_each_other():
+    pair = parts.number("Budget", 10.0, 0.5, 100.0, 0.5)
+    box, slider = pair.row.children
+    slider.value = 9.99999998
+    assert box.value == pair.value == 10
+    box.value = 25
+    assert slider.value == 25
+    assert box.description == "Budget" and "retrainlab-number" in pair.row._dom_classes
+
+
+def test_a_logarithmic_number_shows_three_digits_and_keeps_its_bounds():
+    pair = parts.number("Rate", 0.1, 0.001, 1.0, 0.05, log=True)
+    box, slider = pair.row.children
+    slider.value = 10**-1.3
+    assert box.value == pair.value == 0.0501
+    box.value = 7
+    assert slider.value == 1
+
+
+def test_a_picture_carries_its_size_and_escaped_words():
+    picture = parts.Picture(30, 20)
+    picture.set(b"\x89PNG", 'a "b" <c>')
+    assert 'alt="a &quot;b&quot; &lt;c&gt;"' in picture.value and 'width="30" height="20"' in picture.value
+
+
+def test_a_status_line_is_polite_and_escaped():
+    status = parts.Status()
+    status.say("1 < 2")
+    assert status.value == '<p role="status" aria-live="polite">1 &lt; 2</p>'
+
+
+def test_a_worker_runs_one_thing_stops_it_and_tells_errors_in_a_sentence():
+    worker, said, begun = parts.Worker(), [], threading.Event()
+
+    def work(stopped):
+        begun.set()
+        while not stopped():
+            pass
+        raise BadInput("Choose another.")
+
+    assert worker.start(work, lambda: None, said.append)
+    assert begun.wait(10) and not worker.start(work, lambda: None, said.append)
+    worker.stop()
+    assert worker.wait(10) and said == ["Choose another."]
+
+
+def test_a_worker_is_free_again_when_it_says_that_the_work_ended():
+    worker, said, over = parts.Worker(), [], threading.Event()
+
+    def ended(sentence):
+        said.append(sentence)
+        if len(said) == 3 or not worker.start(lambda _: "more", lambda: None, ended):
+            over.set()
+
+    worker.start(lambda _: "once", lambda: None, ended)
+    assert over.wait(10) and said == ["once", "more", "more"]
+
+
+def test_presenting_an_explorer_closes_the_one_before():
+    class Fake:
+        closed = False
+        box = None
+
+        def close(self):
+            self.closed = True
+
+    first, second = Fake(), Fake()
+    parts.present("fake", first)
+    parts.present("fake", second)
+    assert first.closed and not second.closed
+
+
+def test_a_cached_legend_gives_the_same_pixels_as_a_fresh_one():
+    settings = Settings()
+    data = curves.compute(settings)
+    plot = curves.Plot()
+    first = plot.draw(settings, data, NAMED_SCHEDULES, False)
+    plot.draw(replace(settings, budget=0.5), curves.compute(replace(settings, budget=0.5)), NAMED_SCHEDULES, False)
+    assert plot.draw(settings, data, NAMED_SCHEDULES, False) == first
+    assert curves.Plot().draw(settings, data, NAMED_SCHEDULES, False) == first
+
+
+# ---- curves ----------------------------------------------------------------------------------------------------------
+
+
+def test_curves_are_those_of_the_package():
+    s = Settings(budget=0.4, damage=0.3, warmup=0.2, ramp="cosine", free="rex", free_lr=0.07)
+    got = curves.compute(s)
+    original = schedules.dense("multistep", 930, 0.1)
+    assert got.d == 0.4 and s.steps == 372
+    want = schedules.retraining("ALLR", original, 372, d=0.4, warmup=0.2, shape="cosine")
+    assert torch.equal(got.retraining["ALLR"], want)
+    want = schedules.retraining("rex", original, 372, lr=0.07, warmup=0.2, shape="cosine")
+    assert torch.equal(got.retraining["rex"], want)
+    assert list(got.retraining) == [*NAMED_SCHEDULES, "rex"]
+
+
+@pytest.mark.parametrize(
+    "dense, budget, words",
+    [
+        ("multistep", 0.1, "LRW is the same as FT here: the dense run ended with 7.48 epochs at 0.001"),
+        ("multistep", 0.5, "LRW goes back to 0.01, FT stays at 0.001; up to a budget of 24.9 %"),
+        ("linear", 0.1, "this dense run never keeps one learning rate"),
+        ("constant", 1.0, "LRW is the same as FT here: the dense run ended with 30 epochs at 0.1"),
+    ],
+)
+def test_words_say_how_lrw_relates_to_ft(dense, budget, words):
+    settings = Settings(budget=budget, dense=dense)
+    assert words in curves.words(settings, curves.compute(settings))
+
+
+def test_words_say_what_the_budget_means():
+    settings = Settings(budget=0.025)
+    text = curves.words(settings, curves.compute(settings))
+    assert "A budget of 2.5 % of a dense run of 30 epochs is 0.75 epochs: 23 steps after the dense run's 930." in text
+
+
+@pytest.mark.parametrize("bad", [{"budget": 1.5}, {"budget": 0}, {"damage": 2}, {"peak": 0}, {"epochs": 0}])
+def test_settings_that_make_no_sense_are_refused_in_a_sentence(bad):
+    with pytest.raises(BadInput, match="must be"):
+        Settings(**bad)
+
+
+def test_stairs_hold_each_value_for_one_step():
+    x, y = curves.stairs(torch.tensor([3.0, 1.0]), 2)
+    assert x.tolist() == [0, 0.5, 0.5, 1] and y.tolist() == [3, 3, 1, 1]
+
+
+@pytest.mark.parametrize("value, top", [(0.1, 0.12), (0.099, 0.12), (1, 1.2), (0.97, 1), (0.5, 0.6)])
+def test_an_axis_ends_at_a_round_number_above_the_data(value, top):
+    assert curves.ceiling(value) == pytest.approx(top)
+
+
+def test_every_control_redraws_and_nothing_fails_at_the_ends_of_any_slider():
+    explorer = curves.Explorer(epochs=2, steps_per_epoch=5)
+    before = explorer.picture.value
+    for pair in (explorer.budget, explorer.peak, explorer.warmup, explorer.damage, explorer.free_lr):
+        box = pair.row.children[0]
+        for value in (box.min, box.max):
+            box.value = value
+            assert "role" in explorer.status.value
+    assert explorer.picture.value != before
+    for control in (explorer.dense, explorer.ramp, explorer.free, explorer.axis):
+        for value in [o[1] if isinstance(o, tuple) else o for o in control.options]:
+            control.value = value
+    for box in explorer.boxes.values():
+        box.value = False
+    assert "no schedule is shown" not in explorer.picture.value  # the free curve is still there
+    explorer.free.value = curves.NO_FREE
+    assert "no schedule is shown" in explorer.picture.value
+    assert size(shown(explorer.picture)) == (1380, 600)
+
+
+def test_moving_a_slider_back_gives_the_same_picture():
+    explorer = curves.Explorer()
+    first = explorer.picture.value
+    explorer.budget.slider.value = 40.0
+    assert explorer.picture.value != first and "12 epochs" in explorer.status.value
+    explorer.budget.slider.value = 10.0
+    assert explorer.picture.value == first
+
+
+def test_callbacks_on_several_threads_end_with_the_last_picture():
+    explorer = curves.Explorer(epochs=4)
+    threads = [threading.Thread(target=explorer.redraw) for _ in range(4)]
+    explorer.damage.slider.value = 0.2
+    for t in threads:
+        t.start()
+    for t in threads:
+        t.join()
+    want = curves.Explorer(epochs=4)
+    want.damage.slider.value = 0.2
+    assert explorer.picture.value == want.picture.value
+
+
+# ---- the first look --------------------------------------------------------------------------------------------------
+
+
+def test_every_schedule_is_explained_and_every_sparsity_measured_once():
+    assert tuple(first_look.ABOUT) == NAMED_SCHEDULES
+    order = recovery.coarse_to_fine()
+    assert sorted(order) == list(range(100)) and order[:25] == list(range(0, 100, 4))
+
+
+def test_words_about_pruning():
+    text = recovery.pruned_words(90, 1000, 0.922, 0.101, 10)
+    assert text == (
+        "100 of 1,000 weights are left (10 %, about 1 in 10). Validation accuracy goes from 92.2 % to 10.1 %, "
+        "no better than guessing one of 10 classes."
+    )
+    assert recovery.pruned_words(20, 1000, 0.9, 0.9, 10).endswith("Validation accuracy is what it was: 90.0 %.")
+
+
+def result(**scalars) -> Result:
+    known = {
+        "dense_validation_accuracy": 0.922,
+        "pruned_validation_accuracy": 0.101,
+        "validation_accuracy": 0.91,
+        "sparsity_achieved": 0.9,
+        "steps": 93,
+        "stopped": False,
+    }
+    return Result({"retrain": {"budget": 0.1, "schedule": "LLR"}}, known | scalars, {}, {})
+
+
+def test_words_about_an_outcome():
+    assert recovery.outcome_words(result(), 93) == (
+        "92.2 % → 10.1 % by pruning → 91.0 % after 93 steps (10 % of the dense run) with LLR. "
+        "Checked: 90.0 % of the weights are still exactly 0."
+    )
+    assert "after 40 of 93 steps (stopped early) with LLR" in recovery.outcome_words(result(steps=40, stopped=True), 93)
+
+
+def test_a_wrong_sparsity_is_an_error():
+    recovery.check_sparsity(result(), 0.9, 1000)
+    with pytest.raises(AssertionError, match="899 of 1000 weights are 0 at the end, not 900"):
+        recovery.check_sparsity(result(sparsity_achieved=0.899), 0.9, 1000)
+
+
+def test_labels_tell_plan_and_end():
+    attempt = Attempt("LLR", 90, 0.025, 10, ((0, 0.1), (10, 0.914)), running=False)
+    assert attempt.label == "LLR, 2.5 % at 90 %: 91.4 %"
+    assert replace(attempt, planned=20).label.endswith("91.4 %, stopped")
+    assert replace(attempt, running=True).label.endswith(": ...")
+
+
+def test_the_picture_of_attempts_depends_on_the_last_eight_only():
+    attempts = [Attempt("FT", s, 0.1, 10, ((0, 0.1), (10, s / 100)), False) for s in range(50, 60)]
+    plot = recovery.AttemptsPlot()
+    assert plot.draw(attempts, 0.99) == recovery.AttemptsPlot().draw(attempts[-8:], 0.99)
+    assert plot.draw([], 0.99) == recovery.AttemptsPlot().draw([], 0.99)
+    assert "50 %" not in recovery.attempts_alt(attempts) and "59.0 %" in recovery.attempts_alt(attempts)
+
+
+@pytest.fixture
+def look(tmp_path):
+    """A tiny network, trained or from the store, its collapse measured."""
+    look = FirstLook(TINY, Store(tmp_path), "cpu")
+    look.prepare()
+    assert look.worker.wait()
+    return look
+
+
+@pytest.mark.xdist_group("first-look")
+def test_prune_retrain_and_stop(look, tmp_path):
+    assert len(look.accuracies) == 100 and not look.retrain.disabled and look.stop.disabled
+    assert look.accuracies[0] == look.dense.result.scalars["validation_accuracy"]
+
+    before = look.pictures[0].value
+    look.sparsity.slider.value = 50
+    assert look.pictures[0].value != before and "(50 %, about 1 in 2)" in look.statuses[0].value
+
+    look.budget.value = 0.5
+    for schedule in ("FT", "LLR", "FT"):
+        look.schedule.value = schedule
+        look.retrain.click()
+        assert look.worker.wait() and not look.retrain.disabled and look.stop.disabled
+        assert f"with {schedule}" in look.statuses[1].value and "50.0 % of the weights" in look.statuses[1].value
+    assert [a.schedule for a in look.attempts] == ["LLR", "FT"]  # the same plan again takes the place of the first
+    assert all(len(a.points) == 17 and a.points[-1][0] == a.planned == 16 for a in look.attempts)
+    assert size(shown(look.pictures[1])) == (840, 645)
+
+    look.clear.click()
+    assert look.attempts == [] and "nothing has been retrained" in look.pictures[1].value
+
+    # stopped before its first step: what there is, is kept
+    real = look.worker.start
+    look.worker.start = lambda work, draw, failed: real(lambda _: work(lambda: True), draw, failed)
+    look.retrain.click()
+    assert look.worker.wait() and "after 0 of 16 steps (stopped early)" in look.statuses[1].value
+    assert "stopped" in look.attempts[-1].label
+
+    # the figures' own key: a second look trains nothing
+    assert Store(tmp_path).has("dense", study.dense_key(TINY, "digits/1"))
+    again = FirstLook(TINY, Store(tmp_path), "cpu")
+    again.prepare()
+    assert again.worker.wait() and again.accuracies == look.accuracies
+    assert "Training" not in again.statuses[0].value
+
+
+def test_a_users_mistake_is_one_sentence_in_the_status_line(tmp_path):
+    look = FirstLook(TINY, Store(tmp_path), "tpu")
+    look.prepare()
+    assert look.worker.wait() and "There is no device" in look.statuses[0].value and look.retrain.disabled
+    look.start_retraining()  # nothing to retrain: nothing happens
+    assert look.attempts == []
+
+
+def test_closing_during_the_dense_run_ends_it_and_stores_nothing(tmp_path):
+    look = FirstLook(TINY, Store(tmp_path), "cpu")
+    real = look.worker.start
+    look.worker.start = lambda work, draw, failed: real(lambda _: work(lambda: True), draw, failed)
+    look.prepare()
+    look.close()
+    assert look.worker.wait() and Store(tmp_path).count()["dense"] == 0 and look.dense is None
+
+
+# ---- the notebooks and the source ------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("path", NOTEBOOKS, ids=lambda p: p.stem)
+def test_notebooks_are_thin_stripped_and_linked(path):
+    nbformat = pytest.importorskip("nbformat")
+    notebook = json.loads(path.read_text())
+    nbformat.validate(notebook)
+    assert notebook["metadata"]["kernelspec"]["name"] == "python3"
+    code = [c for c in notebook["cells"] if c["cell_type"] == "code"]
+    assert all(c["outputs"] == [] and c["execution_count"] is None and len(c["source"]) <= 6 for c in code)
+    assert code[0]["metadata"]["tags"] == ["parameters"]
+    text = "\n".join("".join(c["source"]) for c in notebook["cells"] if c["cell_type"] == "markdown")
+    levels = [len(m) for m in re.findall(r"^(#+) ", text, re.M)]
+    assert levels[0] == 1 and levels.count(1) == 1 and all(b <= a + 1 for a, b in zip(levels, levels[1:]))
+    for link in re.findall(r"\]\(([^)]+)\)", text):
+        assert (path.parent / link).is_file(), link
+
+
+def test_no_explorer_uses_pyplot():
+    for path in (ROOT / "retrainlab" / "explore").glob("*.py"):
+        for node in ast.walk(ast.parse(path.read_text())):
+            if isinstance(node, ast.Import | ast.ImportFrom):
+                names = [a.name for a in node.names] + [getattr(node, "module", None) or ""]
+                assert not any("pyplot" in n for n in names), path
