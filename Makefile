@@ -15,7 +15,7 @@ help:  ## this list
 	@echo
 	@grep -hE '^[a-z]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | awk -F'\t' '{printf "  make %-9s %s\n", $$1, $$2}'
 	@echo
-	@echo "  PRESET=$(PRESET) (smoke, digits, fashion-mnist, cifar10)  JOBS=$(JOBS) (0: one per core)  DEVICE=$(DEVICE) (auto, cpu, cuda)"
+	@echo "  PRESET=$(PRESET) (smoke, digits, fashion-mnist, cifar10)  JOBS=$(JOBS) (0: one per core)  DEVICE=$(DEVICE) (auto, cpu, cuda, cuda:N)"
 
 $(READY): pyproject.toml
 	@$(PYTHON) -c 'import sys; sys.exit(not (3, 11) <= sys.version_info[:2] <= (3, 13))' || \
@@ -43,6 +43,6 @@ bench: $(READY)  ## measure the training loop on this machine
 doctor: $(READY)  ## say what is here, and how to get what is missing
 	@$(BIN)/retrainlab doctor
 
-clean:  ## remove .venv and caches; results in store/ and figures/ stay
+clean:  ## remove .venv and caches; store/ and the figures, but for smoke, stay
 	@rm -rf .venv build *.egg-info .pytest_cache .ruff_cache .hypothesis figures/smoke
-	@find . -name __pycache__ -o -name .ipynb_checkpoints | xargs rm -rf
+	@find . \( -name __pycache__ -o -name .ipynb_checkpoints \) -prune -exec rm -rf {} +

@@ -8,8 +8,9 @@ import argparse
 import os
 import sys
 from collections.abc import Sequence
-from dataclasses import fields, replace
+from dataclasses import fields
 from pathlib import Path
+from typing import get_args
 
 from retrainlab import __version__
 from retrainlab.config import (
@@ -20,6 +21,7 @@ from retrainlab.config import (
     MODELS,
     NAMED_SCHEDULES,
     SCORES,
+    SGD,
     STRUCTURES,
     Prune,
     Recipe,
@@ -27,7 +29,7 @@ from retrainlab.config import (
 )
 from retrainlab.errors import BadInput
 
-COLUMNS = {  # what `run` and `study` show: column -> (heading, factor to the unit in the heading)
+COLUMNS = {  # of the table that `run` and `study` print: column -> (heading, factor to the unit in the heading)
     "sparsity_achieved": ("sparsity %", 100),
     "budget": ("budget %", 100),
     "schedule": ("schedule", None),
@@ -35,6 +37,47 @@ COLUMNS = {  # what `run` and `study` show: column -> (heading, factor to the un
     "low": ("95 % from", 100),
     "high": ("to", 100),
     "n": ("seeds", None),
+}
+DENSE_NAMES = {"schedule": "dense_schedule", "lr": "dense_lr", "warmup": "dense_warmup"}  # retraining has these too
+HELP = {  # an option for each of these fields of Recipe, SGD, Prune and Retrain, by the option's name
+    "data": f"{', '.join(DATASETS)}, or a folder of images, such as ./images",
+    "model": f"{', '.join(MODELS)}, or torchvision/NAME",
+    "width": "channels of the first stage (mlp: hidden units, wrn28-10: the factor 10); the published ones if left out",
+    "epochs": "length of the dense run",
+    "batch_size": "images in a step",
+    "dense_schedule": ", ".join(DENSE_SCHEDULES),
+    "dense_lr": "its peak learning rate",
+    "dense_warmup": "share of it in which the learning rate rises",
+    "milestones": "where multistep multiplies by gamma, as shares of the dense run",
+    "gamma": "factor of step and multistep",
+    "augment": "random crops (and flips, where the data allow them) in training",
+    "all_train": "train on the validation images too; then choose nothing on them",
+    "image_size": "pixels of the images of a folder",
+    "seed": "random seed; study takes several",
+    "momentum": "of SGD",
+    "nesterov": "Nesterov's momentum",
+    "weight_decay": "of SGD, in the dense run and in retraining",
+    "decay_norm": "decay biases and normalisation layers too",
+    "sparsity": "share of the prunable weights that goes (of the filters, for structure filters); study takes several",
+    "score": ", ".join(SCORES),
+    "allocation": ", ".join(ALLOCATIONS),
+    "structure": ", ".join(STRUCTURES),
+    "cycles": "1 is one-shot; more is iterative pruning",
+    "keep_first": "leave the first layer dense",
+    "keep_last": "leave the last layer dense",
+    "n": "weights kept of each m, for structure n:m",
+    "m": "neighbours of which n are kept, for structure n:m",
+    "schedule": f"{', '.join(NAMED_SCHEDULES)}, or with --lr {', '.join(s for s in FREE_SCHEDULES if s != 'custom')}; "
+    "study takes several",
+    "budget": "length of a cycle's retraining, as a share of the dense run; study takes several",
+    "lr": "initial learning rate of a free schedule",
+    "warmup": "share of the retraining in which the learning rate rises",
+    "ramp": "linear or cosine warm-up of the retraining",
+    "optimizer": "fresh in every cycle, or keep the momentum",
+    "allr_norm": "ALLR's norm over the prunable weights or all parameters: prunable, all",
+    "allr_cycles": "ALLR's factor in every cycle or the last one only: every, last",
+    "clamp": "let LRW retrain for longer than the dense run",
+    "recalibrate": "refresh BatchNorm's statistics after the last step",
 }
 
 
@@ -50,6 +93,11 @@ def main(arguments: Sequence[str] | None = None) -> int:
         words = str(stop) or "Stopped; what was finished is kept, and the same command goes on from there."
         print(f"\nretrainlab: {words}", file=sys.stderr)
         return 130
+    except RuntimeError as error:
+        if type(error).__name__ not in ("WorkerDied", "OutOfMemoryError"):
+            raise
+        print(f"\nretrainlab: {error}", file=sys.stderr)
+        return 1
     except BrokenPipeError:  # `retrainlab study | head`
         sys.stderr.close()
         return 1
@@ -91,7 +139,7 @@ def _parser() -> argparse.ArgumentParser:
 
 def _machine(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--jobs", type=int, default=0, help="processes on a CPU; 0 is one per core")
-    parser.add_argument("--device", default="auto", help="auto, cpu, cuda, cuda:N or mps")
+    parser.add_argument("--device", default="auto", help="auto, cpu, cuda or cuda:N")
     parser.add_argument(
         "--store", default="", help="folder of results; RETRAINLAB_STORE or the project's store if empty"
     )
@@ -99,42 +147,37 @@ def _machine(parser: argparse.ArgumentParser) -> None:
 
 
 def _experiment(parser: argparse.ArgumentParser, many: bool) -> None:
-    recipe, prune, retrain = Recipe(), Prune(), Retrain()
-    names = ", ".join
+    """An option for each field of the nouns; with `many`, seeds, sparsities, budgets and schedules are lists."""
     dense = parser.add_argument_group("dense run")
-    dense.add_argument("--data", default=recipe.data, help=f"{names(DATASETS)}, or a folder of images")
-    dense.add_argument("--image-size", type=int, help="pixels, for a folder of images (224 if left out)")
-    dense.add_argument("--model", default=recipe.model, help=f"{names(MODELS)}, or torchvision/NAME")
-    dense.add_argument("--width", type=int, help="channels of the first stage; the published ones if left out")
-    dense.add_argument("--epochs", type=int, default=recipe.epochs, help="length of the dense run")
-    dense.add_argument("--batch-size", type=int, default=recipe.batch_size, help="images in a step")
-    dense.add_argument("--dense-schedule", default=recipe.schedule, help=names(DENSE_SCHEDULES))
-    dense.add_argument("--dense-lr", type=float, default=recipe.lr, help="its peak learning rate")
-    dense.add_argument(
-        "--weight-decay", type=float, default=recipe.sgd.weight_decay, help="of SGD, dense and retraining"
-    )
-
-    def axis(group, flag: str, kind: type, default, words: str) -> None:
-        plural = {"nargs": "+", "default": [default]} if many else {"default": default}
-        group.add_argument(flag, type=kind, help=words, **plural)
-
-    axis(dense, "--seed", int, 0, "random seeds" if many else "random seed")
-    cut = parser.add_argument_group("pruning")
-    axis(cut, "--sparsity", float, prune.sparsity, "share of the prunable weights that goes")
-    cut.add_argument("--score", default=prune.score, help=names(SCORES))
-    cut.add_argument("--allocation", default=prune.allocation, help=names(ALLOCATIONS))
-    cut.add_argument("--structure", default=prune.structure, help=names(STRUCTURES))
-    cut.add_argument("--cycles", type=int, default=prune.cycles, help="1 is one-shot; more is iterative pruning")
-    cut.add_argument("--keep-first", action="store_true", help="leave the first layer dense")
-    cut.add_argument("--keep-last", action="store_true", help="leave the last layer dense")
-    cut.add_argument("--n", type=int, default=prune.n, help="weights kept of each m, for structure n:m")
-    cut.add_argument("--m", type=int, default=prune.m, help="neighbours of which n are kept, for structure n:m")
-    again = parser.add_argument_group("retraining")
-    axis(again, "--budget", float, retrain.budget, "length of a cycle's retraining, as a share of the dense run")
-    free = [s for s in FREE_SCHEDULES if s != "custom"]
-    axis(again, "--schedule", str, retrain.schedule, f"{names(NAMED_SCHEDULES)}; with --lr also {names(free)}")
-    again.add_argument("--lr", type=float, help="initial learning rate of a free schedule")
+    _options(dense, Recipe(), DENSE_NAMES, {"seed"} if many else set())
+    _options(dense, SGD(), {}, set())
+    _options(parser.add_argument_group("pruning"), Prune(), {}, {"sparsity"} if many else set())
+    lists = {"schedule", "budget"} if many else set()
+    _options(parser.add_argument_group("retraining"), Retrain(), {}, lists)
     _machine(parser.add_argument_group("machine"))
+
+
+def _options(group, noun: object, names: dict[str, str], lists: set[str]) -> None:
+    for f in fields(noun):
+        default, name = getattr(noun, f.name), names.get(f.name, f.name)
+        if name not in HELP:  # the optimiser has options of its own; control points are for Python
+            continue
+        kinds = [f.type, *get_args(f.type)]
+        how = {"type": next(k for k in (float, int, str) if k in kinds)} if bool not in kinds else {}
+        if bool in kinds:
+            how = {"action": argparse.BooleanOptionalAction}
+        elif f.name in lists:
+            how |= {"nargs": "+"}
+            default = [default]
+        elif isinstance(default, tuple):
+            how |= {"nargs": "+"}
+        group.add_argument(f"--{name.replace('_', '-')}", default=default, help=HELP[name], **how)
+
+
+def _noun(kind: type, options: argparse.Namespace, names: dict[str, str], **more: object):
+    """The noun that the options describe."""
+    known = {f.name: names.get(f.name, f.name) for f in fields(kind)}
+    return kind(**{field: getattr(options, name) for field, name in known.items() if name in HELP} | more)
 
 
 def _figures(options: argparse.Namespace) -> None:
@@ -152,27 +195,21 @@ def _figures(options: argparse.Namespace) -> None:
 
 
 def _study(options: argparse.Namespace) -> None:
-    def listed(value) -> list:
-        return value if isinstance(value, list) else [value]
-
-    recipe = Recipe(
-        data=options.data,
-        image_size=options.image_size,
-        model=options.model,
-        width=options.width,
-        epochs=options.epochs,
-        batch_size=options.batch_size,
-        schedule=options.dense_schedule,
-        lr=options.dense_lr,
-    )
-    recipe = replace(recipe, sgd=replace(recipe.sgd, weight_decay=options.weight_decay))
-    prune = Prune(
-        listed(options.sparsity)[0], **{f.name: getattr(options, f.name) for f in fields(Prune) if f.name != "sparsity"}
-    )
-    names = listed(options.schedule)
-    free = [s for s in names if s in FREE_SCHEDULES]  # without one, a stray --lr is for Retrain to refuse
-    plans = [Retrain(s, lr=options.lr if s in free or not free else None) for s in names]
-
+    axes = {name: getattr(options, name) for name in ("seed", "sparsity", "budget", "schedule")}
+    axes = {name: values if isinstance(values, list) else [values] for name, values in axes.items()}
+    recipe = _noun(Recipe, options, DENSE_NAMES, sgd=_noun(SGD, options, {}), seed=axes["seed"][0])
+    prune = _noun(Prune, options, {}, sparsity=axes["sparsity"][0])
+    if "custom" in axes["schedule"]:
+        raise BadInput(
+            "A drawn schedule needs control points, which Python takes: Retrain('custom', points=[(0, 0.1), (1, 0)])."
+        )
+    free = [s for s in axes["schedule"] if s in FREE_SCHEDULES]  # without one, a stray --lr is for Retrain to refuse
+    plans = [
+        _noun(
+            Retrain, options, {}, schedule=s, budget=axes["budget"][0], lr=options.lr if s in free or not free else None
+        )
+        for s in axes["schedule"]
+    ]
     table = Path(options.csv).absolute() if getattr(options, "csv", None) else None
     if table is not None and (table.is_dir() or not os.access(table.parent, os.W_OK)):
         raise BadInput(f"The table cannot be written to {table}; name a file in a folder that exists and is yours.")
@@ -180,28 +217,30 @@ def _study(options: argparse.Namespace) -> None:
     from retrainlab.progress import CalmLines, Progress
     from retrainlab.study import grid, run_study
 
-    experiments = grid(
-        recipe,
-        sparsities=listed(options.sparsity),
-        budgets=listed(options.budget),
-        schedules=plans,
-        seeds=listed(options.seed),
-        prune=prune,
-    )
-    from retrainlab.device import describe, resolve
-
-    print(f"{len(experiments)} experiments on {describe(resolve(options.device))}.")
     frame = run_study(
-        experiments,
+        grid(
+            recipe,
+            sparsities=axes["sparsity"],
+            budgets=axes["budget"],
+            schedules=plans,
+            seeds=axes["seed"],
+            prune=prune,
+        ),
         store=options.store or None,
         jobs=options.jobs,
         device=options.device,
         fresh=options.fresh,
         progress=Progress("study", CalmLines(sys.stdout)),
     )
+    print(_table(frame))
+    if len(frame) == 1:
+        print("\nAll that was asked and measured (accuracies, sparsity and budget as shares):\n")
+        print(frame.iloc[0].to_string())
     if table is not None:
-        frame.to_csv(table, index=False)
-    print(_table(frame) if len(frame) > 1 else frame.iloc[0].to_string())
+        try:
+            frame.to_csv(table, index=False)
+        except OSError as error:
+            raise BadInput(f"The table cannot be written to {table} ({error.strerror}); name another file.") from None
 
 
 def _table(frame) -> str:

@@ -97,7 +97,8 @@ class Recipe:
     """The dense run: data, network, schedule, optimiser and seed.
 
     data: a name of DATASETS, or the path of a folder in torchvision's ImageFolder layout (then `image_size` pixels).
-    model: a name of MODELS, or `torchvision/NAME`; width: its channels in the first stage, None for the published one.
+    model: a name of MODELS, or `torchvision/NAME`; width: channels of its first stage (mlp: hidden units, wrn28-10: the
+    factor 10), None for the published one.
     lr: the peak learning rate; milestones: where `multistep` divides by 1/gamma, as shares of the run; warmup: share of
     the run. all_train: train on the validation images too (then nothing may be chosen on them).
     """
@@ -121,7 +122,9 @@ class Recipe:
     def __post_init__(self) -> None:
         _settle(self)
         if "/" not in self.data and "\\" not in self.data:
-            choose(self.data, DATASETS, "data set")
+            choose(self.data, DATASETS, "data set", "or a folder of images, written with a slash, such as ./images")
+            if self.image_size is not None:
+                raise BadInput(f"The images of {self.data} have a size of their own; leave the image size out.")
         if not self.model.startswith("torchvision/"):
             choose(self.model, MODELS, "model")
         if self.width is not None:
@@ -144,9 +147,9 @@ class Prune:
     """What is taken away: `sparsity` is the total share of prunable weights that ends at zero (method.md, section 1).
 
     cycles: 1 is one-shot; k > 1 repeats {prune, retrain} and removes the same share of what remains each time.
-    structure: single weights; whole `filters` by L2 norm (sparsity is then the share of filters); or `n:m`, n weights
-    kept of each m neighbours (sparsity must be 1 - n/m). keep_first, keep_last: leave that layer dense; the total
-    sparsity then comes from the others.
+    structure: single weights; whole `filters` by L2 norm relative to their size (sparsity is then the share of filters);
+    or `n:m`, n weights kept of each m neighbours (sparsity must be 1 - n/m, and is that of the layers m divides).
+    keep_first, keep_last: leave that layer dense; the total sparsity then comes from the others.
     """
 
     sparsity: float = 0.9
@@ -176,8 +179,10 @@ class Prune:
                     f"Keeping {self.n} of each {self.m} weights is a sparsity of {1 - self.n / self.m:g}, "
                     f"not {self.sparsity:g}; give that sparsity, or another n and m."
                 )
-            if self.cycles != 1:
-                raise BadInput("An n:m pattern is pruned in one cycle; set cycles=1.")
+            if self.cycles != 1 or self.allocation != "global":
+                raise BadInput(
+                    "An n:m pattern is pruned in one cycle and has no allocation; leave both at their defaults."
+                )
 
     @property
     def targets(self) -> tuple[float, ...]:
@@ -248,7 +253,7 @@ class Experiment:
             raise BadInput(
                 f"LRW replays the end of the dense run, but {self.retrain.budget * self.recipe.epochs:g} epochs of "
                 f"retraining are longer than its {self.recipe.epochs} epochs; give a budget of at most 1, "
-                "or clamp=True to hold the first learning rate until the replay can start."
+                "or set clamp to hold the peak learning rate until the replay can start."
             )
 
 
@@ -262,6 +267,9 @@ def key(kind: str, nouns: Sequence[Recipe | Prune | Retrain | Experiment], finge
 
     fingerprint: of the data set, so that other images under the same name give another key.
     """
-    content = {"schema": SCHEMA, "kind": kind, "data": fingerprint, "nouns": [to_dict(n) for n in nouns]}
+    settings = [to_dict(n) for n in nouns]
+    for one in settings:
+        one.get("recipe", one).pop("data", None)  # the fingerprint says more, wherever a folder lies
+    content = {"schema": SCHEMA, "kind": kind, "data": fingerprint, "nouns": settings}
     text = json.dumps(content, sort_keys=True, separators=(",", ":"), allow_nan=False)
     return hashlib.sha256(text.encode()).hexdigest()[:16]

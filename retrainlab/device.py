@@ -10,20 +10,18 @@ from retrainlab.errors import BadInput, choose
 
 
 def resolve(name: str = "auto") -> torch.device:
-    """Turn `auto`, `cpu`, `cuda`, `cuda:N` or `mps` into a device that is here.
+    """Turn `auto`, `cpu`, `cuda` or `cuda:N` into a device that is here.
 
     `auto` takes the first CUDA GPU, or else the CPU. Raises BadInput for a device that is not on this machine.
     """
     kind, _, index = str(name).partition(":")
-    choose(kind, ("auto", "cpu", "cuda", "mps"), "device")
+    choose(kind, ("auto", "cpu", "cuda"), "device")
     if kind == "auto":
         return torch.device("cuda" if torch.cuda.is_available() else "cpu")
     if kind == "cuda" and not torch.cuda.is_available():
         raise BadInput(
             f"The device '{name}' was asked for, but torch finds no CUDA GPU here; use --device cpu or auto."
         )
-    if kind == "mps" and not torch.backends.mps.is_available():
-        raise BadInput("The device 'mps' was asked for, but torch finds no Apple GPU here; use --device cpu or auto.")
     if index and (not index.isdigit() or (kind == "cuda" and int(index) >= torch.cuda.device_count())):
         raise BadInput(f"There is no device '{name}'; this machine has {torch.cuda.device_count()} CUDA GPUs.")
     return torch.device(name)
@@ -35,6 +33,14 @@ def describe(device: torch.device) -> str:
         properties = torch.cuda.get_device_properties(device)
         return f"cuda, {properties.name}, {properties.total_memory / 2**30:.0f} GiB"
     return f"{device.type}, {cores()} cores"
+
+
+def memory() -> str:
+    """The machine's memory in words, or nothing where the system does not say."""
+    try:
+        return f"{os.sysconf('SC_PAGE_SIZE') * os.sysconf('SC_PHYS_PAGES') / 2**30:.0f} GiB of memory"
+    except (AttributeError, ValueError, OSError):
+        return ""
 
 
 def cores() -> int:

@@ -63,7 +63,7 @@ def _torch() -> list[Finding]:
     torch_version, vision = version("torch"), version("torchvision")
     if torch_version is None:
         return [Finding("torch", "not installed", False, "make setup", required=True)]
-    from retrainlab.device import describe, resolve
+    from retrainlab.device import describe, memory, resolve
 
     out = [Finding("torch", torch_version)]
     if vision is None:
@@ -79,7 +79,8 @@ def _torch() -> list[Finding]:
             out.append(Finding("torchvision", found, False, remedy))
     device = resolve("auto")
     remedy = "" if device.type == "cuda" else "optional: with an NVIDIA GPU and its driver, torch finds it by itself"
-    return [*out, Finding("device", describe(device), True, remedy)]
+    found = describe(device) if device.type == "cuda" else f"{describe(device)}, {memory()}"
+    return [*out, Finding("device", found, True, remedy)]
 
 
 def _packages() -> list[Finding]:

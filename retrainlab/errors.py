@@ -11,15 +11,18 @@ class BadInput(ValueError):
         return [f"retrainlab: {self}"]
 
 
-def choose(name: str, allowed: Iterable[str], what: str) -> str:
-    """Return `name` if it is one of `allowed`; otherwise raise BadInput that names the nearest right one."""
+def choose(name: str, allowed: Iterable[str], what: str, more: str = "") -> str:
+    """Return `name` if it is one of `allowed`; otherwise raise BadInput that names the nearest right one.
+
+    more: what is allowed besides, in words.
+    """
     allowed = list(allowed)
     if name in allowed:
         return name
     lower = {a.lower(): a for a in allowed}
     near = get_close_matches(str(name).lower(), lower, n=1, cutoff=0.5)
     hint = f"did you mean '{lower[near[0]]}'? " if near else ""
-    raise BadInput(f"There is no {what} '{name}': {hint}Allowed: {', '.join(allowed)}.")
+    raise BadInput(f"There is no {what} '{name}': {hint}Allowed: {', '.join([*allowed, *([more] if more else [])])}.")
 
 
 def check_number(

@@ -10,6 +10,7 @@ import platform
 import subprocess
 import time
 from collections.abc import Callable
+from contextlib import suppress
 from dataclasses import dataclass
 from functools import lru_cache
 from pathlib import Path
@@ -152,6 +153,9 @@ def run(
 ) -> Result:
     """The whole experiment; `dense` and `pruned` are made first where they are not given.
 
+    Scalars of several cycles: `pruned_`, `recalibrated_` and stability tell of the first prune, that of the dense network;
+    norm_drop, removed, allr_factor and peak_lr of the last; recovery sums what all cycles lost and regained.
+
     stop: asked before each step; once true, the result is that of the steps made so far, and its scalar `stopped` says
     so. Raises BadInput for data that is missing, a batch larger than the data, images the network cannot take.
     """
@@ -195,7 +199,7 @@ def run(
         "recalibrated_validation_accuracy": first["recalibrated_validation_accuracy"],
         "stability": first["stability"],
         "recalibrated_stability": first["recalibrated_stability"],
-        "recovery": metrics.recovery(before["validation_accuracy"], first["validation_accuracy"], validation),
+        "recovery": metrics.recovery(*_lost_and_regained(before["validation_accuracy"], cycles, validation)),
         "sparsity_achieved": metrics.sparsity(weights),
         "norm_drop": last.norm_drop,
         "removed": last.removed,
@@ -210,6 +214,14 @@ def run(
     curves["cycle"] = [i for i, c in enumerate(cycles) for _ in c.trained.points]
     curves["layer_sparsity"] = metrics.layer_sparsity(weights)
     return _result(experiment, scalars, curves, where, seconds)
+
+
+def _lost_and_regained(dense: float, cycles: list[imp.Cycle], final: float) -> tuple[float, float]:
+    """Validation accuracy lost by all prunes, and regained by all retrainings; `final` is after the last of them."""
+    ends = [c.trained.points[-1].accuracy for c in cycles[:-1]]
+    pruned = [c.trained.points[0].accuracy for c in cycles]
+    lost = sum(before - after for before, after in zip([dense, *ends], pruned))
+    return lost, sum(end - after for end, after in zip([*ends, final], pruned))
 
 
 def _rate(steps: int, recipe: Recipe, seconds: float) -> float:
@@ -245,8 +257,9 @@ def versions() -> dict:
     root = Path(retrainlab.__file__).parent.parent
     revision = None
     if (root / ".git").exists():
-        git = subprocess.run(["git", "-C", str(root), "rev-parse", "--short", "HEAD"], capture_output=True, text=True)
-        revision = git.stdout.strip() or None
+        command = ["git", "-C", str(root), "rev-parse", "--short", "HEAD"]
+        with suppress(OSError):  # no git on this machine
+            revision = subprocess.run(command, capture_output=True, text=True).stdout.strip() or None
     return {
         "retrainlab": retrainlab.__version__,
         "python": platform.python_version(),

@@ -43,15 +43,20 @@ def make(
 ) -> list[Path]:
     """Run the notebooks of `names` (all if none) one after the other into `output` (figures/PRESET if empty).
 
-    Returns the PNGs. Raises BadInput before any runs, or when a notebook says so, and Stopped on Ctrl-C.
+    Returns the PNGs. Raises BadInput before any runs, or when a notebook says so, and KeyboardInterrupt on Ctrl-C.
     """
-    import papermill
+    choose(preset, PRESETS, "preset")
+    chosen = select(names)
+    try:
+        import papermill
+    except ImportError:
+        raise BadInput(
+            "Figures need the notebook stack, which is not installed: pip install 'retrainlab[lab]'."
+        ) from None
     from nbclient.exceptions import CellTimeoutError
     from papermill.exceptions import PapermillExecutionError
     from traitlets.config import Config
 
-    choose(preset, PRESETS, "preset")
-    chosen = select(names)
     root, notebooks = project(), available()
     folder = Path(output).resolve() if output else root / "figures" / preset
     parameters = {
@@ -97,7 +102,9 @@ def make(
             )  # it would print the interrupted cell's trace at exit
             raise
         except PapermillExecutionError as error:
-            if error.ename in ("BadInput", "Stopped"):
+            if error.ename == "Stopped":
+                raise KeyboardInterrupt(error.evalue) from None
+            if error.ename == "BadInput":
                 raise BadInput(error.evalue) from None
             raise
         except CellTimeoutError:

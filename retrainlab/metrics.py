@@ -30,7 +30,8 @@ def multiply_adds(model: nn.Module, shape: tuple[int, int, int], weights: Weight
     """(dense, non-zero) multiply-adds of one image of `shape` in the Conv and Linear layers whose `weights` are given.
 
     A weight is used once for each position of its layer's real output, padding included; a grouped convolution's weight
-    has its own group's inputs only, so groups count themselves.
+    has its own group's inputs only, so groups count themselves. Layers that another module computes for them (the
+    projections inside torch's attention) are not counted.
     """
     positions: dict[str, int] = {}
 
@@ -64,9 +65,9 @@ def stability(before: float, after: float) -> float:
     return 1 - (before - after) / before if before else math.nan
 
 
-def recovery(dense: float, pruned: float, retrained: float) -> float:
-    """Accuracy regained by retraining over accuracy lost by pruning; nan if nothing was lost."""
-    return (retrained - pruned) / (dense - pruned) if dense > pruned else math.nan
+def recovery(lost: float, regained: float) -> float:
+    """Accuracy regained by retraining over accuracy lost by pruning, in all cycles; nan if nothing was lost."""
+    return regained / lost if lost > 0 else math.nan
 
 
 def norm_drop(before: Weights, masks: Masks, extra: Weights | None = None) -> float:

@@ -17,6 +17,7 @@ import matplotlib
 import pandas as pd
 import seaborn as sns
 from matplotlib.axes import Axes
+from matplotlib.colors import LogNorm
 from matplotlib.figure import Figure
 from matplotlib.ticker import FixedLocator, FuncFormatter, NullLocator
 
@@ -163,7 +164,12 @@ def best_lr(cells: pd.DataFrame) -> Figure:
             return cells.pivot(index="sparsity", columns="budget", values=column).sort_index(ascending=False)
 
         words = table("best_lr").map("{:.3g}".format) + "\n" + table("allr_lr").map("({:.2g})".format)
-        _map(left, table("best_lr"), words, "cividis", "Initial learning rate", {})
+        rates = cells["best_lr"]
+        scale = {"norm": LogNorm(rates.min() / 1.01, rates.max() * 1.01)}
+        _map(left, table("best_lr"), words, "cividis", "Initial learning rate", scale)
+        ticks = sorted(rates.unique())
+        left.collections[0].colorbar.set_ticks(ticks, labels=[f"{t:g}" for t in ticks], minor=False)
+        left.collections[0].colorbar.minorticks_off()
         left.set_title("Best initial learning rate (ALLR's)")
         limit = max(cells["gain"].abs().max(), 0.5)
         words = table("gain").map("{:+.1f}".format)

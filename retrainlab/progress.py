@@ -63,7 +63,7 @@ class CalmLines:
             return self.out.write(text)
         for piece in text.splitlines(keepends=True):
             fresh, ended = piece.rstrip("\r\n"), piece.endswith("\n")
-            self.line = fresh if text.startswith("\r") or self.line.endswith("\r") else self.line + fresh
+            self.line = fresh if text.startswith("\r") else self.line + fresh
             late = time.monotonic() - self.passed >= self.every
             if self.line.strip() and (ended or (late and text.startswith("\r"))):
                 self.out.write(self.line.rstrip() + "\n")

@@ -52,7 +52,7 @@ def lamp(scores: Weights) -> Weights:
 
 def smallest(scores: Tensor, count: int) -> Tensor:
     """A boolean tensor that marks exactly the `count` smallest of `scores`, ties by row-major index; any shape."""
-    flat = scores.flatten()
+    flat = scores.flatten().nan_to_num(nan=torch.inf, posinf=torch.inf, neginf=-torch.inf)  # a diverged network's
     if count <= 0:
         return torch.zeros_like(scores, dtype=torch.bool)
     if count >= flat.numel():
@@ -224,7 +224,8 @@ def prune_filters(
 def prune_n_of_m(scores: Weights, n: int, m: int, dense: tuple[str, ...] = ()) -> Masks:
     """Keep the n largest of each m neighbours along a filter's (or row's) weights (Mishra et al. 2021).
 
-    A layer whose rows are no multiple of m long stays dense.
+    Neighbours are so in memory: kernel positions of one input channel, then the next. A layer whose rows are no
+    multiple of m long stays dense, so that the sparsity reached can be a little less than 1 - n/m.
     """
     masks = {}
     for name, s in scores.items():

@@ -164,16 +164,19 @@ def ft(original: Original, n: int) -> Tensor:
 def lrw(original: Original, n: int, clamp: bool = False) -> Tensor:
     """Learning-rate rewinding: the last n iterations of the dense run again (Renda et al. 2020).
 
-    Raises BadInput if n is longer than the dense run, unless `clamp` is set, which holds the run's first value until
-    the replay can start.
+    Raises BadInput if n is longer than the dense run, unless `clamp` is set: then eta_max is held until the replay can
+    start, and through the dense run's own warm-up.
     """
     missing = n - len(original.lr)
     if missing > 0 and not clamp:
         raise BadInput(
             f"LRW replays the last {n} iterations, but the dense run has only {len(original.lr)}; "
-            "retrain for less, or set clamp=True to hold the first learning rate until the replay can start."
+            "retrain for less, or set clamp to hold the peak learning rate until the replay can start."
         )
-    return torch.cat([original.lr[:1].expand(max(missing, 0)), original.lr[-n:]])
+    if missing <= 0:
+        return original.lr[-n:].clone()
+    held = torch.full((missing + original.warmup,), original.peak, dtype=torch.float64)
+    return torch.cat([held, original.decay])
 
 
 def slr(original: Original, n: int, warmup: float = 0.1, shape: str = "linear") -> Tensor:

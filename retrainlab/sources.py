@@ -127,8 +127,8 @@ def _cifar(name: str) -> Source:
         train, test = (maker(str(data_root()), train=part) for part in (True, False))
     except RuntimeError:
         raise BadInput(
-            f"{name} is not here: the folder {maker.base_folder} (from {maker.filename}) is wanted in {data_root()}; "
-            f"get it with `retrainlab data {name}`, or set RETRAINLAB_DATA to the folder that holds it."
+            f"{name} is not here, or not whole: the folder {maker.base_folder} (from {maker.filename}) is wanted in "
+            f"{data_root()}; get it with `retrainlab data {name}`, or set RETRAINLAB_DATA to the folder that holds it."
         ) from None
     train, test = ((p.data.transpose(0, 3, 1, 2), np.array(p.targets)) for p in (train, test))
     return Source(train, test=test)
@@ -158,7 +158,7 @@ def _folder(name: str, size: int) -> Source:
             found = datasets.ImageFolder(str(folder), transform)
             pairs = [found[i] for i in range(len(found))]
         except OSError as error:
-            raise BadInput(f"The images in {folder} cannot be read: {error}") from None
+            raise BadInput(f"The images in {folder} cannot be read ({error}); remove what is no image.") from None
         classes = classes or found.classes
         if unknown := sorted(set(found.classes) - set(classes)):
             raise BadInput(f"{folder} has classes that training has not: {', '.join(unknown)}; rename or remove them.")
@@ -194,7 +194,7 @@ def missing() -> dict[str, str]:
     out = {}
     if fashion_folder() is None:
         out["fashion-mnist"] = "retrainlab data fashion-mnist"
-    for name, folder in (("cifar10", "cifar-10-batches-py"), ("cifar100", "cifar-100-python")):
-        if not (data_root() / folder).is_dir():
+    for name, file in (("cifar10", "cifar-10-batches-py/data_batch_1"), ("cifar100", "cifar-100-python/train")):
+        if not (data_root() / file).is_file():
             out[name] = f"retrainlab data {name}"
     return out

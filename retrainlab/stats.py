@@ -11,6 +11,8 @@ import numpy as np
 import pandas as pd
 from scipy import stats
 
+from retrainlab.errors import choose
+
 LEVEL = 0.95
 
 
@@ -38,14 +40,16 @@ def paired(frame: pd.DataFrame, by: list[str], value: str, compare: str, baselin
 
     Columns: by, compare, mean, low, high, n and verdict: better, worse (the interval excludes 0) or undecided.
     """
+    choose(baseline, list(frame[compare].unique()), f"{compare} to compare with")
     wide = frame.pivot(index=[*by, "seed"], columns=compare, values=value)
     rows = []
     for group, part in wide.groupby(by, sort=False):
         group = group if isinstance(group, tuple) else (group,)
         for level in frame[compare].unique():
             if level != baseline:
-                mean, low, high = interval((part[level] - part[baseline]).dropna())
+                differences = (part[level] - part[baseline]).dropna().round(12)  # less than a rounding error is 0
+                mean, low, high = interval(differences)
                 verdict = "better" if low > 0 else "worse" if high < 0 else "undecided"
                 head = dict(zip(by, group)) | {compare: level}
-                rows.append(head | {"mean": mean, "low": low, "high": high, "n": len(part), "verdict": verdict})
+                rows.append(head | {"mean": mean, "low": low, "high": high, "n": len(differences), "verdict": verdict})
     return pd.DataFrame(rows)

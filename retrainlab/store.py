@@ -41,9 +41,6 @@ class Store:
         self._write(probe, lambda path: path.write_text(""))
         probe.unlink(missing_ok=True)
 
-    def has(self, kind: str, key: str) -> bool:
-        return self._path(kind, key).is_file()
-
     def check(self, kind: str, key: str) -> bool:
         """Whether that thing is stored; BadInput if it is but is damaged."""
         if self._read(kind, key) is None:
@@ -130,7 +127,7 @@ class Store:
         reason = str(error).splitlines()[0] if str(error) else type(error).__name__
         return BadInput(
             f"The stored file {path} is damaged ({reason}); delete {path.stem}.* in {path.parent} and run the same "
-            "command again: only what depends on it is made anew."
+            "command again: it is made anew."
         )
 
     def _put(self, kind: str, key: str, result: Result) -> None:

@@ -35,13 +35,15 @@ def grid(
     prune: Prune = Prune(),
     evaluations: int = 5,
 ) -> list[Experiment]:
-    """Every combination. schedules: names, or Retrain objects whose budget is replaced; seeds: numbers, or how many."""
+    """Every combination, each once. schedules: names, or Retrain objects whose budget is replaced; seeds: numbers, or
+    how many."""
     seeds = range(seeds) if isinstance(seeds, int) else seeds
     plans = [Retrain(s) if isinstance(s, str) else s for s in schedules]
-    return [
+    every = (
         Experiment(replace(recipe, seed=seed), replace(prune, sparsity=s), replace(plan, budget=b), evaluations)
         for seed, s, b, plan in product(seeds, list(sparsities), list(budgets), plans)
-    ]
+    )
+    return list(dict.fromkeys(every))  # a repeated seed is no further replication
 
 
 # ---- the work, one function a stage; each runs in a worker and leaves its result in the store --------------------------
@@ -77,7 +79,7 @@ def _make_result(store: Store, device: str, experiment: Experiment, data: str) -
     store.put_result(result_key(experiment, data), run(experiment, device, dense=dense, pruned=pruned))
 
 
-def _plan(experiments: Sequence[Experiment], store: Store, fresh: bool) -> list[Task]:
+def _plan(experiments: Sequence[Experiment], store: Store, fresh: bool, marks: dict[tuple, str]) -> list[Task]:
     """What must be computed: missing experiments, and what they start from where it is missing too.
 
     What is stored is looked at, so that a damaged file is reported before any work starts.
@@ -96,7 +98,7 @@ def _plan(experiments: Sequence[Experiment], store: Store, fresh: bool) -> list[
         tasks[name] = Task((stage, -cost, next(number)), name, work, args, cost, waits)
 
     for e in experiments:
-        data = fingerprint(e.recipe.data, e.recipe.image_size)
+        data = marks[e.recipe.data, e.recipe.image_size]
         name = result_key(e, data)
         if not fresh and store.check("results", name):
             continue
@@ -130,7 +132,10 @@ def run_study(
     check_number(jobs, "number of jobs", low=0, whole=True)
     store = _opened(store)
     where = resolve(device)
-    tasks = _plan(experiments, store, fresh)
+    marks = {
+        image_set: fingerprint(*image_set) for image_set in {(e.recipe.data, e.recipe.image_size) for e in experiments}
+    }
+    tasks = _plan(experiments, store, fresh, marks)
     if tasks:
         store.check_writable()
         for recipe, prune in {(replace(e.recipe, seed=0), e.prune) for e in experiments}:
@@ -150,7 +155,7 @@ def run_study(
         finally:
             if hasattr(report, "close"):
                 report.close()
-    keys = [result_key(e, fingerprint(e.recipe.data, e.recipe.image_size)) for e in experiments]
+    keys = [result_key(e, marks[e.recipe.data, e.recipe.image_size]) for e in experiments]
     return pd.DataFrame([row(e, k, store.result(k)) for e, k in zip(experiments, keys)])
 
 

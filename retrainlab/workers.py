@@ -26,6 +26,13 @@ class Stopped(KeyboardInterrupt):
         return [f"retrainlab: {self}"]
 
 
+class WorkerDied(RuntimeError):
+    """A worker process ended without a word, for lack of memory as a rule; its sentence says what is kept."""
+
+    def _render_traceback_(self) -> list[str]:
+        return [f"retrainlab: {self}"]
+
+
 @dataclass(order=True)
 class Task:
     """`work(*args)`, after the tasks whose keys it `needs`. Ordered by stage, then longest first (`rank`); `cost` is its
@@ -49,7 +56,7 @@ def run_tasks(
     """Run all tasks in order of rank, each after those it needs, on `workers` processes (1: in this one) or `executor`.
 
     progress(cost done, total cost, words) is called as tasks end; place: where results are kept, for the words.
-    Raises Stopped on Ctrl-C, what a task raised, and RuntimeError if a process was killed.
+    Raises Stopped on Ctrl-C, what a task raised, and WorkerDied if a process was killed.
     """
     pool = executor or (_processes(workers) if workers > 1 else _Inline())
     in_flight = 1 if isinstance(pool, _Inline) else 2 * workers
@@ -83,7 +90,7 @@ def run_tasks(
             "there."
         ) from None
     except BrokenProcessPool:
-        raise RuntimeError(
+        raise WorkerDied(
             f"A worker process ended unexpectedly (out of memory?); {finished} of {len(tasks)} runs are kept in {place}. "
             "Try again with fewer --jobs."
         ) from None

@@ -1,5 +1,6 @@
 """The command line: what it refuses, with which words and which exit code; and what it prints."""
 
+import json
 import subprocess
 import sys
 from pathlib import Path
@@ -46,6 +47,9 @@ def refused(arguments: list[str], capsys) -> str:
         (["--device", "gpu"], ["gpu", "Allowed: auto, cpu"]),
         (["--jobs", "-1"], ["jobs", "at least 0"]),
         (["--structure", "n:m", "--sparsity", "0.9"], ["0.5", "0.9"]),
+        (["--schedule", "custom"], ["control points"]),
+        (["--lr", "0.1"], ["LLR", "leave lr out"]),
+        (["--image-size", "32"], ["image size"]),
         (["--model", "torchvision/resnet1"], ["did you mean 'resnet1"]),
     ],
 )
@@ -141,3 +145,40 @@ def test_help_does_not_load_torch():
         done = subprocess.run([sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True)
         assert done.returncode == 0, done.stderr
         assert "usage: retrainlab" in done.stdout
+
+
+def test_every_setting_but_drawn_points_has_an_option():
+    from dataclasses import fields
+
+    from retrainlab.cli import DENSE_NAMES, HELP
+    from retrainlab.config import SGD, Prune, Recipe, Retrain
+
+    names = {DENSE_NAMES.get(f.name, f.name) for f in fields(Recipe)} - {"sgd"}
+    names |= {f.name for noun in (SGD, Prune, Retrain) for f in fields(noun)} - {"points"}
+    assert names == set(HELP)
+
+
+def test_options_reach_the_nouns(capsys, tmp_path):
+    switches = ["--nesterov", "--no-augment", "--momentum", "0.8", "--keep-last", "--recalibrate", "--warmup", "0.2"]
+    assert main(["run", *QUICK, "--budget", "0.5", *switches, "--milestones", "0.4", "0.8"]) == 0
+    [path] = (tmp_path / "store" / "results").glob("*.json")
+    config = json.loads(path.read_text())["config"]
+    assert config["recipe"]["sgd"]["nesterov"] and config["recipe"]["sgd"]["momentum"] == 0.8
+    assert not config["recipe"]["augment"] and config["recipe"]["milestones"] == [0.4, 0.8]
+    assert config["prune"]["keep_last"] and config["retrain"]["recalibrate"] and config["retrain"]["warmup"] == 0.2
+
+
+def test_a_repeated_seed_is_no_further_replication(capsys):
+    assert main(["study", *QUICK, "--budget", "0.5", "--seed", "0", "0", "--schedule", "FT", "LLR"]) == 0
+    assert "95 % from" not in capsys.readouterr().out
+
+
+def test_a_lost_worker_is_told_without_a_stack_trace(capsys, monkeypatch):
+    from retrainlab import study, workers
+
+    def dies(*_, **__):
+        raise workers.WorkerDied("A worker process ended unexpectedly.")
+
+    monkeypatch.setattr(study, "run_study", dies)
+    assert main(["run", *QUICK]) == 1
+    assert capsys.readouterr().err.strip() == "retrainlab: A worker process ended unexpectedly."

@@ -326,6 +326,8 @@ def test_missing_cifar_names_its_folder_its_file_and_the_command(tmp_path, name,
 
 def test_built_in_data_that_is_there_is_not_missing(tmp_path):
     (tmp_path / "data" / "cifar-10-batches-py").mkdir(parents=True)
+    assert "cifar10" in sources.missing(), "an empty folder is no data set"
+    (tmp_path / "data" / "cifar-10-batches-py" / "data_batch_1").touch()
     assert "cifar10" not in sources.missing() and "cifar100" in sources.missing() and "digits" not in sources.missing()
 
 

@@ -153,9 +153,9 @@ def test_stability_by_hand():
 
 
 def test_recovery_by_hand():
-    assert metrics.recovery(0.9, 0.5, 0.7) == pytest.approx(0.5)
-    assert metrics.recovery(0.9, 0.5, 0.9) == pytest.approx(1) and metrics.recovery(0.9, 0.5, 0.4) < 0
-    assert math.isnan(metrics.recovery(0.9, 0.9, 0.9)) and math.isnan(metrics.recovery(0.8, 0.9, 0.9))
+    assert metrics.recovery(0.4, 0.2) == pytest.approx(0.5)
+    assert metrics.recovery(0.4, 0.4) == pytest.approx(1) and metrics.recovery(0.4, -0.1) < 0
+    assert math.isnan(metrics.recovery(0.0, 0.0)) and math.isnan(metrics.recovery(-0.1, 0.0))
 
 
 def test_norm_drop_by_hand_with_and_without_the_rest():

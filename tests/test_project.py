@@ -64,7 +64,7 @@ def test_every_command_of_the_readme_exists():
 
     text = (ROOT / "README.md").read_text()
     [commands] = [a.choices for a in _parser()._actions if hasattr(a, "choices") and a.choices]
-    for command in set(re.findall(r"retrainlab ([a-z]+)(?= |`|\n)", text)):
+    for command in set(re.findall(r"(?:`|bin/)retrainlab ([a-z]+)", text)):
         assert command in commands, command
     targets = set(re.findall(r"^([a-z]+):", (ROOT / "Makefile").read_text(), re.M))
     for target in set(re.findall(r"`make ([a-z]+)", text)):

@@ -392,3 +392,14 @@ def test_pruning_reads_weights_and_changes_none(share):
     for allocation, structure in itertools.product(("global", "uniform"), ("unstructured", "n:m")):
         prune(w, share, allocation=allocation, structure=structure)
     assert all(torch.equal(w[n], copies[n]) for n in w)
+
+
+def test_a_diverged_network_is_pruned_exactly_and_revives_nothing():
+    """Pitfall: pruned weights come back (a comparison with NaN is never true)."""
+    w = gaussian()
+    first = prune(w, 0.5)
+    lost = {n: torch.full_like(v, torch.nan).masked_fill(~first[n], 0) for n, v in w.items()}
+    for allocation in ALLOCATIONS:
+        again = prune(lost, 0.75, allocation=allocation, masks=first)
+        assert removed(again) == round(0.75 * size(w))
+        assert all((~again[n])[~first[n]].all() for n in w)

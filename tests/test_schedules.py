@@ -380,3 +380,10 @@ def test_original_reads_peak_floor_and_last():
 
 def test_warmup_with_no_steps_changes_nothing():
     assert torch.equal(schedules.with_warmup(schedules.rex(5), 0), schedules.rex(5))
+
+
+def test_a_clamped_rewind_holds_the_peak_through_the_dense_warmup():
+    original = dense("linear", 20, 0.3, warmup=5)
+    curve = schedules.lrw(original, 30, clamp=True)
+    assert curve.shape == (30,)
+    assert (curve[:16] == 0.3).all() and torch.equal(curve[15:], original.decay)

@@ -8,6 +8,7 @@ import pytest
 from scipy import stats as scipy_stats
 
 from retrainlab import stats
+from retrainlab.errors import BadInput
 
 
 def test_interval_is_students_t():
@@ -62,3 +63,15 @@ def test_summary_counts_seeds_and_keeps_the_order_of_groups():
     assert list(out["schedule"][:3]) == ["LLR", "FT", "CLR"]
     assert set(out["n"]) == {3}
     assert out["mean"][0] == pytest.approx(0.7)
+
+
+def test_an_unknown_baseline_is_named_with_the_nearest():
+    with pytest.raises(BadInput, match="did you mean 'LLR'"):
+        stats.paired(frame(), ["budget"], "acc", "schedule", "LRL")
+
+
+def test_a_missing_partner_is_not_counted():
+    part = frame()
+    part = part[~((part["schedule"] == "FT") & (part["seed"] == 2))]
+    out = stats.paired(part, ["budget"], "acc", "schedule", "LLR").set_index(["budget", "schedule"])
+    assert out.loc[(0.1, "FT"), "n"] == 2 and out.loc[(0.1, "CLR"), "n"] == 3

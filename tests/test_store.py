@@ -103,7 +103,7 @@ def test_tensors_that_are_views_are_stored(store):
 
 def test_what_has_not_been_made_is_none(store):
     assert store.result(KEY) is None and store.dense(KEY, CPU) is None and store.pruned(KEY, CPU) is None
-    assert not store.has("results", KEY) and store.count() == {"dense": 0, "pruned": 0, "results": 0}
+    assert not store.check("results", KEY) and store.count() == {"dense": 0, "pruned": 0, "results": 0}
     assert not store.root.exists()
 
 
@@ -118,7 +118,7 @@ def test_has_and_count_tell_what_is_there(store):
     store.put_pruned(KEY, pruned())
     store.put_result(KEY, result())
     store.put_result("f" * 16, result())
-    assert store.has("dense", KEY) and store.has("pruned", KEY) and store.has("results", KEY)
+    assert store.check("dense", KEY) and store.check("pruned", KEY) and store.check("results", KEY)
     assert store.count() == {"dense": 1, "pruned": 1, "results": 2}
 
 
@@ -266,14 +266,14 @@ def test_a_crash_while_tensors_are_filled_in_leaves_no_half_file(store, monkeypa
     monkeypatch.setattr(store_module, "save_file", half)
     with pytest.raises(Crash):
         store.put_dense(KEY, dense())
-    assert files(store) == [] and not store.has("dense", KEY)
+    assert files(store) == [] and not store.check("dense", KEY)
 
 
 def test_a_crash_between_weights_and_record_leaves_nothing_that_is_taken_for_whole(store, monkeypatch):
     monkeypatch.setattr(Store, "_put", crash)
     with pytest.raises(Crash):
         store.put_dense(KEY, dense())
-    assert not store.has("dense", KEY) and store.dense(KEY, CPU) is None
+    assert not store.check("dense", KEY) and store.dense(KEY, CPU) is None
 
 
 def test_a_file_is_never_seen_half_written(store, monkeypatch):
@@ -293,7 +293,7 @@ def test_a_file_is_never_seen_half_written(store, monkeypatch):
 def test_a_temporary_that_a_killed_writer_left_is_no_result(store):
     store.put_result(KEY, result())
     (store.root / "results" / f".{'f' * 16}.json.12345678.tmp").write_text("{")
-    assert store.count()["results"] == 1 and not store.has("results", "f" * 16)
+    assert store.count()["results"] == 1 and not store.check("results", "f" * 16)
 
 
 def test_a_store_that_cannot_be_written_is_one_sentence_with_a_way_out(tmp_path):
@@ -307,7 +307,7 @@ def test_a_store_that_cannot_be_written_is_one_sentence_with_a_way_out(tmp_path)
 def test_reading_a_store_below_a_file_is_no_traceback(tmp_path):
     (tmp_path / "file").write_text("x")
     store = Store(tmp_path / "file" / "store")
-    assert not store.has("results", KEY) and store.count()["results"] == 0
+    assert not store.check("results", KEY) and store.count()["results"] == 0
     try:
         assert store.result(KEY) is None
     except BadInput as error:

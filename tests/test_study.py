@@ -132,7 +132,7 @@ def test_experiments_that_differ_in_a_field_differ_in_a_column():
     """Otherwise a study of that switch is a table of rows that look the same."""
     changes = {
         "recipe": dict(
-            data="cifar10",
+            data="./pictures",
             model="mlp",
             width=7,
             epochs=31,
@@ -164,7 +164,7 @@ def test_experiments_that_differ_in_a_field_differ_in_a_column():
             recalibrate=True,
         ),
     }
-    base = Experiment(Recipe(), Prune(0.5), Retrain("linear", lr=0.1))
+    base = Experiment(Recipe(data="./images"), Prune(0.5), Retrain("linear", lr=0.1))
     assert {f.name for f in fields(Recipe)} == set(changes["recipe"])
 
     def asked(e):

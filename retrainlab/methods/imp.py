@@ -30,8 +30,8 @@ class Masked(Method):
 
 @dataclass(frozen=True)
 class Cycle:
-    """One prune-retrain cycle: share of weights removed, relative norm drop, ALLR's factor, its learning rates' range,
-    validation accuracy before and straight after the prune, and the training that followed."""
+    """One prune-retrain cycle: share of the remaining weights removed, relative norm drop, ALLR's factor, the first and
+    the largest learning rate, and the training, whose first point is straight after the prune."""
 
     removed: float
     norm_drop: float
