@@ -5,7 +5,7 @@ masks after each step; no data handling at all, the same batch again and again. 
 costs (or saves) with data loading, augmentation and masks included. Both are timed in turns in one run, synchronised,
 after a warm-up; the median of the rounds counts.
 
-    python benchmarks/loop.py [--device auto] [--steps 100] [--rounds 5]
+    python benchmarks/loop.py [--device auto] [--seconds 2] [--rounds 3]
 """
 
 import argparse
@@ -63,7 +63,9 @@ def bare_loop(model: nn.Module, masks: dict, x: torch.Tensor, y: torch.Tensor, s
     return time.perf_counter() - start
 
 
-def measure(name: str, shape: tuple[int, int, int], batch: int, device: torch.device, steps: int, rounds: int) -> dict:
+def measure(
+    name: str, shape: tuple[int, int, int], batch: int, device: torch.device, seconds: float, rounds: int
+) -> dict:
     """One line of the table."""
     data = random_data(shape, max(4 * batch, 512), device)
     model = build(name, shape=shape, classes=10).to(device)
@@ -73,6 +75,8 @@ def measure(name: str, shape: tuple[int, int, int], batch: int, device: torch.de
     state = apply(state, masks)
     factors = {n: m.float() for n, m in masks.items()}
     x, y = data.normalise(data.train.images[:batch]), data.train.labels[:batch]
+    bare_loop(model, factors, x, y, 2)
+    steps = max(5, min(500, round(seconds / (bare_loop(model, factors, x, y, 3) / 3))))
     rates = torch.full((steps,), 1e-3, dtype=torch.float64)
     sgd = Recipe().sgd
     ours, bare = [], []
@@ -103,8 +107,8 @@ def main() -> None:
     """Measure every case, print the table, write results/DEVICE.json."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--device", default="auto")
-    parser.add_argument("--steps", type=int, default=100)
-    parser.add_argument("--rounds", type=int, default=5)
+    parser.add_argument("--seconds", type=float, default=2.0, help="that each side of each round takes, about")
+    parser.add_argument("--rounds", type=int, default=3)
     options = parser.parse_args()
     device = resolve(options.device)
     print(f"{describe(device)}; torch {torch.__version__}; one torch thread on a CPU")
@@ -112,7 +116,7 @@ def main() -> None:
     rows = []
     with repeatable(device):
         for case in CASES:
-            row = measure(*case, device, options.steps, options.rounds)
+            row = measure(*case, device, options.seconds, options.rounds)
             rows.append({k: round(v, 4) if isinstance(v, float) else v for k, v in row.items()})
             print(
                 f"{row['model']:<9} {row['image']:<8} {row['batch']:>5} {row['ms_per_step']:>8.2f} "

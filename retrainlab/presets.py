@@ -45,7 +45,7 @@ PRESETS = {
     ),
     "digits": Preset(Recipe()),
     "fashion-mnist": Preset(
-        Recipe(data="fashion-mnist", epochs=20, batch_size=128, sgd=SGD(weight_decay=5e-4)), seeds=3
+        Recipe(data="fashion-mnist", width=8, epochs=10, batch_size=128, sgd=SGD(weight_decay=5e-4)), seeds=3
     ),
     "cifar10": Preset(
         # Renda, Frankle & Carbin (2020): 182 epochs, learning rate divided by 10 at epochs 91 and 136.

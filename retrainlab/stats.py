@@ -47,8 +47,8 @@ def paired(frame: pd.DataFrame, by: list[str], value: str, compare: str, baselin
         group = group if isinstance(group, tuple) else (group,)
         for level in frame[compare].unique():
             if level != baseline:
-                differences = (part[level] - part[baseline]).dropna().round(12)  # less than a rounding error is 0
-                mean, low, high = interval(differences)
+                differences = (part[level] - part[baseline]).dropna()
+                mean, low, high = (round(x, 10) + 0.0 for x in interval(differences))  # no noise of float sums, no -0
                 verdict = "better" if low > 0 else "worse" if high < 0 else "undecided"
                 head = dict(zip(by, group)) | {compare: level}
                 rows.append(head | {"mean": mean, "low": low, "high": high, "n": len(differences), "verdict": verdict})

@@ -2,9 +2,12 @@
 
 import ast
 import json
+import os
 import re
+import signal
 import subprocess
 import sys
+import time
 from pathlib import Path
 
 import nbformat
@@ -111,4 +114,29 @@ def test_a_mistake_inside_a_notebook_is_one_sentence(tmp_path):
     assert done.returncode == 2
     assert "There is no device 'abacus'" in done.stderr
     assert "Traceback" not in done.stderr
+    assert not list((tmp_path / "out").iterdir())
+
+
+@pytest.mark.xdist_group("figures")
+@pytest.mark.skipif(os.name != "posix", reason="signals are POSIX's")
+def test_ctrl_c_ends_the_figures_in_a_sentence_and_keeps_what_is_finished(tmp_path):
+    store = tmp_path / "store" / "results"
+    command = [sys.executable, "-m", "retrainlab.cli", "figures", "fig03", "--preset", "smoke", "--output", "out"]
+    running = subprocess.Popen(
+        [*command, "--store", str(tmp_path / "store")],
+        cwd=tmp_path,
+        stdout=subprocess.DEVNULL,
+        stderr=subprocess.PIPE,
+        text=True,
+        start_new_session=True,
+        preexec_fn=lambda: signal.signal(signal.SIGINT, signal.default_int_handler),
+    )
+    begin = time.monotonic()
+    while not (store.is_dir() and list(store.glob("*.json"))) and time.monotonic() - begin < 90:
+        time.sleep(0.2)
+    os.killpg(running.pid, signal.SIGINT)
+    _, words = running.communicate(timeout=60)
+    assert running.returncode == 130
+    assert "Stopped" in words and "Traceback" not in words
+    assert list(store.glob("*.json")) and not list(store.glob(".*")), "what is there is whole"
     assert not list((tmp_path / "out").iterdir())
