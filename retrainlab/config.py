@@ -99,8 +99,9 @@ class Recipe:
     data: a name of DATASETS, or the path of a folder in torchvision's ImageFolder layout (then `image_size` pixels).
     model: a name of MODELS, or `torchvision/NAME`; width: channels of its first stage (mlp: hidden units, wrn28-10: the
     factor 10), None for the published one.
-    lr: the peak learning rate; milestones: where `multistep` divides by 1/gamma, as shares of the run; warmup: share of
-    the run. all_train: train on the validation images too (then nothing may be chosen on them).
+    lr: the peak learning rate; milestones: where `multistep` multiplies it by gamma, as shares of the run (`step` does so
+    after each 30 %); warmup: share of the run. all_train: train on the validation images too (then nothing may be
+    chosen on them).
     """
 
     data: str = "digits"
