@@ -1,6 +1,8 @@
 """Where things lie: the project's folder, the data sets, the store. Environment variables come first."""
 
 import os
+import shutil
+import sys
 from pathlib import Path
 
 import retrainlab
@@ -11,6 +13,14 @@ _ROOT = Path(retrainlab.__file__).parent.parent
 
 def _cache() -> Path:
     return Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "retrainlab"
+
+
+def command(arguments: str) -> str:
+    """`retrainlab ARGUMENTS` as it can be typed here: with the environment's folder before it unless that is on the path."""
+    if shutil.which("retrainlab"):
+        return f"retrainlab {arguments}"
+    program = Path(sys.executable).parent / "retrainlab"
+    return f"{program.relative_to(Path.cwd()) if program.is_relative_to(Path.cwd()) else program} {arguments}"
 
 
 def in_project() -> bool:

@@ -14,7 +14,7 @@ import numpy as np
 
 from retrainlab.config import DATASETS
 from retrainlab.errors import BadInput, choose
-from retrainlab.paths import data_root
+from retrainlab.paths import command, data_root
 
 DEBIAN_FASHION = Path("/usr/share/datasets/fashion-mnist")
 FASHION_SHA256 = "ca3ab2a37f845e1b8ae23cab1b51749a3011ba3bf1d9016176d75cbaabac376f"
@@ -103,8 +103,8 @@ def _fashion() -> Source:
     if folder is None:
         raise BadInput(
             f"Fashion-MNIST is not here: its files {', '.join(f + '.gz' for f in _FASHION_FILES)} are wanted in "
-            f"{data_root() / 'FashionMNIST' / 'raw'} or {DEBIAN_FASHION}; get them with `retrainlab data "
-            "fashion-mnist` or, on Debian, `apt install dataset-fashion-mnist`."
+            f"{data_root() / 'FashionMNIST' / 'raw'} or {DEBIAN_FASHION}; get them with "
+            f"`{command('data fashion-mnist')}` or, on Debian, `apt install dataset-fashion-mnist`."
         )
     try:
         arrays = [
@@ -128,7 +128,7 @@ def _cifar(name: str) -> Source:
     except RuntimeError:
         raise BadInput(
             f"{name} is not here, or not whole: the folder {maker.base_folder} (from {maker.filename}) is wanted in "
-            f"{data_root()}; get it with `retrainlab data {name}`, or set RETRAINLAB_DATA to the folder that holds it."
+            f"{data_root()}; get it with `{command(f'data {name}')}`, or set RETRAINLAB_DATA to the folder that holds it."
         ) from None
     train, test = ((p.data.transpose(0, 3, 1, 2), np.array(p.targets)) for p in (train, test))
     return Source(train, test=test)
@@ -193,8 +193,8 @@ def missing() -> dict[str, str]:
     """For each data set that is not here, the command that gets it; read from the file names alone."""
     out = {}
     if fashion_folder() is None:
-        out["fashion-mnist"] = "retrainlab data fashion-mnist"
+        out["fashion-mnist"] = command("data fashion-mnist")
     for name, file in (("cifar10", "cifar-10-batches-py/data_batch_1"), ("cifar100", "cifar-100-python/train")):
         if not (data_root() / file).is_file():
-            out[name] = f"retrainlab data {name}"
+            out[name] = command(f"data {name}")
     return out

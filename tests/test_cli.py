@@ -132,7 +132,7 @@ def test_doctor_lists_what_it_looked_for(capsys):
         "browser",
     ):
         assert name in out
-    assert "-> retrainlab data cifar10" in out
+    assert "retrainlab data cifar10" in out
 
 
 def test_help_does_not_load_torch():

@@ -312,16 +312,16 @@ def test_missing_fashion_mnist_names_its_files_its_folder_and_the_command(tmp_pa
     for part in ("train", "t10k"):
         assert f"{part}-images-idx3-ubyte.gz" in text and f"{part}-labels-idx1-ubyte.gz" in text
     assert str(tmp_path / "data" / "FashionMNIST" / "raw") in text and str(tmp_path / "debian") in text
-    assert "`retrainlab data fashion-mnist`" in text
-    assert sources.missing()["fashion-mnist"] == "retrainlab data fashion-mnist"
+    assert "retrainlab data fashion-mnist`" in text
+    assert sources.missing()["fashion-mnist"].endswith("retrainlab data fashion-mnist")
 
 
 @pytest.mark.parametrize(("name", "folder"), [("cifar10", "cifar-10-batches-py"), ("cifar100", "cifar-100-python")])
 def test_missing_cifar_names_its_folder_its_file_and_the_command(tmp_path, name, folder):
     text = said(lambda: load(name))
     assert folder in text and ".tar.gz" in text and str(tmp_path / "data") in text
-    assert f"`retrainlab data {name}`" in text
-    assert sources.missing()[name] == f"retrainlab data {name}"
+    assert f"retrainlab data {name}`" in text
+    assert sources.missing()[name].endswith(f"retrainlab data {name}")
 
 
 def test_built_in_data_that_is_there_is_not_missing(tmp_path):
@@ -339,7 +339,7 @@ def test_a_download_without_a_network_is_one_sentence(monkeypatch):
 
     monkeypatch.setattr(torchvision.datasets, "FashionMNIST", no_network)
     text = said(lambda: sources.download("fashion-mnist"))
-    assert "no route to host" in text and "`retrainlab data fashion-mnist`" in text
+    assert "no route to host" in text and "retrainlab data fashion-mnist`" in text
     assert "did you mean 'cifar10'?" in said(lambda: sources.download("cifar-10"))
 
 
