@@ -27,7 +27,7 @@ from retrainlab.config import (
     Recipe,
     Retrain,
 )
-from retrainlab.errors import BadInput
+from retrainlab.errors import BadInput, WorkerDied
 
 COLUMNS = {  # of the table that `run` and `study` print: column -> (heading, factor to the unit in the heading)
     "sparsity_achieved": ("sparsity %", 100),
@@ -93,9 +93,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         words = str(stop) or "Stopped; what was finished is kept, and the same command goes on from there."
         print(f"\nretrainlab: {words}", file=sys.stderr)
         return 130
-    except RuntimeError as error:
-        if type(error).__name__ not in ("WorkerDied", "OutOfMemoryError"):
-            raise
+    except WorkerDied as error:
         print(f"\nretrainlab: {error}", file=sys.stderr)
         return 1
     except BrokenPipeError:  # `retrainlab study | head`

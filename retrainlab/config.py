@@ -58,6 +58,13 @@ def _as(value: object, kind: type, what: str) -> object:
     raise BadInput(f"{what} is {value!r}, but must be {words.get(kind, f'a {kind.__name__}')}.")
 
 
+def check_initial_lr(schedule: str, lr: float | None) -> None:
+    """Raise BadInput unless the free schedule of that name has an initial learning rate above 0."""
+    if lr is None:
+        raise BadInput(f"The schedule '{schedule}' needs its initial learning rate: give lr, above 0.")
+    check_number(lr, "initial learning rate", above=0)
+
+
 def check_points(points: Sequence[tuple[float, float]]) -> None:
     """Raise BadInput unless `points` (share of the run, learning rate) can draw a curve: at least one, shares rising
     strictly within [0, 1], learning rates not negative."""
@@ -227,9 +234,7 @@ class Retrain:
         choose(self.allr_cycles, ("every", "last"), "choice of ALLR's cycles")
         free = self.schedule in FREE_SCHEDULES and self.schedule != "custom"
         if free:
-            if self.lr is None:
-                raise BadInput(f"The schedule '{self.schedule}' needs its initial learning rate: give lr, above 0.")
-            check_number(self.lr, "initial learning rate", above=0)
+            check_initial_lr(self.schedule, self.lr)
         elif self.lr is not None:
             raise BadInput(f"The schedule '{self.schedule}' sets its own learning rate; leave lr out.")
         if bool(self.points) != (self.schedule == "custom"):

@@ -1,14 +1,26 @@
-"""A user's mistake, told in one sentence: what was wrong, what is allowed, what to do."""
+"""What went wrong, told in one sentence: what it was, what is allowed, what to do."""
 
 from collections.abc import Iterable
 from difflib import get_close_matches
 
 
-class BadInput(ValueError):
-    """Raised before any work starts. The CLI prints its sentence and exits with 2; a notebook shows the sentence alone."""
+class _Sentence:
+    """An exception whose sentence says all: a notebook shows it without a stack trace."""
 
-    def _render_traceback_(self) -> list[str]:  # IPython's hook: no stack trace for a user's mistake
+    def _render_traceback_(self) -> list[str]:  # IPython's hook
         return [f"retrainlab: {self}"]
+
+
+class BadInput(_Sentence, ValueError):
+    """Raised before any work starts. The CLI prints its sentence and exits with 2."""
+
+
+class Stopped(_Sentence, KeyboardInterrupt):
+    """A study was stopped by the user; its sentence says what is kept. The CLI exits with 130."""
+
+
+class WorkerDied(_Sentence, RuntimeError):
+    """A worker ended for lack of memory, or without a word; its sentence says what is kept. The CLI exits with 1."""
 
 
 def choose(name: str, allowed: Iterable[str], what: str, more: str = "") -> str:

@@ -27,7 +27,7 @@ SCHEDULES = ("FT", "LRW", "SLR", "CLR", "LLR", "ALLR")
 _COLORS = dict(zip(SCHEDULES, [sns.color_palette("colorblind")[i] for i in (7, 9, 2, 4, 0, 3)]))
 _LINES = dict(zip(SCHEDULES, ["-", (0, (4, 2)), (0, (1, 1)), (0, (6, 1, 1, 1)), "-", (0, (5, 1))]))
 _MARKERS = dict(zip(SCHEDULES, "osv^DX"))
-_LEVEL = {"color": "0.15", "linestyle": (0, (2, 2)), "linewidth": 1.4}
+LEVEL = {"color": "0.15", "linestyle": (0, (2, 2)), "linewidth": 1.4}
 _RC = {
     **sns.axes_style("whitegrid"),
     **{"font.size": 13, "axes.titlesize": 14, "axes.labelsize": 13, "legend.fontsize": 13},
@@ -103,7 +103,7 @@ def recovery(points: pd.DataFrame, dense: float, pruned: float, what: str) -> Fi
             bottom.plot(line["step"], line["lr"], drawstyle="steps-post", **_line(name))
         across = {"xycoords": ("axes fraction", "data"), "textcoords": "offset points"}
         for level in (dense, pruned):
-            top.axhline(100 * level, **_LEVEL)
+            top.axhline(100 * level, **LEVEL)
         top.annotate(f"dense: {100 * dense:.1f} %", (0, 100 * dense), xytext=(8, -6), va="top", **across)
         after = f"straight after pruning: {100 * pruned:.1f} %"
         top.annotate(after, (1, 100 * pruned), xytext=(-8, 6), ha="right", va="bottom", **across)
@@ -125,7 +125,7 @@ def budgets(accuracy: pd.DataFrame, difference: pd.DataFrame, dense: float, base
             top, bottom = axes[:, column]
             _lines(top, accuracy[accuracy["sparsity"] == sparsity])
             _lines(bottom, difference[difference["sparsity"] == sparsity])
-            top.axhline(100 * dense, **_LEVEL, label=f"dense, {100 * dense:.1f} %")
+            top.axhline(100 * dense, **LEVEL, label=f"dense, {100 * dense:.1f} %")
             bottom.axhline(0, color=_COLORS[baseline], linewidth=1.6)
             low, high = top.get_ylim()
             top.set_ylim(max(low, 0), min(high, 101))

@@ -18,7 +18,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from retrainlab.config import DENSE_SCHEDULES, FREE_SCHEDULES, NAMED_SCHEDULES, check_points
+from retrainlab.config import DENSE_SCHEDULES, FREE_SCHEDULES, NAMED_SCHEDULES, check_initial_lr, check_points
 from retrainlab.errors import BadInput, check_number, choose
 
 
@@ -258,8 +258,7 @@ def retraining(
             return allr(original, n, d, warmup, shape)
         case "custom":
             return piecewise_linear(n, points)
-    if lr is None:
-        raise BadInput(f"The schedule '{name}' needs its initial learning rate: give lr, above 0.")
+    check_initial_lr(name, lr)
     w = int(warmup * n)
     m = n - w
     match name:

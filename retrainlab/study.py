@@ -132,9 +132,7 @@ def run_study(
     check_number(jobs, "number of jobs", low=0, whole=True)
     store = _opened(store)
     where = resolve(device)
-    marks = {
-        image_set: fingerprint(*image_set) for image_set in {(e.recipe.data, e.recipe.image_size) for e in experiments}
-    }
+    marks = _fingerprints(experiments)
     tasks = _plan(experiments, store, fresh, marks)
     if tasks:
         store.check_writable()
@@ -157,6 +155,11 @@ def run_study(
                 report.close()
     keys = [result_key(e, marks[e.recipe.data, e.recipe.image_size]) for e in experiments]
     return pd.DataFrame([row(e, k, store.result(k)) for e, k in zip(experiments, keys)])
+
+
+def _fingerprints(experiments: Iterable[Experiment]) -> dict[tuple, str]:
+    """Of each data set and image size, once: a folder of images takes a while."""
+    return {of: fingerprint(*of) for of in {(e.recipe.data, e.recipe.image_size) for e in experiments}}
 
 
 def _opened(store: Store | Path | str | None) -> Store:
@@ -186,10 +189,10 @@ def original(recipe: Recipe) -> Original:
 
 def curves(experiments: Sequence[Experiment], store: Store | Path | str | None = None) -> pd.DataFrame:
     """The retraining curves of stored experiments: one row per point, with seed, sparsity, budget and schedule."""
-    store = _opened(store)
+    store, marks = _opened(store), _fingerprints(experiments)
     rows = []
     for e in experiments:
-        result = store.result(result_key(e, fingerprint(e.recipe.data, e.recipe.image_size)))
+        result = store.result(result_key(e, marks[e.recipe.data, e.recipe.image_size]))
         if result is None:
             raise BadInput("These experiments are not all in the store yet; run the study first.")
         head = {

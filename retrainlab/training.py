@@ -71,7 +71,7 @@ class Trained:
 def evaluate(model: nn.Module, params: Tensors, buffers: Tensors, data: Dataset, split: Split) -> tuple[float, float]:
     """(accuracy as a share, mean cross-entropy in nats) on `split`; leaves every tensor bit for bit as it was."""
     correct = torch.zeros((), device=data.device)
-    loss = torch.zeros((), device=data.device, dtype=torch.float64 if data.device.type == "cpu" else torch.float32)
+    loss = torch.zeros((), device=data.device, dtype=torch.float64)
     with in_mode(model, training=False):
         for images, labels in clean_batches(data, split):
             scores = functional_call(model, (params, buffers), (images,))

@@ -18,19 +18,7 @@ from dataclasses import dataclass, field
 
 import torch
 
-
-class Stopped(KeyboardInterrupt):
-    """A study was stopped by the user; its sentence says what is kept."""
-
-    def _render_traceback_(self) -> list[str]:
-        return [f"retrainlab: {self}"]
-
-
-class WorkerDied(RuntimeError):
-    """A worker process ended without a word, for lack of memory as a rule; its sentence says what is kept."""
-
-    def _render_traceback_(self) -> list[str]:
-        return [f"retrainlab: {self}"]
+from retrainlab.errors import Stopped, WorkerDied
 
 
 @dataclass(order=True)
@@ -94,6 +82,8 @@ def run_tasks(
             f"A worker process ended unexpectedly (out of memory?); {finished} of {len(tasks)} runs are kept in {place}. "
             "Try again with fewer --jobs."
         ) from None
+    except torch.OutOfMemoryError as error:
+        raise WorkerDied(f"{error}; {finished} of {len(tasks)} runs are kept in {place}.") from None
     finally:
         for future in running:
             future.cancel()

@@ -8,6 +8,7 @@ from dataclasses import FrozenInstanceError, fields, replace
 from pathlib import Path
 
 import pytest
+from other_values import PRUNE, RECIPE, RETRAIN
 
 from retrainlab import config
 from retrainlab.config import SGD, Experiment, Prune, Recipe, Retrain, key, to_dict
@@ -32,56 +33,9 @@ def one_key(noun) -> str:
 # A valid other value for every field. A new field without an entry makes the tests below fail.
 CHANGES = {
     SGD: (SGD(), dict(momentum=0.8, nesterov=True, weight_decay=1e-3, decay_norm=False)),
-    Recipe: (
-        Recipe(),
-        dict(
-            data="cifar10",
-            model="mlp",
-            width=7,
-            epochs=31,
-            batch_size=33,
-            schedule="linear",
-            lr=0.2,
-            warmup=0.1,
-            milestones=(0.5,),
-            gamma=0.2,
-            sgd=SGD(momentum=0.8),
-            augment=False,
-            all_train=True,
-            image_size=32,
-            seed=1,
-        ),
-    ),
-    Prune: (
-        Prune(0.5),
-        dict(
-            sparsity=0.6,
-            score="random",
-            allocation="erk",
-            structure="n:m",
-            cycles=2,
-            keep_first=True,
-            keep_last=True,
-            n=1,
-            m=8,
-        ),
-    ),
-    Retrain: (
-        Retrain("linear", lr=0.1),
-        dict(
-            schedule="rex",
-            budget=0.2,
-            lr=0.2,
-            warmup=0.2,
-            ramp="cosine",
-            points=None,
-            optimizer="keep",
-            allr_norm="all",
-            allr_cycles="last",
-            clamp=True,
-            recalibrate=True,
-        ),
-    ),
+    Recipe: (Recipe(), RECIPE),
+    Prune: (Prune(0.5), PRUNE),
+    Retrain: (Retrain("linear", lr=0.1), RETRAIN | {"points": None}),
     Experiment: (Experiment(), dict(recipe=Recipe(seed=1), prune=Prune(0.5), retrain=Retrain("FT"), evaluations=6)),
 }
 SINGLE = [(noun, f.name) for noun in CHANGES for f in fields(noun)]

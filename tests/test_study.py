@@ -10,16 +10,17 @@ from concurrent.futures import ThreadPoolExecutor
 from dataclasses import fields, replace
 from pathlib import Path
 
+import other_values
 import pandas as pd
 import pytest
+import torch
 
 from retrainlab import experiment, study
-from retrainlab.config import SGD, Experiment, Prune, Recipe, Retrain
-from retrainlab.errors import BadInput
+from retrainlab.config import Experiment, Prune, Recipe, Retrain
+from retrainlab.errors import BadInput, Stopped, WorkerDied
 from retrainlab.experiment import Result
 from retrainlab.store import Store
 from retrainlab.study import curves, grid, row, run_study
-from retrainlab.workers import Stopped
 
 ROOT = Path(__file__).parents[1]
 RECIPE = Recipe(width=4, epochs=1)
@@ -130,40 +131,7 @@ def test_a_row_holds_every_scalar_of_its_stored_result(whole):
 
 def test_experiments_that_differ_in_a_field_differ_in_a_column():
     """Otherwise a study of that switch is a table of rows that look the same."""
-    changes = {
-        "recipe": dict(
-            data="./pictures",
-            model="mlp",
-            width=7,
-            epochs=31,
-            batch_size=33,
-            schedule="linear",
-            lr=0.2,
-            warmup=0.1,
-            milestones=(0.5,),
-            gamma=0.2,
-            sgd=SGD(momentum=0.8),
-            augment=False,
-            all_train=True,
-            image_size=32,
-            seed=1,
-        ),
-        "prune": dict(
-            sparsity=0.6, score="random", allocation="erk", structure="n:m", cycles=2, keep_first=True, keep_last=True
-        ),
-        "retrain": dict(
-            schedule="rex",
-            budget=0.2,
-            lr=0.2,
-            warmup=0.2,
-            ramp="cosine",
-            optimizer="keep",
-            allr_norm="all",
-            allr_cycles="last",
-            clamp=True,
-            recalibrate=True,
-        ),
-    }
+    changes = {"recipe": other_values.RECIPE, "prune": other_values.PRUNE, "retrain": other_values.RETRAIN}
     base = Experiment(Recipe(data="./images"), Prune(0.5), Retrain("linear", lr=0.1))
     assert {f.name for f in fields(Recipe)} == set(changes["recipe"])
 
@@ -369,7 +337,7 @@ CHILD = """
 import multiprocessing, signal, sys
 from retrainlab.config import SGD, Experiment, Prune, Recipe, Retrain
 from retrainlab.study import run_study
-from retrainlab.workers import Stopped
+from retrainlab.errors import Stopped
 
 def report(done, total, word):
     print(*(p.pid for p in multiprocessing.active_children()), flush=True)
@@ -442,4 +410,14 @@ def test_a_worker_that_dies_is_told_in_a_sentence_and_what_is_finished_is_kept(t
     with pytest.raises(RuntimeError, match="worker process ended unexpectedly") as error:
         go(FEW, tmp_path, jobs=2, progress=kill_one)
     assert not isinstance(error.value, BadInput) and "fewer --jobs" in str(error.value)
+    assert Store(tmp_path).count()["dense"] == 1
+
+
+def test_lack_of_memory_is_told_in_a_sentence_and_what_is_finished_is_kept(tmp_path, monkeypatch):
+    def runs_out(*args, **more):
+        raise torch.OutOfMemoryError("CUDA out of memory")
+
+    monkeypatch.setattr(study, "run", runs_out)
+    with pytest.raises(WorkerDied, match="out of memory; 2 of .* are kept in"):
+        go(FEW, tmp_path)
     assert Store(tmp_path).count()["dense"] == 1

@@ -27,7 +27,6 @@ from retrainlab.errors import BadInput
 _SHARPNESS = 1.5  # image pixels per pixel of the page
 _drawing = threading.Lock()  # matplotlib's caches are shared by all figures
 LABEL = {"description_width": "13em"}
-LEVEL = {"color": "0.15", "linestyle": (0, (2, 2)), "linewidth": 1.4}
 
 # ---- drawing ---------------------------------------------------------------------------------------------------------
 

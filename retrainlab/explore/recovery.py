@@ -125,7 +125,7 @@ class CollapsePlot:
         place = {"left": 0.135, "right": 0.97, "bottom": 0.16, "top": 0.95}
         axes = self.canvas.figure.subplots(gridspec_kw=place)
         parts.plain(axes, "Weights removed (%)", "Validation accuracy (%)").set(xlim=(0, 100), ylim=(0, 108))
-        self.level = axes.axhline(100, **parts.LEVEL)
+        self.level = axes.axhline(100, **plots.LEVEL)
         self.name = axes.text(2, 0, "", fontsize=10, va="top")
         (self.curve,) = axes.plot([], [], color="#0173b2", linewidth=2.2)
         self.line = axes.axvline(0, color="#d55e00", linewidth=1)
@@ -151,7 +151,7 @@ class AttemptsPlot:
         place = {"left": 0.135, "right": 0.97, "bottom": 0.38, "top": 0.96}
         self.axes = self.canvas.figure.subplots(gridspec_kw=place)
         parts.plain(self.axes, "Retraining step", "Validation accuracy (%)")
-        self.level = self.axes.axhline(100, **parts.LEVEL)
+        self.level = self.axes.axhline(100, **plots.LEVEL)
         self.lines = [self.axes.plot([], [])[0] for _ in range(KEPT)]
 
     def draw(self, attempts: Sequence[Attempt], dense: float, zoom: bool = False) -> bytes:

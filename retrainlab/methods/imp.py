@@ -90,17 +90,14 @@ def run(
     schedules that are compared see the same images in the same order.
     """
     n = max(1, round(retrain.budget * len(original.lr)))
-    state, cycles, known = dense, [], masks
-    masks = None
+    state, alive, cycles = dense, 1.0, []
     for cycle in range(prune.cycles):
         before = {name: state.params[name] for name in prunable}
-        alive = 1.0 if masks is None else sum(int(m.sum()) for m in masks.values()) / _count(masks)
-        masks = (
-            known
-            if known is not None and cycle == 0
-            else prune_state(state, prune, prunable, cycle, recipe.seed, masks)
-        )
-        removed = 1 - sum(int(m.sum()) for m in masks.values()) / _count(masks) / alive if alive else 0.0
+        if cycle > 0 or masks is None:
+            masks = prune_state(state, prune, prunable, cycle, recipe.seed, masks)
+        kept = sum(int(m.sum()) for m in masks.values()) / sum(m.numel() for m in masks.values())
+        removed = 1 - kept / alive if alive else 0.0
+        alive = kept
         extra = {k: v for k, v in state.params.items() if k not in before} if retrain.allr_norm == "all" else None
         drop = metrics.norm_drop(before, masks, extra)
         factor = 1.0
@@ -140,7 +137,3 @@ def run(
     if retrain.recalibrate:
         state = recalibrate(model, state, data, batch_size=recipe.batch_size, seed=(recipe.seed, "recalibrate"))
     return state, masks, cycles
-
-
-def _count(masks: Masks) -> int:
-    return sum(m.numel() for m in masks.values())
