@@ -19,6 +19,8 @@ SCHEMA = 1  # part of every hash: raise it when the meaning of a stored result c
 
 DATASETS = ("digits", "fashion-mnist", "cifar10", "cifar100")
 MODELS = ("mlp", "resnet8", "resnet20", "resnet56", "resnet18", "vgg16", "wrn28-10")
+ENGINES = ("auto", "loop", "batched", "graph")
+PRECISIONS = ("float32", "bfloat16")
 DENSE_SCHEDULES = ("constant", "step", "multistep", "cosine", "linear")
 NAMED_SCHEDULES = ("FT", "LRW", "SLR", "CLR", "LLR", "ALLR")
 FREE_SCHEDULES = ("constant", "stepped", "cosine", "linear", "rex", "cosine-to-0", "custom")

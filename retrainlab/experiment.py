@@ -9,25 +9,29 @@ import math
 import platform
 import subprocess
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Generator, Iterator, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
 from functools import lru_cache
 from pathlib import Path
+from typing import TypeVar
 
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 
 import retrainlab
 from retrainlab import metrics, schedules
 from retrainlab.config import Experiment, Prune, Recipe, to_dict
-from retrainlab.data import Dataset, load
+from retrainlab.data import load
 from retrainlab.device import describe, repeatable, resolve
+from retrainlab.engine import Engine
 from retrainlab.methods import imp
 from retrainlab.models import build, prunable
 from retrainlab.pruning import Masks
 from retrainlab.schedules import Original
-from retrainlab.training import Point, State, evaluate, recalibrate, train
+from retrainlab.training import Job, Point, Setup, State, Trained, evaluate, recalibrate
+
+T = TypeVar("T")
 
 
 @dataclass(frozen=True)
@@ -57,11 +61,12 @@ class Pruned:
     result: Result
 
 
-def setting(recipe: Recipe, device: torch.device) -> tuple[Dataset, nn.Module, Original]:
-    """What the stages share: the data on the device, the network as initialised, the dense learning-rate curve."""
+def setting(recipe: Recipe, device: torch.device) -> tuple[Setup, Original]:
+    """What the stages share: network (as initialised), data on the device and optimiser; the dense learning rates."""
     data = load(recipe.data, str(device), all_train=recipe.all_train, image_size=recipe.image_size)
     model = build(recipe.model, shape=data.shape, classes=data.classes, width=recipe.width, seed=recipe.seed)
-    return data, model.to(device), original_curve(recipe, data.steps_per_epoch(recipe.batch_size))
+    setup = Setup(model.to(device), data, recipe.sgd, recipe.batch_size, prunable(model), recipe.augment)
+    return setup, original_curve(recipe, data.steps_per_epoch(recipe.batch_size))
 
 
 def original_curve(recipe: Recipe, steps_per_epoch: int) -> Original:
@@ -74,8 +79,8 @@ def original_curve(recipe: Recipe, steps_per_epoch: int) -> Original:
 
 def check(recipe: Recipe, prune: Prune, device: torch.device) -> None:
     """Raise BadInput now for what would fail later: data, network, schedule or a sparsity that cannot be reached."""
-    _, model, _ = setting(recipe, device)
-    imp.prune_state(State.of(model, device), prune, prunable(model), prune.cycles - 1, recipe.seed)
+    setup, _ = setting(recipe, device)
+    imp.prune_state(State.of(setup.model, device), prune, setup.prunable, prune.cycles - 1, recipe.seed)
 
 
 def train_dense(
@@ -85,27 +90,44 @@ def train_dense(
     stop: Callable[[], bool] | None = None,
 ) -> Dense:
     """The dense run of the recipe."""
+    report = None if on_point is None else lambda _, point: on_point(point)
+    return next(train_dense_together([recipe], device, on_point=report, stop=stop))[1]
+
+
+def train_dense_together(
+    recipes: Sequence[Recipe],
+    device: str = "auto",
+    engine: Engine = Engine(),
+    *,
+    on_point: Callable[[int, Point], None] | None = None,
+    stop: Callable[[], bool] | None = None,
+) -> Iterator[tuple[int, Dense]]:
+    """The dense runs of recipes that differ in their seed alone: (place in `recipes`, dense run) as each ends."""
     where = resolve(device)
     with repeatable(where):
-        data, model, original = setting(recipe, where)
-        names = prunable(model)
-        trained = train(
-            model,
-            State.of(model, where),
-            data,
-            original.lr,
-            sgd=recipe.sgd,
-            batch_size=recipe.batch_size,
-            seed=(recipe.seed, "dense"),
-            prunable=names,
-            augment=recipe.augment,
-            evaluations=min(recipe.epochs, 20),
-            on_point=on_point,
-            stop=stop,
-        )
-        state = trained.state
-        test, test_loss = evaluate(model, state.params, state.buffers, data, data.test)
-    weights = {name: state.params[name] for name in names}
+        setup, original = setting(recipes[0], where)
+        starts = [State.of(setting(recipe, where)[0].model, where) for recipe in recipes]
+        courses = [
+            _dense_course(setup, recipe, start, original, engine, _own(on_point, i))
+            for i, (recipe, start) in enumerate(zip(recipes, starts))
+        ]
+        yield from drive(setup, courses, engine, stop)
+
+
+def _dense_course(
+    setup: Setup,
+    recipe: Recipe,
+    start: State,
+    original: Original,
+    engine: Engine,
+    on_point: Callable[[Point], None] | None,
+) -> Generator[Job, Trained, Dense]:
+    evaluations = min(recipe.epochs, 20)
+    job = Job(start, original.lr, (recipe.seed, "dense"), evaluations=evaluations, on_point=on_point)
+    trained = yield job
+    state = trained.state
+    test, test_loss = evaluate(setup.model, state.params, state.buffers, setup.data, setup.data.test)
+    weights = {name: state.params[name] for name in setup.prunable}
     scalars = {
         "test_accuracy": test,
         "test_loss": test_loss,
@@ -113,11 +135,12 @@ def train_dense(
         "validation_loss": trained.points[-1].loss,
         "parameters": sum(p.numel() for p in state.params.values()),
         "prunable_weights": sum(w.numel() for w in weights.values()),
-        "multiply_adds": metrics.multiply_adds(model, data.shape, weights)[0],
+        "multiply_adds": metrics.multiply_adds(setup.model, setup.data.shape, weights)[0],
         "steps": trained.steps,
         "images_per_second": _rate(trained.steps, recipe, trained.seconds),
     }
-    return Dense(state, _result(recipe, scalars, _curves(trained.points, original.lr), where, trained.seconds))
+    curves = _curves(trained.points, original.lr)
+    return Dense(state, _result(recipe, scalars, curves, setup.data.device, trained.seconds, engine))
 
 
 def prune_dense(recipe: Recipe, prune: Prune, dense: Dense, device: str = "auto") -> Pruned:
@@ -125,13 +148,13 @@ def prune_dense(recipe: Recipe, prune: Prune, dense: Dense, device: str = "auto"
     where = resolve(device)
     start = time.perf_counter()
     with repeatable(where):
-        data, model, _ = setting(recipe, where)
-        names = prunable(model)
-        masks = imp.prune_state(dense.state, prune, names, 0, recipe.seed)
+        setup, _ = setting(recipe, where)
+        model, data = setup.model, setup.data
+        masks = imp.prune_state(dense.state, prune, setup.prunable, 0, recipe.seed)
         state = imp.apply(dense.state, masks)
         before = dense.result.scalars["validation_accuracy"]
         raw, _ = evaluate(model, state.params, state.buffers, data, data.validation)
-        fresh = recalibrate(model, state, data, batch_size=recipe.batch_size, seed=(recipe.seed, "recalibrate"))
+        fresh = recalibrate(setup, state, (recipe.seed, "recalibrate"))
         lifted, _ = evaluate(model, fresh.params, fresh.buffers, data, data.validation)
     scalars = {
         "validation_accuracy": raw,
@@ -159,33 +182,84 @@ def run(
     stop: asked before each step; once true, the result is that of the steps made so far, and its scalar `stopped` says
     so. Raises BadInput for data that is missing, a batch larger than the data, images the network cannot take.
     """
-    recipe, prune, retrain = experiment.recipe, experiment.prune, experiment.retrain
+    dense = dense or train_dense(experiment.recipe, device, stop=stop)
+    pruned = pruned or prune_dense(experiment.recipe, experiment.prune, dense, device)
+    report = None if on_point is None else lambda _, point: on_point(point)
+    return next(run_together([experiment], [dense], [pruned], device, on_point=report, stop=stop))[1]
+
+
+def run_together(
+    experiments: Sequence[Experiment],
+    dense: Sequence[Dense],
+    pruned: Sequence[Pruned],
+    device: str = "auto",
+    engine: Engine = Engine(),
+    *,
+    on_point: Callable[[int, Point], None] | None = None,
+    stop: Callable[[], bool] | None = None,
+) -> Iterator[tuple[int, Result]]:
+    """Run experiments whose recipes differ in their seed alone, each from its own dense network and masks: (place in
+    `experiments`, result) as each ends; see `run`. on_point(place, point) sees each point of every curve as it is made."""
     where = resolve(device)
-    dense = dense or train_dense(recipe, device, stop=stop)
-    pruned = pruned or prune_dense(recipe, prune, dense, device)
     with repeatable(where):
-        data, model, original = setting(recipe, where)
-        names = prunable(model)
-        state, masks, cycles = imp.run(
-            model,
-            dense.state,
-            data,
-            recipe,
-            prune,
-            retrain,
-            original,
-            names,
-            masks=pruned.masks,
-            evaluations=experiment.evaluations,
-            on_point=on_point,
-            stop=stop,
-        )
-        validation, validation_loss = evaluate(model, state.params, state.buffers, data, data.validation)
-        test, test_loss = evaluate(model, state.params, state.buffers, data, data.test)
-        weights = {name: state.params[name] for name in names}
-        dense_count, nonzero = metrics.multiply_adds(model, data.shape, weights)
-    before, first = dense.result.scalars, pruned.result.scalars
+        setup, original = setting(experiments[0].recipe, where)
+        courses = [
+            _course(setup, e, dense[i], pruned[i], original, engine, _own(on_point, i))
+            for i, e in enumerate(experiments)
+        ]
+        yield from drive(setup, courses, engine, stop)
+
+
+def _own(on_point: Callable[[int, Point], None] | None, place: int) -> Callable[[Point], None] | None:
+    return None if on_point is None else lambda point: on_point(place, point)
+
+
+def drive(
+    setup: Setup, courses: Sequence[Generator[Job, Trained, T]], engine: Engine, stop: Callable[[], bool] | None = None
+) -> Iterator[tuple[int, T]]:
+    """Carry courses out together: each yields a Job when it wants something trained, is sent what came of it, and at last
+    returns what it is for. Yields (place, that) as each ends."""
+    jobs = [(place, next(course)) for place, course in enumerate(courses)]
+    while jobs:
+        now, jobs = jobs, []
+        for i, trained in engine.train(setup, [job for _, job in now], stop):
+            place = now[i][0]
+            try:
+                jobs.append((place, courses[place].send(trained)))
+            except StopIteration as end:
+                yield place, end.value
+
+
+def _course(
+    setup: Setup,
+    experiment: Experiment,
+    dense: Dense,
+    pruned: Pruned,
+    original: Original,
+    engine: Engine,
+    on_point: Callable[[Point], None] | None,
+) -> Generator[Job, Trained, Result]:
+    recipe, prune, retrain = experiment.recipe, experiment.prune, experiment.retrain
+    model, data = setup.model, setup.data
+    state, masks, cycles = yield from imp.run(
+        setup,
+        dense.state,
+        recipe,
+        prune,
+        retrain,
+        original,
+        masks=pruned.masks,
+        evaluations=experiment.evaluations,
+        on_point=on_point,
+    )
     last = cycles[-1]
+    validation, validation_loss = last.trained.points[-1].accuracy, last.trained.points[-1].loss
+    if retrain.recalibrate:
+        validation, validation_loss = evaluate(model, state.params, state.buffers, data, data.validation)
+    test, test_loss = evaluate(model, state.params, state.buffers, data, data.test)
+    weights = {name: state.params[name] for name in setup.prunable}
+    dense_count, nonzero = metrics.multiply_adds(model, data.shape, weights)
+    before, first = dense.result.scalars, pruned.result.scalars
     steps = sum(c.trained.steps for c in cycles)
     seconds = sum(c.trained.seconds for c in cycles)
     scalars = {
@@ -213,7 +287,7 @@ def run(
     curves = _curves([p for c in cycles for p in c.trained.points], None)
     curves["cycle"] = [i for i, c in enumerate(cycles) for _ in c.trained.points]
     curves["layer_sparsity"] = metrics.layer_sparsity(weights)
-    return _result(experiment, scalars, curves, where, seconds)
+    return _result(experiment, scalars, curves, data.device, seconds, engine)
 
 
 def _lost_and_regained(dense: float, cycles: list[imp.Cycle], final: float) -> tuple[float, float]:
@@ -241,13 +315,17 @@ def _curves(points, lr: Tensor | None) -> dict:
     return curves
 
 
-def _result(noun, scalars: dict, curves: dict, device: torch.device, seconds: float) -> Result:
+def _result(
+    noun, scalars: dict, curves: dict, device: torch.device, seconds: float, engine: Engine | None = None
+) -> Result:
     def finite(x):
         return None if isinstance(x, float) and not math.isfinite(x) else x
 
     scalars = {name: finite(x) for name, x in scalars.items()}
     curves = {k: [finite(x) for x in v] if isinstance(v, list) else v for k, v in curves.items()}
     provenance = {"device": describe(device), "seconds": round(seconds, 3), **versions()}
+    if engine is not None:
+        provenance |= {"engine": str(engine)}
     return Result(to_dict(noun), scalars, curves, provenance)
 
 

@@ -45,3 +45,8 @@ def data_root() -> Path:
 def store_root() -> Path:
     """Where results lie: RETRAINLAB_STORE, or `store` in the project, or else a folder of the user's cache."""
     return Path(os.environ.get("RETRAINLAB_STORE") or (_ROOT / "store" if in_project() else _cache() / "store"))
+
+
+def engines_file() -> Path:
+    """Where it is kept which engine is fastest for what, on this machine."""
+    return _cache() / "engines.json"

@@ -1,28 +1,34 @@
 """A grid of experiments -> a tidy DataFrame: from the store what is there, and the rest on all cores.
 
-Dense networks and masks are made once and shared by all experiments that start from them. Each result is written as
-soon as it is done, so that Ctrl-C, a crash or a power cut loses only what was running; the same call goes on from there.
+Each result is written as soon as it is done, so that Ctrl-C, a crash or a power cut loses only what was running; the same
+call goes on from there.
 """
 
 from collections.abc import Callable, Iterable, Sequence
 from concurrent.futures import Executor
 from dataclasses import asdict, replace
-from itertools import count, product
+from itertools import product
 from pathlib import Path
 
 import pandas as pd
+import torch
 
-from retrainlab.config import Experiment, Prune, Recipe, Retrain, key
+from retrainlab.config import PRECISIONS, Experiment, Prune, Recipe, Retrain
 from retrainlab.data import load
 from retrainlab.device import cores, describe, resolve
-from retrainlab.errors import BadInput, check_number
-from retrainlab.experiment import Result, check, original_curve, prune_dense, run, train_dense
+from retrainlab.engine import Engine, fastest, forced
+from retrainlab.errors import BadInput, check_number, choose
+from retrainlab.experiment import Result, check, original_curve, setting
 from retrainlab.paths import store_root
+from retrainlab.plan import Missing, base, cost, result_key, tasks
 from retrainlab.progress import Progress
 from retrainlab.schedules import Original
 from retrainlab.sources import fingerprint
 from retrainlab.store import Store
-from retrainlab.workers import Task, run_tasks
+from retrainlab.training import State
+from retrainlab.workers import run_tasks
+
+WORTH_A_PROBE = 1000  # steps of retraining; with fewer, measuring which engine is fastest takes longer than it saves
 
 
 def grid(
@@ -46,77 +52,14 @@ def grid(
     return list(dict.fromkeys(every))  # a repeated seed is no further replication
 
 
-# ---- the work, one function a stage; each runs in a worker and leaves its result in the store --------------------------
-
-
-def dense_key(recipe: Recipe, data: str) -> str:
-    """The name of a stored dense run; data: the fingerprint of its data set."""
-    return key("dense", [recipe], data)
-
-
-def _pruned_key(recipe: Recipe, prune: Prune, data: str) -> str:
-    return key("pruned", [recipe, prune], data)
-
-
-def result_key(experiment: Experiment, data: str) -> str:
-    """The name of a stored result; data: the fingerprint of its data set."""
-    return key("result", [experiment], data)
-
-
-def _make_dense(store: Store, device: str, recipe: Recipe, data: str) -> None:
-    store.put_dense(dense_key(recipe, data), train_dense(recipe, device))
-
-
-def _make_pruned(store: Store, device: str, recipe: Recipe, prune: Prune, data: str) -> None:
-    dense = store.dense(dense_key(recipe, data), resolve(device))
-    store.put_pruned(_pruned_key(recipe, prune, data), prune_dense(recipe, prune, dense, device))
-
-
-def _make_result(store: Store, device: str, experiment: Experiment, data: str) -> None:
-    recipe, prune = experiment.recipe, experiment.prune
-    dense = store.dense(dense_key(recipe, data), resolve(device))
-    pruned = store.pruned(_pruned_key(recipe, prune, data), resolve(device))
-    store.put_result(result_key(experiment, data), run(experiment, device, dense=dense, pruned=pruned))
-
-
-def _plan(experiments: Sequence[Experiment], store: Store, fresh: bool, marks: dict[tuple, str]) -> list[Task]:
-    """What must be computed: missing experiments, and what they start from where it is missing too.
-
-    What is stored is looked at, so that a damaged file is reported before any work starts.
-    """
-    tasks: dict[str, Task] = {}
-    whole: set[str] = set()
-    number = count()
-
-    def add(kind: str, stage: int, name: str, work: Callable, args: tuple, cost: float, needs: Iterable[str]) -> None:
-        if name in tasks or name in whole:
-            return
-        if not fresh and store.check(kind, name):
-            whole.add(name)
-            return
-        waits = frozenset(n for n in needs if n in tasks)
-        tasks[name] = Task((stage, -cost, next(number)), name, work, args, cost, waits)
-
-    for e in experiments:
-        data = marks[e.recipe.data, e.recipe.image_size]
-        name = result_key(e, data)
-        if not fresh and store.check("results", name):
-            continue
-        dense, pruned = dense_key(e.recipe, data), _pruned_key(e.recipe, e.prune, data)
-        epochs = e.recipe.epochs
-        add("dense", 0, dense, _make_dense, (e.recipe, data), epochs, ())
-        add("pruned", 1, pruned, _make_pruned, (e.recipe, e.prune, data), 0.1, (dense,))
-        cost = e.retrain.budget * epochs * e.prune.cycles + 0.1
-        add("results", 2, name, _make_result, (e, data), cost, (dense, pruned))
-    return list(tasks.values())
-
-
 def run_study(
     experiments: Sequence[Experiment],
     *,
     store: Store | Path | str | None = None,
     jobs: int = 0,
     device: str = "auto",
+    engine: str = "auto",
+    precision: str = "float32",
     fresh: bool = False,
     progress: Callable[[float, float, str], None] | None = None,
     executor: Executor | None = None,
@@ -124,7 +67,8 @@ def run_study(
     """One row per experiment, in the order given: the configuration and every scalar of its result.
 
     store: where results are kept (a Store, or its folder). jobs: processes on a CPU, 0 for one per core; a GPU is used
-    by this process alone. fresh: make everything anew, in place of what is stored. executor: any
+    by this process alone. engine: `loop`, `batched`, `graph`, or `auto` for the fastest (see `engine`); precision:
+    `float32` or `bfloat16` (see `batched.train`). fresh: make everything anew, in place of what is stored. executor: any
     `concurrent.futures.Executor` instead of local processes. progress: see `progress.Progress`, the default.
     Raises BadInput before any work starts, and Stopped (a KeyboardInterrupt) on Ctrl-C with all finished results kept.
     """
@@ -133,19 +77,24 @@ def run_study(
     store = _opened(store)
     where = resolve(device)
     marks = _fingerprints(experiments)
-    tasks = _plan(experiments, store, fresh, marks)
-    if tasks:
+    choose(precision, PRECISIONS, "precision")
+    if engine != "auto":
+        forced(engine, where, precision)
+    missing = Missing.of(experiments, store, fresh, marks)
+    if missing.results:
         store.check_writable()
-        for recipe, prune in {(replace(e.recipe, seed=0), e.prune) for e in experiments}:
+        for recipe, prune in {(base(e.recipe), e.prune) for e in experiments}:
             check(recipe, prune, where)
-        workers = min(jobs or cores(), len(tasks)) if where.type == "cpu" else 1
+        workers = min(jobs or cores(), len(missing.results)) if where.type == "cpu" else 1
         report = progress or Progress("study")
         words = describe(where)
-        bound = [replace(t, args=(store, str(where), *t.args)) for t in tasks]
         try:
+            engines = _engines(missing, engine, precision, where, lambda word: report(0.0, 1.0, f"{word} on {words}"))
+            todo = tasks(missing, engines, workers, marks)
+            bound = [replace(t, args=(store, str(where), *t.args)) for t in todo]
             run_tasks(
                 bound,
-                workers,
+                min(workers, len(bound)),
                 lambda done, total, word: report(done, total, f"{word} on {words}"),
                 str(store.root),
                 executor,
@@ -155,6 +104,24 @@ def run_study(
                 report.close()
     keys = [result_key(e, marks[e.recipe.data, e.recipe.image_size]) for e in experiments]
     return pd.DataFrame([row(e, k, store.result(k)) for e, k in zip(experiments, keys)])
+
+
+def _engines(
+    missing: Missing, kind: str, precision: str, where: torch.device, tell: Callable[[str], None]
+) -> dict[Recipe, Engine]:
+    """An engine for each network, data set and batch size."""
+    out: dict[Recipe, Engine] = {}
+    for recipe in {base(e.recipe) for e in missing.results.values()}:
+        if kind != "auto":
+            out[recipe] = forced(kind, where, precision)
+            continue
+        setup, original = setting(recipe, where)
+        runs = [cost(e) for e in missing.results.values() if base(e.recipe) == recipe]
+        steps = sum(runs) * len(original.lr) / recipe.epochs
+        out[recipe] = Engine(precision=precision)
+        if len(runs) > 1 and steps >= WORTH_A_PROBE:
+            out[recipe] = fastest(setup, State.of(setup.model, where), recipe, precision, tell)
+    return out
 
 
 def _fingerprints(experiments: Iterable[Experiment]) -> dict[tuple, str]:

@@ -6,7 +6,7 @@ device: learning rates are known beforehand, losses are summed on the device, an
 
 import time
 from collections.abc import Callable
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 
 import torch
 import torch.nn.functional as F
@@ -16,7 +16,7 @@ from torch.func import functional_call
 from retrainlab.config import SGD
 from retrainlab.data import Dataset, Split, batches, clean_batches, stream
 from retrainlab.device import seeded, synchronise
-from retrainlab.methods.base import Method, Tensors
+from retrainlab.methods.base import Method, Plain, Tensors
 from retrainlab.models import in_mode
 
 
@@ -44,6 +44,24 @@ class State:
         return replace(self, momentum={name: torch.zeros_like(p) for name, p in self.params.items()})
 
 
+@dataclass(frozen=True, eq=False)
+class Setup:
+    """What trainings that are compared share. model gives the architecture only, its tensors are not used; prunable: the
+    names of Conv and Linear weights, which always decay; augment: random crops and flips in training."""
+
+    model: nn.Module
+    data: Dataset
+    sgd: SGD
+    batch_size: int
+    prunable: tuple[str, ...]
+    augment: bool = True
+
+    @property
+    def decayed(self) -> list[str]:
+        """The names of the parameters that weight decay acts on."""
+        return [name for name, _ in self.model.named_parameters() if self.sgd.decay_norm or name in self.prunable]
+
+
 @dataclass(frozen=True)
 class Point:
     """One point of a curve: validation accuracy (share) and loss (nats) after `step` steps; `train_loss` is the mean
@@ -53,6 +71,26 @@ class Point:
     accuracy: float
     loss: float
     train_loss: float | None
+
+
+@dataclass(frozen=True, eq=False)
+class Job:
+    """What is a training's own. It starts from `start`, which stays as it was, and makes one step for each learning rate
+    of `curve` (1-D). seed names the stream of batches. evaluations: curve points, evenly spaced, besides the one at the
+    start; on_point sees each as it is made."""
+
+    start: State
+    curve: Tensor
+    seed: tuple[int | str, ...]
+    method: Method = field(default_factory=Plain)
+    evaluations: int = 5
+    on_point: Callable[[Point], None] | None = None
+
+    @property
+    def pauses(self) -> set[int]:
+        """The steps after which the network is evaluated, the start not among them."""
+        n = len(self.curve)
+        return {round(n * i / self.evaluations) for i in range(1, self.evaluations + 1)}
 
 
 @dataclass(frozen=True)
@@ -81,54 +119,28 @@ def evaluate(model: nn.Module, params: Tensors, buffers: Tensors, data: Dataset,
 
 
 @torch.no_grad()
-def sgd_step(params: Tensors, gradients: Tensors, momentum: Tensors, lr: float, sgd: SGD, decayed: list[str]) -> None:
-    """One step of SGD in place: g += wd w (for the names in `decayed`); v = mu v + g; w -= lr (v, or g + mu v if
-    Nesterov). `torch.optim.SGD` with dampening 0; momentum starts at zero."""
-    p, v = list(params.values()), list(momentum.values())
+def direction(params: Tensors, gradients: Tensors, momentum: Tensors, sgd: SGD, decayed: list[str]) -> list[Tensor]:
+    """What SGD subtracts from the parameters, learning rate times: g += wd w (for the names in `decayed`); v = mu v + g;
+    v, or g + mu v if Nesterov. `torch.optim.SGD` with dampening 0. Changes `momentum`."""
+    v = list(momentum.values())
     if sgd.weight_decay and decayed:  # not in place: two parameters may share one gradient tensor
         sums = torch._foreach_add([gradients[n] for n in decayed], [params[n] for n in decayed], alpha=sgd.weight_decay)
         gradients = gradients | dict(zip(decayed, sums))
     g = [gradients[name] for name in params]
     torch._foreach_mul_(v, sgd.momentum)
     torch._foreach_add_(v, g)
-    if sgd.nesterov:
-        torch._foreach_add_(p, torch._foreach_add(g, v, alpha=sgd.momentum), alpha=-lr)
-    else:
-        torch._foreach_add_(p, v, alpha=-lr)
+    return torch._foreach_add(g, v, alpha=sgd.momentum) if sgd.nesterov else v
 
 
-def train(
-    model: nn.Module,
-    start: State,
-    data: Dataset,
-    curve: Tensor,
-    *,
-    sgd: SGD,
-    batch_size: int,
-    seed: tuple[int | str, ...],
-    prunable: tuple[str, ...],
-    method: Method | None = None,
-    augment: bool = True,
-    evaluations: int = 5,
-    on_point: Callable[[Point], None] | None = None,
-    stop: Callable[[], bool] | None = None,
-) -> Trained:
-    """Train from `start` with one step for each learning rate of `curve` (1-D); `start` stays as it was.
-
-    model gives the architecture only; its tensors are not used. seed names the stream of batches. prunable: the names
-    of Conv and Linear weights, which always decay. evaluations: curve points, evenly spaced, besides the one at the
-    start. on_point sees each point as it is made; stop is asked before each step and, if true, ends training there.
-    """
-    method = method or Method()
-    state = start.copy()
+def train(setup: Setup, job: Job, stop: Callable[[], bool] | None = None) -> Trained:
+    """Train one network. stop is asked before each step and, if true, ends training there."""
+    model, data, method = setup.model, setup.data, job.method
+    state = job.start.copy()
     params, buffers, momentum = state.params, state.buffers, state.momentum
     for p in params.values():
         p.requires_grad_(True)
-    rates = curve.tolist()
-    n = len(rates)
-    per_epoch = data.steps_per_epoch(batch_size)
-    pauses = {round(n * i / evaluations) for i in range(1, evaluations + 1)}
-    decayed = [name for name in params if sgd.decay_norm or name in prunable]
+    rates, pauses, decayed = job.curve.tolist(), job.pauses, setup.decayed
+    per_epoch = data.steps_per_epoch(setup.batch_size)
     points: list[Point] = []
 
     def pause(step: int, train_loss: float | None) -> None:
@@ -136,16 +148,16 @@ def train(
             effective = method.effective(params)
         accuracy, loss = evaluate(model, effective, buffers, data, data.validation)
         points.append(Point(step, accuracy, loss, train_loss))
-        if on_point:
-            on_point(points[-1])
+        if job.on_point:
+            job.on_point(points[-1])
 
     pause(0, None)
     seconds, step, since = 0.0, 0, 0
     loss_sum = torch.zeros((), device=data.device)
-    clock = _now(data.device)
+    clock = now(data.device)
     stopped = False
-    with in_mode(model, training=True), seeded(data.device, stream(*seed, "noise").initial_seed()):
-        for images, labels in batches(data, batch_size, n, seed, augment):
+    with in_mode(model, training=True), seeded(data.device, stream(*job.seed, "noise").initial_seed()):
+        for images, labels in batches(data, setup.batch_size, len(rates), job.seed, setup.augment):
             if stop is not None and stop():
                 stopped = True
                 break
@@ -156,18 +168,19 @@ def train(
             gradients = dict(zip(params, torch.autograd.grad(total, list(params.values()))))
             with torch.no_grad():
                 method.edit_gradients(params, gradients)
-                sgd_step(params, gradients, momentum, rates[step], sgd, decayed)
+                update = direction(params, gradients, momentum, setup.sgd, decayed)
+                torch._foreach_add_(list(params.values()), update, alpha=-rates[step])
                 method.after_step(params, step)
                 loss_sum += loss.detach()
                 step, since = step + 1, since + 1
                 if step % per_epoch == 0:
                     method.after_epoch(params, step // per_epoch - 1)
-            if step in pauses and step < n:
-                seconds += _now(data.device) - clock
+            if step in pauses and step < len(rates):
+                seconds += now(data.device) - clock
                 pause(step, loss_sum.item() / since)
                 loss_sum, since = torch.zeros_like(loss_sum), 0
-                clock = _now(data.device)
-    seconds += _now(data.device) - clock
+                clock = now(data.device)
+    seconds += now(data.device) - clock
     with torch.no_grad():
         method.finish(params)
     if since or stopped:  # the last point is that of the finished network; one made at the very stop is replaced
@@ -178,25 +191,19 @@ def train(
     return Trained(state, tuple(points), step, seconds, stopped)
 
 
-def _now(device: torch.device) -> float:
+def now(device: torch.device) -> float:
+    """Seconds on a clock that is read when all queued work is done."""
     synchronise(device)
     return time.perf_counter()
 
 
 @torch.no_grad()
-def recalibrate(
-    model: nn.Module,
-    state: State,
-    data: Dataset,
-    *,
-    batch_size: int,
-    seed: tuple[int | str, ...],
-    steps: int | None = None,
-) -> State:
+def recalibrate(setup: Setup, state: State, seed: tuple[int | str, ...], steps: int | None = None) -> State:
     """The same weights with BatchNorm's statistics measured anew: the plain average over `steps` training batches.
 
     steps: one epoch if None. Images are not augmented. An explicit step: evaluation never does this by itself.
     """
+    model, data = setup.model, setup.data
     buffers = {name: b.clone() for name, b in state.buffers.items()}
     norms = [m for m in model.modules() if isinstance(m, nn.modules.batchnorm._BatchNorm)]
     for name in buffers:
@@ -205,12 +212,13 @@ def recalibrate(
             buffers[name].zero_()
         elif leaf == "running_var":
             buffers[name].fill_(1)
+    count = steps or data.steps_per_epoch(setup.batch_size)
     momenta = [m.momentum for m in norms]
     try:
         for m in norms:
             m.momentum = None  # torch's word for a cumulative average
         with in_mode(model, training=True), seeded(data.device, stream(*seed, "noise").initial_seed()):
-            for images, _ in batches(data, batch_size, steps or data.steps_per_epoch(batch_size), seed, augment=False):
+            for images, _ in batches(data, setup.batch_size, count, seed, augment=False):
                 functional_call(model, (state.params, buffers), (images,))
     finally:
         for m, momentum in zip(norms, momenta):

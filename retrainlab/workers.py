@@ -15,6 +15,7 @@ from collections.abc import Callable, Sequence
 from concurrent.futures import FIRST_COMPLETED, Executor, Future, ProcessPoolExecutor, wait
 from concurrent.futures.process import BrokenProcessPool
 from dataclasses import dataclass, field
+from multiprocessing.queues import SimpleQueue
 
 import torch
 
@@ -24,7 +25,7 @@ from retrainlab.errors import Stopped, WorkerDied
 @dataclass(order=True)
 class Task:
     """`work(*args)`, after the tasks whose keys it `needs`. Ordered by stage, then longest first (`rank`); `cost` is its
-    share of the progress, in any unit."""
+    share of the progress, in any unit; `runs`: how many runs it makes, for the words."""
 
     rank: tuple[int, float, int]
     key: str = field(compare=False)
@@ -32,6 +33,17 @@ class Task:
     args: tuple = field(compare=False)
     cost: float = field(compare=False)
     needs: frozenset[str] = field(compare=False)
+    runs: int = field(default=1, compare=False)
+
+
+_current = ""  # the key of the task that this process is at
+_listener: Callable[[str, float, int], None] | None = None  # who wants to know how far it is
+
+
+def advance(share: float, runs: int = 0) -> None:
+    """For a task's work to call: how much of it is done (0..1), and how many of its runs."""
+    if _listener is not None:
+        _listener(_current, share, runs)
 
 
 def run_tasks(
@@ -43,11 +55,10 @@ def run_tasks(
 ) -> None:
     """Run all tasks in order of rank, each after those it needs, on `workers` processes (1: in this one) or `executor`.
 
-    progress(cost done, total cost, words) is called as tasks end; place: where results are kept, for the words.
-    Raises Stopped on Ctrl-C, what a task raised, and WorkerDied if a process was killed.
+    progress(cost done, total cost, words) is called as tasks advance and end; place: where results are kept, for the
+    words. Raises Stopped on Ctrl-C, what a task raised, and WorkerDied if a process was killed.
     """
-    pool = executor or (_processes(workers) if workers > 1 else _Inline())
-    in_flight = 1 if isinstance(pool, _Inline) else 2 * workers
+    global _listener
     waiting = {t.key: set(t.needs) for t in tasks}
     dependents: dict[str, list[Task]] = defaultdict(list)
     for task in tasks:
@@ -56,35 +67,59 @@ def run_tasks(
     ready = [t for t in tasks if not t.needs]
     heapq.heapify(ready)
     running: dict[Future, Task] = {}
-    total, done, finished = sum(t.cost for t in tasks), 0.0, 0
-    progress(0.0, total, f"0 of {len(tasks)} runs")
+    costs = {t.key: t.cost for t in tasks}
+    under_way: dict[str, tuple[float, int]] = {}
+    total, runs, ended = sum(costs.values()), sum(t.runs for t in tasks), 0
+    done = finished = 0
+
+    def count() -> int:
+        return finished + sum(made for _, made in under_way.values())
+
+    def tell() -> None:
+        cost = done + sum(share * costs[key] for key, (share, _) in under_way.items())
+        progress(total if ended == len(tasks) else min(cost, 0.999 * total), total, f"{count()} of {runs} runs")
+
+    def hear(key: str, share: float, made: int) -> None:
+        under_way[key] = share, made
+        tell()
+
+    reports = multiprocessing.get_context("spawn").SimpleQueue()
+    pool = executor or (_processes(workers, reports) if workers > 1 else _Inline())
+    in_flight = 1 if isinstance(pool, _Inline) else 2 * workers
+    before, _listener = _listener, hear if isinstance(pool, _Inline) else None
     try:
+        tell()
         while ready or running:
             while ready and len(running) < in_flight:
                 task = heapq.heappop(ready)
-                running[pool.submit(task.work, *task.args)] = task
-            for future in wait(running, return_when=FIRST_COMPLETED).done:
+                running[pool.submit(_work, task.key, task.work, *task.args)] = task
+            for future in wait(running, timeout=0.5, return_when=FIRST_COMPLETED).done:
                 task = running.pop(future)
                 future.result()
-                done, finished = done + task.cost, finished + 1
-                progress(total if finished == len(tasks) else done, total, f"{finished} of {len(tasks)} runs")
+                under_way.pop(task.key, None)
+                done, finished, ended = done + task.cost, finished + task.runs, ended + 1
+                tell()
                 for next_task in dependents[task.key]:
                     waiting[next_task.key].discard(task.key)
                     if not waiting[next_task.key]:
                         heapq.heappush(ready, next_task)
+            at_work = {t.key for t in running.values()}
+            while not reports.empty():
+                if (report := reports.get())[0] in at_work:
+                    hear(*report)
     except KeyboardInterrupt:
         raise Stopped(
-            f"Stopped: {finished} of {len(tasks)} runs are finished and kept in {place}; the same command goes on from "
-            "there."
+            f"Stopped: {count()} of {runs} runs are finished and kept in {place}; the same command goes on from there."
         ) from None
     except BrokenProcessPool:
         raise WorkerDied(
-            f"A worker process ended unexpectedly (out of memory?); {finished} of {len(tasks)} runs are kept in {place}. "
+            f"A worker process ended unexpectedly (out of memory?); {count()} of {runs} runs are kept in {place}. "
             "Try again with fewer --jobs."
         ) from None
     except torch.OutOfMemoryError as error:
-        raise WorkerDied(f"{error}; {finished} of {len(tasks)} runs are kept in {place}.") from None
+        raise WorkerDied(f"{error}; {count()} of {runs} runs are kept in {place}.") from None
     finally:
+        _listener = before
         for future in running:
             future.cancel()
         if executor is None:
@@ -105,12 +140,21 @@ class _Inline(Executor):
         return future
 
 
-def _processes(workers: int) -> ProcessPoolExecutor:
-    return ProcessPoolExecutor(workers, multiprocessing.get_context("spawn"), _start_worker, (os.getpid(),))
+def _work(key: str, work: Callable, *args) -> None:
+    global _current
+    _current = key
+    work(*args)
 
 
-def _start_worker(parent: int) -> None:
+def _processes(workers: int, reports: SimpleQueue) -> ProcessPoolExecutor:
+    start = (os.getpid(), reports)
+    return ProcessPoolExecutor(workers, multiprocessing.get_context("spawn"), _start_worker, start)
+
+
+def _start_worker(parent: int, reports: SimpleQueue) -> None:
     """One torch thread; Ctrl-C is the parent's to handle; if the parent is killed, end with it."""
+    global _listener
+    _listener = lambda *report: reports.put(report)  # noqa: E731
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     torch.set_num_threads(1)
 

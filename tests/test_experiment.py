@@ -12,6 +12,7 @@ from retrainlab import experiment, training
 from retrainlab.config import SGD, Experiment, Prune, Recipe, Retrain, to_dict
 from retrainlab.data import Split, load
 from retrainlab.device import repeatable
+from retrainlab.engine import Engine
 from retrainlab.experiment import original_curve, prune_dense, run, setting, train_dense
 from retrainlab.methods import imp
 from retrainlab.models import prunable
@@ -46,20 +47,13 @@ def parts(dense):
         pruned = prune_dense(RECIPE, e.prune, dense, "cpu")
         result = run(e, "cpu", dense=dense, pruned=pruned)
         with repeatable(CPU):
-            data, model, original = setting(RECIPE, CPU)
-            state, masks, cycles = imp.run(
-                model,
-                dense.state,
-                data,
-                RECIPE,
-                e.prune,
-                e.retrain,
-                original,
-                prunable(model),
-                masks=pruned.masks,
-                evaluations=e.evaluations,
+            setup, original = setting(RECIPE, CPU)
+            course = imp.run(
+                setup, dense.state, RECIPE, e.prune, e.retrain, original, masks=pruned.masks, evaluations=e.evaluations
             )
-        out[e] = dict(pruned=pruned, result=result, data=data, model=model, state=state, cycles=cycles, masks=masks)
+            ((_, (state, masks, cycles)),) = experiment.drive(setup, [course], Engine())
+        made = dict(data=setup.data, model=setup.model, state=state, cycles=cycles, masks=masks)
+        out[e] = dict(pruned=pruned, result=result, setup=setup) | made
     return out
 
 
@@ -80,7 +74,8 @@ def but_times(scalars: dict) -> dict:
 
 
 def test_a_dense_runs_scalars(dense):
-    data, model, _ = setting(RECIPE, CPU)
+    setup, _ = setting(RECIPE, CPU)
+    model, data = setup.model, setup.data
     s = dense.result.scalars
     assert s["test_accuracy"] == share_right(model, dense.state, data.test, data)
     assert s["validation_accuracy"] == share_right(model, dense.state, data.validation, data)
@@ -113,11 +108,11 @@ def test_accuracies_are_of_the_final_network_and_of_the_dense_one(parts, dense, 
 def test_the_pruned_accuracy_is_raw_and_the_recalibrated_one_is_named_so(parts, dense, which):
     """Pitfall: "pruned" accuracy measured after a pass that refreshed BatchNorm (38 % became 92 %)."""
     p = parts[which]
-    s, data, model = p["result"].scalars, p["data"], p["model"]
+    s, data, model, setup = p["result"].scalars, p["data"], p["model"], p["setup"]
     params = dense.state.params | {n: dense.state.params[n] * m for n, m in p["pruned"].masks.items()}
     masked = replace(dense.state, params=params)
     assert s["pruned_validation_accuracy"] == share_right(model, masked, data.validation, data)
-    fresh = recalibrate(model, masked, data, batch_size=32, seed=(RECIPE.seed, "recalibrate"))
+    fresh = recalibrate(setup, masked, (RECIPE.seed, "recalibrate"))
     assert s["recalibrated_validation_accuracy"] == share_right(model, fresh, data.validation, data)
     assert s["pruned_validation_accuracy"] != s["recalibrated_validation_accuracy"]
 
@@ -266,9 +261,12 @@ def trainings(monkeypatch):
     """What every retraining was given, and the batches it saw."""
     calls, batches = [], training.batches
 
-    def train(model, start, data, curve, **options):
-        calls.append(dict(start=start.copy(), curve=curve, batches=[], **options))
-        return training.train(model, start, data, curve, **options)
+    real = training.train
+
+    def train(setup, job, stop=None):
+        if job.seed[1] == "retrain":
+            calls.append(dict(start=job.start.copy(), curve=job.curve, setup=setup, seed=job.seed, batches=[]))
+        return real(setup, job, stop)
 
     def seen(*args, **kwargs):
         for images, labels in batches(*args, **kwargs):
@@ -277,7 +275,7 @@ def trainings(monkeypatch):
             yield images, labels
 
     monkeypatch.setattr(training, "batches", seen)
-    monkeypatch.setattr(imp, "train", train)
+    monkeypatch.setattr(training, "train", train)
     return calls
 
 
@@ -310,7 +308,7 @@ def test_the_optimiser_is_fresh_in_each_cycle_unless_asked_to_be_kept(dense, tra
     for call in trainings:
         momentum = call["start"].momentum
         assert any(m.any() for m in momentum.values()) is (optimizer == "keep")
-        for name in call["prunable"]:
+        for name in call["setup"].prunable:
             assert not momentum[name][call["start"].params[name] == 0].any()
 
 
@@ -318,7 +316,8 @@ def test_training_uses_the_recipes_batch_size_augmentation_and_sgd(trainings):
     recipe = Recipe(width=4, epochs=1, batch_size=50, augment=False, sgd=SGD(0.5, True, 1e-3, False))
     run(Experiment(recipe, Prune(0.5), Retrain("FT", budget=0.5)), "cpu")
     call = trainings[-1]
-    assert call["sgd"] == recipe.sgd and call["augment"] is False and call["batch_size"] == 50
+    setup = call["setup"]
+    assert setup.sgd == recipe.sgd and setup.augment is False and setup.batch_size == 50
     assert [len(y) for _, y in call["batches"]] == [50] * 10
 
 
@@ -424,7 +423,7 @@ def test_a_run_that_diverges_is_json_too_and_its_masked_weights_are_still_zero(d
 
 def test_models_stay_plain_modules(parts):
     """Pitfall: deepcopy fails and state_dict keys change after pruning."""
-    _, fresh, _ = setting(RECIPE, CPU)
+    fresh = setting(RECIPE, CPU)[0].model
     used = parts[TWICE]["model"]
     assert list(copy.deepcopy(used).state_dict()) == list(fresh.state_dict())
     assert not any(m._forward_pre_hooks or m._forward_hooks for m in used.modules())

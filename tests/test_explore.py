@@ -14,7 +14,7 @@ import torch
 
 pytest.importorskip("ipywidgets")
 
-from retrainlab import schedules, study
+from retrainlab import plan, schedules
 from retrainlab.config import NAMED_SCHEDULES, Recipe
 from retrainlab.errors import BadInput
 from retrainlab.experiment import Result
@@ -314,7 +314,7 @@ def test_prune_retrain_and_stop(look, tmp_path):
     assert "stopped" in look.attempts[-1].label
 
     # the figures' own key: a second look trains nothing
-    assert Store(tmp_path).check("dense", study.dense_key(TINY, "digits/1"))
+    assert Store(tmp_path).check("dense", plan.dense_key(TINY, "digits/1"))
     again = FirstLook(TINY, Store(tmp_path), "cpu")
     again.prepare()
     assert again.worker.wait() and again.accuracies == look.accuracies

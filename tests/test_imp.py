@@ -12,7 +12,7 @@ from retrainlab.data import Augmentation, Dataset, Split, batches
 from retrainlab.methods import imp
 from retrainlab.models import build, prunable
 from retrainlab.schedules import dense, retraining
-from retrainlab.training import State, evaluate
+from retrainlab.training import Setup, State, evaluate, train
 
 BATCH = 10  # 4 steps per epoch
 ORIGINAL = dense("multistep", 20, 0.1)
@@ -52,22 +52,19 @@ def run(prune, retrain, *, model=None, state=None, sgd=None, **options):
     model = model or network()
     recipe = Recipe(batch_size=BATCH, sgd=sgd or SGD(0.9, False, 1e-2), seed=3)
     state = state or start(model, 0.01)
-    return imp.run(model, state, DATA, recipe, prune, retrain, ORIGINAL, prunable(model), **options)
-
-
-def spy(monkeypatch):
-    """The (state, masks) with which each cycle's training starts, and the state with which it ends."""
-    seen = []
-
-    def train(model, state, *args, **options):
-        begin = state.copy()
-        trained = real(model, state, *args, **options)
-        seen.append((begin, options["method"], trained.state))
-        return trained
-
-    real = imp.train
-    monkeypatch.setattr(imp, "train", train)
-    return seen
+    seen = options.pop("seen", [])
+    stop = options.pop("stop", None)
+    setup = Setup(model, DATA, recipe.sgd, BATCH, prunable(model))
+    course = imp.run(setup, state, recipe, prune, retrain, ORIGINAL, **options)
+    job = next(course)
+    while True:
+        begin = job.start.copy()
+        trained = train(setup, job, stop)
+        seen.append((begin, job, trained.state))
+        try:
+            job = course.send(trained)
+        except StopIteration as end:
+            return end.value
 
 
 def zeros(state, model):
@@ -120,12 +117,12 @@ def test_masked_weights_stay_zero_through_momentum_and_decay(optimizer, sgd, nam
 
 
 @pytest.mark.parametrize("optimizer", ["fresh", "keep"])
-def test_every_cycle_starts_and_ends_with_its_masked_weights_and_momentum_at_zero(monkeypatch, optimizer):
-    seen = spy(monkeypatch)
-    run(Prune(0.9, cycles=3), Retrain("FT", 0.2, optimizer=optimizer), sgd=SGD(0.9, True, 0.1))
+def test_every_cycle_starts_and_ends_with_its_masked_weights_and_momentum_at_zero(optimizer):
+    seen = []
+    run(Prune(0.9, cycles=3), Retrain("FT", 0.2, optimizer=optimizer), sgd=SGD(0.9, True, 0.1), seen=seen)
     assert len(seen) == 3
-    for begin, method, end in seen:
-        for n, gone in method.removed.items():
+    for begin, job, end in seen:
+        for n, gone in job.method.removed.items():
             for tensors in (begin.params, begin.momentum, end.params, end.momentum):
                 assert tensors[n][gone].eq(0).all()
 
@@ -163,13 +160,13 @@ def test_structures_stay_zero_too(prune):
 
 
 @pytest.mark.parametrize("score", ["magnitude", "random"])
-def test_masks_of_the_cycles_are_nested_and_hit_each_total(monkeypatch, score):
+def test_masks_of_the_cycles_are_nested_and_hit_each_total(score):
     """Pitfall: repeated pruning takes a share of what remains when a share of all was meant."""
-    seen = spy(monkeypatch)
+    seen = []
     model = network()
     prune = Prune(0.9, score, cycles=4)
-    run(prune, Retrain("CLR", 0.2), model=model)
-    gone = [{n: method.removed[n] for n in prunable(model)} for _, method, _ in seen]
+    run(prune, Retrain("CLR", 0.2), model=model, seen=seen)
+    gone = [{n: job.method.removed[n] for n in prunable(model)} for _, job, _ in seen]
     for target, now in zip(prune.targets, gone, strict=True):
         assert sum(int(g.sum()) for g in now.values()) == round(target * size(model))
     for early, late in zip(gone, gone[1:], strict=False):
@@ -240,23 +237,23 @@ def test_one_shot_equals_torchs_sgd_with_masks_multiplied_in(sgd, name):
 # ---- the optimiser between cycles ------------------------------------------------------------------------------------
 
 
-def test_fresh_optimizer_starts_each_cycle_with_no_momentum(monkeypatch):
+def test_fresh_optimizer_starts_each_cycle_with_no_momentum():
     """Pitfall: one optimiser is carried through all cycles by accident."""
-    seen = spy(monkeypatch)
-    run(Prune(0.8, cycles=3), Retrain("FT", 0.2))
+    seen = []
+    run(Prune(0.8, cycles=3), Retrain("FT", 0.2), seen=seen)
     assert len(seen) == 3
     assert all(v.eq(0).all() for begin, _, _ in seen for v in begin.momentum.values())
     assert all(any(v.ne(0).any() for v in end.momentum.values()) for _, _, end in seen)
 
 
-def test_kept_optimizer_starts_each_cycle_with_the_masked_momentum_before(monkeypatch):
-    seen = spy(monkeypatch)
+def test_kept_optimizer_starts_each_cycle_with_the_masked_momentum_before():
+    seen = []
     model = network()
     dense_state = start(model, 0.25)
-    run(Prune(0.8, cycles=3), Retrain("FT", 0.2, optimizer="keep"), model=model, state=dense_state)
-    for before, (begin, method, _) in zip([dense_state, *(end for _, _, end in seen)], seen, strict=False):
+    run(Prune(0.8, cycles=3), Retrain("FT", 0.2, optimizer="keep"), model=model, state=dense_state, seen=seen)
+    for before, (begin, job, _) in zip([dense_state, *(end for _, _, end in seen)], seen, strict=False):
         for n, v in before.momentum.items():
-            assert torch.equal(begin.momentum[n], v.masked_fill(method.removed.get(n, torch.tensor(False)), 0))
+            assert torch.equal(begin.momentum[n], v.masked_fill(job.method.removed.get(n, torch.tensor(False)), 0))
         assert any(v.ne(0).any() for v in begin.momentum.values())
 
 
@@ -322,11 +319,11 @@ def test_allr_starts_at_its_factor_of_the_peak(norm):
     assert cycle.first_lr == cycle.peak_lr == pytest.approx(0.1 * cycle.factor)
 
 
-def test_allrs_share_is_that_of_the_weights_still_there(monkeypatch):
-    seen = spy(monkeypatch)
+def test_allrs_share_is_that_of_the_weights_still_there():
+    seen = []
     model = network()
     state = start(model)
-    _, _, cycles = run(Prune(0.75, cycles=2), Retrain("ALLR", 0.2), model=model, state=state)
+    _, _, cycles = run(Prune(0.75, cycles=2), Retrain("ALLR", 0.2), model=model, state=state, seen=seen)
     assert [c.removed for c in cycles] == pytest.approx([0.5, 0.5], abs=2e-3)
     alive = {n: seen[0][2].params[n][seen[0][2].params[n] != 0] for n in prunable(model)}
     assert cycles[1].norm_drop == pytest.approx(drop_by_hand(alive, prunable(model), cycles[1].removed), rel=1e-6)
@@ -401,10 +398,8 @@ def test_stopping_ends_after_the_step_with_the_masks_applied():
     assert masked_are_zero(state, masks)
 
 
-def test_retraining_follows_the_named_curve(monkeypatch):
-    curves = []
-    real = imp.train
-    monkeypatch.setattr(imp, "train", lambda m, s, d, curve, **o: curves.append(curve) or real(m, s, d, curve, **o))
-    run(Prune(0.5, cycles=2), Retrain("SLR", 0.5, ramp="cosine"))
+def test_retraining_follows_the_named_curve():
+    seen = []
+    run(Prune(0.5, cycles=2), Retrain("SLR", 0.5, ramp="cosine"), seen=seen)
     want = retraining("SLR", ORIGINAL, 10, shape="cosine")
-    assert len(curves) == 2 and all(torch.equal(c, want) for c in curves)
+    assert len(seen) == 2 and all(torch.equal(job.curve, want) for _, job, _ in seen)

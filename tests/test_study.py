@@ -15,7 +15,7 @@ import pandas as pd
 import pytest
 import torch
 
-from retrainlab import experiment, study
+from retrainlab import experiment, plan
 from retrainlab.config import Experiment, Prune, Recipe, Retrain
 from retrainlab.errors import BadInput, Stopped, WorkerDied
 from retrainlab.experiment import Result
@@ -65,17 +65,20 @@ def made(monkeypatch):
     """What is computed in this process: (stage, first argument), in order."""
     calls = []
 
-    def spy(module, name, real):
-        def call(noun, *args, **more):
-            calls.append((name, noun))
-            return real(noun, *args, **more)
+    def spy(name, short, nouns):
+        real = getattr(plan, name)
 
-        monkeypatch.setattr(module, name, call)
+        def call(*args, **more):
+            calls.extend((short, noun) for noun in nouns(args))
+            return real(*args, **more)
 
-    for name in ("train_dense", "prune_dense", "run"):
-        spy(study, name, getattr(experiment, name))
-    for name in ("train_dense", "prune_dense"):  # what `run` makes where it is not given
-        spy(experiment, name, getattr(experiment, name))
+        monkeypatch.setattr(plan, name, call)
+
+    spy("train_dense_together", "train_dense", lambda args: args[0])
+    spy("run_together", "run", lambda args: args[0])
+    spy("prune_dense", "prune_dense", lambda args: args[:1])
+    for name in ("train_dense", "prune_dense"):  # what `run` would make where it is not given
+        monkeypatch.setattr(experiment, name, lambda *args, **more: pytest.fail("made twice"))
     return calls
 
 
@@ -247,7 +250,8 @@ def test_progress_rises_to_the_whole_and_is_closed(tmp_path):
     watch = Watch()
     go(FEW, tmp_path, progress=watch)
     shares = [share for share, _ in watch.seen]
-    assert len(shares) == 5 and shares == sorted(set(shares)) and shares[0] == 0 and shares[-1] == pytest.approx(1)
+    assert len(shares) >= 5 and shares == sorted(shares) and shares[0] == 0 and shares[-1] == pytest.approx(1)
+    assert shares.count(1) == 1 and {w.split()[0] for _, w in watch.seen} == set("01234")
     assert watch.seen[0][1].startswith("0 of 4") and watch.seen[-1][1].startswith("4 of 4") and watch.closed
 
 
@@ -301,14 +305,14 @@ def test_a_stored_result_that_is_damaged_is_told_before_any_work(tmp_path, made)
 
 
 def test_a_run_that_fails_keeps_what_is_finished(tmp_path, monkeypatch):
-    real = study.run
+    real = plan.run_together
 
     def fails(asked, *args, **more):
-        if asked == FEW[1]:
+        if FEW[1] in asked:
             raise RuntimeError("broken")
         return real(asked, *args, **more)
 
-    monkeypatch.setattr(study, "run", fails)
+    monkeypatch.setattr(plan, "run_together", fails)
     with pytest.raises(RuntimeError, match="broken"):
         go(FEW, tmp_path)
     assert Store(tmp_path).count() == {"dense": 1, "pruned": 1, "results": 1}
@@ -404,7 +408,7 @@ def test_a_study_that_is_killed_goes_on_from_there_to_the_same_table(tmp_path, w
 
 def test_a_worker_that_dies_is_told_in_a_sentence_and_what_is_finished_is_kept(tmp_path):
     def kill_one(done, total, word):
-        if done:
+        if word.startswith("1 of"):
             multiprocessing.active_children()[0].kill()
 
     with pytest.raises(RuntimeError, match="worker process ended unexpectedly") as error:
@@ -417,7 +421,7 @@ def test_lack_of_memory_is_told_in_a_sentence_and_what_is_finished_is_kept(tmp_p
     def runs_out(*args, **more):
         raise torch.OutOfMemoryError("CUDA out of memory")
 
-    monkeypatch.setattr(study, "run", runs_out)
+    monkeypatch.setattr(plan, "run_together", runs_out)
     with pytest.raises(WorkerDied, match="out of memory; 2 of .* are kept in"):
         go(FEW, tmp_path)
     assert Store(tmp_path).count()["dense"] == 1

@@ -15,8 +15,8 @@ from retrainlab import training
 from retrainlab.config import SGD
 from retrainlab.data import Augmentation, Dataset, Split, batches, clean_batches
 from retrainlab.device import repeatable
-from retrainlab.methods.base import Method
-from retrainlab.training import State, evaluate, recalibrate, sgd_step, train
+from retrainlab.methods.base import Method, Plain
+from retrainlab.training import Job, Setup, State, direction, evaluate, recalibrate, train
 
 PRUNABLE = ("0.weight", "4.weight")
 
@@ -51,8 +51,13 @@ def go(model=None, rates=(0.1,) * 5, method=None, sgd=USUAL, data=DATA, start=No
     model = model or network()
     start = start or State.of(model, data.device)
     curve = torch.tensor(rates, dtype=torch.float64)
-    options = dict(batch_size=8, seed=(0, "t"), prunable=PRUNABLE) | more
-    return train(model, start, data, curve, sgd=sgd, method=method, **options)
+    setup = setup_of(model, data, sgd, prunable=more.pop("prunable", PRUNABLE), augment=more.pop("augment", True))
+    stop = more.pop("stop", None)
+    return train(setup, Job(start, curve, more.pop("seed", (0, "t")), method or Plain(), **more), stop)
+
+
+def setup_of(model, data=DATA, sgd=USUAL, prunable=PRUNABLE, augment=True) -> Setup:
+    return Setup(model, data, sgd, 8, prunable, augment)
 
 
 def tensors(state: State) -> dict[str, torch.Tensor]:
@@ -123,8 +128,9 @@ def test_sgd_equals_torchs_for_20_steps(sgd):
         for group in optimizer.param_groups:
             group["lr"] = rate
         optimizer.step()
-        sgd_step(params, {n: g.clone() for n, g in gradient.items()}, momentum, rate, sgd, decayed)
-        for n in params:
+        update = direction(params, {n: g.clone() for n, g in gradient.items()}, momentum, sgd, decayed)
+        for n, u in zip(params, update, strict=True):
+            params[n] -= rate * u
             torch.testing.assert_close(params[n], theirs[n].detach(), rtol=1e-12, atol=1e-14)
 
 
@@ -233,7 +239,7 @@ def test_evaluation_of_a_split_is_a_mean_over_all_its_images_whatever_the_batche
 
 def test_recalibrated_statistics_are_the_average_over_the_batches():
     state = go().state
-    out = recalibrate(network(), state, DATA, batch_size=8, seed=(1, "r"))
+    out = recalibrate(setup_of(network()), state, (1, "r"))
     means, variances = [], []
     for images, _ in batches(DATA, 8, 5, (1, "r"), augment=False):
         x = F.conv2d(images, state.params["0.weight"], state.params["0.bias"], padding=1)
@@ -245,7 +251,7 @@ def test_recalibrated_statistics_are_the_average_over_the_batches():
 
 
 def test_recalibration_takes_as_many_batches_as_asked_for():
-    out = recalibrate(network(), go().state, DATA, batch_size=8, seed=(1, "r"), steps=3)
+    out = recalibrate(setup_of(network()), go().state, (1, "r"), steps=3)
     assert out.buffers["1.num_batches_tracked"].item() == 3
 
 
@@ -253,7 +259,7 @@ def test_recalibration_changes_neither_weights_nor_its_input_nor_the_model():
     state = go().state
     before, model = state.copy(), network().eval()
     own = copy.deepcopy(model.state_dict())
-    out = recalibrate(model, state, DATA, batch_size=8, seed=(1, "r"))
+    out = recalibrate(setup_of(model), state, (1, "r"))
     assert identical(state, before)
     assert all(torch.equal(out.params[n], p) for n, p in before.params.items())
     assert all(torch.equal(out.momentum[n], m) for n, m in before.momentum.items())
@@ -660,7 +666,7 @@ def test_seconds_hold_data_and_steps_but_no_evaluation_and_are_synchronised(monk
             yield batch
 
     monkeypatch.setattr(training, "batches", loaded)
-    monkeypatch.setattr(training, "sgd_step", spend(1, sgd_step))
+    monkeypatch.setattr(training, "direction", spend(1, direction))
     monkeypatch.setattr(training, "evaluate", spend(1000, evaluate))
     monkeypatch.setattr(training, "synchronise", lambda device: log.append("synchronised"))
     monkeypatch.setattr(training, "time", SimpleNamespace(perf_counter=lambda: (log.append("read"), clock[0])[1]))

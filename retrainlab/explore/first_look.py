@@ -89,7 +89,7 @@ class FirstLook:
         self.worker.start(self._prepare, self.draw_collapse, self._prepared)
 
     def _prepare(self, stopped: Callable[[], bool]) -> str:
-        data, _, original = setting(self.recipe, resolve(self.device))
+        setup, original = setting(self.recipe, resolve(self.device))
         self.bar.max = len(original.lr)
 
         def on_point(point: Point) -> None:
@@ -101,7 +101,7 @@ class FirstLook:
         if stopped():
             return ""
         with self.lock:
-            self.dense, self.classes = dense, data.classes
+            self.dense, self.classes = dense, setup.data.classes
         self.bar.max, self.bar.value = 100, 0
         for sparsity, accuracy in collapse(self.recipe, dense, self.device, coarse_to_fine()):
             if stopped():

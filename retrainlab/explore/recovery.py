@@ -3,7 +3,7 @@
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 
-from retrainlab import plots, study
+from retrainlab import plan, plots
 from retrainlab.config import Prune, Recipe
 from retrainlab.device import repeatable, resolve
 from retrainlab.errors import BadInput
@@ -11,7 +11,6 @@ from retrainlab.experiment import Dense, Result, setting, train_dense
 from retrainlab.explore import parts
 from retrainlab.explore.parts import percent
 from retrainlab.methods import imp
-from retrainlab.models import prunable
 from retrainlab.sources import fingerprint
 from retrainlab.store import Store
 from retrainlab.training import Point, evaluate
@@ -27,7 +26,7 @@ def dense_network(
 ) -> Dense:
     """The trained network, from the store that the figures use or else trained now and stored there if that is whole
     and the store can be written."""
-    name = study.dense_key(recipe, fingerprint(recipe.data, recipe.image_size))
+    name = plan.dense_key(recipe, fingerprint(recipe.data, recipe.image_size))
     dense = store.dense(name, resolve(device))
     if dense is None:
         dense = train_dense(recipe, device, on_point, stop)
@@ -48,10 +47,10 @@ def collapse(recipe: Recipe, dense: Dense, device: str, sparsities: Sequence[int
     """(sparsity in percent, validation accuracy straight after pruning the network to it, as a share), one by one."""
     where = resolve(device)
     with repeatable(where):
-        data, model, _ = setting(recipe, where)
-        names = prunable(model)
+        setup, _ = setting(recipe, where)
+        model, data = setup.model, setup.data
         for percentage in sparsities:
-            masks = imp.prune_state(dense.state, Prune(percentage / 100), names, 0, recipe.seed)
+            masks = imp.prune_state(dense.state, Prune(percentage / 100), setup.prunable, 0, recipe.seed)
             state = imp.apply(dense.state, masks)
             yield percentage, evaluate(model, state.params, state.buffers, data, data.validation)[0]
 

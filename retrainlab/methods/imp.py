@@ -3,29 +3,48 @@
 Han et al. 2015; Renda, Frankle & Carbin 2020; the schedules' part in Zimmer, Spiegel & Pokutta 2023.
 """
 
-from collections.abc import Callable
+from collections.abc import Callable, Generator, Sequence
 from dataclasses import dataclass, replace
 
-from torch import nn
+import torch
 
 from retrainlab import metrics, pruning
 from retrainlab.config import Prune, Recipe, Retrain
-from retrainlab.data import Dataset, stream
+from retrainlab.data import stream
 from retrainlab.methods.base import Method, Tensors
 from retrainlab.pruning import Masks
 from retrainlab.schedules import Original, allr_factor, retraining
-from retrainlab.training import Point, State, Trained, recalibrate, train
+from retrainlab.training import Job, Point, Setup, State, Trained, recalibrate
 
 
 class Masked(Method):
-    """The forward pass sees w where its mask is True and 0 elsewhere. A weight that starts at 0 there stays exactly 0,
-    even if training diverges: its gradient, its decay and its momentum are all 0."""
+    """The forward pass sees w where its mask is True and 0 elsewhere, so that no gradient reaches what is masked. A weight
+    that starts at 0 there stays exactly 0, even if training diverges: its gradient, its decay and its momentum are all 0.
+
+    Weights start at 0 there (see `apply`): what the forward pass sees is w itself, and only gradients need the mask.
+    """
+
+    steady = True
 
     def __init__(self, masks: Masks):
         self.removed = {name: ~m for name, m in masks.items() if not bool(m.all())}
 
-    def effective(self, params: Tensors) -> Tensors:
-        return params | {name: params[name].masked_fill(gone, 0) for name, gone in self.removed.items()}
+    @classmethod
+    def stacked(cls, methods: Sequence["Masked"]) -> "Masked":
+        together = cls({})
+        for name in {name: None for method in methods for name in method.removed}:
+            some = next(method.removed[name] for method in methods if name in method.removed)
+            parts = [method.removed.get(name, torch.zeros_like(some)) for method in methods]
+            together.removed[name] = torch.stack(parts)
+        return together
+
+    def same(self, other: Method) -> bool:
+        if type(other) is not Masked or self.removed.keys() != other.removed.keys():
+            return False
+        return all(torch.equal(gone, other.removed[name]) for name, gone in self.removed.items())
+
+    def edit_gradients(self, params: Tensors, gradients: Tensors) -> None:
+        gradients |= {name: gradients[name].masked_fill(gone, 0) for name, gone in self.removed.items()}
 
 
 @dataclass(frozen=True)
@@ -69,21 +88,19 @@ def apply(state: State, masks: Masks) -> State:
 
 
 def run(
-    model: nn.Module,
+    setup: Setup,
     dense: State,
-    data: Dataset,
     recipe: Recipe,
     prune: Prune,
     retrain: Retrain,
     original: Original,
-    prunable: tuple[str, ...],
     *,
     masks: Masks | None = None,
     evaluations: int = 5,
     on_point: Callable[[Point], None] | None = None,
-    stop: Callable[[], bool] | None = None,
-) -> tuple[State, Masks, list[Cycle]]:
-    """All cycles from the dense network: (final state, final masks, one Cycle each).
+) -> Generator[Job, Trained, tuple[State, Masks, list[Cycle]]]:
+    """All cycles from the dense network, as a generator that asks for each training (yields a Job, is sent what came of
+    it) and returns (final state, final masks, one Cycle each).
 
     original: the dense run's curve; a cycle retrains round(budget * its length) iterations, at least one. masks: those
     of the first cycle where they are already known. Batches depend on the seed and the cycle alone, so that all
@@ -92,9 +109,9 @@ def run(
     n = max(1, round(retrain.budget * len(original.lr)))
     state, alive, cycles = dense, 1.0, []
     for cycle in range(prune.cycles):
-        before = {name: state.params[name] for name in prunable}
+        before = {name: state.params[name] for name in setup.prunable}
         if cycle > 0 or masks is None:
-            masks = prune_state(state, prune, prunable, cycle, recipe.seed, masks)
+            masks = prune_state(state, prune, setup.prunable, cycle, recipe.seed, masks)
         kept = sum(int(m.sum()) for m in masks.values()) / sum(m.numel() for m in masks.values())
         removed = 1 - kept / alive if alive else 0.0
         alive = kept
@@ -115,25 +132,11 @@ def run(
             clamp=retrain.clamp,
         )
         state = apply(state if retrain.optimizer == "keep" else state.fresh_optimizer(), masks)
-        trained = train(
-            model,
-            state,
-            data,
-            curve,
-            sgd=recipe.sgd,
-            batch_size=recipe.batch_size,
-            seed=(recipe.seed, "retrain", cycle),
-            prunable=prunable,
-            method=Masked(masks),
-            augment=recipe.augment,
-            evaluations=evaluations,
-            on_point=on_point,
-            stop=stop,
-        )
+        trained = yield Job(state, curve, (recipe.seed, "retrain", cycle), Masked(masks), evaluations, on_point)
         state = trained.state
         cycles.append(Cycle(removed, drop, factor, curve[0].item(), curve.max().item(), trained))
         if trained.stopped:
             break
     if retrain.recalibrate:
-        state = recalibrate(model, state, data, batch_size=recipe.batch_size, seed=(recipe.seed, "recalibrate"))
+        state = recalibrate(setup, state, (recipe.seed, "recalibrate"))
     return state, masks, cycles

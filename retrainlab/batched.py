@@ -1,0 +1,289 @@
+"""The training loop for many members at once: what `training.train` gives to each, in less time.
+
+Parameters, buffers, masks and momentum are stacked along a first dimension of slots and go through one forward and one
+backward pass (see `stacked`). Each member keeps its own learning rates, length, evaluations and order of images; short
+members finish and leave. Members that would walk the same way, such as FT with two budgets, walk it once in one slot.
+On a CUDA GPU a whole step can be recorded as one graph and launched at once.
+"""
+
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass, field
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+
+from retrainlab.data import batches, clean_batches, stream
+from retrainlab.device import seeded
+from retrainlab.methods.base import Tensors, member, stacked
+from retrainlab.models import in_mode
+from retrainlab.stacked import Forward, forward_of
+from retrainlab.training import Job, Point, Setup, State, Trained, direction, now
+
+
+def train(
+    setup: Setup,
+    jobs: Sequence[Job],
+    stop: Callable[[], bool] | None = None,
+    *,
+    graph: bool = False,
+    precision: str = "float32",
+    forward: Forward | None = None,
+) -> Iterator[tuple[int, Trained]]:
+    """Train all jobs at once; yields (place in `jobs`, what came of it) as each ends.
+
+    A member's seconds are its equal share of the time. stop is asked before each step and, if true, ends all there.
+    graph: record the step as a CUDA graph where the methods are steady. precision: with `bfloat16` the forward and
+    backward pass compute in it where torch's autocast does; parameters and their updates stay in float32. forward: how
+    the network takes many members, `stacked.forward_of` if None. Members of a network that draws random numbers
+    (`stacked.has_noise`) must share one seed.
+    """
+    data, longest = setup.data, max(len(job.curve) for job in jobs)
+    stack = _Stack.of(setup, forward or forward_of(setup.model), precision, jobs)
+    images = {s: batches(data, setup.batch_size, longest, s, setup.augment) for s in stack.seeds}
+    per_epoch = data.steps_per_epoch(setup.batch_size)
+    stack.pause(stack.members, 0)
+    noise = stream(*jobs[0].seed, "noise").initial_seed()
+    advance, step, clock = None, 0, now(data.device)
+    with in_mode(setup.model, training=True), seeded(data.device, noise):
+        while True:
+            ended = [m for m in stack.members if len(m.job.curve) == step]
+            if len(ended) < len(stack.members) and stop is not None and stop():
+                ended = list(stack.members)
+            paused = [m for m in stack.members if 0 < step in m.job.pauses and m not in ended]
+            if ended or paused:
+                stack.share(now(data.device) - clock)
+                stack.pause(paused, step)
+                yield from stack.end(ended, step)
+                if len(ended) == len(stack.members):
+                    return
+                if (rest := stack.without(ended)) is not stack:
+                    stack, advance = rest, None
+                clock = now(data.device)
+            stack.feed({seed: next(images[seed]) for seed in stack.seeds}, step)
+            if advance is None:
+                advance = _recorded(stack) if graph and stack.method.steady else stack.step
+            advance()
+            with torch.no_grad():
+                stack.method.after_step(stack.params, step)
+                step += 1
+                if step % per_epoch == 0:
+                    stack.method.after_epoch(stack.params, step // per_epoch - 1)
+
+
+def walks(jobs: Sequence[Job]) -> list[list[int]]:
+    """Places in `jobs` that can share a slot, the longest first: equal starts, methods and batches, and learning rates
+    that are the first of the longest's."""
+    out: list[list[int]] = []
+    for place in sorted(range(len(jobs)), key=lambda i: -len(jobs[i].curve)):
+        job = jobs[place]
+        for walk in out:
+            leader = jobs[walk[0]]
+            same = job.seed == leader.seed and torch.equal(job.curve, leader.curve[: len(job.curve)])
+            if same and _same_start(job, leader):
+                walk.append(place)
+                break
+        else:
+            out.append([place])
+    return out
+
+
+def _same_start(a: Job, b: Job) -> bool:
+    parts = ((a.start.params, b.start.params), (a.start.buffers, b.start.buffers), (a.start.momentum, b.start.momentum))
+    return a.method.same(b.method) and all(torch.equal(x[name], y[name]) for x, y in parts for name in x)
+
+
+@dataclass(eq=False)
+class _Member:
+    """A job on its way: its place among the jobs, its index in the stack's tensors, its curve, its seconds, and the steps
+    since the last point."""
+
+    place: int
+    job: Job
+    index: int = 0
+    points: list[Point] = field(default_factory=list)
+    seconds: float = 0.0
+    since: int = 0
+
+
+class _Stack:
+    """Members in their slots. As long as a stack lasts every tensor stays where it is, and `step` reads nothing else, so
+    that it can be recorded."""
+
+    def __init__(
+        self,
+        setup: Setup,
+        forward: Forward,
+        precision: str,
+        slots: list[list[_Member]],
+        parts: tuple[Tensors, Tensors, Tensors],
+    ):
+        self.setup, self.forward, self.precision, self.slots = setup, forward, precision, slots
+        self.members = [m for slot in slots for m in slot]
+        for i, m in enumerate(self.members):
+            m.index = i
+        self.params, self.buffers, self.momentum = parts
+        for p in self.params.values():
+            p.requires_grad_(True)
+        leaders = [slot[0].job for slot in slots]
+        self.method = stacked([job.method for job in leaders])
+        self.decayed, self.seeds = setup.decayed, list({job.seed: None for job in leaders})
+        some = next(iter(self.params.values()))
+        rates = [job.curve.to(some.dtype) for job in leaders]
+        self.rates = torch.nn.utils.rnn.pad_sequence(rates).to(some.device)  # [steps, slots]
+        self.rate = self.rates[0].clone()
+        self.slot_of = torch.tensor([i for i, slot in enumerate(slots) for _ in slot], device=some.device)
+        self.loss_sum = torch.zeros(len(self.members), device=some.device)
+        self.images = self.labels = None
+
+    @staticmethod
+    def of(setup: Setup, forward: Forward, precision: str, jobs: Sequence[Job]) -> "_Stack":
+        """Copies of the jobs' starts, stacked."""
+        slots = [[_Member(place, jobs[place]) for place in walk] for walk in walks(jobs)]
+        starts = [slot[0].job.start for slot in slots]
+
+        def together(parts: list[Tensors]) -> Tensors:
+            return {name: torch.stack([part[name] for part in parts]) for name in parts[0]}
+
+        parts = ([s.params for s in starts], [s.buffers for s in starts], [s.momentum for s in starts])
+        return _Stack(setup, forward, precision, slots, tuple(together(part) for part in parts))
+
+    def without(self, ended: Sequence[_Member]) -> "_Stack":
+        """The stack of the others, of whom there must be some: this one, as long as no slot is empty."""
+        self.members = [m for m in self.members if m not in ended]
+        self.slots = [[m for m in slot if m not in ended] for slot in self.slots]
+        kept = [i for i, slot in enumerate(self.slots) if slot]
+        if len(kept) == len(self.slots):
+            return self
+        sums = self.loss_sum[[m.index for m in self.members]]
+        parts = tuple(_take(part, kept) for part in (self.params, self.buffers, self.momentum))
+        rest = _Stack(self.setup, self.forward, self.precision, [self.slots[i] for i in kept], parts)
+        rest.loss_sum.copy_(sums)
+        return rest
+
+    def feed(self, batch: dict[tuple, tuple[Tensor, Tensor]], step: int) -> None:
+        """Lay out the images, labels and learning rates of the next step; batch: one for each of `seeds`."""
+        if len(batch) == 1:
+            images, labels = batch[self.seeds[0]]
+            labels = labels.repeat(len(self.slots))
+        else:
+            own = [batch[slot[0].job.seed] for slot in self.slots]
+            images, labels = torch.stack([x for x, _ in own]), torch.cat([y for _, y in own])
+        if self.images is None:
+            self.images, self.labels = torch.empty_like(images), torch.empty_like(labels)
+        self.images.copy_(images)
+        self.labels.copy_(labels)
+        self.rate.copy_(self.rates[step])
+        for m in self.members:
+            m.since += 1
+
+    def step(self) -> None:
+        """One step of every slot, in place."""
+        with torch.autocast(self.images.device.type, torch.bfloat16, enabled=self.precision == "bfloat16"):
+            scores = self.forward(self.method.effective(self.params), self.buffers, self.images)
+            losses = F.cross_entropy(scores.flatten(0, 1), self.labels, reduction="none")
+        losses = losses.unflatten(0, (len(self.rate), -1)).mean(1)
+        penalty = self.method.penalty(self.params)
+        total = losses.sum() if penalty is None else losses.sum() + penalty.sum()
+        gradients = dict(zip(self.params, torch.autograd.grad(total, list(self.params.values()))))
+        with torch.no_grad():
+            self.method.edit_gradients(self.params, gradients)
+            update = direction(self.params, gradients, self.momentum, self.setup.sgd, self.decayed)
+            rates = [-self.rate.view(-1, *[1] * (p.dim() - 1)).expand_as(p) for p in self.params.values()]
+            torch._foreach_addcmul_(list(self.params.values()), update, rates)
+            self.loss_sum += losses.detach()[self.slot_of]
+
+    def share(self, seconds: float) -> None:
+        """Account for time spent in steps."""
+        for m in self.members:
+            m.seconds += seconds / len(self.members)
+
+    @torch.no_grad()
+    def pause(self, members: Sequence[_Member], step: int) -> None:
+        """Evaluate some members, each as its method sees it now, and add a point to their curves."""
+        slot_of = {m: i for i, slot in enumerate(self.slots) for m in slot}
+        slots = sorted({slot_of[m] for m in members})
+        if step == 0:  # many members of a study start as the same network
+            starts = [slot[0].job for slot in self.slots]
+            first = [next(j for j in slots if _same_start(starts[j], starts[i])) for i in slots]
+            slot_of = {m: first[i] for m, i in slot_of.items()}
+            slots = sorted(set(first))
+        if slots:
+            methods = stacked([self.slots[i][0].job.method for i in slots])
+            effective = methods.effective(_take(self.params, slots))
+            measured = dict(zip(slots, _evaluate(self.setup, self.forward, effective, _take(self.buffers, slots))))
+            self._add_points([(m, *measured[slot_of[m]]) for m in members], step)
+
+    def _add_points(self, measured: list[tuple[_Member, float, float]], step: int) -> None:
+        sums = self.loss_sum.tolist()
+        for m, accuracy, loss in measured:
+            if m.since:
+                train_loss = sums[m.index] / m.since
+            else:  # the start; or a stop right after a point, which this one replaces
+                train_loss = m.points.pop().train_loss if m.points else None
+            m.points.append(Point(step, accuracy, loss, train_loss))
+            m.since = 0
+            self.loss_sum[m.index] = 0
+            if m.job.on_point:
+                m.job.on_point(m.points[-1])
+
+    @torch.no_grad()
+    def end(self, members: Sequence[_Member], step: int) -> list[tuple[int, Trained]]:
+        """Finish some members and evaluate what their methods leave."""
+        if not members:
+            return []
+        slot_of = {m: i for i, slot in enumerate(self.slots) for m in slot}
+        places = [slot_of[m] for m in members]
+        params, buffers, momentum = (
+            {name: t.detach()[places].clone() for name, t in part.items()}
+            for part in (self.params, self.buffers, self.momentum)
+        )
+        for i, m in enumerate(members):
+            m.job.method.finish(member(params, i))
+        effective = stacked([m.job.method for m in members]).effective(params)
+        measured = _evaluate(self.setup, self.forward, effective, buffers)
+        self._add_points([(m, *pair) for m, pair in zip(members, measured)], step)
+        out = []
+        for i, m in enumerate(members):
+            state = State(*({name: t[i].clone() for name, t in part.items()} for part in (params, buffers, momentum)))
+            out.append((m.place, Trained(state, tuple(m.points), step, m.seconds, step < len(m.job.curve))))
+        return out
+
+
+def _take(tensors: Tensors, slots: Sequence[int]) -> Tensors:
+    """Some slots of stacked tensors; the tensors themselves if it is all of them."""
+    whole = len(slots) == len(next(iter(tensors.values()), slots))
+    return {name: t.detach() if whole else t.detach()[list(slots)] for name, t in tensors.items()}
+
+
+def _evaluate(setup: Setup, forward: Forward, params: Tensors, buffers: Tensors) -> list[tuple[float, float]]:
+    """For each slot validation accuracy (a share) and mean cross-entropy (nats); every tensor stays as it was."""
+    data, split = setup.data, setup.data.validation
+    count = len(next(iter(params.values())))
+    correct = torch.zeros(count, device=data.device)
+    loss = torch.zeros(count, device=data.device, dtype=torch.float64)
+    with in_mode(setup.model, training=False):
+        for images, labels in clean_batches(data, split):
+            scores = forward(params, buffers, images)
+            correct += (scores.argmax(2) == labels).sum(1)
+            loss += torch.stack([F.cross_entropy(own, labels, reduction="sum") for own in scores])
+    return [(right / len(split), total / len(split)) for right, total in zip(correct.tolist(), loss.tolist())]
+
+
+def _recorded(stack: _Stack) -> Callable[[], None]:
+    """The stack's step as one CUDA graph. The steps that warm it up are undone."""
+    changed = [*stack.params.values(), *stack.buffers.values(), *stack.momentum.values(), stack.loss_sum]
+    before = [t.detach().clone() for t in changed]
+    side = torch.cuda.Stream()
+    side.wait_stream(torch.cuda.current_stream())
+    with torch.cuda.stream(side):
+        for _ in range(3):
+            stack.step()
+    torch.cuda.current_stream().wait_stream(side)
+    with torch.no_grad():
+        for tensor, old in zip(changed, before):
+            tensor.copy_(old)
+    graph = torch.cuda.CUDAGraph()
+    with torch.cuda.graph(graph):
+        stack.step()
+    return graph.replay

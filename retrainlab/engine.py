@@ -1,0 +1,193 @@
+"""Which way to train a set of jobs: one after the other, many at once, or many at once with a recorded step.
+
+All three give the same results; which takes the least time depends on network, batch and device. A probe of a second or
+two measures it, the choice is remembered in a file of the user's cache, and `--engine` overrides it.
+"""
+
+import json
+import os
+import uuid
+import warnings
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import suppress
+from dataclasses import asdict, dataclass, replace
+
+import torch
+
+from retrainlab import batched, training
+from retrainlab.config import ENGINES, Recipe
+from retrainlab.data import Split
+from retrainlab.device import describe, repeatable
+from retrainlab.errors import BadInput, choose
+from retrainlab.methods import imp
+from retrainlab.paths import engines_file
+from retrainlab.stacked import forward_of, has_noise
+from retrainlab.training import Job, Setup, State, Trained
+
+LADDERS = {"cpu": (2, 4, 8, 16), "cuda": (1, 4, 16, 64)}  # members that the probe tries
+USUAL = {"cpu": 8, "cuda": 16}  # members of an engine that was asked for, where no probe has been made
+SLOW = 0.25  # seconds of a step above which no CPU gains by batching: calls cost nothing beside the arithmetic
+
+
+@dataclass(frozen=True)
+class Engine:
+    """kind: a name of ENGINES but auto; members: how many slots train at once; least: with fewer, the loop is faster;
+    precision: `float32`, or `bfloat16` for autocast (batched and graph only)."""
+
+    kind: str = "loop"
+    members: int = 1
+    least: int = 2
+    precision: str = "float32"
+
+    def __str__(self) -> str:
+        half = ", bfloat16" if self.precision != "float32" else ""
+        return "loop" if self.kind == "loop" else f"{self.kind}, up to {self.members} at once{half}"
+
+    def train(
+        self, setup: Setup, jobs: Sequence[Job], stop: Callable[[], bool] | None = None
+    ) -> Iterator[tuple[int, Trained]]:
+        """Train all jobs, the longest first; yields (place in `jobs`, what came of it) as each ends. If memory runs out,
+        half as many train at once from there on."""
+        if self.kind == "loop":
+            for place in sorted(range(len(jobs)), key=lambda i: -len(jobs[i].curve)):
+                yield place, training.train(setup, jobs[place], stop)
+            return
+        forward, members = forward_of(setup.model), self.members
+        seeds = [{job.seed} for job in jobs] if has_noise(setup.model) else [{job.seed for job in jobs}]
+        left = set(range(len(jobs)))
+        for seed in dict.fromkeys(map(frozenset, seeds)):
+            while walks := _walks(jobs, [i for i in sorted(left) if jobs[i].seed in seed]):
+                chunk = walks[:members]
+                places = [place for walk in chunk for place in walk]
+                if len(chunk) < self.least and self.precision == "float32":
+                    left.discard(places[0])
+                    yield places[0], training.train(setup, jobs[places[0]], stop)
+                    continue
+                options = dict(graph=self.kind == "graph", precision=self.precision, forward=forward)
+                try:
+                    for i, trained in batched.train(setup, [jobs[p] for p in places], stop, **options):
+                        left.discard(places[i])
+                        yield places[i], trained
+                except (torch.OutOfMemoryError, RuntimeError, MemoryError) as error:
+                    if not _out_of_memory(error) or len(chunk) == 1:
+                        raise
+                    members = len(chunk) // 2
+                    words = f"Memory ran out with {len(chunk)} members at once; going on with {members}."
+                    warnings.warn(words, stacklevel=2)
+
+
+def _walks(jobs: Sequence[Job], places: Sequence[int]) -> list[list[int]]:
+    return [[places[i] for i in walk] for walk in batched.walks([jobs[p] for p in places])]
+
+
+def _out_of_memory(error: BaseException) -> bool:
+    return isinstance(error, torch.OutOfMemoryError | MemoryError) or "can't allocate memory" in str(error)
+
+
+# ---- the choice ------------------------------------------------------------------------------------------------------
+
+
+def forced(kind: str, device: torch.device, precision: str = "float32") -> Engine:
+    """The engine of that kind without a probe. Raises BadInput for one that this device does not have."""
+    choose(kind, ENGINES[1:], "engine")
+    if kind == "graph" and device.type != "cuda":
+        raise BadInput("The engine 'graph' needs a CUDA GPU; use --engine batched, loop or auto.")
+    return Engine(kind, 1 if kind == "loop" else USUAL[device.type], 1 if kind != "loop" else 2, precision)
+
+
+def fastest(
+    setup: Setup, start: State, recipe: Recipe, precision: str = "float32", tell: Callable[[str], None] = lambda _: None
+) -> Engine:
+    """The engine for this network, batch size and device: as remembered, or else by a probe; `tell` gets a word on it.
+    The loop computes in float32 alone, so in bfloat16 the engine is never it."""
+    if precision != "float32":
+        return forced("graph" if setup.data.device.type == "cuda" else "batched", setup.data.device, precision)
+    device = setup.data.device
+    name = _name(setup, recipe)
+    known = remembered()
+    with suppress(KeyError, TypeError):
+        return Engine(**known[name]["engine"])
+    tell(f"trying which engine is fastest for {recipe.model}")
+    times = probe(setup, start)
+    engine = decide(times, "graph" if device.type == "cuda" else "batched")
+    record = {"engine": asdict(engine), "ms_per_member_step": {str(m): round(1e3 * t, 3) for m, t in times.items()}}
+    _remember(known | {name: record})
+    return engine
+
+
+def decide(times: dict[int, float], kind: str) -> Engine:
+    """The engine for measured seconds per member-step; times[0] is the loop's, the others' keys are members. A gain of
+    less than 5 % does not count."""
+    loop = times[0]
+    paying = [m for m in sorted(times) if m and times[m] < 0.95 * loop]
+    best = None
+    for m in paying:
+        if best is None or times[m] < 0.95 * times[best]:
+            best = m
+    return Engine() if best is None else Engine(kind, best, paying[0])
+
+
+def probe(setup: Setup, start: State) -> dict[int, float]:
+    """Seconds per member-step of the loop (at 0) and of each number of members worth trying."""
+    device = setup.data.device
+    few = Split(setup.data.validation.images[:8], setup.data.validation.labels[:8])
+    setup = replace(setup, data=replace(setup.data, validation=few))
+    prunable = {name: start.params[name] for name in setup.prunable}
+    masks = {name: torch.arange(w.numel(), device=device).view_as(w) % 10 == 0 for name, w in prunable.items()}
+    start = imp.apply(start, masks)
+
+    def job(i: int, steps: int) -> Job:
+        curve = torch.full((steps,), 1e-4 * (i + 1), dtype=torch.float64)  # all differ, so that none share a slot
+        return Job(start, curve, ("probe",), imp.Masked(masks), evaluations=1)
+
+    def loop(steps: int) -> float:
+        return training.train(setup, job(0, steps)).seconds / steps
+
+    def together(members: int, steps: int) -> float:
+        jobs = [job(i, steps) for i in range(members)]
+        done = batched.train(setup, jobs, graph=device.type == "cuda", forward=forward)
+        return sum(trained.seconds for _, trained in done) / steps / members
+
+    with repeatable(device):
+        loop(1)
+        first = loop(2)
+        if device.type == "cpu" and first > SLOW:
+            return {0: first}
+        steps = max(3, min(20, round(0.05 / first)))
+        times, forward = {0: min(loop(steps) for _ in range(3))}, forward_of(setup.model)
+        for members in LADDERS[device.type]:
+            try:
+                together(members, 1)
+                times[members] = min(together(members, steps) for _ in range(2))
+            except (torch.OutOfMemoryError, RuntimeError, MemoryError) as error:
+                if not _out_of_memory(error):
+                    raise
+                break
+            if len(times) > 2 and times[members] > 1.1 * min(times.values()):
+                break
+    return times
+
+
+def _name(setup: Setup, recipe: Recipe) -> str:
+    shape = "x".join(map(str, setup.data.shape))
+    width = "" if recipe.width is None else f" width {recipe.width}"
+    device = describe(setup.data.device)
+    return f"{recipe.model}{width}, {shape}, batch {recipe.batch_size}, {device}, torch {torch.__version__}"
+
+
+def remembered() -> dict[str, dict]:
+    """The choices made so far, by what they are for; empty if there are none or they cannot be read."""
+    try:
+        known = json.loads(engines_file().read_text())
+        return known if isinstance(known, dict) else {}
+    except (OSError, ValueError):
+        return {}
+
+
+def _remember(choices: dict[str, dict]) -> None:
+    path = engines_file()
+    temporary = path.with_name(f".{path.name}.{uuid.uuid4().hex[:8]}")
+    with suppress(OSError):  # a cache that cannot be written: the probe is made again next time
+        path.parent.mkdir(parents=True, exist_ok=True)
+        temporary.write_text(json.dumps(choices, indent=1) + "\n")
+        os.replace(temporary, path)

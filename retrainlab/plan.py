@@ -1,0 +1,180 @@
+"""The plan of a study: what is not in the store yet, cut into tasks for the workers.
+
+Dense networks and masks are made once and shared by all experiments that start from them. Runs that an engine can train
+together make one task, and each leaves its result in the store as soon as it is done.
+"""
+
+from collections.abc import Callable, Hashable, Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, replace
+from typing import TypeVar
+
+from retrainlab.config import Experiment, Prune, Recipe, key
+from retrainlab.device import resolve
+from retrainlab.engine import Engine
+from retrainlab.experiment import prune_dense, run_together, train_dense_together
+from retrainlab.store import Store
+from retrainlab.training import Point
+from retrainlab.workers import Task, advance
+
+T = TypeVar("T")
+Marks = dict[tuple[str, int | None], str]
+"""The fingerprint of each data set, by its name and image size."""
+
+
+def dense_key(recipe: Recipe, data: str) -> str:
+    """The name of a stored dense run; data: the fingerprint of its data set."""
+    return key("dense", [recipe], data)
+
+
+def pruned_key(recipe: Recipe, prune: Prune, data: str) -> str:
+    """The name of stored masks."""
+    return key("pruned", [recipe, prune], data)
+
+
+def result_key(experiment: Experiment, data: str) -> str:
+    """The name of a stored result; data: the fingerprint of its data set."""
+    return key("result", [experiment], data)
+
+
+def base(recipe: Recipe) -> Recipe:
+    """What the recipes of one comparison have in common: all but the seed."""
+    return replace(recipe, seed=0)
+
+
+def cost(experiment: Experiment) -> float:
+    """Of its retraining, in epochs; a little more for evaluations."""
+    return experiment.retrain.budget * experiment.recipe.epochs * experiment.prune.cycles + 0.1
+
+
+@dataclass(frozen=True)
+class Missing:
+    """What must be computed, by name: experiments, and what they start from where that is missing too."""
+
+    dense: dict[str, Recipe]
+    pruned: dict[str, tuple[Recipe, Prune]]
+    results: dict[str, Experiment]
+
+    @staticmethod
+    def of(experiments: Sequence[Experiment], store: Store, fresh: bool, marks: Marks) -> "Missing":
+        """What is stored is looked at, so that a damaged file is reported before any work starts."""
+        out = Missing({}, {}, {})
+        whole: set[str] = set()
+
+        def lacks(kind: str, name: str) -> bool:
+            if fresh or name in getattr(out, kind):
+                return True
+            if name not in whole and store.check(kind, name):
+                whole.add(name)
+            return name not in whole
+
+        for e in experiments:
+            data = marks[e.recipe.data, e.recipe.image_size]
+            if not lacks("results", name := result_key(e, data)):
+                continue
+            out.results[name] = e
+            if lacks("dense", name := dense_key(e.recipe, data)):
+                out.dense[name] = e.recipe
+            if lacks("pruned", name := pruned_key(e.recipe, e.prune, data)):
+                out.pruned[name] = e.recipe, e.prune
+        return out
+
+
+def tasks(missing: Missing, engines: Mapping[Recipe, Engine], workers: int, marks: Marks) -> list[Task]:
+    """Tasks that make it all; engines: one for each `base` recipe. The arguments lack store and device, which come first."""
+    out: list[Task] = []
+    task_of: dict[str, str] = {}
+
+    def add(stage: int, work: Callable, runs: dict, what: tuple, size: float, needs: Iterable[str]) -> None:
+        name = next(iter(runs))
+        waits = frozenset(task_of[need] for need in needs if need in task_of)
+        out.append(Task((stage, -size, len(out)), name, work, what, size, waits, len(runs)))
+        task_of.update(dict.fromkeys(runs, name))
+
+    def mark(recipe: Recipe) -> str:
+        return marks[recipe.data, recipe.image_size]
+
+    for common, group in _grouped(missing.dense, base).items():
+        for runs in _portions(group, min(engines[common].members, -(-len(group) // workers))):
+            what = (engines[common], list(runs.values()), mark(common))
+            add(0, _make_dense, runs, what, common.epochs * len(runs), ())
+    for name, (recipe, prune) in missing.pruned.items():
+        add(1, _make_pruned, {name: prune}, (recipe, prune, mark(recipe)), 0.1, [dense_key(recipe, mark(recipe))])
+    for common, alike in _grouped(missing.results, lambda e: base(e.recipe)).items():
+        engine, data = engines[common], mark(common)
+        size = 1 if engine.kind == "loop" else max(engine.members, -(-len(alike) // (4 * workers)))
+        for group in _joined(_grouped(alike, lambda e: (e.recipe, e.prune)), engine.members):
+            longest_first = dict(sorted(group.items(), key=lambda pair: -cost(pair[1])))
+            for runs in _portions(longest_first, min(size, -(-len(alike) // workers))):
+                experiments = list(runs.values())
+                needs = {dense_key(e.recipe, data) for e in experiments}
+                needs |= {pruned_key(e.recipe, e.prune, data) for e in experiments}
+                add(2, _make_results, runs, (engine, experiments, data), sum(map(cost, experiments)), needs)
+    return out
+
+
+def _grouped(items: dict[str, T], by: Callable[[T], Hashable]) -> dict[Hashable, dict[str, T]]:
+    out: dict[Hashable, dict[str, T]] = {}
+    for name, item in items.items():
+        out.setdefault(by(item), {})[name] = item
+    return out
+
+
+def _joined(groups: dict[tuple[Recipe, Prune], dict[str, Experiment]], members: int) -> list[dict[str, Experiment]]:
+    """Groups of one recipe, which see the same images, put together as far as an engine takes them all at once."""
+    out: list[dict[str, Experiment]] = []
+    last = None
+    for (recipe, _), group in groups.items():
+        if recipe == last and len(out[-1]) + len(group) <= members:
+            out[-1] |= group
+        else:
+            out.append(dict(group))
+        last = recipe
+    return out
+
+
+def _portions(group: dict[str, T], size: int) -> Iterator[dict[str, T]]:
+    """Parts of nearly equal length, at most `size`."""
+    pairs = list(group.items())
+    count = -(-len(pairs) // size)
+    for i in range(count):
+        yield dict(pairs[i * len(pairs) // count : (i + 1) * len(pairs) // count])
+
+
+# ---- the work; each function runs in a worker and leaves what it makes in the store ------------------------------------
+
+
+def _make_dense(store: Store, device: str, engine: Engine, recipes: Sequence[Recipe], data: str) -> None:
+    meter = _Meter([r.epochs for r in recipes], [21] * len(recipes))
+    for i, dense in train_dense_together(recipes, device, engine, on_point=meter):
+        store.put_dense(dense_key(recipes[i], data), dense)
+        meter.made += 1
+
+
+def _make_pruned(store: Store, device: str, recipe: Recipe, prune: Prune, data: str) -> None:
+    dense = store.dense(dense_key(recipe, data), resolve(device))
+    store.put_pruned(pruned_key(recipe, prune, data), prune_dense(recipe, prune, dense, device))
+
+
+def _make_results(store: Store, device: str, engine: Engine, experiments: Sequence[Experiment], data: str) -> None:
+    where = resolve(device)
+    dense = {r: store.dense(dense_key(r, data), where) for r in {e.recipe for e in experiments}}
+    pairs = {(e.recipe, e.prune) for e in experiments}
+    pruned = {pair: store.pruned(pruned_key(*pair, data), where) for pair in pairs}
+    starts = [dense[e.recipe] for e in experiments], [pruned[e.recipe, e.prune] for e in experiments]
+    meter = _Meter([cost(e) for e in experiments], [(e.evaluations + 1) * e.prune.cycles for e in experiments])
+    for i, result in run_together(experiments, *starts, device, engine, on_point=meter):
+        store.put_result(result_key(experiments[i], data), result)
+        meter.made += 1
+
+
+class _Meter:
+    """Tells how far a task's runs are, by the points of their curves. costs, points: of each run; made: runs stored."""
+
+    def __init__(self, costs: Sequence[float], points: Sequence[int]):
+        self.costs, self.points = costs, points
+        self.seen, self.made = [0] * len(costs), 0
+
+    def __call__(self, place: int, _: Point) -> None:
+        self.seen[place] += 1
+        shares = (cost * min(1, seen / all_) for cost, seen, all_ in zip(self.costs, self.seen, self.points))
+        advance(sum(shares) / sum(self.costs), self.made)

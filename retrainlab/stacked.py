@@ -1,0 +1,218 @@
+"""One forward pass for many members: a network whose parameters and buffers have a first dimension of members.
+
+Members lie side by side in the channels: feature maps are [B, M*C, H, W], a convolution is one convolution in M groups,
+a normalisation one of M*C channels; vectors are [M, B, F] and a Linear layer one batched product. Nothing is copied
+between layers, and M members cost as many calls as one.
+
+`stack` has a rule for each layer that networks for small images are made of; `vmapped` (torch.func.vmap) takes every
+network, with more work around each call.
+"""
+
+import operator
+from collections.abc import Callable
+from dataclasses import dataclass
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, fx, nn
+from torch.func import functional_call, vmap
+
+from retrainlab.methods.base import Tensors
+
+Forward = Callable[[Tensors, Tensors, Tensor], Tensor]
+"""(parameters [M, ...], buffers [M, ...], images) -> scores [M, B, K], in the mode that the network's modules are in.
+images: [B, C, H, W] if all members see the same, or else [M, B, C, H, W]. Buffers change in place."""
+
+
+class Unstackable(Exception):
+    """`stack` has no rule for something in the network."""
+
+
+def forward_of(model: nn.Module) -> Forward:
+    """`stack(model)` where that is possible, or else `vmapped(model)`."""
+    try:
+        return stack(model)
+    except Unstackable:
+        return vmapped(model)
+
+
+def has_noise(model: nn.Module) -> bool:
+    """Whether the network draws random numbers as it trains; only members of one seed can then be trained together."""
+    noisy = nn.modules.dropout._DropoutNd
+    return any(isinstance(m, noisy) or type(m).__name__ == "StochasticDepth" for m in model.modules())
+
+
+def vmapped(model: nn.Module) -> Forward:
+    """The network under vmap. A random layer draws once for all members, just what each alone would draw."""
+
+    def forward(params: Tensors, buffers: Tensors, images: Tensor) -> Tensor:
+        def one(p: Tensors, b: Tensors, x: Tensor) -> Tensor:
+            return functional_call(model, (p, b), (x,))
+
+        return vmap(one, in_dims=(0, 0, None if images.dim() == 4 else 0), randomness="same")(params, buffers, images)
+
+    return forward
+
+
+def stack(model: nn.Module) -> Forward:
+    """The network with a stacked rule in place of each layer. Raises Unstackable where there is none."""
+    try:
+        graph = fx.Tracer().trace(model)
+    except Exception as error:  # a network's own Python code met symbolic values
+        raise Unstackable(f"{type(model).__name__} cannot be traced: {error}") from error
+    modules = dict(model.named_modules())
+    program: list[tuple[str, Callable, tuple[str, ...]]] = []
+    split: set[str] = set()  # values that differ between members even where the images do not
+    source = result = ""
+    for node in graph.nodes:
+        if node.op == "placeholder":
+            source = node.name
+            continue
+        if node.op == "output":
+            result = node.args[0].name
+            continue
+        if not set(node.kwargs.items()) <= _HARMLESS:
+            raise Unstackable(f"{node.target} with {dict(node.kwargs)}")
+        inputs = tuple(n.name for n in node.all_input_nodes)
+        module = modules[node.target] if node.op == "call_module" else None
+        if isinstance(module, nn.Conv2d | nn.BatchNorm2d | nn.Linear) or split.intersection(inputs):
+            split.add(node.name)
+        program.append((node.name, _rule(node, module, node.name in split), inputs))
+    if result not in split:
+        raise Unstackable("the scores do not depend on the parameters")
+
+    def forward(params: Tensors, buffers: Tensors, images: Tensor) -> Tensor:
+        shared = images.dim() == 4
+        call = _Call(len(next(iter(params.values()))), shared, params, buffers)
+        values = {source: images if shared else images.transpose(0, 1).flatten(1, 2)}
+        for name, rule, inputs in program:
+            values[name] = rule(call, *(values[i] for i in inputs))
+        return values[result]
+
+    return forward
+
+
+# ---- rules: (call, stacked inputs) -> stacked output -----------------------------------------------------------------
+
+
+@dataclass(frozen=True)
+class _Call:
+    members: int
+    shared: bool  # whether all members see the same images
+    params: Tensors
+    buffers: Tensors
+
+
+_POINTWISE_MODULES = (nn.ReLU, nn.ReLU6, nn.SiLU, nn.GELU, nn.Hardswish, nn.Hardsigmoid, nn.Sigmoid, nn.Identity)
+_PER_CHANNEL_MODULES = (nn.MaxPool2d, nn.AvgPool2d, nn.AdaptiveAvgPool2d)
+_HARMLESS = {("inplace", False), ("mode", "constant"), ("value", None)}  # what F.relu and F.pad say of themselves
+_POINTWISE = (F.relu, torch.relu, operator.add, torch.add, operator.mul, operator.iadd)
+
+
+def _rule(node: fx.Node, module: nn.Module | None, split: bool) -> Callable[..., Tensor]:
+    name = node.target
+    if isinstance(module, nn.Conv2d):
+        return _convolution(name, module)
+    if isinstance(module, nn.BatchNorm2d):
+        return _normalisation(name, module)
+    if isinstance(module, nn.Linear):
+        return _linear(name, module)
+    if isinstance(module, (*_POINTWISE_MODULES, *_PER_CHANNEL_MODULES)):
+        return lambda call, x: module(x)
+    if (isinstance(module, nn.Flatten) and (module.start_dim, module.end_dim) == (1, -1)) or (
+        name in (torch.flatten, "flatten") and node.args[1:] == (1,)
+    ):
+        return _flatten(split)
+    if name == "mean" and len(node.args) == 2 and tuple(node.args[1]) == (2, 3):
+        return _mean(split)
+    if name in _POINTWISE:
+        if len(node.all_input_nodes) != len(node.args):
+            raise Unstackable(f"{name} with a constant")
+        return lambda call, *inputs: name(*inputs)
+    if name is F.pad and len(node.args) == 2:
+        return _pad(tuple(node.args[1]), split)
+    if name is operator.getitem and tuple(node.args[1])[:2] == (slice(None), slice(None)) and len(node.args[1]) == 4:
+        return lambda call, x: x[node.args[1]]
+    raise Unstackable(f"{node.op} {name if module is None else type(module).__name__}")
+
+
+def _convolution(name: str, module: nn.Conv2d) -> Callable[..., Tensor]:
+    if module.padding_mode != "zeros":
+        raise Unstackable(f"padding with {module.padding_mode}")
+    inputs, rest = module.in_channels, (module.stride, module.padding, module.dilation)
+
+    def rule(call: _Call, x: Tensor) -> Tensor:
+        weight = call.params[f"{name}.weight"]
+        bias = call.params[f"{name}.bias"].flatten() if module.bias is not None else None
+        groups = module.groups
+        if x.shape[1] != inputs or groups > 1:
+            x = x.repeat(1, call.members, 1, 1) if x.shape[1] == inputs else x
+            groups = groups * call.members
+            if inputs < 8:  # few channels in many groups: one convolution for each member takes less time
+                biases = [None] * call.members if bias is None else call.params[f"{name}.bias"]
+                own = zip(x.split(inputs, 1), weight, biases)
+                return torch.cat([F.conv2d(part, w, b, *rest, module.groups) for part, w, b in own], 1)
+        return F.conv2d(x, weight.flatten(0, 1), bias, *rest, groups)
+
+    return rule
+
+
+def _normalisation(name: str, module: nn.BatchNorm2d) -> Callable[..., Tensor]:
+    if not (module.affine and module.track_running_stats) or module.momentum is None:
+        raise Unstackable("a normalisation without weights, running statistics or momentum")
+
+    def rule(call: _Call, x: Tensor) -> Tensor:
+        if x.shape[1] == module.num_features and call.members > 1:
+            x = x.repeat(1, call.members, 1, 1)
+        weight, bias = (call.params[f"{name}.{part}"].flatten() for part in ("weight", "bias"))
+        mean, variance = (call.buffers[f"{name}.{part}"].flatten() for part in ("running_mean", "running_var"))
+        if module.training:
+            call.buffers[f"{name}.num_batches_tracked"] += 1
+        return F.batch_norm(x, mean, variance, weight, bias, module.training, module.momentum, module.eps)
+
+    return rule
+
+
+def _linear(name: str, module: nn.Linear) -> Callable[..., Tensor]:
+    def rule(call: _Call, x: Tensor) -> Tensor:  # [B, F] of all members, or [M, B, F]
+        weight = call.params[f"{name}.weight"].transpose(1, 2)
+        x = x.expand(call.members, *x.shape) if x.dim() == 2 else x
+        if module.bias is None:
+            return torch.bmm(x, weight)
+        return torch.baddbmm(call.params[f"{name}.bias"][:, None], x, weight)
+
+    return rule
+
+
+def _by_member(call: _Call, x: Tensor) -> Tensor:
+    """[B, M*C, ...] -> [M, B, C, ...]"""
+    return x.unflatten(1, (call.members, -1)).transpose(0, 1)
+
+
+def _flatten(split: bool) -> Callable[..., Tensor]:
+    def rule(call: _Call, x: Tensor) -> Tensor:
+        if x.dim() == 3:
+            return x
+        return _by_member(call, x).flatten(2) if split or not call.shared else x.flatten(1)
+
+    return rule
+
+
+def _mean(split: bool) -> Callable[..., Tensor]:
+    def rule(call: _Call, x: Tensor) -> Tensor:
+        means = x.mean((2, 3))
+        return _by_member(call, means) if split or not call.shared else means
+
+    return rule
+
+
+def _pad(border: tuple[int, ...], split: bool) -> Callable[..., Tensor]:
+    if len(border) not in (2, 4, 6):
+        raise Unstackable(f"padding by {border}")
+
+    def rule(call: _Call, x: Tensor) -> Tensor:
+        if len(border) < 6 or (call.shared and not split):
+            return F.pad(x, border)
+        return F.pad(x.unflatten(1, (call.members, -1)), border).flatten(1, 2)
+
+    return rule
