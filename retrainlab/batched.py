@@ -13,12 +13,12 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from retrainlab.data import batches, clean_batches, stream
+from retrainlab.data import batches, stream
 from retrainlab.device import seeded
 from retrainlab.methods.base import Tensors, member, stacked
 from retrainlab.models import in_mode
 from retrainlab.stacked import Forward, forward_of
-from retrainlab.training import Job, Point, Setup, State, Trained, direction, now
+from retrainlab.training import Job, Point, Setup, State, Trained, direction, evaluate, now
 
 
 def train(
@@ -156,7 +156,9 @@ class _Stack:
         if len(kept) == len(self.slots):
             return self
         sums = self.loss_sum[[m.index for m in self.members]]
-        parts = tuple(_take(part, kept) for part in (self.params, self.buffers, self.momentum))
+        parts = tuple(
+            {name: t.detach()[kept] for name, t in part.items()} for part in (self.params, self.buffers, self.momentum)
+        )
         rest = _Stack(self.setup, self.forward, self.precision, [self.slots[i] for i in kept], parts)
         rest.loss_sum.copy_(sums)
         return rest
@@ -208,15 +210,16 @@ class _Stack:
             first = [next(j for j in slots if _same_start(starts[j], starts[i])) for i in slots]
             slot_of = {m: first[i] for m, i in slot_of.items()}
             slots = sorted(set(first))
-        if slots:
-            methods = stacked([self.slots[i][0].job.method for i in slots])
-            effective = methods.effective(_take(self.params, slots))
-            measured = dict(zip(slots, _evaluate(self.setup, self.forward, effective, _take(self.buffers, slots))))
-            self._add_points([(m, *measured[slot_of[m]]) for m in members], step)
+        measured = {i: self._evaluate(self.slots[i][0], member(self.params, i), member(self.buffers, i)) for i in slots}
+        self._add_points([(m, measured[slot_of[m]]) for m in members], step)
 
-    def _add_points(self, measured: list[tuple[_Member, float, float]], step: int) -> None:
+    def _evaluate(self, m: _Member, params: Tensors, buffers: Tensors) -> tuple[float, float]:
+        data = self.setup.data
+        return evaluate(self.setup.model, m.job.method.effective(params), buffers, data, data.validation)
+
+    def _add_points(self, measured: list[tuple[_Member, tuple[float, float]]], step: int) -> None:
         sums = self.loss_sum.tolist()
-        for m, accuracy, loss in measured:
+        for m, (accuracy, loss) in measured:
             if m.since:
                 train_loss = sums[m.index] / m.since
             else:  # the start; or a stop right after a point, which this one replaces
@@ -230,44 +233,15 @@ class _Stack:
     @torch.no_grad()
     def end(self, members: Sequence[_Member], step: int) -> list[tuple[int, Trained]]:
         """Finish some members and evaluate what their methods leave."""
-        if not members:
-            return []
         slot_of = {m: i for i, slot in enumerate(self.slots) for m in slot}
-        places = [slot_of[m] for m in members]
-        params, buffers, momentum = (
-            {name: t.detach()[places].clone() for name, t in part.items()}
-            for part in (self.params, self.buffers, self.momentum)
-        )
-        for i, m in enumerate(members):
-            m.job.method.finish(member(params, i))
-        effective = stacked([m.job.method for m in members]).effective(params)
-        measured = _evaluate(self.setup, self.forward, effective, buffers)
-        self._add_points([(m, *pair) for m, pair in zip(members, measured)], step)
         out = []
-        for i, m in enumerate(members):
-            state = State(*({name: t[i].clone() for name, t in part.items()} for part in (params, buffers, momentum)))
+        for m in members:
+            parts = (member(part, slot_of[m]) for part in (self.params, self.buffers, self.momentum))
+            state = State(*parts).copy()
+            m.job.method.finish(state.params)
+            self._add_points([(m, self._evaluate(m, state.params, state.buffers))], step)
             out.append((m.place, Trained(state, tuple(m.points), step, m.seconds, step < len(m.job.curve))))
         return out
-
-
-def _take(tensors: Tensors, slots: Sequence[int]) -> Tensors:
-    """Some slots of stacked tensors; the tensors themselves if it is all of them."""
-    whole = len(slots) == len(next(iter(tensors.values()), slots))
-    return {name: t.detach() if whole else t.detach()[list(slots)] for name, t in tensors.items()}
-
-
-def _evaluate(setup: Setup, forward: Forward, params: Tensors, buffers: Tensors) -> list[tuple[float, float]]:
-    """For each slot validation accuracy (a share) and mean cross-entropy (nats); every tensor stays as it was."""
-    data, split = setup.data, setup.data.validation
-    count = len(next(iter(params.values())))
-    correct = torch.zeros(count, device=data.device)
-    loss = torch.zeros(count, device=data.device, dtype=torch.float64)
-    with in_mode(setup.model, training=False):
-        for images, labels in clean_batches(data, split):
-            scores = forward(params, buffers, images)
-            correct += (scores.argmax(2) == labels).sum(1)
-            loss += torch.stack([F.cross_entropy(own, labels, reduction="sum") for own in scores])
-    return [(right / len(split), total / len(split)) for right, total in zip(correct.tolist(), loss.tolist())]
 
 
 def _recorded(stack: _Stack) -> Callable[[], None]:

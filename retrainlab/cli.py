@@ -139,6 +139,15 @@ def _machine(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--jobs", type=int, default=0, help="processes on a CPU; 0 is one per core")
     parser.add_argument("--device", default="auto", help="auto, cpu, cuda or cuda:N")
     parser.add_argument(
+        "--engine",
+        default="auto",
+        help="loop: one training after the other; batched: many at once; graph: many at once as a CUDA graph; auto: the "
+        "fastest, by a short measurement that is remembered",
+    )
+    parser.add_argument(
+        "--precision", default="float32", help="float32, or bfloat16 for forward and backward passes (not with loop)"
+    )
+    parser.add_argument(
         "--store", default="", help="folder of results; RETRAINLAB_STORE or the project's store if empty"
     )
     parser.add_argument("--fresh", action="store_true", help="compute anew what is stored already")
@@ -186,6 +195,8 @@ def _figures(options: argparse.Namespace) -> None:
         preset=options.preset,
         jobs=options.jobs,
         device=options.device,
+        engine=options.engine,
+        precision=options.precision,
         fresh=options.fresh,
         store=options.store,
         output=options.output,
@@ -227,6 +238,8 @@ def _study(options: argparse.Namespace) -> None:
         store=options.store or None,
         jobs=options.jobs,
         device=options.device,
+        engine=options.engine,
+        precision=options.precision,
         fresh=options.fresh,
         progress=Progress("study", CalmLines(sys.stdout)),
     )

@@ -26,7 +26,7 @@ class Finding:
 
 def examine() -> list[Finding]:
     """Look at everything; a check that fails is itself a finding."""
-    checks: list[Callable[[], list[Finding]]] = [_python, _torch, _packages, _data, _kernel, _store, _browser]
+    checks: list[Callable[[], list[Finding]]] = [_python, _torch, _packages, _data, _kernel, _store, _engines, _browser]
     return [finding for check in checks for finding in check()]
 
 
@@ -135,6 +135,23 @@ def _store() -> list[Finding]:
         remedy = "set RETRAINLAB_STORE to a folder that can be written"
         return [Finding("store", str(error), False, remedy, required=True)]
     return [Finding("store", found)]
+
+
+def _engines() -> list[Finding]:
+    from retrainlab.engine import TIMES, Engine, remembered
+    from retrainlab.paths import engines_file
+
+    known = remembered()
+    if not known:
+        return [Finding("engines", "none chosen yet; a study with some work measures which is fastest, and remembers")]
+    out = []
+    for what, record in known.items():
+        times = record[TIMES]
+        found = (
+            f"{what}: {Engine(**record['engine'])} ({times['0']} ms a step in the loop, {min(times.values())} at best)"
+        )
+        out.append(Finding("engine", found))
+    return [*out, Finding("engines", f"remembered in {engines_file()}; without that file they are measured again")]
 
 
 def _browser() -> list[Finding]:

@@ -26,6 +26,7 @@ from retrainlab.training import Job, Setup, State, Trained
 
 LADDERS = {"cpu": (2, 4, 8, 16), "cuda": (1, 4, 16, 64)}  # members that the probe tries
 USUAL = {"cpu": 8, "cuda": 16}  # members of an engine that was asked for, where no probe has been made
+TIMES = "ms_per_member_step"
 SLOW = 0.25  # seconds of a step above which no CPU gains by batching: calls cost nothing beside the arithmetic
 
 
@@ -89,7 +90,9 @@ def _out_of_memory(error: BaseException) -> bool:
 
 def forced(kind: str, device: torch.device, precision: str = "float32") -> Engine:
     """The engine of that kind without a probe. Raises BadInput for one that this device does not have."""
-    choose(kind, ENGINES[1:], "engine")
+    choose(kind, ENGINES, "engine")
+    if kind == "loop" and precision != "float32":
+        raise BadInput(f"The engine 'loop' computes in float32, not {precision}; use --engine batched or auto.")
     if kind == "graph" and device.type != "cuda":
         raise BadInput("The engine 'graph' needs a CUDA GPU; use --engine batched, loop or auto.")
     return Engine(kind, 1 if kind == "loop" else USUAL[device.type], 1 if kind != "loop" else 2, precision)
@@ -105,12 +108,12 @@ def fastest(
     device = setup.data.device
     name = _name(setup, recipe)
     known = remembered()
-    with suppress(KeyError, TypeError):
+    if name in known:
         return Engine(**known[name]["engine"])
     tell(f"trying which engine is fastest for {recipe.model}")
     times = probe(setup, start)
     engine = decide(times, "graph" if device.type == "cuda" else "batched")
-    record = {"engine": asdict(engine), "ms_per_member_step": {str(m): round(1e3 * t, 3) for m, t in times.items()}}
+    record = {"engine": asdict(engine), TIMES: {str(m): round(1e3 * t, 3) for m, t in times.items()}}
     _remember(known | {name: record})
     return engine
 
@@ -179,8 +182,8 @@ def remembered() -> dict[str, dict]:
     """The choices made so far, by what they are for; empty if there are none or they cannot be read."""
     try:
         known = json.loads(engines_file().read_text())
-        return known if isinstance(known, dict) else {}
-    except (OSError, ValueError):
+        return {what: record for what, record in known.items() if Engine(**record["engine"]) and record[TIMES]["0"]}
+    except (OSError, ValueError, KeyError, TypeError, AttributeError):
         return {}
 
 

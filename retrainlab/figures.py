@@ -9,6 +9,7 @@ import time
 from collections.abc import Sequence
 from pathlib import Path
 
+from retrainlab.config import ENGINES, PRECISIONS
 from retrainlab.errors import BadInput, choose
 from retrainlab.paths import project
 from retrainlab.presets import PRESETS
@@ -37,6 +38,8 @@ def make(
     preset: str = "digits",
     jobs: int = 0,
     device: str = "auto",
+    engine: str = "auto",
+    precision: str = "float32",
     fresh: bool = False,
     store: str = "",
     output: str = "",
@@ -46,6 +49,8 @@ def make(
     Returns the PNGs. Raises BadInput before any runs, or when a notebook says so, and KeyboardInterrupt on Ctrl-C.
     """
     choose(preset, PRESETS, "preset")
+    choose(engine, ENGINES, "engine")
+    choose(precision, PRECISIONS, "precision")
     chosen = select(names)
     try:
         import papermill
@@ -63,6 +68,8 @@ def make(
         "preset": preset,
         "jobs": jobs,
         "device": device,
+        "engine": engine,
+        "precision": precision,
         "fresh": fresh,
         "store": store,
         "output": str(folder),

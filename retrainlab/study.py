@@ -118,8 +118,8 @@ def _engines(
         setup, original = setting(recipe, where)
         runs = [cost(e) for e in missing.results.values() if base(e.recipe) == recipe]
         steps = sum(runs) * len(original.lr) / recipe.epochs
-        out[recipe] = Engine(precision=precision)
-        if len(runs) > 1 and steps >= WORTH_A_PROBE:
+        out[recipe] = Engine()
+        if precision != "float32" or (len(runs) > 1 and steps >= WORTH_A_PROBE):
             out[recipe] = fastest(setup, State.of(setup.model, where), recipe, precision, tell)
     return out
 
