@@ -37,8 +37,9 @@ test: $(READY)  ## run all tests
 lab: $(READY)  ## open JupyterLab on notebooks/start_here.ipynb
 	@$(BIN)/jupyter lab notebooks/start_here.ipynb
 
-bench: $(READY)  ## measure the training loop on this machine
-	@$(BIN)/python benchmarks/loop.py --device $(DEVICE)
+bench: $(READY)  ## measure the engine on this machine beside the usual loop (about 20 minutes on a CPU)
+	@$(BIN)/python benchmarks/bench.py --device $(DEVICE)
+	@$(BIN)/python benchmarks/table.py
 
 doctor: $(READY)  ## say what is here, and how to get what is missing
 	@$(BIN)/retrainlab doctor

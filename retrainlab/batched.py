@@ -17,7 +17,7 @@ from retrainlab.data import batches, stream
 from retrainlab.device import seeded
 from retrainlab.methods.base import Tensors, member, stacked
 from retrainlab.models import in_mode
-from retrainlab.stacked import Forward, forward_of
+from retrainlab.stacked import Forward, forward_of, has_noise
 from retrainlab.training import Job, Point, Setup, State, Trained, direction, evaluate, now
 
 
@@ -33,7 +33,8 @@ def train(
     """Train all jobs at once; yields (place in `jobs`, what came of it) as each ends.
 
     A member's seconds are its equal share of the time. stop is asked before each step and, if true, ends all there.
-    graph: record the step as a CUDA graph where the methods are steady. precision: with `bfloat16` the forward and
+    graph: record the step as a CUDA graph where the methods are steady and the network draws no random numbers (its
+    seconds do not count the recording). precision: with `bfloat16` the forward and
     backward pass compute in it where torch's autocast does; parameters and their updates stay in float32. forward: how
     the network takes many members, `stacked.forward_of` if None. Members of a network that draws random numbers
     (`stacked.has_noise`) must share one seed.
@@ -44,6 +45,7 @@ def train(
     per_epoch = data.steps_per_epoch(setup.batch_size)
     stack.pause(stack.members, 0)
     noise = stream(*jobs[0].seed, "noise").initial_seed()
+    graph = graph and not has_noise(setup.model)
     advance, step, clock = None, 0, now(data.device)
     with in_mode(setup.model, training=True), seeded(data.device, noise):
         while True:
@@ -62,7 +64,9 @@ def train(
                 clock = now(data.device)
             stack.feed({seed: next(images[seed]) for seed in stack.seeds}, step)
             if advance is None:
+                before = now(data.device)
                 advance = _recorded(stack) if graph and stack.method.steady else stack.step
+                clock += now(data.device) - before
             advance()
             with torch.no_grad():
                 stack.method.after_step(stack.params, step)
@@ -181,7 +185,8 @@ class _Stack:
 
     def step(self) -> None:
         """One step of every slot, in place."""
-        with torch.autocast(self.images.device.type, torch.bfloat16, enabled=self.precision == "bfloat16"):
+        half = self.precision == "bfloat16"
+        with torch.autocast(self.images.device.type, torch.bfloat16, enabled=half, cache_enabled=False):
             scores = self.forward(self.method.effective(self.params), self.buffers, self.images)
             losses = F.cross_entropy(scores.flatten(0, 1), self.labels, reduction="none")
         losses = losses.unflatten(0, (len(self.rate), -1)).mean(1)

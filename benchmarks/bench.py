@@ -1,0 +1,393 @@
+"""How fast is the engine, and beside what? Measured in one run on one machine; results/DEVICE.json and the README's table.
+
+    python benchmarks/bench.py [--device auto] [--only steps scaling live grid precision figures]
+
+steps      the usual loop, our plain loop and the engine with 1, 4, 16, 64 members, on the same work; peak memory; on CUDA
+           the share of the memory-traffic floor
+scaling    the engine against members, width, depth and batch
+live       what a callback that sees every member's curve costs
+grid       a part of figure 3's grid (one seed, one sparsity) through the usual loop and through a study
+precision  accuracy in bfloat16 less that in float32, paired over seeds
+figures    `retrainlab figures`, with an empty store and again
+
+Ratios are of times measured in one run. Every clock is read when the device is done; the first steps do not count.
+"""
+
+import argparse
+import copy
+import json
+import multiprocessing
+import os
+import platform
+import re
+import resource
+import statistics
+import subprocess
+import sys
+import tempfile
+import time
+from collections.abc import Callable
+from concurrent.futures import ProcessPoolExecutor
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+import torch
+from usual import retrain as usual_retrain
+
+from retrainlab import batched, presets, stats, training
+from retrainlab.config import NAMED_SCHEDULES, Prune, Recipe
+from retrainlab.data import Augmentation, Dataset, Split, load, stream
+from retrainlab.device import cores, describe, repeatable, resolve
+from retrainlab.engine import decide, probe
+from retrainlab.experiment import original_curve
+from retrainlab.methods import imp
+from retrainlab.models import build, prunable
+from retrainlab.plan import dense_key
+from retrainlab.progress import Progress
+from retrainlab.sources import fingerprint
+from retrainlab.store import Store
+from retrainlab.study import grid, run_study
+from retrainlab.training import Job, Setup, State
+
+FOLDER = Path(__file__).parent / "results"
+MEMBERS = (1, 4, 16, 64)
+SPARSITY = 0.9
+
+
+@dataclass(frozen=True)
+class Case:
+    """A network, its images (channels, height, width) and a batch size. The images are random: speed does not depend on
+    what they show."""
+
+    model: str
+    shape: tuple[int, int, int]
+    batch: int
+    width: int | None = None
+
+    def __str__(self) -> str:
+        width = "" if self.width is None else f" of width {self.width}"
+        return f"{self.model}{width}, {'x'.join(map(str, self.shape))}, batch {self.batch}"
+
+    def setup(self, device: torch.device) -> Setup:
+        """Eight batches of training images, so that an epoch ends now and then, and few to validate on."""
+        generator = stream("benchmark")
+        count = max(8 * self.batch, 512)
+        images = torch.randint(0, 256, (count, *self.shape), generator=generator, dtype=torch.uint8).to(device)
+        split = Split(images, torch.randint(0, 10, (count,), generator=generator).to(device))
+        few = Split(split.images[:64], split.labels[:64])
+        ones = torch.ones(self.shape[0], device=device)
+        augmentation = Augmentation(self.shape[1] // 8, self.shape[1] > 8)
+        data = Dataset("random", split, few, few, 10, 127 * ones, 74 * ones, augmentation)
+        model = build(self.model, shape=self.shape, classes=10, width=self.width).to(device)
+        return Setup(model, data, Recipe().sgd, self.batch, prunable(model))
+
+    def jobs(self, setup: Setup, members: int, steps: int, on_point=None) -> list[Job]:
+        """Members that start as the same pruned network and differ in their learning rates."""
+        state = State.of(setup.model, setup.data.device)
+        masks = imp.prune_state(state, Prune(SPARSITY), setup.prunable, 0, 0)
+        state = imp.apply(state, masks)
+        rates = [torch.full((steps,), 1e-3 * (1 + i), dtype=torch.float64) for i in range(members)]
+        return [Job(state, r, ("benchmark",), imp.Masked(masks), evaluations=1, on_point=on_point) for r in rates]
+
+
+BASE = {"cpu": Case("resnet8", (1, 8, 8), 32), "cuda": Case("resnet20", (3, 32, 32), 128)}
+SCALING = {
+    "cpu": {
+        "width": [Case("resnet8", (1, 8, 8), 32, w) for w in (4, 8, 16, 32)],
+        "depth": [Case(m, (1, 8, 8), 32, 16) for m in ("mlp", "resnet8", "resnet20", "resnet56")],
+        "batch": [Case("resnet8", (1, 8, 8), b) for b in (16, 32, 128)],
+        "image": [Case("resnet8", (c, s, s), 128) for c, s in ((1, 8), (1, 28), (3, 32))],
+    },
+    "cuda": {
+        "width": [Case("resnet20", (3, 32, 32), 128, w) for w in (4, 16, 64)],
+        "depth": [Case(m, (3, 32, 32), 128) for m in ("resnet20", "resnet56", "resnet18", "vgg16", "wrn28-10")],
+        "batch": [Case("resnet20", (3, 32, 32), b) for b in (32, 128, 512)],
+    },
+}
+
+
+# ---- one measurement, each in a process of its own -------------------------------------------------------------------
+
+
+def measure(kind: str, case: Case, members: int, device: str, seconds: float, precision: str = "float32") -> dict:
+    """ms per member-step and peak memory of one way to train; kind: usual, loop, batched or graph. Runs alone."""
+    context = multiprocessing.get_context("spawn")
+    with ProcessPoolExecutor(1, context) as pool:
+        return pool.submit(_measured, kind, case, members, device, seconds, precision).result()
+
+
+def _measured(kind: str, case: Case, members: int, device: str, seconds: float, precision: str) -> dict:
+    where = resolve(device)
+    setup = case.setup(where)
+    run = {"usual": _usual, "loop": _loop}.get(kind, _engine)
+    once = run(kind, case, setup, members, 2, precision)  # warm
+    before = _memory(where)
+    steps = max(4, min(400, round(seconds / max(run(kind, case, setup, members, 3, precision) / 3, 1e-4))))
+    rounds = 3 if once < 5 else 1
+    took = statistics.median(run(kind, case, setup, members, steps, precision) for _ in range(rounds))
+    per = took / steps / members
+    epoch = len(setup.data.train) // case.batch
+    return {
+        "kind": kind,
+        "members": members,
+        "ms_per_member_step": 1e3 * per,
+        "steps_per_second": 1 / per,
+        "images_per_second": case.batch / per,
+        "ms_per_member_epoch": 1e3 * per * epoch,
+        "peak_mib": (_memory(where) - (before if where.type == "cuda" else 0)) / 2**20,
+    }
+
+
+def _usual(kind: str, case: Case, setup: Setup, members: int, steps: int, precision: str) -> float:
+    masks = {n: m.float() for n, m in case.jobs(setup, 1, 1)[0].method.removed.items()}
+    masks = {n: 1 - m for n, m in masks.items()}
+    options = dict(sgd=setup.sgd, batch_size=case.batch, workers=min(4, cores()), evaluations=1)
+    return usual_retrain(copy.deepcopy(setup.model), masks, setup.data, [1e-3] * steps, **options)[1]
+
+
+def _loop(kind: str, case: Case, setup: Setup, members: int, steps: int, precision: str) -> float:
+    with repeatable(setup.data.device):
+        return training.train(setup, case.jobs(setup, 1, steps)[0]).seconds
+
+
+def _engine(kind: str, case: Case, setup: Setup, members: int, steps: int, precision: str) -> float:
+    with repeatable(setup.data.device):
+        done = batched.train(setup, case.jobs(setup, members, steps), graph=kind == "graph", precision=precision)
+        return sum(trained.seconds for _, trained in done)
+
+
+def _memory(device: torch.device) -> int:
+    if device.type == "cuda":
+        return torch.cuda.max_memory_allocated(device)
+    return 1024 * resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+
+
+# ---- the floor -------------------------------------------------------------------------------------------------------
+
+
+def traffic(case: Case, precision: str = "float32") -> int:
+    """Bytes that a training step must move, about: forward and backward through convolution, normalisation and ReLU pass
+    over each convolution's output some 12 times."""
+    model, outputs = build(case.model, shape=case.shape, classes=10, width=case.width), 0
+
+    def count(module, inputs, output) -> None:
+        nonlocal outputs
+        outputs += output.numel()
+
+    for module in model.modules():
+        if isinstance(module, torch.nn.Conv2d):
+            module.register_forward_hook(count)
+    with torch.no_grad():
+        model.eval()(torch.zeros(1, *case.shape))
+    return 12 * outputs * case.batch * (2 if precision == "bfloat16" else 4)
+
+
+def ceilings(device: torch.device) -> dict:
+    """Measured: bytes per second of a copy (read and write counted), bfloat16 multiply-adds per second of a product."""
+    big = torch.empty(2**28, device=device)  # 1 GiB
+    square = torch.randn(8192, 8192, device=device, dtype=torch.bfloat16)
+
+    def best(work: Callable[[], object]) -> float:
+        work()
+        times = []
+        for _ in range(5):
+            start = training.now(device)
+            work()
+            times.append(training.now(device) - start)
+        return min(times)
+
+    copied = 2 * big.nbytes / best(lambda: big.clone())
+    return {"copy_bytes_per_second": copied, "bfloat16_flops": 2 * 8192**3 / best(lambda: square @ square)}
+
+
+# ---- sections --------------------------------------------------------------------------------------------------------
+
+
+def steps(device: torch.device, seconds: float) -> dict:
+    """The table: one network on the device, every way to train it."""
+    case, name = BASE[device.type], str(device)
+    ways = [("usual", 1), ("loop", 1)]
+    ways += [("batched", m) for m in MEMBERS] + ([("graph", m) for m in MEMBERS] if device.type == "cuda" else [])
+    rows = []
+    for precision in ("float32", "bfloat16") if device.type == "cuda" else ("float32",):
+        for kind, members in ways:
+            if precision == "bfloat16" and kind in ("usual", "loop"):
+                continue
+            row = measure(kind, case, members, name, seconds, precision) | {"precision": precision}
+            row["times_usual"] = (rows[0] if rows else row)["ms_per_member_step"] / row["ms_per_member_step"]
+            rows.append(row)
+            print(_line(row), flush=True)
+    out = {"case": str(case), "rows": rows}
+    if device.type == "cuda":
+        out["ceilings"] = ceilings(device)
+        for row in rows:
+            floor = traffic(case, row["precision"]) / out["ceilings"]["copy_bytes_per_second"]
+            row["share_of_floor"] = 1e3 * floor / row["ms_per_member_step"]
+    return out
+
+
+def scaling(device: torch.device, seconds: float) -> dict:
+    """For each case the loop, what the probe measured, and its choice, which must not be slower than the loop."""
+    out = {}
+    for axis, cases in SCALING[device.type].items():
+        rows = []
+        for case in cases:
+            with repeatable(device):
+                setup = case.setup(device)
+                times = probe(setup, State.of(setup.model, device))
+            choice = decide(times, "graph" if device.type == "cuda" else "batched")
+            row = {
+                "case": str(case),
+                "choice": str(choice),
+                "ms_per_member_step": {m: 1e3 * t for m, t in times.items()},
+            }
+            row["times_loop"] = times[0] / times[choice.members if choice.kind != "loop" else 0]
+            if choice.kind != "loop":  # again, longer: the choice was made on a short probe
+                again = [
+                    measure(kind, case, m, str(device), seconds)
+                    for kind, m in (("loop", 1), (choice.kind, choice.members))
+                ]
+                row["times_loop"] = again[0]["ms_per_member_step"] / again[1]["ms_per_member_step"]
+            rows.append(row)
+            print(f"{row['case']:<42} {row['times_loop']:5.2f} times the loop with: {row['choice']}", flush=True)
+        out[axis] = rows
+    return out
+
+
+def live(device: torch.device, seconds: float) -> dict:
+    """Training 8 members with a callback that keeps every point, 20 points a curve, against 20 points nobody sees."""
+    case = BASE[device.type]
+    setup = case.setup(device)
+    seen: list[tuple[int, float]] = []
+
+    def once(listening: bool) -> float:
+        jobs = case.jobs(setup, 8, 200, (lambda p: seen.append((p.step, p.accuracy))) if listening else None)
+        jobs = [replace(job, evaluations=20) for job in jobs]
+        start = training.now(device)
+        list(batched.train(setup, jobs))
+        return training.now(device) - start
+
+    with repeatable(device):
+        once(True)
+        pairs = [(once(False), once(True)) for _ in range(5)]
+    silent, heard = (statistics.median(times) for times in zip(*pairs))
+    print(f"a callback on every point costs {100 * (heard / silent - 1):.1f} % (of {len(seen)} points)", flush=True)
+    return {"case": str(case), "members": 8, "points_a_curve": 21, "cost_share": heard / silent - 1}
+
+
+def part_of_grid(device: torch.device, seconds: float) -> dict:
+    """Figure 3's runs of one seed, all sparsities, budgets and schedules, from given dense weights: a study against the
+    usual loop, which does those of one sparsity; the others take it as long."""
+    settings = presets.preset("digits")
+    recipe = settings.recipe
+    shared = dict(budgets=settings.budgets, schedules=NAMED_SCHEDULES, seeds=1)
+    experiments = grid(recipe, sparsities=settings.sparsities, **shared)
+    data = load(recipe.data, str(device))
+    original = original_curve(recipe, data.steps_per_epoch(recipe.batch_size))
+    with tempfile.TemporaryDirectory() as folder:
+        store = Store(Path(folder))
+        run_study(experiments[:1], store=store, device=str(device), progress=lambda *_: None)  # the dense network
+        dense = store.dense(dense_key(recipe, fingerprint(recipe.data)), device)
+        start = time.perf_counter()
+        frame = run_study(experiments, store=store, device=str(device), progress=Progress("study"))
+        ours = time.perf_counter() - start
+    model = build(recipe.model, shape=data.shape, classes=data.classes, width=recipe.width)
+    model.load_state_dict(dense.state.params | dense.state.buffers)
+    masks = imp.prune_state(dense.state, Prune(settings.sparsities[0]), prunable(model), 0, recipe.seed)
+    options = dict(sgd=recipe.sgd, batch_size=recipe.batch_size, workers=min(4, cores()))
+    lengths = [round(b * len(original.lr)) for b in settings.budgets for _ in NAMED_SCHEDULES]
+    theirs = 0.0
+    for n in lengths:
+        curve = torch.linspace(recipe.lr, 0.0, n).tolist()  # which rates they are takes no time
+        theirs += usual_retrain(copy.deepcopy(model).to(device), masks, data, curve, **options)[1]
+    theirs *= len(settings.sparsities)
+    steps = sum(lengths) * len(settings.sparsities)
+    print(f"{len(frame)} runs, {steps} steps: usual loop {theirs:.0f} s, study {ours:.1f} s", flush=True)
+    return {
+        "runs": len(frame), "steps": steps, "usual_seconds": theirs, "study_seconds": ours, "times_usual": theirs / ours
+    }  # fmt: skip
+
+
+def precision(device: torch.device, seconds: float) -> dict:
+    """Test accuracy after LLR in bfloat16 less that in float32, all else equal, dense run included: paired over seeds."""
+    recipe, seeds = presets.preset("digits").recipe, 5
+    experiments = grid(recipe, sparsities=[0.9, 0.95], budgets=[0.1, 0.25], schedules=["LLR"], seeds=seeds)
+    frames = {}
+    for name in ("float32", "bfloat16"):
+        with tempfile.TemporaryDirectory() as folder:
+            frames[name] = run_study(
+                experiments, store=folder, device=str(device), precision=name, progress=Progress(name)
+            )
+    rows = []
+    frame = frames["float32"].assign(half=frames["bfloat16"]["test_accuracy"])
+    for (sparsity, budget), cell in frame.groupby(["sparsity", "budget"]):
+        mean, low, high = stats.interval(cell["half"] - cell["test_accuracy"])
+        rows.append({"sparsity": sparsity, "budget": budget, "mean": mean, "low": low, "high": high, "seeds": seeds})
+        print(f"{sparsity:.0%} {budget:.0%}: {100 * mean:+.2f} points [{100 * low:.2f}, {100 * high:.2f}]", flush=True)
+    return {"recipe": "digits, resnet8, 30 epochs, LLR", "rows": rows}
+
+
+def figures(device: torch.device, seconds: float) -> dict:
+    """All figures of digits, with an empty store and an empty cache, and once more."""
+    out = {}
+    with tempfile.TemporaryDirectory() as folder:
+        command = [sys.executable, "-m", "retrainlab.cli", "figures", "--device", str(device)]
+        command += ["--store", f"{folder}/store", "--output", f"{folder}/out"]
+        for name in ("cold_seconds", "warm_seconds"):
+            start = time.perf_counter()
+            subprocess.run(command, check=True, env=os.environ | {"XDG_CACHE_HOME": f"{folder}/cache"})
+            out[name] = time.perf_counter() - start
+    print(f"figures: {out['cold_seconds']:.0f} s with an empty store, {out['warm_seconds']:.0f} s again", flush=True)
+    return out
+
+
+SECTIONS = {
+    "steps": steps,
+    "scaling": scaling,
+    "live": live,
+    "grid": part_of_grid,
+    "precision": precision,
+    "figures": figures,
+}
+ORDER = list(SECTIONS)
+
+
+def _line(row: dict) -> str:
+    return (
+        f"{row['kind']:<8} {row['members']:>3} {row['precision']:<9} {row['ms_per_member_step']:>9.2f} ms/member-step "
+        f"{row['images_per_second']:>9.0f} images/s {row['peak_mib']:>7.0f} MiB {row['times_usual']:>6.1f} x usual"
+    )
+
+
+def main() -> None:
+    """Measure, print, and keep each section in results/DEVICE.json."""
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("--device", default="auto")
+    parser.add_argument("--only", nargs="+", choices=ORDER, default=ORDER, metavar="SECTION", help=", ".join(ORDER))
+    parser.add_argument("--seconds", type=float, default=2.0, help="that a measurement takes, about")
+    options = parser.parse_args()
+    device = resolve(options.device)
+    path = FOLDER / f"{re.sub(r'[^a-z0-9]+', '-', describe(device).lower()).strip('-')}.json"
+    record = json.loads(path.read_text()) if path.exists() else {}
+    record |= {"device": describe(device), "processor": platform.machine(), "torch": torch.__version__}
+    print(
+        f"{describe(device)}; torch {torch.__version__}; on a CPU ours uses one torch thread, the usual loop torch's default"
+    )
+    for name in options.only:
+        print(f"\n{name}: {SECTIONS[name].__doc__.splitlines()[0]}", flush=True)
+        record[name] = _rounded(SECTIONS[name](device, options.seconds))
+        path.parent.mkdir(exist_ok=True)
+        path.write_text(json.dumps(record, indent=1) + "\n")
+    print(f"\nwritten to {path.relative_to(Path(__file__).parent.parent)}")
+
+
+def _rounded(value):
+    if isinstance(value, dict):
+        return {str(k): _rounded(v) for k, v in value.items()}
+    if isinstance(value, list):
+        return [_rounded(v) for v in value]
+    return float(f"{value:.4g}") if isinstance(value, float) else value
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,89 @@
+"""The README's table of speed, made from results/*.json.
+
+python benchmarks/table.py     writes it between the README's two marks
+"""
+
+import json
+from pathlib import Path
+
+ROOT = Path(__file__).parent.parent
+MARKS = "<!-- speed: made by benchmarks/table.py -->\n", "<!-- end of speed -->\n"
+NAMES = {"usual": "usual loop", "loop": "plain loop", "batched": "engine", "graph": "engine, CUDA graph"}
+
+
+def table(records: list[dict]) -> str:
+    """Markdown: a block for each device, or a line that says what is not measured."""
+    parts = [_block(record) for record in records]
+    if not any(record["device"].startswith("cuda") for record in records):
+        parts.append("CUDA GPU: not measured.\n")
+    return "\n".join(parts)
+
+
+def _block(record: dict) -> str:
+    steps = record["steps"]
+    head = ["", "members", "ms a member-step", "images/s", "times the usual loop", "peak memory (MiB)"]
+    if "ceilings" in steps:
+        head.append("share of the memory-traffic floor")
+    lines = [f"{record['device']}; {steps['case']}; torch {record['torch']}", ""]
+    lines += ["| " + " | ".join(head) + " |", "|---" * len(head) + "|"]
+    for row in steps["rows"]:
+        name = NAMES[row["kind"]] + ("" if row["precision"] == "float32" else f", {row['precision']}")
+        cells = [name, row["members"], f"{row['ms_per_member_step']:.3g}", f"{row['images_per_second']:,.0f}"]
+        cells += [f"{row['times_usual']:.1f}", f"{row['peak_mib']:,.0f}"]
+        if "ceilings" in steps:
+            cells.append(f"{row['share_of_floor']:.0%}")
+        lines.append("| " + " | ".join(map(str, cells)) + " |")
+    return "\n".join(lines) + "\n" + _sentences(record)
+
+
+def _sentences(record: dict) -> str:
+    out = []
+    if grid := record.get("grid"):
+        out.append(
+            f"The {grid['runs']} retrainings of figure 3 with one seed: {grid['study_seconds']:.0f} s in a study on all "
+            f"cores, {grid['usual_seconds']:.0f} s in the usual loop, {grid['times_usual']:.1f} times as long."
+        )
+    if scaling := record.get("scaling"):
+        rows = [row for axis in scaling.values() for row in axis]
+        kept = [row["case"] for row in rows if row["choice"] == "loop"]
+        worst = min(row["times_loop"] for row in rows)
+        out.append(
+            f"In {len(rows)} cases of other widths, depths, batches and images what the probe chose had at least "
+            f"{worst:.2f} times the plain loop's speed; it kept the loop for {len(kept)} of them."
+        )
+    if live := record.get("live"):
+        out.append(
+            f"A callback that sees every point of 8 members' curves costs {max(0, 100 * live['cost_share']):.1f} %."
+        )
+    if half := record.get("precision"):
+        cells = "; ".join(
+            "{:g} %/{:g} %: {:+.2f} [{:+.2f}, {:+.2f}]".format(
+                *(100 * r[name] for name in ("sparsity", "budget", "mean", "low", "high"))
+            )
+            for r in half["rows"]
+        )
+        out.append(
+            f"bfloat16 less float32, test accuracy in points, paired over {half['rows'][0]['seeds']} seeds with 95 % "
+            f"interval, by sparsity/budget ({half['recipe']}): {cells}."
+        )
+    if figures := record.get("figures"):
+        out.append(
+            f"`make figures`: {figures['cold_seconds']:.0f} s with an empty store, {figures['warm_seconds']:.0f} s again."
+        )
+    return "".join(f"\n{sentence}\n" for sentence in out)
+
+
+def records() -> list[dict]:
+    """All results, by file name."""
+    return [json.loads(path.read_text()) for path in sorted((ROOT / "benchmarks" / "results").glob("*.json"))]
+
+
+def put(readme: str, text: str) -> str:
+    """The README with `text` between its marks."""
+    before, rest = readme.split(MARKS[0])
+    return before + MARKS[0] + text + MARKS[1] + rest.split(MARKS[1])[1]
+
+
+if __name__ == "__main__":
+    path = ROOT / "README.md"
+    path.write_text(put(path.read_text(), table(records())))
