@@ -32,6 +32,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 
 import torch
+from usual import loaders
 from usual import retrain as usual_retrain
 
 from retrainlab import batched, presets, stats, training
@@ -119,12 +120,12 @@ def measure(kind: str, case: Case, members: int, device: str, seconds: float, pr
 def _measured(kind: str, case: Case, members: int, device: str, seconds: float, precision: str) -> dict:
     where = resolve(device)
     setup = case.setup(where)
-    run = {"usual": _usual, "loop": _loop}.get(kind, _engine)
-    once = run(kind, case, setup, members, 2, precision)  # warm
+    run = {"usual": _usual, "loop": _loop}.get(kind, _engine)(kind, case, setup, members, precision)
+    once = run(2)  # warm
     before = _memory(where)
-    steps = max(4, min(400, round(seconds / max(run(kind, case, setup, members, 3, precision) / 3, 1e-4))))
+    steps = max(4, min(400, round(seconds / max(run(8 if once < 0.5 else 2) / (8 if once < 0.5 else 2), 1e-4))))
     rounds = 3 if once < 5 else 1
-    took = statistics.median(run(kind, case, setup, members, steps, precision) for _ in range(rounds))
+    took = statistics.median(run(steps) for _ in range(rounds))
     per = took / steps / members
     epoch = len(setup.data.train) // case.batch
     return {
@@ -138,22 +139,29 @@ def _measured(kind: str, case: Case, members: int, device: str, seconds: float, 
     }
 
 
-def _usual(kind: str, case: Case, setup: Setup, members: int, steps: int, precision: str) -> float:
-    masks = {n: m.float() for n, m in case.jobs(setup, 1, 1)[0].method.removed.items()}
-    masks = {n: 1 - m for n, m in masks.items()}
-    options = dict(sgd=setup.sgd, batch_size=case.batch, workers=min(4, cores()), evaluations=1)
-    return usual_retrain(copy.deepcopy(setup.model), masks, setup.data, [1e-3] * steps, **options)[1]
+def _usual(kind: str, case: Case, setup: Setup, members: int, precision: str) -> Callable[[int], float]:
+    masks = case.jobs(setup, 1, 1)[0].method.removed
+    masks = {name: (~gone).float() for name, gone in masks.items()}
+    pair = loaders(setup.data, case.batch, min(4, cores()))
+    options = dict(sgd=setup.sgd, device=setup.data.device, evaluations=1)
+    return lambda steps: usual_retrain(copy.deepcopy(setup.model), masks, *pair, [1e-3] * steps, **options)[1]
 
 
-def _loop(kind: str, case: Case, setup: Setup, members: int, steps: int, precision: str) -> float:
-    with repeatable(setup.data.device):
-        return training.train(setup, case.jobs(setup, 1, steps)[0]).seconds
+def _loop(kind: str, case: Case, setup: Setup, members: int, precision: str) -> Callable[[int], float]:
+    def run(steps: int) -> float:
+        with repeatable(setup.data.device):
+            return training.train(setup, case.jobs(setup, 1, steps)[0]).seconds
+
+    return run
 
 
-def _engine(kind: str, case: Case, setup: Setup, members: int, steps: int, precision: str) -> float:
-    with repeatable(setup.data.device):
-        done = batched.train(setup, case.jobs(setup, members, steps), graph=kind == "graph", precision=precision)
-        return sum(trained.seconds for _, trained in done)
+def _engine(kind: str, case: Case, setup: Setup, members: int, precision: str) -> Callable[[int], float]:
+    def run(steps: int) -> float:
+        with repeatable(setup.data.device):
+            done = batched.train(setup, case.jobs(setup, members, steps), graph=kind == "graph", precision=precision)
+            return sum(trained.seconds for _, trained in done)
+
+    return run
 
 
 def _memory(device: torch.device) -> int:
@@ -294,12 +302,14 @@ def part_of_grid(device: torch.device, seconds: float) -> dict:
     model = build(recipe.model, shape=data.shape, classes=data.classes, width=recipe.width)
     model.load_state_dict(dense.state.params | dense.state.buffers)
     masks = imp.prune_state(dense.state, Prune(settings.sparsities[0]), prunable(model), 0, recipe.seed)
-    options = dict(sgd=recipe.sgd, batch_size=recipe.batch_size, workers=min(4, cores()))
+    pair = loaders(data, recipe.batch_size, min(4, cores()))
+    options = dict(sgd=recipe.sgd, device=device)
+    usual_retrain(copy.deepcopy(model).to(device), masks, *pair, [0.0] * 40, **options)  # starts the workers
     lengths = [round(b * len(original.lr)) for b in settings.budgets for _ in NAMED_SCHEDULES]
     theirs = 0.0
     for n in lengths:
         curve = torch.linspace(recipe.lr, 0.0, n).tolist()  # which rates they are takes no time
-        theirs += usual_retrain(copy.deepcopy(model).to(device), masks, data, curve, **options)[1]
+        theirs += usual_retrain(copy.deepcopy(model).to(device), masks, *pair, curve, **options)[1]
     theirs *= len(settings.sparsities)
     steps = sum(lengths) * len(settings.sparsities)
     print(f"{len(frame)} runs, {steps} steps: usual loop {theirs:.0f} s, study {ours:.1f} s", flush=True)

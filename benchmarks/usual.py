@@ -2,8 +2,8 @@
 
 A DataLoader with worker processes that decode and augment image by image through PIL, `torch.nn.utils.prune`'s
 reparametrisation, eager float32, `loss.item()` and a learning rate set by hand in each step, one run after the other.
-Nothing in it is made slow on purpose: it evaluates as rarely as ours does, logs to a list, and trains the dense network
-only once.
+Nothing in it is made slow on purpose: it evaluates as rarely as ours does, logs to a list, and its workers are started once
+and kept for all runs (`persistent_workers`), which is not the default.
 """
 
 import time
@@ -36,18 +36,16 @@ class Images(torch.utils.data.Dataset):
 
 
 def loaders(data: Dataset, batch_size: int, workers: int) -> tuple[DataLoader, DataLoader]:
-    """For training, with crops and flips, and for validation."""
+    """For training, with crops and flips, and for validation; workers: processes of each."""
     normalise = transforms.Normalize((data.mean / 255).tolist(), (data.std / 255).tolist())
     size, (pad, flip) = data.shape[1], (data.augmentation.pad, data.augmentation.flip)
     augment = [transforms.RandomCrop(size, padding=pad)] + [transforms.RandomHorizontalFlip()] * flip
     training = transforms.Compose([*augment, transforms.ToTensor(), normalise])
     plain = transforms.Compose([transforms.ToTensor(), normalise])
-    pin = data.device.type == "cuda"
+    how = dict(num_workers=workers, persistent_workers=workers > 0, pin_memory=data.device.type == "cuda")
     return (
-        DataLoader(
-            Images(data.train, training), batch_size, shuffle=True, drop_last=True, num_workers=workers, pin_memory=pin
-        ),
-        DataLoader(Images(data.validation, plain), 1000, num_workers=workers, pin_memory=pin),
+        DataLoader(Images(data.train, training), batch_size, shuffle=True, drop_last=True, **how),
+        DataLoader(Images(data.validation, plain), 1000, **how),
     )
 
 
@@ -67,19 +65,17 @@ def evaluate(model: nn.Module, loader: DataLoader, device: torch.device) -> floa
 def retrain(
     model: nn.Module,
     masks: dict[str, Tensor],
-    data: Dataset,
+    training: DataLoader,
+    validation: DataLoader,
     curve: list[float],
     *,
     sgd: SGD,
-    batch_size: int,
-    workers: int,
+    device: torch.device,
     evaluations: int = 5,
 ) -> tuple[float, float]:
     """Prune `model` by `masks` and retrain it, one step for each learning rate: (validation accuracy, seconds)."""
-    device = data.device
     synchronise(device)
     start = time.perf_counter()
-    training, validation = loaders(data, batch_size, workers)
     for name, mask in masks.items():
         path, _, parameter = name.rpartition(".")
         prune.custom_from_mask(model.get_submodule(path), parameter, mask)

@@ -33,11 +33,11 @@ def train(
     """Train all jobs at once; yields (place in `jobs`, what came of it) as each ends.
 
     A member's seconds are its equal share of the time. stop is asked before each step and, if true, ends all there.
-    graph: record the step as a CUDA graph where the methods are steady and the network draws no random numbers (its
-    seconds do not count the recording). precision: with `bfloat16` the forward and
-    backward pass compute in it where torch's autocast does; parameters and their updates stay in float32. forward: how
-    the network takes many members, `stacked.forward_of` if None. Members of a network that draws random numbers
-    (`stacked.has_noise`) must share one seed.
+    graph: record the step as a CUDA graph where the methods are steady and the network draws no random numbers; seconds do
+    not count the recording. precision: with `bfloat16` forward and backward pass compute in it where torch's autocast
+    does; parameters and their updates stay in float32. forward: how the network takes many members,
+    `stacked.forward_of` if None. Members of a network that draws random numbers (`stacked.has_noise`) must share one
+    seed.
     """
     data, longest = setup.data, max(len(job.curve) for job in jobs)
     stack = _Stack.of(setup, forward or forward_of(setup.model), precision, jobs)
@@ -134,8 +134,9 @@ class _Stack:
         self.decayed, self.seeds = setup.decayed, list({job.seed: None for job in leaders})
         some = next(iter(self.params.values()))
         rates = [job.curve.to(some.dtype) for job in leaders]
-        self.rates = torch.nn.utils.rnn.pad_sequence(rates).to(some.device)  # [steps, slots]
+        self.rates = -torch.nn.utils.rnn.pad_sequence(rates).to(some.device)  # negative, [steps, slots]
         self.rate = self.rates[0].clone()
+        self.each_rate = [self.rate.view(-1, *[1] * (p.dim() - 1)).expand_as(p) for p in self.params.values()]
         self.slot_of = torch.tensor([i for i, slot in enumerate(slots) for _ in slot], device=some.device)
         self.loss_sum = torch.zeros(len(self.members), device=some.device)
         self.images = self.labels = None
@@ -196,8 +197,7 @@ class _Stack:
         with torch.no_grad():
             self.method.edit_gradients(self.params, gradients)
             update = direction(self.params, gradients, self.momentum, self.setup.sgd, self.decayed)
-            rates = [-self.rate.view(-1, *[1] * (p.dim() - 1)).expand_as(p) for p in self.params.values()]
-            torch._foreach_addcmul_(list(self.params.values()), update, rates)
+            torch._foreach_addcmul_(list(self.params.values()), update, self.each_rate)
             self.loss_sum += losses.detach()[self.slot_of]
 
     def share(self, seconds: float) -> None:

@@ -33,12 +33,14 @@ SLOW = 0.25  # seconds of a step above which no CPU gains by batching: calls cos
 @dataclass(frozen=True)
 class Engine:
     """kind: a name of ENGINES but auto; members: how many slots train at once; least: with fewer, the loop is faster;
-    precision: `float32`, or `bfloat16` for autocast (batched and graph only)."""
+    precision: `float32`, or `bfloat16` for autocast (batched and graph only); seconds: of a member-step where a probe
+    has measured it, or else 0."""
 
     kind: str = "loop"
     members: int = 1
     least: int = 2
     precision: str = "float32"
+    seconds: float = 0.0
 
     def __str__(self) -> str:
         half = ", bfloat16" if self.precision != "float32" else ""
@@ -99,17 +101,18 @@ def forced(kind: str, device: torch.device, precision: str = "float32") -> Engin
 
 
 def fastest(
-    setup: Setup, start: State, recipe: Recipe, precision: str = "float32", tell: Callable[[str], None] = lambda _: None
+    setup: Setup, start: State, recipe: Recipe, precision: str = "float32", tell: Callable[[str], None] | None = None
 ) -> Engine:
-    """The engine for this network, batch size and device: as remembered, or else by a probe; `tell` gets a word on it.
-    The loop computes in float32 alone, so in bfloat16 the engine is never it."""
-    if precision != "float32":
-        return forced("graph" if setup.data.device.type == "cuda" else "batched", setup.data.device, precision)
+    """The engine for this network, batch size and device: as remembered, or else by a probe, on which `tell` gets a word;
+    without `tell` there is no probe, and the loop is taken. It computes in float32 alone; bfloat16 never goes to it."""
     device = setup.data.device
-    name = _name(setup, recipe)
-    known = remembered()
+    if precision != "float32":
+        return forced("graph" if device.type == "cuda" else "batched", device, precision)
+    name, known = _name(setup, recipe), remembered()
     if name in known:
         return Engine(**known[name]["engine"])
+    if tell is None:
+        return Engine()
     tell(f"trying which engine is fastest for {recipe.model}")
     times = probe(setup, start)
     engine = decide(times, "graph" if device.type == "cuda" else "batched")
@@ -127,7 +130,9 @@ def decide(times: dict[int, float], kind: str) -> Engine:
     for m in paying:
         if best is None or times[m] < 0.95 * times[best]:
             best = m
-    return Engine() if best is None else Engine(kind, best, paying[0])
+    if best is None:
+        return Engine(seconds=loop)
+    return Engine(kind, best, paying[0], seconds=times[best])
 
 
 def probe(setup: Setup, start: State) -> dict[int, float]:

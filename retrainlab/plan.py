@@ -78,6 +78,11 @@ class Missing:
                 out.pruned[name] = e.recipe, e.prune
         return out
 
+    def epochs(self, recipe: Recipe) -> float:
+        """Of training, for all that has this `base` recipe."""
+        dense = sum(r.epochs for r in self.dense.values() if base(r) == recipe)
+        return dense + sum(cost(e) for e in self.results.values() if base(e.recipe) == recipe)
+
 
 def tasks(missing: Missing, engines: Mapping[Recipe, Engine], workers: int, marks: Marks) -> list[Task]:
     """Tasks that make it all; engines: one for each `base` recipe. The arguments lack store and device, which come first."""
@@ -101,7 +106,7 @@ def tasks(missing: Missing, engines: Mapping[Recipe, Engine], workers: int, mark
         add(1, _make_pruned, {name: prune}, (recipe, prune, mark(recipe)), 0.1, [dense_key(recipe, mark(recipe))])
     for common, alike in _grouped(missing.results, lambda e: base(e.recipe)).items():
         engine, data = engines[common], mark(common)
-        size = 1 if engine.kind == "loop" else max(engine.members, -(-len(alike) // (4 * workers)))
+        size = 1 if engine.kind == "loop" else max(engine.members, -(-len(alike) // (8 * workers)))
         for group in _joined(_grouped(alike, lambda e: (e.recipe, e.prune)), engine.members):
             longest_first = dict(sorted(group.items(), key=lambda pair: -cost(pair[1])))
             for runs in _portions(longest_first, min(size, -(-len(alike) // workers))):

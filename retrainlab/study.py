@@ -20,7 +20,7 @@ from retrainlab.engine import Engine, fastest, forced
 from retrainlab.errors import BadInput, check_number, choose
 from retrainlab.experiment import Result, check, original_curve, setting
 from retrainlab.paths import store_root
-from retrainlab.plan import Missing, base, cost, result_key, tasks
+from retrainlab.plan import Missing, base, result_key, tasks
 from retrainlab.progress import Progress
 from retrainlab.schedules import Original
 from retrainlab.sources import fingerprint
@@ -28,7 +28,8 @@ from retrainlab.store import Store
 from retrainlab.training import State
 from retrainlab.workers import run_tasks
 
-WORTH_A_PROBE = 1000  # steps of retraining; with fewer, measuring which engine is fastest takes longer than it saves
+WORTH_A_PROBE = 1000  # steps; with fewer, measuring which engine is fastest takes longer than it saves
+QUICK = 12  # seconds of work that one process does sooner than others have started
 
 
 def grid(
@@ -85,11 +86,15 @@ def run_study(
         store.check_writable()
         for recipe, prune in {(base(e.recipe), e.prune) for e in experiments}:
             check(recipe, prune, where)
-        workers = min(jobs or cores(), len(missing.results)) if where.type == "cpu" else 1
         report = progress or Progress("study")
         words = describe(where)
         try:
-            engines = _engines(missing, engine, precision, where, lambda word: report(0.0, 1.0, f"{word} on {words}"))
+            engines, seconds = _engines(
+                missing, engine, precision, where, lambda word: report(0.0, 1.0, f"{word} on {words}")
+            )
+            workers = min(jobs or cores(), len(missing.results)) if where.type == "cpu" else 1
+            if not jobs and executor is None and 0 < seconds < QUICK:
+                workers = 1
             todo = tasks(missing, engines, workers, marks)
             bound = [replace(t, args=(store, str(where), *t.args)) for t in todo]
             run_tasks(
@@ -108,20 +113,19 @@ def run_study(
 
 def _engines(
     missing: Missing, kind: str, precision: str, where: torch.device, tell: Callable[[str], None]
-) -> dict[Recipe, Engine]:
-    """An engine for each network, data set and batch size."""
-    out: dict[Recipe, Engine] = {}
+) -> tuple[dict[Recipe, Engine], float]:
+    """An engine for each network, data set and batch size; and the seconds that one process would take, 0 if unknown."""
+    out, seconds = {}, []
     for recipe in {base(e.recipe) for e in missing.results.values()}:
+        setup, original = setting(recipe, where)
+        steps = missing.epochs(recipe) * len(original.lr) / recipe.epochs
         if kind != "auto":
             out[recipe] = forced(kind, where, precision)
-            continue
-        setup, original = setting(recipe, where)
-        runs = [cost(e) for e in missing.results.values() if base(e.recipe) == recipe]
-        steps = sum(runs) * len(original.lr) / recipe.epochs
-        out[recipe] = Engine()
-        if precision != "float32" or (len(runs) > 1 and steps >= WORTH_A_PROBE):
-            out[recipe] = fastest(setup, State.of(setup.model, where), recipe, precision, tell)
-    return out
+        else:
+            worth = tell if steps >= WORTH_A_PROBE else None
+            out[recipe] = fastest(setup, State.of(setup.model, where), recipe, precision, worth)
+        seconds.append(steps * out[recipe].seconds)
+    return out, sum(seconds) if all(seconds) else 0.0
 
 
 def _fingerprints(experiments: Iterable[Experiment]) -> dict[tuple, str]:

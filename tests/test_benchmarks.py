@@ -43,9 +43,8 @@ def retrained():
 
     torch.optim.SGD.step = step
     try:
-        accuracy, seconds = usual.retrain(
-            model, masks, setup.data, [0.05 - 0.001 * i for i in range(40)], sgd=SGD(), batch_size=32, workers=0
-        )
+        curve = [0.05 - 0.001 * i for i in range(40)]
+        accuracy, seconds = usual.retrain(model, masks, *usual.loaders(setup.data, 32, 0), curve, sgd=SGD(), device=CPU)
     finally:
         torch.optim.SGD.step = real
     return setup, masks, model, accuracy, seconds, rates

