@@ -27,6 +27,7 @@ from retrainlab.training import Job, Setup, State, Trained
 LADDERS = {"cpu": (2, 4, 8, 16), "cuda": (1, 4, 16, 64)}  # members that the probe tries
 USUAL = {"cpu": 8, "cuda": 16}  # members of an engine that was asked for, where no probe has been made
 TIMES = "ms_per_member_step"
+GAIN = 0.95  # of the time: what is not at least 5 % faster does not count as faster
 SLOW = 0.25  # seconds of a step above which no CPU gains by batching: calls cost nothing beside the arithmetic
 
 
@@ -125,10 +126,10 @@ def decide(times: dict[int, float], kind: str) -> Engine:
     """The engine for measured seconds per member-step; times[0] is the loop's, the others' keys are members. A gain of
     less than 5 % does not count."""
     loop = times[0]
-    paying = [m for m in sorted(times) if m and times[m] < 0.95 * loop]
+    paying = [m for m in sorted(times) if m and times[m] < GAIN * loop]
     best = None
     for m in paying:
-        if best is None or times[m] < 0.95 * times[best]:
+        if best is None or times[m] < GAIN * times[best]:
             best = m
     if best is None:
         return Engine(seconds=loop)
@@ -166,12 +167,14 @@ def probe(setup: Setup, start: State) -> dict[int, float]:
         for members in LADDERS[device.type]:
             try:
                 together(members, 1)
-                times[members] = min(together(members, steps) for _ in range(2))
+                rounds = 2 if members * steps * first < 0.5 else 1
+                times[members] = min(together(members, steps) for _ in range(rounds))
             except (torch.OutOfMemoryError, RuntimeError, MemoryError) as error:
                 if not _out_of_memory(error):
                     raise
                 break
-            if len(times) > 2 and times[members] > 1.1 * min(times.values()):
+            pays = min(times.values()) < GAIN * times[0]
+            if members >= 4 and (not pays or times[members] > 1.1 * min(times.values())):
                 break
     return times
 
