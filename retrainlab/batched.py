@@ -210,9 +210,9 @@ class _Stack:
         """Evaluate some members, each as its method sees it now, and add a point to their curves."""
         slot_of = {m: i for i, slot in enumerate(self.slots) for m in slot}
         slots = sorted({slot_of[m] for m in members})
-        if step == 0:  # many members of a study start as the same network
+        if slots and step == 0:  # many members of a study start as the same network
             starts = [slot[0].job for slot in self.slots]
-            first = [next(j for j in slots if _same_start(starts[j], starts[i])) for i in slots]
+            first = [next(j for j in slots if j == i or _same_start(starts[j], starts[i])) for i in slots]
             slot_of = {m: first[i] for m, i in slot_of.items()}
             slots = sorted(set(first))
         measured = {i: self._evaluate(self.slots[i][0], member(self.params, i), member(self.buffers, i)) for i in slots}

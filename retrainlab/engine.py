@@ -4,6 +4,7 @@ All three give the same results; which takes the least time depends on network, 
 two measures it, the choice is remembered in a file of the user's cache, and `--engine` overrides it.
 """
 
+import copy
 import json
 import os
 import uuid
@@ -68,6 +69,7 @@ class Engine:
                     yield places[0], training.train(setup, jobs[places[0]], stop)
                     continue
                 options = dict(graph=self.kind == "graph", precision=self.precision, forward=forward)
+                methods = [copy.deepcopy(jobs[p].method) for p in places]  # as they are before they count a step
                 try:
                     for i, trained in batched.train(setup, [jobs[p] for p in places], stop, **options):
                         left.discard(places[i])
@@ -76,6 +78,9 @@ class Engine:
                     if not _out_of_memory(error) or len(chunk) == 1:
                         raise
                     members = len(chunk) // 2
+                    jobs = list(jobs)
+                    for place, method in zip(places, methods):
+                        jobs[place] = replace(jobs[place], method=method)
                     words = f"Memory ran out with {len(chunk)} members at once; going on with {members}."
                     warnings.warn(words, stacklevel=2)
 

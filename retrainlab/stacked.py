@@ -60,7 +60,7 @@ def stack(model: nn.Module) -> Forward:
         graph = fx.Tracer().trace(model)
     except Exception as error:  # a network's own Python code met symbolic values
         raise Unstackable(f"{type(model).__name__} cannot be traced: {error}") from error
-    modules = dict(model.named_modules())
+    modules, known = dict(model.named_modules()), dict(model.named_parameters())
     program: list[tuple[str, Callable, tuple[str, ...]]] = []
     split: set[str] = set()  # values that differ between members even where the images do not
     source = result = ""
@@ -75,6 +75,10 @@ def stack(model: nn.Module) -> Forward:
             raise Unstackable(f"{node.target} with {dict(node.kwargs)}")
         inputs = tuple(n.name for n in node.all_input_nodes)
         module = modules[node.target] if node.op == "call_module" else None
+        if module is not None and any(f"{node.target}.{name}" not in known for name, _ in module.named_parameters()):
+            raise Unstackable(f"weights that {node.target} shares with another layer")
+        if len(split.intersection(inputs)) not in (0, len(inputs)):
+            raise Unstackable(f"{node.target} of images and maps")
         if isinstance(module, nn.Conv2d | nn.BatchNorm2d | nn.Linear) or split.intersection(inputs):
             split.add(node.name)
         program.append((node.name, _rule(node, module, node.name in split), inputs))
@@ -123,7 +127,7 @@ def _rule(node: fx.Node, module: nn.Module | None, split: bool) -> Callable[...,
         name in (torch.flatten, "flatten") and node.args[1:] == (1,)
     ):
         return _flatten(split)
-    if name == "mean" and len(node.args) == 2 and tuple(node.args[1]) == (2, 3):
+    if name == "mean" and node.args[1:] in (((2, 3),), ([2, 3],)):
         return _mean(split)
     if name in _POINTWISE:
         if len(node.all_input_nodes) != len(node.args):
@@ -131,9 +135,16 @@ def _rule(node: fx.Node, module: nn.Module | None, split: bool) -> Callable[...,
         return lambda call, *inputs: name(*inputs)
     if name is F.pad and len(node.args) == 2:
         return _pad(tuple(node.args[1]), split)
-    if name is operator.getitem and tuple(node.args[1])[:2] == (slice(None), slice(None)) and len(node.args[1]) == 4:
+    if name is operator.getitem and _is_spatial(node.args[1]):
         return lambda call, x: x[node.args[1]]
     raise Unstackable(f"{node.op} {name if module is None else type(module).__name__}")
+
+
+def _is_spatial(index: object) -> bool:
+    """Whether it takes part of each map and leaves images and channels."""
+    whole = slice(None)
+    slices = isinstance(index, tuple) and len(index) == 4 and all(isinstance(i, slice) for i in index)
+    return slices and index[:2] == (whole, whole)
 
 
 def _convolution(name: str, module: nn.Conv2d) -> Callable[..., Tensor]:

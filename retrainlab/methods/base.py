@@ -69,7 +69,7 @@ class Plain(Method):
         return cls()
 
     def same(self, other: Method) -> bool:
-        return type(other) is Plain
+        return self is other or type(self) is type(other) is Plain
 
 
 class SideBySide(Method):
