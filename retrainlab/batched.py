@@ -45,7 +45,7 @@ def train(
     per_epoch = data.steps_per_epoch(setup.batch_size)
     stack.pause(stack.members, 0)
     noise = stream(*jobs[0].seed, "noise").initial_seed()
-    graph = graph and not has_noise(setup.model)
+    graph = graph and not has_noise(setup.model, data.shape)
     advance, step, clock = None, 0, now(data.device)
     with in_mode(setup.model, training=True), seeded(data.device, noise):
         while True:

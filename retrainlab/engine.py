@@ -25,10 +25,10 @@ from retrainlab.paths import engines_file
 from retrainlab.stacked import forward_of, has_noise
 from retrainlab.training import Job, Setup, State, Trained
 
-LADDERS = {"cpu": (2, 4, 8, 16), "cuda": (1, 4, 16, 64)}  # members that the probe tries
+LADDERS = {"cpu": (2, 4, 8, 16, 32), "cuda": (1, 4, 16, 64)}  # members that the probe tries
 USUAL = {"cpu": 8, "cuda": 16}  # members of an engine that was asked for, where no probe has been made
 TIMES = "ms_per_member_step"
-GAIN = 0.95  # of the time: what is not at least 5 % faster does not count as faster
+GAIN = 0.95  # of the loop's time: batching must take less than that
 SLOW = 0.25  # seconds of a step above which no CPU gains by batching: calls cost nothing beside the arithmetic
 
 
@@ -58,7 +58,9 @@ class Engine:
                 yield place, training.train(setup, jobs[place], stop)
             return
         forward, members = forward_of(setup.model), self.members
-        seeds = [{job.seed} for job in jobs] if has_noise(setup.model) else [{job.seed for job in jobs}]
+        seeds = (
+            [{job.seed} for job in jobs] if has_noise(setup.model, setup.data.shape) else [{job.seed for job in jobs}]
+        )
         left = set(range(len(jobs)))
         for seed in dict.fromkeys(map(frozenset, seeds)):
             while walks := _walks(jobs, [i for i in sorted(left) if jobs[i].seed in seed]):
@@ -128,16 +130,12 @@ def fastest(
 
 
 def decide(times: dict[int, float], kind: str) -> Engine:
-    """The engine for measured seconds per member-step; times[0] is the loop's, the others' keys are members. A gain of
-    less than 5 % does not count."""
-    loop = times[0]
-    paying = [m for m in sorted(times) if m and times[m] < GAIN * loop]
-    best = None
-    for m in paying:
-        if best is None or times[m] < GAIN * times[best]:
-            best = m
-    if best is None:
-        return Engine(seconds=loop)
+    """The engine for measured seconds per member-step; times[0] is the loop's, the others' keys are members. The loop stays
+    unless it is beaten by 5 %."""
+    paying = [m for m in sorted(times) if m and times[m] < GAIN * times[0]]
+    if not paying:
+        return Engine(seconds=times[0])
+    best = min(paying, key=times.get)
     return Engine(kind, best, paying[0], seconds=times[best])
 
 
@@ -175,11 +173,10 @@ def probe(setup: Setup, start: State) -> dict[int, float]:
                 rounds = 2 if members * steps * first < 0.5 else 1
                 times[members] = min(together(members, steps) for _ in range(rounds))
             except (torch.OutOfMemoryError, RuntimeError, MemoryError) as error:
-                if not _out_of_memory(error):
+                if not _out_of_memory(error) and members != LADDERS[device.type][0]:
                     raise
-                break
-            pays = min(times.values()) < GAIN * times[0]
-            if members >= 4 and (not pays or times[members] > 1.1 * min(times.values())):
+                break  # no more fit; or, with the fewest, this network cannot be stacked at all
+            if members >= 4 and times[members] > min(t for m, t in times.items() if m != members):
                 break
     return times
 

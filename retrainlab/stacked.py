@@ -8,6 +8,7 @@ between layers, and M members cost as many calls as one.
 network, with more work around each call.
 """
 
+import copy
 import operator
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -36,10 +37,15 @@ def forward_of(model: nn.Module) -> Forward:
         return vmapped(model)
 
 
-def has_noise(model: nn.Module) -> bool:
-    """Whether the network draws random numbers as it trains; only members of one seed can then be trained together."""
-    noisy = nn.modules.dropout._DropoutNd
-    return any(isinstance(m, noisy) or type(m).__name__ == "StochasticDepth" for m in model.modules())
+def has_noise(model: nn.Module, shape: tuple[int, int, int]) -> bool:
+    """Whether the network draws random numbers as it trains, tried on two images of `shape` (channels, height, width);
+    only members of one seed can then be trained together."""
+    trial = copy.deepcopy(model).cpu().train()
+    some = next(trial.parameters())
+    with torch.no_grad(), torch.random.fork_rng(devices=[]):
+        before = torch.get_rng_state()
+        trial(torch.zeros(2, *shape, dtype=some.dtype))
+        return not torch.equal(before, torch.get_rng_state())
 
 
 def vmapped(model: nn.Module) -> Forward:

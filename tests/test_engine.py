@@ -286,7 +286,6 @@ def test_other_errors_are_raised_at_once(monkeypatch):
     ("times", "members", "least"),
     [
         ({0: 1.0, 2: 0.9, 4: 0.6, 8: 0.4, 16: 0.5}, 8, 2),
-        ({0: 1.0, 2: 0.9, 4: 0.6, 8: 0.4, 16: 0.388}, 8, 2),
         ({0: 1.0, 2: 0.9, 4: 0.6, 8: 0.4, 16: 0.37}, 16, 2),
         ({0: 1.0, 2: 1.2, 4: 0.97, 8: 0.8, 16: 0.5}, 16, 8),
         ({0: 1.0, 16: 0.5, 8: 0.7, 4: 0.94, 2: 0.97}, 16, 4),
@@ -295,7 +294,7 @@ def test_other_errors_are_raised_at_once(monkeypatch):
     ],
 )
 @pytest.mark.parametrize("kind", ["batched", "graph"])
-def test_the_engine_is_the_smallest_that_takes_the_least_time_within_five_percent(times, members, least, kind):
+def test_the_engine_is_the_one_that_takes_the_least_time(times, members, least, kind):
     assert decide(times, kind) == Engine(kind, members, least, seconds=times[members])
 
 
@@ -447,9 +446,9 @@ def test_a_probe_stops_at_the_loop_where_a_step_is_slow(monkeypatch):
 @pytest.mark.parametrize(
     ("seconds", "tried"),
     [
-        ({2: 0.9, 4: 0.6, 8: 0.4, 16: 0.3}, [0, 2, 4, 8, 16]),
-        ({2: 0.9, 4: 0.6, 8: 0.7, 16: 0.3}, [0, 2, 4, 8]),
-        ({2: 1.5, 4: 1.2, 8: 0.2, 16: 0.2}, [0, 2, 4]),
+        ({2: 0.9, 4: 0.6, 8: 0.4, 16: 0.3, 32: 0.2}, [0, 2, 4, 8, 16, 32]),
+        ({2: 0.9, 4: 0.6, 8: 0.61, 16: 0.3}, [0, 2, 4, 8]),
+        ({2: 1.1, 4: 1.2, 8: 0.2, 16: 0.2}, [0, 2, 4]),
     ],
 )
 def test_a_probe_goes_no_further_when_more_members_take_more_time(monkeypatch, seconds, tried):

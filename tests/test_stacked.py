@@ -332,18 +332,24 @@ def test_vmapped_takes_what_can_be_stacked(own, training):
 # ---- noise -----------------------------------------------------------------------------------------------------------
 
 
-class StochasticDepth(nn.Module):
-    """As torchvision's is named."""
+class Drop(nn.Module):
+    """Noise without a layer of its own."""
+
+    def forward(self, x):
+        return F.dropout(x, 0.5, self.training)
 
 
-@pytest.mark.parametrize("layer", [nn.Dropout(), nn.Dropout2d(), nn.AlphaDropout(), StochasticDepth()], ids=str)
+@pytest.mark.parametrize("layer", [nn.Dropout(), nn.Dropout2d(), nn.AlphaDropout(), Drop()], ids=str)
 def test_a_network_with_a_random_layer_has_noise(layer):
-    assert has_noise(nn.Sequential(conv(1, 2), nn.Sequential(layer)))
+    model = nn.Sequential(conv(1, 2), nn.Sequential(layer)).eval()
+    before = torch.get_rng_state()
+    assert has_noise(model, (1, 8, 8)) and not layer.training
+    assert torch.equal(torch.get_rng_state(), before)
 
 
 @pytest.mark.parametrize("name", MODELS)
 def test_our_networks_have_no_noise(name):
-    assert not has_noise(build(name, shape=(3, 8, 8), classes=3, width=1))
+    assert not has_noise(build(name, shape=(3, 8, 8), classes=3, width=1), (3, 8, 8))
 
 
 @pytest.mark.parametrize("layer", [nn.Dropout, nn.Dropout2d])
