@@ -21,7 +21,7 @@ def table(records: list[dict]) -> str:
 
 def _block(record: dict) -> str:
     steps = record["steps"]
-    head = ["", "members", "ms a member-step", "images/s", "times the usual loop", "peak memory (MiB)"]
+    head = ["", "members", "ms a member-step", "images/s", "times the usual loop", "peak memory of the process (MiB)"]
     if "ceilings" in steps:
         head.append("share of the memory-traffic floor")
     lines = [f"{record['device']}; {steps['case']}; torch {record['torch']}", ""]
