@@ -28,7 +28,10 @@ from retrainlab.training import Job, Setup, State, Trained
 LADDERS = {"cpu": (2, 4, 8, 16, 32), "cuda": (1, 4, 16, 64)}  # members that the probe tries
 USUAL = {"cpu": 8, "cuda": 16}  # members of an engine that was asked for, where no probe has been made
 TIMES = "ms_per_member_step"
-GAIN = 0.95  # of the loop's time: batching must take less than that
+CLEARLY, AT_ALL = (
+    0.85,
+    0.95,
+)  # of the loop's time, which a short probe knows to some 10 %: what is faster must take less
 SLOW = 0.25  # seconds of a step above which no CPU gains by batching: calls cost nothing beside the arithmetic
 
 
@@ -131,12 +134,12 @@ def fastest(
 
 def decide(times: dict[int, float], kind: str) -> Engine:
     """The engine for measured seconds per member-step; times[0] is the loop's, the others' keys are members. The loop stays
-    unless it is beaten by 5 %."""
-    paying = [m for m in sorted(times) if m and times[m] < GAIN * times[0]]
-    if not paying:
+    unless it is clearly beaten."""
+    best = min(times, key=times.get)
+    if times[best] >= CLEARLY * times[0]:
         return Engine(seconds=times[0])
-    best = min(paying, key=times.get)
-    return Engine(kind, best, paying[0], seconds=times[best])
+    least = min(m for m, t in times.items() if m and t < AT_ALL * times[0])
+    return Engine(kind, best, least, seconds=times[best])
 
 
 def probe(setup: Setup, start: State) -> dict[int, float]:
