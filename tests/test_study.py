@@ -35,7 +35,7 @@ def quiet(done, total, word):
 
 
 def go(experiments, store, **more):
-    return run_study(experiments, **dict(store=store, jobs=1, device="cpu", progress=quiet) | more)
+    return run_study(experiments, **dict(store=store, jobs=1, device="cpu", engine="loop", progress=quiet) | more)
 
 
 def facts(table: pd.DataFrame) -> pd.DataFrame:
