@@ -39,7 +39,7 @@ from retrainlab import batched, presets, stats, training
 from retrainlab.config import NAMED_SCHEDULES, Prune, Recipe
 from retrainlab.data import Augmentation, Dataset, Split, load, stream
 from retrainlab.device import cores, describe, repeatable, resolve
-from retrainlab.engine import decide, probe
+from retrainlab.engine import TOGETHER, decide, probe
 from retrainlab.experiment import original_curve
 from retrainlab.methods import imp
 from retrainlab.models import build, prunable
@@ -240,7 +240,7 @@ def scaling(device: torch.device, seconds: float) -> dict:
             with repeatable(device):
                 setup = case.setup(device)
                 times = probe(setup, State.of(setup.model, device))
-            choice = decide(times, "graph" if device.type == "cuda" else "batched")
+            choice = decide(times, TOGETHER[device.type])
             row = {
                 "case": str(case),
                 "choice": str(choice),

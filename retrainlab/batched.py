@@ -99,11 +99,12 @@ def _same_start(a: Job, b: Job) -> bool:
 
 @dataclass(eq=False)
 class _Member:
-    """A job on its way: its place among the jobs, its index in the stack's tensors, its curve, its seconds, and the steps
-    since the last point."""
+    """A job on its way: its place among the jobs, its slot and its index in the stack's tensors, its curve, its seconds,
+    and the steps since the last point."""
 
     place: int
     job: Job
+    slot: int = 0
     index: int = 0
     points: list[Point] = field(default_factory=list)
     seconds: float = 0.0
@@ -124,6 +125,9 @@ class _Stack:
     ):
         self.setup, self.forward, self.precision, self.slots = setup, forward, precision, slots
         self.members = [m for slot in slots for m in slot]
+        for i, slot in enumerate(slots):
+            for m in slot:
+                m.slot = i
         for i, m in enumerate(self.members):
             m.index = i
         self.params, self.buffers, self.momentum = parts
@@ -137,7 +141,7 @@ class _Stack:
         self.rates = -torch.nn.utils.rnn.pad_sequence(rates).to(some.device)  # negative, [steps, slots]
         self.rate = self.rates[0].clone()
         self.each_rate = [self.rate.view(-1, *[1] * (p.dim() - 1)).expand_as(p) for p in self.params.values()]
-        self.slot_of = torch.tensor([i for i, slot in enumerate(slots) for _ in slot], device=some.device)
+        self.slot_of = torch.tensor([m.slot for m in self.members], device=some.device)
         self.loss_sum = torch.zeros(len(self.members), device=some.device)
         self.images = self.labels = None
 
@@ -208,15 +212,16 @@ class _Stack:
     @torch.no_grad()
     def pause(self, members: Sequence[_Member], step: int) -> None:
         """Evaluate some members, each as its method sees it now, and add a point to their curves."""
-        slot_of = {m: i for i, slot in enumerate(self.slots) for m in slot}
-        slots = sorted({slot_of[m] for m in members})
-        if slots and step == 0:  # many members of a study start as the same network
+        slots = sorted({m.slot for m in members})
+        as_in = {i: i for i in slots}
+        if step == 0:  # many members of a study start as the same network
             starts = [slot[0].job for slot in self.slots]
-            first = [next(j for j in slots if j == i or _same_start(starts[j], starts[i])) for i in slots]
-            slot_of = {m: first[i] for m, i in slot_of.items()}
-            slots = sorted(set(first))
-        measured = {i: self._evaluate(self.slots[i][0], member(self.params, i), member(self.buffers, i)) for i in slots}
-        self._add_points([(m, measured[slot_of[m]]) for m in members], step)
+            as_in = {i: next(j for j in slots if j == i or _same_start(starts[j], starts[i])) for i in slots}
+        measured = {
+            i: self._evaluate(self.slots[i][0], member(self.params, i), member(self.buffers, i))
+            for i in sorted(set(as_in.values()))
+        }
+        self._add_points([(m, measured[as_in[m.slot]]) for m in members], step)
 
     def _evaluate(self, m: _Member, params: Tensors, buffers: Tensors) -> tuple[float, float]:
         data = self.setup.data
@@ -238,10 +243,9 @@ class _Stack:
     @torch.no_grad()
     def end(self, members: Sequence[_Member], step: int) -> list[tuple[int, Trained]]:
         """Finish some members and evaluate what their methods leave."""
-        slot_of = {m: i for i, slot in enumerate(self.slots) for m in slot}
         out = []
         for m in members:
-            parts = (member(part, slot_of[m]) for part in (self.params, self.buffers, self.momentum))
+            parts = (member(part, m.slot) for part in (self.params, self.buffers, self.momentum))
             state = State(*parts).copy()
             m.job.method.finish(state.params)
             self._add_points([(m, self._evaluate(m, state.params, state.buffers))], step)

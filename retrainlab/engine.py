@@ -6,8 +6,6 @@ two measures it, the choice is remembered in a file of the user's cache, and `--
 
 import copy
 import json
-import os
-import uuid
 import warnings
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import suppress
@@ -21,17 +19,15 @@ from retrainlab.data import Split
 from retrainlab.device import describe, repeatable
 from retrainlab.errors import BadInput, choose
 from retrainlab.methods import imp
-from retrainlab.paths import engines_file
+from retrainlab.paths import engines_file, write_whole
 from retrainlab.stacked import forward_of, has_noise
 from retrainlab.training import Job, Setup, State, Trained
 
 LADDERS = {"cpu": (2, 4, 8, 16, 32), "cuda": (1, 4, 16, 64)}  # members that the probe tries
 USUAL = {"cpu": 8, "cuda": 16}  # members of an engine that was asked for, where no probe has been made
 TIMES = "ms_per_member_step"
-CLEARLY, AT_ALL = (
-    0.85,
-    0.95,
-)  # of the loop's time, which a short probe knows to some 10 %: what is faster must take less
+TOGETHER = {"cpu": "batched", "cuda": "graph"}  # how many members train at once
+CLEARLY, AT_ALL = 0.85, 0.95  # shares of the loop's time, which a short probe knows to some 10 %
 SLOW = 0.25  # seconds of a step above which no CPU gains by batching: calls cost nothing beside the arithmetic
 
 
@@ -61,12 +57,11 @@ class Engine:
                 yield place, training.train(setup, jobs[place], stop)
             return
         forward, members = forward_of(setup.model), self.members
-        seeds = (
-            [{job.seed} for job in jobs] if has_noise(setup.model, setup.data.shape) else [{job.seed for job in jobs}]
-        )
+        seeds = list({job.seed: None for job in jobs})
+        groups = [[seed] for seed in seeds] if has_noise(setup.model, setup.data.shape) else [seeds]
         left = set(range(len(jobs)))
-        for seed in dict.fromkeys(map(frozenset, seeds)):
-            while walks := _walks(jobs, [i for i in sorted(left) if jobs[i].seed in seed]):
+        for group in groups:
+            while walks := _walks(jobs, [i for i in sorted(left) if jobs[i].seed in group]):
                 chunk = walks[:members]
                 places = [place for walk in chunk for place in walk]
                 if len(chunk) < self.least and self.precision == "float32":
@@ -118,7 +113,7 @@ def fastest(
     without `tell` there is no probe, and the loop is taken. It computes in float32 alone; bfloat16 never goes to it."""
     device = setup.data.device
     if precision != "float32":
-        return forced("graph" if device.type == "cuda" else "batched", device, precision)
+        return forced(TOGETHER[device.type], device, precision)
     name, known = _name(setup, recipe), remembered()
     if name in known:
         return Engine(**known[name]["engine"])
@@ -126,7 +121,7 @@ def fastest(
         return Engine()
     tell(f"trying which engine is fastest for {recipe.model}")
     times = probe(setup, start)
-    engine = decide(times, "graph" if device.type == "cuda" else "batched")
+    engine = decide(times, TOGETHER[device.type])
     record = {"engine": asdict(engine), TIMES: {str(m): round(1e3 * t, 3) for m, t in times.items()}}
     _remember(known | {name: record})
     return engine
@@ -201,9 +196,5 @@ def remembered() -> dict[str, dict]:
 
 
 def _remember(choices: dict[str, dict]) -> None:
-    path = engines_file()
-    temporary = path.with_name(f".{path.name}.{uuid.uuid4().hex[:8]}")
     with suppress(OSError):  # a cache that cannot be written: the probe is made again next time
-        path.parent.mkdir(parents=True, exist_ok=True)
-        temporary.write_text(json.dumps(choices, indent=1) + "\n")
-        os.replace(temporary, path)
+        write_whole(engines_file(), lambda path: path.write_text(json.dumps(choices, indent=1) + "\n"))

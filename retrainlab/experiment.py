@@ -105,11 +105,11 @@ def train_dense_together(
     """The dense runs of recipes that differ in their seed alone: (place in `recipes`, dense run) as each ends."""
     where = resolve(device)
     with repeatable(where):
-        setup, original = setting(recipes[0], where)
-        starts = [State.of(setting(recipe, where)[0].model, where) for recipe in recipes]
+        settings = [setting(recipe, where) for recipe in recipes]
+        setup, original = settings[0]
         courses = [
-            _dense_course(setup, recipe, start, original, engine, _own(on_point, i))
-            for i, (recipe, start) in enumerate(zip(recipes, starts))
+            _dense_course(setup, recipe, State.of(own.model, where), original, engine, _own(on_point, i))
+            for i, (recipe, (own, _)) in enumerate(zip(recipes, settings))
         ]
         yield from drive(setup, courses, engine, stop)
 

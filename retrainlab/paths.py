@@ -3,6 +3,9 @@
 import os
 import shutil
 import sys
+import uuid
+from collections.abc import Callable
+from contextlib import suppress
 from pathlib import Path
 
 import retrainlab
@@ -50,3 +53,18 @@ def store_root() -> Path:
 def engines_file() -> Path:
     """Where it is kept which engine is fastest for what, on this machine."""
     return _cache() / "engines.json"
+
+
+def write_whole(path: Path, fill: Callable[[Path], object]) -> None:
+    """Let `fill` write a temporary file in `path`'s folder, then give it its name: what has the name is whole, however many
+    processes write and whenever one is killed. Raises what `fill` does, and OSError."""
+    temporary = path.with_name(f".{path.name}.{uuid.uuid4().hex[:8]}.tmp")
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        fill(temporary)
+        with open(temporary, "rb") as file:
+            os.fsync(file.fileno())
+        os.replace(temporary, path)
+    finally:
+        with suppress(OSError):
+            temporary.unlink()

@@ -8,10 +8,7 @@ Every file is written under a temporary name in its folder and then renamed, so 
 processes write and whenever one is killed. Device and versions are provenance, not part of a key.
 """
 
-import contextlib
 import json
-import os
-import uuid
 from collections.abc import Callable
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -23,6 +20,7 @@ from safetensors.torch import load_file, save_file
 from retrainlab.config import SCHEMA
 from retrainlab.errors import BadInput
 from retrainlab.experiment import Dense, Pruned, Result
+from retrainlab.paths import write_whole
 from retrainlab.training import State
 
 
@@ -139,18 +137,10 @@ class Store:
         self._write(self._path(kind, key, "safetensors"), lambda path: save_file(whole, path))
 
     def _write(self, path: Path, fill: Callable[[Path], object]) -> None:
-        temporary = path.with_name(f".{path.name}.{uuid.uuid4().hex[:8]}.tmp")
         try:
-            path.parent.mkdir(parents=True, exist_ok=True)
-            fill(temporary)
-            with open(temporary, "rb") as file:
-                os.fsync(file.fileno())
-            os.replace(temporary, path)
+            write_whole(path, fill)
         except (OSError, SafetensorError) as error:
             raise BadInput(
                 f"The store {self.root} cannot be written ({getattr(error, 'strerror', None) or error}); choose a "
                 "folder that can, with --store or RETRAINLAB_STORE."
             ) from None
-        finally:
-            with contextlib.suppress(OSError):
-                temporary.unlink()

@@ -7,6 +7,7 @@ from dataclasses import replace
 
 import pytest
 import torch
+from diary import Diary
 from torch import nn
 from torch.utils._python_dispatch import TorchDispatchMode
 
@@ -319,32 +320,6 @@ def test_members_of_unlike_methods_end_as_in_the_loop():
         return jobs_of(setup, lambda i: kinds[i](), steps=range(12, 12 + len(kinds)), seeds=seeds, lr=0.02)
 
     assert_alike(together(setup, jobs()), alone(setup, jobs()))
-
-
-class Diary(Method):
-    """Writes down its moments."""
-
-    def __init__(self):
-        self.lines = []
-
-    def effective(self, params):
-        self.lines.append("effective" if torch.is_grad_enabled() else "evaluate")
-        return params
-
-    def penalty(self, params):
-        self.lines.append("penalty")
-
-    def edit_gradients(self, params, gradients):
-        self.lines.append("edit")
-
-    def after_step(self, params, step):
-        self.lines.append(f"step {step}")
-
-    def after_epoch(self, params, epoch):
-        self.lines.append(f"epoch {epoch}")
-
-    def finish(self, params):
-        self.lines.append("finish")
 
 
 def test_each_methods_moments_come_as_in_the_loop():

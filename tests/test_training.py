@@ -8,6 +8,7 @@ from types import SimpleNamespace
 import pytest
 import torch
 import torch.nn.functional as F
+from diary import Diary
 from torch import nn
 from torch.func import functional_call
 
@@ -441,32 +442,6 @@ def test_training_that_is_not_stopped_says_so():
 
 
 # ---- methods ---------------------------------------------------------------------------------------------------------
-
-
-class Diary(Method):
-    """Writes down its moments."""
-
-    def __init__(self):
-        self.lines = []
-
-    def effective(self, params):
-        self.lines.append("effective" if torch.is_grad_enabled() else "evaluate")
-        return params
-
-    def penalty(self, params):
-        self.lines.append("penalty")
-
-    def edit_gradients(self, params, gradients):
-        self.lines.append("edit")
-
-    def after_step(self, params, step):
-        self.lines.append(f"step {step}")
-
-    def after_epoch(self, params, epoch):
-        self.lines.append(f"epoch {epoch}")
-
-    def finish(self, params):
-        self.lines.append("finish")
 
 
 def test_a_methods_moments_come_in_their_order():
