@@ -135,7 +135,7 @@ class _Stack:
             p.requires_grad_(True)
         leaders = [slot[0].job for slot in slots]
         self.method = stacked([job.method for job in leaders])
-        self.decayed, self.seeds = setup.decayed, list({job.seed: None for job in leaders})
+        self.decayed, self.seeds = setup.decayed(self.params), list({job.seed: None for job in leaders})
         some = next(iter(self.params.values()))
         rates = [job.curve.to(some.dtype) for job in leaders]
         self.rates = -torch.nn.utils.rnn.pad_sequence(rates).to(some.device)  # negative, [steps, slots]
@@ -223,18 +223,19 @@ class _Stack:
         }
         self._add_points([(m, measured[as_in[m.slot]]) for m in members], step)
 
-    def _evaluate(self, m: _Member, params: Tensors, buffers: Tensors) -> tuple[float, float]:
-        data = self.setup.data
-        return evaluate(self.setup.model, m.job.method.effective(params), buffers, data, data.validation)
+    def _evaluate(self, m: _Member, params: Tensors, buffers: Tensors) -> tuple[float, float, float]:
+        data, effective = self.setup.data, m.job.method.effective(params)
+        measured = evaluate(self.setup.model, effective, buffers, data, data.validation)
+        return *measured, self.setup.sparsity(effective | buffers)
 
-    def _add_points(self, measured: list[tuple[_Member, tuple[float, float]]], step: int) -> None:
+    def _add_points(self, measured: list[tuple[_Member, tuple[float, float, float]]], step: int) -> None:
         sums = self.loss_sum.tolist()
-        for m, (accuracy, loss) in measured:
+        for m, (accuracy, loss, sparsity) in measured:
             if m.since:
                 train_loss = sums[m.index] / m.since
             else:  # the start; or a stop right after a point, which this one replaces
                 train_loss = m.points.pop().train_loss if m.points else None
-            m.points.append(Point(step, accuracy, loss, train_loss))
+            m.points.append(Point(step, accuracy, loss, train_loss, sparsity))
             m.since = 0
             self.loss_sum[m.index] = 0
             if m.job.on_point:
@@ -248,6 +249,7 @@ class _Stack:
             parts = (member(part, m.slot) for part in (self.params, self.buffers, self.momentum))
             state = State(*parts).copy()
             m.job.method.finish(state.params)
+            state = state.settled()
             self._add_points([(m, self._evaluate(m, state.params, state.buffers))], step)
             out.append((m.place, Trained(state, tuple(m.points), step, m.seconds, step < len(m.job.curve))))
         return out

@@ -27,7 +27,8 @@ from retrainlab.config import (
     Recipe,
     Retrain,
 )
-from retrainlab.errors import BadInput, WorkerDied
+from retrainlab.errors import BadInput, WorkerDied, choose
+from retrainlab.methods.knobs import KNOBS, Knobs
 
 COLUMNS = {  # of the table that `run` and `study` print: column -> (heading, factor to the unit in the heading)
     "sparsity_achieved": ("sparsity %", 100),
@@ -69,7 +70,7 @@ HELP = {  # an option for each of these fields of Recipe, SGD, Prune and Retrain
     "m": "neighbours of which n are kept, for structure n:m",
     "schedule": f"{', '.join(NAMED_SCHEDULES)}, or with --lr {', '.join(s for s in FREE_SCHEDULES if s != 'custom')}; "
     "study takes several",
-    "budget": "length of a cycle's retraining, as a share of the dense run; study takes several",
+    "budget": "length of a cycle's retraining, as a share of the dense run; 0 is none; study takes several",
     "lr": "initial learning rate of a free schedule",
     "warmup": "share of the retraining in which the learning rate rises",
     "ramp": "linear or cosine warm-up of the retraining",
@@ -78,6 +79,25 @@ HELP = {  # an option for each of these fields of Recipe, SGD, Prune and Retrain
     "allr_cycles": "ALLR's factor in every cycle or the last one only: every, last",
     "clamp": "let LRW retrain for longer than the dense run",
     "recalibrate": "refresh BatchNorm's statistics after the last step",
+    "split": "the budget is for all cycles together, as in BIMP",
+    "freeze": "retrain biases and normalisation only (PERP)",
+    "copies": "retrain so many copies with one mask and average them (sparse model soups)",
+}
+KNOB_HELP = {  # an option for each setting of the methods that sparsify during training
+    "interval": "iterations between updates of the mask",
+    "end": "share of the run at which its sparsity is reached, or updates end",
+    "order": "how it shares its sparsity out among layers: global, uniform, erk, lamp",
+    "s0": "where gates start; lower is sparser",
+    "penalty": "on open gates",
+    "final_beta": "how hard gates are at last",
+    "t0": "where thresholds start, before the sigmoid",
+    "decay": "of the thresholds; higher is sparser",
+    "alpha": "penalty on low thresholds; higher is sparser",
+    "mu0": "first weight of the distance to the sparse network",
+    "growth": "factor of that weight after each C step",
+    "start": "share of the run before the first C step",
+    "epochs_per_step": "epochs of an L step",
+    "drop": "share of a layer's weights that moves at first",
 }
 
 
@@ -158,10 +178,36 @@ def _experiment(parser: argparse.ArgumentParser, many: bool) -> None:
     dense = parser.add_argument_group("dense run")
     _options(dense, Recipe(), DENSE_NAMES, {"seed"} if many else set())
     _options(dense, SGD(), {}, set())
+    _method(parser.add_argument_group("method that sparsifies during training"))
     _options(parser.add_argument_group("pruning"), Prune(), {}, {"sparsity"} if many else set())
     lists = {"schedule", "budget"} if many else set()
     _options(parser.add_argument_group("retraining"), Retrain(), {}, lists)
     _machine(parser.add_argument_group("machine"))
+
+
+def _method(group) -> None:
+    group.add_argument("--method", help=f"{', '.join(KNOBS)}; dense training if left out. Its sparsity is --sparsity")
+    for name, words in KNOB_HELP.items():
+        owners = [k for k in KNOBS.values() if _setting(name) in {f.name for f in fields(k)}]
+        kind = next(f.type for f in fields(owners[0]) if f.name == _setting(name))
+        whose = ", ".join(f"{k.__name__} {getattr(k(), _setting(name))}" for k in owners)
+        group.add_argument(f"--{name.replace('_', '-')}", type=kind, help=f"{words} (default: {whose})")
+
+
+def _setting(option: str) -> str:
+    return "allocation" if option == "order" else option  # pruning has an --allocation of its own
+
+
+def _knobs(options: argparse.Namespace) -> Knobs | None:
+    """The method that the options describe."""
+    given = {n: v for n in KNOB_HELP if (v := getattr(options, n)) is not None}
+    kind = KNOBS[choose(options.method, KNOBS, "method")] if options.method else None
+    known = {f.name for f in fields(kind)} if kind else set()
+    stray = [f"--{n.replace('_', '-')}" for n in given if _setting(n) not in known]
+    if stray:
+        whose = f"{options.method} has no" if kind else "dense training, without --method, has no"
+        raise BadInput(f"Leave {', '.join(stray)} out: {whose} such setting.")
+    return kind(**{_setting(n): v for n, v in given.items()}) if kind else None
 
 
 def _options(group, noun: object, names: dict[str, str], lists: set[str]) -> None:
@@ -206,7 +252,8 @@ def _figures(options: argparse.Namespace) -> None:
 def _study(options: argparse.Namespace) -> None:
     axes = {name: getattr(options, name) for name in ("seed", "sparsity", "budget", "schedule")}
     axes = {name: values if isinstance(values, list) else [values] for name, values in axes.items()}
-    recipe = _noun(Recipe, options, DENSE_NAMES, sgd=_noun(SGD, options, {}), seed=axes["seed"][0])
+    sgd = _noun(SGD, options, {})
+    recipe = _noun(Recipe, options, DENSE_NAMES, sgd=sgd, seed=axes["seed"][0], method=_knobs(options))
     prune = _noun(Prune, options, {}, sparsity=axes["sparsity"][0])
     if "custom" in axes["schedule"]:
         raise BadInput(

@@ -8,12 +8,11 @@ This module does not load torch.
 import hashlib
 import json
 from collections.abc import Sequence
-from dataclasses import asdict, dataclass, field, fields
-from numbers import Integral, Real
-from types import UnionType
-from typing import get_args, get_origin
+from dataclasses import asdict, dataclass, field
 
 from retrainlab.errors import BadInput, check_number, choose
+from retrainlab.methods.knobs import Knobs
+from retrainlab.settle import settle
 
 SCHEMA = 1  # part of every hash: raise it when the meaning of a stored result changes
 
@@ -24,40 +23,9 @@ PRECISIONS = ("float32", "bfloat16")
 DENSE_SCHEDULES = ("constant", "step", "multistep", "cosine", "linear")
 NAMED_SCHEDULES = ("FT", "LRW", "SLR", "CLR", "LLR", "ALLR")
 FREE_SCHEDULES = ("constant", "stepped", "cosine", "linear", "rex", "cosine-to-0", "custom")
-SCORES = ("magnitude", "random")
+SCORES = ("magnitude", "random", "obd")
 ALLOCATIONS = ("global", "uniform", "erk", "lamp")
 STRUCTURES = ("unstructured", "filters", "n:m")
-
-
-def _settle(noun: object) -> None:
-    """Bring every field to its declared type, so that equal settings are equal and hash alike (1 and 1.0, a list and a
-    tuple, numpy's numbers); raise BadInput for what cannot be that type."""
-    for f in fields(noun):
-        value = _as(getattr(noun, f.name), f.type, f"{type(noun).__name__}'s {f.name}")
-        object.__setattr__(noun, f.name, value)
-
-
-def _as(value: object, kind: type, what: str) -> object:
-    if isinstance(kind, UnionType):  # such as int | None
-        return None if value is None else _as(value, get_args(kind)[0], what)
-    if get_origin(kind) is tuple:
-        of, more = get_args(kind)
-        if isinstance(value, str) or not hasattr(value, "__iter__"):
-            raise BadInput(f"{what} is {value!r}, but must be a list.")
-        items = list(value)
-        kinds = [of] * len(items) if more is Ellipsis else [of, more]
-        if len(items) != len(kinds):
-            raise BadInput(f"{what} has the entry {value!r}, but each entry must be a pair.")
-        return tuple(_as(item, k, what) for item, k in zip(items, kinds))
-    is_bool = isinstance(value, bool)
-    if kind is bool and is_bool or kind not in (bool, int, float) and isinstance(value, kind):
-        return value
-    if kind is int and isinstance(value, Integral) and not is_bool:
-        return int(value)
-    if kind is float and isinstance(value, Real) and not is_bool:
-        return float(value)
-    words = {bool: "True or False", int: "a whole number", float: "a number", str: "a text"}
-    raise BadInput(f"{what} is {value!r}, but must be {words.get(kind, f'a {kind.__name__}')}.")
 
 
 def check_initial_lr(schedule: str, lr: float | None) -> None:
@@ -94,7 +62,7 @@ class SGD:
     decay_norm: bool = True
 
     def __post_init__(self) -> None:
-        _settle(self)
+        settle(self)
         check_number(self.momentum, "momentum", low=0, high=0.9999)
         check_number(self.weight_decay, "weight decay", low=0)
         if self.nesterov and self.momentum == 0:
@@ -103,14 +71,15 @@ class SGD:
 
 @dataclass(frozen=True)
 class Recipe:
-    """The dense run: data, network, schedule, optimiser and seed.
+    """The first training, before any prune: data, network, schedule, optimiser and seed.
 
     data: a name of DATASETS, or the path of a folder in torchvision's ImageFolder layout (then `image_size` pixels).
     model: a name of MODELS, or `torchvision/NAME`; width: channels of its first stage (mlp: hidden units, wrn28-10: the
     factor 10), None for the published one.
     lr: the peak learning rate; milestones: where `multistep` multiplies it by gamma, as shares of the run (`step` does so
     after each 30 %); warmup: share of the run. all_train: train on the validation images too (then nothing may be
-    chosen on them).
+    chosen on them). method: dense training if None, or else the settings of a method that sparsifies as it trains, such as
+    `GMP(0.9)` from `methods.knobs`.
     """
 
     data: str = "digits"
@@ -128,9 +97,10 @@ class Recipe:
     all_train: bool = False
     image_size: int | None = None
     seed: int = 0
+    method: Knobs | None = None
 
     def __post_init__(self) -> None:
-        _settle(self)
+        settle(self)
         if "/" not in self.data and "\\" not in self.data:
             choose(self.data, DATASETS, "data set", "or a folder of images, written with a slash, such as ./images")
             if self.image_size is not None:
@@ -173,7 +143,7 @@ class Prune:
     m: int = 4
 
     def __post_init__(self) -> None:
-        _settle(self)
+        settle(self)
         check_number(self.sparsity, "sparsity", low=0, high=1)
         choose(self.score, SCORES, "pruning score")
         choose(self.allocation, ALLOCATIONS, "allocation")
@@ -210,7 +180,12 @@ class Retrain:
     optimizer: `fresh` in every cycle, or `keep` the momentum. allr_norm: ALLR's norm over the `prunable` weights (the
     paper's text) or over `all` parameters (the authors' code); allr_cycles: ALLR's d in `every` cycle, or in the `last`
     one only and eta_max before. clamp: lets LRW retrain for longer than the dense run. recalibrate: refresh BatchNorm's
-    statistics on training images after the last step.
+    statistics on training images after the last step. A budget of 0 is no retraining.
+
+    split: the budget is for all cycles together, in equal parts with the remainder to the last (BIMP). freeze: train biases
+    and normalisation only, the weights that pruning left stay (PERP, Zimmer et al. 2023). copies: retrain so many
+    copies, each on batches of its own, and average them, recalibrated (Sparse Model Soups, Zimmer et al. 2024); the
+    budget is each copy's.
     """
 
     schedule: str = "LLR"
@@ -224,11 +199,15 @@ class Retrain:
     allr_cycles: str = "every"
     clamp: bool = False
     recalibrate: bool = False
+    split: bool = False
+    freeze: bool = False
+    copies: int = 1
 
     def __post_init__(self) -> None:
-        _settle(self)
+        settle(self)
         choose(self.schedule, (*NAMED_SCHEDULES, *FREE_SCHEDULES), "retraining schedule")
-        check_number(self.budget, "budget (share of the dense run)", above=0)
+        check_number(self.budget, "budget (share of the dense run)", low=0)
+        check_number(self.copies, "number of copies to average", low=1, whole=True)
         check_number(self.warmup, "warm-up share", low=0, high=0.9)
         choose(self.ramp, ("linear", "cosine"), "warm-up ramp")
         choose(self.optimizer, ("fresh", "keep"), "optimiser choice")
@@ -255,11 +234,12 @@ class Experiment:
     evaluations: int = 5
 
     def __post_init__(self) -> None:
-        _settle(self)
+        settle(self)
         check_number(self.evaluations, "number of evaluations", low=1, whole=True)
-        if self.retrain.schedule == "LRW" and self.retrain.budget > 1 and not self.retrain.clamp:
+        cycle = self.retrain.budget / (self.prune.cycles if self.retrain.split else 1)
+        if self.retrain.schedule == "LRW" and cycle > 1 and not self.retrain.clamp:
             raise BadInput(
-                f"LRW replays the end of the dense run, but {self.retrain.budget * self.recipe.epochs:g} epochs of "
+                f"LRW replays the end of the dense run, but {cycle * self.recipe.epochs:g} epochs of "
                 f"retraining are longer than its {self.recipe.epochs} epochs; give a budget of at most 1, "
                 "or set clamp to hold the peak learning rate until the replay can start."
             )

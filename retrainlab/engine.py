@@ -57,11 +57,13 @@ class Engine:
                 yield place, training.train(setup, jobs[place], stop)
             return
         forward, members = forward_of(setup.model), self.members
-        seeds = list({job.seed: None for job in jobs})
-        groups = [[seed] for seed in seeds] if has_noise(setup.model, setup.data.shape) else [seeds]
-        left = set(range(len(jobs)))
-        for group in groups:
-            while walks := _walks(jobs, [i for i in sorted(left) if jobs[i].seed in group]):
+        noisy, left = has_noise(setup.model, setup.data.shape), set(range(len(jobs)))
+        groups: dict[tuple, list[int]] = {}
+        for place, job in enumerate(jobs):
+            alike = (type(job.method), tuple(job.start.params), job.seed if noisy else None)
+            groups.setdefault(alike, []).append(place)
+        for group in groups.values():
+            while walks := _walks(jobs, [i for i in group if i in left]):
                 chunk = walks[:members]
                 places = [place for walk in chunk for place in walk]
                 if len(chunk) < self.least and self.precision == "float32":

@@ -9,9 +9,9 @@ import math
 import platform
 import subprocess
 import time
-from collections.abc import Callable, Generator, Iterator, Sequence
+from collections.abc import Callable, Generator, Iterable, Iterator, Sequence
 from contextlib import suppress
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import lru_cache
 from pathlib import Path
 from typing import TypeVar
@@ -26,6 +26,8 @@ from retrainlab.data import load
 from retrainlab.device import describe, repeatable, resolve
 from retrainlab.engine import Engine
 from retrainlab.methods import imp
+from retrainlab.methods.make import make
+from retrainlab.methods.sparsifier import Span
 from retrainlab.models import build, prunable
 from retrainlab.pruning import Masks
 from retrainlab.schedules import Original
@@ -69,6 +71,20 @@ def setting(recipe: Recipe, device: torch.device) -> tuple[Setup, Original]:
     return setup, original_curve(recipe, data.steps_per_epoch(recipe.batch_size))
 
 
+def alike(recipe: Recipe) -> Recipe:
+    """What recipes must have in common to train together: all but length, learning rates, method and seed."""
+    return Recipe(
+        data=recipe.data,
+        model=recipe.model,
+        width=recipe.width,
+        batch_size=recipe.batch_size,
+        sgd=recipe.sgd,
+        augment=recipe.augment,
+        all_train=recipe.all_train,
+        image_size=recipe.image_size,
+    )
+
+
 def original_curve(recipe: Recipe, steps_per_epoch: int) -> Original:
     """The recipe's learning rates, one per iteration."""
     n = recipe.epochs * steps_per_epoch
@@ -80,6 +96,8 @@ def original_curve(recipe: Recipe, steps_per_epoch: int) -> Original:
 def check(recipe: Recipe, prune: Prune, device: torch.device) -> None:
     """Raise BadInput now for what would fail later: data, network, schedule or a sparsity that cannot be reached."""
     setup, _ = setting(recipe, device)
+    if prune.score == "obd":  # counts do not depend on the score
+        prune = replace(prune, score="magnitude")
     imp.prune_state(State.of(setup.model, device), prune, setup.prunable, prune.cycles - 1, recipe.seed)
 
 
@@ -102,16 +120,16 @@ def train_dense_together(
     on_point: Callable[[int, Point], None] | None = None,
     stop: Callable[[], bool] | None = None,
 ) -> Iterator[tuple[int, Dense]]:
-    """The dense runs of recipes that differ in their seed alone: (place in `recipes`, dense run) as each ends."""
+    """The first trainings of recipes that share network, data, optimiser and batch size (see `alike`): (place in
+    `recipes`, dense run) as each ends."""
     where = resolve(device)
     with repeatable(where):
         settings = [setting(recipe, where) for recipe in recipes]
-        setup, original = settings[0]
         courses = [
-            _dense_course(setup, recipe, State.of(own.model, where), original, engine, _own(on_point, i))
-            for i, (recipe, (own, _)) in enumerate(zip(recipes, settings))
+            _dense_course(settings[0][0], recipe, State.of(own.model, where), original, engine, _own(on_point, i))
+            for i, (recipe, (own, original)) in enumerate(zip(recipes, settings))
         ]
-        yield from drive(setup, courses, engine, stop)
+        yield from drive(settings[0][0], courses, engine, stop)
 
 
 def _dense_course(
@@ -123,8 +141,9 @@ def _dense_course(
     on_point: Callable[[Point], None] | None,
 ) -> Generator[Job, Trained, Dense]:
     evaluations = min(recipe.epochs, 20)
-    job = Job(start, original.lr, (recipe.seed, "dense"), evaluations=evaluations, on_point=on_point)
-    trained = yield job
+    per_epoch = setup.data.steps_per_epoch(recipe.batch_size)
+    method, start = make(recipe.method, start, Span(setup.prunable, len(original.lr), per_epoch, recipe.seed))
+    trained = yield Job(start, original.lr, (recipe.seed, "dense"), method, evaluations, on_point)
     state = trained.state
     test, test_loss = evaluate(setup.model, state.params, state.buffers, setup.data, setup.data.test)
     weights = {name: state.params[name] for name in setup.prunable}
@@ -136,6 +155,7 @@ def _dense_course(
         "parameters": sum(p.numel() for p in state.params.values()),
         "prunable_weights": sum(w.numel() for w in weights.values()),
         "multiply_adds": metrics.multiply_adds(setup.model, setup.data.shape, weights)[0],
+        "sparsity": metrics.sparsity(weights),
         "steps": trained.steps,
         "images_per_second": _rate(trained.steps, recipe, trained.seconds),
     }
@@ -150,7 +170,8 @@ def prune_dense(recipe: Recipe, prune: Prune, dense: Dense, device: str = "auto"
     with repeatable(where):
         setup, _ = setting(recipe, where)
         model, data = setup.model, setup.data
-        masks = imp.prune_state(dense.state, prune, setup.prunable, 0, recipe.seed)
+        scores = imp.saliency(setup, dense.state, prune)
+        masks = imp.prune_state(dense.state, prune, setup.prunable, 0, recipe.seed, scores=scores)
         state = imp.apply(dense.state, masks)
         before = dense.result.scalars["validation_accuracy"]
         raw, _ = evaluate(model, state.params, state.buffers, data, data.validation)
@@ -176,7 +197,8 @@ def run(
 ) -> Result:
     """The whole experiment; `dense` and `pruned` are made first where they are not given.
 
-    Scalars of several cycles: `pruned_`, `recalibrated_` and stability tell of the first prune, that of the dense network;
+    Scalars with `dense_` and `trained_` tell of the first training, by whatever method, before any prune. Scalars of
+    several cycles: `pruned_`, `recalibrated_` and stability tell of the first prune, that of the dense network;
     norm_drop, removed, allr_factor and peak_lr of the last; recovery sums what all cycles lost and regained.
 
     stop: asked before each step; once true, the result is that of the steps made so far, and its scalar `stopped` says
@@ -198,13 +220,17 @@ def run_together(
     on_point: Callable[[int, Point], None] | None = None,
     stop: Callable[[], bool] | None = None,
 ) -> Iterator[tuple[int, Result]]:
-    """Run experiments whose recipes differ in their seed alone, each from its own dense network and masks: (place in
-    `experiments`, result) as each ends; see `run`. on_point(place, point) sees each point of every curve as it is made."""
+    """Run experiments whose recipes share network, data, optimiser and batch size (see `alike`), each from its own
+    dense network and masks: (place in `experiments`, result) as each ends; see `run`. on_point(place, point) sees each
+    point of every curve as it is made."""
     where = resolve(device)
     with repeatable(where):
-        setup, original = setting(experiments[0].recipe, where)
+        setup, _ = setting(experiments[0].recipe, where)
+        originals = {
+            r: original_curve(r, setup.data.steps_per_epoch(r.batch_size)) for r in {e.recipe for e in experiments}
+        }
         courses = [
-            _course(setup, e, dense[i], pruned[i], original, engine, _own(on_point, i))
+            _course(setup, e, dense[i], pruned[i], originals[e.recipe], engine, _own(on_point, i))
             for i, e in enumerate(experiments)
         ]
         yield from drive(setup, courses, engine, stop)
@@ -219,15 +245,18 @@ def drive(
 ) -> Iterator[tuple[int, T]]:
     """Carry courses out together: each yields a Job when it wants something trained, is sent what came of it, and at last
     returns what it is for. Yields (place, that) as each ends."""
-    jobs = [(place, next(course)) for place, course in enumerate(courses)]
-    while jobs:
-        now, jobs = jobs, []
-        for i, trained in engine.train(setup, [job for _, job in now], stop):
-            place = now[i][0]
+    jobs: list[tuple[int, Job]] = []
+    came: Iterable[tuple[int, Trained | None]] = ((place, None) for place in range(len(courses)))
+    while True:
+        for place, trained in came:
             try:
                 jobs.append((place, courses[place].send(trained)))
             except StopIteration as end:
                 yield place, end.value
+        if not jobs:
+            return
+        now, jobs = jobs, []
+        came = ((now[i][0], trained) for i, trained in engine.train(setup, [job for _, job in now], stop))
 
 
 def _course(
@@ -269,6 +298,8 @@ def _course(
         "validation_loss": validation_loss,
         "dense_test_accuracy": before["test_accuracy"],
         "dense_validation_accuracy": before["validation_accuracy"],
+        "trained_sparsity": before["sparsity"],
+        "trained_images_per_second": before["images_per_second"],
         "pruned_validation_accuracy": first["validation_accuracy"],
         "recalibrated_validation_accuracy": first["recalibrated_validation_accuracy"],
         "stability": first["stability"],
@@ -281,6 +312,7 @@ def _course(
         "peak_lr": last.peak_lr,
         "theoretical_speedup": metrics.theoretical_speedup(dense_count, nonzero),
         "steps": steps,
+        "total_steps": before["steps"] + steps,
         "stopped": last.trained.stopped,
         "images_per_second": _rate(steps, recipe, seconds),
     }
@@ -309,6 +341,7 @@ def _curves(points, lr: Tensor | None) -> dict:
         "validation_accuracy": [p.accuracy for p in points],
         "validation_loss": [p.loss for p in points],
         "train_loss": [p.train_loss for p in points],
+        "weight_sparsity": [p.sparsity for p in points],
     }
     if lr is not None:
         curves["lr"] = [lr[min(p.step, len(lr) - 1)].item() for p in points]

@@ -5,13 +5,13 @@ together make one task, and each leaves its result in the store as soon as it is
 """
 
 from collections.abc import Callable, Hashable, Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from typing import TypeVar
 
 from retrainlab.config import Experiment, Prune, Recipe, key
 from retrainlab.device import resolve
 from retrainlab.engine import Engine
-from retrainlab.experiment import prune_dense, run_together, train_dense_together
+from retrainlab.experiment import alike, prune_dense, run_together, train_dense_together
 from retrainlab.store import Store
 from retrainlab.training import Point
 from retrainlab.workers import Task, advance
@@ -36,14 +36,11 @@ def result_key(experiment: Experiment, data: str) -> str:
     return key("result", [experiment], data)
 
 
-def base(recipe: Recipe) -> Recipe:
-    """What the recipes of one comparison have in common: all but the seed."""
-    return replace(recipe, seed=0)
-
-
 def cost(experiment: Experiment) -> float:
     """Of its retraining, in epochs; a little more for evaluations."""
-    return experiment.retrain.budget * experiment.recipe.epochs * experiment.prune.cycles + 0.1
+    retrain = experiment.retrain
+    cycles = 1 if retrain.split else experiment.prune.cycles
+    return retrain.budget * experiment.recipe.epochs * cycles * retrain.copies + 0.1
 
 
 @dataclass(frozen=True)
@@ -79,13 +76,14 @@ class Missing:
         return out
 
     def epochs(self, recipe: Recipe) -> float:
-        """Of training, for all that has this `base` recipe."""
-        dense = sum(r.epochs for r in self.dense.values() if base(r) == recipe)
-        return dense + sum(cost(e) for e in self.results.values() if base(e.recipe) == recipe)
+        """Of training, for all whose recipe is `alike`."""
+        dense = sum(r.epochs for r in self.dense.values() if alike(r) == recipe)
+        return dense + sum(cost(e) for e in self.results.values() if alike(e.recipe) == recipe)
 
 
 def tasks(missing: Missing, engines: Mapping[Recipe, Engine], workers: int, marks: Marks) -> list[Task]:
-    """Tasks that make it all; engines: one for each `base` recipe. The arguments lack store and device, which come first."""
+    """Tasks that make it all; engines: one for each `alike` recipe. The arguments lack store and device, which come
+    first."""
     out: list[Task] = []
     task_of: dict[str, str] = {}
 
@@ -98,18 +96,19 @@ def tasks(missing: Missing, engines: Mapping[Recipe, Engine], workers: int, mark
     def mark(recipe: Recipe) -> str:
         return marks[recipe.data, recipe.image_size]
 
-    for common, group in _grouped(missing.dense, base).items():
-        for runs in _portions(group, min(engines[common].members, -(-len(group) // workers))):
+    for (common, _), group in _grouped(missing.dense, lambda r: (alike(r), type(r.method))).items():
+        longest_first = dict(sorted(group.items(), key=lambda pair: -pair[1].epochs))
+        for runs in _portions(longest_first, min(engines[common].members, -(-len(group) // workers))):
             what = (engines[common], list(runs.values()), mark(common))
-            add(0, _make_dense, runs, what, common.epochs * len(runs), ())
+            add(0, _make_dense, runs, what, sum(r.epochs for r in runs.values()), ())
     for name, (recipe, prune) in missing.pruned.items():
         add(1, _make_pruned, {name: prune}, (recipe, prune, mark(recipe)), 0.1, [dense_key(recipe, mark(recipe))])
-    for common, alike in _grouped(missing.results, lambda e: base(e.recipe)).items():
+    for common, results in _grouped(missing.results, lambda e: alike(e.recipe)).items():
         engine, data = engines[common], mark(common)
-        size = 1 if engine.kind == "loop" else max(engine.members, -(-len(alike) // (8 * workers)))
-        for group in _joined(_grouped(alike, lambda e: (e.recipe, e.prune)), engine.members):
+        size = 1 if engine.kind == "loop" else max(engine.members, -(-len(results) // (8 * workers)))
+        for group in _joined(_grouped(results, lambda e: (e.recipe, e.prune)), engine.members):
             longest_first = dict(sorted(group.items(), key=lambda pair: -cost(pair[1])))
-            for runs in _portions(longest_first, min(size, -(-len(alike) // workers))):
+            for runs in _portions(longest_first, min(size, -(-len(results) // workers))):
                 experiments = list(runs.values())
                 needs = {dense_key(e.recipe, data) for e in experiments}
                 needs |= {pruned_key(e.recipe, e.prune, data) for e in experiments}
@@ -125,15 +124,15 @@ def _grouped(items: dict[str, T], by: Callable[[T], Hashable]) -> dict[Hashable,
 
 
 def _joined(groups: dict[tuple[Recipe, Prune], dict[str, Experiment]], members: int) -> list[dict[str, Experiment]]:
-    """Groups of one recipe, which see the same images, put together as far as an engine takes them all at once."""
+    """Groups put together as far as an engine takes them all at once; those of one recipe, which see the same images,
+    stand side by side."""
     out: list[dict[str, Experiment]] = []
-    last = None
-    for (recipe, _), group in groups.items():
-        if recipe == last and len(out[-1]) + len(group) <= members:
-            out[-1] |= group
-        else:
-            out.append(dict(group))
-        last = recipe
+    for same in _grouped({pair: pair for pair in groups}, lambda pair: pair[0]).values():
+        for pair in same:
+            if out and len(out[-1]) + len(groups[pair]) <= members:
+                out[-1] |= groups[pair]
+            else:
+                out.append(dict(groups[pair]))
     return out
 
 

@@ -28,7 +28,7 @@ _COLORS = dict(zip(SCHEDULES, [sns.color_palette("colorblind")[i] for i in (7, 9
 _LINES = dict(zip(SCHEDULES, ["-", (0, (4, 2)), (0, (1, 1)), (0, (6, 1, 1, 1)), "-", (0, (5, 1))]))
 _MARKERS = dict(zip(SCHEDULES, "osv^DX"))
 LEVEL = {"color": "0.15", "linestyle": (0, (2, 2)), "linewidth": 1.4}
-_RC = {
+RC = {
     **sns.axes_style("whitegrid"),
     **{"font.size": 13, "axes.titlesize": 14, "axes.labelsize": 13, "legend.fontsize": 13},
     **{"axes.edgecolor": "0.4", "grid.color": "0.9", "lines.linewidth": 2.2, "lines.markersize": 7},
@@ -45,7 +45,8 @@ def _line(schedule: str) -> dict:
     return style(schedule) | {"marker": ""}
 
 
-def _percent(share: float) -> str:
+def percent(share: float) -> str:
+    """A share in percent, in words."""
     return f"{100 * share:g} %"
 
 
@@ -53,14 +54,15 @@ def _order(names: Sequence[str]) -> list[str]:
     return [s for s in SCHEDULES if s in set(names)]
 
 
-def _legend(figure: Figure, axes: Axes, columns: int) -> None:
+def legend(figure: Figure, axes: Axes, columns: int) -> None:
+    """The legend of `axes`, above the whole figure."""
     handles, labels = axes.get_legend_handles_labels()
     figure.legend(handles, labels, loc="outside upper center", ncols=columns, frameon=False)
 
 
 def schedules(curves: pd.DataFrame) -> Figure:
     """Figure 1. curves: columns panel (`dense` or the budget as a share), schedule, epoch, lr."""
-    with matplotlib.rc_context(_RC):
+    with matplotlib.rc_context(RC):
         panels = list(curves["panel"].unique())
         figure = Figure(figsize=(9.6, 3.1 * ((len(panels) + 1) // 2) + 0.5), layout="constrained")
         axes = figure.subplots(-(-len(panels) // 2), 2, sharey=True, squeeze=False)
@@ -73,7 +75,7 @@ def schedules(curves: pd.DataFrame) -> Figure:
                 for name in _order(part["schedule"]):
                     line = part[part["schedule"] == name]
                     ax.plot(line["epoch"], line["lr"], drawstyle="steps-post", **_line(name))
-                ax.set_title(f"Retraining, budget {_percent(float(panel))}")
+                ax.set_title(f"Retraining, budget {percent(float(panel))}")
             ax.set_xlim(0, part["epoch"].max())
             ax.set_ylim(bottom=0)
         for ax in axes.flat[len(panels) :]:
@@ -82,7 +84,7 @@ def schedules(curves: pd.DataFrame) -> Figure:
             ax.set_ylabel("Learning rate")
         for ax in axes.flat[max(0, len(panels) - 2) : len(panels)]:
             ax.set_xlabel("Epoch")
-        _legend(figure, axes.flat[1], 6)
+        legend(figure, axes.flat[1], 6)
         return figure
 
 
@@ -91,7 +93,7 @@ def recovery(points: pd.DataFrame, dense: float, pruned: float, what: str) -> Fi
 
     dense, pruned: the accuracies before and straight after pruning, as shares; what: the title.
     """
-    with matplotlib.rc_context(_RC):
+    with matplotlib.rc_context(RC):
         figure = Figure(figsize=(9, 7.2), layout="constrained")
         top, bottom = figure.subplots(2, 1, sharex=True, height_ratios=[2.3, 1])
         for i, name in enumerate(_order(points["schedule"])):
@@ -110,14 +112,14 @@ def recovery(points: pd.DataFrame, dense: float, pruned: float, what: str) -> Fi
         top.set(ylabel="Validation accuracy (%)", title=what, ylim=(0, 102), xlim=(0, points["step"].max()))
         bottom.set(ylabel="Learning rate", xlabel="Retraining step (iteration)")
         bottom.set_ylim(bottom=0)
-        _legend(figure, top, 6)
+        legend(figure, top, 6)
         return figure
 
 
 def budgets(accuracy: pd.DataFrame, difference: pd.DataFrame, dense: float, baseline: str = "LLR") -> Figure:
     """Figure 3. accuracy: columns sparsity, budget, schedule, mean, low, high (shares); difference: the same, as paired
     differences to `baseline`; dense: mean accuracy of the dense networks."""
-    with matplotlib.rc_context(_RC):
+    with matplotlib.rc_context(RC):
         sparsities = list(accuracy["sparsity"].unique())
         figure = Figure(figsize=(3.3 * len(sparsities) + 0.4, 7.4), layout="constrained")
         axes = figure.subplots(2, len(sparsities), sharex=True, squeeze=False, height_ratios=[1.3, 1])
@@ -129,11 +131,11 @@ def budgets(accuracy: pd.DataFrame, difference: pd.DataFrame, dense: float, base
             bottom.axhline(0, color=_COLORS[baseline], linewidth=1.6)
             low, high = top.get_ylim()
             top.set_ylim(max(low, 0), min(high, 101))
-            top.set_title(f"Sparsity {_percent(sparsity)}")
+            top.set_title(f"Sparsity {percent(sparsity)}")
             bottom.set_xlabel("Budget (% of dense run)")
         axes[0, 0].set_ylabel("Test accuracy (%)")
         axes[1, 0].set_ylabel(f"Difference to {baseline}\n(percentage points)")
-        _legend(figure, axes[0, 0], 7)
+        legend(figure, axes[0, 0], 7)
         return figure
 
 
@@ -155,7 +157,7 @@ def _lines(ax: Axes, frame: pd.DataFrame) -> None:
 def best_lr(cells: pd.DataFrame) -> Figure:
     """Figure 4. cells: columns sparsity, budget, best_lr, allr_lr (initial learning rates), best_accuracy,
     allr_accuracy (test, shares): a map of the best start with ALLR's in brackets, and one of what ALLR's gains."""
-    with matplotlib.rc_context(_RC):
+    with matplotlib.rc_context(RC):
         cells = cells.assign(gain=100 * (cells["allr_accuracy"] - cells["best_accuracy"]))
         figure = Figure(figsize=(12.5, 1.6 + 0.85 * cells["sparsity"].nunique()), layout="constrained")
         left, right = figure.subplots(1, 2)
@@ -251,7 +253,7 @@ def save(
     words = {"Title": caption, "Description": alt}
     image = png(figure, 160, words)
     vector = BytesIO()
-    with matplotlib.rc_context(_RC):
+    with matplotlib.rc_context(RC):
         figure.savefig(vector, format="svg", metadata={"Date": None, "Creator": None, **words})
     about = {
         "caption": caption,

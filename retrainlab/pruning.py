@@ -137,6 +137,7 @@ def prune(
     structure: str = "unstructured",
     masks: Masks | None = None,
     generator: torch.Generator | None = None,
+    scores: Weights | None = None,
     dense: tuple[str, ...] = (),
     n: int = 2,
     m: int = 4,
@@ -144,16 +145,20 @@ def prune(
     """Masks after which `sparsity`, a share of ALL prunable weights, is zero; what `masks` removed stays removed.
 
     weights: every prunable weight. dense: names of layers that stay whole; the total then comes from the others.
-    generator: for the random score. For `filters` and `n:m` see `prune_filters` and `prune_n_of_m`.
-    Raises BadInput for an unknown name, or if the total cannot be reached: the other layers are too small for it, or
-    more than that is gone already.
+    generator: for the random score; scores: for one that tensors alone do not tell (`obd`, from `saliency`). For
+    `filters` and `n:m` see `prune_filters` and `prune_n_of_m`. Raises BadInput for an unknown name, or if the total
+    cannot be reached: the other layers are too small for it, or more than that is gone already.
     """
     choose(score, SCORES, "pruning score")
     choose(allocation, ALLOCATIONS, "allocation")
     choose(structure, STRUCTURES, "structure")
+    if (score == "obd") != (scores is not None):
+        raise BadInput("The score 'obd' needs the saliencies that saliency.obd computes, and no other score takes any.")
     if structure == "filters":
-        return prune_filters(weights, filter_scores(weights, score, generator), sparsity, allocation, dense, masks)
-    scores = random(weights, generator) if score == "random" else magnitude(weights)
+        filters = filter_scores(weights, score, generator, scores)
+        return prune_filters(weights, filters, sparsity, allocation, dense, masks)
+    if scores is None:
+        scores = random(weights, generator) if score == "random" else magnitude(weights)
     if structure == "n:m":
         return prune_n_of_m(scores, n, m, dense)
     start = masks or {name: torch.ones_like(w, dtype=torch.bool) for name, w in weights.items()}
@@ -185,10 +190,14 @@ def _check_count(
         )
 
 
-def filter_scores(weights: Weights, score: str, generator: torch.Generator | None) -> Weights:
-    """One score per convolution filter (output channel of a 4-D weight), shape [filters]: random, or the L2 norm over
-    the square root of its size, so that layers of different fan-in are comparable."""
+def filter_scores(
+    weights: Weights, score: str, generator: torch.Generator | None, scores: Weights | None = None
+) -> Weights:
+    """One score per convolution filter (output channel of a 4-D weight), shape [filters]: the mean of its `scores`,
+    random, or the L2 norm over the square root of its size, so that layers of different fan-in are comparable."""
     conv = {name: w for name, w in weights.items() if w.dim() == 4}
+    if scores is not None:
+        return {name: scores[name].flatten(1).mean(1) for name in conv}
     if score == "random":
         return random({name: w[:, 0, 0, 0] for name, w in conv.items()}, generator)
     return {name: w.detach().flatten(1).square().mean(1).sqrt() for name, w in conv.items()}

@@ -93,7 +93,7 @@ def stack(model: nn.Module) -> Forward:
 
     def forward(params: Tensors, buffers: Tensors, images: Tensor) -> Tensor:
         shared = images.dim() == 4
-        call = _Call(len(next(iter(params.values()))), shared, params, buffers)
+        call = _Call(len(next(iter(params.values()))), shared, buffers | params, buffers)
         values = {source: images if shared else images.transpose(0, 1).flatten(1, 2)}
         for name, rule, inputs in program:
             values[name] = rule(call, *(values[i] for i in inputs))
@@ -109,7 +109,7 @@ def stack(model: nn.Module) -> Forward:
 class _Call:
     members: int
     shared: bool  # whether all members see the same images
-    params: Tensors
+    params: Tensors  # and whatever stands among the buffers, such as weights that are not trained
     buffers: Tensors
 
 

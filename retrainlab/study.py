@@ -9,6 +9,7 @@ from concurrent.futures import Executor
 from dataclasses import asdict, replace
 from itertools import product
 from pathlib import Path
+from typing import TypeVar
 
 import pandas as pd
 import torch
@@ -18,16 +19,19 @@ from retrainlab.data import load
 from retrainlab.device import cores, describe, resolve
 from retrainlab.engine import Engine, fastest, forced
 from retrainlab.errors import BadInput, check_number, choose
-from retrainlab.experiment import Result, check, original_curve, setting
+from retrainlab.experiment import Result, alike, check, original_curve, setting
+from retrainlab.methods.knobs import at
 from retrainlab.paths import store_root
-from retrainlab.plan import Missing, base, result_key, tasks
+from retrainlab.plan import Missing, pruned_key, result_key, tasks
 from retrainlab.progress import Progress
+from retrainlab.pruning import Masks
 from retrainlab.schedules import Original
 from retrainlab.sources import fingerprint
 from retrainlab.store import Store
 from retrainlab.training import State
 from retrainlab.workers import run_tasks
 
+T = TypeVar("T")
 WORTH_A_PROBE = 1000  # steps; with fewer, measuring which engine is fastest takes longer than it saves
 QUICK = 12  # seconds of work that one process does sooner than others have started
 
@@ -43,11 +47,16 @@ def grid(
     evaluations: int = 5,
 ) -> list[Experiment]:
     """Every combination, each once. schedules: names, or Retrain objects whose budget is replaced; seeds: numbers, or
-    how many."""
+    how many. A method that sparsifies during training does so to each of the sparsities, if it has one."""
     seeds = range(seeds) if isinstance(seeds, int) else seeds
     plans = [Retrain(s) if isinstance(s, str) else s for s in schedules]
     every = (
-        Experiment(replace(recipe, seed=seed), replace(prune, sparsity=s), replace(plan, budget=b), evaluations)
+        Experiment(
+            replace(recipe, seed=seed, method=at(recipe.method, s)),
+            replace(prune, sparsity=s),
+            replace(plan, budget=b),
+            evaluations,
+        )
         for seed, s, b, plan in product(seeds, list(sparsities), list(budgets), plans)
     )
     return list(dict.fromkeys(every))  # a repeated seed is no further replication
@@ -84,7 +93,7 @@ def run_study(
     missing = Missing.of(experiments, store, fresh, marks)
     if missing.results:
         store.check_writable()
-        for recipe, prune in {(base(e.recipe), e.prune) for e in experiments}:
+        for recipe, prune in {(replace(e.recipe, seed=0), e.prune) for e in experiments}:
             check(recipe, prune, where)
         report = progress or Progress("study")
         words = describe(where)
@@ -116,7 +125,7 @@ def _engines(
 ) -> tuple[dict[Recipe, Engine], float]:
     """An engine for each network, data set and batch size; and the seconds that one process would take, 0 if unknown."""
     out, seconds = {}, []
-    for recipe in {base(e.recipe) for e in missing.results.values()}:
+    for recipe in {alike(e.recipe) for e in missing.results.values()}:
         setup, original = setting(recipe, where)
         steps = missing.epochs(recipe) * len(original.lr) / recipe.epochs
         if kind != "auto":
@@ -145,6 +154,7 @@ def row(experiment: Experiment, name: str, result: Result) -> dict:
     """
     recipe, prune, retrain = (asdict(n) for n in (experiment.recipe, experiment.prune, experiment.retrain))
     recipe |= recipe.pop("sgd")
+    recipe["method"], recipe["knobs"] = (m.name, str(m)) if (m := experiment.recipe.method) else ("dense", "")
     for field in ("schedule", "lr", "warmup"):
         recipe[f"dense_{field}"] = recipe.pop(field)
     retrain["initial_lr"] = retrain.pop("lr")
@@ -163,9 +173,7 @@ def curves(experiments: Sequence[Experiment], store: Store | Path | str | None =
     store, marks = _opened(store), _fingerprints(experiments)
     rows = []
     for e in experiments:
-        result = store.result(result_key(e, marks[e.recipe.data, e.recipe.image_size]))
-        if result is None:
-            raise BadInput("These experiments are not all in the store yet; run the study first.")
+        result = _stored(store.result(result_key(e, marks[e.recipe.data, e.recipe.image_size])))
         head = {
             "seed": e.recipe.seed,
             "sparsity": e.prune.sparsity,
@@ -175,3 +183,27 @@ def curves(experiments: Sequence[Experiment], store: Store | Path | str | None =
         names = [n for n, v in result.curves.items() if isinstance(v, list)]
         rows += [head | dict(zip(names, values)) for values in zip(*(result.curves[n] for n in names))]
     return pd.DataFrame(rows)
+
+
+def layers(experiments: Sequence[Experiment], store: Store | Path | str | None = None) -> pd.DataFrame:
+    """The final sparsity of each layer of stored experiments: columns place (in `experiments`), layer, sparsity."""
+    store, marks = _opened(store), _fingerprints(experiments)
+    rows = []
+    for place, e in enumerate(experiments):
+        result = _stored(store.result(result_key(e, marks[e.recipe.data, e.recipe.image_size])))
+        own = result.curves["layer_sparsity"]
+        rows += [{"place": place, "layer": name, "sparsity": share} for name, share in own.items()]
+    return pd.DataFrame(rows)
+
+
+def masks(experiment: Experiment, store: Store | Path | str | None = None) -> Masks:
+    """The masks of a stored experiment's first cycle, on the CPU."""
+    [mark] = _fingerprints([experiment]).values()
+    key = pruned_key(experiment.recipe, experiment.prune, mark)
+    return _stored(_opened(store).pruned(key, torch.device("cpu"))).masks
+
+
+def _stored(thing: T | None) -> T:
+    if thing is None:
+        raise BadInput("These experiments are not all in the store yet; run the study first.")
+    return thing

@@ -5,7 +5,7 @@ device: learning rates are known beforehand, losses are summed on the device, an
 """
 
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field, replace
 
 import torch
@@ -39,6 +39,23 @@ class State:
         parts = (self.params, self.buffers, self.momentum)
         return State(*({name: t.detach().clone() for name, t in part.items()} for part in parts))
 
+    def settled(self) -> "State":
+        """The same without the momentum of parameters that a method has removed."""
+        return replace(self, momentum={name: self.momentum[name] for name in self.params})
+
+    def frozen(self, names: Sequence[str]) -> "State":
+        """The same network with some parameters among the buffers, where no training reaches them."""
+        still = {name: self.params[name] for name in names}
+        params, momentum = ({n: t for n, t in part.items() if n not in still} for part in (self.params, self.momentum))
+        return State(params, self.buffers | still, momentum)
+
+    def thawed(self, names: Sequence[str], order: Sequence[str]) -> "State":
+        """Undoes `frozen`: parameters in `order`; what was frozen has a momentum of zero."""
+        back = {name: self.buffers[name] for name in names}
+        params, momentum = self.params | back, self.momentum | {n: torch.zeros_like(t) for n, t in back.items()}
+        buffers = {name: b for name, b in self.buffers.items() if name not in back}
+        return State({n: params[n] for n in order}, buffers, {n: momentum[n] for n in order})
+
     def fresh_optimizer(self) -> "State":
         """The same network with a momentum of zero."""
         return replace(self, momentum={name: torch.zeros_like(p) for name, p in self.params.items()})
@@ -56,28 +73,36 @@ class Setup:
     prunable: tuple[str, ...]
     augment: bool = True
 
-    @property
-    def decayed(self) -> list[str]:
-        """The names of the parameters that weight decay acts on."""
-        return [name for name, _ in self.model.named_parameters() if self.sgd.decay_norm or name in self.prunable]
+    def decayed(self, params: Tensors) -> list[str]:
+        """The names of those of `params` that weight decay acts on; never what a method learns besides the weights."""
+        own = [name for name, _ in self.model.named_parameters() if name in params]
+        return [name for name in own if self.sgd.decay_norm or name in self.prunable]
+
+    def sparsity(self, tensors: Tensors) -> float:
+        """The share of zeros in the prunable weights among `tensors`."""
+        weights = [tensors[name] for name in self.prunable]
+        nonzero = torch.stack([w.count_nonzero() for w in weights]).sum().item()
+        return 1 - nonzero / sum(w.numel() for w in weights)
 
 
 @dataclass(frozen=True)
 class Point:
     """One point of a curve: validation accuracy (share) and loss (nats) after `step` steps; `train_loss` is the mean
-    over the steps since the point before (None at the start)."""
+    over the steps since the point before (None at the start); `sparsity` is that of the weights evaluated."""
 
     step: int
     accuracy: float
     loss: float
     train_loss: float | None
+    sparsity: float = 0.0
 
 
 @dataclass(frozen=True, eq=False)
 class Job:
-    """What is a training's own. It starts from `start`, which stays as it was, and makes one step for each learning rate
-    of `curve` (1-D). seed names the stream of batches. evaluations: curve points, evenly spaced, besides the one at the
-    start; on_point sees each as it is made."""
+    """What is a training's own. It starts from `start`, which stays as it was, and makes one step for each learning
+    rate of `curve` (1-D). Weights that stand among the buffers of `start` are not trained. seed names the stream of
+    batches. evaluations: curve points, evenly spaced, besides the one at the start; on_point sees each as it is
+    made."""
 
     start: State
     curve: Tensor
@@ -139,7 +164,7 @@ def train(setup: Setup, job: Job, stop: Callable[[], bool] | None = None) -> Tra
     params, buffers, momentum = state.params, state.buffers, state.momentum
     for p in params.values():
         p.requires_grad_(True)
-    rates, pauses, decayed = job.curve.tolist(), job.pauses, setup.decayed
+    rates, pauses, decayed = job.curve.tolist(), job.pauses, setup.decayed(params)
     per_epoch = data.steps_per_epoch(setup.batch_size)
     points: list[Point] = []
 
@@ -147,7 +172,7 @@ def train(setup: Setup, job: Job, stop: Callable[[], bool] | None = None) -> Tra
         with torch.no_grad():
             effective = method.effective(params)
         accuracy, loss = evaluate(model, effective, buffers, data, data.validation)
-        points.append(Point(step, accuracy, loss, train_loss))
+        points.append(Point(step, accuracy, loss, train_loss, setup.sparsity(effective | buffers)))
         if job.on_point:
             job.on_point(points[-1])
 
@@ -183,6 +208,7 @@ def train(setup: Setup, job: Job, stop: Callable[[], bool] | None = None) -> Tra
     seconds += now(data.device) - clock
     with torch.no_grad():
         method.finish(params)
+    state = state.settled()
     if since or stopped:  # the last point is that of the finished network; one made at the very stop is replaced
         train_loss = loss_sum.item() / since if since else points.pop().train_loss
         pause(step, train_loss)

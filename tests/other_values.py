@@ -1,6 +1,7 @@
 """A valid other value for every field of the nouns: for tests that no field is forgotten."""
 
 from retrainlab.config import SGD
+from retrainlab.methods.knobs import GMP
 
 RECIPE = dict(
     data="./pictures",
@@ -18,6 +19,7 @@ RECIPE = dict(
     all_train=True,
     image_size=32,
     seed=1,
+    method=GMP(0.5),
 )
 PRUNE = dict(  # beside Prune(0.5)
     sparsity=0.6, score="random", allocation="erk", structure="n:m", cycles=2, keep_first=True, keep_last=True, n=1, m=8
@@ -33,4 +35,7 @@ RETRAIN = dict(  # beside Retrain("linear", lr=0.1); without points, which need 
     allr_cycles="last",
     clamp=True,
     recalibrate=True,
+    split=True,
+    freeze=True,
+    copies=2,
 )

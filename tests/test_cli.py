@@ -33,7 +33,7 @@ def refused(arguments: list[str], capsys) -> str:
     [
         (["--sparsity", "1.2"], ["1.2", "at most 1"]),
         (["--sparsity", "nan"], ["nan", "at most 1"]),
-        (["--budget", "0"], ["budget", "above 0"]),
+        (["--budget", "-0.1"], ["budget", "at least 0"]),
         (["--epochs", "-3"], ["epochs", "-3", "at least 1"]),
         (["--schedule", "ALR"], ["ALR", "did you mean 'ALLR'"]),
         (["--schedule", "linear"], ["linear", "lr"]),
@@ -171,9 +171,44 @@ def test_every_setting_but_drawn_points_has_an_option():
     from retrainlab.cli import DENSE_NAMES, HELP
     from retrainlab.config import SGD, Prune, Recipe, Retrain
 
-    names = {DENSE_NAMES.get(f.name, f.name) for f in fields(Recipe)} - {"sgd"}
+    names = {DENSE_NAMES.get(f.name, f.name) for f in fields(Recipe)} - {"sgd", "method"}
     names |= {f.name for noun in (SGD, Prune, Retrain) for f in fields(noun)} - {"points"}
     assert names == set(HELP)
+
+
+def test_every_setting_of_a_method_has_an_option():
+    from dataclasses import fields
+
+    from retrainlab.cli import HELP, KNOB_HELP, _setting
+    from retrainlab.methods.knobs import KNOBS
+
+    names = {f.name for kind in KNOBS.values() for f in fields(kind)} - {"name", "sparsity"}
+    assert names == {_setting(name) for name in KNOB_HELP} and not set(KNOB_HELP) & set(HELP)
+
+
+def test_a_method_and_its_settings_reach_the_recipe(tmp_path):
+    arguments = ["--method", "GMP", "--interval", "5", "--order", "uniform", "--sparsity", "0.8", "--budget", "0"]
+    assert main(["run", *QUICK, *arguments]) == 0
+    [path] = (tmp_path / "store" / "results").glob("*.json")
+    stored = json.loads(path.read_text())
+    method = stored["config"]["recipe"]["method"]
+    assert method == {"name": "GMP", "sparsity": 0.8, "interval": 5, "end": 0.75, "allocation": "uniform"}
+    assert stored["scalars"]["trained_sparsity"] == pytest.approx(0.8, abs=1e-3)
+
+
+@pytest.mark.parametrize(
+    ("arguments", "words"),
+    [
+        (["--method", "GNP"], ["There is no method 'GNP'", "did you mean 'GMP'"]),
+        (["--interval", "5"], ["--interval", "dense training"]),
+        (["--method", "CS", "--interval", "5", "--end", "1"], ["--interval, --end", "CS has no such setting"]),
+        (["--method", "GMP", "--end", "2"], ["GMP's end is 2.0", "at most 1"]),
+        (["--method", "Static", "--order", "lamp"], ["LAMP"]),
+    ],
+)
+def test_a_mistake_in_a_methods_settings_is_one_sentence(arguments, words, capsys):
+    sentence = refused(["run", *arguments], capsys)
+    assert all(word in sentence for word in words)
 
 
 def test_options_reach_the_nouns(capsys, tmp_path):

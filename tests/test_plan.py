@@ -18,6 +18,7 @@ from retrainlab.experiment import (
     Dense,
     Pruned,
     Result,
+    alike,
     drive,
     prune_dense,
     run,
@@ -26,7 +27,7 @@ from retrainlab.experiment import (
     train_dense,
     train_dense_together,
 )
-from retrainlab.plan import Missing, _Meter, base, cost, dense_key, pruned_key, result_key, tasks
+from retrainlab.plan import Missing, _Meter, cost, dense_key, pruned_key, result_key, tasks
 from retrainlab.store import Store
 from retrainlab.study import grid, run_study
 from retrainlab.training import Job, Point, State, train
@@ -59,7 +60,7 @@ def all_missing(experiments) -> Missing:
 
 
 def planned(experiments, engine=TOGETHER, workers=1) -> list[Task]:
-    return tasks(all_missing(experiments), {base(e.recipe): engine for e in experiments}, workers, MARKS)
+    return tasks(all_missing(experiments), {alike(e.recipe): engine for e in experiments}, workers, MARKS)
 
 
 def runs_of(task) -> list[str]:
@@ -135,9 +136,9 @@ def test_what_is_stored_is_not_missing_nor_what_only_it_needs(tmp_path, stored, 
 def test_the_epochs_of_what_is_missing_are_those_of_its_networks_and_its_runs(tmp_path):
     store, other = Store(tmp_path), some(replace(RECIPE, batch_size=50, epochs=7))
     lacking = Missing.of([*FOUR, *other], store, False, MARKS)
-    assert lacking.epochs(base(FOUR[0].recipe)) == pytest.approx(2 * 1 + 4 * 1.1)
+    assert lacking.epochs(alike(FOUR[0].recipe)) == pytest.approx(2 * 1 + 4 * 1.1)
     put(store, "dense", FOUR[0])
-    assert Missing.of(FOUR, store, False, MARKS).epochs(base(FOUR[0].recipe)) == pytest.approx(1 + 4 * 1.1)
+    assert Missing.of(FOUR, store, False, MARKS).epochs(alike(FOUR[0].recipe)) == pytest.approx(1 + 4 * 1.1)
 
 
 # ---- tasks -----------------------------------------------------------------------------------------------------------
@@ -192,7 +193,7 @@ def test_the_loop_has_one_run_in_a_task():
 
 def test_each_network_is_trained_by_its_own_engine():
     loop, many = some(replace(RECIPE, model="mlp", width=12), seeds=2), some(seeds=2)
-    engines = {base(loop[0].recipe): Engine(), base(many[0].recipe): TOGETHER}
+    engines = {alike(loop[0].recipe): Engine(), alike(many[0].recipe): TOGETHER}
     todo = tasks(all_missing([*loop, *many]), engines, 1, MARKS)
     used = {
         (task.args[0].kind, noun.recipe.model)
@@ -225,7 +226,7 @@ def plans(draw):
         return {name: noun for name, noun in of.items() if name not in stored}
 
     lacking = Missing(part(whole.dense), part(whole.pruned), whole.results)
-    return lacking, tasks(lacking, {base(e.recipe): engine for e in asked}, workers, MARKS), engine, workers
+    return lacking, tasks(lacking, {alike(e.recipe): engine for e in asked}, workers, MARKS), engine, workers
 
 
 @quick
@@ -261,18 +262,18 @@ def test_a_task_is_of_runs_that_can_be_made_together_and_no_more_than_a_workers_
     lacking, todo, engine, workers = drawn
     for task in todo:
         if task.work is plan._make_dense:
-            common = {base(recipe) for recipe in task.args[1]}
-            alike = [recipe for recipe in lacking.dense.values() if base(recipe) in common]
+            common = {alike(recipe) for recipe in task.args[1]}
+            same = [recipe for recipe in lacking.dense.values() if alike(recipe) in common]
             assert len(common) == 1 and task.runs <= engine.members
         elif task.work is plan._make_results:
-            common = {e.recipe for e in task.args[1]}
-            alike = [e for e in lacking.results.values() if base(e.recipe) in map(base, common)]
+            common = {alike(e.recipe) for e in task.args[1]}
+            same = [e for e in lacking.results.values() if alike(e.recipe) in common]
             pairs = {(e.recipe, e.prune) for e in task.args[1]}
             assert len(common) == 1 and (len(pairs) == 1 or task.runs <= engine.members)
         else:
             continue
         assert task.args[0] == engine and (engine.kind != "loop" or task.runs == 1)
-        assert task.runs <= -(-len(alike) // workers)
+        assert task.runs <= -(-len(same) // workers)
 
 
 @quick
@@ -402,7 +403,7 @@ def test_a_study_is_the_same_by_every_engine_and_its_progress_rises_within_a_tas
     for engine, seen in told.items():
         report = lambda done, total, words, seen=seen: seen.append((done / total, int(words.split()[0])))  # noqa: E731
         more = dict(jobs=1, device="cpu", engine=engine, progress=report)
-        tables.append(run_study(experiments, store=tmp_path / engine, **more).drop(columns="images_per_second"))
+        tables.append(run_study(experiments, store=tmp_path / engine, **more).drop(columns=["images_per_second", "trained_images_per_second"]))
     pd.testing.assert_frame_equal(*tables, rtol=1e-5)
     for seen in told.values():
         assert seen == sorted(seen) and seen[0] == (0, 0) and seen[-1] == (1, 8)

@@ -7,21 +7,24 @@ from collections.abc import Callable, Generator, Sequence
 from dataclasses import dataclass, replace
 
 import torch
+from torch import Tensor
 
 from retrainlab import metrics, pruning
 from retrainlab.config import Prune, Recipe, Retrain
 from retrainlab.data import stream
-from retrainlab.methods.base import Method, Tensors
-from retrainlab.pruning import Masks
+from retrainlab.methods.base import Method, Plain, Tensors
+from retrainlab.pruning import Masks, Weights
+from retrainlab.saliency import obd
 from retrainlab.schedules import Original, allr_factor, retraining
-from retrainlab.training import Job, Point, Setup, State, Trained, recalibrate
+from retrainlab.training import Job, Point, Setup, State, Trained, evaluate, recalibrate
 
 INTEGERS = {2: torch.int16, 4: torch.int32, 8: torch.int64}
 
 
 class Masked(Method):
-    """The forward pass sees w where its mask is True and 0 elsewhere, so that no gradient reaches what is masked. A weight
-    that starts at 0 there stays exactly 0, even if training diverges: its gradient, its decay and its momentum are all 0.
+    """The forward pass sees w where its mask is True and 0 elsewhere, so that no gradient reaches what is masked. A
+    weight that starts at 0 there stays exactly 0, even if training diverges: its gradient, its decay and its momentum
+    are all 0.
 
     Weights start at 0 there (see `apply`): what the forward pass sees is w itself, and only gradients need the mask.
     """
@@ -47,7 +50,8 @@ class Masked(Method):
         return all(torch.equal(gone, other.removed[name]) for name, gone in self.removed.items())
 
     def edit_gradients(self, params: Tensors, gradients: Tensors) -> None:
-        """Exactly 0 where masked, whatever the gradient was, NaN too: `masked_fill` by the bits, in a third of its time."""
+        """Exactly 0 where masked, whatever the gradient was, NaN too: `masked_fill` by the bits, in a third of its
+        time."""
         for name, gone in self.removed.items():
             g = gradients[name]
             whole = INTEGERS[g.element_size()]
@@ -70,13 +74,20 @@ class Cycle:
 
 
 def prune_state(
-    state: State, prune: Prune, prunable: tuple[str, ...], cycle: int, seed: int, masks: Masks | None = None
+    state: State,
+    prune: Prune,
+    prunable: tuple[str, ...],
+    cycle: int,
+    seed: int,
+    masks: Masks | None = None,
+    scores: Weights | None = None,
 ) -> Masks:
-    """The masks of cycle `cycle` (from 0) for the weights of `state`."""
+    """The masks of cycle `cycle` (from 0) for the weights of `state`. scores: see `pruning.prune`."""
     return pruning.prune(
         {name: state.params[name] for name in prunable},
         prune.targets[cycle],
         score=prune.score,
+        scores=scores,
         allocation=prune.allocation,
         structure=prune.structure,
         masks=masks,
@@ -111,16 +122,15 @@ def run(
     """All cycles from the dense network, as a generator that asks for each training (yields a Job, is sent what came of
     it) and returns (final state, final masks, one Cycle each).
 
-    original: the dense run's curve; a cycle retrains round(budget * its length) iterations, at least one. masks: those
-    of the first cycle where they are already known. Batches depend on the seed and the cycle alone, so that all
+    original: the dense run's curve; for a cycle's length see `lengths`. masks: those of the first cycle where they are
+    already known. Batches depend on the seed and the cycle alone, so that all
     schedules that are compared see the same images in the same order.
     """
-    n = max(1, round(retrain.budget * len(original.lr)))
     state, alive, cycles = dense, 1.0, []
-    for cycle in range(prune.cycles):
+    for cycle, n in enumerate(lengths(prune, retrain, len(original.lr))):
         before = {name: state.params[name] for name in setup.prunable}
         if cycle > 0 or masks is None:
-            masks = prune_state(state, prune, setup.prunable, cycle, recipe.seed, masks)
+            masks = prune_state(state, prune, setup.prunable, cycle, recipe.seed, masks, saliency(setup, state, prune))
         kept = sum(int(m.sum()) for m in masks.values()) / sum(m.numel() for m in masks.values())
         removed = 1 - kept / alive if alive else 0.0
         alive = kept
@@ -128,7 +138,13 @@ def run(
         drop = metrics.norm_drop(before, masks, extra)
         factor = 1.0
         if retrain.allr_cycles == "every" or cycle == prune.cycles - 1:
-            factor = allr_factor(drop, removed, retrain.budget)
+            factor = allr_factor(drop, removed, n / len(original.lr) if retrain.split else retrain.budget)
+        state = apply(state if retrain.optimizer == "keep" else state.fresh_optimizer(), masks)
+        if n == 0:
+            accuracy, loss = evaluate(setup.model, state.params, state.buffers, setup.data, setup.data.validation)
+            point = Point(0, accuracy, loss, None, setup.sparsity(state.params))
+            cycles.append(Cycle(removed, drop, factor, 0.0, 0.0, Trained(state, (point,), 0, 0.0)))
+            continue
         curve = retraining(
             retrain.schedule,
             original,
@@ -140,8 +156,7 @@ def run(
             points=retrain.points,
             clamp=retrain.clamp,
         )
-        state = apply(state if retrain.optimizer == "keep" else state.fresh_optimizer(), masks)
-        trained = yield Job(state, curve, (recipe.seed, "retrain", cycle), Masked(masks), evaluations, on_point)
+        trained = yield from _retrained(setup, state, masks, curve, recipe.seed, cycle, retrain, evaluations, on_point)
         state = trained.state
         cycles.append(Cycle(removed, drop, factor, curve[0].item(), curve.max().item(), trained))
         if trained.stopped:
@@ -149,3 +164,62 @@ def run(
     if retrain.recalibrate:
         state = recalibrate(setup, state, (recipe.seed, "recalibrate"))
     return state, masks, cycles
+
+
+def lengths(prune: Prune, retrain: Retrain, steps: int) -> list[int]:
+    """The iterations of each cycle after a first training of `steps`: round(budget * steps), and at least one unless the
+    budget is 0; if the budget is split, it is for all cycles together, in equal parts with the remainder to the last."""
+    n = max(1, round(retrain.budget * steps)) if retrain.budget else 0
+    if not retrain.split:
+        return [n] * prune.cycles
+    each = n // prune.cycles
+    return [each] * (prune.cycles - 1) + [n - each * (prune.cycles - 1)]
+
+
+def saliency(setup: Setup, state: State, prune: Prune) -> Weights | None:
+    """The scores that only the data can tell; None for those that `pruning` makes itself."""
+    return obd(setup, state) if prune.score == "obd" else None
+
+
+def _retrained(
+    setup: Setup,
+    start: State,
+    masks: Masks,
+    curve: Tensor,
+    seed: int,
+    cycle: int,
+    retrain: Retrain,
+    evaluations: int,
+    on_point: Callable[[Point], None] | None,
+) -> Generator[Job, Trained, Trained]:
+    """One cycle's training: of the masked network; of its biases and normalisation only; or of several copies,
+    averaged."""
+    method, begin = Masked(masks), start
+    if retrain.freeze:
+        method, begin = Plain(), start.frozen(setup.prunable)
+    copies = []
+    for copy in range(retrain.copies):
+        name = (seed, "retrain", cycle, *([copy] if copy else []))
+        trained = yield Job(begin, curve, name, method, evaluations, on_point if not copy else None)
+        copies.append(trained)
+        if trained.stopped:
+            break
+    ends = [t.state for t in copies]
+    if retrain.freeze:
+        ends = [end.thawed(setup.prunable, list(start.params)) for end in ends]
+    if len(ends) == 1:
+        return replace(copies[0], state=ends[0])
+    state = recalibrate(setup, average(ends), (seed, "recalibrate", cycle))
+    accuracy, loss = evaluate(setup.model, state.params, state.buffers, setup.data, setup.data.validation)
+    points = (*copies[0].points[:-1], replace(copies[0].points[-1], accuracy=accuracy, loss=loss))
+    steps, seconds = sum(t.steps for t in copies), sum(t.seconds for t in copies)
+    return Trained(state, points, steps, seconds, copies[-1].stopped)
+
+
+def average(states: Sequence[State]) -> State:
+    """The mean of the parameters and momenta; buffers are the first's, to be recalibrated."""
+
+    def mean(parts: list[Tensors]) -> Tensors:
+        return {name: torch.stack([part[name] for part in parts]).mean(0) for name in parts[0]}
+
+    return State(mean([s.params for s in states]), states[0].buffers, mean([s.momentum for s in states]))

@@ -1,0 +1,43 @@
+"""Continuous sparsification: each weight has a gate, sigmoid(beta m), that hardens as beta grows.
+
+Savarese, Silva & Maire 2020. m is learned beside w, without weight decay, under the penalty lambda sum sigmoid(beta m);
+beta grows exponentially from 1, once per epoch. At the end gates are open where m > 0 and closed elsewhere, and only
+then is the network judged. Like the authors' code, weights are divided by sigmoid(s0), so that training starts at the
+network's own weights. One round, without rewinding.
+"""
+
+import torch
+from torch import Tensor
+
+from retrainlab.methods.base import Tensors
+from retrainlab.methods.sparsifier import Sparsifier, over
+
+
+class Cs(Sparsifier):
+    """State: beta, shape [M]. Learned besides: m, as `WEIGHT:gate`."""
+
+    def _begin(self, w: Tensors) -> Tensors:
+        some = next(iter(w.values()))
+        self.tensors = {"beta": some.new_ones(1), "s0": some.new_tensor([self.each[0][0].s0])}
+        self.tensors["penalty"] = some.new_tensor([self.each[0][0].penalty])
+        return {f"{n}:gate": torch.full_like(t, self.each[0][0].s0) for n, t in w.items()}
+
+    def _gate(self, m: Tensor) -> Tensor:
+        return torch.sigmoid(over(self.tensors["beta"], m) * m)
+
+    def _effective(self, w: Tensors) -> Tensors:
+        scale = 1 / torch.sigmoid(self.tensors["s0"])
+        open_ = {n: w[f"{n}:gate"] for n in self.prunable if f"{n}:gate" in w}
+        return {n: w[n] * (self._gate(m) * over(scale, m)) for n, m in open_.items()}
+
+    def _penalty(self, w: Tensors) -> Tensor:
+        return self.tensors["penalty"] * sum(self._gate(w[f"{n}:gate"]).flatten(1).sum(1) for n in self.prunable)
+
+    def _after_epoch(self, w: Tensors, epoch: int) -> None:
+        betas = [k.final_beta ** min(1.0, (epoch + 1) / max(1, span.epochs - 1)) for k, span in self.each]
+        self.tensors["beta"].copy_(torch.tensor(betas))
+
+    def _finish(self, w: Tensors) -> None:
+        scale = 1 / torch.sigmoid(self.tensors["s0"])
+        for n in self.prunable:
+            w[n].mul_((w[f"{n}:gate"] > 0) * over(scale, w[n]))

@@ -1,0 +1,33 @@
+"""Discovering neural wirings: at each moment the network is its largest weights, and all weights learn.
+
+Wortsman, Farhadi & Rastegari 2019, in the form for unstructured weights: every layer keeps the same share.
+"""
+
+import torch
+
+from retrainlab import pruning
+from retrainlab.methods.base import Tensors, member
+from retrainlab.methods.sparsifier import Sparsifier, straight_through
+
+
+class Dnw(Sparsifier):
+    """No state: the mask is that of the moment. `params` are the dense weights until `finish`."""
+
+    steady = False  # ranking may wait for the device
+
+    def _effective(self, w: Tensors) -> Tensors:
+        return {n: straight_through(w[n], seen) for n, seen in self._largest(w).items()}
+
+    def _largest(self, w: Tensors) -> Tensors:
+        values = {n: w[n].detach() for n in self.prunable}
+        total = sum(v[0].numel() for v in values.values())
+        gone = []
+        for i, (knobs, _) in enumerate(self.each):
+            own = member(values, i)
+            counts = pruning.allocate_uniform(own, round(knobs.sparsity * total))
+            gone.append({n: pruning.smallest(v.abs(), counts[n]) for n, v in own.items()})
+        return {n: v.masked_fill(torch.stack([g[n] for g in gone]), 0) for n, v in values.items()}
+
+    def _finish(self, w: Tensors) -> None:
+        for n, seen in self._largest(w).items():
+            w[n].copy_(seen)

@@ -1,0 +1,21 @@
+"""Global sparse momentum SGD: only the weights that matter most now get a gradient, the others decay towards zero.
+
+Ding et al. 2019. In each step the (1-S)N prunable weights of largest |w dL/dw| get their gradient; weight decay and
+momentum act on all. Parameters that are never pruned train as usual. The weights that have decayed are pruned by
+magnitude after the training (`Prune`). The source starts from a trained network; here it starts from scratch, like
+every method.
+"""
+
+from retrainlab.methods.base import Tensors
+from retrainlab.methods.sparsifier import Sparsifier, keep_largest
+
+
+class Gsm(Sparsifier):
+    """No state. Its momentum is the recipe's."""
+
+    steady = False  # ranking may wait for the device
+
+    def _edit(self, w: Tensors, g: Tensors) -> Tensors:
+        scores = {n: (w[n] * g[n]).abs() for n in self.prunable}
+        masks = keep_largest(scores, [knobs.sparsity for knobs, _ in self.each])
+        return {n: g[n] * mask for n, mask in masks.items()}

@@ -1,0 +1,40 @@
+"""Learning-compression: train towards the nearest sparse network, find the nearest sparse network, and so on.
+
+Carreira-Perpinan & Idelbayev 2018, quadratic penalty. L step: some epochs of SGD on L(w) + mu/2 ||w - theta||^2. C
+step: theta = the (1-S)N largest of w, the rest 0. After each C step mu grows. Like the source it starts from a trained
+network, for which the share `start` of the run is spent. What is left is pruned by magnitude after the training
+(`Prune`): the last C step.
+"""
+
+import torch
+
+from retrainlab.methods.base import Tensors
+from retrainlab.methods.knobs import LC
+from retrainlab.methods.sparsifier import Sparsifier, keep_largest, over
+
+
+class Lc(Sparsifier):
+    """State: theta of each prunable weight; mu, shape [M], 0 until the first C step."""
+
+    def _begin(self, w: Tensors) -> Tensors:
+        self.tensors = {n: torch.zeros_like(t) for n, t in w.items()}
+        self.tensors["mu"] = next(iter(w.values())).new_zeros(1)
+        return {}
+
+    def _edit(self, w: Tensors, g: Tensors) -> Tensors:
+        """The gradient of mu/2 ||w - theta||^2 is mu (w - theta)."""
+        mu = self.tensors["mu"]
+        return {n: g[n] + over(mu, w[n]) * (w[n] - self.tensors[n]) for n in self.prunable}
+
+    def _after_epoch(self, w: Tensors, epoch: int) -> None:
+        for i, (knobs, span) in enumerate(self.each):
+            since = epoch + 1 - round(knobs.start * span.epochs)
+            if since >= 0 and since % knobs.epochs_per_step == 0:
+                self._compress(w, i, knobs)
+
+    def _compress(self, w: Tensors, i: int, knobs: LC) -> None:
+        masks = keep_largest({n: w[n][i : i + 1].abs() for n in self.prunable}, [knobs.sparsity])
+        for n, mask in masks.items():
+            self.tensors[n][i : i + 1] = w[n][i : i + 1] * mask
+        mu = self.tensors["mu"]
+        mu[i] = torch.where(mu[i] > 0, mu[i] * knobs.growth, knobs.mu0)

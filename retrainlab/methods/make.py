@@ -1,0 +1,49 @@
+"""From a method's settings to the method: the one place that knows them all."""
+
+from dataclasses import replace
+
+from retrainlab import pruning
+from retrainlab.data import stream
+from retrainlab.methods import imp, knobs
+from retrainlab.methods.base import Method, Plain
+from retrainlab.methods.cs import Cs
+from retrainlab.methods.dnw import Dnw
+from retrainlab.methods.dpf import Dpf
+from retrainlab.methods.dst import Dst
+from retrainlab.methods.gmp import Gmp
+from retrainlab.methods.gsm import Gsm
+from retrainlab.methods.lc import Lc
+from retrainlab.methods.rigl import Rigl
+from retrainlab.methods.sparsifier import Span
+from retrainlab.methods.str_ import Str
+from retrainlab.training import State
+
+SPARSIFIERS = {
+    knobs.GMP: Gmp,
+    knobs.GSM: Gsm,
+    knobs.DPF: Dpf,
+    knobs.DNW: Dnw,
+    knobs.CS: Cs,
+    knobs.STR: Str,
+    knobs.DST: Dst,
+    knobs.LC: Lc,
+    knobs.RigL: Rigl,
+}
+
+
+def make(settings: knobs.Knobs | None, start: State, span: Span) -> tuple[Method, State]:
+    """The method of these settings (dense training for None), and what its training starts from, given the network."""
+    if settings is None:
+        return Plain(), start
+    if isinstance(settings, knobs.Static):
+        weights = {name: start.params[name] for name in span.prunable}
+        masks = pruning.prune(
+            weights,
+            settings.sparsity,
+            score="random",
+            allocation=settings.allocation,
+            generator=stream(span.seed, "mask"),
+        )
+        return imp.Masked(masks), imp.apply(start, masks)
+    method = SPARSIFIERS[type(settings)](settings, span)
+    return method, replace(start, params=method.begin(start.params)).fresh_optimizer()

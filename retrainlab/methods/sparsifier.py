@@ -1,0 +1,159 @@
+"""What the methods that sparsify during training have in common.
+
+Each is written once, for M members whose tensors are stacked along a first dimension; one member alone is M = 1. What a
+member has besides its weights (masks, a counter) stands in `tensors` and is only ever changed in place, so that a
+member's own method and the stacked one always see the same. What it learns besides its weights (gates, thresholds) are
+further parameters, named `WEIGHT:what`; `finish` bakes them into the weights and removes them.
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Self
+
+import torch
+from torch import Tensor
+
+from retrainlab import pruning
+from retrainlab.methods.base import Method, Tensors, member
+from retrainlab.methods.knobs import Knobs
+
+
+@dataclass(frozen=True)
+class Span:
+    """The training ahead, as a method knows it: names of the prunable weights, its steps, the steps in an epoch, and the
+    seed of the method's own random numbers."""
+
+    prunable: tuple[str, ...]
+    steps: int
+    per_epoch: int
+    seed: int = 0
+
+    @property
+    def epochs(self) -> int:
+        """Whole or begun."""
+        return -(-self.steps // self.per_epoch)
+
+
+class Sparsifier(Method):
+    """Subclasses fill in `_begin`, `_effective`, `_penalty`, `_edit`, `_after_step`, `_after_epoch` and `_finish`, whose
+    tensors are [M, ...] and whose names are those of the prunable weights and of what is learned besides."""
+
+    steady = True
+
+    def __init__(self, knobs: Knobs, span: Span):
+        self.each: list[tuple[Knobs, Span]] = [(knobs, span)]
+        self.tensors: Tensors = {}
+        self.alone = True
+
+    @classmethod
+    def stacked(cls, methods: Sequence[Self]) -> Self:
+        together = cls.__new__(cls)
+        together.each = [pair for m in methods for pair in m.each]
+        together.tensors = {k: torch.cat([m.tensors[k] for m in methods]) for k in methods[0].tensors}
+        together.alone = False
+        for i, m in enumerate(methods):
+            m.tensors = {k: t[i : i + 1] for k, t in together.tensors.items()}
+        return together
+
+    def begin(self, params: Tensors) -> Tensors:
+        """The parameters that this method's training starts from, given the network's; `params` stay as they are."""
+        begun = self._begin({name: params[name][None] for name in self.prunable})
+        return params | member(begun, 0)
+
+    # ---- the moments of a method, for one member or many ----
+
+    def effective(self, params: Tensors) -> Tensors:
+        own = self._effective(self._mine(params))
+        return {n: p for n, p in params.items() if ":" not in n} | (member(own, 0) if self.alone else own)
+
+    def penalty(self, params: Tensors) -> Tensor | None:
+        penalty = self._penalty(self._mine(params))
+        return penalty[0] if self.alone and penalty is not None else penalty
+
+    def edit_gradients(self, params: Tensors, gradients: Tensors) -> None:
+        edited = self._edit(self._mine(params), self._mine(gradients))
+        gradients |= member(edited, 0) if self.alone else edited
+
+    def after_step(self, params: Tensors, step: int) -> None:
+        self._after_step(self._mine(params), step)
+
+    def after_epoch(self, params: Tensors, epoch: int) -> None:
+        self._after_epoch(self._mine(params), epoch)
+
+    def finish(self, params: Tensors) -> None:
+        self._finish(self._mine(params))
+        for name in [n for n in params if ":" in n]:
+            del params[name]
+
+    # ---- for subclasses ----
+
+    @property
+    def prunable(self) -> tuple[str, ...]:
+        return self.each[0][1].prunable
+
+    def _mine(self, tensors: Tensors) -> Tensors:
+        own = {n: t for n, t in tensors.items() if n in self.prunable or ":" in n}
+        return {n: t[None] for n, t in own.items()} if self.alone else own
+
+    def _begin(self, w: Tensors) -> Tensors:
+        """Changed weights and further parameters; may set up `tensors`."""
+        return {}
+
+    def _effective(self, w: Tensors) -> Tensors:
+        """The prunable weights that the forward pass sees, where they are not `w` itself."""
+        return {}
+
+    def _penalty(self, w: Tensors) -> Tensor | None:
+        """Added to each member's loss; shape [M]."""
+        return None
+
+    def _edit(self, w: Tensors, g: Tensors) -> Tensors:
+        """Gradients that are to take the place of those in `g`."""
+        return {}
+
+    def _after_step(self, w: Tensors, step: int) -> None: ...
+
+    def _after_epoch(self, w: Tensors, epoch: int) -> None: ...
+
+    def _finish(self, w: Tensors) -> None: ...
+
+
+# ---- small tools ----------------------------------------------------------------------------------------------------
+
+
+class _StraightThrough(torch.autograd.Function):
+    @staticmethod
+    def forward(ctx, w: Tensor, seen: Tensor) -> Tensor:
+        return seen.clone()
+
+    @staticmethod
+    def backward(ctx, gradient: Tensor) -> tuple[Tensor, None]:
+        return gradient, None
+
+
+def straight_through(w: Tensor, seen: Tensor) -> Tensor:
+    """`seen` in the forward pass; its gradient goes to `w` unchanged (Bengio, Leonard & Courville 2013)."""
+    return _StraightThrough.apply(w, seen)
+
+
+def over(values: Tensor, like: Tensor) -> Tensor:
+    """Values of the leading dimensions of `like` ([M], or [M, C]), shaped to be broadcast over the rest."""
+    return values.reshape(*values.shape, *[1] * (like.dim() - values.dim()))
+
+
+def cubic(step: int, last: int, sparsity: float) -> float:
+    """s_t = S (1 - (1 - t/t_n)^3) for t < t_n and S from then on (Zhu & Gupta 2017, eq. 1, with s_i = 0 and t_0 = 0)."""
+    return sparsity * (1 - (1 - step / last) ** 3) if step < last else sparsity
+
+
+def last_update(steps: int, interval: int, end: float) -> int:
+    """The iteration t_n = n * interval at which a gradual method reaches its sparsity: nearest to `end` of the run."""
+    return interval * max(1, round(end * steps / interval))
+
+
+def keep_largest(scores: Tensors, sparsities: Sequence[float]) -> Tensors:
+    """Masks [M, ...] of each member's weights less the round(S N) of smallest score, all layers ranked together."""
+    flat = torch.cat([s.flatten(1) for s in scores.values()], 1)
+    gone = torch.stack([pruning.smallest(row, round(s * len(row))) for row, s in zip(flat, sparsities)])
+    parts = gone.logical_not_().split([s[0].numel() for s in scores.values()], 1)
+    return {name: part.view_as(s) for (name, s), part in zip(scores.items(), parts)}

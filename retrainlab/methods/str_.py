@@ -1,0 +1,37 @@
+"""Soft threshold reparameterisation: each layer learns the threshold under which its weights are zero.
+
+Kusupati et al. 2020. The forward pass sees sign(w) relu(|w| - sigmoid(t)), with one t per layer; weight decay pulls t
+from its low start towards 0 and so raises the threshold. The source decays weights and thresholds alike over hundreds
+of thousands of iterations; here the thresholds' `decay` is a knob of its own, because in a short run a decay that moves
+them would take the weights with it.
+"""
+
+import torch
+from torch import Tensor
+
+from retrainlab.methods.base import Tensors
+from retrainlab.methods.sparsifier import Sparsifier, over
+
+
+class Str(Sparsifier):
+    """Learned besides: t of each layer, shape [M], as `WEIGHT:threshold`."""
+
+    def _begin(self, w: Tensors) -> Tensors:
+        some = next(iter(w.values()))
+        self.tensors = {"decay": some.new_tensor([self.each[0][0].decay])}
+        return {f"{n}:threshold": some.new_full((1,), self.each[0][0].t0) for n in w}
+
+    def _effective(self, w: Tensors) -> Tensors:
+        return {n: _soft(w[n], w[f"{n}:threshold"]) for n in self.prunable if f"{n}:threshold" in w}
+
+    def _edit(self, w: Tensors, g: Tensors) -> Tensors:
+        names = [f"{n}:threshold" for n in self.prunable]
+        return {n: g[n] + self.tensors["decay"] * w[n] for n in names}
+
+    def _finish(self, w: Tensors) -> None:
+        for n in self.prunable:
+            w[n].copy_(_soft(w[n], w[f"{n}:threshold"]))
+
+
+def _soft(w: Tensor, t: Tensor) -> Tensor:
+    return w.sign() * torch.relu(w.abs() - over(torch.sigmoid(t), w))

@@ -1,0 +1,165 @@
+"""Reach a sparsity that only a knob decides: a bracketed search in which every run is an ordinary, stored result.
+
+CS, STR and DST have no target of their own. Sparsity rises with their knob; the search brackets the target, then
+interpolates. All experiments search at once, so that their runs train together; what was tried is in the store, and the
+same search made again trains nothing.
+"""
+
+import math
+from collections import Counter
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, replace
+from itertools import pairwise
+
+import pandas as pd
+
+from retrainlab.config import Experiment, Recipe
+from retrainlab.errors import BadInput, check_number
+from retrainlab.methods.knobs import CS, DST, STR, Knobs
+
+Tried = Sequence[tuple[float, float]]
+"""(knob, sparsity) of the runs so far."""
+
+
+@dataclass(frozen=True)
+class Knob:
+    """What a search turns: a field of the method's settings; sparsity rises with sign * value. step: how far it goes
+    while it knows nothing, a factor if `log`, else a difference; low, high: its range."""
+
+    field: str
+    sign: int
+    step: float
+    low: float
+    high: float
+    log: bool = False
+
+    def scale(self, value: float) -> float:
+        """The knob where sparsity rises with it and steps are differences."""
+        return self.sign * (math.log(value) if self.log else value)
+
+    def value(self, scaled: float) -> float:
+        """Undoes `scale`, within the range; six digits, so that a stored knob reads well."""
+        raw = math.exp(self.sign * scaled) if self.log else self.sign * scaled
+        return float(f"{min(max(raw, self.low), self.high):.6g}")
+
+
+KNOB: dict[type, Knob] = {
+    CS: Knob("s0", -1, 0.05, -10.0, 10.0),
+    STR: Knob("decay", 1, 2.0, 1e-6, 10.0, log=True),
+    DST: Knob("alpha", 1, 3.0, 1e-9, 10.0, log=True),
+}
+
+
+def following(tried: Tried, target: float, knob: Knob) -> float:
+    """The knob to try next, by a line in the logit of the sparsity: between the neighbours that bracket the target most
+    closely, kept off both by a tenth (halfway, after 8 runs); or onward from the last while none brackets it."""
+    points = sorted((knob.scale(value), _logit(sparsity)) for value, sparsity in tried)
+    goal, step = _logit(target), math.log(knob.step) if knob.log else knob.step
+    brackets = [(p, q) for p, q in pairwise(points) if p[1] < goal <= q[1]]
+    if brackets:
+        (a, low), (b, high) = min(brackets, key=lambda pair: pair[1][1] - pair[0][1])
+        share = 0.5 if len(points) > 8 else min(max((goal - low) / (high - low), 0.1), 0.9)
+        return knob.value(a + (b - a) * share)
+    upward = points[-1][1] < goal
+    (a, low), (b, high) = (points[-2:] if upward else points[:2]) if len(points) > 1 else points * 2
+    slope = (high - low) / (b - a) if b > a else 0.0
+    way = abs(goal - (high if upward else low)) / slope if slope > 0 else step
+    way = min(max(way, step / 4), 4 * step)
+    return knob.value(b + way if upward else a - way)
+
+
+def _logit(share: float) -> float:
+    share = min(max(share, 1e-4), 1 - 1e-4)
+    return math.log(share / (1 - share))
+
+
+def reach(
+    experiments: Sequence[Experiment],
+    study: Callable[[list[Experiment]], pd.DataFrame],
+    *,
+    tolerance: float = 0.005,
+    most: int = 8,
+) -> tuple[list[Experiment], pd.DataFrame]:
+    """Turn each experiment's knob until its training leaves `prune.sparsity`, give or take `tolerance` (a share).
+
+    experiments: with the method CS, STR or DST, whose settings are the first try. Those that differ in nothing but the
+    knob and the sparsity they seek are trained alike, and so search in common: what one has tried, all know. study:
+    runs a list of experiments and returns a row for each, `run_study` with its options. most: rounds of runs. Returns
+    the experiments with their final knobs, and a row for each: method, seed, sparsity (asked), knob, sparsity_trained
+    (that of the training alone), runs and epochs (of training, its equal share of the common search), reached (whether
+    within the tolerance). Raises BadInput for another method.
+    """
+    check_number(tolerance, "tolerance of the search", above=0, high=0.5)
+    check_number(most, "most rounds of a search", low=1, whole=True)
+    for e in experiments:
+        if type(e.recipe.method) not in KNOB:
+            names = ", ".join(k.__name__ for k in KNOB)
+            raise BadInput(f"Only {names} reach a sparsity by a search, not {e.recipe.method}; leave it out.")
+    tried: dict[Recipe, dict[float, float]] = {_without_knob(e): {} for e in experiments}
+    for number in range(most):
+        runs: dict[tuple[Recipe, float], Experiment] = {}
+        for e in experiments:
+            known = tried[_without_knob(e)]
+            if number and (_closest(known, e)[1] <= tolerance):
+                continue
+            for value in (
+                [following(list(known.items()), e.prune.sparsity, _knob(e))] if number else _first(e, experiments)
+            ):
+                if value not in known:
+                    runs.setdefault((_without_knob(e), value), with_knob(e, value))
+        if not runs:
+            break
+        frame = study(list(runs.values()))
+        for (recipe, value), sparsity in zip(runs, frame["trained_sparsity"]):
+            tried[recipe][value] = float(sparsity)
+    sharing = Counter(_without_knob(e) for e in experiments)
+    rows, found = [], []
+    for e in experiments:
+        value, miss = _closest(tried[_without_knob(e)], e)
+        found.append(with_knob(e, value))
+        count = len(tried[_without_knob(e)]) / sharing[_without_knob(e)]
+        rows.append(
+            {
+                "method": e.recipe.method.name,
+                "seed": e.recipe.seed,
+                "sparsity": e.prune.sparsity,
+                "knob": value,
+                "sparsity_trained": tried[_without_knob(e)][value],
+                "runs": count,
+                "epochs": count * e.recipe.epochs,
+                "reached": miss <= tolerance,
+            }
+        )
+    return found, pd.DataFrame(rows)
+
+
+def _first(e: Experiment, experiments: Sequence[Experiment]) -> list[float]:
+    """The knob given; and, if all who search in common give the same, its neighbours on both sides."""
+    value, knob = getattr(e.recipe.method, _knob(e).field), _knob(e)
+    given = {getattr(x.recipe.method, knob.field) for x in experiments if _without_knob(x) == _without_knob(e)}
+    if len(given) > 1:
+        return [value]
+    step = math.log(knob.step) if knob.log else knob.step
+    return [value, *(knob.value(knob.scale(value) + way * step) for way in (-1, 1))]
+
+
+def _closest(tried: dict[float, float], e: Experiment) -> tuple[float, float]:
+    """(knob, how far its sparsity was off) of the best run."""
+    value = min(tried, key=lambda v: abs(tried[v] - e.prune.sparsity))
+    return value, abs(tried[value] - e.prune.sparsity)
+
+
+def _knob(e: Experiment) -> Knob:
+    return KNOB[type(e.recipe.method)]
+
+
+def _without_knob(e: Experiment) -> Recipe:
+    knob = _knob(e)
+    return replace(e.recipe, method=replace(e.recipe.method, **{knob.field: knob.low}))
+
+
+def with_knob(experiment: Experiment, value: float) -> Experiment:
+    """The experiment with another value of its method's knob."""
+    method: Knobs = experiment.recipe.method
+    method = replace(method, **{KNOB[type(method)].field: value})
+    return replace(experiment, recipe=replace(experiment.recipe, method=method))
