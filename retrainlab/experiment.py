@@ -160,7 +160,7 @@ def _dense_course(
         "images_per_second": _rate(trained.steps, recipe, trained.seconds),
     }
     curves = _curves(trained.points, original.lr)
-    return Dense(state, _result(recipe, scalars, curves, setup.data.device, trained.seconds, engine))
+    return Dense(state, record(recipe, scalars, curves, setup.data.device, trained.seconds, engine))
 
 
 def prune_dense(recipe: Recipe, prune: Prune, dense: Dense, device: str = "auto") -> Pruned:
@@ -183,7 +183,7 @@ def prune_dense(recipe: Recipe, prune: Prune, dense: Dense, device: str = "auto"
         "stability": metrics.stability(before, raw),
         "recalibrated_stability": metrics.stability(before, lifted),
     }
-    return Pruned(masks, _result(prune, scalars, {}, where, time.perf_counter() - start))
+    return Pruned(masks, record(prune, scalars, {}, where, time.perf_counter() - start))
 
 
 def run(
@@ -299,7 +299,6 @@ def _course(
         "dense_test_accuracy": before["test_accuracy"],
         "dense_validation_accuracy": before["validation_accuracy"],
         "trained_sparsity": before["sparsity"],
-        "trained_images_per_second": before["images_per_second"],
         "pruned_validation_accuracy": first["validation_accuracy"],
         "recalibrated_validation_accuracy": first["recalibrated_validation_accuracy"],
         "stability": first["stability"],
@@ -319,7 +318,7 @@ def _course(
     curves = _curves([p for c in cycles for p in c.trained.points], None)
     curves["cycle"] = [i for i, c in enumerate(cycles) for _ in c.trained.points]
     curves["layer_sparsity"] = metrics.layer_sparsity(weights)
-    return _result(experiment, scalars, curves, data.device, seconds, engine)
+    return record(experiment, scalars, curves, data.device, seconds, engine)
 
 
 def _lost_and_regained(dense: float, cycles: list[imp.Cycle], final: float) -> tuple[float, float]:
@@ -348,9 +347,11 @@ def _curves(points, lr: Tensor | None) -> dict:
     return curves
 
 
-def _result(
+def record(
     noun, scalars: dict, curves: dict, device: torch.device, seconds: float, engine: Engine | None = None
 ) -> Result:
+    """A result as it is stored: no number that is not finite, and where it comes from."""
+
     def finite(x):
         return None if isinstance(x, float) and not math.isfinite(x) else x
 

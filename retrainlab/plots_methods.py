@@ -41,7 +41,7 @@ _ERROR = {"elinewidth": 1.3, "capsize": 2.5, "markeredgecolor": "w", "markeredge
 
 def contest(accuracy: pd.DataFrame, speed: pd.DataFrame, dense: float) -> Figure:
     """Figure 5. accuracy: columns entrant, sparsity, mean, low, high (test, shares); speed: entrant, sparsity,
-    theoretical_speedup, images_per_second (of the training); dense: mean test accuracy of the dense networks."""
+    theoretical_speedup, images_per_second (of training); dense: mean test accuracy of the dense networks."""
     sparsities = list(accuracy["sparsity"].unique())
     middle = sparsities[len(sparsities) // 2]
     at_middle = accuracy[accuracy["sparsity"] == middle].sort_values("mean")
@@ -63,17 +63,19 @@ def contest(accuracy: pd.DataFrame, speed: pd.DataFrame, dense: float) -> Figure
         for i, sparsity in enumerate(sparsities):
             part = speed[speed["sparsity"] == sparsity].set_index("entrant").reindex(names)
             shade = {"color": str(0.7 - 0.6 * i / max(1, len(sparsities) - 1)), "marker": "o^D*"[i % 4]}
-            faster.plot(part["theoretical_speedup"], range(len(names)), linestyle="", label=percent(sparsity), **shade)
+            values = part["theoretical_speedup"]
+            faster.plot(values, range(len(names)), linestyle="", **shade)
+            faster.annotate(percent(sparsity), (values.iloc[-1], len(names) - 0.75), ha="center", fontsize=10)
         faster.set_xscale("log")
-        faster.xaxis.set_major_locator(FixedLocator([2, 5, 10, 20, 50]))
+        faster.xaxis.set_major_locator(FixedLocator([1, 2, 3, 5, 10, 20, 50]))
         faster.xaxis.set_minor_locator(NullLocator())
         faster.xaxis.set_major_formatter(FuncFormatter(lambda x, _: f"{x:g}"))
         faster.set(title="Speed-up in theory", xlabel="Dense / non-zero multiply-adds")
-        faster.legend(title="Sparsity", loc="lower right", fontsize=10, title_fontsize=10)
         mean = speed.groupby("entrant")["images_per_second"].median().reindex(names) / 1000
         rate.barh(range(len(names)), mean, color=[_color(n) for n in names], height=0.6)
-        rate.set(title="Training, as made here", xlabel="1000 images / s")
+        rate.set(title="Training", xlabel="1000 images / s")
         axes[0].set_yticks(range(len(names)), names)
+        axes[0].set_ylim(-0.6, len(names) - 0.3)
         for ax in axes:
             ax.grid(axis="y", visible=False)
         return figure

@@ -84,7 +84,7 @@ def run_study(
     """
     experiments = list(experiments)
     check_number(jobs, "number of jobs", low=0, whole=True)
-    store = _opened(store)
+    store = opened(store)
     where = resolve(device)
     marks = _fingerprints(experiments)
     choose(precision, PRECISIONS, "precision")
@@ -142,7 +142,8 @@ def _fingerprints(experiments: Iterable[Experiment]) -> dict[tuple, str]:
     return {of: fingerprint(*of) for of in {(e.recipe.data, e.recipe.image_size) for e in experiments}}
 
 
-def _opened(store: Store | Path | str | None) -> Store:
+def opened(store: Store | Path | str | None) -> Store:
+    """The store of that folder; the project's own if it is empty."""
     return store if isinstance(store, Store) else Store(Path(store) if store else store_root())
 
 
@@ -170,7 +171,7 @@ def original(recipe: Recipe) -> Original:
 
 def curves(experiments: Sequence[Experiment], store: Store | Path | str | None = None) -> pd.DataFrame:
     """The retraining curves of stored experiments: one row per point, with seed, sparsity, budget and schedule."""
-    store, marks = _opened(store), _fingerprints(experiments)
+    store, marks = opened(store), _fingerprints(experiments)
     rows = []
     for e in experiments:
         result = _stored(store.result(result_key(e, marks[e.recipe.data, e.recipe.image_size])))
@@ -187,7 +188,7 @@ def curves(experiments: Sequence[Experiment], store: Store | Path | str | None =
 
 def layers(experiments: Sequence[Experiment], store: Store | Path | str | None = None) -> pd.DataFrame:
     """The final sparsity of each layer of stored experiments: columns place (in `experiments`), layer, sparsity."""
-    store, marks = _opened(store), _fingerprints(experiments)
+    store, marks = opened(store), _fingerprints(experiments)
     rows = []
     for place, e in enumerate(experiments):
         result = _stored(store.result(result_key(e, marks[e.recipe.data, e.recipe.image_size])))
@@ -200,7 +201,7 @@ def masks(experiment: Experiment, store: Store | Path | str | None = None) -> Ma
     """The masks of a stored experiment's first cycle, on the CPU."""
     [mark] = _fingerprints([experiment]).values()
     key = pruned_key(experiment.recipe, experiment.prune, mark)
-    return _stored(_opened(store).pruned(key, torch.device("cpu"))).masks
+    return _stored(opened(store).pruned(key, torch.device("cpu"))).masks
 
 
 def _stored(thing: T | None) -> T:

@@ -345,8 +345,8 @@ class LiteralRigL(LiteralStatic):
 
 
 def literally(kind, knobs, setup, job):
-    """(rule, weights, momenta, buffers, loss and sparsity at each point but the first), with the gradient at the seen weights from
-    autograd and all else by hand."""
+    """(rule, weights, momenta, buffers, loss and sparsity at each point but the first): the gradient at the seen weights
+    from autograd, all else by hand."""
     model, sgd, steps = setup.model, setup.sgd, len(job.curve)
     shapes = {n: p.shape for n, p in model.named_parameters()}
     w = {n: job.start.params[n].flatten().tolist() for n in shapes}

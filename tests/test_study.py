@@ -40,7 +40,7 @@ def go(experiments, store, **more):
 
 def facts(table: pd.DataFrame) -> pd.DataFrame:
     """All but how fast it was."""
-    return table.drop(columns=["images_per_second", "trained_images_per_second"])
+    return table.drop(columns="images_per_second")
 
 
 def files(root: Path) -> list[Path]:

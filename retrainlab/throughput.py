@@ -1,0 +1,61 @@
+"""How fast a method trains: images per second of its whole loop, one network at a time, measured once and kept.
+
+Data loading and augmentation are in it, the device is synchronised, evaluations are left out. Methods take turns, round
+after round, so that a machine that slows down slows all of them; the median over the rounds counts.
+"""
+
+from collections.abc import Sequence
+from dataclasses import replace
+from statistics import median
+
+import torch
+
+from retrainlab.config import Recipe, key
+from retrainlab.data import Split
+from retrainlab.device import repeatable, resolve
+from retrainlab.experiment import record, setting
+from retrainlab.methods.make import make
+from retrainlab.methods.sparsifier import Span
+from retrainlab.sources import fingerprint
+from retrainlab.store import Store
+from retrainlab.training import Job, State, train
+
+STEPS = 25
+ROUNDS = 7
+
+
+def images_per_second(
+    recipes: Sequence[Recipe], store: Store, device: str = "auto", fresh: bool = False
+) -> list[float]:
+    """Of training by each recipe. All are measured in turns unless all are stored already; fresh: measure in any case."""
+    where = resolve(device)
+    marks = [fingerprint(r.data, r.image_size) for r in recipes]
+    names = [key("throughput", [replace(r, seed=0)], f"{mark} on {where.type}") for r, mark in zip(recipes, marks)]
+    stored = [store.result(name) for name in names]
+    if fresh or None in stored:
+        with repeatable(where):
+            rates = _measured(recipes, where)
+        stored = [
+            record(r, {"images_per_second": rate}, {}, where, STEPS * ROUNDS * r.batch_size / rate)
+            for r, rate in zip(recipes, rates)
+        ]
+        for name, result in zip(names, stored):
+            store.put_result(name, result)
+    return [result.scalars["images_per_second"] for result in stored]
+
+
+def _measured(recipes: Sequence[Recipe], where: torch.device) -> list[float]:
+    runs = []
+    for recipe in recipes:
+        setup, _ = setting(recipe, where)
+        few = Split(setup.data.validation.images[:8], setup.data.validation.labels[:8])
+        setup = replace(setup, data=replace(setup.data, validation=few))
+        span = Span(setup.prunable, STEPS, setup.data.steps_per_epoch(recipe.batch_size))
+        runs.append((setup, recipe, span))
+    seconds: list[list[float]] = [[] for _ in runs]
+    for _ in range(ROUNDS):
+        for (setup, recipe, span), times in zip(runs, seconds):
+            method, start = make(recipe.method, State.of(setup.model, where), span)
+            curve = torch.full((STEPS,), recipe.lr / 10, dtype=torch.float64)
+            times.append(train(setup, Job(start, curve, ("throughput",), method, evaluations=1)).seconds)
+    return [STEPS * recipe.batch_size / median(times) for (_, recipe, _), times in zip(runs, seconds)]
