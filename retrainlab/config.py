@@ -185,7 +185,7 @@ class Retrain:
     split: the budget is for all cycles together, in equal parts with the remainder to the last (BIMP). freeze: train biases
     and normalisation only, the weights that pruning left stay (PERP, Zimmer et al. 2023). copies: retrain so many
     copies, each on batches of its own, and average them, recalibrated (Sparse Model Soups, Zimmer et al. 2024); the
-    budget is each copy's.
+    budget is each copy's. sgd: the optimiser, the recipe's if None.
     """
 
     schedule: str = "LLR"
@@ -202,6 +202,7 @@ class Retrain:
     split: bool = False
     freeze: bool = False
     copies: int = 1
+    sgd: SGD | None = None
 
     def __post_init__(self) -> None:
         settle(self)

@@ -10,7 +10,7 @@ from dataclasses import dataclass, replace
 
 import pandas as pd
 
-from retrainlab.config import Experiment, Prune, Recipe, Retrain
+from retrainlab.config import SGD, Experiment, Prune, Recipe, Retrain
 from retrainlab.errors import BadInput, choose
 from retrainlab.methods.bimp import bimp
 from retrainlab.methods.knobs import CS, DNW, DPF, DST, GMP, GSM, LC, STR, Knobs, RigL, Static
@@ -162,13 +162,15 @@ def _best(tuning: pd.DataFrame) -> dict[tuple[str, float], str]:
 # ---- comparisons beside the contest, also at equal totals ------------------------------------------------------------
 
 
-def retrained(chosen: Sequence[tuple[str, Experiment]], sparsity: float, budget: float) -> list[tuple[str, Experiment]]:
+def retrained(
+    chosen: Sequence[tuple[str, Experiment]], sparsity: float, budget: float, sgd: SGD
+) -> list[tuple[str, Experiment]]:
     """The contest's networks trained by a method, and the dense ones (as `IMP`), each pruned hard and then retrained
-    with LLR for `budget` times its training: (entrant, experiment)."""
+    with LLR and the optimiser `sgd` for `budget` times its training: (entrant, experiment)."""
     out = []
     for name, e in chosen:
         if name == "Dense" or e.prune.sparsity == sparsity and e.retrain.budget == 0:
-            plan = replace(e, prune=Prune(sparsity), retrain=Retrain("LLR", budget=budget))
+            plan = replace(e, prune=Prune(sparsity), retrain=Retrain("LLR", budget=budget, sgd=sgd))
             out.append(("IMP" if name == "Dense" else name, plan))
     return out
 

@@ -85,6 +85,11 @@ def alike(recipe: Recipe) -> Recipe:
     )
 
 
+def while_retraining(experiment: Experiment) -> Recipe:
+    """The recipe with the optimiser of the retraining."""
+    return replace(experiment.recipe, sgd=experiment.retrain.sgd or experiment.recipe.sgd)
+
+
 def original_curve(recipe: Recipe, steps_per_epoch: int) -> Original:
     """The recipe's learning rates, one per iteration."""
     n = recipe.epochs * steps_per_epoch
@@ -142,7 +147,8 @@ def _dense_course(
 ) -> Generator[Job, Trained, Dense]:
     evaluations = min(recipe.epochs, 20)
     per_epoch = setup.data.steps_per_epoch(recipe.batch_size)
-    method, start = make(recipe.method, start, Span(setup.prunable, len(original.lr), per_epoch, recipe.seed))
+    span = Span(setup.prunable, len(original.lr), per_epoch, recipe.seed, original.peak)
+    method, start = make(recipe.method, start, span)
     trained = yield Job(start, original.lr, (recipe.seed, "dense"), method, evaluations, on_point)
     state = trained.state
     test, test_loss = evaluate(setup.model, state.params, state.buffers, setup.data, setup.data.test)
@@ -220,12 +226,12 @@ def run_together(
     on_point: Callable[[int, Point], None] | None = None,
     stop: Callable[[], bool] | None = None,
 ) -> Iterator[tuple[int, Result]]:
-    """Run experiments whose recipes share network, data, optimiser and batch size (see `alike`), each from its own
+    """Run experiments that share network, data, retraining's optimiser and batch size (see `alike`), each from its own
     dense network and masks: (place in `experiments`, result) as each ends; see `run`. on_point(place, point) sees each
     point of every curve as it is made."""
     where = resolve(device)
     with repeatable(where):
-        setup, _ = setting(experiments[0].recipe, where)
+        setup, _ = setting(while_retraining(experiments[0]), where)
         originals = {
             r: original_curve(r, setup.data.steps_per_epoch(r.batch_size)) for r in {e.recipe for e in experiments}
         }

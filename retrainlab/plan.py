@@ -11,7 +11,7 @@ from typing import TypeVar
 from retrainlab.config import Experiment, Prune, Recipe, key
 from retrainlab.device import resolve
 from retrainlab.engine import Engine
-from retrainlab.experiment import alike, prune_dense, run_together, train_dense_together
+from retrainlab.experiment import alike, prune_dense, run_together, train_dense_together, while_retraining
 from retrainlab.store import Store
 from retrainlab.training import Point
 from retrainlab.workers import Task, advance
@@ -78,7 +78,7 @@ class Missing:
     def epochs(self, recipe: Recipe) -> float:
         """Of training, for all whose recipe is `alike`."""
         dense = sum(r.epochs for r in self.dense.values() if alike(r) == recipe)
-        return dense + sum(cost(e) for e in self.results.values() if alike(e.recipe) == recipe)
+        return dense + sum(cost(e) for e in self.results.values() if alike(while_retraining(e)) == recipe)
 
 
 def tasks(missing: Missing, engines: Mapping[Recipe, Engine], workers: int, marks: Marks) -> list[Task]:
@@ -103,7 +103,7 @@ def tasks(missing: Missing, engines: Mapping[Recipe, Engine], workers: int, mark
             add(0, _make_dense, runs, what, sum(r.epochs for r in runs.values()), ())
     for name, (recipe, prune) in missing.pruned.items():
         add(1, _make_pruned, {name: prune}, (recipe, prune, mark(recipe)), 0.1, [dense_key(recipe, mark(recipe))])
-    for common, results in _grouped(missing.results, lambda e: alike(e.recipe)).items():
+    for common, results in _grouped(missing.results, lambda e: alike(while_retraining(e))).items():
         engine, data = engines[common], mark(common)
         size = 1 if engine.kind == "loop" else max(engine.members, -(-len(results) // (8 * workers)))
         for group in _joined(_grouped(results, lambda e: (e.recipe, e.prune)), engine.members):

@@ -97,6 +97,7 @@ def splits(accuracy: pd.DataFrame, total: int) -> Figure:
                 x = 100 * line["share"] + (i - 1) * 0.8
                 ax.errorbar(x, 100 * line["mean"], yerr=_bars(line), label=label, **_ERROR, **_series(i))
             ax.set(title=f"Sparsity {percent(sparsity)}", xlabel=f"Dense share of {total} epochs (%)", xlim=(0, 100))
+            ax.set_ylim(max(0, 100 * part["mean"].min() - 8), 101)
         axes[0].set_ylabel("Test accuracy (%)")
         legend(figure, axes[0], 4)
         return figure

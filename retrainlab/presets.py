@@ -15,10 +15,9 @@ class Preset:
     dense run's peak. recovery and curves: the sparsity and the budgets that figures 1 and 2 show.
 
     contest: the recipe whose epochs are the total of figures 5 to 8; contest_names: the entrants, all if empty;
-    tolerance: of the searches for a sparsity; split: the dense shares, cycles and sparsities of figure 6; stability:
-    the sparsity and the retraining budget of figure 7; extra: retraining lengths of figure 8, as multiples of the
-    total; where: sparsities and retraining budget of figure 9. What these leave open is as above, with `map_seeds`
-    seeds in figures 6, 8 and 9.
+    tolerance: of the searches for a sparsity; split: the dense shares, cycles and sparsities of figure 6; stability: the
+    sparsity and the retraining budget of figure 7; extra: retraining lengths of figure 8, as multiples of the total;
+    where: sparsities and retraining budget of figure 9, which has `map_seeds` seeds.
     """
 
     recipe: Recipe
@@ -38,7 +37,7 @@ class Preset:
     contest_sparsities: tuple[float, ...] = (0.8, 0.9, 0.95)
     tuning_seeds: int = 2
     tolerance: float = 0.005
-    split_shares: tuple[float, ...] = (0.1, 0.3, 0.5, 0.7, 0.9)
+    split_shares: tuple[float, ...] = (0.1, 0.3, 0.5, 0.7, 0.8)
     split_cycles: tuple[int, ...] = (1, 2, 4)
     split_sparsities: tuple[float, ...] = (0.9, 0.95)
     stability_sparsity: float = 0.9

@@ -19,7 +19,7 @@ from retrainlab.data import load
 from retrainlab.device import cores, describe, resolve
 from retrainlab.engine import Engine, fastest, forced
 from retrainlab.errors import BadInput, check_number, choose
-from retrainlab.experiment import Result, alike, check, original_curve, setting
+from retrainlab.experiment import Result, alike, check, original_curve, setting, while_retraining
 from retrainlab.methods.knobs import at
 from retrainlab.paths import store_root
 from retrainlab.plan import Missing, pruned_key, result_key, tasks
@@ -125,7 +125,8 @@ def _engines(
 ) -> tuple[dict[Recipe, Engine], float]:
     """An engine for each network, data set and batch size; and the seconds that one process would take, 0 if unknown."""
     out, seconds = {}, []
-    for recipe in {alike(e.recipe) for e in missing.results.values()}:
+    wanted = [*missing.dense.values(), *map(while_retraining, missing.results.values())]
+    for recipe in dict.fromkeys(map(alike, wanted)):
         setup, original = setting(recipe, where)
         steps = missing.epochs(recipe) * len(original.lr) / recipe.epochs
         if kind != "auto":
@@ -159,6 +160,8 @@ def row(experiment: Experiment, name: str, result: Result) -> dict:
     for field in ("schedule", "lr", "warmup"):
         recipe[f"dense_{field}"] = recipe.pop(field)
     retrain["initial_lr"] = retrain.pop("lr")
+    retrain["retraining_sgd"] = str(experiment.retrain.sgd or "")
+    del retrain["sgd"]
     asked = {k: str(v) if isinstance(v, tuple) else v for k, v in (recipe | prune | retrain).items()}
     return asked | result.scalars | {"device": result.provenance["device"], "key": name}
 

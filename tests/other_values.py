@@ -38,4 +38,5 @@ RETRAIN = dict(  # beside Retrain("linear", lr=0.1); without points, which need 
     split=True,
     freeze=True,
     copies=2,
+    sgd=SGD(momentum=0.7),
 )

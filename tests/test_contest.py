@@ -120,7 +120,7 @@ def test_all_entrants_run_and_each_trains_for_the_total(tmp_path):
     pruned = rows[rows["entrant"] != "Dense"]
     assert (pruned["sparsity_achieved"] >= 0.7 - 1e-3).all() and (pruned["sparsity_achieved"] < 0.76).all()
     assert set(searches["method"]) == {"CS"}
-    again = contest.retrained(chosen, 0.7, 0.5)
+    again = contest.retrained(chosen, 0.7, 0.5, RECIPE.sgd)
     assert [name for name, _ in again] == ["GSM", "DPF", "DNW", "CS", "LC", "RigL", "Static", "IMP"]
     retrained = study([e for _, e in again])
     assert (abs(retrained["sparsity_achieved"] - 0.7) < 1e-3).all() and retrained["steps"].eq(2 * PER_EPOCH).all()

@@ -606,11 +606,17 @@ def test_lc_pulls_towards_what_the_prune_afterwards_leaves():
     assert shares[0] < 0.01 and shares[1] > 0.1
 
 
-def test_lcs_own_settings_do_not_diverge_in_a_run_of_some_length():
-    """mu grows with every epoch, and a step of SGD leaves its minimum where lr mu exceeds 2 (1 + momentum)."""
-    setup = setup_of("conv", SGD())
-    job = replace(job_of(setup, LC(0.8), 40 * EPOCH), curve=torch.linspace(0.1, 0, 40 * EPOCH, dtype=torch.float64))
-    assert weights(training.train(setup, job).state.params, setup).abs().max() < 10
+def test_lcs_mu_grows_up_to_the_inverse_of_the_largest_learning_rate():
+    """A step of SGD leaves its minimum where lr mu exceeds 2 (1 + momentum): after 40 doublings, by far."""
+    setup, curve = setup_of("conv", SGD()), torch.linspace(0.1, 0, 40 * EPOCH, dtype=torch.float64)
+    for peak, most in ((0.1, 10.0), (0.0, 0.03 * 2**29)):
+        method, start = make(LC(0.8), State.of(setup.model), Span(setup.prunable, len(curve), EPOCH, peak=peak))
+        mu, job = [], Job(start, curve, (0, "t"), method, evaluations=1)
+        watched(job, "after_epoch", lambda *_, m=method, mu=mu: mu.append(m.tensors["mu"].item()))
+        ended = training.train(setup, job).state.params
+        growing = [0.03 * 2**k for k in range(31)]
+        assert [m for m in mu if m] == pytest.approx([min(g, most) if peak else g for g in growing])
+        assert (weights(ended, setup).abs().max() < 10) == bool(peak)
 
 
 @pytest.mark.parametrize(

@@ -35,7 +35,7 @@ class Cs(Sparsifier):
 
     def _after_epoch(self, w: Tensors, epoch: int) -> None:
         betas = [k.final_beta ** min(1.0, (epoch + 1) / max(1, span.epochs - 1)) for k, span in self.each]
-        self.tensors["beta"].copy_(torch.tensor(betas))
+        self.tensors["beta"].copy_(torch.tensor(betas, dtype=torch.float64))
 
     def _finish(self, w: Tensors) -> None:
         scale = 1 / torch.sigmoid(self.tensors["s0"])

@@ -37,4 +37,4 @@ class Dpf(Sparsifier):
         for i, (knobs, _) in enumerate(self.each):
             self._prune(w, i, knobs.sparsity)
         for n, mask in self.tensors.items():
-            w[n].mul_(mask)
+            w[n].masked_fill_(mask == 0, 0)

@@ -24,7 +24,7 @@ class _Step(torch.autograd.Function):
     def backward(ctx, gradient: Tensor) -> Tensor:
         (x,) = ctx.saved_tensors
         far = x.abs()
-        return gradient * torch.where(far <= 0.4, 2 - 4 * far, 0.4 * (far <= 1))
+        return gradient * torch.where(far <= 0.4, 2 - 4 * far, 0.4 * (far <= 1).to(x.dtype))
 
 
 class Dst(Sparsifier):

@@ -1,7 +1,7 @@
 """Gradual magnitude pruning: the smallest weights go step by step while the network trains.
 
-Zhu & Gupta 2017, "To prune, or not to prune"; Gale, Elsen & Hooker 2019. What is masked is zero and stays so: its weights
-get no gradient. All layers are ranked together unless `allocation` says otherwise (the source prunes each alike).
+Zhu & Gupta 2017, "To prune, or not to prune"; Gale, Elsen & Hooker 2019. What is masked is set to zero after every
+step. All layers are ranked together unless `allocation` says otherwise (the source prunes each alike).
 """
 
 import torch
@@ -23,7 +23,7 @@ class Gmp(Sparsifier):
             last = last_update(span.steps, knobs.interval, knobs.end)
             if (step + 1) % knobs.interval == 0 and step + 1 <= last:
                 self._prune(w, i, cubic(step + 1, last, knobs.sparsity))
-        torch._foreach_mul_([w[n] for n in self.tensors], list(self.tensors.values()))
+        self._mask(w)
 
     def _prune(self, w: Tensors, i: int, sparsity: float) -> None:
         before = {n: t.bool() for n, t in member(self.tensors, i).items()}
@@ -33,8 +33,12 @@ class Gmp(Sparsifier):
         for n, mask in masks.items():
             self.tensors[n][i] = mask
 
+    def _mask(self, w: Tensors) -> None:
+        for n, mask in self.tensors.items():
+            w[n].masked_fill_(mask == 0, 0)
+
     def _finish(self, w: Tensors) -> None:
         """A run too short for its last update is pruned here."""
         for i, (knobs, _) in enumerate(self.each):
             self._prune(w, i, knobs.sparsity)
-        torch._foreach_mul_([w[n] for n in self.tensors], list(self.tensors.values()))
+        self._mask(w)

@@ -1,10 +1,12 @@
 """Learning-compression: train towards the nearest sparse network, find the nearest sparse network, and so on.
 
 Carreira-Perpinan & Idelbayev 2018, quadratic penalty. L step: some epochs of SGD on L(w) + mu/2 ||w - theta||^2. C
-step: theta = the (1-S)N largest of w, the rest 0. After each C step mu grows. Like the source it starts from a trained
-network, for which the share `start` of the run is spent. What is left is pruned by magnitude after the training
-(`Prune`): the last C step.
+step: theta = the (1-S)N largest of w, the rest 0. After each C step mu grows, up to 1/eta_max: the source keeps eta
+below 1/mu instead. Like the source it starts from a trained network, for which the share `start` of the run is spent.
+What is left is pruned by magnitude after the training (`Prune`): the last C step.
 """
+
+import math
 
 import torch
 
@@ -30,11 +32,11 @@ class Lc(Sparsifier):
         for i, (knobs, span) in enumerate(self.each):
             since = epoch + 1 - round(knobs.start * span.epochs)
             if since >= 0 and since % knobs.epochs_per_step == 0:
-                self._compress(w, i, knobs)
+                self._compress(w, i, knobs, 1 / span.peak if span.peak else math.inf)
 
-    def _compress(self, w: Tensors, i: int, knobs: LC) -> None:
+    def _compress(self, w: Tensors, i: int, knobs: LC, most: float) -> None:
         masks = keep_largest({n: w[n][i : i + 1].abs() for n in self.prunable}, [knobs.sparsity])
         for n, mask in masks.items():
             self.tensors[n][i : i + 1] = w[n][i : i + 1] * mask
         mu = self.tensors["mu"]
-        mu[i] = torch.where(mu[i] > 0, mu[i] * knobs.growth, knobs.mu0)
+        mu[i] = torch.where(mu[i] > 0, mu[i] * knobs.growth, knobs.mu0).clamp(max=most)

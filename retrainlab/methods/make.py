@@ -44,6 +44,6 @@ def make(settings: knobs.Knobs | None, start: State, span: Span) -> tuple[Method
             allocation=settings.allocation,
             generator=stream(span.seed, "mask"),
         )
-        return imp.Masked(masks), imp.apply(start, masks)
+        return imp.Masked(masks), imp.apply(start.fresh_optimizer(), masks)
     method = SPARSIFIERS[type(settings)](settings, span)
     return method, replace(start, params=method.begin(start.params)).fresh_optimizer()

@@ -39,7 +39,8 @@ class Rigl(Sparsifier):
                 share = knobs.drop / 2 * (1 + math.cos(math.pi * (step + 1) / end))
                 for n in self.prunable:
                     self._move(w, n, i, share)
-        torch._foreach_mul_([w[n] for n in self.prunable], [self.tensors[n] for n in self.prunable])
+        for n in self.prunable:
+            w[n].masked_fill_(self.tensors[n] == 0, 0)
 
     def _move(self, w: Tensors, n: str, i: int, share: float) -> None:
         """Drop and grow in one layer of one member; a weight just dropped may be grown again, from 0."""

@@ -20,13 +20,14 @@ from retrainlab.methods.knobs import Knobs
 
 @dataclass(frozen=True)
 class Span:
-    """The training ahead, as a method knows it: names of the prunable weights, its steps, the steps in an epoch, and the
-    seed of the method's own random numbers."""
+    """The training ahead, as a method knows it: names of the prunable weights, its steps, the steps in an epoch, the seed
+    of the method's own random numbers, and the largest learning rate (0 if unknown)."""
 
     prunable: tuple[str, ...]
     steps: int
     per_epoch: int
     seed: int = 0
+    peak: float = 0.0
 
     @property
     def epochs(self) -> int:
@@ -147,8 +148,9 @@ def cubic(step: int, last: int, sparsity: float) -> float:
 
 
 def last_update(steps: int, interval: int, end: float) -> int:
-    """The iteration t_n = n * interval at which a gradual method reaches its sparsity: nearest to `end` of the run."""
-    return interval * max(1, round(end * steps / interval))
+    """The iteration t_n = n * interval at which a gradual method reaches its sparsity: nearest to `end`, within the
+    run."""
+    return interval * max(1, min(round(end * steps / interval), steps // interval))
 
 
 def keep_largest(scores: Tensors, sparsities: Sequence[float]) -> Tensors:
