@@ -32,17 +32,17 @@ class Preset:
     curve_budgets: tuple[float, ...] = (0.05, 0.25, 0.5)
     recovery_budget: float = 0.1
     recovery_points: int = 31
-    contest: Recipe = field(default_factory=lambda: Recipe(width=8, epochs=10))
+    contest: Recipe = field(default_factory=lambda: Recipe(width=8, epochs=8))
     contest_names: tuple[str, ...] = ()
     contest_sparsities: tuple[float, ...] = (0.8, 0.9, 0.95)
     tuning_seeds: int = 2
     tolerance: float = 0.005
-    split_shares: tuple[float, ...] = (0.1, 0.3, 0.5, 0.7, 0.8)
-    split_cycles: tuple[int, ...] = (1, 2, 4)
+    split_shares: tuple[float, ...] = (0.125, 0.25, 0.5, 0.75, 0.875)
+    split_cycles: tuple[int, ...] = (1, 3)
     split_sparsities: tuple[float, ...] = (0.9, 0.95)
     stability_sparsity: float = 0.9
-    stability_budget: float = 0.3
-    extra: tuple[float, ...] = (0.3, 0.5, 1.0)
+    stability_budget: float = 0.25
+    extra: tuple[float, ...] = (0.25, 0.5, 1.0)
     where_sparsities: tuple[float, ...] = (0.9, 0.95, 0.98)
     where_budget: float = 0.1
 

@@ -6,6 +6,7 @@ call goes on from there.
 
 from collections.abc import Callable, Iterable, Sequence
 from concurrent.futures import Executor
+from contextlib import AbstractContextManager, nullcontext
 from dataclasses import asdict, replace
 from itertools import product
 from pathlib import Path
@@ -29,7 +30,7 @@ from retrainlab.schedules import Original
 from retrainlab.sources import fingerprint
 from retrainlab.store import Store
 from retrainlab.training import State
-from retrainlab.workers import run_tasks
+from retrainlab.workers import Workers, run_tasks
 
 T = TypeVar("T")
 WORTH_A_PROBE = 1000  # steps; with fewer, measuring which engine is fastest takes longer than it saves
@@ -101,14 +102,14 @@ def run_study(
             engines, seconds = _engines(
                 missing, engine, precision, where, lambda word: report(0.0, 1.0, f"{word} on {words}")
             )
-            workers = min(jobs or cores(), len(missing.results)) if where.type == "cpu" else 1
+            count = min(jobs or cores(), len(missing.results)) if where.type == "cpu" else 1
             if not jobs and executor is None and 0 < seconds < QUICK:
-                workers = 1
-            todo = tasks(missing, engines, workers, marks)
+                count = 1
+            todo = tasks(missing, engines, count, marks)
             bound = [replace(t, args=(store, str(where), *t.args)) for t in todo]
             run_tasks(
                 bound,
-                min(workers, len(bound)),
+                min(count, len(bound)),
                 lambda done, total, word: report(done, total, f"{word} on {words}"),
                 str(store.root),
                 executor,
@@ -118,6 +119,14 @@ def run_study(
                 report.close()
     keys = [result_key(e, marks[e.recipe.data, e.recipe.image_size]) for e in experiments]
     return pd.DataFrame([row(e, k, store.result(k)) for e, k in zip(experiments, keys)])
+
+
+def workers(jobs: int = 0, device: str = "auto") -> AbstractContextManager[Workers | None]:
+    """Processes for several studies one after the other, given to each as its `executor`: `with workers() as pool:`. None
+    where a study works in this process: one job, or a GPU."""
+    check_number(jobs, "number of jobs", low=0, whole=True)
+    count = (jobs or cores()) if resolve(device).type == "cpu" else 1
+    return Workers(count) if count > 1 else nullcontext()
 
 
 def _engines(

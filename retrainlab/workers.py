@@ -53,7 +53,8 @@ def run_tasks(
     place: str,
     executor: Executor | None = None,
 ) -> None:
-    """Run all tasks in order of rank, each after those it needs, on `workers` processes (1: in this one) or `executor`.
+    """Run all tasks in order of rank, each after those it needs, on `workers` processes (1: in this one) or `executor`,
+    such as `Workers` that are there already.
 
     progress(cost done, total cost, words) is called as tasks advance and end; place: where results are kept, for the
     words. Raises Stopped on Ctrl-C, what a task raised, and WorkerDied if a process was killed.
@@ -83,8 +84,8 @@ def run_tasks(
         under_way[key] = share, made
         tell()
 
-    reports = multiprocessing.get_context("spawn").SimpleQueue()
-    pool = executor or (_processes(workers, reports) if workers > 1 else _Inline())
+    pool = executor or (Workers(workers) if workers > 1 else _Inline())
+    reports = getattr(pool, "reports", None)
     in_flight = 1 if isinstance(pool, _Inline) else 2 * workers
     before, _listener = _listener, hear if isinstance(pool, _Inline) else None
     try:
@@ -104,7 +105,7 @@ def run_tasks(
                     if not waiting[next_task.key]:
                         heapq.heappush(ready, next_task)
             at_work = {t.key for t in running.values()}
-            while not reports.empty():
+            while reports is not None and not reports.empty():
                 if (report := reports.get())[0] in at_work:
                     hear(*report)
     except KeyboardInterrupt:
@@ -122,9 +123,9 @@ def run_tasks(
         _listener = before
         for future in running:
             future.cancel()
+        if running and isinstance(pool, Workers):
+            pool.terminate()
         if executor is None:
-            if running:
-                _terminate(pool)
             pool.shutdown(wait=True, cancel_futures=True)
 
 
@@ -146,9 +147,19 @@ def _work(key: str, work: Callable, *args) -> None:
     work(*args)
 
 
-def _processes(workers: int, reports: SimpleQueue) -> ProcessPoolExecutor:
-    start = (os.getpid(), reports)
-    return ProcessPoolExecutor(workers, multiprocessing.get_context("spawn"), _start_worker, start)
+class Workers(ProcessPoolExecutor):
+    """Processes for one study, or for several one after the other, which then do not wait for them to start each time.
+    They tell how far they are, and end at once when a study is stopped."""
+
+    def __init__(self, count: int):
+        context = multiprocessing.get_context("spawn")
+        self.reports: SimpleQueue = context.SimpleQueue()
+        super().__init__(count, context, _start_worker, (os.getpid(), self.reports))
+
+    def terminate(self) -> None:
+        """End what is running: its result would come too late to matter, and the store keeps whole files only."""
+        for process in list((getattr(self, "_processes", None) or {}).values()):
+            process.terminate()
 
 
 def _start_worker(parent: int, reports: SimpleQueue) -> None:
@@ -164,9 +175,3 @@ def _start_worker(parent: int, reports: SimpleQueue) -> None:
         os._exit(1)
 
     threading.Thread(target=watch, daemon=True).start()
-
-
-def _terminate(pool: Executor) -> None:
-    """End what is running: its result would come too late to matter, and the store keeps whole files only."""
-    for process in list((getattr(pool, "_processes", None) or {}).values()):
-        process.terminate()

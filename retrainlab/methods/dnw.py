@@ -3,6 +3,8 @@
 Wortsman, Farhadi & Rastegari 2019, in the form for unstructured weights: every layer keeps the same share.
 """
 
+from functools import lru_cache
+
 import torch
 
 from retrainlab import pruning
@@ -20,14 +22,21 @@ class Dnw(Sparsifier):
 
     def _largest(self, w: Tensors) -> Tensors:
         values = {n: w[n].detach() for n in self.prunable}
-        total = sum(v[0].numel() for v in values.values())
+        sizes = tuple((n, v[0].numel()) for n, v in values.items())
         gone = []
         for i, (knobs, _) in enumerate(self.each):
-            own = member(values, i)
-            counts = pruning.allocate_uniform(own, round(knobs.sparsity * total))
-            gone.append({n: pruning.smallest(v.abs(), counts[n]) for n, v in own.items()})
+            counts = _counts(sizes, knobs.sparsity)
+            gone.append({n: pruning.smallest(v.abs(), counts[n]) for n, v in member(values, i).items()})
         return {n: v.masked_fill(torch.stack([g[n] for g in gone]), 0) for n, v in values.items()}
 
     def _finish(self, w: Tensors) -> None:
         for n, seen in self._largest(w).items():
             w[n].copy_(seen)
+
+
+@lru_cache
+def _counts(sizes: tuple[tuple[str, int], ...], sparsity: float) -> dict[str, int]:
+    """How many weights of each layer go: the same share, round(S N) in all."""
+    return pruning.allocate_uniform(
+        {n: torch.zeros(size) for n, size in sizes}, round(sparsity * sum(s for _, s in sizes))
+    )
