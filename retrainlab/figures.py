@@ -100,7 +100,13 @@ def make(
                 stdout_file=live,
                 stderr_file=sys.stderr,
                 execution_timeout=CELL_TIMEOUT,
-                config=Config({"KernelManager": {"transport_encryption": "auto"}}),
+                config=Config(
+                    {
+                        "KernelManager": {"transport_encryption": "auto"},
+                        # a kernel that is stopped may find its sockets closed, and would print a trace
+                        "NotebookClient": {"extra_arguments": ["--log-level=CRITICAL"]},
+                    }
+                ),
                 start_timeout=120,
             )
         except KeyboardInterrupt:

@@ -182,6 +182,8 @@ def allocations(accuracy: pd.DataFrame, layers: pd.DataFrame, masks: dict[str, T
 
 def _mask(ax: Axes, mask: Tensor, title: str) -> None:
     """Rows are filters, columns their weights; dark is kept."""
-    ax.imshow(mask.flatten(1).float().cpu(), cmap=ListedColormap(["0.93", "0.1"]), aspect="auto", vmin=0, vmax=1)
+    ax.imshow(
+        mask.flatten(1).float().cpu().numpy(), cmap=ListedColormap(["0.93", "0.1"]), aspect="auto", vmin=0, vmax=1
+    )
     ax.set(title=f"{title}: {percent(float(mask.float().mean().round(decimals=3)))} kept", xticks=[], yticks=[])
     ax.grid(visible=False)

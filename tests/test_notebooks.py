@@ -60,7 +60,9 @@ def test_figure_notebooks_have_typed_parameters_and_assert_the_sparsity(path):
     [parameters] = [c for c in cells if "parameters" in c.metadata.get("tags", [])]
     assert all(isinstance(node, ast.AnnAssign) for node in ast.parse(parameters.source).body)
     code = "\n".join(c.source for c in cells if c.cell_type == "code")
-    assert 'assert (abs(frame["sparsity_achieved"] - frame["sparsity"]) < 1e-3).all()' in code
+    exact = 'assert (abs(frame["sparsity_achieved"] - frame["sparsity"]) < 1e-3).all()'
+    at_least = 'assert (frame["sparsity_achieved"] > frame["sparsity"] - 1e-3).all()'  # a searched one may be above
+    assert (at_least if path.stem == "fig05_contest" else exact) in code
 
 
 def test_the_figures_of_the_default_preset_are_in_the_project():
