@@ -310,6 +310,9 @@ def _table(frame) -> str:
     groups = frame.groupby(["sparsity", "budget", "schedule"], sort=False)
     short["sparsity_achieved"] = groups["sparsity_achieved"].mean().values
     shown = {heading: short[name] * factor if factor else short[name] for name, (heading, factor) in COLUMNS.items()}
+    if frame["measured_speedup"].notna().any():
+        shown["speed-up in theory"] = groups["shrunken_speedup"].mean().values
+        shown["measured"] = groups["measured_speedup"].median().values
     if frame["seed"].nunique() == 1:
         del shown["95 % from"], shown["to"]
     head = f"dense: {100 * frame.groupby('seed')['dense_test_accuracy'].first().mean():.2f} % test accuracy"

@@ -232,3 +232,13 @@ def test_a_dense_run_streams_its_sparsity():
     curve = train_dense(replace(RECIPE, epochs=4, method=GMP(0.8, interval=10)), "cpu").result.curves["weight_sparsity"]
     assert curve == sorted(curve) and curve[0] == 0 and curve[-1] == pytest.approx(0.8, abs=1e-3) and 0 < curve[1] < 0.8
     assert len(original_curve(RECIPE, 31).lr) == 62
+
+
+# ---- filters ---------------------------------------------------------------------------------------------------------
+
+
+def test_the_measured_speed_of_the_smaller_network_stands_beside_the_theoretical(dense):
+    filters = run(Experiment(RECIPE, Prune(0.5, structure="filters"), Retrain(budget=0)), "cpu", dense=dense).scalars
+    assert filters["shrunken_speedup"] > 1.2 and filters["measured_speedup"] > 0
+    weights = run(Experiment(RECIPE, Prune(0.5), Retrain(budget=0)), "cpu", dense=dense).scalars
+    assert weights["shrunken_speedup"] is None and weights["measured_speedup"] is None
