@@ -35,7 +35,8 @@ assert len(frame) == 1
 
 
 def test_importing_the_package_loads_no_torch():
-    code = "import sys, retrainlab, retrainlab.config, retrainlab.presets; assert 'torch' not in sys.modules"
+    modules = "retrainlab, retrainlab.config, retrainlab.presets, retrainlab.methods.knobs, retrainlab.methods.bimp"
+    code = f"import sys, {modules}; assert 'torch' not in sys.modules"
     done = subprocess.run([sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True)
     assert done.returncode == 0, done.stderr
 
@@ -59,8 +60,15 @@ def imported(path: Path) -> set[str]:
         ("pruning", {"models", "training", "data", "experiment", "store", "study", "plots"}),
         ("training", {"experiment", "store", "study", "plots", "figures", "pruning", "schedules"}),
         ("methods/imp", {"experiment", "store", "study", "plots"}),
+        ("methods/knobs", {"data", "models", "pruning", "training", "methods.base"}),
+        ("methods/sparsifier", {"experiment", "store", "study", "plots", "training", "schedules"}),
         ("experiment", {"store", "study", "plots"}),
+        ("search", {"store", "study", "plots", "training"}),
+        ("contest", {"store", "study", "plots", "training"}),
+        ("shrink", {"experiment", "store", "study", "plots"}),
+        ("saliency", {"experiment", "store", "study", "plots"}),
         ("plots", {"store", "study", "experiment", "training"}),
+        ("plots_methods", {"store", "study", "experiment", "training", "contest"}),
         ("config", {"data", "models", "schedules", "pruning", "training"}),
     ],
 )
