@@ -5,46 +5,28 @@ with the same pruning from the same masks. Choices and curves use validation ima
 read once, when its training is over.
 """
 
-import math
-import platform
-import subprocess
 import time
 from collections.abc import Callable, Generator, Iterable, Iterator, Sequence
-from contextlib import suppress
 from dataclasses import dataclass, replace
-from functools import lru_cache
-from pathlib import Path
 from typing import TypeVar
 
 import torch
-from torch import Tensor
 
-import retrainlab
 from retrainlab import metrics, schedules, shrink
-from retrainlab.config import Experiment, Prune, Recipe, to_dict
+from retrainlab.config import Experiment, Prune, Recipe
 from retrainlab.data import load
-from retrainlab.device import describe, repeatable, resolve
+from retrainlab.device import repeatable, resolve
 from retrainlab.engine import Engine
 from retrainlab.methods import imp
 from retrainlab.methods.make import make
 from retrainlab.methods.sparsifier import Span
 from retrainlab.models import VGG, ResNet, build, prunable
 from retrainlab.pruning import Masks
+from retrainlab.result import Result, curves_of, record
 from retrainlab.schedules import Original
 from retrainlab.training import Job, Point, Setup, State, Trained, evaluate, recalibrate
 
 T = TypeVar("T")
-
-
-@dataclass(frozen=True)
-class Result:
-    """What is kept of a run. config: the nouns; scalars: numbers by name (accuracies are shares, None where undefined);
-    curves: lists by name; provenance: versions, device, seconds, revision. JSON throughout."""
-
-    config: dict
-    scalars: dict
-    curves: dict
-    provenance: dict
 
 
 @dataclass(frozen=True)
@@ -165,7 +147,7 @@ def _dense_course(
         "steps": trained.steps,
         "images_per_second": _rate(trained.steps, recipe, trained.seconds),
     }
-    curves = _curves(trained.points, original.lr)
+    curves = curves_of(trained.points, original.lr)
     return Dense(state, record(recipe, scalars, curves, setup.data.device, trained.seconds, engine))
 
 
@@ -322,7 +304,7 @@ def _course(
         "stopped": last.trained.stopped,
         "images_per_second": _rate(steps, recipe, seconds),
     }
-    curves = _curves([p for c in cycles for p in c.trained.points], None)
+    curves = curves_of([p for c in cycles for p in c.trained.points])
     curves["cycle"] = [i for i, c in enumerate(cycles) for _ in c.trained.points]
     curves["layer_sparsity"] = metrics.layer_sparsity(weights)
     return record(experiment, scalars, curves, data.device, seconds, engine)
@@ -350,49 +332,3 @@ def _lost_and_regained(dense: float, cycles: list[imp.Cycle], final: float) -> t
 def _rate(steps: int, recipe: Recipe, seconds: float) -> float:
     """Training images per second, loading and augmentation included, the device synchronised."""
     return steps * recipe.batch_size / seconds if seconds else 0.0
-
-
-def _curves(points, lr: Tensor | None) -> dict:
-    curves = {
-        "step": [p.step for p in points],
-        "validation_accuracy": [p.accuracy for p in points],
-        "validation_loss": [p.loss for p in points],
-        "train_loss": [p.train_loss for p in points],
-        "weight_sparsity": [p.sparsity for p in points],
-    }
-    if lr is not None:
-        curves["lr"] = [lr[min(p.step, len(lr) - 1)].item() for p in points]
-    return curves
-
-
-def record(
-    noun, scalars: dict, curves: dict, device: torch.device, seconds: float, engine: Engine | None = None
-) -> Result:
-    """A result as it is stored: no number that is not finite, and where it comes from."""
-
-    def finite(x):
-        return None if isinstance(x, float) and not math.isfinite(x) else x
-
-    scalars = {name: finite(x) for name, x in scalars.items()}
-    curves = {k: [finite(x) for x in v] if isinstance(v, list) else v for k, v in curves.items()}
-    provenance = {"device": describe(device), "seconds": round(seconds, 3), **versions()}
-    if engine is not None:
-        provenance |= {"engine": str(engine)}
-    return Result(to_dict(noun), scalars, curves, provenance)
-
-
-@lru_cache(maxsize=1)
-def versions() -> dict:
-    """What made a result: versions of retrainlab, Python and torch, the git revision if there is one."""
-    root = Path(retrainlab.__file__).parent.parent
-    revision = None
-    if (root / ".git").exists():
-        command = ["git", "-C", str(root), "rev-parse", "--short", "HEAD"]
-        with suppress(OSError):  # no git on this machine
-            revision = subprocess.run(command, capture_output=True, text=True).stdout.strip() or None
-    return {
-        "retrainlab": retrainlab.__version__,
-        "python": platform.python_version(),
-        "torch": torch.__version__,
-        "revision": revision,
-    }

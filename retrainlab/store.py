@@ -19,8 +19,9 @@ from safetensors.torch import load_file, save_file
 
 from retrainlab.config import SCHEMA
 from retrainlab.errors import BadInput
-from retrainlab.experiment import Dense, Pruned, Result
+from retrainlab.experiment import Dense, Pruned
 from retrainlab.paths import write_whole
+from retrainlab.result import Result
 from retrainlab.training import State
 
 

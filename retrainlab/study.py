@@ -20,12 +20,13 @@ from retrainlab.data import load
 from retrainlab.device import cores, describe, resolve
 from retrainlab.engine import Engine, fastest, forced
 from retrainlab.errors import BadInput, check_number, choose
-from retrainlab.experiment import Result, alike, check, original_curve, setting, while_retraining
+from retrainlab.experiment import alike, check, original_curve, setting, while_retraining
 from retrainlab.methods.knobs import at
 from retrainlab.paths import store_root
 from retrainlab.plan import Missing, pruned_key, result_key, tasks
 from retrainlab.progress import Progress
 from retrainlab.pruning import Masks
+from retrainlab.result import Result
 from retrainlab.schedules import Original
 from retrainlab.sources import fingerprint
 from retrainlab.store import Store

@@ -13,9 +13,10 @@ import torch
 from retrainlab.config import Recipe, key
 from retrainlab.data import Split
 from retrainlab.device import repeatable, resolve
-from retrainlab.experiment import record, setting
+from retrainlab.experiment import setting
 from retrainlab.methods.make import make
 from retrainlab.methods.sparsifier import Span
+from retrainlab.result import record
 from retrainlab.sources import fingerprint
 from retrainlab.store import Store
 from retrainlab.training import Job, State, train

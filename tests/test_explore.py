@@ -17,11 +17,11 @@ pytest.importorskip("ipywidgets")
 from retrainlab import plan, schedules
 from retrainlab.config import NAMED_SCHEDULES, Recipe
 from retrainlab.errors import BadInput
-from retrainlab.experiment import Result
 from retrainlab.explore import curves, first_look, parts, recovery
 from retrainlab.explore.curves import Settings
 from retrainlab.explore.first_look import FirstLook
 from retrainlab.explore.recovery import Attempt
+from retrainlab.result import Result
 from retrainlab.store import Store
 
 ROOT = Path(__file__).parent.parent

@@ -14,8 +14,9 @@ import retrainlab
 from retrainlab import store as store_module
 from retrainlab.config import SCHEMA
 from retrainlab.errors import BadInput
-from retrainlab.experiment import Dense, Pruned, Result
+from retrainlab.experiment import Dense, Pruned
 from retrainlab.paths import store_root
+from retrainlab.result import Result
 from retrainlab.store import Store
 from retrainlab.training import State
 

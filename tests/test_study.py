@@ -18,7 +18,7 @@ import torch
 from retrainlab import experiment, plan
 from retrainlab.config import Experiment, Prune, Recipe, Retrain
 from retrainlab.errors import BadInput, Stopped, WorkerDied
-from retrainlab.experiment import Result
+from retrainlab.result import Result
 from retrainlab.store import Store
 from retrainlab.study import curves, grid, row, run_study
 

@@ -7,10 +7,11 @@ from retrainlab import plan, plots
 from retrainlab.config import Prune, Recipe
 from retrainlab.device import repeatable, resolve
 from retrainlab.errors import BadInput
-from retrainlab.experiment import Dense, Result, setting, train_dense
+from retrainlab.experiment import Dense, setting, train_dense
 from retrainlab.explore import parts
 from retrainlab.explore.parts import percent
 from retrainlab.methods import imp
+from retrainlab.result import Result
 from retrainlab.sources import fingerprint
 from retrainlab.store import Store
 from retrainlab.training import Point, evaluate
