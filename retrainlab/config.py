@@ -237,6 +237,12 @@ class Experiment:
     def __post_init__(self) -> None:
         settle(self)
         check_number(self.evaluations, "number of evaluations", low=1, whole=True)
+        left = getattr(self.recipe.method, "sparsity", 0.0)
+        if self.prune.targets[0] < left - 1e-9:
+            raise BadInput(
+                f"{self.recipe.method.name} trains to a sparsity of {left:g}, but the first prune after it asks for "
+                f"{self.prune.targets[0]:g}, which would bring weights back; ask for at least {left:g}, in one cycle."
+            )
         cycle = self.retrain.budget / (self.prune.cycles if self.retrain.split else 1)
         if self.retrain.schedule == "LRW" and cycle > 1 and not self.retrain.clamp:
             raise BadInput(

@@ -2,7 +2,7 @@
 
 An entrant turns (a recipe of T epochs, a sparsity) into a grid of candidates, `GRID` of them for every entrant, each of
 which trains for exactly T epochs in all. The best on validation, over the tuning seeds, is then run with every seed;
-its test images are not looked at before. CS, STR and DST search for the sparsity first, and what that costs is told.
+no choice sees a test image. CS, STR and DST search for the sparsity first, and what that costs is told.
 """
 
 from collections.abc import Callable, Sequence
@@ -10,7 +10,7 @@ from dataclasses import dataclass, replace
 
 import pandas as pd
 
-from retrainlab.config import SGD, Experiment, Prune, Recipe, Retrain
+from retrainlab.config import Experiment, Prune, Recipe, Retrain
 from retrainlab.errors import BadInput, choose
 from retrainlab.methods.bimp import bimp
 from retrainlab.methods.knobs import CS, DNW, DPF, DST, GMP, GSM, LC, STR, Knobs, RigL, Static
@@ -93,6 +93,11 @@ def candidates(name: str, recipe: Recipe, sparsity: float) -> list[Candidate]:
     return grid
 
 
+def with_references(names: Sequence[str]) -> tuple[str, ...]:
+    """The names and those that figure 5 compares with: BIMP and Dense."""
+    return tuple(dict.fromkeys([*names, "BIMP", "Dense"]))
+
+
 def contest(
     recipe: Recipe,
     sparsities: Sequence[float],
@@ -163,14 +168,17 @@ def _best(tuning: pd.DataFrame) -> dict[tuple[str, float], str]:
 
 
 def retrained(
-    chosen: Sequence[tuple[str, Experiment]], sparsity: float, budget: float, sgd: SGD
+    chosen: Sequence[tuple[str, Experiment]], recipe: Recipe, sparsity: float, budget: float
 ) -> list[tuple[str, Experiment]]:
     """The contest's networks trained by a method, and the dense ones (as `IMP`), each pruned hard and then retrained
-    with LLR and the optimiser `sgd` for `budget` times its training: (entrant, experiment)."""
+    alike, on a line from `recipe`'s peak to 0 with its optimiser, for `budget` times the training: pairs of entrant and
+    experiment."""
     out = []
     for name, e in chosen:
         if name == "Dense" or e.prune.sparsity == sparsity and e.retrain.budget == 0:
-            plan = replace(e, prune=Prune(sparsity), retrain=Retrain("LLR", budget=budget, sgd=sgd))
+            plan = replace(
+                e, prune=Prune(sparsity), retrain=Retrain("linear", budget=budget, lr=recipe.lr, sgd=recipe.sgd)
+            )
             out.append(("IMP" if name == "Dense" else name, plan))
     return out
 
@@ -196,7 +204,7 @@ def lengths(
     pruning that retrain with LLR for all the rest; one-shot with a longer dense run and the shortest retraining; and
     dense training alone."""
     recipe = replace(recipe, schedule="linear")
-    rests = sorted(max(1, round(share * recipe.epochs)) for share in extra)
+    rests = sorted({max(1, round(share * recipe.epochs)) for share in extra})
     out = []
     for seed in range(seeds):
         own = replace(recipe, seed=seed)

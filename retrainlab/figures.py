@@ -15,7 +15,7 @@ from retrainlab.paths import project
 from retrainlab.presets import PRESETS
 from retrainlab.progress import CalmLines, duration
 
-CELL_TIMEOUT = 24 * 3600  # seconds; a preset for a GPU may train for hours in one cell
+CELL_TIMEOUT = 30 * 24 * 3600  # seconds; a preset for a GPU may train for days in one cell
 
 
 def available() -> dict[str, Path]:
@@ -122,7 +122,7 @@ def make(
             raise
         except CellTimeoutError:
             raise BadInput(
-                f"A cell of {name} ran for more than {duration(CELL_TIMEOUT)}; use a smaller preset."
+                f"A cell of {name} ran for more than {duration(CELL_TIMEOUT)}; the same command goes on from there."
             ) from None
         print(f"      {shown}/{name}.png  ({duration(time.monotonic() - start)})", flush=True)
     print(f"{len(chosen)} figures in {shown}/, {duration(time.monotonic() - begin)}.")

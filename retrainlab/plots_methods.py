@@ -115,10 +115,15 @@ def stability(points: pd.DataFrame, words: Sequence[str]) -> Figure:
             for i, name in enumerate(names):
                 one = points[(points["what"] == what) & (points["entrant"] == name)]
                 bars = [100 * (one["after"] - one["low"]), 100 * (one["high"] - one["after"])]
-                marks = {"color": _color(name), "marker": _MARKS[i % len(_MARKS)], "markersize": 9}
-                ax.errorbar(
-                    100 * one["before"], 100 * one["after"], yerr=bars, linestyle="", label=name, **_ERROR, **marks
-                )
+                color = _color(name) if name in ("IMP", *CONTROLS) else _PALETTE[(0, 1, 2, 4, 5, 9)[i % 6]]
+                marks = {"color": color, "marker": _MARKS[i % len(_MARKS)], "markersize": 9}
+                wrong = 100 * (1 - one["before"]).clip(lower=0.001)
+                ax.errorbar(wrong, 100 * one["after"], yerr=bars, linestyle="", label=name, **_ERROR, **marks)
+            ax.set_xscale("log")  # of the error, so that 12 % and 95 % both find room
+            ax.invert_xaxis()
+            ax.xaxis.set_major_locator(FixedLocator([2, 5, 10, 20, 50, 90]))
+            ax.xaxis.set_minor_locator(NullLocator())
+            ax.xaxis.set_major_formatter(FuncFormatter(lambda x, _: f"{100 - x:g}"))
             ax.set(title=title, xlabel="Validation accuracy straight after the hard prune (%)")
         axes[0].set_ylabel("Test accuracy after retraining (%)")
         legend(figure, axes[0], 6)

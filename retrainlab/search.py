@@ -43,28 +43,30 @@ class Knob:
         return float(f"{min(max(raw, self.low), self.high):.6g}")
 
 
+COLUMNS = ["method", "seed", "sparsity", "knob", "sparsity_trained", "runs", "epochs", "reached"]
 KNOB: dict[type, Knob] = {
     CS: Knob("s0", -1, 0.05, -10.0, 10.0),
     STR: Knob("decay", 1, 2.0, 1e-6, 10.0, log=True),
-    DST: Knob("alpha", 1, 3.0, 1e-9, 10.0, log=True),
+    DST: Knob("alpha", 1, 3.0, 1e-9, 0.05, log=True),  # beyond, whole layers start over, and sparsity falls again
 }
 
 
 def following(tried: Tried, target: float, knob: Knob) -> float:
-    """The knob to try next, by a line in the logit of the sparsity: between the neighbours that bracket the target most
-    closely, kept off both by a tenth (halfway, after 8 runs); or onward from the last while none brackets it."""
+    """The knob to try next, by a line in the logit of the sparsity: between the first neighbours that bracket the target
+    (sparsity may fall again beyond), kept off both by a tenth (halfway, after 8 runs); or onward from the last, one step
+    at most, while none brackets it."""
     points = sorted((knob.scale(value), _logit(sparsity)) for value, sparsity in tried)
     goal, step = _logit(target), math.log(knob.step) if knob.log else knob.step
     brackets = [(p, q) for p, q in pairwise(points) if p[1] < goal <= q[1]]
     if brackets:
-        (a, low), (b, high) = min(brackets, key=lambda pair: pair[1][1] - pair[0][1])
+        (a, low), (b, high) = brackets[0]
         share = 0.5 if len(points) > 8 else min(max((goal - low) / (high - low), 0.1), 0.9)
         return knob.value(a + (b - a) * share)
     upward = points[-1][1] < goal
     (a, low), (b, high) = (points[-2:] if upward else points[:2]) if len(points) > 1 else points * 2
     slope = (high - low) / (b - a) if b > a else 0.0
     way = abs(goal - (high if upward else low)) / slope if slope > 0 else step
-    way = min(max(way, step / 4), 4 * step)
+    way = min(max(way, step / 4), step)
     return knob.value(b + way if upward else a - way)
 
 
@@ -130,7 +132,7 @@ def reach(
                 "reached": miss <= tolerance,
             }
         )
-    return found, pd.DataFrame(rows)
+    return found, pd.DataFrame(rows, columns=COLUMNS)
 
 
 def _first(e: Experiment, experiments: Sequence[Experiment]) -> list[float]:

@@ -12,7 +12,7 @@ import torch
 
 from retrainlab.config import Recipe, key
 from retrainlab.data import Split
-from retrainlab.device import repeatable, resolve
+from retrainlab.device import describe, repeatable, resolve
 from retrainlab.experiment import setting
 from retrainlab.methods.make import make
 from retrainlab.methods.sparsifier import Span
@@ -21,8 +21,8 @@ from retrainlab.sources import fingerprint
 from retrainlab.store import Store
 from retrainlab.training import Job, State, train
 
-STEPS = 25
-ROUNDS = 7
+STEPS = 64  # at least, and two epochs: so that what a method does now and then is in it
+ROUNDS = 3
 
 
 def images_per_second(
@@ -31,15 +31,12 @@ def images_per_second(
     """Of training by each recipe. All are measured in turns unless all are stored already; fresh: measure in any case."""
     where = resolve(device)
     marks = [fingerprint(r.data, r.image_size) for r in recipes]
-    names = [key("throughput", [replace(r, seed=0)], f"{mark} on {where.type}") for r, mark in zip(recipes, marks)]
+    names = [key("throughput", [replace(r, seed=0)], f"{mark} on {describe(where)}") for r, mark in zip(recipes, marks)]
     stored = [store.result(name) for name in names]
     if fresh or None in stored:
         with repeatable(where):
             rates = _measured(recipes, where)
-        stored = [
-            record(r, {"images_per_second": rate}, {}, where, STEPS * ROUNDS * r.batch_size / rate)
-            for r, rate in zip(recipes, rates)
-        ]
+        stored = [record(r, {"images_per_second": rate}, {}, where, 0.0) for r, rate in zip(recipes, rates)]
         for name, result in zip(names, stored):
             store.put_result(name, result)
     return [result.scalars["images_per_second"] for result in stored]
@@ -51,12 +48,13 @@ def _measured(recipes: Sequence[Recipe], where: torch.device) -> list[float]:
         setup, _ = setting(recipe, where)
         few = Split(setup.data.validation.images[:8], setup.data.validation.labels[:8])
         setup = replace(setup, data=replace(setup.data, validation=few))
-        span = Span(setup.prunable, STEPS, setup.data.steps_per_epoch(recipe.batch_size))
+        per_epoch = setup.data.steps_per_epoch(recipe.batch_size)
+        span = Span(setup.prunable, max(STEPS, 2 * per_epoch), per_epoch)
         runs.append((setup, recipe, span))
     seconds: list[list[float]] = [[] for _ in runs]
     for _ in range(ROUNDS):
         for (setup, recipe, span), times in zip(runs, seconds):
             method, start = make(recipe.method, State.of(setup.model, where), span)
-            curve = torch.full((STEPS,), recipe.lr / 10, dtype=torch.float64)
+            curve = torch.full((span.steps,), recipe.lr / 10, dtype=torch.float64)
             times.append(train(setup, Job(start, curve, ("throughput",), method, evaluations=1)).seconds)
-    return [STEPS * recipe.batch_size / median(times) for (_, recipe, _), times in zip(runs, seconds)]
+    return [span.steps * recipe.batch_size / median(times) for (_, recipe, span), times in zip(runs, seconds)]

@@ -313,3 +313,13 @@ def test_targets_are_total_sparsities_of_equal_shares_of_what_remains(sparsity, 
 
 def test_nouns_are_plain_dataclasses_without_hidden_state():
     assert all(dataclasses.is_dataclass(noun) and eval(repr(noun()), vars(config)) == noun() for noun in CHANGES)
+
+
+def test_a_first_prune_never_brings_back_what_the_method_has_taken():
+    from retrainlab.methods.knobs import GMP, STR
+
+    for prune in (Prune(0.5), Prune(0.9, cycles=3)):
+        assert "at least 0.9" in sentence(lambda p=prune: Experiment(Recipe(method=GMP(0.9)), p))
+        Experiment(Recipe(method=STR()), prune)
+    Experiment(Recipe(method=GMP(0.9)), Prune(0.9))
+    Experiment(Recipe(method=GMP(0.5)), Prune(0.9, cycles=2))

@@ -120,7 +120,8 @@ def test_all_entrants_run_and_each_trains_for_the_total(tmp_path):
     pruned = rows[rows["entrant"] != "Dense"]
     assert (pruned["sparsity_achieved"] >= 0.7 - 1e-3).all() and (pruned["sparsity_achieved"] < 0.76).all()
     assert set(searches["method"]) == {"CS"}
-    again = contest.retrained(chosen, 0.7, 0.5, RECIPE.sgd)
+    again = contest.retrained(chosen, RECIPE, 0.7, 0.5)
+    assert {(e.retrain.lr, e.retrain.sgd) for _, e in again} == {(RECIPE.lr, RECIPE.sgd)}
     assert [name for name, _ in again] == ["GSM", "DPF", "DNW", "CS", "LC", "RigL", "Static", "IMP"]
     retrained = study([e for _, e in again])
     assert (abs(retrained["sparsity_achieved"] - 0.7) < 1e-3).all() and retrained["steps"].eq(2 * PER_EPOCH).all()
@@ -132,6 +133,7 @@ def test_splits_and_lengths_compare_equal_totals():
     rows = contest.lengths(replace(RECIPE, epochs=10), 0.9, (0.3, 0.5, 1.0), 3, 1)
     assert {t for _, t, _ in rows} == {13, 15, 20} and len(rows) == 4 * 3
     assert all(total(e) == epochs * PER_EPOCH for _, epochs, e in rows)
+    assert len(contest.lengths(RECIPE, 0.9, (0.05, 0.1), 3, 1)) == 4, "both are one epoch: each run once"
     longer = [e.recipe.epochs for what, _, e in rows if what == "longer dense, one-shot"]
     assert longer == [10, 12, 17]
     assert all(

@@ -39,11 +39,11 @@ def logistic(x):
     ("method", "formula"),
     [
         (CS(s0=0.0), lambda s0: logistic(-20 * s0)),
-        (CS(s0=3.0), lambda s0: logistic(1 - 4 * s0)),
+        (CS(s0=0.2), lambda s0: logistic(1 - 4 * s0)),
         (STR(decay=1e-2), lambda d: logistic(2 * math.log(d / 0.02))),
         (STR(decay=1.0), lambda d: logistic(5 * math.log(d / 0.02))),
         (DST(alpha=5e-6), lambda a: min(0.97, 0.1 + 0.8 * logistic(math.log(a / 1e-3)))),
-        (DST(alpha=1.0), lambda a: a / (a + 1e-4)),
+        (DST(alpha=0.05), lambda a: a / (a + 1e-4)),
     ],
 )
 def test_every_reachable_target_is_found_within_the_tolerance(method, formula):
@@ -89,12 +89,20 @@ def test_the_next_knob_is_where_a_line_in_the_logit_meets_the_target():
     assert following(tried, 0.5, knob) == pytest.approx(0.5)
     assert following(tried, logistic(2.9), knob) == pytest.approx(1.8), "kept off the ends by a tenth"
     assert following([*tried, (0.5, logistic(0.1))], 0.5, knob) == pytest.approx(0.5 * 0.9)
-    assert following(tried, logistic(5.0), knob) == pytest.approx(3.0), "onward along the line"
+    assert following(tried, logistic(4.0), knob) == pytest.approx(2.5), "onward along the line"
+    assert following(tried, logistic(9.0), knob) == pytest.approx(3.0), "one step at most"
     assert following(tried, logistic(-3.0), knob) == pytest.approx(-1.0)
     assert following([(1.0, 0.5)], 0.9, knob) == 2.0, "one step, when nothing else is known"
     falling = Knob("s0", -1, 1.0, -10, 10)
     assert following([(1.0, 0.5)], 0.9, falling) == 0.0
     assert following([(9.5, 0.5)], 0.9, knob) == 10.0, "never out of the range"
+    bumpy = [(0.0, 0.2), (1.0, 0.8), (2.0, 0.3), (3.0, 0.6)]
+    assert following(bumpy, 0.5, knob) == pytest.approx(0.5), "the first crossing, where sparsity falls again"
+
+
+def test_no_search_is_an_empty_table_with_its_columns():
+    found, table = reach([], pretend(lambda _: 0.5, []))
+    assert found == [] and table.empty and {"method", "what", "runs"} - {"what"} <= set(table.columns)
 
 
 def test_only_methods_with_a_knob_are_searched():

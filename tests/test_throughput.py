@@ -4,7 +4,11 @@ import pytest
 
 from retrainlab import throughput
 from retrainlab.config import Recipe
-from retrainlab.methods.knobs import GMP, STR
+from retrainlab.methods.dpf import Dpf
+from retrainlab.methods.gmp import Gmp
+from retrainlab.methods.knobs import DPF, GMP, LC, STR, RigL
+from retrainlab.methods.lc import Lc
+from retrainlab.methods.rigl import Rigl
 from retrainlab.store import Store
 from retrainlab.training import Trained, train
 
@@ -22,11 +26,23 @@ def test_rates_are_those_of_the_median_round(monkeypatch, tmp_path):
     seconds = iter([1.0, 5.0, 2.0, 9.0, 1.0, 4.0])
 
     def pretend(setup, job):
-        assert len(job.curve) == 3
-        return Trained(job.start, (), 3, next(seconds))
+        assert len(job.curve) == 62, "two epochs"
+        return Trained(job.start, (), 62, next(seconds))
 
     monkeypatch.setattr(throughput, "train", pretend)
-    assert throughput.images_per_second(RECIPES[:2], Store(tmp_path), "cpu") == [3 * 32 / 1.0, 3 * 32 / 5.0]
+    assert throughput.images_per_second(RECIPES[:2], Store(tmp_path), "cpu") == [62 * 32 / 1.0, 62 * 32 / 5.0]
+
+
+@pytest.mark.parametrize(
+    ("kind", "moment", "knobs"),
+    [(Rigl, "_move", RigL()), (Lc, "_compress", LC()), (Gmp, "_prune", GMP()), (Dpf, "_prune", DPF())],
+)
+def test_what_a_method_does_now_and_then_is_in_it(kind, moment, knobs, monkeypatch, tmp_path):
+    monkeypatch.setattr(throughput, "STEPS", 64)
+    calls, own = [], getattr(kind, moment)
+    monkeypatch.setattr(kind, moment, lambda *a: calls.append(1) or own(*a))
+    throughput.images_per_second([Recipe(width=4, method=knobs)], Store(tmp_path), "cpu")
+    assert len(calls) >= 2 * 3, "at least twice in each of three rounds"
 
 
 def test_measured_once_and_then_kept_unless_fresh(monkeypatch, tmp_path):
