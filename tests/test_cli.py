@@ -196,6 +196,14 @@ def test_a_method_and_its_settings_reach_the_recipe(tmp_path):
     assert stored["scalars"]["trained_sparsity"] == pytest.approx(0.8, abs=1e-3)
 
 
+def test_a_method_that_missed_its_sparsity_is_named(capsys):
+    assert main(["run", *QUICK, "--method", "DST", "--sparsity", "0.9", "--budget", "0"]) == 0
+    out = capsys.readouterr().out
+    assert "DST alone did not reach the sparsity" in out and "before the prune %" in out
+    assert main(["run", *QUICK, "--method", "GMP", "--sparsity", "0.9", "--budget", "0"]) == 0
+    assert "did not reach" not in capsys.readouterr().out
+
+
 @pytest.mark.parametrize(
     ("arguments", "words"),
     [
