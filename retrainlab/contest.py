@@ -17,7 +17,6 @@ from retrainlab.methods.knobs import CS, DNW, DPF, DST, GMP, GSM, LC, STR, Knobs
 from retrainlab.search import KNOB, reach
 
 GRID = 3
-CONTROLS = ("Random", "Static", "Dense")
 Study = Callable[[list[Experiment]], pd.DataFrame]
 """`study.run_study` with its options."""
 
@@ -30,13 +29,9 @@ class Candidate:
     experiment: Experiment
 
 
-def _trained(recipe: Recipe, sparsity: float, method: Knobs | None, **changes: float) -> Experiment:
-    """All epochs with the method, then the hard prune, and no retraining; changes: of the recipe's optimiser or peak."""
-    lr = changes.pop("lr", recipe.lr)
-    sgd = replace(recipe.sgd, **changes)
-    return Experiment(
-        replace(recipe, schedule="linear", method=method, lr=lr, sgd=sgd), Prune(sparsity), Retrain(budget=0.0)
-    )
+def _trained(recipe: Recipe, sparsity: float, method: Knobs | None) -> Experiment:
+    """All epochs with the method, then the hard prune, and no retraining."""
+    return Experiment(replace(recipe, schedule="linear", method=method), Prune(sparsity), Retrain(budget=0.0))
 
 
 def _split(recipe: Recipe, sparsity: float, score: str) -> list[Candidate]:
@@ -50,25 +45,28 @@ def _split(recipe: Recipe, sparsity: float, score: str) -> list[Candidate]:
 
 def _rates(recipe: Recipe, sparsity: float, method: Knobs | None) -> list[Candidate]:
     rates = [factor * recipe.lr for factor in (0.5, 1.0, 2.0)]
-    return [Candidate(f"learning rate {lr:g}", _trained(recipe, sparsity, method, lr=lr)) for lr in rates]
+    return [Candidate(f"learning rate {lr:g}", _trained(replace(recipe, lr=lr), sparsity, method)) for lr in rates]
 
 
 def _each(recipe: Recipe, sparsity: float, words: str, methods: Sequence[Knobs], field: str) -> list[Candidate]:
     return [Candidate(f"{words} {getattr(m, field):g}", _trained(recipe, sparsity, m)) for m in methods]
 
 
-def _decays(
-    recipe: Recipe, sparsity: float, method: Knobs, decays: Sequence[float], **changes: float
-) -> list[Candidate]:
-    runs = [_trained(recipe, sparsity, method, weight_decay=decay, **changes) for decay in decays]
-    return [Candidate(f"weight decay {e.recipe.sgd.weight_decay:g}", e) for e in runs]
+def _decays(recipe: Recipe, sparsity: float, method: Knobs, decays: Sequence[float]) -> list[Candidate]:
+    recipes = [replace(recipe, sgd=replace(recipe.sgd, weight_decay=decay)) for decay in decays]
+    return [Candidate(f"weight decay {r.sgd.weight_decay:g}", _trained(r, sparsity, method)) for r in recipes]
+
+
+def _gsm(recipe: Recipe, sparsity: float) -> list[Candidate]:
+    """What gets no gradient must decay within the run; with the source's momentum a step is five times that of 0.9."""
+    recipe = replace(recipe, lr=recipe.lr / 2, sgd=replace(recipe.sgd, momentum=0.98))
+    return _decays(recipe, sparsity, GSM(sparsity), (0.003, 0.01, 0.02))
 
 
 ENTRANTS: dict[str, Callable[[Recipe, float], list[Candidate]]] = {
     "BIMP": lambda r, s: _split(r, s, "magnitude"),
     "GMP": lambda r, s: _each(r, s, "end", [GMP(s, end=e) for e in (0.5, 0.75, 0.9)], "end"),
-    # what gets no gradient must decay within the run; with the source's momentum a step is five times that of 0.9
-    "GSM": lambda r, s: _decays(r, s, GSM(s), (0.003, 0.01, 0.02), momentum=0.98, lr=r.lr / 2),
+    "GSM": _gsm,
     "DPF": lambda r, s: _decays(r, s, DPF(s), (1e-4, 2e-4, 5e-4)),
     "DNW": lambda r, s: _rates(r, s, DNW(s)),
     "CS": lambda r, s: _rates(r, s, CS(s0=-0.05)),

@@ -15,7 +15,6 @@ import torch
 
 from retrainlab import batched, training
 from retrainlab.config import ENGINES, Recipe
-from retrainlab.data import Split
 from retrainlab.device import describe, repeatable
 from retrainlab.errors import BadInput, choose
 from retrainlab.methods import imp
@@ -142,8 +141,7 @@ def decide(times: dict[int, float], kind: str) -> Engine:
 def probe(setup: Setup, start: State) -> dict[int, float]:
     """Seconds per member-step of the loop (at 0) and of each number of members worth trying."""
     device = setup.data.device
-    few = Split(setup.data.validation.images[:8], setup.data.validation.labels[:8])
-    setup = replace(setup, data=replace(setup.data, validation=few))
+    setup = setup.barely_evaluated()
     prunable = {name: start.params[name] for name in setup.prunable}
     masks = {name: torch.arange(w.numel(), device=device).view_as(w) % 10 == 0 for name, w in prunable.items()}
     start = imp.apply(start, masks)

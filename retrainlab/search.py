@@ -6,7 +6,6 @@ same search made again trains nothing.
 """
 
 import math
-from collections import Counter
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from itertools import pairwise
@@ -97,36 +96,38 @@ def reach(
         if type(e.recipe.method) not in KNOB:
             names = ", ".join(k.__name__ for k in KNOB)
             raise BadInput(f"Only {names} reach a sparsity by a search, not {e.recipe.method}; leave it out.")
-    tried: dict[Recipe, dict[float, float]] = {_without_knob(e): {} for e in experiments}
+    shared = [_without_knob(e) for e in experiments]
+    tried: dict[Recipe, dict[float, float]] = {recipe: {} for recipe in shared}
     for number in range(most):
         runs: dict[tuple[Recipe, float], Experiment] = {}
-        for e in experiments:
-            known = tried[_without_knob(e)]
-            if number and (_closest(known, e)[1] <= tolerance):
+        for e, recipe in zip(experiments, shared):
+            known = tried[recipe]
+            if not number:
+                values = _first(e, [x for x, other in zip(experiments, shared) if other == recipe])
+            elif _closest(known, e)[1] <= tolerance:
                 continue
-            for value in (
-                [following(list(known.items()), e.prune.sparsity, _knob(e))] if number else _first(e, experiments)
-            ):
+            else:
+                values = [following(list(known.items()), e.prune.sparsity, _knob(e))]
+            for value in values:
                 if value not in known:
-                    runs.setdefault((_without_knob(e), value), with_knob(e, value))
+                    runs.setdefault((recipe, value), with_knob(e, value))
         if not runs:
             break
         frame = study(list(runs.values()))
         for (recipe, value), sparsity in zip(runs, frame["trained_sparsity"]):
             tried[recipe][value] = float(sparsity)
-    sharing = Counter(_without_knob(e) for e in experiments)
     rows, found = [], []
-    for e in experiments:
-        value, miss = _closest(tried[_without_knob(e)], e)
+    for e, recipe in zip(experiments, shared):
+        value, miss = _closest(tried[recipe], e)
         found.append(with_knob(e, value))
-        count = len(tried[_without_knob(e)]) / sharing[_without_knob(e)]
+        count = len(tried[recipe]) / shared.count(recipe)
         rows.append(
             {
                 "method": e.recipe.method.name,
                 "seed": e.recipe.seed,
                 "sparsity": e.prune.sparsity,
                 "knob": value,
-                "sparsity_trained": tried[_without_knob(e)][value],
+                "sparsity_trained": tried[recipe][value],
                 "runs": count,
                 "epochs": count * e.recipe.epochs,
                 "reached": miss <= tolerance,
@@ -135,11 +136,11 @@ def reach(
     return found, pd.DataFrame(rows, columns=COLUMNS)
 
 
-def _first(e: Experiment, experiments: Sequence[Experiment]) -> list[float]:
-    """The knob given; and, if all who search in common give the same, its neighbours on both sides."""
-    value, knob = getattr(e.recipe.method, _knob(e).field), _knob(e)
-    given = {getattr(x.recipe.method, knob.field) for x in experiments if _without_knob(x) == _without_knob(e)}
-    if len(given) > 1:
+def _first(e: Experiment, together: Sequence[Experiment]) -> list[float]:
+    """The knob given; and, if all who search in common (`together`) give the same, its neighbours on both sides."""
+    knob = _knob(e)
+    value = getattr(e.recipe.method, knob.field)
+    if any(getattr(x.recipe.method, knob.field) != value for x in together):
         return [value]
     step = math.log(knob.step) if knob.log else knob.step
     return [value, *(knob.value(knob.scale(value) + way * step) for way in (-1, 1))]
@@ -156,8 +157,7 @@ def _knob(e: Experiment) -> Knob:
 
 
 def _without_knob(e: Experiment) -> Recipe:
-    knob = _knob(e)
-    return replace(e.recipe, method=replace(e.recipe.method, **{knob.field: knob.low}))
+    return with_knob(e, _knob(e).low).recipe
 
 
 def with_knob(experiment: Experiment, value: float) -> Experiment:

@@ -11,7 +11,6 @@ from statistics import median
 import torch
 
 from retrainlab.config import Recipe, key
-from retrainlab.data import Split
 from retrainlab.device import describe, repeatable, resolve
 from retrainlab.experiment import setting
 from retrainlab.methods.make import make
@@ -45,9 +44,7 @@ def images_per_second(
 def _measured(recipes: Sequence[Recipe], where: torch.device) -> list[float]:
     runs = []
     for recipe in recipes:
-        setup, _ = setting(recipe, where)
-        few = Split(setup.data.validation.images[:8], setup.data.validation.labels[:8])
-        setup = replace(setup, data=replace(setup.data, validation=few))
+        setup = setting(recipe, where)[0].barely_evaluated()
         per_epoch = setup.data.steps_per_epoch(recipe.batch_size)
         span = Span(setup.prunable, max(STEPS, 2 * per_epoch), per_epoch)
         runs.append((setup, recipe, span))

@@ -1,6 +1,7 @@
-"""Nothing of the user's own is read or written by the tests, and no test sees which engine another has chosen."""
+"""For all tests: nothing of the user's own is read or written, and no test sees which engine another has chosen."""
 
 import pytest
+import torch
 
 
 @pytest.fixture(autouse=True)
@@ -17,3 +18,18 @@ def no_cache(tmp_path_factory):
         file.touch()
         patch.setenv("XDG_CACHE_HOME", str(file))
         yield
+
+
+@pytest.fixture
+def reads(monkeypatch) -> list[str]:
+    """Grows by a name whenever the host reads a tensor's value."""
+    seen = []
+    for name in ("item", "tolist", "cpu", "numpy", "__bool__", "__float__", "__int__", "__index__", "__array__"):
+        real = getattr(torch.Tensor, name)
+
+        def counted(self, *args, _name=name, _real=real, **more):
+            seen.append(_name)
+            return _real(self, *args, **more)
+
+        monkeypatch.setattr(torch.Tensor, name, counted)
+    return seen

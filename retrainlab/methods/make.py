@@ -2,8 +2,6 @@
 
 from dataclasses import replace
 
-from retrainlab import pruning
-from retrainlab.data import stream
 from retrainlab.methods import imp, knobs
 from retrainlab.methods.base import Method, Plain
 from retrainlab.methods.cs import Cs
@@ -14,7 +12,7 @@ from retrainlab.methods.gmp import Gmp
 from retrainlab.methods.gsm import Gsm
 from retrainlab.methods.lc import Lc
 from retrainlab.methods.rigl import Rigl
-from retrainlab.methods.sparsifier import Span
+from retrainlab.methods.sparsifier import Span, random_masks
 from retrainlab.methods.str_ import Str
 from retrainlab.training import State
 
@@ -37,13 +35,7 @@ def make(settings: knobs.Knobs | None, start: State, span: Span) -> tuple[Method
         return Plain(), start
     if isinstance(settings, knobs.Static):
         weights = {name: start.params[name] for name in span.prunable}
-        masks = pruning.prune(
-            weights,
-            settings.sparsity,
-            score="random",
-            allocation=settings.allocation,
-            generator=stream(span.seed, "mask"),
-        )
+        masks = random_masks(weights, settings.sparsity, settings.allocation, span.seed)
         return imp.Masked(masks), imp.apply(start.fresh_optimizer(), masks)
     method = SPARSIFIERS[type(settings)](settings, span)
     return method, replace(start, params=method.begin(start.params)).fresh_optimizer()

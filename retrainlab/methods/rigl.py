@@ -11,9 +11,8 @@ import math
 import torch
 
 from retrainlab import pruning
-from retrainlab.data import stream
 from retrainlab.methods.base import Tensors, member
-from retrainlab.methods.sparsifier import Sparsifier
+from retrainlab.methods.sparsifier import Sparsifier, random_masks, zero_masked
 
 
 class Rigl(Sparsifier):
@@ -21,8 +20,7 @@ class Rigl(Sparsifier):
 
     def _begin(self, w: Tensors) -> Tensors:
         knobs, span = self.each[0]
-        generator = stream(span.seed, "mask")
-        masks = pruning.prune(member(w, 0), knobs.sparsity, score="random", allocation="erk", generator=generator)
+        masks = random_masks(member(w, 0), knobs.sparsity, "erk", span.seed)
         self.tensors = {n: m[None].to(w[n].dtype) for n, m in masks.items()}
         self.tensors |= {f"{n}:gradient": torch.zeros_like(t) for n, t in w.items()}
         return {n: t * self.tensors[n] for n, t in w.items()}
@@ -39,8 +37,7 @@ class Rigl(Sparsifier):
                 share = knobs.drop / 2 * (1 + math.cos(math.pi * (step + 1) / end))
                 for n in self.prunable:
                     self._move(w, n, i, share)
-        for n in self.prunable:
-            w[n].masked_fill_(self.tensors[n] == 0, 0)
+        zero_masked(w, {n: self.tensors[n] for n in self.prunable})
 
     def _move(self, w: Tensors, n: str, i: int, share: float) -> None:
         """Drop and grow in one layer of one member; a weight just dropped may be grown again, from 0."""

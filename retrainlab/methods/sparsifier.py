@@ -14,8 +14,10 @@ import torch
 from torch import Tensor
 
 from retrainlab import pruning
+from retrainlab.data import stream
 from retrainlab.methods.base import Method, Tensors, member
 from retrainlab.methods.knobs import Knobs
+from retrainlab.pruning import Masks
 
 
 @dataclass(frozen=True)
@@ -140,6 +142,18 @@ def straight_through(w: Tensor, seen: Tensor) -> Tensor:
 def over(values: Tensor, like: Tensor) -> Tensor:
     """Values of the leading dimensions of `like` ([M], or [M, C]), shaped to be broadcast over the rest."""
     return values.reshape(*values.shape, *[1] * (like.dim() - values.dim()))
+
+
+def zero_masked(w: Tensors, masks: Tensors) -> None:
+    """Set to exactly 0 in place, NaN too, each weight whose mask is 0."""
+    for name, mask in masks.items():
+        w[name].masked_fill_(mask == 0, 0)
+
+
+def random_masks(weights: Tensors, sparsity: float, allocation: str, seed: int) -> Masks:
+    """A method's own random masks, the same for the same seed."""
+    generator = stream(seed, "mask")
+    return pruning.prune(weights, sparsity, score="random", allocation=allocation, generator=generator)
 
 
 def cubic(step: int, last: int, sparsity: float) -> float:
