@@ -42,6 +42,7 @@ class Knob:
         return float(f"{min(max(raw, self.low), self.high):.6g}")
 
 
+FALL = 0.05  # in the logit: what is less is noise
 COLUMNS = ["method", "seed", "sparsity", "knob", "sparsity_trained", "runs", "epochs", "reached"]
 KNOB: dict[type, Knob] = {
     CS: Knob("s0", -1, 0.05, -10.0, 10.0),
@@ -52,15 +53,16 @@ KNOB: dict[type, Knob] = {
 
 def following(tried: Tried, target: float, knob: Knob) -> float:
     """The knob to try next, by a line in the logit of the sparsity: between the first neighbours that bracket the target
-    (sparsity may fall again beyond), kept off both by a tenth (halfway, after 8 runs); or onward from the last, one step
-    at most, while none brackets it."""
+    (sparsity may fall again beyond), kept off both by a tenth (halfway, after 8 runs); halfway between neighbours before
+    them whose sparsity falls although it should rise, for they hide a peak; or onward from the last, one step at most."""
     points = sorted((knob.scale(value), _logit(sparsity)) for value, sparsity in tried)
     goal, step = _logit(target), math.log(knob.step) if knob.log else knob.step
-    brackets = [(p, q) for p, q in pairwise(points) if p[1] < goal <= q[1]]
-    if brackets:
-        (a, low), (b, high) = brackets[0]
-        share = 0.5 if len(points) > 8 else min(max((goal - low) / (high - low), 0.1), 0.9)
-        return knob.value(a + (b - a) * share)
+    for (a, low), (b, high) in pairwise(points):
+        if low < goal <= high:
+            share = 0.5 if len(points) > 8 else min(max((goal - low) / (high - low), 0.1), 0.9)
+            return knob.value(a + (b - a) * share)
+        if high + FALL < low < goal and b - a > step / 8:
+            return knob.value((a + b) / 2)
     upward = points[-1][1] < goal
     (a, low), (b, high) = (points[-2:] if upward else points[:2]) if len(points) > 1 else points * 2
     slope = (high - low) / (b - a) if b > a else 0.0

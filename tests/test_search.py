@@ -129,3 +129,22 @@ def test_with_knob_changes_the_knob_alone():
     changed = with_knob(experiment(STR(t0=-3.0)), 0.5)
     assert changed.recipe.method == STR(t0=-3.0, decay=0.5)
     assert replace(changed, recipe=RECIPE) == replace(experiment(STR(t0=-3.0)), recipe=RECIPE)
+
+
+@pytest.mark.parametrize("top", [0.006, 0.012, 0.02, 0.03])
+@pytest.mark.parametrize("target", [0.85, 0.9, 0.95])
+def test_a_peak_between_runs_is_looked_for_where_sparsity_falls_beyond_it(top, target):
+    """As DST's does when whole layers start over: up to `top` it rises, beyond it falls to 0.7."""
+
+    def formula(alpha):
+        return min(0.97, 0.97 * logistic(3 * math.log(alpha / top) + 4)) if alpha <= top else 0.7
+
+    found, table = reach([experiment(DST(alpha=2e-3), target)], pretend(formula, []), most=12)
+    assert table["reached"].all()
+    assert formula(found[0].recipe.method.alpha) == pytest.approx(target, abs=0.005)
+
+
+def test_a_fall_that_is_noise_does_not_keep_the_search():
+    knob = KNOB[STR]
+    noisy = [(0.001, 0.3), (0.002, 0.299), (0.004, 0.5), (0.008, 0.95)]
+    assert 0.004 < following(noisy, 0.9, knob) < 0.008
