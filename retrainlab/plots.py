@@ -15,21 +15,25 @@ from pathlib import Path
 
 import matplotlib
 import pandas as pd
-import seaborn as sns
 from matplotlib.axes import Axes
-from matplotlib.colors import LogNorm
+from matplotlib.colors import LogNorm, to_rgb
 from matplotlib.figure import Figure
 from matplotlib.ticker import FixedLocator, FuncFormatter, NullLocator
 
 from retrainlab.paths import project
 
 SCHEDULES = ("FT", "LRW", "SLR", "CLR", "LLR", "ALLR")
-_COLORS = dict(zip(SCHEDULES, [sns.color_palette("colorblind")[i] for i in (7, 9, 2, 4, 0, 3)]))
+# seaborn's palette and style, written out: to load seaborn, which only the map needs, would take a second a notebook
+PALETTE = ("#0173b2", "#de8f05", "#029e73", "#d55e00", "#cc78bc", "#ca9161", "#fbafe4", "#949494", "#ece133", "#56b4e9")
+_COLORS = dict(zip(SCHEDULES, [to_rgb(PALETTE[i]) for i in (7, 9, 2, 4, 0, 3)]))
 _LINES = dict(zip(SCHEDULES, ["-", (0, (4, 2)), (0, (1, 1)), (0, (6, 1, 1, 1)), "-", (0, (5, 1))]))
 _MARKERS = dict(zip(SCHEDULES, "osv^DX"))
 LEVEL = {"color": "0.15", "linestyle": (0, (2, 2)), "linewidth": 1.4}
 RC = {
-    **sns.axes_style("whitegrid"),
+    **{name: "0.15" for name in ("axes.labelcolor", "xtick.color", "ytick.color", "text.color")},
+    **{"axes.grid": True, "axes.axisbelow": True, "xtick.bottom": False, "ytick.left": False},
+    **{"lines.solid_capstyle": "round", "patch.edgecolor": "w", "patch.force_edgecolor": True},
+    **{"font.sans-serif": ["Arial", "DejaVu Sans", "Liberation Sans", "Bitstream Vera Sans", "sans-serif"]},
     **{"font.size": 13, "axes.titlesize": 14, "axes.labelsize": 13, "legend.fontsize": 13},
     **{"axes.edgecolor": "0.4", "grid.color": "0.9", "lines.linewidth": 2.2, "lines.markersize": 7},
     **{"figure.facecolor": "w", "figure.dpi": 100, "svg.hashsalt": "retrainlab", "svg.fonttype": "path"},
@@ -181,6 +185,8 @@ def best_lr(cells: pd.DataFrame) -> Figure:
 
 
 def _map(ax: Axes, values: pd.DataFrame, words: pd.DataFrame, palette: str, unit: str, bounds: dict) -> None:
+    import seaborn as sns
+
     sns.heatmap(
         values,
         ax=ax,

@@ -4,16 +4,15 @@ from collections.abc import Sequence
 
 import matplotlib
 import pandas as pd
-import seaborn as sns
 from matplotlib.axes import Axes
-from matplotlib.colors import ListedColormap
+from matplotlib.colors import ListedColormap, to_rgb
 from matplotlib.figure import Figure
 from matplotlib.ticker import FixedLocator, FuncFormatter, NullLocator
 from torch import Tensor
 
-from retrainlab.plots import LEVEL, RC, legend, percent
+from retrainlab.plots import LEVEL, PALETTE, RC, legend, percent
 
-_PALETTE = sns.color_palette("colorblind")
+_PALETTE = [to_rgb(color) for color in PALETTE]
 _MARKS = "osv^DXP*<>hd"
 CONTROLS = ("Random", "Static", "Dense")
 

@@ -9,7 +9,7 @@ from collections.abc import Sequence
 
 import numpy as np
 import pandas as pd
-from scipy import stats
+from scipy.special import stdtrit
 
 from retrainlab.errors import choose
 
@@ -22,7 +22,7 @@ def interval(values: Sequence[float], level: float = LEVEL) -> tuple[float, floa
     mean = float(values.mean())
     if len(values) < 2:
         return mean, -math.inf, math.inf
-    half = float(stats.t.ppf((1 + level) / 2, len(values) - 1) * values.std(ddof=1) / math.sqrt(len(values)))
+    half = float(stdtrit(len(values) - 1, (1 + level) / 2) * values.std(ddof=1) / math.sqrt(len(values)))
     return mean, mean - half, mean + half
 
 
