@@ -235,7 +235,8 @@ class _Stack:
                 train_loss = sums[m.index] / m.since
             else:  # the start; or a stop right after a point, which this one replaces
                 train_loss = m.points.pop().train_loss if m.points else None
-            m.points.append(Point(step, accuracy, loss, train_loss, sparsity))
+            rate = m.job.curve[min(step, len(m.job.curve) - 1)].item()
+            m.points.append(Point(step, accuracy, loss, train_loss, sparsity, rate))
             m.since = 0
             self.loss_sum[m.index] = 0
             if m.job.on_point:

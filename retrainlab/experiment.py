@@ -147,7 +147,7 @@ def _dense_course(
         "steps": trained.steps,
         "images_per_second": _rate(trained.steps, recipe, trained.seconds),
     }
-    curves = curves_of(trained.points, original.lr)
+    curves = curves_of(trained.points)
     return Dense(state, record(recipe, scalars, curves, setup.data.device, trained.seconds, engine))
 
 

@@ -10,7 +10,6 @@ from functools import lru_cache
 from pathlib import Path
 
 import torch
-from torch import Tensor
 
 import retrainlab
 from retrainlab.config import Experiment, Prune, Recipe, to_dict
@@ -29,18 +28,16 @@ class Result:
     provenance: dict
 
 
-def curves_of(points: Sequence[Point], lr: Tensor | None = None) -> dict:
-    """The points of a training as lists; with the learning rate at each where `lr` has one per step."""
-    curves = {
+def curves_of(points: Sequence[Point]) -> dict:
+    """The points of a training as lists."""
+    return {
         "step": [p.step for p in points],
         "validation_accuracy": [p.accuracy for p in points],
         "validation_loss": [p.loss for p in points],
         "train_loss": [p.train_loss for p in points],
         "weight_sparsity": [p.sparsity for p in points],
+        "lr": [p.lr for p in points],
     }
-    if lr is not None:
-        curves["lr"] = [lr[min(p.step, len(lr) - 1)].item() for p in points]
-    return curves
 
 
 def record(

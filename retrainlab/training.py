@@ -93,13 +93,15 @@ class Setup:
 @dataclass(frozen=True)
 class Point:
     """One point of a curve: validation accuracy (share) and loss (nats) after `step` steps; `train_loss` is the mean
-    over the steps since the point before (None at the start); `sparsity` is that of the weights evaluated."""
+    over the steps since the point before (None at the start); `sparsity` is that of the weights evaluated; `lr` is the
+    learning rate of the step that comes next, or of the last."""
 
     step: int
     accuracy: float
     loss: float
     train_loss: float | None
     sparsity: float = 0.0
+    lr: float = 0.0
 
 
 @dataclass(frozen=True, eq=False)
@@ -177,7 +179,8 @@ def train(setup: Setup, job: Job, stop: Callable[[], bool] | None = None) -> Tra
         with torch.no_grad():
             effective = method.effective(params)
         accuracy, loss = evaluate(model, effective, buffers, data, data.validation)
-        points.append(Point(step, accuracy, loss, train_loss, setup.sparsity(effective | buffers)))
+        rate = rates[min(step, len(rates) - 1)]
+        points.append(Point(step, accuracy, loss, train_loss, setup.sparsity(effective | buffers), rate))
         if job.on_point:
             job.on_point(points[-1])
 
