@@ -1,6 +1,7 @@
 """Which device computes, said in words; and what makes its results repeatable."""
 
 import os
+import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
 
@@ -65,19 +66,28 @@ def seeded(device: torch.device, seed: int) -> Iterator[None]:
         yield
 
 
+_repeating = threading.Lock()
+_inside, _before = 0, (0, False, False)  # how many are at it, and torch's settings before the first
+
+
 @contextmanager
 def repeatable(device: torch.device) -> Iterator[None]:
-    """Same seed, same bits: on a CPU one torch thread, since the order of a sum depends on how many share it."""
-    threads = torch.get_num_threads()
-    benchmark = torch.backends.cudnn.benchmark
-    deterministic = torch.backends.cudnn.deterministic
-    try:
+    """Same seed, same bits: on a CPU one torch thread, since the order of a sum depends on how many share it. Several
+    threads may be at it, as with two explorers in one kernel: torch's settings come back when the last is done."""
+    global _inside, _before
+    cudnn = torch.backends.cudnn
+    with _repeating:
+        if _inside == 0:
+            _before = torch.get_num_threads(), cudnn.benchmark, cudnn.deterministic
+        _inside += 1
         if device.type == "cpu":
             torch.set_num_threads(1)
-        torch.backends.cudnn.benchmark = False
-        torch.backends.cudnn.deterministic = True
+        cudnn.benchmark, cudnn.deterministic = False, True
+    try:
         yield
     finally:
-        torch.set_num_threads(threads)
-        torch.backends.cudnn.benchmark = benchmark
-        torch.backends.cudnn.deterministic = deterministic
+        with _repeating:
+            _inside -= 1
+            if _inside == 0:
+                torch.set_num_threads(_before[0])
+                cudnn.benchmark, cudnn.deterministic = _before[1:]

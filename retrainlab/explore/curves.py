@@ -1,29 +1,24 @@
 """The retraining schedules as curves that follow sliders. Nothing is trained: a schedule is a curve in closed form.
 
-`Settings` -> `compute` -> `Curves` -> `Plot.draw` and `words`; `Explorer` ties these to widgets.
+`Settings` -> `compute` -> `Curves` -> `picture` and `words`; `Explorer` ties these to widgets.
 """
 
 import math
 import threading
 from dataclasses import dataclass
 
-import ipywidgets as widgets
-import numpy as np
 import torch
-from matplotlib.patches import Rectangle
-from matplotlib.ticker import MaxNLocator
 from torch import Tensor
 
-from retrainlab import plots, schedules
+from retrainlab import schedules
 from retrainlab.config import DENSE_SCHEDULES, FREE_SCHEDULES, NAMED_SCHEDULES
-from retrainlab.errors import BadInput, check_number
-from retrainlab.explore import parts
+from retrainlab.errors import BadInput, check_number, choose
+from retrainlab.explore import chart, parts
 from retrainlab.schedules import Original
 
 WIDTH, HEIGHT = 920, 400
 NO_FREE = "none"
 FREE = tuple(name for name in FREE_SCHEDULES if name != "custom")
-_FREE_STYLE = {"color": "#de8f05", "linestyle": (0, (3, 1, 1, 1, 1, 1)), "marker": "*"}
 
 
 @dataclass(frozen=True)
@@ -47,6 +42,10 @@ class Settings:
         check_number(self.damage, "damage d1", low=0, high=1)
         check_number(self.peak, "peak learning rate", above=0)
         check_number(self.free_lr, "initial value of the free curve", above=0)
+        choose(self.dense, DENSE_SCHEDULES, "dense schedule")
+        choose(self.ramp, ("linear", "cosine"), "warm-up ramp")
+        choose(self.free, (NO_FREE, *FREE), "free curve")
+        check_number(self.warmup, "warm-up (share of the retraining)", low=0, high=0.5)
         check_number(self.epochs, "number of epochs", low=1, whole=True)
         check_number(self.steps_per_epoch, "number of steps per epoch", low=1, whole=True)
 
@@ -126,99 +125,94 @@ def ceiling(value: float) -> float:
     return next(m * power for m in (1, 1.2, 1.5, 2, 3, 4, 6, 8, 10) if m * power >= 1.02 * value)
 
 
-class Plot:
-    """One figure with two panels; `draw` moves its lines. Not for two threads at once."""
-
-    def __init__(self) -> None:
-        self.canvas = parts.Canvas(WIDTH, HEIGHT, strip=(0, 0.895, 1, 0.105))
-        figure = self.canvas.figure
-        place = {"left": 0.085, "right": 0.985, "bottom": 0.135, "top": 0.815, "wspace": 0.09}
-        self.left, self.right = figure.subplots(1, 2, gridspec_kw=place)
-        parts.plain(self.left, "Epoch of the dense run", "Learning rate")
-        parts.plain(self.right, "Epoch of retraining").tick_params(labelleft=False)
-        (self.dense,) = self.left.plot([], [], color="0.15", linewidth=2)
-        self.end = Rectangle((0, 0), 0, 1, transform=self.left.get_xaxis_transform(), color="0.9")
-        self.left.add_patch(self.end)
-        styles = {name: plots.style(name) for name in NAMED_SCHEDULES} | {NO_FREE: _FREE_STYLE}
-        self.lines = {}
-        for name, look in styles.items():
-            width = 3 if name in ("FT", "LLR") else 2  # the broad ones show behind those that can cover them
-            (self.lines[name],) = self.right.plot([], [], **look | {"markersize": 6, "linewidth": width})
-        self.log: bool | None = None
-
-    def draw(self, settings: Settings, curves: Curves, shown: tuple[str, ...], log: bool) -> bytes:
-        """The picture as PNG; shown: names of the retraining schedules to draw."""
-        per_epoch = settings.steps_per_epoch
-        self.dense.set_data(*stairs(curves.original.lr, per_epoch))
-        length = settings.steps / per_epoch
-        self.end.set(x=settings.epochs - length, width=length)
-        self.left.set_xlim(0, settings.epochs)
-        self.right.set_xlim(0, length)
-        self.left.title.set_text(f"Dense run; grey: its last {length:.3g} epochs")
-        self.right.title.set_text(f"Retraining for {length:.3g} epochs ({100 * settings.budget:g} %)")
-        top, legend = curves.original.peak, []
-        for place, (name, line) in enumerate(self.lines.items()):
-            name = settings.free if name == NO_FREE else name
-            line.set_visible(name in shown and name in curves.retraining)
-            if line.get_visible():
-                curve = curves.retraining[name]
-                top = max(top, curve.max().item())
-                line.set_data(*stairs(curve, per_epoch))
-                every = max(2, 2 * (len(curve) // 7))
-                line.set_markevery((2 * (len(curve) * place // 50), every))  # staggered, so that none hides another
-                legend.append((line, name))
-        self._scale(ceiling(top), log)
-        return self.canvas.png(legend, ncols=7)
-
-    def _scale(self, top: float, log: bool) -> None:
-        for axes in (self.left, self.right):
-            if log != self.log:
-                axes.set_yscale("log" if log else "linear")
-                axes.tick_params(which="minor", left=False)
-                if not log:
-                    axes.yaxis.set_major_locator(MaxNLocator(5))
-            axes.set_ylim(top / 5000 if log else 0, top)
-        self.log = log
+def picture(settings: Settings, curves: Curves, shown: tuple[str, ...], log: bool) -> dict:
+    """The chart; shown: names of the retraining schedules to draw; log: on a logarithmic axis."""
+    per_epoch, length = settings.steps_per_epoch, settings.steps / settings.steps_per_epoch
+    lines, legend, top = [], [], curves.original.peak
+    for place, (name, curve) in enumerate(curves.retraining.items()):
+        if name in shown:
+            top = max(top, curve.max().item())
+            look = chart.schedule(name)
+            # the broad ones show behind those that can cover them; symbols are staggered
+            lines.append(_stairs(curve, per_epoch, look, width=3.2 if name in ("FT", "LLR") else 2, offset=3 * place))
+            legend.append((name, look))
+    top = ceiling(top)
+    frame = {"y": (top / 5000 if log else 0, top), "ylog": log}
+    dense = [
+        chart.span(settings.epochs - length, settings.epochs),
+        _stairs(curves.original.lr, per_epoch, {"color": "#222222"}, marks=0),
+    ]
+    left = chart.panel(
+        dense,
+        x=(0, settings.epochs),
+        xlabel="Epoch of the dense run",
+        ylabel="Learning rate",
+        title=f"Dense run; grey: its last {length:.3g} epochs",
+        **frame,
+    )
+    title = f"Retraining for {length:.3g} epochs ({100 * settings.budget:g} %)"
+    right = chart.panel(lines, x=(0, length), xlabel="Epoch of retraining", title=title, **frame)
+    return chart.chart([left, right], alt(settings, curves, shown), width=WIDTH, height=HEIGHT, legend=legend)
 
 
-def stairs(curve: Tensor, per_epoch: int) -> tuple[np.ndarray, np.ndarray]:
-    """Corners of the step function that holds value i from iteration i to i + 1; x in epochs, two points a step."""
-    n = len(curve)
-    return np.repeat(np.arange(n + 1), 2)[1:-1] / per_epoch, np.repeat(curve.numpy(), 2)
+def _stairs(curve: Tensor, per_epoch: int, look: dict, **more) -> dict:
+    """The step function that holds value i from iteration i to i + 1; x in epochs. Equal neighbours become one step."""
+    values = curve.tolist()
+    corners = [i for i, v in enumerate(values) if i == 0 or v != values[i - 1]]
+    if len(corners) > 400:
+        corners = corners[:: len(corners) // 400 + 1]
+    x, y = [i / per_epoch for i in corners], [values[i] for i in corners]
+    return chart.line([*x, len(values) / per_epoch], [*y, values[-1]], look, step=True, **more)
+
+
+def csv(curves: Curves, shown: tuple[str, ...]) -> str:
+    """The retraining curves shown, a line for each iteration."""
+    lines = [f"{name},{i},{lr:.8g}" for name, c in curves.retraining.items() if name in shown for i, lr in enumerate(c)]
+    return "\n".join(["schedule,iteration,lr", *lines, ""])
+
+
+def code(settings: Settings) -> str:
+    """The view as Python."""
+    s = settings
+    lines = [
+        "from retrainlab import schedules",
+        "",
+        f"original = schedules.dense({s.dense!r}, {s.epochs * s.steps_per_epoch}, {s.peak!r})",
+        f"d = schedules.allr_factor({s.damage!r}, 1.0, {s.budget!r})",
+        f"how = dict(d=d, warmup={s.warmup!r}, shape={s.ramp!r})",
+        f"names = {list(NAMED_SCHEDULES)!r}",
+        f"curves = {{name: schedules.retraining(name, original, {s.steps}, **how) for name in names}}",
+    ]
+    if s.free != NO_FREE:
+        lines.append(
+            f"curves[{s.free!r}] = schedules.retraining({s.free!r}, original, {s.steps}, lr={s.free_lr!r}, **how)"
+        )
+    return "\n".join(lines) + "\n"
 
 
 class Explorer:
     """The widgets. Every change reads them all, draws, and says what is seen."""
 
-    def __init__(self, epochs: int = 30, steps_per_epoch: int = 31, log: bool = False):
-        self.fixed = {"epochs": epochs, "steps_per_epoch": steps_per_epoch}
-        Settings(**self.fixed)  # BadInput now rather than in a callback
-        self.lock = threading.Lock()
-        self.plot = Plot()
-        self.budget = parts.number("Budget (% of dense run)", 10.0, 0.5, 100.0, 0.5)
-        self.peak = parts.number("Peak learning rate", 0.1, 0.001, 1.0, 0.05, log=True)
-        self.warmup = parts.number("Warm-up (% of budget)", 10, 0, 50, 1)
-        self.damage = parts.number("ALLR's damage d1", 0.75, 0.0, 1.0, 0.01)
-        self.free_lr = parts.number("Free curve starts at", 0.1, 0.001, 1.0, 0.05, log=True)
-        self.dense = parts.choice("Dense schedule", DENSE_SCHEDULES, "multistep")
-        self.ramp = parts.choice("Warm-up ramp", ("linear", "cosine"), "linear")
-        self.free = parts.choice("Free curve", (NO_FREE, *FREE), NO_FREE)
+    def __init__(self, settings: Settings, log: bool = False):
+        self.fixed = {"epochs": settings.epochs, "steps_per_epoch": settings.steps_per_epoch}
+        s, self.lock = settings, threading.Lock()
+        self.budget = parts.number("Budget (% of dense run)", 100 * s.budget, 0.5, 100.0, 0.5)
+        self.peak = parts.number("Peak learning rate", s.peak, 0.001, 1.0, 0.05, log=True)
+        self.warmup = parts.number("Warm-up (% of budget)", round(100 * s.warmup), 0, 50, 1)
+        self.damage = parts.number("ALLR's damage d1", s.damage, 0.0, 1.0, 0.01)
+        self.free_lr = parts.number("Free curve starts at", s.free_lr, 0.001, 1.0, 0.05, log=True)
+        self.dense = parts.choice("Dense schedule", DENSE_SCHEDULES, s.dense)
+        self.ramp = parts.choice("Warm-up ramp", ("linear", "cosine"), s.ramp)
+        self.free = parts.choice("Free curve", (NO_FREE, *FREE), s.free)
         self.axis = parts.choice("Learning-rate axis", (("linear", False), ("logarithmic", True)), log)
-        small = {"indent": False, "layout": widgets.Layout(width="auto", margin="0 14px 0 0")}
-        self.boxes = {name: widgets.Checkbox(True, description=name, **small) for name in NAMED_SCHEDULES}
-        self.picture, self.status = parts.Picture(WIDTH, HEIGHT), parts.Status()
+        self.boxes = parts.boxes(NAMED_SCHEDULES, NAMED_SCHEDULES)
+        self.chart, self.status, self.take = chart.Chart(), parts.Status(), chart.Take(name="schedules")
         numbers = (self.budget, self.peak, self.warmup, self.damage, self.free_lr)
-        column = widgets.Layout(flex="1 1 28em", min_width="20em", max_width="38em", margin="0 16px 0 0")
-        controls = widgets.HBox(
-            [
-                widgets.VBox([n.row for n in numbers], layout=column),
-                widgets.VBox([self.dense, self.ramp, self.free, self.axis], layout=column),
-            ],
-            layout=widgets.Layout(flex_flow="row wrap"),
+        controls = parts.row(
+            parts.column(*(n.row for n in numbers)), parts.column(self.dense, self.ramp, self.free, self.axis)
         )
-        show = widgets.HBox([parts.title("Show"), *self.boxes.values()])
-        show.layout = widgets.Layout(flex_flow="row wrap", align_items="center", grid_gap="4px 14px")
-        self.box = parts.app("curves", [controls, show, self.picture, self.status])
+        show = parts.row(parts.title("Show"), *self.boxes.values())
+        self.box = parts.app("curves", [controls, show, self.chart, self.status, self.take])
         for widget in (*(n.slider for n in numbers), self.dense, self.ramp, self.free, self.axis, *self.boxes.values()):
             widget.observe(self.redraw, names="value")
         self.redraw()
@@ -244,14 +238,15 @@ class Explorer:
             except BadInput as error:
                 self.status.say(str(error))
                 return
-            shown = (*(name for name, box in self.boxes.items() if box.value), settings.free)
-            self.picture.set(self.plot.draw(settings, curves, shown, self.axis.value), alt(settings, curves, shown))
+            shown = (*parts.ticked(self.boxes), settings.free)
+            self.chart.spec = picture(settings, curves, shown, self.axis.value)
+            self.take.csv, self.take.code = csv(curves, shown), code(settings)
             self.status.say(words(settings, curves))
 
     def close(self) -> None:
-        self.box.close()
+        parts.close(self.box)
 
 
-def show(epochs: int = 30, steps_per_epoch: int = 31, log: bool = False) -> None:
-    """Display the explorer for a dense run of `epochs` times `steps_per_epoch` iterations; log: start on a log axis."""
-    parts.present("curves", Explorer(epochs, steps_per_epoch, log))
+def show(settings: Settings = Settings(), log: bool = False) -> None:
+    """Display the explorer; log: start on a logarithmic axis."""
+    parts.present("curves", (settings, log), lambda: Explorer(settings, log))

@@ -13,19 +13,18 @@ import ipywidgets as widgets
 from retrainlab.config import NAMED_SCHEDULES, Experiment, Prune, Recipe, Retrain
 from retrainlab.device import resolve
 from retrainlab.experiment import Dense, prune_dense, run, setting
-from retrainlab.explore import parts
+from retrainlab.explore import chart, parts
 from retrainlab.explore.recovery import (
-    HEIGHTS,
     KEPT,
     WIDTH,
     Attempt,
-    AttemptsPlot,
-    CollapsePlot,
-    attempts_alt,
+    attempts_chart,
+    attempts_code,
+    attempts_csv,
     check_sparsity,
     coarse_to_fine,
     collapse,
-    collapse_alt,
+    collapse_chart,
     dense_network,
     outcome_words,
     pruned_words,
@@ -55,9 +54,8 @@ class FirstLook:
         self.classes = 0
         self.accuracies: dict[int, float] = {}
         self.attempts: list[Attempt] = []
-        self.plots = CollapsePlot(), AttemptsPlot()
-        self.pictures = tuple(parts.Picture(WIDTH, height) for height in HEIGHTS)
-        self.statuses = parts.Status(), parts.Status()
+        self.charts = chart.Chart(), chart.Chart()
+        self.statuses, self.take = (parts.Status(), parts.Status()), chart.Take(name="attempts")
         self.sparsity = parts.number("Weights removed (%)", 90, 0, 99, 1)
         self.schedule = parts.choice("Schedule", [(f"{s}: {ABOUT[s]}", s) for s in NAMED_SCHEDULES], "LLR")
         self.budget = parts.choice("Budget", [(f"{100 * b:g} % of the dense run", b) for b in BUDGETS], 0.1)
@@ -69,11 +67,11 @@ class FirstLook:
         self.bar.style.description_width = parts.LABEL["description_width"]
         buttons = widgets.HBox([self.retrain, self.stop, self.clear], layout=widgets.Layout(flex_flow="row wrap"))
         panel = widgets.Layout(width=f"{WIDTH}px", max_width="100%", margin="0 16px 12px 0")
-        left = [parts.title("1. Prune"), self.sparsity.row, self.pictures[0], self.statuses[0]]
+        left = [parts.title("1. Prune"), self.sparsity.row, self.charts[0], self.statuses[0]]
         right = [parts.title("2. Retrain"), self.schedule, self.budget, buttons, self.bar, self.zoom]
         columns = [
             widgets.VBox(left, layout=panel),
-            widgets.VBox([*right, self.pictures[1], self.statuses[1]], layout=panel),
+            widgets.VBox([*right, self.charts[1], self.statuses[1], self.take], layout=panel),
         ]
         self.box = parts.app("first-look", [widgets.HBox(columns, layout=widgets.Layout(flex_flow="row wrap"))])
         self.sparsity.slider.observe(lambda _: self.draw_collapse(), names="value")
@@ -126,7 +124,7 @@ class FirstLook:
                 return
             s, scalars = self.sparsity.value, self.dense.result.scalars
             level = scalars["validation_accuracy"]
-            self.pictures[0].set(self.plots[0].draw(self.accuracies, level, s), collapse_alt(self.accuracies, level, s))
+            self.charts[0].spec = collapse_chart(self.accuracies, level, s)
             if s in self.accuracies:
                 weights = scalars["prunable_weights"]
                 self.statuses[0].say(pruned_words(s, weights, level, self.accuracies[s], self.classes))
@@ -135,8 +133,8 @@ class FirstLook:
         with self.lock:
             if self.dense is not None:
                 level = self.dense.result.scalars["validation_accuracy"]
-                image = self.plots[1].draw(self.attempts, level, self.zoom.value)
-                self.pictures[1].set(image, attempts_alt(self.attempts))
+                self.charts[1].spec = attempts_chart(self.attempts, level, self.zoom.value)
+                self.take.csv, self.take.code = attempts_csv(self.attempts), attempts_code(self.recipe, self.attempts)
 
     def start_retraining(self) -> None:
         """Retrain at the slider's sparsity; a second press while it runs does nothing."""
@@ -189,11 +187,16 @@ class FirstLook:
 
     def close(self) -> None:
         self.worker.stop()
-        self.box.close()
+        parts.close(self.box)
 
 
 def show(store: str = "", device: str = "auto", seed: int = 0, recipe: Recipe | None = None) -> None:
     """Display it. store: folder of results, empty for the project's own; recipe: what is trained, digits if None."""
-    look = FirstLook(replace(recipe or Recipe(), seed=seed), Store(Path(store) if store else store_root()), device)
-    parts.present("first-look", look)
-    look.prepare()
+    recipe = replace(recipe or Recipe(), seed=seed)
+
+    def make() -> FirstLook:
+        look = FirstLook(recipe, Store(Path(store) if store else store_root()), device)
+        look.prepare()
+        return look
+
+    parts.present("first-look", (recipe, store, device), make)

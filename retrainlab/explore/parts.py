@@ -1,96 +1,30 @@
-"""The small widgets of the explorers: a labelled number with its slider, a picture, a status line, a worker thread.
+"""The small widgets of the explorers: a labelled number with its slider, a status line, buttons with a worker thread.
 
 Callbacks may run on any thread of the kernel, so nothing here assumes one, and nothing uses pyplot or captures output.
 """
 
-import base64
 import html
 import math
+import resource
+import sys
 import threading
 import time
-from collections.abc import Callable, Iterable
-from dataclasses import dataclass
-from io import BytesIO
+from collections.abc import Callable, Hashable, Iterable, Sequence
+from dataclasses import dataclass, fields
 
 import ipywidgets as widgets
-import numpy as np
-from IPython.display import HTML, display
-from matplotlib.axes import Axes
-from matplotlib.backends.backend_agg import FigureCanvasAgg
-from matplotlib.figure import Figure
-from matplotlib.ticker import MaxNLocator
-from matplotlib.transforms import Bbox
-from PIL import Image
+import torch
+from IPython.display import display
 
+from retrainlab.device import describe, memory, resolve
 from retrainlab.errors import BadInput
+from retrainlab.progress import duration
 
-_SHARPNESS = 1.5  # image pixels per pixel of the page
-_drawing = threading.Lock()  # matplotlib's caches are shared by all figures
 LABEL = {"description_width": "13em"}
+FRAME = 0.1  # seconds from one drawing to the next while something runs
+SHARE = 0.1  # of the time, at most, that drawing may take from a training
 
-# ---- drawing ---------------------------------------------------------------------------------------------------------
-
-
-class Canvas:
-    """A figure of width x height page pixels that is made once and drawn often.
-
-    A legend is drawn only when it changes; in between, `strip` (left, bottom, width, height as shares of the figure)
-    is copied from before, since a legend costs as much as all the rest.
-    """
-
-    def __init__(self, width: int, height: int, strip: tuple[float, float, float, float] = (0, 0, 1, 1)):
-        self.figure = Figure(figsize=(width / 100, height / 100), dpi=100 * _SHARPNESS, facecolor="w")
-        self.canvas = FigureCanvasAgg(self.figure)
-        self.strip = strip
-        self._legend: tuple | None = None
-        self._pixels = None
-
-    def png(self, legend: Iterable[tuple] = (), **options) -> bytes:
-        """The figure as PNG. legend: pairs of artist and label; options: matplotlib's for a legend."""
-        legend = tuple(legend)
-        with _drawing:
-            if legend != self._legend:
-                self._legend, self._pixels = legend, self._draw_legend(legend, options) if legend else None
-            self.canvas.draw()
-            if self._pixels is not None:
-                self.canvas.restore_region(self._pixels)
-            out = BytesIO()
-            Image.fromarray(np.asarray(self.canvas.buffer_rgba())).convert("RGB").save(out, "png", compress_level=1)
-        return out.getvalue()
-
-    def _draw_legend(self, legend: tuple, options: dict):
-        left, bottom, width, height = self.strip
-        artist = self.figure.legend(
-            *zip(*legend),
-            bbox_to_anchor=self.strip,
-            **{"loc": "center", "frameon": False, "fontsize": 10, "handlelength": 3, "columnspacing": 1.4} | options,
-        )
-        self.canvas.draw()
-        artist.remove()
-        return self.canvas.copy_from_bbox(
-            Bbox.from_bounds(left, bottom, width, height).transformed(self.figure.transFigure)
-        )
-
-
-def plain(axes: Axes, xlabel: str, ylabel: str = "") -> Axes:
-    """The explorers' look: a light grid, readable sizes, whatever the user's matplotlib is set to.
-
-    Titles and labels have fixed places: to search for free ones would take a fifth of the time of a drawing.
-    """
-    size = axes.get_window_extent().size / _SHARPNESS
-    axes.set_xlabel(xlabel, fontsize=11)
-    axes.set_ylabel(ylabel, fontsize=11)
-    axes.set_title("", fontsize=12, y=1.02)
-    axes.xaxis.set_label_coords(0.5, -30 / size[1])
-    axes.yaxis.set_label_coords(-50 / size[0], 0.5)
-    axes.xaxis.set_major_locator(MaxNLocator(6))
-    axes.yaxis.set_major_locator(MaxNLocator(6))
-    axes.grid(color="0.9", linewidth=0.8)
-    axes.set_axisbelow(True)
-    axes.tick_params(labelsize=10, color="0.5")
-    axes.spines[["top", "right"]].set_visible(False)
-    axes.spines[["left", "bottom"]].set_color("0.4")
-    return axes
+# ---- numbers and words -----------------------------------------------------------------------------------------------
 
 
 def percent(share: float) -> str:
@@ -98,7 +32,29 @@ def percent(share: float) -> str:
     return f"{100 * share:.1f} %"
 
 
-# ---- widgets ---------------------------------------------------------------------------------------------------------
+def short(noun: object) -> str:
+    """A dataclass as Python that makes it again: the fields that are not at their defaults."""
+    plain = type(noun)()
+    given = {f.name: getattr(noun, f.name) for f in fields(noun) if f.init}
+    told = [f"{name}={value!r}" for name, value in given.items() if value != getattr(plain, name)]
+    return f"{type(noun).__name__}({', '.join(told)})"
+
+
+def python(recipe: object, *lines: str) -> str:
+    """A few lines of Python after the imports and the recipe that they need."""
+    names = ", ".join(["Experiment", "Prune", "Recipe", "Retrain", "study"])
+    text = "\n".join([f"recipe = {short(recipe)}", *lines, ""])
+    more = [f"from retrainlab.config import {name}" for name in ("SGD",) if f"{name}(" in text]
+    return "\n".join([f"from retrainlab import {names}", *more, "", text])
+
+
+def device_words(device: torch.device) -> str:
+    """Which device computes, its memory, and how much of it is taken now."""
+    if device.type == "cuda":
+        return f"{describe(device)}, {torch.cuda.memory_allocated(device) / 2**30:.2f} GiB of it in use"
+    unit = 2**30 if sys.platform == "darwin" else 2**20
+    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / unit
+    return ", ".join(filter(None, [describe(device), memory(), f"this kernel has used up to {peak:.2f} GiB"]))
 
 
 @dataclass(frozen=True)
@@ -145,19 +101,29 @@ def choice(label: str, options: Iterable, value) -> widgets.Dropdown:
     return widgets.Dropdown(options=list(options), value=value, description=label, style=LABEL, layout=layout)
 
 
-class Picture(widgets.HTML):
-    """An image of fixed size with alternative text; it is replaced without a blank frame."""
+def boxes(names: Iterable[str], chosen: Iterable[str]) -> dict[str, widgets.Checkbox]:
+    """A checkbox for each name, those of `chosen` ticked."""
+    small = {"indent": False, "layout": widgets.Layout(width="auto", margin="0 14px 0 0")}
+    chosen = set(chosen)
+    return {name: widgets.Checkbox(name in chosen, description=name, **small) for name in names}
 
-    def __init__(self, width: int, height: int):
-        self.size = f'width="{width}" height="{height}"'
-        super().__init__()
 
-    def set(self, png: bytes, alt: str) -> None:
-        source = base64.b64encode(png).decode()
-        self.value = (
-            f'<img alt="{html.escape(alt)}" {self.size} style="max-width: 100%; height: auto; border-radius: 4px" '
-            f'src="data:image/png;base64,{source}">'
-        )
+def ticked(boxes: dict[str, widgets.Checkbox]) -> tuple[str, ...]:
+    """The names of those that are ticked."""
+    return tuple(name for name, box in boxes.items() if box.value)
+
+
+def row(*children: widgets.Widget) -> widgets.HBox:
+    """Widgets side by side, in more lines where the page is narrow."""
+    return widgets.HBox(
+        children, layout=widgets.Layout(flex_flow="row wrap", align_items="center", grid_gap="4px 12px")
+    )
+
+
+def column(*children: widgets.Widget, wide: str = "28em") -> widgets.VBox:
+    """Widgets below one another, about `wide`."""
+    layout = widgets.Layout(flex=f"1 1 {wide}", min_width="20em", max_width="38em", margin="0 16px 0 0")
+    return widgets.VBox(children, layout=layout)
 
 
 class Status(widgets.HTML):
@@ -165,6 +131,27 @@ class Status(widgets.HTML):
 
     def say(self, text: str) -> None:
         self.value = f'<p role="status" aria-live="polite">{html.escape(text)}</p>'
+
+
+class Note(widgets.HTML):
+    """A line of words that is not read out by itself."""
+
+    def say(self, text: str) -> None:
+        self.value = f"<p>{html.escape(text)}</p>"
+
+
+class Table(widgets.HTML):
+    """Rows of words under headings, with a caption."""
+
+    def set(self, caption: str, heads: Sequence[str], rows: Iterable[Sequence[str]]) -> None:
+        def line(kind: str, cells: Sequence[str]) -> str:
+            return "<tr>" + "".join(f"<{kind}>{html.escape(str(c))}</{kind}>" for c in cells) + "</tr>"
+
+        head = line('th scope="col"', heads).replace('</th scope="col">', "</th>")
+        body = "".join(line("td", cells) for cells in rows)
+        self.value = (
+            f"<table><caption>{html.escape(caption)}</caption><thead>{head}</thead><tbody>{body}</tbody></table>"
+        )
 
 
 def title(text: str) -> widgets.HTML:
@@ -176,23 +163,10 @@ _LOOK = """<style>
 .retrainlab { max-width: 1180px; }
 .retrainlab .widget-html-content p { margin: 2px 0 6px; line-height: 1.45; max-width: 75ch; }
 .retrainlab .widget-html { height: auto; }
+.retrainlab table { border-collapse: collapse; margin: 4px 0 8px; font-variant-numeric: tabular-nums; }
+.retrainlab caption { text-align: left; font-weight: 600; padding-bottom: 2px; }
+.retrainlab th, .retrainlab td { padding: 1px 12px 1px 0; text-align: left; }
 </style>"""
-
-# ipywidgets gives a slider's handle no name, so it takes that of the number box beside it.
-_NAMES = """<script>
-(() => {
-  let tries = 0;
-  const timer = setInterval(() => {
-    const rows = [...document.querySelectorAll('.retrainlab-number')];
-    for (const row of rows) {
-      const label = row.querySelector('label'), handle = row.querySelector('.noUi-handle');
-      if (label && handle) handle.setAttribute('aria-label', label.textContent + ', slider');
-    }
-    const named = rows.length && rows.every(row => row.querySelector('.noUi-handle[aria-label]'));
-    if (named || ++tries > 150) clearInterval(timer);
-  }, 200);
-})();
-</script>"""
 
 
 def app(name: str, children: Iterable[widgets.Widget]) -> widgets.VBox:
@@ -203,20 +177,34 @@ def app(name: str, children: Iterable[widgets.Widget]) -> widgets.VBox:
     return box
 
 
-# ---- one explorer of a kind, one worker of an explorer ---------------------------------------------------------------
+# ---- one explorer of a kind ------------------------------------------------------------------------------------------
 
-_shown: dict[str, object] = {}
+_shown: dict[str, tuple[Hashable, object]] = {}
 _showing = threading.Lock()
 
 
-def present(name: str, explorer) -> None:
-    """Display the explorer's `box`, and close the one of that name that a cell showed before."""
+def present(name: str, settings: Hashable, make: Callable[[], object]) -> object:
+    """Display the explorer of that name, and return it. A cell that runs again with the same settings shows the same
+    explorer as it is, whatever it is doing; with others it stops and closes the one before."""
     with _showing:
-        before, _shown[name] = _shown.get(name), explorer
-    if before is not None:
-        before.close()
+        before, explorer = _shown.get(name, (None, None))
+        if explorer is None or before != settings:
+            if explorer is not None:
+                explorer.close()
+            explorer = make()
+            _shown[name] = settings, explorer
     display(explorer.box)
-    display(HTML(_NAMES))
+    return explorer
+
+
+def close(box: widgets.Widget) -> None:
+    """Close a widget and all that it holds, so that neither kernel nor page keeps them."""
+    for child in getattr(box, "children", ()):
+        close(child)
+    box.close()
+
+
+# ---- one piece of work at a time -------------------------------------------------------------------------------------
 
 
 class Worker:
@@ -231,7 +219,8 @@ class Worker:
     def start(
         self, work: Callable[[Callable[[], bool]], str], draw: Callable[[], None], ended: Callable[[str], None]
     ) -> bool:
-        """Run work(stopped) unless something runs already; draw() ten times a second; say whether it was started.
+        """Run work(stopped) unless something runs already, and draw() while it does: ten times a second, or as seldom as
+        it must be to take a tenth of the time. Say whether it was started.
 
         `stopped` tells whether `stop` was called. When it is over and the next can start, ended(sentence) is called
         with what the work returned, or with its error.
@@ -254,11 +243,12 @@ class Worker:
                 ended(sentence)
 
             def watch() -> None:
-                pause = 0.1
+                pause = FRAME
                 while not done.wait(pause):
-                    start = time.monotonic()
+                    start = time.thread_time()
                     draw()
-                    pause = max(0.03, 0.1 - (time.monotonic() - start))
+                    spent = time.thread_time() - start
+                    pause = max(FRAME - spent, spent * (1 - SHARE) / SHARE)
 
             self._stop = stop
             self._thread = threading.Thread(target=run, daemon=True, name="retrainlab")
@@ -275,3 +265,58 @@ class Worker:
         if self._thread is not None:
             self._thread.join(seconds)
         return self._thread is None or not self._thread.is_alive()
+
+
+class Desk:
+    """Start and Stop, a progress bar with the time left, a status line, the device: what every explorer that trains has.
+
+    start: the word on the button. `go` begins work unless some runs already; `tell` is for the work to say how far it is.
+    """
+
+    def __init__(self, start: str, device: str):
+        self.device, self.worker = resolve(device), Worker()
+        self.start = widgets.Button(description=start, button_style="primary")
+        self.stop = widgets.Button(description="Stop", disabled=True)
+        self.bar = widgets.IntProgress(0, 0, 1000, description="Progress", layout=widgets.Layout(flex="1 1 16em"))
+        self.left, self.status, self.where = widgets.Label(""), Status(), Note()
+        self.stop.on_click(lambda _: self.worker.stop())
+        self.buttons = row(self.start, self.stop, self.bar, self.left)
+        self.begun = 0.0
+        self.where.say(f"Computes on {device_words(self.device)}.")
+
+    def go(
+        self,
+        work: Callable[[Callable[[], bool]], str],
+        draw: Callable[[], None],
+        ended: Callable[[], None] | None = None,
+    ) -> bool:
+        """Do work(stopped) in the background, which returns the sentence to say at its end."""
+
+        def over(sentence: str) -> None:
+            draw()
+            self.bar.value, self.left.value = 0, ""
+            self.start.disabled, self.stop.disabled = False, True
+            self.where.say(f"Computes on {device_words(self.device)}.")
+            if sentence:
+                self.status.say(sentence)
+            if ended is not None:
+                ended()
+
+        def begin(stopped: Callable[[], bool]) -> str:
+            self.begun = time.monotonic()
+            self.start.disabled, self.stop.disabled = True, False
+            return work(stopped)
+
+        return self.worker.start(begin, draw, over)
+
+    def tell(self, share: float, words: str = "") -> None:
+        """share: of the work, 0 to 1; words: for the status line, which is told only when they change."""
+        self.bar.value = round(1000 * share)
+        elapsed = time.monotonic() - self.begun
+        self.left.value = f"about {duration(elapsed * (1 - share) / share)} left" if 0.02 < share < 1 else ""
+        if words:
+            self.status.say(words)
+
+    def end(self) -> None:
+        """Stop what runs."""
+        self.worker.stop()

@@ -3,12 +3,12 @@
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 
-from retrainlab import plan, plots
+from retrainlab import plan
 from retrainlab.config import Prune, Recipe
 from retrainlab.device import repeatable, resolve
 from retrainlab.errors import BadInput
 from retrainlab.experiment import Dense, setting, train_dense
-from retrainlab.explore import parts
+from retrainlab.explore import chart, parts
 from retrainlab.explore.parts import percent
 from retrainlab.methods import imp
 from retrainlab.result import Result
@@ -44,14 +44,18 @@ def coarse_to_fine() -> list[int]:
     return sorted(range(100), key=lambda s: (s % 4 > 0, s))
 
 
-def collapse(recipe: Recipe, dense: Dense, device: str, sparsities: Sequence[int]) -> Iterator[tuple[int, float]]:
+def collapse(
+    recipe: Recipe, dense: Dense, device: str, sparsities: Sequence[int], allocation: str = "global"
+) -> Iterator[tuple[int, float]]:
     """(sparsity in percent, validation accuracy straight after pruning the network to it, as a share), one by one."""
     where = resolve(device)
     with repeatable(where):
         setup, _ = setting(recipe, where)
         model, data = setup.model, setup.data
         for percentage in sparsities:
-            masks = imp.prune_state(dense.state, Prune(percentage / 100), setup.prunable, 0, recipe.seed)
+            masks = imp.prune_state(
+                dense.state, Prune(percentage / 100, allocation=allocation), setup.prunable, 0, recipe.seed
+            )
             state = imp.apply(dense.state, masks)
             yield percentage, evaluate(model, state.params, state.buffers, data, data.validation)[0]
 
@@ -117,66 +121,36 @@ def outcome_words(result: Result, planned: int) -> str:
 # ---- the pictures ----------------------------------------------------------------------------------------------------
 
 
-class CollapsePlot:
-    """Validation accuracy straight after pruning against sparsity, with a marker. Not for two threads at once."""
-
-    def __init__(self) -> None:
-        self.canvas = parts.Canvas(WIDTH, HEIGHTS[0])
-        place = {"left": 0.135, "right": 0.97, "bottom": 0.16, "top": 0.95}
-        axes = self.canvas.figure.subplots(gridspec_kw=place)
-        parts.plain(axes, "Weights removed (%)", "Validation accuracy (%)").set(xlim=(0, 100), ylim=(0, 108))
-        self.level = axes.axhline(100, **plots.LEVEL)
-        self.name = axes.text(2, 0, "", fontsize=10, va="top")
-        (self.curve,) = axes.plot([], [], color="#0173b2", linewidth=2.2)
-        self.line = axes.axvline(0, color="#d55e00", linewidth=1)
-        (self.marker,) = axes.plot([], [], "o", color="#d55e00", markersize=10)
-
-    def draw(self, accuracies: dict[int, float], dense: float, sparsity: int) -> bytes:
-        """accuracies: shares by sparsity in percent, those known so far."""
-        known = sorted(accuracies)
-        self.curve.set_data(known, [100 * accuracies[s] for s in known])
-        self.level.set_ydata([100 * dense] * 2)
-        self.name.set(text=f"dense: {percent(dense)}", y=100 * dense - 2)
-        self.line.set_xdata([sparsity] * 2)
-        here = [sparsity] if sparsity in accuracies else []
-        self.marker.set_data(here, [100 * accuracies[s] for s in here])
-        return self.canvas.png()
+def collapse_chart(accuracies: dict[int, float], dense: float, sparsity: int) -> dict:
+    """Validation accuracy straight after pruning against sparsity, with a marker. accuracies: shares by sparsity in
+    percent, those known so far; dense: before pruning."""
+    known = sorted(accuracies)
+    marks = [
+        chart.level(100 * dense, f"dense: {percent(dense)}"),
+        chart.line(known, [100 * accuracies[s] for s in known], {"color": chart.BLUE}, width=2.4),
+        chart.cut(sparsity, color=chart.RED),
+    ]
+    if sparsity in accuracies:
+        marks.append(chart.point(sparsity, 100 * accuracies[sparsity], {"color": chart.RED}))
+    frame = {"xlabel": "Weights removed (%)", "ylabel": "Validation accuracy (%)"}
+    alt = collapse_alt(accuracies, dense, sparsity)
+    return chart.chart([chart.panel(marks, x=(0, 100), y=(0, 108), **frame)], alt, width=WIDTH, height=HEIGHTS[0])
 
 
-class AttemptsPlot:
-    """Validation accuracy against retraining step: the last attempt bold, those before thin."""
-
-    def __init__(self) -> None:
-        self.canvas = parts.Canvas(WIDTH, HEIGHTS[1], strip=(0, 0, 1, 0.26))
-        place = {"left": 0.135, "right": 0.97, "bottom": 0.38, "top": 0.96}
-        self.axes = self.canvas.figure.subplots(gridspec_kw=place)
-        parts.plain(self.axes, "Retraining step", "Validation accuracy (%)")
-        self.level = self.axes.axhline(100, **plots.LEVEL)
-        self.lines = [self.axes.plot([], [])[0] for _ in range(KEPT)]
-
-    def draw(self, attempts: Sequence[Attempt], dense: float, zoom: bool = False) -> bytes:
-        """dense: the accuracy before pruning, as a share; zoom: show only the 15 points below it."""
-        self.axes.set_ylim((100 * dense - 15, 100 * dense + 1) if zoom else (0, 108))
-        self.level.set_ydata([100 * dense] * 2)
-        attempts = attempts[-KEPT:]
-        legend = []
-        for line in self.lines:
-            line.set_data([], [])
-        for line, attempt in zip(self.lines, attempts):
-            last = attempt is attempts[-1]
-            line.set(**plots.style(attempt.schedule) | {"linewidth": 2.8 if last else 1.2})
-            line.set(markersize=6 if last else 4, markevery=max(1, len(attempt.points) // 8))
-            line.set_data([step for step, _ in attempt.points], [100 * share for _, share in attempt.points])
-            legend.append((line, attempt.label))
-        self.axes.set_xlim(0, max((a.planned for a in attempts), default=100))
-        return self.canvas.png(
-            legend,
-            ncols=2,
-            fontsize=8.5,
-            title_fontsize=8.5,
-            title="schedule, budget at sparsity: accuracy",
-            handlelength=2.6,
-        )
+def attempts_chart(attempts: Sequence[Attempt], dense: float, zoom: bool = False) -> dict:
+    """Validation accuracy against retraining step: the last attempt bold, those before thin. dense: the accuracy before
+    pruning, as a share; zoom: show only the 15 points below it."""
+    attempts = attempts[-KEPT:]
+    marks, legend = [chart.level(100 * dense)], []
+    for attempt in attempts:
+        last, look = attempt is attempts[-1], chart.schedule(attempt.schedule)
+        steps, shares = [s for s, _ in attempt.points], [100 * share for _, share in attempt.points]
+        marks.append(chart.line(steps, shares, look, width=3 if last else 1.3, opacity=1 if last else 0.7))
+        legend.append((attempt.label, look))
+    y = (100 * dense - 15, 100 * dense + 1) if zoom else (0, 108)
+    x = (0, max((a.planned for a in attempts), default=100))
+    panel = chart.panel(marks, x=x, y=y, xlabel="Retraining step", ylabel="Validation accuracy (%)")
+    return chart.chart([panel], attempts_alt(attempts), width=WIDTH, height=HEIGHTS[1], legend=legend)
 
 
 def collapse_alt(accuracies: dict[int, float], dense: float, sparsity: int) -> str:
@@ -191,3 +165,19 @@ def attempts_alt(attempts: Sequence[Attempt]) -> str:
     lines = [f"{a.label}, from {percent(a.points[0][1])}" for a in attempts[-KEPT:] if a.points]
     listed = "; ".join(lines) or "nothing has been retrained yet"
     return f"Validation accuracy against retraining step, a line for each attempt (schedule, budget at sparsity): {listed}."
+
+
+def attempts_csv(attempts: Sequence[Attempt]) -> str:
+    """The points of every attempt."""
+    rows = [f"{a.schedule},{a.sparsity},{a.budget:g},{step},{share:.6g}" for a in attempts for step, share in a.points]
+    return "\n".join(["schedule,sparsity_percent,budget,step,validation_accuracy", *rows, ""]) if rows else ""
+
+
+def attempts_code(recipe: Recipe, attempts: Sequence[Attempt]) -> str:
+    """The attempts as Python."""
+    plans = [
+        f"    Experiment(recipe, Prune({a.sparsity / 100!r}), Retrain({a.schedule!r}, {a.budget!r}))," for a in attempts
+    ]
+    return parts.python(
+        recipe, "frame = study.run_study([", *plans, "])", "print(frame[['schedule', 'test_accuracy']])"
+    )

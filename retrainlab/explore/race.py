@@ -1,0 +1,390 @@
+"""Prune a network and race the retraining schedules from there, together in the fast engine.
+
+`Settings` -> `experiments` -> `live.Live` -> `picture`, `ranking`, `words`; `Race` ties these to widgets. What is stored
+shows at once; the rest trains while its curves grow.
+"""
+
+import threading
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from retrainlab import metrics
+from retrainlab.config import ALLOCATIONS, DATASETS, MODELS, NAMED_SCHEDULES, Experiment, Prune, Recipe, Retrain
+from retrainlab.errors import BadInput, choose
+from retrainlab.experiment import Dense, setting
+from retrainlab.explore import chart, live, parts
+from retrainlab.explore.live import Live
+from retrainlab.explore.parts import percent
+from retrainlab.explore.recovery import (
+    check_sparsity,
+    coarse_to_fine,
+    collapse,
+    collapse_alt,
+    dense_network,
+    pruned_words,
+)
+from retrainlab.methods import imp
+from retrainlab.paths import store_root
+from retrainlab.store import Store
+
+POINTS = 40  # of a curve in each cycle
+BUDGETS = (0.025, 0.05, 0.1, 0.25, 0.5)
+
+
+@dataclass(frozen=True)
+class Settings:
+    """What is raced. sparsity, budget (a cycle's, of the dense run): shares; schedules: of the named ones."""
+
+    data: str = "digits"
+    model: str = "resnet8"
+    sparsity: float = 0.95
+    allocation: str = "global"
+    budget: float = 0.1
+    cycles: int = 1
+    schedules: tuple[str, ...] = NAMED_SCHEDULES
+    seed: int = 0
+
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "schedules", tuple(self.schedules))
+        if not self.schedules:
+            raise BadInput("No schedule is chosen: tick at least one.")
+        for name in self.schedules:
+            choose(name, NAMED_SCHEDULES, "retraining schedule")
+        choose(self.data, DATASETS, "data set")
+        choose(self.model, MODELS, "model")
+        Prune(self.sparsity, allocation=self.allocation, cycles=self.cycles)
+        Retrain(self.schedules[0], self.budget)
+
+    @property
+    def recipe(self) -> Recipe:
+        return live.recipe_of(self.data, self.model, self.seed)
+
+
+def experiments(settings: Settings, points: int = POINTS) -> list[Experiment]:
+    """One for each schedule, which share all but that."""
+    s = settings
+    prune = Prune(s.sparsity, allocation=s.allocation, cycles=s.cycles)
+    return [Experiment(s.recipe, prune, Retrain(name, s.budget), evaluations=points) for name in s.schedules]
+
+
+# ---- the pictures and words of a race, from its numbers -------------------------------------------------------------
+
+
+def standing(race: Live) -> list[tuple[str, float, float | None]]:
+    """(schedule, validation accuracy, test accuracy or None until it has ended), the best first; ties in the given order."""
+    rows = []
+    for place, e in enumerate(race.experiments):
+        result, curve = race.results.get(place), race.second.get(place)
+        if curve is None or not curve.accuracy:
+            continue
+        ended = result is not None and not result.scalars["stopped"]
+        now = result.scalars["validation_accuracy"] if result else curve.accuracy[-1]
+        rows.append((e.retrain.schedule, now, result.scalars["test_accuracy"] if ended else None))
+    return sorted(rows, key=lambda row: -row[1])
+
+
+def ranking(race: Live) -> list[tuple[str, ...]]:
+    """The standing as words: place, schedule, accuracies, what it is behind the first."""
+    rows = standing(race)
+    return [
+        (
+            str(1 + sum(other[1] > value for other in rows)),
+            name,
+            percent(value),
+            "..." if test is None else percent(test),
+            f"{100 * (value - rows[0][1]):+.1f}" if value < rows[0][1] else "",
+        )
+        for name, value, test in rows
+    ]
+
+
+HEADS = ("place", "schedule", "validation", "test", "points behind")
+
+
+def picture(race: Live, dense: float, steps: int, title: str = "") -> dict:
+    """Accuracy and learning rate over the steps of retraining. dense: accuracy before pruning; steps: of the whole."""
+    accuracy, rates, legend = [chart.level(100 * dense, f"dense: {percent(dense)}")], [], []
+    for place, e in enumerate(race.experiments):
+        name, curve = e.retrain.schedule, race.second.get(place)
+        look = chart.schedule(name)
+        legend.append((name, look))
+        if curve is not None:
+            points = list(zip(curve.steps, curve.accuracy, curve.lr))
+            x, y, lr = zip(*points) if points else ((), (), ())
+            broad = 3.2 if name in ("FT", "LLR") else 2
+            accuracy.append(chart.line(x, [100 * v for v in y], look, offset=place, width=broad))
+            rates.append(chart.line(x, lr, look, offset=place, width=broad, step=True))
+    top = max((rate for mark in rates for rate in mark["y"] if rate is not None), default=0.1)
+    frame = {"x": (0, steps), "xlabel": "Retraining step"}
+    left = chart.panel(accuracy, y=(0, 104), ylabel="Validation accuracy (%)", title=title, **frame)
+    right = chart.panel(rates, y=(0, 1.08 * (top or 0.1)), ylabel="Learning rate", **frame)
+    rows = (
+        "; ".join(f"{name} {percent(value)}" for name, value, _ in standing(race)) or "nothing has been retrained yet"
+    )
+    alt = f"Left: validation accuracy over {steps} steps of retraining; now, the best first: {rows}. Right: learning rates."
+    return chart.chart([left, right], alt, width=1060, height=430, legend=legend, columns=(0.56, 0.44))
+
+
+def prune_picture(accuracies: dict[int, float], dense: float, sparsity: int, layers: dict[str, float]) -> dict:
+    """Left: accuracy straight after pruning over sparsity (percent); right: the share that goes in each layer."""
+    known = sorted(accuracies)
+    marks = [
+        chart.level(100 * dense, f"dense: {percent(dense)}"),
+        chart.line(known, [100 * accuracies[s] for s in known], {"color": chart.BLUE}, width=2.4),
+        chart.cut(sparsity),
+    ]
+    if sparsity in accuracies:
+        marks.append(chart.point(sparsity, 100 * accuracies[sparsity], {"color": chart.RED}))
+    left = chart.panel(marks, x=(0, 100), y=(0, 108), xlabel="Weights removed (%)", ylabel="Straight after pruning (%)")
+    places = list(range(len(layers)))
+    shares = [100 * share for share in layers.values()]
+    every = max(1, len(layers) // 8)
+    names = [
+        (i, name.removesuffix(".weight").replace("blocks.", "")) for i, name in enumerate(layers) if i % every == 0
+    ]
+    right = chart.panel(
+        [chart.bars(places, shares, 0.7, chart.BLUE), chart.level(sparsity, f"all: {sparsity} %", above=True)],
+        x=(-0.6, len(layers) - 0.4),
+        y=(0, 104),
+        xlabel="Layer",
+        ylabel="Removed from it (%)",
+        xticks=names,
+    )
+    listed = ", ".join(f"{name} {share:.0f} %" for (_, name), share in zip(names, shares[::every]))
+    alt = f"{collapse_alt(accuracies, dense, sparsity)} Right: what each layer loses: {listed}."
+    return chart.chart([left, right], alt, width=1060, height=320, columns=(0.44, 0.56))
+
+
+def words(race: Live) -> str:
+    """What a race that is over shows, and that the sparsity was checked."""
+    rows = standing(race)
+    if not rows:
+        return "Stopped before the first step of retraining."
+    some = next(iter(race.results.values())).scalars
+    if not race.whole:
+        return f"Stopped; what there is stays on screen, and nothing unfinished is stored. {rows[0][0]} was ahead."
+    best = [name for name, value, _ in rows if value == rows[0][1]]
+    lead = f"{' and '.join(best)} end{'s' if len(best) == 1 else ''} first with {percent(rows[0][1])}"
+    gap = f", {100 * (rows[0][1] - rows[-1][1]):.1f} points before {rows[-1][0]}" if len(rows) > len(best) else ""
+    return (
+        f"{lead}{gap}; the dense network had {percent(some['dense_validation_accuracy'])}, straight after the first prune "
+        f"it was {percent(some['pruned_validation_accuracy'])}. Checked in each: {percent(some['sparsity_achieved'])} of "
+        "the weights are exactly 0. One seed only: differences of a point or two may be luck."
+    )
+
+
+def csv(race: Live) -> str:
+    """Every point of every curve."""
+    rows = [
+        f"{e.retrain.schedule},{step},{'' if lr is None else f'{lr:.8g}'},{accuracy:.6g}"
+        for place, e in enumerate(race.experiments)
+        if (curve := race.second.get(place)) is not None
+        for step, lr, accuracy in zip(curve.steps, curve.lr, curve.accuracy)
+    ]
+    return "\n".join(["schedule,step,lr,validation_accuracy", *rows, ""]) if rows else ""
+
+
+def code(settings: Settings) -> str:
+    """The race as Python."""
+    s = settings
+    return parts.python(
+        s.recipe,
+        f"experiments = study.grid(recipe, sparsities=[{s.sparsity!r}], budgets=[{s.budget!r}],",
+        f"    schedules={list(s.schedules)!r}, seeds=[{s.seed}], evaluations={POINTS},",
+        f"    prune=Prune(allocation={s.allocation!r}, cycles={s.cycles}))",
+        "frame = study.run_study(experiments)",
+        'print(frame[["schedule", "validation_accuracy", "test_accuracy", "sparsity_achieved"]])',
+    )
+
+
+# ---- the network that is pruned --------------------------------------------------------------------------------------
+
+
+@dataclass
+class Network:
+    """A trained network and what pruning does to it; filled in while it is looked at."""
+
+    recipe: Recipe
+    allocation: str
+    dense: Dense
+    prunable: Sequence[str]
+    classes: int
+    accuracies: dict[int, float] = field(default_factory=dict)
+
+    @property
+    def level(self) -> float:
+        return self.dense.result.scalars["validation_accuracy"]
+
+    def layers(self, sparsity: float) -> dict[str, float]:
+        """The share that each layer loses."""
+        prune = Prune(sparsity, allocation=self.allocation)
+        masks = imp.prune_state(self.dense.state, prune, self.prunable, 0, self.recipe.seed)
+        return metrics.layer_sparsity({name: mask for name, mask in masks.items()})
+
+
+class Race:
+    """The widgets, the network and the race that is shown; `lock` guards what two threads read and write."""
+
+    def __init__(self, settings: Settings, store: Store, device: str):
+        self.store, self.lock = store, threading.RLock()
+        self.network: Network | None = None
+        self.race, self.raced = Live([]), settings
+        self.desk = parts.Desk("Retrain", device)
+        s = settings
+        self.data = parts.choice("Data set", DATASETS, s.data)
+        self.model = parts.choice("Network", MODELS, s.model)
+        self.sparsity = parts.number("Weights removed (%)", 100 * s.sparsity, 0.0, 99.5, 0.5)
+        self.allocation = parts.choice("Shared among layers", ALLOCATIONS, s.allocation)
+        self.budget = parts.number("Budget (% of dense run)", 100 * s.budget, 0.5, 100.0, 0.5)
+        self.cycles = parts.number("Cycles", s.cycles, 1, 5, 1)
+        self.seed = parts.number("Seed", s.seed, 0, 20, 1)
+        self.boxes = parts.boxes(NAMED_SCHEDULES, s.schedules)
+        self.charts, self.table, self.take = (chart.Chart(), chart.Chart()), parts.Table(), chart.Take(name="race")
+        self.note = parts.Status()
+        controls = parts.row(
+            parts.column(self.data, self.model, self.allocation, self.seed.row),
+            parts.column(self.sparsity.row, self.budget.row, self.cycles.row),
+        )
+        schedules = parts.row(parts.title("Schedules"), *self.boxes.values())
+        self.box = parts.app(
+            "race",
+            [
+                *(controls, self.desk.where, parts.title("1. Prune"), self.charts[0], self.note),
+                *(parts.title("2. Retrain"), schedules, self.desk.buttons, self.desk.status),
+                *(self.charts[1], self.table, self.take),
+            ],
+        )
+        self.sparsity.slider.observe(lambda _: self.draw_prune(), names="value")
+        for widget in (self.data, self.model, self.allocation, self.seed.slider):
+            widget.observe(lambda _: self.look(), names="value")
+        self.desk.start.on_click(lambda _: self.start())
+        self.preparing = False
+        self.look()
+
+    def settings(self) -> Settings:
+        """What the widgets say; BadInput if it makes no sense."""
+        return Settings(
+            data=self.data.value,
+            model=self.model.value,
+            sparsity=round(self.sparsity.value / 100, 6),
+            allocation=self.allocation.value,
+            budget=round(self.budget.value / 100, 6),
+            cycles=self.cycles.value,
+            schedules=parts.ticked(self.boxes),
+            seed=self.seed.value,
+        )
+
+    # ---- 1. prune ----
+
+    def look(self) -> None:
+        """Get the network that the widgets ask for, unless it is there; after what runs now, if something does."""
+        wanted = live.recipe_of(self.data.value, self.model.value, self.seed.value), self.allocation.value
+        with self.lock:
+            if self.network is not None and (self.network.recipe, self.network.allocation) == wanted:
+                if len(self.network.accuracies) == 100:
+                    return
+            elif self.preparing:
+                self.desk.worker.stop()
+            elif self.desk.worker.busy:
+                self.note.say("The other network is looked at when the race is over.")
+            if not self.desk.worker.busy:
+                self.preparing = True
+                self.desk.status.say("Looking for the trained network; if there is none yet, it is trained now.")
+                self.desk.go(lambda stopped: self._look(*wanted, stopped), self.draw_prune, self._looked)
+
+    def _look(self, recipe: Recipe, allocation: str, stopped: Callable[[], bool]) -> str:
+        setup, original = setting(recipe, self.desk.device)
+
+        def tell(point) -> None:
+            self.desk.tell(point.step / len(original.lr), "Training the network once ...")
+
+        dense = dense_network(recipe, self.store, str(self.desk.device), tell, stopped)
+        if stopped():
+            return "Stopped; choose a network, or press Retrain to train this one."
+        with self.lock:
+            self.network = Network(recipe, allocation, dense, setup.prunable, setup.data.classes)
+        self.draw_prune()
+        order = coarse_to_fine()
+        for sparsity, accuracy in collapse(recipe, dense, str(self.desk.device), order, allocation):
+            if stopped():
+                return "Stopped."
+            with self.lock:
+                self.network.accuracies[sparsity] = accuracy
+        return "Tick the schedules to race, choose a budget, then press Retrain."
+
+    def _looked(self) -> None:
+        self.preparing = False
+        with self.lock:
+            network = self.network
+            wanted = live.recipe_of(self.data.value, self.model.value, self.seed.value), self.allocation.value
+        if network is not None and (network.recipe, network.allocation) != wanted:
+            self.look()
+
+    def draw_prune(self) -> None:
+        with self.lock:
+            if (network := self.network) is None:
+                return
+            s = self.sparsity.value
+            nearest = round(s)
+            self.charts[0].spec = prune_picture(network.accuracies, network.level, nearest, network.layers(s / 100))
+            if nearest in network.accuracies:
+                weights = network.dense.result.scalars["prunable_weights"]
+                accuracy = network.accuracies[nearest]
+                self.note.say(pruned_words(nearest, weights, network.level, accuracy, network.classes))
+
+    # ---- 2. retrain ----
+
+    def start(self) -> None:
+        """Race, or show the stored race; a second press while it runs does nothing."""
+        try:
+            settings = self.settings()
+            race = live.stored(experiments(settings), self.store)
+        except BadInput as error:
+            self.desk.status.say(str(error))
+            return
+        if self.desk.worker.busy:
+            return
+        self.race, self.raced = race, settings
+        self.take.code = code(settings)
+        if race.whole:
+            self.draw()
+            self.desk.status.say(f"From the store. {words(race)}")
+            return
+        self.desk.go(lambda stopped: self._run(settings, race, stopped), self.draw, self.look)
+
+    def _run(self, settings: Settings, race: Live, stopped: Callable[[], bool]) -> str:
+        live.run(race, self.store, self.desk.device, stopped, self.desk.tell)
+        for result in race.results.values():
+            if not result.scalars["stopped"] and self.network is not None and self.network.recipe == settings.recipe:
+                check_sparsity(result, settings.sparsity, self.network.dense.result.scalars["prunable_weights"])
+        return words(race)
+
+    def draw(self) -> None:
+        """The race as it stands."""
+        with self.lock:
+            race, settings = self.race, self.raced
+            level = self.network.level if self.network is not None else 1.0
+            steps = max((curve.steps[-1] for curve in race.second.values() if curve.steps), default=0)
+            self.charts[1].spec = picture(race, level, max(steps, self.planned(settings)))
+            self.table.set("Ranking", HEADS, ranking(race))
+            self.take.csv = csv(race)
+
+    def planned(self, settings: Settings) -> int:
+        """The steps of all cycles."""
+        if self.network is None:
+            return 100
+        total = self.network.dense.result.scalars["steps"]
+        return sum(
+            imp.lengths(Prune(settings.sparsity, cycles=settings.cycles), Retrain(budget=settings.budget), total)
+        )
+
+    def close(self) -> None:
+        self.desk.end()
+        parts.close(self.box)
+
+
+def show(settings: Settings = Settings(), *, store: str = "", device: str = "auto") -> None:
+    """Display it. store: folder of results, empty for the project's own; device: auto, cpu, cuda or cuda:N."""
+    folder = Store(Path(store) if store else store_root())
+    parts.present("race", (settings, store, device), lambda: Race(settings, folder, device))
