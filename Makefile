@@ -8,7 +8,7 @@ BIN   := .venv/bin
 READY := .venv/.ready
 
 .DEFAULT_GOAL := help
-.PHONY: help setup figures test lab bench doctor clean
+.PHONY: help setup figures export test lab bench doctor clean
 
 help:  ## this list
 	@echo "retrainlab: after pruning a neural network, how should it be retrained?"
@@ -31,11 +31,14 @@ setup: $(READY)  ## make .venv and install everything
 figures: $(READY)  ## regenerate every figure of PRESET into figures/PRESET/
 	@$(BIN)/retrainlab figures --preset $(PRESET) --jobs $(JOBS) --device $(DEVICE)
 
+export: $(READY)  ## write the explorers as HTML files into pages/
+	@$(BIN)/retrainlab export --jobs $(JOBS) --device $(DEVICE)
+
 test: $(READY)  ## run all tests
 	@OMP_NUM_THREADS=1 $(BIN)/python -m pytest -q -n auto --dist loadgroup
 
 lab: $(READY)  ## open JupyterLab on notebooks/start_here.ipynb
-	@$(BIN)/jupyter lab notebooks/start_here.ipynb
+	@$(BIN)/retrainlab lab
 
 bench: $(READY)  ## measure the engine on this machine beside the usual loop (about 20 minutes on a CPU)
 	@$(BIN)/python benchmarks/bench.py --device $(DEVICE)

@@ -1,4 +1,4 @@
-"""`retrainlab figures | run | study | data | doctor`: thin; every command calls the function of the same name.
+"""`retrainlab figures | lab | export | run | study | ...`: thin; every command calls the function of the same name.
 
 A user's mistake ends with one sentence and exit code 2; Ctrl-C with what is kept and 130. torch is loaded by the command
 that needs it, never for --help.
@@ -144,6 +144,13 @@ def _parser() -> argparse.ArgumentParser:
     figures.add_argument("--preset", default="digits", help="smoke, digits, fashion-mnist or cifar10")
     figures.add_argument("--output", default="", help="folder to write to; figures/PRESET if empty")
     _machine(figures)
+    lab = command("lab", _lab, "open JupyterLab on the notebook to start with, on this machine only, with a token")
+    lab.add_argument("--port", type=int, default=8888, help="or the next that is free")
+    lab.add_argument("--no-browser", action="store_true", help="print the address instead of opening it")
+    export = command("export", _export, "write explorers as HTML files for readers without a kernel")
+    export.add_argument("names", nargs="*", metavar="NAME", help="pages to write, such as race; all if none is named")
+    export.add_argument("--output", default="", help="folder to write to; pages if empty")
+    _compute(export)
     run = command("run", _study, "run one experiment: train, prune, retrain")
     _experiment(run, many=False)
     study = command("study", _study, "run a grid of experiments and print its table")
@@ -155,9 +162,16 @@ def _parser() -> argparse.ArgumentParser:
     return parser
 
 
-def _machine(parser: argparse.ArgumentParser) -> None:
+def _compute(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--jobs", type=int, default=0, help="processes on a CPU; 0 is one per core")
     parser.add_argument("--device", default="auto", help="auto, cpu, cuda or cuda:N")
+    parser.add_argument(
+        "--store", default="", help="folder of results; RETRAINLAB_STORE or the project's store if empty"
+    )
+
+
+def _machine(parser: argparse.ArgumentParser) -> None:
+    _compute(parser)
     parser.add_argument(
         "--engine",
         default="auto",
@@ -166,9 +180,6 @@ def _machine(parser: argparse.ArgumentParser) -> None:
     )
     parser.add_argument(
         "--precision", default="float32", help="float32, or bfloat16 for forward and backward passes (not with loop)"
-    )
-    parser.add_argument(
-        "--store", default="", help="folder of results; RETRAINLAB_STORE or the project's store if empty"
     )
     parser.add_argument("--fresh", action="store_true", help="compute anew what is stored already")
 
@@ -251,6 +262,18 @@ def _figures(options: argparse.Namespace) -> None:
         store=options.store,
         output=options.output,
     )
+
+
+def _lab(options: argparse.Namespace) -> None:
+    from retrainlab.lab import serve
+
+    serve(options.port, browser=not options.no_browser)
+
+
+def _export(options: argparse.Namespace) -> None:
+    from retrainlab import export
+
+    export.make(options.names, output=options.output, store=options.store, jobs=options.jobs, device=options.device)
 
 
 def _study(options: argparse.Namespace) -> None:

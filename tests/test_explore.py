@@ -3,9 +3,8 @@
 import ast
 import json
 import re
-import struct
 import threading
-from base64 import b64decode
+import time
 from dataclasses import replace
 from pathlib import Path
 
@@ -15,7 +14,7 @@ import torch
 pytest.importorskip("ipywidgets")
 
 from retrainlab import plan, schedules
-from retrainlab.config import NAMED_SCHEDULES, Recipe
+from retrainlab.config import NAMED_SCHEDULES, SGD, Recipe
 from retrainlab.errors import BadInput
 from retrainlab.explore import curves, first_look, parts, recovery
 from retrainlab.explore.curves import Settings
@@ -25,17 +24,8 @@ from retrainlab.result import Result
 from retrainlab.store import Store
 
 ROOT = Path(__file__).parent.parent
-NOTEBOOKS = [ROOT / "notebooks" / f"{name}.ipynb" for name in ("start_here", "explore_schedules")]
+NOTEBOOKS = [ROOT / "notebooks" / "start_here.ipynb", *sorted((ROOT / "notebooks").glob("explore_*.ipynb"))]
 TINY = Recipe(width=4, epochs=1)
-
-
-def size(png: bytes) -> tuple[int, int]:
-    assert png.startswith(b"\x89PNG")
-    return struct.unpack(">II", png[16:24])
-
-
-def shown(picture: parts.Picture) -> bytes:
-    return b64decode(re.search(r'base64,([^"]+)', picture.value)[1])
 
 
 # ---- parts -----------------------------------------------------------------------------------------------------------
@@ -58,12 +48,6 @@ def test_a_logarithmic_number_shows_three_digits_and_keeps_its_bounds():
     assert box.value == pair.value == 0.0501
     box.value = 7
     assert slider.value == 1
-
-
-def test_a_picture_carries_its_size_and_escaped_words():
-    picture = parts.Picture(30, 20)
-    picture.set(b"\x89PNG", 'a "b" <c>')
-    assert 'alt="a &quot;b&quot; &lt;c&gt;"' in picture.value and 'width="30" height="20"' in picture.value
 
 
 def test_a_status_line_is_polite_and_escaped():
@@ -99,7 +83,7 @@ def test_a_worker_is_free_again_when_it_says_that_the_work_ended():
     assert over.wait(10) and said == ["once", "more", "more"]
 
 
-def test_presenting_an_explorer_closes_the_one_before():
+def test_a_cell_that_runs_again_shows_the_same_explorer_and_other_settings_close_it(monkeypatch):
     class Fake:
         closed = False
         box = None
@@ -107,20 +91,61 @@ def test_presenting_an_explorer_closes_the_one_before():
         def close(self):
             self.closed = True
 
-    first, second = Fake(), Fake()
-    parts.present("fake", first)
-    parts.present("fake", second)
-    assert first.closed and not second.closed
+    monkeypatch.setattr(parts, "_shown", {})
+    first = parts.present("fake", ("a", 1), Fake)
+    assert parts.present("fake", ("a", 1), Fake) is first and not first.closed
+    second = parts.present("fake", ("a", 2), Fake)
+    assert second is not first and first.closed and not second.closed
+    assert parts.present("other", ("a", 2), Fake) is not second and not second.closed
 
 
-def test_a_cached_legend_gives_the_same_pixels_as_a_fresh_one():
-    settings = Settings()
-    data = curves.compute(settings)
-    plot = curves.Plot()
-    first = plot.draw(settings, data, NAMED_SCHEDULES, False)
-    plot.draw(replace(settings, budget=0.5), curves.compute(replace(settings, budget=0.5)), NAMED_SCHEDULES, False)
-    assert plot.draw(settings, data, NAMED_SCHEDULES, False) == first
-    assert curves.Plot().draw(settings, data, NAMED_SCHEDULES, False) == first
+def test_closing_closes_everything_inside():
+    explorer = curves.Explorer(Settings(epochs=2))
+    explorer.close()
+    assert explorer.chart.comm is None and explorer.budget.slider.comm is None and explorer.dense.comm is None
+
+
+def test_a_table_has_a_caption_headings_and_escaped_cells():
+    table = parts.Table()
+    table.set("Who & what", ("a", "b"), [("<1>", 2)])
+    assert "<caption>Who &amp; what</caption>" in table.value and table.value.count('<th scope="col">') == 2
+    assert "<td>&lt;1&gt;</td><td>2</td>" in table.value
+
+
+@pytest.mark.parametrize("cost, most", [(0.0, 14), (0.1, 3)])
+def test_drawing_takes_a_tenth_of_the_time_at_most(cost, most):
+    worker, draws = parts.Worker(), []
+
+    def draw():
+        draws.append(1)
+        end = time.thread_time() + cost
+        while time.thread_time() < end:
+            pass
+
+    worker.start(lambda stopped: time.sleep(1.3) or "", draw, lambda _: None)
+    assert worker.wait(10) and 1 <= len(draws) <= most
+
+
+def test_desk_says_the_time_left_and_is_ready_again_at_the_end():
+    desk, seen = parts.Desk("Go", "cpu"), []
+
+    def work(stopped):
+        time.sleep(0.05)
+        desk.tell(0.5, "Half of it ...")
+        seen.extend([desk.bar.value, desk.left.value, desk.start.disabled, desk.stop.disabled])
+        return "Done."
+
+    assert desk.go(work, lambda: None) and desk.worker.wait(10)
+    assert seen == [500, "about 0 s left", True, False]
+    assert desk.bar.value == 0 and not desk.start.disabled and desk.stop.disabled and "Done." in desk.status.value
+    assert "cpu" in desk.where.value and "GiB" in desk.where.value
+
+
+def test_python_for_a_recipe_runs_and_makes_that_recipe():
+    recipe = replace(Recipe(model="mlp", seed=3), sgd=SGD(weight_decay=5e-4))
+    scope = {}
+    exec(parts.python(recipe, "again = recipe"), scope)
+    assert scope["again"] == recipe
 
 
 # ---- curves ----------------------------------------------------------------------------------------------------------
@@ -164,56 +189,65 @@ def test_settings_that_make_no_sense_are_refused_in_a_sentence(bad):
         Settings(**bad)
 
 
-def test_stairs_hold_each_value_for_one_step():
-    x, y = curves.stairs(torch.tensor([3.0, 1.0]), 2)
-    assert x.tolist() == [0, 0.5, 0.5, 1] and y.tolist() == [3, 3, 1, 1]
-
-
 @pytest.mark.parametrize("value, top", [(0.1, 0.12), (0.099, 0.12), (1, 1.2), (0.97, 1), (0.5, 0.6)])
 def test_an_axis_ends_at_a_round_number_above_the_data(value, top):
     assert curves.ceiling(value) == pytest.approx(top)
 
 
 def test_every_control_redraws_and_nothing_fails_at_the_ends_of_any_slider():
-    explorer = curves.Explorer(epochs=2, steps_per_epoch=5)
-    before = explorer.picture.value
+    explorer = curves.Explorer(Settings(epochs=2, steps_per_epoch=5))
+    before = explorer.chart.spec
     for pair in (explorer.budget, explorer.peak, explorer.warmup, explorer.damage, explorer.free_lr):
         box = pair.row.children[0]
         for value in (box.min, box.max):
             box.value = value
             assert "role" in explorer.status.value
-    assert explorer.picture.value != before
+    assert explorer.chart.spec != before
     for control in (explorer.dense, explorer.ramp, explorer.free, explorer.axis):
         for value in [o[1] if isinstance(o, tuple) else o for o in control.options]:
             control.value = value
     for box in explorer.boxes.values():
         box.value = False
-    assert "no schedule is shown" not in explorer.picture.value  # the free curve is still there
+    assert "no schedule is shown" not in explorer.chart.spec["alt"]  # the free curve is still there
     explorer.free.value = curves.NO_FREE
-    assert "no schedule is shown" in explorer.picture.value
-    assert size(shown(explorer.picture)) == (1380, 600)
+    assert "no schedule is shown" in explorer.chart.spec["alt"]
 
 
 def test_moving_a_slider_back_gives_the_same_picture():
-    explorer = curves.Explorer()
-    first = explorer.picture.value
+    explorer = curves.Explorer(Settings())
+    first = explorer.chart.spec
     explorer.budget.slider.value = 40.0
-    assert explorer.picture.value != first and "12 epochs" in explorer.status.value
+    assert explorer.chart.spec != first and "12 epochs" in explorer.status.value
     explorer.budget.slider.value = 10.0
-    assert explorer.picture.value == first
+    assert explorer.chart.spec == first
+
+
+def test_the_drawn_steps_are_the_curves_and_the_python_makes_them():
+    explorer = curves.Explorer(Settings(epochs=4, steps_per_epoch=10, budget=0.5, free="rex"))
+    names = [entry["name"] for entry in explorer.chart.spec["legend"]]
+    lines = dict(zip(names, explorer.chart.spec["panels"][1]["marks"]))
+    scope = {}
+    exec(explorer.take.code, scope)
+    assert names == list(scope["curves"]) == [*NAMED_SCHEDULES, "rex"]
+    for name, curve in scope["curves"].items():
+        x, y = lines[name]["x"], lines[name]["y"]
+        held = [y[max(i for i, at in enumerate(x[:-1]) if at <= step / 10 + 1e-9)] for step in range(20)]
+        assert held == pytest.approx(curve.tolist(), rel=1e-4)
+    rows = explorer.take.csv.splitlines()
+    assert rows[0] == "schedule,iteration,lr" and len(rows) == 1 + 7 * 20
 
 
 def test_callbacks_on_several_threads_end_with_the_last_picture():
-    explorer = curves.Explorer(epochs=4)
+    explorer = curves.Explorer(Settings(epochs=4))
     threads = [threading.Thread(target=explorer.redraw) for _ in range(4)]
     explorer.damage.slider.value = 0.2
     for t in threads:
         t.start()
     for t in threads:
         t.join()
-    want = curves.Explorer(epochs=4)
+    want = curves.Explorer(Settings(epochs=4))
     want.damage.slider.value = 0.2
-    assert explorer.picture.value == want.picture.value
+    assert explorer.chart.spec == want.chart.spec
 
 
 # ---- the first look --------------------------------------------------------------------------------------------------
@@ -269,9 +303,8 @@ def test_labels_tell_plan_and_end():
 
 def test_the_picture_of_attempts_depends_on_the_last_eight_only():
     attempts = [Attempt("FT", s, 0.1, 10, ((0, 0.1), (10, s / 100)), False) for s in range(50, 60)]
-    plot = recovery.AttemptsPlot()
-    assert plot.draw(attempts, 0.99) == recovery.AttemptsPlot().draw(attempts[-8:], 0.99)
-    assert plot.draw([], 0.99) == recovery.AttemptsPlot().draw([], 0.99)
+    assert recovery.attempts_chart(attempts, 0.99) == recovery.attempts_chart(attempts[-8:], 0.99)
+    assert "nothing has been retrained" in recovery.attempts_chart([], 0.99)["alt"]
     assert "50 %" not in recovery.attempts_alt(attempts) and "59.0 %" in recovery.attempts_alt(attempts)
 
 
@@ -289,9 +322,9 @@ def test_prune_retrain_and_stop(look, tmp_path):
     assert len(look.accuracies) == 100 and not look.retrain.disabled and look.stop.disabled
     assert look.accuracies[0] == look.dense.result.scalars["validation_accuracy"]
 
-    before = look.pictures[0].value
+    before = look.charts[0].spec
     look.sparsity.slider.value = 50
-    assert look.pictures[0].value != before and "(50 %, about 1 in 2)" in look.statuses[0].value
+    assert look.charts[0].spec != before and "(50 %, about 1 in 2)" in look.statuses[0].value
 
     look.budget.value = 0.5
     for schedule in ("FT", "LLR", "FT"):
@@ -301,10 +334,13 @@ def test_prune_retrain_and_stop(look, tmp_path):
         assert f"with {schedule}" in look.statuses[1].value and "50.0 % of the weights" in look.statuses[1].value
     assert [a.schedule for a in look.attempts] == ["LLR", "FT"]  # the same plan again takes the place of the first
     assert all(len(a.points) == 17 and a.points[-1][0] == a.planned == 16 for a in look.attempts)
-    assert size(shown(look.pictures[1])) == (840, 645)
+    line = look.charts[1].spec["panels"][0]["marks"][-1]
+    assert line["x"] == [s for s, _ in look.attempts[-1].points] and len(line["y"]) == 17
+    assert len(look.take.csv.splitlines()) == 1 + 2 * 17
+    compile(look.take.code, "code", "exec")
 
     look.clear.click()
-    assert look.attempts == [] and "nothing has been retrained" in look.pictures[1].value
+    assert look.attempts == [] and "nothing has been retrained" in look.charts[1].spec["alt"]
 
     # stopped before its first step: what there is, is kept
     real = look.worker.start
@@ -348,7 +384,8 @@ def test_notebooks_are_thin_stripped_and_linked(path):
     nbformat.validate(notebook)
     assert notebook["metadata"]["kernelspec"]["name"] == "python3"
     code = [c for c in notebook["cells"] if c["cell_type"] == "code"]
-    assert all(c["outputs"] == [] and c["execution_count"] is None and len(c["source"]) <= 6 for c in code)
+    assert all(c["outputs"] == [] and c["execution_count"] is None for c in code)
+    assert all(len(c["source"]) <= 6 for c in code[1:])
     assert code[0]["metadata"]["tags"] == ["parameters"]
     text = "\n".join("".join(c["source"]) for c in notebook["cells"] if c["cell_type"] == "markdown")
     levels = [len(m) for m in re.findall(r"^(#+) ", text, re.M)]

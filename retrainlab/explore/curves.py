@@ -14,6 +14,7 @@ from retrainlab import schedules
 from retrainlab.config import DENSE_SCHEDULES, FREE_SCHEDULES, NAMED_SCHEDULES
 from retrainlab.errors import BadInput, check_number, choose
 from retrainlab.explore import chart, parts
+from retrainlab.explore.pages import Control, Page, View
 from retrainlab.schedules import Original
 
 WIDTH, HEIGHT = 920, 400
@@ -159,8 +160,8 @@ def _stairs(curve: Tensor, per_epoch: int, look: dict, **more) -> dict:
     """The step function that holds value i from iteration i to i + 1; x in epochs. Equal neighbours become one step."""
     values = curve.tolist()
     corners = [i for i, v in enumerate(values) if i == 0 or v != values[i - 1]]
-    if len(corners) > 400:
-        corners = corners[:: len(corners) // 400 + 1]
+    if len(corners) > 200:
+        corners = corners[:: len(corners) // 200 + 1]
     x, y = [i / per_epoch for i in corners], [values[i] for i in corners]
     return chart.line([*x, len(values) / per_epoch], [*y, values[-1]], look, step=True, **more)
 
@@ -250,3 +251,36 @@ class Explorer:
 def show(settings: Settings = Settings(), log: bool = False) -> None:
     """Display the explorer; log: start on a logarithmic axis."""
     parts.present("curves", (settings, log), lambda: Explorer(settings, log))
+
+
+def page(_store: object) -> Page:
+    """The schedules as curves by sliders; nothing is trained."""
+    budgets, shown = (0.025, 0.05, 0.1, 0.15, 0.2, 0.25, 0.3, 0.4, 0.5, 0.75, 1.0), NAMED_SCHEDULES
+
+    def view(dense: str, budget: float, damage: float) -> View:
+        settings = Settings(budget=budget, dense=dense, damage=damage)
+        curves = compute(settings)
+        return View(
+            [picture(settings, curves, shown, False)], words(settings, curves), code=code(settings), csv=summary(curves)
+        )
+
+    return Page(
+        "schedules",
+        "The schedules as curves",
+        ["A retraining schedule is a curve: which learning rate each step uses. Nothing has to be trained to see it."],
+        [
+            Control(
+                "Dense schedule", [(name, name) for name in DENSE_SCHEDULES], DENSE_SCHEDULES.index("multistep"), True
+            ),
+            Control("Budget (share of the dense run)", [(f"{100 * b:g} %", b) for b in budgets], 2),
+            Control("ALLR's damage d1", [(f"{d:g}", d) for d in (0.0, 0.25, 0.5, 0.75, 1.0)], 3),
+        ],
+        [],
+        view,
+    )
+
+
+def summary(curves: Curves) -> str:
+    """Start, largest and last learning rate of each retraining schedule."""
+    rows = [f"{n},{c[0]:.8g},{c.max():.8g},{c[-1]:.8g},{len(c)}" for n, c in curves.retraining.items()]
+    return "\n".join(["schedule,first_lr,largest_lr,last_lr,iterations", *rows, ""])

@@ -4,10 +4,10 @@ An explorer module gives `page(store)`; `html` puts its views, the charts' scrip
 that loads nothing from anywhere.
 """
 
-import html as escape
 import json
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
+from html import escape
 from itertools import product
 from pathlib import Path
 from typing import Any
@@ -43,7 +43,7 @@ class View:
 @dataclass(frozen=True)
 class Page:
     """name: of the file. intro: paragraphs. needs: the experiments that must be stored before `view` is called with a
-    value of each control."""
+    value of each control. hidden: a view shows only when it is asked for."""
 
     name: str
     title: str
@@ -51,3 +51,54 @@ class Page:
     controls: Sequence[Control]
     needs: Sequence[Experiment]
     view: Callable[..., View]
+    hidden: bool = False
+
+
+def html(page: Page) -> str:
+    """The page with all its views; raises BadInput where results are missing."""
+    views = {}
+    for places in product(*(range(len(c.values)) for c in page.controls)):
+        values = [control.values[i][1] for control, i in zip(page.controls, places)]
+        views[",".join(map(str, places))] = asdict(page.view(*values))
+    data = {
+        "name": page.name,
+        "hidden": page.hidden,
+        "controls": [
+            {"label": c.label, "words": [words for words, _ in c.values], "start": c.start, "choice": c.choice}
+            for c in page.controls
+        ],
+        "views": views,
+    }
+    scripts = "\n".join((HERE / name).read_text() for name in ("chart.js", "take.js", "page.js"))
+    return _TEMPLATE.format(
+        title=escape(page.title),
+        intro="\n".join(f"<p>{escape(words)}</p>" for words in page.intro),
+        data=json.dumps(data, separators=(",", ":"), allow_nan=False).replace("</", "<\\/"),
+        style=(HERE / "page.css").read_text(),
+        scripts=scripts,
+    )
+
+
+_TEMPLATE = """<!DOCTYPE html>
+<html lang="en">
+<head>
+<meta charset="utf-8">
+<meta name="viewport" content="width=device-width, initial-scale=1">
+<title>{title} - retrainlab</title>
+<style>
+{style}</style>
+</head>
+<body>
+<main>
+<h1>{title}</h1>
+{intro}
+<div id="controls"></div>
+<div id="view"></div>
+</main>
+<footer>Made by retrainlab from stored results; this file needs no network.</footer>
+<script type="application/json" id="data">{data}</script>
+<script type="module">
+{scripts}</script>
+</body>
+</html>
+"""

@@ -15,6 +15,7 @@ from retrainlab.errors import BadInput, choose
 from retrainlab.experiment import Dense, setting
 from retrainlab.explore import chart, live, parts
 from retrainlab.explore.live import Live
+from retrainlab.explore.pages import Control, Page, View
 from retrainlab.explore.parts import percent
 from retrainlab.explore.recovery import (
     check_sparsity,
@@ -388,3 +389,37 @@ def show(settings: Settings = Settings(), *, store: str = "", device: str = "aut
     """Display it. store: folder of results, empty for the project's own; device: auto, cpu, cuda or cuda:N."""
     folder = Store(Path(store) if store else store_root())
     parts.present("race", (settings, store, device), lambda: Race(settings, folder, device))
+
+
+def page(store: Store) -> Page:
+    """Races of one seed of digits: sparsity and budget by sliders."""
+    sparsities, budgets = (0.8, 0.9, 0.95, 0.98), BUDGETS
+
+    def settings(sparsity: float, budget: float) -> Settings:
+        return Settings(sparsity=sparsity, budget=budget)
+
+    def view(sparsity: float, budget: float) -> View:
+        race = live.stored(experiments(settings(sparsity, budget)), store)
+        some = race.results[0].scalars
+        return View(
+            [picture(race, some["dense_validation_accuracy"], some["steps"])],
+            words(race),
+            ("Ranking", HEADS, ranking(race)),
+            csv(race),
+            code(settings(sparsity, budget)),
+        )
+
+    return Page(
+        "race",
+        "Prune and retrain: a race of schedules",
+        [
+            "A network that reads handwritten digits was pruned and then retrained with six schedules, which share all "
+            "else. Choose how much was pruned and how long the retraining was."
+        ],
+        [
+            Control("Weights removed", [(f"{100 * s:g} %", s) for s in sparsities], 2),
+            Control("Budget (share of the dense run)", [(f"{100 * b:g} %", b) for b in budgets], 2),
+        ],
+        [e for s in sparsities for b in budgets for e in experiments(settings(s, b))],
+        view,
+    )

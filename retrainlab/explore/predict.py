@@ -1,0 +1,302 @@
+"""Predict first: rank the schedules before they race, then see how right that was. A group's guesses share one table.
+
+`score` compares a `Guess` with what came out; `Predict` ties it to widgets. Guesses are kept beside the results they are
+about, in `guesses.json` of the store, so that a meeting can go on after a break.
+"""
+
+import json
+import threading
+from collections.abc import Callable, Mapping, Sequence
+from contextlib import suppress
+from dataclasses import asdict, dataclass
+from itertools import combinations
+from pathlib import Path
+
+import ipywidgets as widgets
+import pandas as pd
+
+from retrainlab.config import NAMED_SCHEDULES, key
+from retrainlab.errors import BadInput, check_number
+from retrainlab.explore import chart, live, parts
+from retrainlab.explore.live import Live
+from retrainlab.explore.pages import Control, Page, View
+from retrainlab.explore.parts import percent
+from retrainlab.explore.race import HEADS, Settings, code, csv, experiments, picture, ranking, standing
+from retrainlab.paths import store_root, write_whole
+from retrainlab.store import Store
+
+SPARSITIES, BUDGETS = (0.8, 0.9, 0.95, 0.98), (0.025, 0.05, 0.1, 0.25, 0.5)
+
+
+@dataclass(frozen=True)
+class Guess:
+    """Who guesses, the schedules from best to worst, and the points between first and last."""
+
+    name: str
+    order: tuple[str, ...]
+    gap: float
+
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "order", tuple(self.order))
+        if not self.name.strip():
+            raise BadInput("The guess has no name; type one, so that the table can tell whose it is.")
+        check_number(self.gap, "gap between first and last in points", low=0, high=100)
+
+    @staticmethod
+    def of(name: str, places: Mapping[str, int], gap: float) -> "Guess":
+        """From the place of each schedule; BadInput unless these are 1 to n, each once."""
+        if sorted(places.values()) != list(range(1, len(places) + 1)):
+            twice = next(p for p in places.values() if list(places.values()).count(p) > 1)
+            sharing = " and ".join(s for s, p in places.items() if p == twice)
+            raise BadInput(f"{sharing} share place {twice}; give each schedule a place of its own.")
+        return Guess(name, tuple(sorted(places, key=places.get)), gap)
+
+
+def score(guess: Guess, accuracies: Mapping[str, float]) -> tuple[float, float]:
+    """(the share of pairs of schedules put in the right order, by how many points the gap was off). accuracies: shares by
+    schedule; a pair that ended equal counts half, whichever way it was guessed."""
+    pairs = list(combinations(guess.order, 2))
+    right = sum(
+        1.0 if accuracies[a] > accuracies[b] else 0.5 if accuracies[a] == accuracies[b] else 0 for a, b in pairs
+    )
+    gap = 100 * (max(accuracies.values()) - min(accuracies.values()))
+    return right / len(pairs), abs(guess.gap - gap)
+
+
+def table(guesses: Sequence[Guess], race: Live) -> list[tuple[str, ...]]:
+    """A row for each guess, the best first once the race is over: name, order, pairs right, gap guessed and off."""
+    if not race.whole:
+        return [(g.name, " > ".join(g.order), "", f"{g.gap:g}", "") for g in guesses]
+    accuracies = {name: value for name, value, _ in standing(race)}
+    scored = sorted(((score(g, accuracies), g) for g in guesses), key=lambda pair: (-pair[0][0], pair[0][1]))
+    return [(g.name, " > ".join(g.order), percent(right), f"{g.gap:g}", f"{off:.1f}") for (right, off), g in scored]
+
+
+GUESS_HEADS = ("name", "order, best first", "pairs right", "gap guessed (points)", "off by")
+
+
+def words(guesses: Sequence[Guess], race: Live) -> str:
+    """Who guessed best, and what came out."""
+    rows = standing(race)
+    came = ", ".join(f"{name} {percent(value)}" for name, value, _ in rows)
+    best = table(guesses, race)
+    lead = f"{best[0][0]} had the most pairs right ({best[0][2]}). " if best else "Nobody had guessed. "
+    return f"{lead}It came out as: {came}; {100 * (rows[0][1] - rows[-1][1]):.1f} points from first to last."
+
+
+class Guesses:
+    """The guesses about every race, by the race's name, in a file of the store; in memory where that cannot be written."""
+
+    def __init__(self, store: Store):
+        self.path = store.root / "guesses.json"
+        try:
+            known = json.loads(self.path.read_text())
+            self.all = {name: [Guess(**g) for g in guesses] for name, guesses in known.items()}
+        except (OSError, ValueError, TypeError, AttributeError):
+            self.all = {}
+
+    def add(self, race: str, guess: Guess) -> None:
+        """A second guess of the same name replaces the first."""
+        self.all[race] = [g for g in self.all.get(race, []) if g.name != guess.name] + [guess]
+        text = json.dumps({name: [asdict(g) for g in guesses] for name, guesses in self.all.items()}, indent=1)
+        with suppress(OSError):
+            write_whole(self.path, lambda path: path.write_text(text + "\n"))
+
+
+class Predict:
+    """The widgets. The race stays hidden until it is asked for, even if it is stored."""
+
+    def __init__(self, settings: Settings, store: Store, device: str):
+        self.settings, self.store, self.lock = settings, store, threading.RLock()
+        self.guesses, self.race, self.revealed = Guesses(store), Live([]), False
+        self.seen: set[str] = set()  # the races that were shown, about which nobody can guess any more
+        self.desk = parts.Desk("Race", device)
+        self.sparsity = parts.choice(
+            "Weights removed",
+            [(f"{100 * s:g} %", s) for s in sorted({*SPARSITIES, settings.sparsity})],
+            settings.sparsity,
+        )
+        self.budget = parts.choice(
+            "Budget",
+            [(f"{100 * b:g} % of the dense run", b) for b in sorted({*BUDGETS, settings.budget})],
+            settings.budget,
+        )
+        self.name = widgets.Text("", description="Your name", style=parts.LABEL, layout=widgets.Layout(width="auto"))
+        places = range(1, len(settings.schedules) + 1)
+        self.places = {s: parts.choice(f"Place of {s}", places, i + 1) for i, s in enumerate(settings.schedules)}
+        self.gap = parts.number("Points, first to last", 5.0, 0.0, 100.0, 0.5)
+        self.lock_in = widgets.Button(description="Lock in my guess")
+        self.chart, self.take = chart.Chart(), chart.Take(name="guesses")
+        self.table, self.ranking, self.said = parts.Table(), parts.Table(), parts.Status()
+        for box in self.places.values():
+            box.layout.width = "19em"
+        controls = parts.row(parts.column(self.sparsity, self.budget, self.name, self.gap.row))
+        self.box = parts.app(
+            "predict",
+            [
+                *(
+                    parts.title("1. Guess"),
+                    controls,
+                    parts.row(*self.places.values()),
+                    self.lock_in,
+                    self.said,
+                    self.table,
+                ),
+                *(
+                    parts.title("2. Race"),
+                    self.desk.where,
+                    self.desk.buttons,
+                    self.desk.status,
+                    self.chart,
+                    self.ranking,
+                ),
+                self.take,
+            ],
+        )
+        for widget in (self.sparsity, self.budget):
+            widget.observe(lambda _: self.fresh(), names="value")
+        self.lock_in.on_click(lambda _: self.guess())
+        self.desk.start.on_click(lambda _: self.start())
+        self.fresh()
+
+    def asked(self) -> Settings:
+        """The race that the widgets describe."""
+        s = self.settings
+        return Settings(
+            s.data, s.model, self.sparsity.value, s.allocation, self.budget.value, s.cycles, s.schedules, s.seed
+        )
+
+    @property
+    def about(self) -> str:
+        """The name of that race among the guesses."""
+        return key("race", experiments(self.asked()), "")
+
+    def fresh(self) -> None:
+        """Another race: nothing of it is shown."""
+        with self.lock:
+            self.race, self.revealed = Live([]), False
+            self.desk.worker.stop()
+            self.desk.status.say("Guess first; the race stays hidden until you press Race.")
+            self.said.say("")
+            self.draw()
+
+    def guess(self) -> None:
+        with self.lock:
+            try:
+                if self.about in self.seen:
+                    raise BadInput(
+                        "This race has been shown already; choose another sparsity or budget to guess again."
+                    )
+                made = Guess.of(self.name.value, {s: box.value for s, box in self.places.items()}, self.gap.value)
+            except BadInput as error:
+                self.said.say(str(error))
+                return
+            self.guesses.add(self.about, made)
+            self.said.say(f"Kept: {made.name} says {' > '.join(made.order)}, {made.gap:g} points apart.")
+            self.draw()
+
+    def start(self) -> None:
+        with self.lock:
+            if self.desk.worker.busy:
+                return
+            settings = self.asked()
+            try:
+                self.race = race = live.stored(experiments(settings), self.store)
+            except BadInput as error:
+                self.desk.status.say(str(error))
+                return
+            self.revealed = True
+            self.seen.add(self.about)
+            self.take.code = code(settings)
+            if race.whole:
+                self.draw()
+                self.desk.status.say(words(self.guesses.all.get(self.about, []), race))
+                return
+        self.desk.go(lambda stopped: self._run(race, stopped), self.draw)
+
+    def _run(self, race: Live, stopped: Callable[[], bool]) -> str:
+        live.run(race, self.store, self.desk.device, stopped, self.desk.tell)
+        if race is not self.race:
+            return ""
+        if not race.whole:
+            return "Stopped; press Race to run it again from the start, or choose another."
+        return words(self.guesses.all.get(self.about, []), race)
+
+    def draw(self) -> None:
+        with self.lock:
+            guesses = self.guesses.all.get(self.about, [])
+            self.table.set("Guesses", GUESS_HEADS, table(guesses, self.race if self.revealed else Live([None])))
+            if self.revealed:
+                self.chart.spec = race_chart(self.race)
+                self.ranking.set("What came out", HEADS, ranking(self.race))
+                self.take.csv = guesses_csv(guesses, self.race) if self.race.whole else csv(self.race)
+            else:
+                self.chart.spec = chart.chart(
+                    [
+                        chart.panel(
+                            [], x=(0, 100), y=(0, 104), xlabel="Retraining step", ylabel="Validation accuracy (%)"
+                        )
+                    ],
+                    "The race is hidden until it is run: an empty frame of validation accuracy over steps.",
+                    width=1060,
+                    height=430,
+                    legend=[(s, chart.schedule(s)) for s in self.settings.schedules],
+                )
+                self.ranking.value = ""
+
+    def close(self) -> None:
+        self.desk.end()
+        parts.close(self.box)
+
+
+def race_chart(race: Live) -> dict:
+    """The race, with the dense network's accuracy where a result tells it."""
+    dense = next((r.scalars["dense_validation_accuracy"] for r in race.results.values()), 1.0)
+    steps = max((curve.steps[-1] for curve in race.second.values() if curve.steps), default=100)
+    return picture(race, dense, steps)
+
+
+def guesses_csv(guesses: Sequence[Guess], race: Live) -> str:
+    """The table of guesses."""
+    columns = ["name", "order", "pairs_right", "gap_guessed", "gap_off"]
+    return pd.DataFrame(table(guesses, race), columns=columns).to_csv(index=False, lineterminator="\n")
+
+
+def page(store: Store) -> Page:
+    """The races of one seed of digits, to be guessed in a page without a kernel."""
+    budgets, sparsities = (0.025, 0.05, 0.1, 0.25), (0.9, 0.95, 0.98)
+
+    def settings(sparsity: float, budget: float) -> Settings:
+        return Settings(sparsity=sparsity, budget=budget)
+
+    def view(sparsity: float, budget: float) -> View:
+        race = live.stored(experiments(settings(sparsity, budget)), store)
+        return View(
+            [race_chart(race)],
+            words([], race).removeprefix("Nobody had guessed. "),
+            ("What came out", HEADS, ranking(race)),
+            csv(race),
+            code(settings(sparsity, budget)),
+        )
+
+    return Page(
+        "predict",
+        "Predict first",
+        [
+            "Rank FT, LRW, SLR, CLR, LLR and ALLR from best to worst, and guess the gap between first and last. Then show "
+            "the answer."
+        ],
+        [
+            Control("Weights removed", [(f"{100 * s:g} %", s) for s in sparsities], 1),
+            Control("Budget (share of the dense run)", [(f"{100 * b:g} %", b) for b in budgets], 1),
+        ],
+        [e for s in sparsities for b in budgets for e in experiments(settings(s, b))],
+        view,
+        hidden=True,
+    )
+
+
+def show(settings: Settings = Settings(schedules=NAMED_SCHEDULES), *, store: str = "", device: str = "auto") -> None:
+    """Display it. store: folder of results, empty for the project's own; device: auto, cpu, cuda or cuda:N."""
+    folder = Store(Path(store) if store else store_root())
+    parts.present("predict", (settings, store, device), lambda: Predict(settings, folder, device))

@@ -1,0 +1,28 @@
+"""`retrainlab lab`: JupyterLab on the notebook to start with, reachable from this machine alone, with a token."""
+
+import os
+import subprocess
+import sys
+from importlib.util import find_spec
+
+from retrainlab.errors import BadInput, check_number
+from retrainlab.paths import project
+
+
+def command(port: int, browser: bool) -> list[str]:
+    """The command line; the token is Jupyter's own, made anew for each start. Raises BadInput for a port that none can have,
+    where JupyterLab is not installed, and without the project's folder."""
+    check_number(port, "port", low=1024, high=65535, whole=True)
+    if find_spec("jupyterlab") is None:
+        raise BadInput("JupyterLab is not installed here; install the extra 'lab', as `make setup` does.")
+    root = project()
+    quiet = [] if browser else ["--no-browser"]
+    options = ["--ip=127.0.0.1", f"--port={port}", f"--ServerApp.root_dir={root}", *quiet]
+    if hasattr(os, "geteuid") and os.geteuid() == 0:
+        options.append("--allow-root")
+    return [sys.executable, "-m", "jupyter", "lab", str(root / "notebooks" / "start_here.ipynb"), *options]
+
+
+def serve(port: int = 8888, browser: bool = True) -> None:
+    """Run JupyterLab until it is stopped."""
+    subprocess.run(command(port, browser), check=False)

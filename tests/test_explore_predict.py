@@ -1,0 +1,106 @@
+"""Guesses: scored against hand counts, kept in the store's folder, and never about a race that was shown."""
+
+import csv
+import io
+
+import pytest
+
+pytest.importorskip("ipywidgets")
+
+from test_explore_race import fake
+
+from retrainlab.config import NAMED_SCHEDULES, Recipe
+from retrainlab.errors import BadInput
+from retrainlab.explore import live, predict
+from retrainlab.explore.predict import Guess, Guesses, Predict, score
+from retrainlab.explore.race import Settings
+from retrainlab.store import Store
+
+
+def test_the_score_is_the_share_of_pairs_in_the_right_order():
+    came = {"FT": 0.80, "LLR": 0.95, "ALLR": 0.90}
+    assert score(Guess("a", ("LLR", "ALLR", "FT"), 15), came) == (1, pytest.approx(0))
+    assert score(Guess("a", ("FT", "ALLR", "LLR"), 5), came) == (0, pytest.approx(10))
+    assert score(Guess("a", ("ALLR", "LLR", "FT"), 20), came)[0] == pytest.approx(2 / 3)
+    assert score(Guess("a", ("LLR", "FT"), 0), {"FT": 0.9, "LLR": 0.9}) == (0.5, 0)
+
+
+def test_places_make_an_order():
+    assert Guess.of("a", {"FT": 3, "LLR": 1, "ALLR": 2}, 4).order == ("LLR", "ALLR", "FT")
+    with pytest.raises(BadInput, match="FT and ALLR share place 1"):
+        Guess.of("a", {"FT": 1, "LLR": 2, "ALLR": 1}, 4)
+    with pytest.raises(BadInput, match="no name"):
+        Guess(" ", ("FT",), 1)
+    with pytest.raises(BadInput, match="at most 100"):
+        Guess("a", ("FT",), 101)
+
+
+def test_the_table_is_sorted_by_score_then_gap_and_its_csv_can_be_read():
+    race = fake({"FT": 0.8, "LLR": 0.9})
+    guesses = [
+        Guess("worst", ("FT", "LLR"), 10),
+        Guess('far, "off"', ("LLR", "FT"), 50),
+        Guess("best", ("LLR", "FT"), 9),
+    ]
+    assert [row[0] for row in predict.table(guesses, race)] == ["best", 'far, "off"', "worst"]
+    rows = list(csv.DictReader(io.StringIO(predict.guesses_csv(guesses, race))))
+    assert rows[1]["name"] == 'far, "off"' and rows[1]["order"] == "LLR > FT" and rows[0]["pairs_right"] == "100.0 %"
+    assert "best had the most pairs right (100.0 %)" in predict.words(guesses, race)
+    assert "10.0 points from first to last" in predict.words([], race)
+
+
+def test_guesses_are_kept_and_a_second_one_replaces_the_first(tmp_path):
+    kept = Guesses(Store(tmp_path))
+    kept.add("race", Guess("Ann", ("FT", "LLR"), 1))
+    kept.add("race", Guess("Bob", ("LLR", "FT"), 2))
+    kept.add("race", Guess("Ann", ("LLR", "FT"), 3))
+    assert (
+        Guesses(Store(tmp_path)).all
+        == kept.all
+        == {"race": [Guess("Bob", ("LLR", "FT"), 2), Guess("Ann", ("LLR", "FT"), 3)]}
+    )
+    (tmp_path / "guesses.json").write_text("{ damaged")
+    assert Guesses(Store(tmp_path)).all == {}
+
+
+@pytest.fixture
+def view(tmp_path, monkeypatch):
+    monkeypatch.setattr(live, "recipe_of", lambda data, model, seed: Recipe(data, model, width=4, epochs=1, seed=seed))
+    return Predict(Settings(sparsity=0.9, budget=0.5), Store(tmp_path), "cpu")
+
+
+@pytest.mark.xdist_group("predict")
+def test_guess_then_race_then_no_more_guesses(view, tmp_path):
+    assert "hidden" in view.chart.spec["alt"] and view.ranking.value == ""
+    view.guess()
+    assert "no name" in view.said.value
+    view.name.value = "Ann"
+    view.places["FT"].value = 2
+    view.guess()
+    assert "FT and LRW share place 2" in view.said.value and "Ann" not in view.table.value
+    view.places["FT"].value = 1
+    view.guess()
+    assert "Kept: Ann says FT" in view.said.value and "Ann" in view.table.value and "hidden" in view.chart.spec["alt"]
+
+    view.start()
+    assert view.desk.worker.wait() and "Ann had the most pairs right" in view.desk.status.value
+    accuracies = {name: value for name, value, _ in predict.standing(view.race)}
+    right, _ = score(Guess("Ann", NAMED_SCHEDULES, 5), accuracies)
+    assert f"<td>{100 * right:.1f} %</td>" in view.table.value and view.ranking.value.count("<tr>") == 7
+
+    view.name.value = "Bob"
+    view.guess()
+    assert "has been shown already" in view.said.value and "Bob" not in view.table.value
+
+    # another race is hidden again, and so is the first after it, though both are stored
+    view.budget.value = 0.25
+    assert "hidden" in view.chart.spec["alt"] and "Ann" not in view.table.value
+    view.guess()
+    assert "Kept: Bob" in view.said.value
+    view.budget.value = 0.5
+    view.guess()
+    assert "has been shown already" in view.said.value
+    view.start()
+    assert not view.desk.worker.busy and "Ann had the most pairs right" in view.desk.status.value, "from the store"
+    again = Predict(view.settings, Store(tmp_path), "cpu")
+    assert "Ann" in again.table.value
