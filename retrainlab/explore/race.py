@@ -280,7 +280,7 @@ class Race:
 
     def look(self) -> None:
         """Get the network that the widgets ask for, unless it is there; after what runs now, if something does."""
-        wanted = live.recipe_of(self.data.value, self.model.value, self.seed.value), self.allocation.value
+        wanted = self.wanted()
         with self.lock:
             if self.network is not None and (self.network.recipe, self.network.allocation) == wanted:
                 if len(self.network.accuracies) == 100:
@@ -316,11 +316,18 @@ class Race:
 
     def _looked(self) -> None:
         self.preparing = False
-        with self.lock:
-            network = self.network
-            wanted = live.recipe_of(self.data.value, self.model.value, self.seed.value), self.allocation.value
-        if network is not None and (network.recipe, network.allocation) != wanted:
-            self.look()
+        if self.network is not None and (self.network.recipe, self.network.allocation) != self.wanted():
+            self.look()  # the widgets have moved on
+
+    def _raced(self) -> None:
+        if self.network is None and self.race.whole:
+            self.look()  # the race has trained it
+        else:
+            self._looked()
+
+    def wanted(self) -> tuple[Recipe, str]:
+        """The network and the allocation that the widgets ask for."""
+        return live.recipe_of(self.data.value, self.model.value, self.seed.value), self.allocation.value
 
     def draw_prune(self) -> None:
         with self.lock:
@@ -352,7 +359,7 @@ class Race:
             self.draw()
             self.desk.status.say(f"From the store. {words(race)}")
             return
-        self.desk.go(lambda stopped: self._run(settings, race, stopped), self.draw, self.look)
+        self.desk.go(lambda stopped: self._run(settings, race, stopped), self.draw, self._raced)
 
     def _run(self, settings: Settings, race: Live, stopped: Callable[[], bool]) -> str:
         live.run(race, self.store, self.desk.device, stopped, self.desk.tell)
