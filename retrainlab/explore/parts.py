@@ -161,7 +161,8 @@ def title(text: str) -> widgets.HTML:
 
 _LOOK = """<style>
 .retrainlab { max-width: 1180px; }
-.retrainlab .widget-html-content p { margin: 2px 0 6px; line-height: 1.45; max-width: 75ch; }
+.retrainlab .widget-html-content p { margin: 2px 0 6px; line-height: 1.45; max-width: 110ch; }
+.retrainlab .widget-html-content p[role="status"] { min-height: 2.9em; }
 .retrainlab .widget-html { height: auto; }
 .retrainlab table { border-collapse: collapse; margin: 4px 0 8px; font-variant-numeric: tabular-nums; }
 .retrainlab caption { text-align: left; font-weight: 600; padding-bottom: 2px; }

@@ -14,7 +14,7 @@ from retrainlab.config import ALLOCATIONS, DATASETS, MODELS, NAMED_SCHEDULES, Ex
 from retrainlab.errors import BadInput, choose
 from retrainlab.experiment import Dense, setting
 from retrainlab.explore import chart, live, parts
-from retrainlab.explore.live import Live
+from retrainlab.explore.live import Curve, Live
 from retrainlab.explore.pages import Control, Page, View
 from retrainlab.explore.parts import percent
 from retrainlab.explore.recovery import (
@@ -86,8 +86,9 @@ def standing(race: Live) -> list[tuple[str, float, float | None]]:
 
 
 def ranking(race: Live) -> list[tuple[str, ...]]:
-    """The standing as words: place, schedule, accuracies, what it is behind the first."""
+    """The standing as words: place, schedule, accuracies, what it is behind the first; then those that wait."""
     rows = standing(race)
+    waiting = [e.retrain.schedule for i, e in enumerate(race.experiments) if not race.second.get(i, Curve()).accuracy]
     return [
         (
             str(1 + sum(other[1] > value for other in rows)),
@@ -97,7 +98,7 @@ def ranking(race: Live) -> list[tuple[str, ...]]:
             f"{100 * (value - rows[0][1]):+.1f}" if value < rows[0][1] else "",
         )
         for name, value, test in rows
-    ]
+    ] + [("", name, "", "", "") for name in waiting]
 
 
 HEADS = ("place", "schedule", "validation", "test", "points behind")
@@ -146,7 +147,7 @@ def prune_picture(accuracies: dict[int, float], dense: float, sparsity: int, lay
     ]
     right = chart.panel(
         [chart.bars(places, shares, 0.7, chart.BLUE), chart.level(sparsity, f"all: {sparsity} %", above=True)],
-        x=(-0.6, len(layers) - 0.4),
+        x=(-0.6, max(1, len(layers)) - 0.4),
         y=(0, 104),
         xlabel="Layer",
         ylabel="Removed from it (%)",
@@ -230,7 +231,7 @@ class Race:
     def __init__(self, settings: Settings, store: Store, device: str):
         self.store, self.lock = store, threading.RLock()
         self.network: Network | None = None
-        self.race, self.raced = Live([]), settings
+        self.race, self.raced = Live(experiments(settings)), settings
         self.desk = parts.Desk("Retrain", device)
         s = settings
         self.data = parts.choice("Data set", DATASETS, s.data)
@@ -261,6 +262,8 @@ class Race:
             widget.observe(lambda _: self.look(), names="value")
         self.desk.start.on_click(lambda _: self.start())
         self.preparing = False
+        self.charts[0].spec = prune_picture({}, 1.0, round(100 * s.sparsity), {})  # empty frames, so that nothing jumps
+        self.draw()
         self.look()
 
     def settings(self) -> Settings:

@@ -1,0 +1,288 @@
+"""Which schedule for a budget: a recommendation from results, how sure it is, and what more retraining would buy.
+
+The choice is by validation accuracy; test accuracy is only reported. All that is compared shares the dense network, the
+mask and the batches of its seed, so that differences are taken seed by seed. A schedule is ruled out if the interval of its
+difference to the recommended one lies below 0, at a level that Bonferroni corrects for the number of other schedules. That
+the recommended one was picked from the same data does no harm: the best schedule in truth is ruled out only if one of the
+k - 1 others beats it by chance, so it is the recommended one or one of those not ruled out with at least 95 % confidence
+(multiple comparisons with the best, Hsu 1981). The intervals are Student's t, for seeds as a sample of all seeds; they say
+nothing about other images.
+"""
+
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+import pandas as pd
+
+from retrainlab import stats
+from retrainlab.config import NAMED_SCHEDULES
+from retrainlab.errors import BadInput, check_number
+
+SEEDS = 3  # with fewer, an interval rests on a single difference between two numbers, or on none
+COLUMNS = ("seed", "sparsity", "budget", "schedule", "validation_accuracy", "test_accuracy", "epochs")
+OUT, UNSURE, SAME = "ruled out", "cannot tell", "the same"
+Estimate = tuple[float, float, float]
+"""Mean, low and high end of its interval; infinitely wide for one seed, or for a difference that all seeds share."""
+
+
+@dataclass(frozen=True)
+class Comparison:
+    """A schedule beside the recommended one. validation: mean accuracy; test: accuracy and 95 % interval; difference: of
+    validation accuracy to the recommended one's, paired by seed, at the advice's corrected level. All are shares.
+    verdict: OUT if the interval lies below 0, SAME for one that equals it on every seed, otherwise UNSURE."""
+
+    schedule: str
+    validation: float
+    test: Estimate
+    difference: Estimate
+    verdict: str
+
+
+@dataclass(frozen=True)
+class Gain:
+    """What longer retraining brings. budget, epochs: of the next longer retraining that is stored; per_epoch: how much
+    test accuracy (a share) grows per epoch up to there on average, paired by seed, 95 %; seeds: how many have both."""
+
+    budget: float
+    epochs: float
+    per_epoch: Estimate
+    seeds: int
+
+    @property
+    def sure(self) -> bool:
+        """Whether the data tell its sign."""
+        _, low, high = self.per_epoch
+        return self.seeds >= SEEDS and (low > 0 or high < 0)
+
+
+@dataclass(frozen=True)
+class Advice:
+    """What to do at a sparsity and a budget, both shares.
+
+    asked: the budget asked for; budget: the nearest that is stored, which all the rest is about, `epochs` long. seeds:
+    those that every schedule has, which alone count; of: how many seeds any has. schedule: the recommended one; ties:
+    those of equal mean validation accuracy. validation, test: its mean accuracy, and its accuracy with 95 % interval.
+    others: every other schedule, in NAMED_SCHEDULES' order; level: of their differences' intervals. gain: None if nothing
+    longer is stored.
+    """
+
+    sparsity: float
+    asked: float
+    budget: float
+    epochs: float
+    seeds: tuple[int, ...]
+    of: int
+    schedule: str
+    ties: tuple[str, ...]
+    validation: float
+    test: Estimate
+    others: tuple[Comparison, ...]
+    level: float
+    gain: Gain | None
+
+    @property
+    def enough(self) -> bool:
+        """Whether there are seeds enough to tell anything."""
+        return len(self.seeds) >= SEEDS
+
+    def judged(self, *verdicts: str) -> tuple[str, ...]:
+        """The other schedules with one of these verdicts."""
+        return tuple(c.schedule for c in self.others if c.verdict in verdicts)
+
+
+def advise(frame: pd.DataFrame, sparsity: float, budget: float) -> Advice:
+    """The advice for a sparsity in [0, 1] and a budget above 0 (a share of the dense run).
+
+    frame: the results of one network on one data set, with COLUMNS: a row for each seed, sparsity, budget and schedule;
+    accuracies are shares, epochs those of the dense run. For a budget between two that are stored at that sparsity, the
+    nearer one's by ratio, the shorter if both are as near. Raises BadInput for a sparsity that is not stored, a budget
+    outside the stored ones, results of several networks, and if no seed has every schedule.
+    """
+    check_number(sparsity, "sparsity", low=0, high=1)
+    check_number(budget, "budget (share of the dense run)", above=0)
+    known = _at_sparsity(frame, sparsity)
+    nearest = _nearest(sorted(set(known["budget"])), budget, sparsity)
+    [length] = set(known["epochs"])
+    cell = known[known["budget"] == nearest]
+    validation, test = (_by_seed(cell, name) for name in ("validation_accuracy", "test_accuracy"))
+    seeds = validation.dropna().index.intersection(test.dropna().index)
+    if seeds.empty:
+        raise BadInput(
+            f"At sparsity {_share(sparsity)} and budget {_share(nearest)} no seed has every schedule "
+            f"({', '.join(validation)}); run what is missing."
+        )
+    validation, test = validation.loc[seeds], test.loc[seeds]
+    means = validation.mean().round(10)  # no noise of float sums
+    first, *ties = [name for name in means.index if means[name] == means.max()]
+    level = 1 - (1 - stats.LEVEL) / max(1, len(means) - 1)
+    others = tuple(
+        _compare(name, validation[name], test[name], validation[first], level) for name in means.index if name != first
+    )
+    return Advice(
+        sparsity=float(sparsity),
+        asked=float(budget),
+        budget=nearest,
+        epochs=float(nearest * length),
+        seeds=tuple(int(seed) for seed in seeds),
+        of=int(cell["seed"].nunique()),
+        schedule=first,
+        ties=tuple(ties),
+        validation=float(means[first]),
+        test=_interval(test[first]),
+        others=others,
+        level=level,
+        gain=_gain(known[known["schedule"] == first], nearest, length),
+    )
+
+
+def _at_sparsity(frame: pd.DataFrame, sparsity: float) -> pd.DataFrame:
+    """The rows of that sparsity that are retrained."""
+    if lacking := [name for name in COLUMNS if name not in frame]:
+        raise BadInput(f"The results have no column {', '.join(lacking)}; give a table as study.run_study makes it.")
+    known = frame[np.isclose(frame["sparsity"], sparsity, rtol=0, atol=1e-9) & (frame["budget"] > 0)]
+    if known.empty:
+        there = ", ".join(_share(s) for s in sorted(set(frame["sparsity"]))) or "none"
+        raise BadInput(f"Nothing is stored at sparsity {_share(sparsity)}; stored: {there}.")
+    twice = known.duplicated(["seed", "budget", "schedule"]).any()
+    if twice or known["epochs"].nunique() > 1:
+        raise BadInput("These are results of more than one network or method; give those of one.")
+    return known
+
+
+def _nearest(budgets: Sequence[float], budget: float, sparsity: float) -> float:
+    low, high = budgets[0], budgets[-1]
+    if not low * (1 - 1e-9) <= budget <= high * (1 + 1e-9):
+        raise BadInput(
+            f"A budget of {_share(budget)} is outside what is stored at sparsity {_share(sparsity)}, "
+            f"{_share(low)} to {_share(high)}; no advice is drawn from other lengths."
+        )
+    return float(min(budgets, key=lambda b: round(abs(np.log(b / budget)), 9)))
+
+
+def _by_seed(cell: pd.DataFrame, value: str) -> pd.DataFrame:
+    """A row for each seed, a column for each schedule: the named ones first, in their order."""
+    wide = cell.pivot(index="seed", columns="schedule", values=value).astype(float)
+    return wide[sorted(wide, key=lambda s: (NAMED_SCHEDULES.index(s) if s in NAMED_SCHEDULES else 99, s))]
+
+
+def _interval(values: pd.Series, level: float = stats.LEVEL) -> Estimate:
+    mean, low, high = (round(x, 10) + 0.0 for x in stats.interval(values, level))  # no noise of float sums, no -0
+    return mean, low, high
+
+
+def _difference(values: pd.Series, level: float = stats.LEVEL) -> Estimate:
+    """As `_interval`, but infinitely wide if all are one value other than 0: accuracies come in steps of one image, so that
+    a few small differences are easily equal by chance, and Student's t would be certain."""
+    estimate = _interval(values, level)
+    return estimate if estimate[1] < estimate[2] or estimate[0] == 0 else (estimate[0], -math.inf, math.inf)
+
+
+def _compare(name: str, validation: pd.Series, test: pd.Series, best: pd.Series, level: float) -> Comparison:
+    differences = (validation - best).round(10)
+    estimate = _difference(differences, level)
+    verdict = UNSURE
+    if len(differences) >= SEEDS:
+        verdict = SAME if (differences == 0).all() else OUT if estimate[2] < 0 else UNSURE
+    return Comparison(name, float(round(validation.mean(), 10)), _interval(test), estimate, verdict)
+
+
+def _gain(own: pd.DataFrame, budget: float, length: float) -> Gain | None:
+    """own: the recommended schedule's rows. By test accuracy: validation accuracy, by which it was chosen, flatters the
+    shorter retraining."""
+    wide = own.pivot(index="seed", columns="budget", values="test_accuracy").astype(float)
+    for longer in sorted(b for b in wide if b > budget):
+        pairs = wide[[budget, longer]].dropna()
+        if not pairs.empty:
+            slopes = (pairs[longer] - pairs[budget]) / ((longer - budget) * length)
+            return Gain(float(longer), float(longer * length), _difference(slopes), len(pairs))
+    return None
+
+
+# ---- in words --------------------------------------------------------------------------------------------------------
+
+
+def words(advice: Advice) -> str:
+    """The advice in two to four sentences: what to take, how sure that is, what one more epoch would buy."""
+    return " ".join(
+        filter(None, [_budget_words(advice), _choice_words(advice), _sure_words(advice), _gain_words(advice)])
+    )
+
+
+def _budget_words(a: Advice) -> str:
+    if abs(a.asked - a.budget) < 1e-9:
+        return ""
+    return f"A budget of {_share(a.asked)} is not stored: this is about the nearest that is, {_share(a.budget)}."
+
+
+def _choice_words(a: Advice) -> str:
+    text = f"At {_share(a.sparsity)} sparsity and a budget of {_share(a.budget)} ({_epochs(a.epochs)} of retraining)"
+    mean, low, high = (_percent(x) for x in a.test)
+    spread = f"95 % interval {low} to {high}, {len(a.seeds)} seeds" if len(a.seeds) > 1 else "one seed, so no interval"
+    if not a.others:
+        return f"{text}, only {a.schedule} is stored; its test accuracy is {mean} ({spread})."
+    tied = f", as {_listed(a.ties)} {'has' if len(a.ties) == 1 else 'have'}" if a.ties else ""
+    return (
+        f"{text}, take {a.schedule}: of {len(a.others) + 1} schedules it has the highest mean validation accuracy, "
+        f"{_percent(a.validation)}{tied}; its test accuracy is {mean} ({spread})."
+    )
+
+
+def _sure_words(a: Advice) -> str:
+    left_out = a.of - len(a.seeds)
+    verb, those = ("does", "it") if left_out == 1 else ("do", "them")
+    lost = f"; {left_out} of {a.of} seeds {verb} not count, as not every schedule has {those}" if left_out else ""
+    if not a.others:
+        return ""
+    if not a.enough:
+        count = "one seed" if len(a.seeds) == 1 else f"{len(a.seeds)} seeds"
+        return f"From {count} the data cannot tell whether any schedule is better; it takes at least {SEEDS}{lost}."
+    unsure, same, out = (a.judged(verdict) for verdict in (UNSURE, SAME, OUT))
+    clauses = []
+    if unsure:
+        clauses.append(f"the data cannot tell it from {_listed(unsure)}")
+    if same:
+        clauses.append(f"{_listed(same)} {'equals' if len(same) == 1 else 'equal'} it on every seed")
+    if out:
+        be = "is" if len(out) == 1 else "are"
+        all_ = "every other schedule is ruled out as the best"
+        clauses.append(f"{_listed(out)} {be} ruled out as the best" if unsure or same else f"{all_}: {_listed(out)}")
+    text = "; ".join(clauses)
+    how = f"{100 * a.level:.3g} % intervals"
+    if len(a.others) > 1:
+        how += f", which is 95 % corrected for {len(a.others)} comparisons by Bonferroni"
+    return f"{text[0].upper()}{text[1:]} (validation accuracy seed by seed, {how}{lost})."
+
+
+def _gain_words(a: Advice) -> str:
+    if (g := a.gain) is None:
+        return "What one more epoch would buy is not known: nothing longer is stored for it."
+    mean, low, high = (100 * x for x in g.per_epoch)
+    longer = f"Retraining for {_epochs(g.epochs)} in place of {a.epochs:.3g}"
+    if g.seeds < SEEDS:
+        count = "one seed" if g.seeds == 1 else f"{g.seeds} seeds"
+        return (
+            f"{longer} was measured for {count} only ({mean:+.2f} points of test accuracy per epoch): the data cannot tell "
+            "what one more epoch would buy."
+        )
+    interval = f"(95 % interval {low:+.2f} to {high:+.2f})" if math.isfinite(low) else "(the same for every seed)"
+    text = f"{longer} changes test accuracy by {mean:+.2f} points per epoch on average {interval}"
+    return f"{text}." if g.sure else f"{text}: the data cannot tell whether one more epoch would buy anything."
+
+
+def _listed(names: Sequence[str]) -> str:
+    *some, last = names
+    return f"{', '.join(some)} and {last}" if some else last
+
+
+def _epochs(count: float) -> str:
+    return f"{count:.3g} epoch{'' if abs(count - 1) < 1e-9 else 's'}"
+
+
+def _percent(share: float) -> str:
+    return f"{100 * share:.1f} %"
+
+
+def _share(share: float) -> str:
+    return f"{100 * share:.4g} %"
