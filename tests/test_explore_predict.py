@@ -13,7 +13,7 @@ from retrainlab.config import NAMED_SCHEDULES, Recipe
 from retrainlab.errors import BadInput
 from retrainlab.explore import live, predict
 from retrainlab.explore.predict import Guess, Guesses, Predict, score
-from retrainlab.explore.race import Settings
+from retrainlab.explore.racing import Settings
 from retrainlab.store import Store
 
 

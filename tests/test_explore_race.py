@@ -13,7 +13,7 @@ from retrainlab import metrics, plan, study
 from retrainlab.config import NAMED_SCHEDULES, Experiment, Prune, Recipe, Retrain
 from retrainlab.device import repeatable
 from retrainlab.errors import BadInput
-from retrainlab.explore import live, race
+from retrainlab.explore import live, racing
 from retrainlab.explore.live import Curve, Live
 from retrainlab.explore.race import Race, Settings
 from retrainlab.methods import imp
@@ -32,7 +32,7 @@ def tiny(monkeypatch):
 
 
 def run(settings: Settings, store: Store) -> Live:
-    out = live.stored(race.experiments(settings, 4), store)
+    out = live.stored(racing.experiments(settings, 4), store)
     live.run(out, store, CPU, lambda: False)
     return out
 
@@ -66,7 +66,7 @@ def test_curves_of_several_cycles_share_one_axis_and_tell_their_rates(tmp_path):
 
 def test_progress_rises_to_all_of_it_in_each_stage(tmp_path):
     told = []
-    got = live.stored(race.experiments(Settings(budget=0.5), 4), Store(tmp_path))
+    got = live.stored(racing.experiments(Settings(budget=0.5), 4), Store(tmp_path))
     live.run(got, Store(tmp_path), CPU, lambda: False, lambda share, words: told.append((share, words)))
     begins = [i for i, (_, words) in enumerate(told) if words]
     assert [told[i][1].split()[0] for i in begins] == ["Training", "Retraining"]
@@ -77,18 +77,18 @@ def test_progress_rises_to_all_of_it_in_each_stage(tmp_path):
 
 def test_stop_stores_nothing_unfinished_and_keeps_the_points(tmp_path):
     store, settings = Store(tmp_path), Settings(budget=1.0, schedules=("FT", "LLR"))
-    got = live.stored(race.experiments(settings, 20), store)
+    got = live.stored(racing.experiments(settings, 20), store)
     live.run(got, store, CPU, lambda: len(got.second.get(0, Curve()).steps) > 3)
     assert not got.whole and store.count() == {"dense": 1, "pruned": 1, "results": 0}
     assert 3 < len(got.second[0].steps) < 20
-    assert "Stopped; what there is stays on screen" in race.words(got)
+    assert "Stopped; what there is stays on screen" in racing.words(got)
 
 
 def test_a_stop_during_the_first_training_stores_nothing(tmp_path):
     store = Store(tmp_path)
-    got = live.stored(race.experiments(Settings(), 4), store)
+    got = live.stored(racing.experiments(Settings(), 4), store)
     live.run(got, store, CPU, lambda: True)
-    assert store.count() == {"dense": 0, "pruned": 0, "results": 0} and race.words(got).startswith("Stopped before")
+    assert store.count() == {"dense": 0, "pruned": 0, "results": 0} and racing.words(got).startswith("Stopped before")
 
 
 def test_a_store_that_cannot_be_written_is_no_obstacle(tmp_path):
@@ -149,25 +149,25 @@ def fake(accuracies: dict[str, float], ended: bool = True) -> Live:
 
 
 def test_the_ranking_shares_places_and_counts_what_is_behind():
-    rows = race.ranking(fake({"FT": 0.8, "LRW": 0.9, "LLR": 0.9, "ALLR": 0.875}))
+    rows = racing.ranking(fake({"FT": 0.8, "LRW": 0.9, "LLR": 0.9, "ALLR": 0.875}))
     assert [row[:2] for row in rows] == [("1", "LRW"), ("1", "LLR"), ("3", "ALLR"), ("4", "FT")]
     assert [row[4] for row in rows] == ["", "", "-2.5", "-10.0"]
     assert rows[0][2:4] == ("90.0 %", "89.0 %")
 
 
 def test_the_words_name_the_winners_the_gap_and_the_checked_sparsity():
-    text = race.words(fake({"FT": 0.8, "LRW": 0.9, "LLR": 0.9}))
+    text = racing.words(fake({"FT": 0.8, "LRW": 0.9, "LLR": 0.9}))
     assert text.startswith("LRW and LLR end first with 90.0 %, 10.0 points before FT; the dense network had 98.0 %")
     assert "Checked in each: 95.0 % of the weights are exactly 0." in text
-    assert "ends first with 90.0 %; the dense" in race.words(fake({"LLR": 0.9}))
+    assert "ends first with 90.0 %; the dense" in racing.words(fake({"LLR": 0.9}))
 
 
 def test_a_test_accuracy_shows_only_when_its_training_is_over():
-    assert {row[3] for row in race.ranking(fake({"FT": 0.8, "LLR": 0.9}, ended=False))} == {"..."}
+    assert {row[3] for row in racing.ranking(fake({"FT": 0.8, "LLR": 0.9}, ended=False))} == {"..."}
 
 
 def test_the_picture_holds_the_points_and_its_words_the_order():
-    spec = race.picture(fake({"FT": 0.8, "LLR": 0.9}), 0.98, 10)
+    spec = racing.picture(fake({"FT": 0.8, "LLR": 0.9}), 0.98, 10)
     left, right = spec["panels"]
     lines = [mark for mark in left["marks"] if mark["kind"] == "line"]
     assert [line["y"] for line in lines] == [[10, 80], [10, 90]] and left["x"] == (0, 10)
@@ -261,10 +261,10 @@ def test_another_network_is_looked_at_even_when_asked_for_in_mid_race(view):
 @pytest.mark.xdist_group("race")
 def test_the_python_of_a_race_asks_for_its_own_experiments(view):
     settings = replace(view.settings(), cycles=2, schedules=("FT", "ALLR"))
-    text = race.code(settings).split("frame =")[0]
+    text = racing.code(settings).split("frame =")[0]
     scope = {}
     exec(text, scope)
-    assert scope["experiments"] == race.experiments(settings)
+    assert scope["experiments"] == racing.experiments(settings)
 
 
 def test_a_data_set_that_is_not_here_is_a_sentence(tmp_path, monkeypatch):
@@ -276,4 +276,4 @@ def test_a_data_set_that_is_not_here_is_a_sentence(tmp_path, monkeypatch):
 
 
 def test_every_schedule_is_raced_by_default():
-    assert tuple(e.retrain.schedule for e in race.experiments(Settings())) == NAMED_SCHEDULES
+    assert tuple(e.retrain.schedule for e in racing.experiments(Settings())) == NAMED_SCHEDULES

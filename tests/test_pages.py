@@ -11,7 +11,7 @@ pytest.importorskip("ipywidgets")
 from retrainlab import export, lab
 from retrainlab.config import Recipe
 from retrainlab.errors import BadInput
-from retrainlab.explore import curves, live, pages, race
+from retrainlab.explore import curves, live, pages, racing
 from retrainlab.explore.pages import Control, Page, View
 from retrainlab.store import Store
 
@@ -46,7 +46,7 @@ def test_a_page_loads_nothing_from_anywhere():
 @pytest.fixture
 def tiny(monkeypatch):
     monkeypatch.setattr(live, "recipe_of", lambda data, model, seed: Recipe(data, model, width=4, epochs=1, seed=seed))
-    monkeypatch.setattr(race, "BUDGETS", (0.25, 0.5))
+    monkeypatch.setattr(racing, "BUDGETS", (0.25, 0.5))
 
 
 def test_export_computes_what_is_missing_and_writes_what_the_store_says(tiny, tmp_path, capsys):
@@ -54,9 +54,9 @@ def test_export_computes_what_is_missing_and_writes_what_the_store_says(tiny, tm
     [path] = export.make(["race"], output=str(tmp_path / "out"), store=str(store.root), jobs=1)
     data = data_of(path.read_text())
     assert len(data["views"]) == 4 * 2 and "race.html" in capsys.readouterr().out
-    wanted = live.stored(race.experiments(race.Settings(sparsity=0.95, budget=0.5)), store)
-    assert wanted.whole and data["views"]["2,1"]["words"] == race.words(wanted)
-    assert data["views"]["2,1"]["table"][2] == [list(row) for row in race.ranking(wanted)]
+    wanted = live.stored(racing.experiments(racing.Settings(sparsity=0.95, budget=0.5)), store)
+    assert wanted.whole and data["views"]["2,1"]["words"] == racing.words(wanted)
+    assert data["views"]["2,1"]["table"][2] == [list(row) for row in racing.ranking(wanted)]
     before = path.read_bytes()
     export.make(["race"], output=str(tmp_path / "out"), store=str(store.root), jobs=1)
     assert path.read_bytes() == before and " runs on " not in capsys.readouterr().out

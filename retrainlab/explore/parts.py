@@ -164,7 +164,7 @@ _LOOK = """<style>
 .retrainlab .widget-html-content p { margin: 2px 0 6px; line-height: 1.45; max-width: 110ch; }
 .retrainlab .widget-html-content p[role="status"] { min-height: 2.9em; }
 .retrainlab .widget-html { height: auto; }
-.retrainlab table { border-collapse: collapse; margin: 4px 0 8px; font-variant-numeric: tabular-nums; }
+.retrainlab table { border-collapse: collapse; line-height: 1.5; margin: 4px 0 8px; font-variant-numeric: tabular-nums; }
 .retrainlab caption { text-align: left; font-weight: 600; padding-bottom: 2px; }
 .retrainlab th, .retrainlab td { padding: 1px 12px 1px 0; text-align: left; }
 </style>"""

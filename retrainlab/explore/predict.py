@@ -21,7 +21,7 @@ from retrainlab.explore import chart, live, parts
 from retrainlab.explore.live import Live
 from retrainlab.explore.pages import Control, Page, View
 from retrainlab.explore.parts import percent
-from retrainlab.explore.race import HEADS, Settings, code, csv, experiments, picture, ranking, standing
+from retrainlab.explore.racing import HEADS, Settings, code, csv, experiments, picture, ranking, standing
 from retrainlab.paths import store_root, write_whole
 from retrainlab.store import Store
 
