@@ -12,8 +12,9 @@ pytest.importorskip("ipywidgets")
 from retrainlab import advice, presets, study
 from retrainlab.config import NAMED_SCHEDULES, Experiment, Recipe
 from retrainlab.errors import BadInput
-from retrainlab.explore import budget
-from retrainlab.explore.budget import Budget, Settings
+from retrainlab.explore import recommending
+from retrainlab.explore.budget import Budget
+from retrainlab.explore.recommending import Settings
 from retrainlab.plan import result_key
 from retrainlab.result import Result
 from retrainlab.store import Store
@@ -25,7 +26,7 @@ TINY = presets.Preset(Recipe(width=4, epochs=1), seeds=3, sparsities=(0.5, 0.9),
 def tiny(monkeypatch):
     """Preset digits with a dense run of one epoch, and three schedules."""
     monkeypatch.setitem(presets.PRESETS, "digits", TINY)
-    monkeypatch.setattr(budget, "SCHEDULES", ("FT", "SLR", "LLR"))
+    monkeypatch.setattr(recommending, "SCHEDULES", ("FT", "SLR", "LLR"))
     return Settings(sparsity=0.9, budget=0.25, seeds=3)
 
 
@@ -37,7 +38,7 @@ def result(e: Experiment, validation: float, test: float) -> Result:
 def invented(settings: Settings) -> dict[Experiment, Result]:
     """FT far below, the others close; accuracies grow with the budget."""
     out = {}
-    for e in budget.experiments(settings, settings.budgets):
+    for e in recommending.experiments(settings, settings.budgets):
         seed, name = e.recipe.seed, e.retrain.schedule
         own = np.random.default_rng([seed, NAMED_SCHEDULES.index(name)]).normal(0, 0.002)
         value = 0.7 + 0.02 * seed + 0.2 * e.retrain.budget - 0.3 * (name == "FT") + 0.001 * (name == "LLR") + own
@@ -62,9 +63,9 @@ def test_the_experiments_are_those_of_figure_3():
         schedules=NAMED_SCHEDULES,
         seeds=preset.seeds,
     )
-    assert set(budget.page(Store("nowhere")).needs) == set(figure)
+    assert set(recommending.page(Store("nowhere")).needs) == set(figure)
     settings = Settings()
-    assert set(budget.experiments(settings, settings.budgets)) == {e for e in figure if e.prune.sparsity == 0.95}
+    assert set(recommending.experiments(settings, settings.budgets)) == {e for e in figure if e.prune.sparsity == 0.95}
     fashion = Settings("fashion-mnist", seeds=3)
     assert fashion.recipe == presets.preset("fashion-mnist").recipe and Settings("cifar10").model == "resnet20"
 
@@ -72,7 +73,7 @@ def test_the_experiments_are_those_of_figure_3():
 def test_the_advice_needs_the_budget_and_the_next_larger_one():
     assert Settings(budget=0.1).needed == (0.1, 0.25) and Settings(budget=0.5).needed == (0.5,)
     assert Settings(budget=0.07).needed == (0.07, 0.1) and 0.07 in Settings(budget=0.07).budgets
-    assert len(budget.missing(Settings(), {})) == 2 * 6 * 5
+    assert len(recommending.missing(Settings(), {})) == 2 * 6 * 5
 
 
 @pytest.mark.parametrize(
@@ -88,8 +89,8 @@ def test_settings_that_make_no_sense_are_refused(bad):
 
 def test_a_view_shows_advice_table_and_numbers():
     settings = Settings(sparsity=0.9, budget=0.1)
-    shown = budget.view(settings, invented(settings))
-    found = advice.advise(budget.table(invented(settings)), 0.9, 0.1)
+    shown = recommending.view(settings, invented(settings))
+    found = advice.advise(recommending.table(invented(settings)), 0.9, 0.1)
     assert shown.words == advice.words(found)
     caption, heads, rows = shown.table
     assert caption.startswith("90 % sparsity, budget 10 %, seeds: 5;") and all(len(row) == len(heads) for row in rows)
@@ -107,7 +108,7 @@ def test_a_view_shows_advice_table_and_numbers():
 
 def test_the_picture_marks_the_budget_and_leaves_out_what_is_far_below():
     settings = Settings(sparsity=0.9, budget=0.1)
-    [spec] = budget.view(settings, invented(settings)).charts
+    [spec] = recommending.view(settings, invented(settings)).charts
     left, right = spec["panels"]
     assert [m["x"] for m in left["marks"] if m["kind"] == "cut"] == [10]
     assert [label for _, label in left["xticks"]] == ["2.5", "5", "10", "25", "50"] and left["xlog"]
@@ -124,7 +125,7 @@ def test_the_picture_marks_the_budget_and_leaves_out_what_is_far_below():
 def test_too_few_seeds_have_no_intervals_and_the_browser_no_infinity(seeds):
     settings = Settings(sparsity=0.9, budget=0.1)
     some = {e: r for e, r in invented(settings).items() if e.recipe.seed < seeds}
-    shown = budget.view(settings, some)
+    shown = recommending.view(settings, some)
     [spec] = shown.charts
     json.dumps(spec, allow_nan=False)
     assert len(spec["panels"]) == 1 + bool(seeds) and "inf" not in shown.csv and "nan" not in shown.csv
@@ -138,16 +139,16 @@ def test_too_few_seeds_have_no_intervals_and_the_browser_no_infinity(seeds):
 def test_a_budget_that_is_not_stored_is_answered_by_the_nearest_or_not_at_all():
     settings = Settings(sparsity=0.9, budget=0.1)
     stored = invented(settings)
-    between = budget.view(replace(settings, budget=0.09), stored)
+    between = recommending.view(replace(settings, budget=0.09), stored)
     assert "A budget of 9 % is not stored" in between.words and "30 of 30 at a budget of 9 %" in between.words
-    outside = budget.view(replace(settings, budget=0.01), stored)
+    outside = recommending.view(replace(settings, budget=0.01), stored)
     assert "outside what is stored" in outside.words and outside.table[2] == [] and outside.csv == ""
 
 
 def test_the_page_has_a_view_for_every_place_of_its_sliders(tiny, tmp_path):
     for sparsity in TINY.sparsities:
         put(invented(replace(tiny, sparsity=sparsity)), Store(tmp_path))
-    page = budget.page(Store(tmp_path), tiny)
+    page = recommending.page(Store(tmp_path), tiny)
     assert page.name == "budget" and [c.start for c in page.controls] == [1, 0] and len(page.needs) == 2 * 2 * 3 * 3
     for _, sparsity in page.controls[0].values:
         for _, share in page.controls[1].values:
@@ -213,7 +214,7 @@ def test_what_is_missing_is_measured_and_kept(tiny, tmp_path, writable):
     explorer.start()
     assert not explorer.desk.worker.busy, "nothing is left to do"
     if writable:
-        frame = study.run_study(budget.experiments(settings), store=store, device="cpu")
+        frame = study.run_study(recommending.experiments(settings), store=store, device="cpu")
         assert advice.words(advice.advise(frame, 0.9, 0.5)) in re.sub("<.*?>", "", explorer.note.value)
         again = Budget(settings, store, "cpu")
         assert again.note.value == explorer.note.value and again.desk.start.disabled
@@ -225,10 +226,10 @@ def test_stop_keeps_the_seeds_before(tiny, tmp_path):
     store, kept, told = Store(tmp_path), {}, []
     explorer = Budget(replace(tiny, budget=0.5), store, "cpu")
     explorer.desk.tell = lambda share, words="": told.append((share, words))
-    lacking = budget.missing(explorer.settings(), {})
-    budget.measure(lacking, store, explorer.desk, lambda: bool(kept), kept.update)
+    lacking = recommending.missing(explorer.settings(), {})
+    recommending.measure(lacking, store, explorer.desk, lambda: bool(kept), kept.update)
     assert {e.recipe.seed for e in kept} == {0} and len(kept) == store.count()["results"] == 3
-    assert budget._phases(list(kept), store) == [pytest.approx(3 * 0.6)], "its first training is there now"
+    assert recommending._phases(list(kept), store) == [pytest.approx(3 * 0.6)], "its first training is there now"
     shares = [share for share, _ in told]
     assert shares == sorted(shares) and shares[-1] == pytest.approx(1 / 3)
     assert [words for _, words in told if words] == [

@@ -5,8 +5,8 @@ have a `page()` for readers without a kernel.
     first_look   prune a small network, watch its accuracy collapse, retrain it live (recovery)
     race         prune a network and race the schedules (racing)
     predict      guess before the race
-    draw         draw a schedule of one's own and race it
-    budget       which schedule for a budget, from stored results
+    draw         draw a schedule of one's own and race it (drawing)
+    budget       which schedule for a budget, from stored results (recommending)
     allr         where ALLR starts, and why (anatomy)
     methods      two methods over time at one budget (pair)
 
