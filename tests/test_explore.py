@@ -400,3 +400,14 @@ def test_no_explorer_uses_pyplot():
             if isinstance(node, ast.Import | ast.ImportFrom):
                 names = [a.name for a in node.names] + [getattr(node, "module", None) or ""]
                 assert not any("pyplot" in n for n in names), path
+
+
+def test_the_time_left_is_that_of_the_stage():
+    desk = parts.Desk("Go", "cpu")
+    desk.begun = time.monotonic() - 100
+    desk.tell(0.5)
+    assert desk.left.value == "about 1 min 40 s left"
+    desk.tell(0.0, "The next stage ...")
+    time.sleep(0.01)
+    desk.tell(0.5)
+    assert desk.left.value == "about 0 s left"

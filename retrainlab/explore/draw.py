@@ -63,7 +63,7 @@ class Draw:
         self.budget = parts.number("Budget (% of dense run)", 100 * s.budget, 0.5, 100.0, 0.5)
         self.seeds = parts.number("Seeds", s.seeds, 1, 10, 1)
         self.boxes = parts.boxes(NAMED_SCHEDULES, s.schedules)
-        self.reveal = widgets.ToggleButton(False, layout=widgets.Layout(width="auto"))
+        self.reveal = widgets.ToggleButton(False, layout=widgets.Layout(width="16em"))
         self.chart, self.line, self.table = chart.Chart(), widgets.HTML(), parts.Table()
         self.take = chart.Take(name="drawn")
         controls = parts.row(

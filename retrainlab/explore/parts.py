@@ -282,7 +282,7 @@ class Desk:
         self.left, self.status, self.where = widgets.Label(""), Status(), Note()
         self.stop.on_click(lambda _: self.worker.stop())
         self.buttons = row(self.start, self.stop, self.bar, self.left)
-        self.begun = 0.0
+        self.begun, self.share = 0.0, 0.0
         self.where.say(f"Computes on {device_words(self.device)}.")
 
     def go(
@@ -304,14 +304,17 @@ class Desk:
                 ended()
 
         def begin(stopped: Callable[[], bool]) -> str:
-            self.begun = time.monotonic()
+            self.begun, self.share = time.monotonic(), 0.0
             self.start.disabled, self.stop.disabled = True, False
             return work(stopped)
 
         return self.worker.start(begin, draw, over)
 
     def tell(self, share: float, words: str = "") -> None:
-        """share: of the work, 0 to 1; words: for the status line, which is told only when they change."""
+        """share: of the work, 0 to 1, from 0 again in each stage; words: for the status line, if they are to change."""
+        if share < self.share:
+            self.begun = time.monotonic()
+        self.share = share
         self.bar.value = round(1000 * share)
         elapsed = time.monotonic() - self.begun
         self.left.value = f"about {duration(elapsed * (1 - share) / share)} left" if 0.02 < share < 1 else ""
