@@ -8,7 +8,7 @@ BIN   := .venv/bin
 READY := .venv/.ready
 
 .DEFAULT_GOAL := help
-.PHONY: help setup figures export test lab bench doctor clean
+.PHONY: help setup figures export slides test lab bench doctor clean
 
 help:  ## this list
 	@echo "retrainlab: after pruning a neural network, how should it be retrained?"
@@ -33,6 +33,9 @@ figures: $(READY)  ## regenerate every figure of PRESET into figures/PRESET/
 
 export: $(READY)  ## write the explorers as HTML files into pages/
 	@$(BIN)/retrainlab export --jobs $(JOBS) --device $(DEVICE)
+
+slides: $(READY)  ## write slides of PRESET's figures, HTML and PDF, into slides/
+	@$(BIN)/retrainlab slides --preset $(PRESET)
 
 test: $(READY)  ## run all tests
 	@OMP_NUM_THREADS=1 $(BIN)/python -m pytest -q -n auto --dist loadgroup

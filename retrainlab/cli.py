@@ -151,6 +151,12 @@ def _parser() -> argparse.ArgumentParser:
     export.add_argument("names", nargs="*", metavar="NAME", help="pages to write, such as race; all if none is named")
     export.add_argument("--output", default="", help="folder to write to; pages if empty")
     _compute(export)
+    slides = command(
+        "slides", _slides, "make slides for a reading group of the figures: HTML that opens offline, and a PDF"
+    )
+    slides.add_argument("--preset", default="digits", help="whose figures to show; they are made by `figures` before")
+    slides.add_argument("--output", default="", help="folder to write to; slides if empty")
+    slides.add_argument("--no-pdf", action="store_true", help="the HTML alone; a PDF needs Chromium, Chrome or Edge")
     run = command("run", _study, "run one experiment: train, prune, retrain")
     _experiment(run, many=False)
     study = command("study", _study, "run a grid of experiments and print its table")
@@ -274,6 +280,12 @@ def _export(options: argparse.Namespace) -> None:
     from retrainlab import export
 
     export.make(options.names, output=options.output, store=options.store, jobs=options.jobs, device=options.device)
+
+
+def _slides(options: argparse.Namespace) -> None:
+    from retrainlab import slides
+
+    slides.make(options.output, options.preset, pdf=not options.no_pdf)
 
 
 def _study(options: argparse.Namespace) -> None:

@@ -47,7 +47,7 @@ def test_the_citation_names_the_paper():
 @pytest.mark.skipif(shutil.which("make") is None, reason="make is not installed")
 def test_make_alone_lists_every_target():
     done = subprocess.run(["make", "--no-print-directory"], cwd=ROOT, capture_output=True, text=True, check=True)
-    for target in ("help", "setup", "figures", "export", "test", "lab", "bench", "doctor", "clean"):
+    for target in ("help", "setup", "figures", "export", "slides", "test", "lab", "bench", "doctor", "clean"):
         assert f"make {target} " in done.stdout
     for variable in ("PRESET", "JOBS", "DEVICE"):
         assert variable in done.stdout

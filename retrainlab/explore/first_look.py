@@ -66,7 +66,7 @@ class FirstLook:
         self.bar = widgets.IntProgress(0, 0, 100, description="Progress", layout=widgets.Layout(width="auto"))
         self.bar.style.description_width = parts.LABEL["description_width"]
         buttons = widgets.HBox([self.retrain, self.stop, self.clear], layout=widgets.Layout(flex_flow="row wrap"))
-        panel = widgets.Layout(width=f"{WIDTH}px", max_width="100%", margin="0 16px 12px 0")
+        panel = widgets.Layout(flex="1 1 480px", max_width=f"{WIDTH}px", margin="0 16px 12px 0")
         left = [parts.title("1. Prune"), self.sparsity.row, self.charts[0], self.statuses[0]]
         right = [parts.title("2. Retrain"), self.schedule, self.budget, buttons, self.bar, self.zoom]
         columns = [
