@@ -313,25 +313,25 @@ def look(tmp_path):
     """A tiny network, trained or from the store, its collapse measured."""
     look = FirstLook(TINY, Store(tmp_path), "cpu")
     look.prepare()
-    assert look.worker.wait()
+    assert look.desk.worker.wait()
     return look
 
 
 @pytest.mark.xdist_group("first-look")
 def test_prune_retrain_and_stop(look, tmp_path):
-    assert len(look.accuracies) == 100 and not look.retrain.disabled and look.stop.disabled
+    assert len(look.accuracies) == 100 and not look.desk.start.disabled and look.desk.stop.disabled
     assert look.accuracies[0] == look.dense.result.scalars["validation_accuracy"]
 
     before = look.charts[0].spec
     look.sparsity.slider.value = 50
-    assert look.charts[0].spec != before and "(50 %, about 1 in 2)" in look.statuses[0].value
+    assert look.charts[0].spec != before and "(50 %, about 1 in 2)" in look.said.value
 
     look.budget.value = 0.5
     for schedule in ("FT", "LLR", "FT"):
         look.schedule.value = schedule
-        look.retrain.click()
-        assert look.worker.wait() and not look.retrain.disabled and look.stop.disabled
-        assert f"with {schedule}" in look.statuses[1].value and "50.0 % of the weights" in look.statuses[1].value
+        look.desk.start.click()
+        assert look.desk.worker.wait() and not look.desk.start.disabled and look.desk.stop.disabled
+        assert f"with {schedule}" in look.desk.status.value and "50.0 % of the weights" in look.desk.status.value
     assert [a.schedule for a in look.attempts] == ["LLR", "FT"]  # the same plan again takes the place of the first
     assert all(len(a.points) == 17 and a.points[-1][0] == a.planned == 16 for a in look.attempts)
     line = look.charts[1].spec["panels"][0]["marks"][-1]
@@ -343,35 +343,43 @@ def test_prune_retrain_and_stop(look, tmp_path):
     assert look.attempts == [] and "nothing has been retrained" in look.charts[1].spec["alt"]
 
     # stopped before its first step: what there is, is kept
-    real = look.worker.start
-    look.worker.start = lambda work, draw, failed: real(lambda _: work(lambda: True), draw, failed)
-    look.retrain.click()
-    assert look.worker.wait() and "after 0 of 16 steps (stopped early)" in look.statuses[1].value
+    real = look.desk.worker.start
+    look.desk.worker.start = lambda work, draw, failed: real(lambda _: work(lambda: True), draw, failed)
+    look.desk.start.click()
+    assert look.desk.worker.wait() and "after 0 of 16 steps (stopped early)" in look.desk.status.value
     assert "stopped" in look.attempts[-1].label
 
     # the figures' own key: a second look trains nothing
     assert Store(tmp_path).check("dense", plan.dense_key(TINY, "digits/1"))
     again = FirstLook(TINY, Store(tmp_path), "cpu")
     again.prepare()
-    assert again.worker.wait() and again.accuracies == look.accuracies
-    assert "Training" not in again.statuses[0].value
+    assert again.desk.worker.wait() and again.accuracies == look.accuracies
+    assert "Training" not in again.desk.status.value
 
 
-def test_a_users_mistake_is_one_sentence_in_the_status_line(tmp_path):
-    look = FirstLook(TINY, Store(tmp_path), "tpu")
+def test_a_users_mistake_is_one_sentence(tmp_path):
+    for bad, words in (
+        ({"device": "tpu"}, "There is no device"),
+        ({"schedule": "LR"}, "There is no schedule 'LR'"),
+        ({"budget": -1.0}, "budget"),
+        ({"sparsity": 200}, "sparsity is 2"),
+    ):
+        with pytest.raises(BadInput, match=words):
+            FirstLook(TINY, Store(tmp_path), **({"device": "cpu"} | bad))
+    look = FirstLook(replace(TINY, batch_size=10_000), Store(tmp_path), "cpu")
     look.prepare()
-    assert look.worker.wait() and "There is no device" in look.statuses[0].value and look.retrain.disabled
+    assert look.desk.worker.wait() and "batch" in look.desk.status.value and look.desk.start.disabled
     look.start_retraining()  # nothing to retrain: nothing happens
     assert look.attempts == []
 
 
 def test_closing_during_the_dense_run_ends_it_and_stores_nothing(tmp_path):
     look = FirstLook(TINY, Store(tmp_path), "cpu")
-    real = look.worker.start
-    look.worker.start = lambda work, draw, failed: real(lambda _: work(lambda: True), draw, failed)
+    real = look.desk.worker.start
+    look.desk.worker.start = lambda work, draw, failed: real(lambda _: work(lambda: True), draw, failed)
     look.prepare()
     look.close()
-    assert look.worker.wait() and Store(tmp_path).count()["dense"] == 0 and look.dense is None
+    assert look.desk.worker.wait() and Store(tmp_path).count()["dense"] == 0 and look.dense is None
 
 
 # ---- the notebooks and the source ------------------------------------------------------------------------------------
