@@ -36,6 +36,11 @@ def test_a_page_holds_a_view_for_every_setting_of_its_controls():
     assert not data["hidden"] and data_of(pages.html(simple(hidden=True)))["hidden"]
 
 
+def test_a_control_cannot_start_outside_its_values():
+    with pytest.raises(ValueError, match="place 2 of 2 values"):
+        Control("One", [("a", 1), ("b", 2)], 2)
+
+
 def test_a_page_loads_nothing_from_anywhere():
     text = pages.html(simple())
     assert not re.search(r"<(link|img|iframe)|\bsrc=|@import|url\(|import\s*\(|^\s*import ", text, re.M)
@@ -46,17 +51,17 @@ def test_a_page_loads_nothing_from_anywhere():
 @pytest.fixture
 def tiny(monkeypatch):
     monkeypatch.setattr(live, "recipe_of", lambda data, model, seed: Recipe(data, model, width=4, epochs=1, seed=seed))
-    monkeypatch.setattr(racing, "BUDGETS", (0.25, 0.5))
+    monkeypatch.setattr(racing, "BUDGETS", (0.1, 0.25, 0.5))
 
 
 def test_export_computes_what_is_missing_and_writes_what_the_store_says(tiny, tmp_path, capsys):
     store = Store(tmp_path / "store")
     [path] = export.make(["race"], output=str(tmp_path / "out"), store=str(store.root), jobs=1)
     data = data_of(path.read_text())
-    assert len(data["views"]) == 4 * 2 and "race.html" in capsys.readouterr().out
+    assert len(data["views"]) == 4 * 3 and "race.html" in capsys.readouterr().out
     wanted = live.stored(racing.experiments(racing.Settings(sparsity=0.95, budget=0.5)), store)
-    assert wanted.whole and data["views"]["2,1"]["words"] == racing.words(wanted)
-    assert data["views"]["2,1"]["table"][2] == [list(row) for row in racing.ranking(wanted)]
+    assert wanted.whole and data["views"]["2,2"]["words"] == racing.words(wanted)
+    assert data["views"]["2,2"]["table"][2] == [list(row) for row in racing.ranking(wanted)]
     before = path.read_bytes()
     export.make(["race"], output=str(tmp_path / "out"), store=str(store.root), jobs=1)
     assert path.read_bytes() == before and " runs on " not in capsys.readouterr().out

@@ -27,6 +27,10 @@ class Control:
     start: int = 0
     choice: bool = False
 
+    def __post_init__(self) -> None:
+        if not 0 <= self.start < len(self.values):
+            raise ValueError(f"'{self.label}' starts at place {self.start} of {len(self.values)} values")
+
 
 @dataclass(frozen=True)
 class View:
