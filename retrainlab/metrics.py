@@ -44,10 +44,10 @@ def multiply_adds(model: nn.Module, shape: tuple[int, int, int], weights: Weight
 
     layers = dict(model.named_modules())
     hooks = [layers[name.removesuffix(".weight")].register_forward_hook(count(name)) for name in weights]
-    device = next(model.parameters()).device
+    some = next(model.parameters())
     try:
         with torch.no_grad(), in_mode(model, training=False):
-            model(torch.zeros(1, *shape, device=device))
+            model(some.new_zeros(1, *shape))
     finally:
         for hook in hooks:
             hook.remove()
