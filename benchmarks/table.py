@@ -75,8 +75,9 @@ def _sentences(record: dict) -> str:
 
 
 def records() -> list[dict]:
-    """All results, by file name."""
-    return [json.loads(path.read_text()) for path in sorted((ROOT / "benchmarks" / "results").glob("*.json"))]
+    """The engine's results on each device, by file name; the explorers' are beside them."""
+    paths = sorted((ROOT / "benchmarks" / "results").glob("*.json"))
+    return [json.loads(path.read_text()) for path in paths if not path.name.startswith("explorers-")]
 
 
 def put(readme: str, text: str) -> str:

@@ -132,6 +132,7 @@ def test_desk_says_the_time_left_and_is_ready_again_at_the_end():
     def work(stopped):
         time.sleep(0.05)
         desk.tell(0.5, "Half of it ...")
+        desk.follow()
         seen.extend([desk.bar.value, desk.left.value, desk.start.disabled, desk.stop.disabled])
         return "Done."
 
@@ -414,8 +415,10 @@ def test_the_time_left_is_that_of_the_stage():
     desk = parts.Desk("Go", "cpu")
     desk.begun = time.monotonic() - 100
     desk.tell(0.5)
+    desk.follow()
     assert desk.left.value == "about 1 min 40 s left"
     desk.tell(0.0, "The next stage ...")
     time.sleep(0.01)
     desk.tell(0.5)
+    desk.follow()
     assert desk.left.value == "about 0 s left"

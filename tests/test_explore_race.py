@@ -254,6 +254,7 @@ def test_another_network_is_looked_at_even_when_asked_for_in_mid_race(view):
         view.desk.worker.wait()
         time.sleep(0.05)
     assert view.network.allocation == "uniform" and view.race.whole
+    assert "Checked in each: 90.0 %" in view.desk.status.value, "the outcome stays on screen"
     bars = view.charts[0].spec["panels"][1]["marks"][0]["y"]
     assert bars == pytest.approx([50] * len(bars), abs=1)
 

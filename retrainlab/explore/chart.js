@@ -205,22 +205,26 @@ function grips(svg, group, spec, head, moved) {
 function grip(svg, group, i) {
   const node = shape(group, "circle", { r: 9, fill: "#fff", stroke: "#b02a00", "stroke-width": 3, tabindex: 0, role: "slider", "aria-label": `Control point ${i + 1}`, "aria-orientation": "vertical" });
   node.style.cssText = "cursor:grab;touch-action:none";
-  const tell = (x, y) => svg.moved && svg.moved(i, x, y);
-  node.addEventListener("pointerdown", (event) => { node.setPointerCapture(event.pointerId); node.held = true; node.focus(); event.preventDefault(); });
+  const tell = (x, y) => { node.told = [x, y, Date.now()]; if (svg.moved) svg.moved(i, x, y); };
+  node.addEventListener("pointerdown", (event) => { node.setPointerCapture(event.pointerId); clearTimeout(node.timer); node.held = true; node.focus(); event.preventDefault(); });
   node.addEventListener("pointermove", (event) => {
     if (!node.held) return;
     const at = new DOMPoint(event.clientX, event.clientY).matrixTransform(svg.getScreenCTM().inverse());
     node.setAttribute("cx", at.x); node.setAttribute("cy", at.y);
     tell(...svg.undo(event));
   });
-  const drop = () => { if (node.held) { node.held = false; draw(svg.parentNode, svg.spec, svg.moved); } };
+  const drop = () => { // it stays where it was let go until the kernel has had time to answer
+    if (!node.held) return;
+    node.timer = setTimeout(() => { node.held = false; if (svg.isConnected) draw(svg.parentNode, svg.spec, svg.moved); }, 400);
+  };
   node.addEventListener("pointerup", drop);
   node.addEventListener("lostpointercapture", drop);
   node.addEventListener("keydown", (event) => {
     const [dx, dy] = { ArrowLeft: [-1, 0], ArrowRight: [1, 0], ArrowUp: [0, 1], ArrowDown: [0, -1] }[event.key] || [0, 0];
     if (!dx && !dy) return;
     event.preventDefault(); event.stopPropagation();
-    const { handles, panels } = svg.spec, panel = panels[handles.panel], [x, y] = handles.points[i], far = event.shiftKey ? 10 : 1;
+    const { handles, panels } = svg.spec, panel = panels[handles.panel], far = event.shiftKey ? 10 : 1;
+    const [x, y] = node.told && Date.now() - node.told[2] < 500 ? node.told : handles.points[i]; // quick presses add up
     tell(x + dx * far * (panel.x[1] - panel.x[0]) / 100, y + dy * far * (panel.y[1] - panel.y[0]) / 100);
   });
 }
@@ -233,6 +237,9 @@ function nameSliders(root) {
     if (name && handle && handle.getAttribute("aria-label") !== name) handle.setAttribute("aria-label", name);
   }
 }
+
+// A key on a control is for the control: JupyterLab takes an arrow on a list for "next cell", an x for "cut cell".
+function keepKeys(event) { event.target.setAttribute("data-lm-suppress-shortcuts", "true"); }
 
 function renderChart({ model, el }) {
   let waiting = null;
@@ -249,7 +256,7 @@ function renderChart({ model, el }) {
   const watch = new MutationObserver(() => nameSliders(document));
   const timer = setInterval(() => {
     const root = el.closest(".retrainlab");
-    if (root) { nameSliders(root); watch.observe(root, { childList: true, subtree: true }); }
+    if (root) { nameSliders(root); watch.observe(root, { childList: true, subtree: true }); root.addEventListener("focusin", keepKeys); }
     if (root || ++tries > 100) clearInterval(timer);
   }, 100);
   return () => { model.off("change:spec", redraw); clearInterval(timer); watch.disconnect(); };

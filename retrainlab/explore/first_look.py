@@ -57,7 +57,7 @@ class FirstLook:
         self.classes = 0
         self.accuracies: dict[int, float] = {}
         self.attempts: list[Attempt] = []
-        self.charts = chart.Chart(), chart.Chart()
+        self.charts = chart.Chart(spec=collapse_chart({}, 1.0, sparsity)), chart.Chart(spec=attempts_chart([], 1.0))
         self.said, self.take = parts.Status(), chart.Take(name="attempts")
         self.sparsity = parts.number("Weights removed (%)", sparsity, 0, 99, 1)
         self.schedule = parts.choice("Schedule", [(f"{s}: {ABOUT[s]}", s) for s in NAMED_SCHEDULES], schedule)

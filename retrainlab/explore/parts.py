@@ -308,18 +308,26 @@ class Desk:
             self.start.disabled, self.stop.disabled = True, False
             return work(stopped)
 
-        return self.worker.start(begin, draw, over)
+        def frame() -> None:
+            self.follow()
+            draw()
+
+        return self.worker.start(begin, frame, over)
 
     def tell(self, share: float, words: str = "") -> None:
-        """share: of the work, 0 to 1, from 0 again in each stage; words: for the status line, if they are to change."""
+        """share: of the work, 0 to 1, from 0 again in each stage; words: for the status line, if they are to change. The bar
+        follows with the next drawing, since a message for each point would cost more than the point."""
         if share < self.share:
             self.begun = time.monotonic()
         self.share = share
-        self.bar.value = round(1000 * share)
-        elapsed = time.monotonic() - self.begun
-        self.left.value = f"about {duration(elapsed * (1 - share) / share)} left" if 0.02 < share < 1 else ""
         if words:
             self.status.say(words)
+
+    def follow(self) -> None:
+        """Show how far it is."""
+        share, elapsed = self.share, time.monotonic() - self.begun
+        self.bar.value = round(1000 * share)
+        self.left.value = f"about {duration(elapsed * (1 - share) / share)} left" if 0.02 < share < 1 else ""
 
     def end(self) -> None:
         """Stop what runs."""

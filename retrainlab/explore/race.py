@@ -94,7 +94,7 @@ class Race:
             widget.observe(lambda _: self.look(), names="value")
         self.desk.start.on_click(lambda _: self.start())
         self.preparing = False
-        self.charts[0].spec = prune_picture({}, 1.0, round(100 * s.sparsity), {})  # empty frames, so that nothing jumps
+        self.charts[0].spec = prune_picture({}, 1.0, round(100 * s.sparsity), {})  # a frame, so that nothing jumps
         self.draw()
         self.look()
 
@@ -126,7 +126,7 @@ class Race:
                 self.note.say("The other network is looked at when the race is over.")
             if not self.desk.worker.busy:
                 self.preparing = True
-                self.desk.status.say("Looking for the trained network; if there is none yet, it is trained now.")
+                self.note.say("Looking for the trained network; if there is none yet, it is trained now.")
                 self.desk.go(lambda stopped: self._look(*wanted, stopped), self.draw_prune, self._looked)
 
     def _look(self, recipe: Recipe, allocation: str, stopped: Callable[[], bool]) -> str:
@@ -147,7 +147,7 @@ class Race:
                 return "Stopped."
             with self.lock:
                 self.network.accuracies[sparsity] = accuracy
-        return "Tick the schedules to race, choose a budget, then press Retrain."
+        return "" if self.race.results else "Tick the schedules to race, choose a budget, then press Retrain."
 
     def _looked(self) -> None:
         self.preparing = False
@@ -211,7 +211,8 @@ class Race:
             steps = max((curve.steps[-1] for curve in race.second.values() if curve.steps), default=0)
             self.charts[1].spec = picture(race, level, max(steps, self.planned(settings)))
             self.table.set("Ranking", HEADS, ranking(race))
-            self.take.csv = csv(race)
+            if not self.desk.worker.busy:
+                self.take.csv = csv(race)
 
     def planned(self, settings: Settings) -> int:
         """The steps of all cycles."""

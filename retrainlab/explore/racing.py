@@ -114,7 +114,7 @@ def prune_picture(accuracies: dict[int, float], dense: float, sparsity: int, lay
     """Left: accuracy straight after pruning over sparsity (percent); right: the share that goes in each layer."""
     known = sorted(accuracies)
     marks = [
-        chart.level(100 * dense, f"dense: {percent(dense)}"),
+        *([chart.level(100 * dense, f"dense: {percent(dense)}")] if accuracies else []),
         chart.line(known, [100 * accuracies[s] for s in known], {"color": chart.BLUE}, width=2.4),
         chart.cut(sparsity),
     ]
@@ -136,7 +136,7 @@ def prune_picture(accuracies: dict[int, float], dense: float, sparsity: int, lay
         xticks=names,
     )
     listed = ", ".join(f"{name} {share:.0f} %" for (_, name), share in zip(names, shares[::every]))
-    alt = f"{collapse_alt(accuracies, dense, sparsity)} Right: what each layer loses: {listed}."
+    alt = collapse_alt(accuracies, dense, sparsity) + (f" Right: what each layer loses: {listed}." if layers else "")
     return chart.chart([left, right], alt, width=1060, height=320, columns=(0.44, 0.56))
 
 

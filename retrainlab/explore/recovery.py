@@ -126,7 +126,7 @@ def collapse_chart(accuracies: dict[int, float], dense: float, sparsity: int) ->
     percent, those known so far; dense: before pruning."""
     known = sorted(accuracies)
     marks = [
-        chart.level(100 * dense, f"dense: {percent(dense)}"),
+        *([chart.level(100 * dense, f"dense: {percent(dense)}")] if accuracies else []),
         chart.line(known, [100 * accuracies[s] for s in known], {"color": chart.BLUE}, width=2.4),
         chart.cut(sparsity, color=chart.RED),
     ]
@@ -155,6 +155,8 @@ def attempts_chart(attempts: Sequence[Attempt], dense: float, zoom: bool = False
 
 def collapse_alt(accuracies: dict[int, float], dense: float, sparsity: int) -> str:
     """The first picture in words, from its numbers; accuracies are shares by sparsity in percent."""
+    if not accuracies:
+        return "An empty frame for validation accuracy straight after pruning: the trained network is not there yet."
     some = [s for s in (0, 20, 40, 60, 80, 90, 99, sparsity) if s in accuracies]
     pairs = ", ".join(f"{percent(accuracies[s])} at {s} %" for s in sorted(set(some)))
     return f"Validation accuracy straight after pruning against weights removed: {pairs}. Dense: {percent(dense)}."
