@@ -186,20 +186,22 @@ def cost(b: Bench) -> dict:
 
 
 def memory(b: Bench) -> dict:
-    """MiB of kernel and page (both after a collection of garbage)."""
+    """MiB of kernel and page and the kernel's objects (all after a collection of garbage)."""
     session = b.lab.context.new_cdp_session(b.page)
     session.send("Performance.enable")
     rows = []
     for count in range(1, b.races + 1):
         b.whole(10)
-        if count in (min(3, b.races), b.races):
-            kernel = b.lab.execute("import gc, psutil; gc.collect(); print(psutil.Process().memory_info().rss)")
+        if count in (min(3, b.races), b.races) or count % 4 == 0:
+            told = "psutil.Process().memory_info().rss, len(gc.get_objects())"
+            kernel, objects = b.lab.execute(f"import gc, psutil; gc.collect(); print({told})").split()
             session.send("HeapProfiler.collectGarbage")
             page = {m["name"]: m["value"] for m in session.send("Performance.getMetrics")["metrics"]}
             rows.append(
                 {
                     "race": count,
                     "kernel_mib": int(kernel) / 2**20,
+                    "kernel_objects": int(objects),
                     "page_mib": page["JSHeapUsedSize"] / 2**20,
                     "nodes": page["Nodes"],
                     "listeners": page["JSEventListeners"],
