@@ -242,7 +242,7 @@ def test_stop_keeps_the_seeds_before(tiny, tmp_path):
 def test_stopping_at_once_keeps_nothing_unfinished(tiny, tmp_path):
     explorer = Budget(tiny, Store(tmp_path), "cpu")
     real = explorer.desk.worker.start
-    explorer.desk.worker.start = lambda work, draw, ended: real(lambda _: work(lambda: True), draw, ended)
+    explorer.desk.worker.start = lambda work, *rest: real(lambda _: work(lambda: True), *rest)
     explorer.desk.start.click()
     assert explorer.desk.worker.wait() and "Stopped; 0 of 18 are measured" in explorer.desk.status.value
     assert Store(tmp_path).count() == {"dense": 0, "pruned": 0, "results": 0} and not explorer.desk.start.disabled

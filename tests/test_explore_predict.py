@@ -45,7 +45,7 @@ def test_the_table_is_sorted_by_score_then_gap_and_its_csv_can_be_read():
     assert [row[0] for row in predict.table(guesses, race)] == ["best", 'far, "off"', "worst"]
     rows = list(csv.DictReader(io.StringIO(predict.guesses_csv(guesses, race))))
     assert rows[1]["name"] == 'far, "off"' and rows[1]["order"] == "LLR > FT" and rows[0]["pairs_right"] == "100.0 %"
-    assert "best had the most pairs right (100.0 %)" in predict.words(guesses, race)
+    assert 'best and far, "off" had the most pairs right (100.0 %)' in predict.words(guesses, race)
     assert "10.0 points from first to last" in predict.words([], race)
 
 
@@ -104,3 +104,20 @@ def test_guess_then_race_then_no_more_guesses(view, tmp_path):
     assert not view.desk.worker.busy and "Ann had the most pairs right" in view.desk.status.value, "from the store"
     again = Predict(view.settings, Store(tmp_path), "cpu")
     assert "Ann" in again.table.value
+
+
+def test_those_who_share_the_first_place_are_all_named():
+    race = fake({"FT": 0.8, "LLR": 0.9})
+    guesses = [Guess("Ann", ("LLR", "FT"), 1), Guess("Bob", ("LLR", "FT"), 10), Guess("Cy", ("FT", "LLR"), 1)]
+    assert predict.words(guesses, race).startswith("Bob and Ann had the most pairs right (100.0 %)")
+
+
+@pytest.mark.xdist_group("predict")
+def test_a_race_that_showed_nothing_can_still_be_guessed(view, monkeypatch):
+    real = view.desk.worker.start
+    monkeypatch.setattr(view.desk.worker, "start", lambda work, *rest: real(lambda _: work(lambda: True), *rest))
+    view.start()
+    assert view.desk.worker.wait() and "Stopped" in view.desk.status.value
+    view.name.value = "Ann"
+    view.guess()
+    assert "Kept: Ann" in view.said.value

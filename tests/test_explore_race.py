@@ -236,9 +236,7 @@ def test_prune_race_store_stop_and_errors(view, tmp_path, monkeypatch):
     view.seed.slider.value = 0
     view.budget.slider.value = 100.0
     real = view.desk.worker.start
-    monkeypatch.setattr(
-        view.desk.worker, "start", lambda work, draw, ended: real(lambda _: work(lambda: True), draw, ended)
-    )
+    monkeypatch.setattr(view.desk.worker, "start", lambda work, *rest: real(lambda _: work(lambda: True), *rest))
     view.start()
     assert view.desk.worker.wait() and "Stopped" in view.desk.status.value and Store(tmp_path).count()["results"] == 6
 
@@ -278,3 +276,40 @@ def test_a_data_set_that_is_not_here_is_a_sentence(tmp_path, monkeypatch):
 
 def test_every_schedule_is_raced_by_default():
     assert tuple(e.retrain.schedule for e in racing.experiments(Settings())) == NAMED_SCHEDULES
+
+
+@pytest.mark.xdist_group("race")
+def test_a_network_that_cannot_be_had_is_looked_for_once(view, monkeypatch, tmp_path):
+    monkeypatch.setenv("RETRAINLAB_DATA", str(tmp_path))
+    looks, real = [], view._look
+    monkeypatch.setattr(view, "_look", lambda *asked: looks.append(asked[0].data) or real(*asked))
+    view.data.value = "cifar10"
+    time.sleep(0.5)
+    assert view.desk.worker.wait() and looks == ["cifar10"] and "cifar10" in view.desk.status.value
+
+
+@pytest.mark.xdist_group("race")
+def test_a_closed_race_looks_for_nothing(view, monkeypatch):
+    view.close()
+    monkeypatch.setattr(view.desk, "go", lambda *_: pytest.fail("it was closed"))
+    view.look()
+
+
+@pytest.mark.xdist_group("race")
+def test_half_percents_are_pruned_as_asked_and_told_of_the_nearest_known(view):
+    view.sparsity.slider.value = 94.5
+    level = view.charts[0].spec["panels"][1]["marks"][1]
+    assert level["label"] == "all: 94.5 %" and view.note.value.startswith("<p>At 94 %: ")
+    view.sparsity.slider.value = 99.5
+    assert view.note.value.startswith("<p>At 99 %: ") and "1 %" in view.note.value
+
+
+def test_no_level_is_shown_that_nobody_knows():
+    waiting = Live(racing.experiments(Settings()))
+    marks = racing.picture(waiting, racing.dense_accuracy(waiting), 100)["panels"][0]["marks"]
+    assert not [mark for mark in marks if mark["kind"] == "level"]
+
+
+def test_the_caption_says_whose_numbers_these_are():
+    told = racing.caption(Settings(sparsity=0.975, budget=0.025, cycles=2, seed=3))
+    assert told == "Ranking (digits, resnet8, 97.5 % removed, global, budget 2.5 %, 2 cycles, seed 3)"

@@ -94,7 +94,7 @@ class Budget:
             self.take.csv, self.take.code = shown.csv, shown.code
             self.note.say(shown.words)
             self.drawn = len(self.results)
-            if not self.desk.worker.busy:
+            if not self.desk.running:
                 self.desk.start.disabled = not missing(settings, self.results)
 
     def follow(self) -> None:

@@ -215,6 +215,7 @@ function grip(svg, group, i) {
   });
   const drop = () => { // it stays where it was let go until the kernel has had time to answer
     if (!node.held) return;
+    clearTimeout(node.timer); // letting go is told twice
     node.timer = setTimeout(() => { node.held = false; if (svg.isConnected) draw(svg.parentNode, svg.spec, svg.moved); }, 400);
   };
   node.addEventListener("pointerup", drop);
@@ -225,16 +226,21 @@ function grip(svg, group, i) {
     event.preventDefault(); event.stopPropagation();
     const { handles, panels } = svg.spec, panel = panels[handles.panel], far = event.shiftKey ? 10 : 1;
     const [x, y] = node.told && Date.now() - node.told[2] < 500 ? node.told : handles.points[i]; // quick presses add up
-    tell(x + dx * far * (panel.x[1] - panel.x[0]) / 100, y + dy * far * (panel.y[1] - panel.y[0]) / 100);
+    const within = (value, [low, high]) => Math.min(Math.max(value, low), high);
+    tell(within(x + dx * far * (panel.x[1] - panel.x[0]) / 100, panel.x), within(y + dy * far * (panel.y[1] - panel.y[0]) / 100, panel.y));
   });
 }
 
-// Number boxes name themselves; the slider beside one takes that name, since ipywidgets gives it none.
+// Number boxes name themselves; the slider beside one takes that name, since ipywidgets gives it none. Lines of status
+// become live regions.
 function nameSliders(root) {
   for (const row of root.querySelectorAll(".retrainlab-number")) {
     const label = row.querySelector("label"), handle = row.querySelector(".noUi-handle");
     const name = label && label.textContent + ", slider";
     if (name && handle && handle.getAttribute("aria-label") !== name) handle.setAttribute("aria-label", name);
+  }
+  for (const line of root.querySelectorAll(".retrainlab-status .widget-html-content")) {
+    if (line.getAttribute("role") !== "status") { line.setAttribute("role", "status"); line.setAttribute("aria-live", "polite"); }
   }
 }
 

@@ -22,6 +22,7 @@ from retrainlab.explore.parts import percent
 from retrainlab.explore.racing import POINTS
 from retrainlab.methods import imp
 from retrainlab.settle import settle
+from retrainlab.stats import interval
 from retrainlab.store import Store
 
 Points = tuple[tuple[float, float], ...]
@@ -257,8 +258,16 @@ def words(race: Live, entries: Sequence[Entry]) -> str:
     text = f"Validation accuracy ({f'mean of {n} seeds' if n > 1 else 'one seed'}): {told}. "
     if n == 1:
         text += "One seed only: differences of a point or two may be luck. "
-    elif len(order) > 1 and min(order[0].validation) <= max(order[1].validation):
-        text += "The seeds of the first two overlap, so their order may be luck. "
+    elif len(order) > 1:
+        pairs = [a - b for a, b in zip(order[0].validation, order[1].validation)]
+        mean, low, high = interval(pairs)
+        if n < 3 or low <= 0 <= high:
+            text += f"{n} seeds cannot tell the first two apart (paired by seed). "
+        else:
+            text += (
+                f"Paired by seed the first is {100 * mean:+.1f} points from the second (95 % {100 * low:+.1f} to "
+                f"{100 * high:+.1f}, not corrected for choosing the best of {len(order)}). "
+            )
     return text + f"Checked in each: {percent(zeros)} of the weights are exactly 0."
 
 

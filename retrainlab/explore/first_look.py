@@ -92,19 +92,18 @@ class FirstLook:
 
         dense = dense_network(self.recipe, self.store, str(self.desk.device), on_point, stopped)
         if stopped():
-            return ""
+            return "Stopped; press Retrain to train the network from the start."
         with self.lock:
             self.dense, self.classes = dense, setup.data.classes
         for sparsity, accuracy in collapse(self.recipe, dense, str(self.desk.device), coarse_to_fine()):
             if stopped():
-                return ""
+                return "Stopped; what was measured of the pruned network stays. Press Retrain to retrain it."
             with self.lock:
                 self.accuracies[sparsity] = accuracy
             self.desk.tell(len(self.accuracies) / 100)
         return "Choose a schedule and a budget, then press Retrain."
 
     def _prepared(self) -> None:
-        self.desk.start.disabled = self.dense is None  # stopped, or an error
         self.draw_attempts()
 
     def draw_collapse(self) -> None:
@@ -127,7 +126,8 @@ class FirstLook:
 
     def start_retraining(self) -> None:
         """Retrain at the slider's sparsity; a second press while it runs does nothing."""
-        if self.dense is None:
+        if self.dense is None:  # its training was stopped, or failed
+            self.prepare()
             return
         sparsity, schedule, budget = self.sparsity.value, self.schedule.value, self.budget.value
         steps = max(1, round(budget * self.dense.result.scalars["steps"]))

@@ -77,7 +77,7 @@ class Live:
     def whole(self) -> bool:
         """Whether every experiment has ended by itself."""
         return len(self.results) == len(self.experiments) and not any(
-            r.scalars["stopped"] for r in self.results.values()
+            r.scalars["stopped"] for r in list(self.results.values())
         )
 
 

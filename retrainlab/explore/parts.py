@@ -10,6 +10,7 @@ import sys
 import threading
 import time
 from collections.abc import Callable, Hashable, Iterable, Sequence
+from contextlib import suppress
 from dataclasses import dataclass, fields
 
 import ipywidgets as widgets
@@ -63,19 +64,22 @@ class Number:
 
     slider: widgets.Widget
     row: widgets.HBox
+    digits: int = 5
 
     @property
     def value(self) -> float:
-        return _short(self.slider.value)
+        return _short(self.slider.value, self.digits)
 
 
-def _short(x: float) -> float:
-    """x to three digits: a slider's 9.99999998 is 10."""
-    return x if isinstance(x, int) else float(f"{x:.3g}")
+def _short(x: float, digits: int) -> float:
+    """x to a few digits: a slider's 9.99999998 is 10."""
+    return x if isinstance(x, int) else float(f"{x:.{digits}g}")
 
 
 def number(label: str, value: float, low: float, high: float, step: float, log: bool = False) -> Number:
-    """A linked pair for low <= value <= high, whole if all four numbers are; with `log`, `step` is in decades."""
+    """A linked pair from `low` to `high`, further if `value` lies beyond; whole if all four numbers are; with `log`, `step`
+    is in decades."""
+    low, high, digits = min(low, value), max(high, value), 3 if log else 5
     plainly = {"continuous_update": True, "readout": False, "layout": widgets.Layout(flex="1 1 6em", min_width="6em")}
     limits = {"min": low, "max": high}
     named = {"description": label, "style": LABEL, "layout": widgets.Layout(width="19em", flex="0 0 auto")}
@@ -89,10 +93,10 @@ def number(label: str, value: float, low: float, high: float, step: float, log: 
     else:
         slider = widgets.FloatSlider(value, step=step, **limits, **plainly)
         box = widgets.BoundedFloatText(value, step=step, **limits, **named)
-    widgets.link((slider, "value"), (box, "value"), transform=(_short, lambda x: x))
+    widgets.link((slider, "value"), (box, "value"), transform=(lambda x: _short(x, digits), lambda x: x))
     row = widgets.HBox([box, slider], layout=widgets.Layout(align_items="center"))
     row.add_class("retrainlab-number")
-    return Number(slider, row)
+    return Number(slider, row, digits)
 
 
 def choice(label: str, options: Iterable, value) -> widgets.Dropdown:
@@ -127,10 +131,15 @@ def column(*children: widgets.Widget, wide: str = "28em") -> widgets.VBox:
 
 
 class Status(widgets.HTML):
-    """A line of words that screen readers read out when it changes."""
+    """A line of words that screen readers read out when it changes: `chart.js` makes what holds it a live region, which must
+    stay while its content is replaced."""
+
+    def __init__(self) -> None:
+        super().__init__("<p></p>")
+        self.add_class("retrainlab-status")
 
     def say(self, text: str) -> None:
-        self.value = f'<p role="status" aria-live="polite">{html.escape(text)}</p>'
+        self.value = f"<p>{html.escape(text)}</p>"
 
 
 class Note(widgets.HTML):
@@ -162,7 +171,7 @@ def title(text: str) -> widgets.HTML:
 _LOOK = """<style>
 .retrainlab { max-width: 1180px; }
 .retrainlab .widget-html-content p { margin: 2px 0 6px; line-height: 1.45; max-width: 110ch; }
-.retrainlab .widget-html-content p[role="status"] { min-height: 2.9em; }
+.retrainlab .retrainlab-status .widget-html-content p { min-height: 2.9em; }
 .retrainlab .widget-html { height: auto; }
 .retrainlab table { border-collapse: collapse; line-height: 1.5; margin: 4px 0 8px; font-variant-numeric: tabular-nums; }
 .retrainlab caption { text-align: left; font-weight: 600; padding-bottom: 2px; }
@@ -191,6 +200,7 @@ def present(name: str, settings: Hashable, make: Callable[[], object]) -> object
         before, explorer = _shown.get(name, (None, None))
         if explorer is None or before != settings:
             if explorer is not None:
+                del _shown[name]  # it is gone even if the next cannot be made
                 explorer.close()
             explorer = make()
             _shown[name] = settings, explorer
@@ -202,6 +212,9 @@ def close(box: widgets.Widget) -> None:
     """Close a widget and all that it holds, so that neither kernel nor page keeps them."""
     for child in getattr(box, "children", ()):
         close(child)
+    for own in (getattr(box, "layout", None), getattr(box, "style", None)):
+        if own is not None:
+            own.close()
     box.close()
 
 
@@ -218,13 +231,17 @@ class Worker:
         self.busy = False
 
     def start(
-        self, work: Callable[[Callable[[], bool]], str], draw: Callable[[], None], ended: Callable[[str], None]
+        self,
+        work: Callable[[Callable[[], bool]], str],
+        draw: Callable[[], None],
+        settle: Callable[[str], None],
+        ended: Callable[[], None] = lambda: None,
     ) -> bool:
         """Run work(stopped) unless something runs already, and draw() while it does: ten times a second, or as seldom as
         it must be to take a tenth of the time. Say whether it was started.
 
-        `stopped` tells whether `stop` was called. When it is over and the next can start, ended(sentence) is called
-        with what the work returned, or with its error.
+        `stopped` tells whether `stop` was called. When it is over, settle(sentence) is called with what the work returned,
+        or with its error; then, when the next can start, ended().
         """
         with self._lock:
             if self.busy:
@@ -240,14 +257,18 @@ class Worker:
                 except Exception as error:
                     sentence = f"It went wrong: {type(error).__name__}: {error}"
                 done.set()
-                self.busy = False
-                ended(sentence)
+                try:
+                    settle(sentence)
+                finally:
+                    self.busy = False
+                ended()
 
             def watch() -> None:
                 pause = FRAME
                 while not done.wait(pause):
                     start = time.thread_time()
-                    draw()
+                    with suppress(Exception):  # a frame that fails is one frame less; the last is drawn by `settle`
+                        draw()
                     spent = time.thread_time() - start
                     pause = max(FRAME - spent, spent * (1 - SHARE) / SHARE)
 
@@ -282,7 +303,7 @@ class Desk:
         self.left, self.status, self.where = widgets.Label(""), Status(), Note()
         self.stop.on_click(lambda _: self.worker.stop())
         self.buttons = row(self.start, self.stop, self.bar, self.left)
-        self.begun, self.share = 0.0, 0.0
+        self.begun, self.share, self.running = 0.0, 0.0, False
         self.where.say(f"Computes on {device_words(self.device)}.")
 
     def go(
@@ -294,17 +315,18 @@ class Desk:
         """Do work(stopped) in the background, which returns the sentence to say at its end."""
 
         def over(sentence: str) -> None:
-            draw()
-            self.bar.value, self.left.value = 0, ""
-            self.start.disabled, self.stop.disabled = False, True
-            self.where.say(f"Computes on {device_words(self.device)}.")
-            if sentence:
-                self.status.say(sentence)
-            if ended is not None:
-                ended()
+            self.running = False
+            try:
+                draw()
+            finally:
+                self.bar.value, self.left.value = 0, ""
+                self.start.disabled, self.stop.disabled = False, True
+                self.where.say(f"Computes on {device_words(self.device)}.")
+                if sentence:
+                    self.status.say(sentence)
 
         def begin(stopped: Callable[[], bool]) -> str:
-            self.begun, self.share = time.monotonic(), 0.0
+            self.begun, self.share, self.running = time.monotonic(), 0.0, True
             self.start.disabled, self.stop.disabled = True, False
             return work(stopped)
 
@@ -312,7 +334,7 @@ class Desk:
             self.follow()
             draw()
 
-        return self.worker.start(begin, frame, over)
+        return self.worker.start(begin, frame, over, ended or (lambda: None))
 
     def tell(self, share: float, words: str = "") -> None:
         """share: of the work, 0 to 1, from 0 again in each stage; words: for the status line, if they are to change. The bar

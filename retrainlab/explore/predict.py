@@ -21,7 +21,18 @@ from retrainlab.explore import chart, live, parts
 from retrainlab.explore.live import Live
 from retrainlab.explore.pages import Control, Page, View
 from retrainlab.explore.parts import percent
-from retrainlab.explore.racing import HEADS, Settings, code, csv, experiments, picture, ranking, standing
+from retrainlab.explore.racing import (
+    HEADS,
+    Settings,
+    caption,
+    code,
+    csv,
+    dense_accuracy,
+    experiments,
+    picture,
+    ranking,
+    standing,
+)
 from retrainlab.paths import store_root, write_whole
 from retrainlab.store import Store
 
@@ -79,8 +90,9 @@ def words(guesses: Sequence[Guess], race: Live) -> str:
     """Who guessed best, and what came out."""
     rows = standing(race)
     came = ", ".join(f"{name} {percent(value)}" for name, value, _ in rows)
-    best = table(guesses, race)
-    lead = f"{best[0][0]} had the most pairs right ({best[0][2]}). " if best else "Nobody had guessed. "
+    made = table(guesses, race)
+    best = [name for name, _, right, _, _ in made if right == made[0][2]]
+    lead = f"{' and '.join(best)} had the most pairs right ({made[0][2]}). " if made else "Nobody had guessed. "
     return f"{lead}It came out as: {came}; {100 * (rows[0][1] - rows[-1][1]):.1f} points from first to last."
 
 
@@ -206,7 +218,7 @@ class Predict:
                 self.desk.status.say(str(error))
                 return
             self.revealed = True
-            self.seen.add(self.about)
+            self.take.csv = ""
             self.take.code = code(settings)
             if race.whole:
                 self.draw()
@@ -227,8 +239,10 @@ class Predict:
             guesses = self.guesses.all.get(self.about, [])
             self.table.set("Guesses", GUESS_HEADS, table(guesses, self.race if self.revealed else Live([None])))
             if self.revealed:
+                if any(curve.steps for curve in list(self.race.second.values())):
+                    self.seen.add(self.about)
                 self.chart.spec = race_chart(self.race)
-                self.ranking.set("What came out", HEADS, ranking(self.race))
+                self.ranking.set(caption(self.asked(), "What came out"), HEADS, ranking(self.race))
                 self.take.csv = guesses_csv(guesses, self.race) if self.race.whole else csv(self.race)
             else:
                 self.chart.spec = chart.chart(
@@ -242,7 +256,7 @@ class Predict:
                     height=430,
                     legend=[(s, chart.schedule(s)) for s in self.settings.schedules],
                 )
-                self.ranking.value = ""
+                self.ranking.value, self.take.csv, self.take.code = "", "", code(self.asked())
 
     def close(self) -> None:
         self.desk.end()
@@ -251,9 +265,8 @@ class Predict:
 
 def race_chart(race: Live) -> dict:
     """The race, with the dense network's accuracy where a result tells it."""
-    dense = next((r.scalars["dense_validation_accuracy"] for r in race.results.values()), 1.0)
-    steps = max((curve.steps[-1] for curve in race.second.values() if curve.steps), default=100)
-    return picture(race, dense, steps)
+    steps = max((curve.steps[-1] for curve in list(race.second.values()) if curve.steps), default=100)
+    return picture(race, dense_accuracy(race), steps)
 
 
 def guesses_csv(guesses: Sequence[Guess], race: Live) -> str:

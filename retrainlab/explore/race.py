@@ -18,9 +18,12 @@ from retrainlab.explore.live import Live
 from retrainlab.explore.racing import (
     HEADS,
     Settings,
+    caption,
     code,
     csv,
+    dense_accuracy,
     experiments,
+    nearest,
     page,
     picture,
     prune_picture,
@@ -54,7 +57,7 @@ class Network:
         """The share that each layer loses."""
         prune = Prune(sparsity, allocation=self.allocation)
         masks = imp.prune_state(self.dense.state, prune, self.prunable, 0, self.recipe.seed)
-        return metrics.layer_sparsity({name: mask for name, mask in masks.items()})
+        return metrics.layer_sparsity(masks)
 
 
 class Race:
@@ -93,8 +96,8 @@ class Race:
         for widget in (self.data, self.model, self.allocation, self.seed.slider):
             widget.observe(lambda _: self.look(), names="value")
         self.desk.start.on_click(lambda _: self.start())
-        self.preparing = False
-        self.charts[0].spec = prune_picture({}, 1.0, round(100 * s.sparsity), {})  # a frame, so that nothing jumps
+        self.preparing, self.closed, self.sought = False, False, None
+        self.charts[0].spec = prune_picture({}, 1.0, 100 * s.sparsity, {})  # a frame, so that nothing jumps
         self.draw()
         self.look()
 
@@ -117,6 +120,8 @@ class Race:
         """Get the network that the widgets ask for, unless it is there; after what runs now, if something does."""
         wanted = self.wanted()
         with self.lock:
+            if self.closed:
+                return
             if self.network is not None and (self.network.recipe, self.network.allocation) == wanted:
                 if len(self.network.accuracies) == 100:
                     return
@@ -125,7 +130,7 @@ class Race:
             elif self.desk.worker.busy:
                 self.note.say("The other network is looked at when the race is over.")
             if not self.desk.worker.busy:
-                self.preparing = True
+                self.preparing, self.sought = True, wanted
                 self.note.say("Looking for the trained network; if there is none yet, it is trained now.")
                 self.desk.go(lambda stopped: self._look(*wanted, stopped), self.draw_prune, self._looked)
 
@@ -147,15 +152,19 @@ class Race:
                 return "Stopped."
             with self.lock:
                 self.network.accuracies[sparsity] = accuracy
-        return "" if self.race.results else "Tick the schedules to race, choose a budget, then press Retrain."
+        if self.race.results:
+            return ""
+        return "Tick the schedules to race, choose a budget, then press Retrain."
 
     def _looked(self) -> None:
         self.preparing = False
-        if self.network is not None and (self.network.recipe, self.network.allocation) != self.wanted():
+        self.draw()
+        if self.sought != self.wanted():
             self.look()  # the widgets have moved on
 
     def _raced(self) -> None:
-        if self.network is None and self.race.whole:
+        have = self.network and (self.network.recipe, self.network.allocation)
+        if self.race.whole and have != self.wanted():
             self.look()  # the race has trained it
         else:
             self._looked()
@@ -168,13 +177,12 @@ class Race:
         with self.lock:
             if (network := self.network) is None:
                 return
-            s = self.sparsity.value
-            nearest = round(s)
-            self.charts[0].spec = prune_picture(network.accuracies, network.level, nearest, network.layers(s / 100))
-            if nearest in network.accuracies:
+            s, near = self.sparsity.value, nearest(self.sparsity.value)
+            self.charts[0].spec = prune_picture(network.accuracies, network.level, s, network.layers(s / 100))
+            if near in network.accuracies:
                 weights = network.dense.result.scalars["prunable_weights"]
-                accuracy = network.accuracies[nearest]
-                self.note.say(pruned_words(nearest, weights, network.level, accuracy, network.classes))
+                told = pruned_words(near, weights, network.level, network.accuracies[near], network.classes)
+                self.note.say(told if near == s else f"At {near} %: {told}")
 
     # ---- 2. retrain ----
 
@@ -189,7 +197,7 @@ class Race:
         if self.desk.worker.busy:
             return
         self.race, self.raced = race, settings
-        self.take.code = code(settings)
+        self.take.csv, self.take.code = "", code(settings)
         if race.whole:
             self.draw()
             self.desk.status.say(f"From the store. {words(race)}")
@@ -207,11 +215,13 @@ class Race:
         """The race as it stands."""
         with self.lock:
             race, settings = self.race, self.raced
-            level = self.network.level if self.network is not None else 1.0
-            steps = max((curve.steps[-1] for curve in race.second.values() if curve.steps), default=0)
+            level = dense_accuracy(race)
+            if level is None and self.network is not None and self.network.recipe == settings.recipe:
+                level = self.network.level
+            steps = max((curve.steps[-1] for curve in list(race.second.values()) if curve.steps), default=0)
             self.charts[1].spec = picture(race, level, max(steps, self.planned(settings)))
-            self.table.set("Ranking", HEADS, ranking(race))
-            if not self.desk.worker.busy:
+            self.table.set(caption(settings), HEADS, ranking(race))
+            if not self.desk.running:
                 self.take.csv = csv(race)
 
     def planned(self, settings: Settings) -> int:
@@ -224,6 +234,7 @@ class Race:
         )
 
     def close(self) -> None:
+        self.closed = True
         self.desk.end()
         parts.close(self.box)
 

@@ -86,9 +86,10 @@ def ranking(race: Live) -> list[tuple[str, ...]]:
 HEADS = ("place", "schedule", "validation", "test", "points behind")
 
 
-def picture(race: Live, dense: float, steps: int, title: str = "") -> dict:
-    """Accuracy and learning rate over the steps of retraining. dense: accuracy before pruning; steps: of the whole."""
-    accuracy, rates, legend = [chart.level(100 * dense, f"dense: {percent(dense)}")], [], []
+def picture(race: Live, dense: float | None, steps: int) -> dict:
+    """Accuracy and learning rate over the steps of retraining. dense: accuracy before pruning, if known; steps: of all."""
+    level = [] if dense is None else [chart.level(100 * dense, f"dense: {percent(dense)}")]
+    accuracy, rates, legend = level, [], []
     for place, e in enumerate(race.experiments):
         name, curve = e.retrain.schedule, race.second.get(place)
         look = chart.schedule(name)
@@ -101,7 +102,7 @@ def picture(race: Live, dense: float, steps: int, title: str = "") -> dict:
             rates.append(chart.line(x, lr, look, offset=place, width=broad, step=True))
     top = max((rate for mark in rates for rate in mark["y"] if rate is not None), default=0.1)
     frame = {"x": (0, steps), "xlabel": "Retraining step"}
-    left = chart.panel(accuracy, y=(0, 104), ylabel="Validation accuracy (%)", title=title, **frame)
+    left = chart.panel(accuracy, y=(0, 104), ylabel="Validation accuracy (%)", **frame)
     right = chart.panel(rates, y=(0, 1.08 * (top or 0.1)), ylabel="Learning rate", **frame)
     rows = (
         "; ".join(f"{name} {percent(value)}" for name, value, _ in standing(race)) or "nothing has been retrained yet"
@@ -110,16 +111,32 @@ def picture(race: Live, dense: float, steps: int, title: str = "") -> dict:
     return chart.chart([left, right], alt, width=1060, height=430, legend=legend, columns=(0.56, 0.44))
 
 
-def prune_picture(accuracies: dict[int, float], dense: float, sparsity: int, layers: dict[str, float]) -> dict:
-    """Left: accuracy straight after pruning over sparsity (percent); right: the share that goes in each layer."""
+def dense_accuracy(race: Live) -> float | None:
+    """The dense network's validation accuracy, where a result tells it."""
+    return next((r.scalars["dense_validation_accuracy"] for r in list(race.results.values())), None)
+
+
+def caption(settings: Settings, what: str = "Ranking") -> str:
+    """Whose numbers these are."""
+    s = settings
+    cycles = f", {s.cycles} cycles" if s.cycles > 1 else ""
+    return (
+        f"{what} ({s.data}, {s.model}, {100 * s.sparsity:g} % removed, {s.allocation}, budget {100 * s.budget:g} %{cycles}, "
+        f"seed {s.seed})"
+    )
+
+
+def prune_picture(accuracies: dict[int, float], dense: float, sparsity: float, layers: dict[str, float]) -> dict:
+    """Left: accuracy straight after pruning over sparsity (percent; known for whole ones); right: the share that goes in
+    each layer."""
     known = sorted(accuracies)
     marks = [
         *([chart.level(100 * dense, f"dense: {percent(dense)}")] if accuracies else []),
         chart.line(known, [100 * accuracies[s] for s in known], {"color": chart.BLUE}, width=2.4),
         chart.cut(sparsity),
     ]
-    if sparsity in accuracies:
-        marks.append(chart.point(sparsity, 100 * accuracies[sparsity], {"color": chart.RED}))
+    if (near := nearest(sparsity)) in accuracies:
+        marks.append(chart.point(near, 100 * accuracies[near], {"color": chart.RED}))
     left = chart.panel(marks, x=(0, 100), y=(0, 108), xlabel="Weights removed (%)", ylabel="Straight after pruning (%)")
     places = list(range(len(layers)))
     shares = [100 * share for share in layers.values()]
@@ -128,7 +145,7 @@ def prune_picture(accuracies: dict[int, float], dense: float, sparsity: int, lay
         (i, name.removesuffix(".weight").replace("blocks.", "")) for i, name in enumerate(layers) if i % every == 0
     ]
     right = chart.panel(
-        [chart.bars(places, shares, 0.7, chart.BLUE), chart.level(sparsity, f"all: {sparsity} %", above=True)],
+        [chart.bars(places, shares, 0.7, chart.BLUE), chart.level(sparsity, f"all: {sparsity:g} %", above=True)],
         x=(-0.6, max(1, len(layers)) - 0.4),
         y=(0, 104),
         xlabel="Layer",
@@ -136,8 +153,13 @@ def prune_picture(accuracies: dict[int, float], dense: float, sparsity: int, lay
         xticks=names,
     )
     listed = ", ".join(f"{name} {share:.0f} %" for (_, name), share in zip(names, shares[::every]))
-    alt = collapse_alt(accuracies, dense, sparsity) + (f" Right: what each layer loses: {listed}." if layers else "")
+    alt = collapse_alt(accuracies, dense, near) + (f" Right: what each layer loses: {listed}." if layers else "")
     return chart.chart([left, right], alt, width=1060, height=320, columns=(0.44, 0.56))
+
+
+def nearest(sparsity: float) -> int:
+    """The whole percentage, 99 at most, at which accuracy after pruning is known."""
+    return min(99, round(sparsity))
 
 
 def words(race: Live) -> str:
@@ -145,15 +167,16 @@ def words(race: Live) -> str:
     rows = standing(race)
     if not rows:
         return "Stopped before the first step of retraining."
-    some = next(iter(race.results.values())).scalars
     if not race.whole:
-        return f"Stopped; what there is stays on screen, and nothing unfinished is stored. {rows[0][0]} was ahead."
+        return "Stopped; what there is stays on screen, and nothing unfinished is stored."
+    some = race.results[0].scalars
+    zeros = min(r.scalars["sparsity_achieved"] for r in race.results.values())
     best = [name for name, value, _ in rows if value == rows[0][1]]
     lead = f"{' and '.join(best)} end{'s' if len(best) == 1 else ''} first with {percent(rows[0][1])}"
     gap = f", {100 * (rows[0][1] - rows[-1][1]):.1f} points before {rows[-1][0]}" if len(rows) > len(best) else ""
     return (
         f"{lead}{gap}; the dense network had {percent(some['dense_validation_accuracy'])}, straight after the first prune "
-        f"it was {percent(some['pruned_validation_accuracy'])}. Checked in each: {percent(some['sparsity_achieved'])} of "
+        f"it was {percent(some['pruned_validation_accuracy'])}. Checked in each: {percent(zeros)} of "
         "the weights are exactly 0. One seed only: differences of a point or two may be luck."
     )
 
