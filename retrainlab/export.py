@@ -5,8 +5,8 @@ from collections.abc import Sequence
 from importlib import import_module
 from pathlib import Path
 
-from retrainlab.errors import BadInput, choose
-from retrainlab.paths import in_project, project, write_whole
+from retrainlab.errors import choose
+from retrainlab.paths import in_project, make_writable, project, write_whole
 
 PAGES = ("schedules", "race", "predict", "draw", "budget", "allr", "methods")
 _MODULES = {"schedules": "curves"}  # of retrainlab.explore, where its name is another
@@ -21,12 +21,7 @@ def make(
     for name in names:
         choose(name, PAGES, "page")
     folder = Path(output) if output else (project() if in_project() else Path.cwd()) / "pages"
-    try:
-        folder.mkdir(parents=True, exist_ok=True)
-        (folder / ".probe").touch()
-        (folder / ".probe").unlink()
-    except OSError as error:
-        raise BadInput(f"The folder {folder} cannot be written ({error.strerror}); give another as --output.") from None
+    make_writable(folder)
     from retrainlab import study
     from retrainlab.explore import pages
     from retrainlab.progress import CalmLines, Progress

@@ -11,7 +11,7 @@ from pathlib import Path
 
 from retrainlab.config import ENGINES, PRECISIONS
 from retrainlab.errors import BadInput, choose
-from retrainlab.paths import project
+from retrainlab.paths import make_writable, project
 from retrainlab.presets import PRESETS
 from retrainlab.progress import CalmLines, duration
 
@@ -78,12 +78,7 @@ def make(
         unknown = set(parameters) - set(papermill.inspect_notebook(str(notebooks[name])))
         if unknown:
             raise BadInput(f"The notebook {name} has no parameter {', '.join(sorted(unknown))}; restore it from git.")
-    try:
-        folder.mkdir(parents=True, exist_ok=True)
-        (folder / ".probe").touch()
-        (folder / ".probe").unlink()
-    except OSError as error:
-        raise BadInput(f"The folder {folder} cannot be written ({error.strerror}); give another as --output.") from None
+    make_writable(folder)
     shown = folder.relative_to(root) if folder.is_relative_to(root) else folder
     begin = time.monotonic()
     for number, name in enumerate(chosen, 1):

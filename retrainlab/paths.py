@@ -55,6 +55,16 @@ def engines_file() -> Path:
     return _cache() / "engines.json"
 
 
+def make_writable(folder: Path) -> None:
+    """Make the folder if it is missing; raises BadInput, before any work starts, if it cannot be written."""
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        (folder / ".probe").touch()
+        (folder / ".probe").unlink()
+    except OSError as error:
+        raise BadInput(f"The folder {folder} cannot be written ({error.strerror}); give another as --output.") from None
+
+
 def write_whole(path: Path, fill: Callable[[Path], object]) -> None:
     """Let `fill` write a temporary file in `path`'s folder, then give it its name: what has the name is whole, however many
     processes write and whenever one is killed. Raises what `fill` does, and OSError."""

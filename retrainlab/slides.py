@@ -18,7 +18,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from retrainlab.errors import BadInput, choose
-from retrainlab.paths import command, project, write_whole
+from retrainlab.paths import command, make_writable, project, write_whole
 from retrainlab.presets import PRESETS
 
 if TYPE_CHECKING:
@@ -254,12 +254,7 @@ def make(output: str = "", preset: str = "digits", pdf: bool = True) -> list[Pat
     """
     Deck(preset).check()
     folder = Path(output).resolve() if output else project() / "slides"
-    try:
-        folder.mkdir(parents=True, exist_ok=True)
-        (folder / ".probe").touch()
-        (folder / ".probe").unlink()
-    except OSError as error:
-        raise BadInput(f"The folder {folder} cannot be written ({error.strerror}); give another as --output.") from None
+    make_writable(folder)
     notebook, page = _executed(preset), folder / f"{NAME}.html"
     text = html(notebook)
     write_whole(page, lambda temporary: temporary.write_text(text, encoding="utf-8"))

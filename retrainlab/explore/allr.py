@@ -117,7 +117,7 @@ class Explorer:
             settings = replace(self.settings(), data=r.data, model=r.model, seed=r.seed)
             self.charts[0].spec = factors_picture(settings, self.anatomy)
             self.charts[1].spec = weights_picture(settings, self.anatomy)
-            self.table.set("ALLR's numbers", HEADS, table(settings, self.anatomy))
+            self.table.set(f"ALLR's numbers ({r.data}, {r.model}, seed {r.seed})", HEADS, table(settings, self.anatomy))
             self.note.say(words(settings, self.anatomy))
             self.take.csv, self.take.code = csv(settings, self.anatomy), code(settings)
 

@@ -186,9 +186,10 @@ class Methods:
         with self.lock:
             if (pair := self.pair) is None:
                 return
-            per_epoch = steps_per_epoch(pair.settings.recipe)
+            per_epoch, s = steps_per_epoch(pair.settings.recipe), pair.settings
             self.chart.spec = picture(pair, per_epoch)
-            self.table.set("Both methods", HEADS, table(pair, per_epoch))
+            caption = f"Both methods ({s.data}, {100 * s.sparsity:g} % removed, seed {s.seed})"
+            self.table.set(caption, HEADS, table(pair, per_epoch))
             self.take.csv, self.take.code = csv(pair, per_epoch), code(pair.settings)
 
     def close(self) -> None:
