@@ -159,7 +159,7 @@ if "real" not in globals():
 
 def cost(b: Bench) -> dict:
     """Steps of all schedules in a second: on screen, and without a drawing, by turns."""
-    rounds, rates = max(3, b.races // 4), {"shown": [], "silent": []}
+    rounds, rates = max(3, b.races // 2 + 2), {"shown": [], "silent": []}
     b.race(25)
     b.lab.execute(SILENT)
     for turn in range(rounds + 1):
@@ -176,10 +176,11 @@ def cost(b: Bench) -> dict:
                 rates[name].append(steps / seconds)
     b.lab.execute("live.run = real; del real")
     out = {f"{name}_steps_per_second": statistics.median(values) for name, values in rates.items()}
-    out |= {"rounds": rounds, "cost_share": 1 - out["shown_steps_per_second"] / out["silent_steps_per_second"]}
+    shares = sorted(1 - shown / silent for shown, silent in zip(rates["shown"], rates["silent"]))
+    out |= {"rounds": rounds, "cost_share": statistics.median(shares), "cost_quartiles": statistics.quantiles(shares)}
     print(
         f"{out['shown_steps_per_second']:.0f} steps/s on screen, {out['silent_steps_per_second']:.0f} unseen: drawing takes "
-        f"{100 * out['cost_share']:.1f} %",
+        f"{100 * out['cost_share']:.1f} % (quartiles {', '.join(f'{100 * q:.1f}' for q in out['cost_quartiles'])})",
         flush=True,
     )
     return out

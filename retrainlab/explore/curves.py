@@ -12,6 +12,7 @@ from torch import Tensor
 
 from retrainlab import schedules
 from retrainlab.config import DENSE_SCHEDULES, FREE_SCHEDULES, NAMED_SCHEDULES
+from retrainlab.device import resolve
 from retrainlab.errors import BadInput, check_number, choose
 from retrainlab.explore import chart, parts
 from retrainlab.explore.pages import Control, Page, View
@@ -213,7 +214,9 @@ class Explorer:
             parts.column(*(n.row for n in numbers)), parts.column(self.dense, self.ramp, self.free, self.axis)
         )
         show = parts.row(parts.title("Show"), *self.boxes.values())
-        self.box = parts.app("curves", [controls, show, self.chart, self.status, self.take])
+        where = parts.Note()
+        where.say(f"Nothing is trained here; the other explorers would compute on {parts.device_words(resolve())}.")
+        self.box = parts.app("curves", [controls, show, self.chart, self.status, self.take, where])
         for widget in (*(n.slider for n in numbers), self.dense, self.ramp, self.free, self.axis, *self.boxes.values()):
             widget.observe(self.redraw, names="value")
         self.redraw()

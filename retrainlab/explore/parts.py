@@ -17,12 +17,13 @@ import ipywidgets as widgets
 import torch
 from IPython.display import display
 
-from retrainlab.device import describe, memory, resolve
+from retrainlab.device import cores, describe, memory, resolve
 from retrainlab.errors import BadInput
 from retrainlab.progress import duration
 
 LABEL = {"description_width": "13em"}
-FRAME = 0.1  # seconds from one drawing to the next while something runs
+# seconds from one drawing to the next while something runs; on two cores the browser draws on those that train
+FRAME = 0.1 if cores() > 2 else 0.2
 SHARE = 0.1  # of the time, at most, that drawing may take from a training
 
 # ---- numbers and words -----------------------------------------------------------------------------------------------
@@ -237,8 +238,8 @@ class Worker:
         settle: Callable[[str], None],
         ended: Callable[[], None] = lambda: None,
     ) -> bool:
-        """Run work(stopped) unless something runs already, and draw() while it does: ten times a second, or as seldom as
-        it must be to take a tenth of the time. Say whether it was started.
+        """Run work(stopped) unless something runs already, and draw() while it does: each FRAME, or as seldom as it must
+        be to take a tenth of the time. Say whether it was started.
 
         `stopped` tells whether `stop` was called. When it is over, settle(sentence) is called with what the work returned,
         or with its error; then, when the next can start, ended().
