@@ -51,17 +51,16 @@ def lamp(scores: Weights) -> Weights:
 
 
 def smallest(scores: Tensor, count: int) -> Tensor:
-    """A boolean tensor that marks exactly the `count` smallest of `scores`, ties by row-major index; any shape."""
+    """A boolean tensor that marks exactly the `count` smallest of `scores`, ties by row-major index; any shape. The host
+    reads nothing, so that it can be part of every training step."""
     flat = scores.flatten().nan_to_num(nan=torch.inf, posinf=torch.inf, neginf=-torch.inf)  # a diverged network's
     if count <= 0:
         return torch.zeros_like(scores, dtype=torch.bool)
     if count >= flat.numel():
         return torch.ones_like(scores, dtype=torch.bool)
     threshold = flat.kthvalue(count).values
-    marked = flat < threshold
-    ties = (flat == threshold).nonzero().squeeze(1)
-    marked[ties[: count - int(marked.sum())]] = True
-    return marked.view_as(scores)
+    below, ties = flat < threshold, flat == threshold
+    return (below | (ties & (ties.cumsum(0) <= count - below.sum()))).view_as(scores)
 
 
 def allocate_global(scores: Weights, count: int) -> dict[str, int]:

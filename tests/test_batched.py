@@ -13,7 +13,7 @@ from torch.utils._python_dispatch import TorchDispatchMode
 
 from retrainlab import batched, training
 from retrainlab.config import MODELS, SGD
-from retrainlab.data import Augmentation, Dataset, Split
+from retrainlab.data import Augmentation, Dataset, Split, load
 from retrainlab.device import repeatable
 from retrainlab.methods import imp
 from retrainlab.methods.base import Method, Plain
@@ -211,19 +211,23 @@ def test_training_leaves_the_global_generator_and_the_model_as_they_were():
     assert all(torch.equal(t, own[n]) for n, t in setup.model.state_dict().items())
 
 
-@pytest.mark.skipif(
-    torch.backends.cpu.get_cpu_capability() != "AVX512", reason="tried with AVX-512; others may round in another order"
-)
-@pytest.mark.parametrize("seeds", [SEEDS[:1] * 3, [(i, "t") for i in range(3)]], ids=["one seed", "three seeds"])
-def test_on_a_cpu_a_study_network_gets_the_loops_very_bits(seeds):
-    """So that a study's numbers do not depend on the engine."""
-    data = images((1, 8, 8), torch.float32)
-    setup = setup_of(network(dtype=torch.float32, width=16, shape=(1, 8, 8)), data, batch_size=32)
-    jobs = jobs_of(setup, masked(setup), steps=(16, 12, 5), seeds=seeds)
+@pytest.mark.parametrize("own", [False, True], ids=["shared images", "own images"])
+def test_in_float32_a_study_network_differs_from_the_loops_by_rounding(own):
+    """Most members; of some a ReLU's input lies so near 0 that rounding opens or shuts it, which training then
+    multiplies."""
+    model = build("resnet8", shape=(1, 8, 8), classes=10, width=16)
+    setup, jobs = setup_of(model, load("digits"), batch_size=32), []
+    for i in range(8):
+        method = imp.Masked(masks_of(setup, i))
+        start = imp.apply(State.of(model), {name: ~gone for name, gone in method.removed.items()})
+        jobs.append(Job(start, rates(1, 0.1, i), (i * own, "t"), method))
     with repeatable(CPU):
         mine, wanted = together(setup, jobs), alone(setup, jobs)
-    assert all(identical(m.state, w.state) for m, w in zip(mine, wanted))
-    assert_alike(mine, wanted, tolerance=0)
+    far = [
+        max(float((x - y).abs().max()) for x, y in zip(m.state.params.values(), w.state.params.values()))
+        for m, w in zip(mine, wanted)
+    ]
+    assert sorted(far)[4] < 1e-6 and max(far) < 1e-2
 
 
 def test_a_member_that_diverges_harms_no_other_and_its_masked_weights_are_still_zero():
@@ -398,6 +402,7 @@ def test_training_leaves_its_starts_as_they_were_and_shares_nothing():
     ]
     places = [t.untyped_storage().data_ptr() for t in every]
     assert len(set(places)) == len(places) and not any(t.requires_grad or t.grad_fn for t in every)
+    assert all(t.is_contiguous() for t in every), "in the plain order of memory"
     sizes = [(t.untyped_storage().nbytes(), t.nbytes) for m in mine for t in tensors(m.state).values()]
     assert all(kept == own for kept, own in sizes)
 
@@ -638,8 +643,8 @@ def test_every_tensor_of_a_stack_stays_where_it_is(monkeypatch, seeds):
         assert len({tuple(places) for _, _, places in own}) == 1
 
 
-def test_nothing_waits_for_the_device_while_steps_run(monkeypatch, reads):
-    """Pitfall: `.item()` and logging every step stall the accelerator."""
+def waits_in_steps(monkeypatch, reads) -> tuple[list[int], Reads]:
+    """How many values the host has read before and after each step from now on, and what its operations wait for."""
     step, at, waits = batched._Stack.step, [], Reads()
 
     def watched(stack):
@@ -649,6 +654,12 @@ def test_nothing_waits_for_the_device_while_steps_run(monkeypatch, reads):
         at.append(len(reads))
 
     monkeypatch.setattr(batched._Stack, "step", watched)
+    return at, waits
+
+
+def test_nothing_waits_for_the_device_while_steps_run(monkeypatch, reads):
+    """Pitfall: `.item()` and logging every step stall the accelerator."""
+    at, waits = waits_in_steps(monkeypatch, reads)
     setup = setup_of(sgd=SGD(0.9, True))
     jobs = [replace(j, evaluations=1) for j in jobs_of(setup, masked(setup), steps=(6,) * 3)]
     together(setup, jobs, lambda: False)

@@ -4,9 +4,22 @@ from dataclasses import replace
 
 import pytest
 import torch
-from test_batched import Recorder, after, alone, assert_alike, identical, rates, setup_of, together
+from test_batched import (
+    Recorder,
+    after,
+    alone,
+    assert_alike,
+    identical,
+    images,
+    network,
+    rates,
+    setup_of,
+    together,
+    waits_in_steps,
+)
 
 from retrainlab import batched, training
+from retrainlab.device import repeatable
 from retrainlab.engine import Engine
 from retrainlab.methods.base import SideBySide
 from retrainlab.methods.knobs import CS, DNW, DPF, DST, GMP, GSM, KNOBS, LC, STR, RigL, Static
@@ -32,7 +45,7 @@ MEMBERS = {
 
 def job_of(setup: Setup, knobs, steps, seed=0, place=0) -> Job:
     span = Span(setup.prunable, steps, setup.data.steps_per_epoch(setup.batch_size), seed)
-    method, start = make(knobs, State.of(setup.model), span)
+    method, start = make(knobs, State.of(setup.model, setup.data.device), span)
     return Job(start, rates(steps, 0.05, place), (seed, "t"), method, (5, 2, 1)[place % 3])
 
 
@@ -157,9 +170,32 @@ def test_what_a_member_has_besides_its_weights_changes_in_place(name):
 
 
 @pytest.mark.parametrize("name", KNOBS)
-def test_a_recorded_step_is_replayed_for_steady_methods_only_with_the_loops_results(name, monkeypatch):
+def test_no_method_makes_the_host_wait_for_its_device_in_a_step(name, monkeypatch, reads):
+    """Pitfall: reading a value in every step stalls the accelerator, and a step that does cannot be recorded."""
+    at, waits = waits_in_steps(monkeypatch, reads)
+    setup = setup_of()
+    together(setup, jobs_of(setup, MEMBERS[name][:2], (12, 12), (0, 1)))
+    assert len(at) == 24 and waits.all > 1000
+    assert all(before == after for before, after in zip(at[::2], at[1::2])) and waits.count == 0
+
+
+@pytest.mark.parametrize("name", KNOBS)
+def test_a_recorded_step_is_replayed_with_the_loops_results(name, monkeypatch):
     setup, recorder = setup_of(), Recorder(monkeypatch)
     kind = dict(settings=MEMBERS[name][:2], lengths=(12, 7), seeds=(0, 1))
     mine = together(setup, jobs_of(setup, **kind), graph=True)
-    assert recorder.events.count("replay") == (0 if name in ("GSM", "DNW") else 12)
+    assert recorder.events.count("replay") == 12
     assert_alike(mine, [training.train(setup, job) for job in jobs_of(setup, **kind)])
+
+
+@pytest.mark.skipif(not torch.cuda.is_available(), reason="no CUDA GPU here")
+@pytest.mark.parametrize("graph", [False, True], ids=["calls", "graph"])
+@pytest.mark.parametrize("name", KNOBS)
+def test_members_on_a_gpu_end_as_in_the_loop(name, graph):
+    device = torch.device("cuda")
+    setup = setup_of(network().to(device), images((3, 8, 8), device=device))
+    kind = dict(settings=MEMBERS[name], lengths=LENGTHS, seeds=SEEDS)
+    with repeatable(device):
+        mine = together(setup, jobs_of(setup, **kind), graph=graph)
+        wanted = [training.train(setup, job) for job in jobs_of(setup, **kind)]
+    assert_alike(mine, wanted, tolerance=1e-8)

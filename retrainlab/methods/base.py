@@ -22,7 +22,7 @@ class Method:
     """`params` are raw parameters by name, changed in place where a moment says so.
 
     steady: whether `effective`, `penalty` and `edit_gradients` do the same with the same tensors in every step, so that
-    a step can be recorded once and replayed; a method that reads a counter or makes new masks is not.
+    a step can be recorded once and replayed; a method that reads a counter, or a value from the device, is not.
     """
 
     steady: bool = False

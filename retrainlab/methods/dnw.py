@@ -15,8 +15,6 @@ from retrainlab.methods.sparsifier import Sparsifier, straight_through
 class Dnw(Sparsifier):
     """No state: the mask is that of the moment. `params` are the dense weights until `finish`."""
 
-    steady = False  # ranking may wait for the device
-
     def _effective(self, w: Tensors) -> Tensors:
         return {n: straight_through(w[n], seen) for n, seen in self._largest(w).items()}
 

@@ -13,8 +13,6 @@ from retrainlab.methods.sparsifier import Sparsifier, keep_largest
 class Gsm(Sparsifier):
     """No state. Its momentum is the recipe's."""
 
-    steady = False  # ranking may wait for the device
-
     def _edit(self, w: Tensors, g: Tensors) -> Tensors:
         scores = {n: (w[n] * g[n]).abs() for n in self.prunable}
         masks = keep_largest(scores, [knobs.sparsity for knobs, _ in self.each])
