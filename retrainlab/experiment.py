@@ -80,12 +80,28 @@ def original_curve(recipe: Recipe, steps_per_epoch: int) -> Original:
     )
 
 
+def original(recipe: Recipe) -> Original:
+    """The same, for the recipe's own data."""
+    data = load(recipe.data, all_train=recipe.all_train, image_size=recipe.image_size)
+    return original_curve(recipe, data.steps_per_epoch(recipe.batch_size))
+
+
 def check(recipe: Recipe, prune: Prune, device: torch.device) -> None:
     """Raise BadInput now for what would fail later: data, network, schedule or a sparsity that cannot be reached."""
     setup, _ = setting(recipe, device)
     if prune.score == "obd":  # counts do not depend on the score
         prune = replace(prune, score="magnitude")
     imp.prune_state(State.of(setup.model, device), prune, setup.prunable, prune.cycles - 1, recipe.seed)
+
+
+def check_lengths(experiment: Experiment) -> None:
+    """Raise BadInput now if LRW has too little to replay in the last cycle, which takes what a split budget leaves over:
+    whether it does depends on the number of images."""
+    retrain = experiment.retrain
+    if retrain.schedule == "LRW" and retrain.split and retrain.budget:
+        curve = original(experiment.recipe)
+        longest = max(imp.lengths(experiment.prune, retrain, len(curve.lr)))
+        schedules.retraining("LRW", curve, longest, clamp=retrain.clamp)
 
 
 def train_dense(
@@ -190,8 +206,10 @@ def run(
     norm_drop, removed, allr_factor and peak_lr of the last; recovery sums what all cycles lost and regained.
 
     stop: asked before each step; once true, the result is that of the steps made so far, and its scalar `stopped` says
-    so. Raises BadInput for data that is missing, a batch larger than the data, images the network cannot take.
+    so. Raises BadInput for data that is missing, a batch larger than the data, images the network cannot take, and a last
+    cycle that is too long for LRW.
     """
+    check_lengths(experiment)
     dense = dense or train_dense(experiment.recipe, device, stop=stop)
     pruned = pruned or prune_dense(experiment.recipe, experiment.prune, dense, device)
     report = None if on_point is None else lambda _, point: on_point(point)

@@ -16,18 +16,16 @@ import pandas as pd
 import torch
 
 from retrainlab.config import PRECISIONS, Experiment, Prune, Recipe, Retrain
-from retrainlab.data import load
 from retrainlab.device import cores, describe, resolve
 from retrainlab.engine import Engine, fastest, forced
 from retrainlab.errors import BadInput, check_number, choose
-from retrainlab.experiment import alike, check, original_curve, setting, while_retraining
+from retrainlab.experiment import alike, check, check_lengths, setting, while_retraining
 from retrainlab.methods.knobs import at
 from retrainlab.paths import store_root
 from retrainlab.plan import Missing, pruned_key, result_key, tasks
 from retrainlab.progress import Progress
 from retrainlab.pruning import Masks
 from retrainlab.result import Result
-from retrainlab.schedules import Original
 from retrainlab.sources import fingerprint
 from retrainlab.store import Store
 from retrainlab.training import State
@@ -97,6 +95,8 @@ def run_study(
         store.check_writable()
         for recipe, prune in {(replace(e.recipe, seed=0), e.prune) for e in experiments}:
             check(recipe, prune, where)
+        for e in {replace(e, recipe=replace(e.recipe, seed=0)) for e in experiments}:
+            check_lengths(e)
         report = progress or Progress("study")
         words = describe(where)
         try:
@@ -174,12 +174,6 @@ def row(experiment: Experiment, name: str, result: Result) -> dict:
     del retrain["sgd"]
     asked = {k: str(v) if isinstance(v, tuple) else v for k, v in (recipe | prune | retrain).items()}
     return asked | result.scalars | {"device": result.provenance["device"], "key": name}
-
-
-def original(recipe: Recipe) -> Original:
-    """The learning rates of the recipe's dense run, one per iteration."""
-    data = load(recipe.data, all_train=recipe.all_train, image_size=recipe.image_size)
-    return original_curve(recipe, data.steps_per_epoch(recipe.batch_size))
 
 
 def curves(experiments: Sequence[Experiment], store: Store | Path | str | None = None) -> pd.DataFrame:

@@ -13,6 +13,7 @@ from retrainlab.config import SGD, Experiment, Prune, Recipe, Retrain, to_dict
 from retrainlab.data import Split, load
 from retrainlab.device import repeatable
 from retrainlab.engine import Engine
+from retrainlab.errors import BadInput
 from retrainlab.experiment import original_curve, prune_dense, run, setting, train_dense
 from retrainlab.methods import imp
 from retrainlab.models import prunable
@@ -419,6 +420,20 @@ def test_a_run_that_diverges_is_json_too_and_its_masked_weights_are_still_zero(d
     wild = run(Experiment(RECIPE, Prune(0.5), Retrain("constant", lr=1e30, budget=0.1)), "cpu", dense=dense)
     json.dumps(vars(wild), allow_nan=False)
     assert wild.scalars["sparsity_achieved"] == pytest.approx(0.5, abs=1e-3)
+
+
+def test_a_last_cycle_too_long_for_lrw_is_refused_before_anything_is_trained(monkeypatch):
+    """Of 186 iterations in 3 cycles each has 62, as the dense run; of 185 the last has 63."""
+    monkeypatch.setattr(experiment, "train_dense", lambda *args, **more: pytest.fail("it trains"))
+
+    def ask(steps, clamp=False):
+        retrain = Retrain("LRW", budget=steps / 62, split=True, clamp=clamp)
+        return Experiment(RECIPE, Prune(0.9, cycles=3), retrain)
+
+    for fits in (ask(153), ask(186), ask(185, clamp=True)):
+        experiment.check_lengths(fits)
+    with pytest.raises(BadInput, match="replays the last 63 iterations, but the dense run has only 62"):
+        run(ask(185), "cpu")
 
 
 def test_models_stay_plain_modules(parts):

@@ -276,8 +276,13 @@ def test_progress_rises_to_the_whole_and_is_closed(tmp_path):
             {},
             "must rise strictly",
         ),
+        (
+            lambda: [*FEW, Experiment(RECIPE, Prune(0.9, cycles=3), Retrain("LRW", budget=92 / 31, split=True))],
+            {},
+            "replays the last 32 iterations, but the dense run has only 31",
+        ),
     ],
-    ids="jobs jobs-bool jobs-half device data folder batch model sparsity filters points".split(),
+    ids="jobs jobs-bool jobs-half device data folder batch model sparsity filters points remainder".split(),
 )
 def test_bad_input_comes_before_any_work_and_nothing_is_written(tmp_path, made, ask, more, words):
     with pytest.raises(BadInput, match=words):
