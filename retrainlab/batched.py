@@ -17,7 +17,7 @@ from retrainlab.data import batches, stream
 from retrainlab.device import seeded
 from retrainlab.methods.base import Tensors, member, stacked
 from retrainlab.models import in_mode
-from retrainlab.stacked import Forward, forward_of, has_noise
+from retrainlab.stacked import Forward, forward_of, has_noise, laid_out
 from retrainlab.training import Job, Point, Setup, State, Trained, direction, evaluate, now
 
 
@@ -130,7 +130,7 @@ class _Stack:
                 m.slot = i
         for i, m in enumerate(self.members):
             m.index = i
-        self.params, self.buffers, self.momentum = parts
+        self.params, self.buffers, self.momentum = ({n: laid_out(t) for n, t in part.items()} for part in parts)
         for p in self.params.values():
             p.requires_grad_(True)
         leaders = [slot[0].job for slot in slots]
@@ -197,7 +197,8 @@ class _Stack:
         losses = losses.unflatten(0, (len(self.rate), -1)).mean(1)
         penalty = self.method.penalty(self.params)
         total = losses.sum() if penalty is None else losses.sum() + penalty.sum()
-        gradients = dict(zip(self.params, torch.autograd.grad(total, list(self.params.values()))))
+        gradients = torch.autograd.grad(total, list(self.params.values()))
+        gradients = {n: laid_out(g) for n, g in zip(self.params, gradients)}
         with torch.no_grad():
             self.method.edit_gradients(self.params, gradients)
             update = direction(self.params, gradients, self.momentum, self.setup.sgd, self.decayed)

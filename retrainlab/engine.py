@@ -1,7 +1,8 @@
 """Which way to train a set of jobs: one after the other, many at once, or many at once with a recorded step.
 
-All three give the same results; which takes the least time depends on network, batch and device. A probe of a second or
-two measures it, the choice is remembered in a file of the user's cache, and `--engine` overrides it.
+All three give the same results, up to the order in which sums are rounded; which takes the least time depends on
+network, batch and device. A probe of some seconds measures it, the choice is remembered in a file of the user's cache,
+and `--engine` overrides it.
 """
 
 import copy
@@ -27,6 +28,7 @@ USUAL = {"cpu": 8, "cuda": 16}  # members of an engine that was asked for, where
 TIMES = "ms_per_member_step"
 TOGETHER = {"cpu": "batched", "cuda": "graph"}  # how many members train at once
 CLEARLY, AT_ALL = 0.85, 0.95  # shares of the loop's time, which a short probe knows to some 10 %
+NOISE = 1.1  # times the best so far: beyond it more members surely do not help
 SLOW = 0.25  # seconds of a step above which no CPU gains by batching: calls cost nothing beside the arithmetic
 
 
@@ -76,7 +78,7 @@ class Engine:
                         left.discard(places[i])
                         yield places[i], trained
                 except (torch.OutOfMemoryError, RuntimeError, MemoryError) as error:
-                    if not _out_of_memory(error) or len(chunk) == 1:
+                    if not out_of_memory(error) or len(chunk) == 1:
                         raise
                     members = len(chunk) // 2
                     jobs = list(jobs)
@@ -90,7 +92,8 @@ def _walks(jobs: Sequence[Job], places: Sequence[int]) -> list[list[int]]:
     return [[places[i] for i in walk] for walk in batched.walks([jobs[p] for p in places])]
 
 
-def _out_of_memory(error: BaseException) -> bool:
+def out_of_memory(error: BaseException) -> bool:
+    """Whether that is what an error says; torch has a class for it on GPUs only."""
     return isinstance(error, torch.OutOfMemoryError | MemoryError) or "can't allocate memory" in str(error)
 
 
@@ -165,16 +168,19 @@ def probe(setup: Setup, start: State) -> dict[int, float]:
             return {0: first}
         steps = max(3, min(20, round(0.05 / first)))
         times, forward = {0: min(loop(steps) for _ in range(3))}, forward_of(setup.model)
+        waits = 0  # how many numbers of members were tried since the best
         for members in LADDERS[device.type]:
             try:
                 together(members, 1)
-                rounds = 2 if members * steps * first < 0.5 else 1
+                rounds = 3 if members * steps * first < 0.5 else 2 if members * steps * first < 1 else 1
                 times[members] = min(together(members, steps) for _ in range(rounds))
             except (torch.OutOfMemoryError, RuntimeError, MemoryError) as error:
-                if not _out_of_memory(error) and members != LADDERS[device.type][0]:
+                if not out_of_memory(error) and members != LADDERS[device.type][0]:
                     raise
                 break  # no more fit; or, with the fewest, this network cannot be stacked at all
-            if members >= 4 and times[members] > min(t for m, t in times.items() if m != members):
+            best = min(times.values())
+            waits = waits + 1 if times[members] > best else 0
+            if members >= 4 and (waits > 1 or times[members] > NOISE * best):
                 break
     return times
 

@@ -2,7 +2,9 @@
 
 Members lie side by side in the channels: feature maps are [B, M*C, H, W], a convolution is one convolution in M groups,
 a normalisation one of M*C channels; vectors are [M, B, F] and a Linear layer one batched product. Nothing is copied
-between layers, and M members cost as many calls as one.
+between layers, the first excepted, and M members cost as many calls as one. On devices in LAST the channels are last in
+memory (`torch.channels_last`): there normalisation takes a fifth of the time on small maps, and convolutions a little
+less.
 
 `stack` has a rule for each layer that networks for small images are made of; `vmapped` (torch.func.vmap) takes every
 network, with more work around each call.
@@ -23,6 +25,10 @@ from retrainlab.methods.base import Tensors
 Forward = Callable[[Tensors, Tensors, Tensor], Tensor]
 """(parameters [M, ...], buffers [M, ...], images) -> scores [M, B, K], in the mode that the network's modules are in.
 images: [B, C, H, W] if all members see the same, or else [M, B, C, H, W]. Buffers change in place."""
+
+
+LAST = ("cpu",)
+"""Devices on which channels are last in memory."""
 
 
 class Unstackable(Exception):
@@ -46,6 +52,14 @@ def has_noise(model: nn.Module, shape: tuple[int, int, int]) -> bool:
         before = torch.get_rng_state()
         trial(torch.zeros(2, *shape, dtype=some.dtype))
         return not torch.equal(before, torch.get_rng_state())
+
+
+def laid_out(t: Tensor) -> Tensor:
+    """A stacked tensor [M, ...] in the order of memory that `stack` wants of parameters: a convolution's inputs last, where
+    channels are. Copied only if it is in another."""
+    if t.dim() == 5 and t.device.type in LAST:
+        return t.movedim(2, -1).contiguous().movedim(-1, 2)
+    return t.contiguous()
 
 
 def vmapped(model: nn.Module) -> Forward:
@@ -93,7 +107,8 @@ def stack(model: nn.Module) -> Forward:
 
     def forward(params: Tensors, buffers: Tensors, images: Tensor) -> Tensor:
         shared = images.dim() == 4
-        call = _Call(len(next(iter(params.values()))), shared, buffers | params, buffers)
+        last = images.device.type in LAST
+        call = _Call(len(next(iter(params.values()))), shared, last, buffers | params, buffers)
         values = {source: images if shared else images.transpose(0, 1).flatten(1, 2)}
         for name, rule, inputs in program:
             values[name] = rule(call, *(values[i] for i in inputs))
@@ -109,6 +124,7 @@ def stack(model: nn.Module) -> Forward:
 class _Call:
     members: int
     shared: bool  # whether all members see the same images
+    last: bool  # whether channels are last in memory
     params: Tensors  # and whatever stands among the buffers, such as weights that are not trained
     buffers: Tensors
 
@@ -142,7 +158,7 @@ def _rule(node: fx.Node, module: nn.Module | None, split: bool) -> Callable[...,
     if name is F.pad and len(node.args) == 2:
         return _pad(tuple(node.args[1]), split)
     if name is operator.getitem and _is_spatial(node.args[1]):
-        return lambda call, x: x[node.args[1]]
+        return _slice(*node.args[1][2:])
     raise Unstackable(f"{node.op} {name if module is None else type(module).__name__}")
 
 
@@ -185,6 +201,7 @@ def _normalisation(name: str, module: nn.BatchNorm2d) -> Callable[..., Tensor]:
         mean, variance = (call.buffers[f"{name}.{part}"].flatten() for part in ("running_mean", "running_var"))
         if module.training:
             call.buffers[f"{name}.num_batches_tracked"] += 1
+        x = x.contiguous(memory_format=torch.channels_last) if call.last else x
         return F.batch_norm(x, mean, variance, weight, bias, module.training, module.momentum, module.eps)
 
     return rule
@@ -217,7 +234,7 @@ def _flatten(split: bool) -> Callable[..., Tensor]:
 
 def _mean(split: bool) -> Callable[..., Tensor]:
     def rule(call: _Call, x: Tensor) -> Tensor:
-        means = x.mean((2, 3))
+        means = x.movedim(1, -1).mean((1, 2)) if call.last else x.mean((2, 3))
         return _by_member(call, means) if split or not call.shared else means
 
     return rule
@@ -230,6 +247,18 @@ def _pad(border: tuple[int, ...], split: bool) -> Callable[..., Tensor]:
     def rule(call: _Call, x: Tensor) -> Tensor:
         if len(border) < 6 or (call.shared and not split):
             return F.pad(x, border)
-        return F.pad(x.unflatten(1, (call.members, -1)), border).flatten(1, 2)
+        if not call.last:
+            return F.pad(x.unflatten(1, (call.members, -1)), border).flatten(1, 2)
+        maps = x.movedim(1, -1).unflatten(-1, (call.members, -1))  # [B, H, W, M, C]
+        return F.pad(maps, (*border[4:], 0, 0, *border[:4])).flatten(-2).movedim(-1, 1)
+
+    return rule
+
+
+def _slice(rows: slice, columns: slice) -> Callable[..., Tensor]:
+    def rule(call: _Call, x: Tensor) -> Tensor:
+        if not call.last:
+            return x[:, :, rows, columns]
+        return x.movedim(1, -1)[:, rows, columns].movedim(-1, 1)  # so that its gradient is laid out alike
 
     return rule

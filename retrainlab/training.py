@@ -36,8 +36,10 @@ class State:
         return State(params, buffers, {name: torch.zeros_like(p) for name, p in params.items()})
 
     def copy(self) -> "State":
+        """Tensors of its own, each in the plain order of memory."""
         parts = (self.params, self.buffers, self.momentum)
-        return State(*({name: t.detach().clone() for name, t in part.items()} for part in parts))
+        plain = torch.contiguous_format
+        return State(*({name: t.detach().clone(memory_format=plain) for name, t in part.items()} for part in parts))
 
     def settled(self) -> "State":
         """The same without the momentum of parameters that a method has removed."""

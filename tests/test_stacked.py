@@ -7,7 +7,9 @@ import torch
 import torch.nn.functional as F
 from torch import nn
 from torch.func import functional_call
+from torch.utils._python_dispatch import TorchDispatchMode
 
+from retrainlab import stacked
 from retrainlab.config import MODELS
 from retrainlab.models import build, in_mode
 from retrainlab.stacked import Unstackable, forward_of, has_noise, stack, vmapped
@@ -23,6 +25,16 @@ def repeated():
     with torch.random.fork_rng():
         torch.manual_seed(0)
         yield
+
+
+@pytest.fixture(params=[("cpu",), ()], ids=["channels last", "channels first"])
+def last(request, monkeypatch) -> bool:
+    """Both orders of memory: that of a CPU, and that of other devices."""
+    monkeypatch.setattr(stacked, "LAST", request.param)
+    return bool(request.param)
+
+
+ORDERS = pytest.mark.usefixtures("last")
 
 
 class Net(nn.Module):
@@ -176,6 +188,7 @@ RULES = {
 }
 
 
+@ORDERS
 @MODES
 @IMAGES
 @pytest.mark.parametrize("rule", RULES)
@@ -185,6 +198,7 @@ def test_a_stacked_rule_gives_each_member_what_it_gives_alone(rule, own, trainin
     assert_alike(model, stack(model), shape, own, training)
 
 
+@ORDERS
 @IMAGES
 @pytest.mark.parametrize("rule", ["convolution", "groups of many channels", "normalisation of images", "shortcut"])
 def test_one_member_is_stacked_too(rule, own):
@@ -193,11 +207,49 @@ def test_one_member_is_stacked_too(rule, own):
     assert_alike(model, stack(model), shape, own, members=1)
 
 
+@ORDERS
 @IMAGES
 @pytest.mark.parametrize("name", MODELS)
 def test_our_networks_can_be_stacked(name, own):
     model = build(name, shape=(3, 8, 8), classes=3, width=1 if name == "wrn28-10" else 2).double()
     assert_alike(model, stack(model), (3, 8, 8), own, training=False)
+
+
+class Maps(TorchDispatchMode):
+    """Whether the maps [batch, channels, 4, 4] or [..., 2, 2] that layers see have their channels last in memory."""
+
+    LAYERS = ("convolution", "native_batch_norm", "relu", "add", "mean")
+    LAYERS += ("convolution_backward", "native_batch_norm_backward", "threshold_backward")
+
+    def __init__(self, batch):
+        super().__init__()
+        self.batch, self.last = batch, []
+
+    def __torch_dispatch__(self, func, types, args=(), kwargs=None):
+        for t in args if func.overloadpacket.__name__ in self.LAYERS else ():
+            if (
+                isinstance(t, torch.Tensor)
+                and t.dim() == 4
+                and len(t) == self.batch
+                and t.shape[2:] in ((4, 4), (2, 2))
+            ):
+                orders = [t.is_contiguous(memory_format=f) for f in (torch.channels_last, torch.contiguous_format)]
+                assert any(orders), f"{func} of strides {t.stride()}"
+                self.last.append(orders[0])
+        return func(*args, **(kwargs or {}))
+
+
+@pytest.mark.parametrize("name", ["resnet8", "resnet18", "vgg16", "wrn28-10"])
+def test_maps_and_gradients_keep_one_order_of_memory(name, last):
+    """Else each operation would first copy them. Maps of the first layer come as they come, and are larger here."""
+    shape = (3, 8, 8)
+    model = build(name, shape=shape, classes=3, width=1 if name == "wrn28-10" else 8).double()
+    params, buffers = ({n: stacked.laid_out(t) for n, t in part.items()} for part in tensors(model))
+    with Maps(5) as maps, in_mode(model, training=True):
+        scores = stack(model)(params, buffers, images_of(shape, own=False, count=5))
+        found = gradients(scores, params)
+    assert len(maps.last) > 20 and set(maps.last) == {last}
+    assert all(stacked.laid_out(g).data_ptr() == g.data_ptr() for g in found if g.dim() == 5)
 
 
 @pytest.mark.skipif(importlib.util.find_spec("torchvision") is None, reason="torchvision is not installed")
@@ -206,6 +258,7 @@ def test_a_network_of_torchvision_can_be_stacked():
     assert_alike(model, stack(model), (3, 32, 32), own=False, members=2)
 
 
+@ORDERS
 def test_the_images_of_one_member_change_no_other_members_scores():
     model = build("resnet8", shape=(3, 8, 8), classes=3, width=2).double()
     params, buffers = tensors(model)
@@ -216,6 +269,7 @@ def test_the_images_of_one_member_change_no_other_members_scores():
     assert [torch.equal(a, b) for a, b in zip(before, after)] == [True, False, True]
 
 
+@ORDERS
 @pytest.mark.parametrize("way", [stack, vmapped])
 def test_a_forward_pass_in_evaluation_mode_changes_no_tensor(way):
     """Pitfall: "pruned" accuracy measured after a training-mode pass that refreshed BatchNorm."""

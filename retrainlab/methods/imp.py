@@ -56,7 +56,7 @@ class Masked(Method):
             g = gradients[name]
             whole = INTEGERS[g.element_size()]
             if name not in self.kept or self.kept[name].dtype != whole:
-                self.kept[name] = gone.to(whole) - 1
+                self.kept[name] = torch.empty_like(g, dtype=whole).copy_(gone).sub_(1)
             gradients[name] = g.view(whole).bitwise_and(self.kept[name]).view(g.dtype)
 
 

@@ -18,6 +18,7 @@ from retrainlab.data import stream
 from retrainlab.methods.base import Method, Tensors, member
 from retrainlab.methods.knobs import Knobs
 from retrainlab.pruning import Masks
+from retrainlab.stacked import laid_out
 
 
 @dataclass(frozen=True)
@@ -52,7 +53,7 @@ class Sparsifier(Method):
     def stacked(cls, methods: Sequence[Self]) -> Self:
         together = cls.__new__(cls)
         together.each = [pair for m in methods for pair in m.each]
-        together.tensors = {k: torch.cat([m.tensors[k] for m in methods]) for k in methods[0].tensors}
+        together.tensors = {k: laid_out(torch.cat([m.tensors[k] for m in methods])) for k in methods[0].tensors}
         together.alone = False
         for i, m in enumerate(methods):
             m.tensors = {k: t[i : i + 1] for k, t in together.tensors.items()}
