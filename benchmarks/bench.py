@@ -2,8 +2,8 @@
 
     python benchmarks/bench.py [--device auto] [--only steps scaling live grid precision figures]
 
-steps      the usual loop, our plain loop and the engine with 1, 4, 16, 64 members, on the same work; peak memory; on CUDA
-           the share of the memory-traffic floor
+steps      the usual loop, our plain loop and the engine with more and more members, on the same work; peak memory; on CUDA
+           for five networks, in float32 and bfloat16, with the share of the floor
 scaling    the engine against members, width, depth and batch
 live       what a callback that sees every member's curve costs
 grid       figure 3's whole grid in a study, and a part of it through the usual loop
@@ -15,6 +15,7 @@ Ratios are of times measured in one run. Every clock is read when the device is 
 
 import argparse
 import copy
+import gc
 import json
 import multiprocessing
 import os
@@ -26,7 +27,7 @@ import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from concurrent.futures import ProcessPoolExecutor
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -36,19 +37,20 @@ from usual import loaders
 from usual import retrain as usual_retrain
 
 from retrainlab import batched, presets, stats, training
-from retrainlab.config import NAMED_SCHEDULES, Prune, Recipe
+from retrainlab.config import NAMED_SCHEDULES, PRECISIONS, Prune, Recipe
 from retrainlab.data import Augmentation, Dataset, Split, load, stream
 from retrainlab.device import cores, describe, repeatable, resolve
-from retrainlab.engine import TOGETHER, decide, probe
+from retrainlab.engine import TOGETHER, decide, out_of_memory, probe
 from retrainlab.experiment import original_curve
 from retrainlab.methods import imp
+from retrainlab.metrics import multiply_adds
 from retrainlab.models import build, prunable
 from retrainlab.progress import Progress
 from retrainlab.study import grid, run_study
 from retrainlab.training import Job, Setup, State
 
 FOLDER = Path(__file__).parent / "results"
-MEMBERS = (1, 4, 16, 64)
+MEMBERS = {"cpu": (1, 4, 16, 64), "cuda": (1, 2, 4, 8, 16, 32, 64)}
 SPARSITY = 0.9
 
 
@@ -88,7 +90,8 @@ class Case:
         return [Job(state, r, ("benchmark",), imp.Masked(masks), evaluations=1, on_point=on_point) for r in rates]
 
 
-BASE = {"cpu": Case("resnet8", (1, 8, 8), 32), "cuda": Case("resnet20", (3, 32, 32), 128)}
+NETWORKS = ("resnet20", "resnet56", "resnet18", "vgg16", "wrn28-10")
+CASES = {"cpu": [Case("resnet8", (1, 8, 8), 32)], "cuda": [Case(n, (3, 32, 32), 128) for n in NETWORKS]}
 SCALING = {
     "cpu": {
         "width": [Case("resnet8", (1, 8, 8), 32, w) for w in (4, 8, 16, 32)],
@@ -98,28 +101,36 @@ SCALING = {
     },
     "cuda": {
         "width": [Case("resnet20", (3, 32, 32), 128, w) for w in (4, 16, 64)],
-        "depth": [Case(m, (3, 32, 32), 128) for m in ("resnet20", "resnet56", "resnet18", "vgg16", "wrn28-10")],
+        "depth": CASES["cuda"],
         "batch": [Case("resnet20", (3, 32, 32), b) for b in (32, 128, 512)],
     },
 }
 
 
-# ---- one measurement, each in a process of its own -------------------------------------------------------------------
+# ---- one measurement -------------------------------------------------------------------------------------------------
 
 
 def measure(kind: str, case: Case, members: int, device: str, seconds: float, precision: str = "float32") -> dict:
-    """ms per member-step and peak memory of one way to train; kind: usual, loop, batched or graph. Runs alone."""
+    """ms per member-step and peak memory of one way to train; kind: usual, loop, batched or graph. On a CPU in a process of
+    its own, whose peak it is."""
+    if resolve(device).type == "cuda":
+        return _measured(kind, case, members, device, seconds, precision)
     context = multiprocessing.get_context("spawn")
     with ProcessPoolExecutor(1, context) as pool:
         return pool.submit(_measured, kind, case, members, device, seconds, precision).result()
 
 
-def _measured(kind: str, case: Case, members: int, device: str, seconds: float, precision: str) -> dict:
+def _measured(kind: str, case: Case, members: int, device: str, seconds: float, precision: str = "float32") -> dict:
     where = resolve(device)
+    before = 0
+    if where.type == "cuda":  # what was measured before is not this way's
+        gc.collect()
+        torch.cuda.empty_cache()
+        torch.cuda.reset_peak_memory_stats(where)
+        before = torch.cuda.memory_allocated(where)
     setup = case.setup(where)
     run = {"usual": _usual, "loop": _loop}.get(kind, _engine)(kind, case, setup, members, precision)
     once = run(2)  # warm
-    before = _memory(where)
     steps = max(4, min(400, round(seconds / max(run(8 if once < 0.5 else 2) / (8 if once < 0.5 else 2), 1e-4))))
     rounds = 3 if once < 5 else 1
     took = statistics.median(run(steps) for _ in range(rounds))
@@ -132,7 +143,7 @@ def _measured(kind: str, case: Case, members: int, device: str, seconds: float, 
         "steps_per_second": 1 / per,
         "images_per_second": case.batch / per,
         "ms_per_member_epoch": 1e3 * per * epoch,
-        "peak_mib": (_memory(where) - (before if where.type == "cuda" else 0)) / 2**20,
+        "peak_mib": (_memory(where) - before) / 2**20,
     }
 
 
@@ -187,10 +198,18 @@ def traffic(case: Case, precision: str = "float32") -> int:
     return 12 * outputs * case.batch * (2 if precision == "bfloat16" else 4)
 
 
+def arithmetic(case: Case) -> int:
+    """Floating-point operations of a training step: two for each multiply-add, forward once and backward twice."""
+    model = build(case.model, shape=case.shape, classes=10, width=case.width)
+    parameters = dict(model.named_parameters())
+    return 6 * case.batch * multiply_adds(model, case.shape, {name: parameters[name] for name in prunable(model)})[0]
+
+
 def ceilings(device: torch.device) -> dict:
-    """Measured: bytes per second of a copy (read and write counted), bfloat16 multiply-adds per second of a product."""
+    """Measured: bytes per second of a copy (read and write counted), operations per second of a product in either type;
+    float32 is what it is to convolutions, which torch lets use TF32 where there is such a thing."""
     big = torch.empty(2**28, device=device)  # 1 GiB
-    square = torch.randn(8192, 8192, device=device, dtype=torch.bfloat16)
+    size = 8192
 
     def best(work: Callable[[], object]) -> float:
         work()
@@ -201,34 +220,58 @@ def ceilings(device: torch.device) -> dict:
             times.append(training.now(device) - start)
         return min(times)
 
-    copied = 2 * big.nbytes / best(lambda: big.clone())
-    return {"copy_bytes_per_second": copied, "bfloat16_flops": 2 * 8192**3 / best(lambda: square @ square)}
+    out = {"copy_bytes_per_second": 2 * big.nbytes / best(lambda: big.clone())}
+    matmul = torch.backends.cuda.matmul
+    before, matmul.allow_tf32 = matmul.allow_tf32, torch.backends.cudnn.allow_tf32
+    for precision in PRECISIONS:
+        square = torch.randn(size, size, device=device, dtype=getattr(torch, precision))
+        out[f"{precision}_flops"] = 2 * size**3 / best(lambda: square @ square)  # noqa: B023
+    matmul.allow_tf32 = before
+    return out
+
+
+def floor(case: Case, precision: str, ceilings: dict) -> float:
+    """Seconds that a step of one member must take: for what it moves or for what it computes, whichever is longer."""
+    moves = traffic(case, precision) / ceilings["copy_bytes_per_second"]
+    return max(moves, arithmetic(case) / ceilings[f"{precision}_flops"])
 
 
 # ---- sections --------------------------------------------------------------------------------------------------------
 
 
-def steps(device: torch.device, seconds: float) -> dict:
-    """The table: one network on the device, every way to train it."""
-    case, name = BASE[device.type], str(device)
-    ways = [("usual", 1), ("loop", 1)]
-    ways += [("batched", m) for m in MEMBERS] + ([("graph", m) for m in MEMBERS] if device.type == "cuda" else [])
-    rows = []
-    for precision in ("float32", "bfloat16") if device.type == "cuda" else ("float32",):
-        for kind, members in ways:
-            if precision == "bfloat16" and kind in ("usual", "loop"):
-                continue
-            row = measure(kind, case, members, name, seconds, precision) | {"precision": precision}
-            row["times_usual"] = (rows[0] if rows else row)["ms_per_member_step"] / row["ms_per_member_step"]
-            rows.append(row)
-            print(_line(row), flush=True)
-    out = {"case": str(case), "rows": rows}
+def steps(device: torch.device, seconds: float) -> Iterator[dict]:
+    """The tables: each network on the device, every way to train it. What there is after each network."""
+    out: dict = {"cases": []}
     if device.type == "cuda":
         out["ceilings"] = ceilings(device)
-        for row in rows:
-            floor = traffic(case, row["precision"]) / out["ceilings"]["copy_bytes_per_second"]
-            row["share_of_floor"] = 1e3 * floor / row["ms_per_member_step"]
-    return out
+    for case in CASES[device.type]:
+        print(case, flush=True)
+        rows: list[dict] = []
+        least = {p: floor(case, p, out["ceilings"]) for p in PRECISIONS} if "ceilings" in out else {}
+        for row in ways(case, device, seconds):
+            row["times_usual"] = (rows[0] if rows else row)["ms_per_member_step"] / row["ms_per_member_step"]
+            if least:
+                row["share_of_floor"] = 1e3 * least[row["precision"]] / row["ms_per_member_step"]
+            rows.append(row)
+            print(_line(row), flush=True)
+        out["cases"].append({"case": str(case), "rows": rows})
+        yield out
+
+
+def ways(case: Case, device: torch.device, seconds: float) -> Iterator[dict]:
+    """The usual loop, the plain loop, and the engine with more and more members, as far as there is memory for them."""
+    for kind in ("usual", "loop"):
+        yield measure(kind, case, 1, str(device), seconds) | {"precision": "float32"}
+    for precision in PRECISIONS if device.type == "cuda" else PRECISIONS[:1]:
+        for members in MEMBERS[device.type]:
+            try:
+                row = measure(TOGETHER[device.type], case, members, str(device), seconds, precision)
+            except (RuntimeError, MemoryError) as error:
+                if not out_of_memory(error):
+                    raise
+                print(f"no memory for {members} members in {precision}", flush=True)
+                break
+            yield row | {"precision": precision}
 
 
 def scaling(device: torch.device, seconds: float) -> dict:
@@ -261,7 +304,7 @@ def scaling(device: torch.device, seconds: float) -> dict:
 
 def live(device: torch.device, seconds: float) -> dict:
     """Training 8 members with a callback that keeps every point, 20 points a curve, against 20 points nobody sees."""
-    case = BASE[device.type]
+    case = CASES[device.type][0]
     setup = case.setup(device)
     seen: list[tuple[int, float]] = []
 
@@ -379,9 +422,11 @@ def main() -> None:
     )
     for name in options.only:
         print(f"\n{name}: {SECTIONS[name].__doc__.splitlines()[0]}", flush=True)
-        record[name] = _rounded(SECTIONS[name](device, options.seconds))
-        path.parent.mkdir(exist_ok=True)
-        path.write_text(json.dumps(record, indent=1) + "\n")
+        found = SECTIONS[name](device, options.seconds)
+        for part in [found] if isinstance(found, dict) else found:
+            record[name] = _rounded(part)
+            path.parent.mkdir(exist_ok=True)
+            path.write_text(json.dumps(record, indent=1) + "\n")
     print(f"\nwritten to {path.relative_to(Path(__file__).parent.parent)}")
 
 

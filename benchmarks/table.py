@@ -21,23 +21,39 @@ def table(records: list[dict]) -> str:
 
 def _block(record: dict) -> str:
     steps = record["steps"]
-    head = ["", "members", "ms a member-step", "images/s", "times the usual loop", "peak memory of the process (MiB)"]
-    if "ceilings" in steps:
-        head.append("share of the memory-traffic floor")
-    lines = [f"{record['device']}; {steps['case']}; torch {record['torch']}", ""]
+    tables = [_case(record, case, whole=place == 0) for place, case in enumerate(steps["cases"])]
+    return "\n".join(tables) + _sentences(record)
+
+
+def _case(record: dict, case: dict, whole: bool) -> str:
+    """A table of one network; unless `whole`, of the engine's rows only those of one member and of the fastest."""
+    floor = "ceilings" in record["steps"]
+    whose = "device" if record["device"].startswith("cuda") else "process"
+    head = ["", "members", "ms a member-step", "images/s", "times the usual loop", f"peak memory of the {whose} (MiB)"]
+    lines = [f"{record['device']}; {case['case']}; torch {record['torch']}", ""]
+    head += ["share of the floor"] * floor
     lines += ["| " + " | ".join(head) + " |", "|---" * len(head) + "|"]
-    for row in steps["rows"]:
+    for row in case["rows"]:
+        alike = [r for r in case["rows"] if (r["kind"], r["precision"]) == (row["kind"], row["precision"])]
+        if not (whole or row["members"] == 1 or row is min(alike, key=lambda r: r["ms_per_member_step"])):
+            continue
         name = NAMES[row["kind"]] + ("" if row["precision"] == "float32" else f", {row['precision']}")
         cells = [name, row["members"], f"{row['ms_per_member_step']:.3g}", f"{row['images_per_second']:,.0f}"]
         cells += [f"{row['times_usual']:.1f}", f"{row['peak_mib']:,.0f}"]
-        if "ceilings" in steps:
+        if floor:
             cells.append(f"{row['share_of_floor']:.0%}")
         lines.append("| " + " | ".join(map(str, cells)) + " |")
-    return "\n".join(lines) + "\n" + _sentences(record)
+    return "\n".join(lines) + "\n"
 
 
 def _sentences(record: dict) -> str:
     out = []
+    if top := record["steps"].get("ceilings"):
+        out.append(
+            f"The floor is the longer of what a step must move (a copy moves {top['copy_bytes_per_second'] / 1e12:.2f} TB/s "
+            f"here) and what it must compute (a product makes {top['float32_flops'] / 1e12:.0f} TFLOP/s in float32, "
+            f"{top['bfloat16_flops'] / 1e12:.0f} in bfloat16)."
+        )
     if grid := record.get("grid"):
         out.append(
             f"The {grid['runs']} retrainings of figure 3 with their dense runs, {grid['steps']:,} steps: "
