@@ -2,7 +2,8 @@
 
 An entrant turns (a recipe of T epochs, a sparsity) into a grid of candidates, `GRID` of them for every entrant, each of
 which trains for exactly T epochs in all. The best on validation, over the tuning seeds, is then run with every seed;
-no choice sees a test image. CS, STR and DST search for the sparsity first, and what that costs is told.
+no choice sees a test image. CS, STR and DST search for the sparsity first, and what that costs is told; a setting with
+which they miss it is taken only if they do with all.
 """
 
 from collections.abc import Callable, Sequence
@@ -116,9 +117,14 @@ def contest(
     grids = {(n, s): candidates(n, recipe, s) for n in names for s in (sparsities if n != "Dense" else sparsities[:1])}
     flat = [(n, s, c) for (n, s), grid in grids.items() for c in grid]
     first, searches = _reached([c.experiment for _, _, c in flat], study, 2 * tolerance, most // 2)
-    tuned = [(n, s, c.setting, seeded(e, seed)) for (n, s, c), e in zip(flat, first) for seed in range(tuning_seeds)]
+    missed = set(searches.index[~searches["reached"].astype(bool)])
+    tuned = [
+        (n, s, c.setting, place not in missed, seeded(e, seed))
+        for place, ((n, s, c), e) in enumerate(zip(flat, first))
+        for seed in range(tuning_seeds)
+    ]
     frame = study([e for *_, e in tuned])
-    tuning = pd.DataFrame([{"entrant": n, "sparsity": s, "setting": c} for n, s, c, _ in tuned])
+    tuning = pd.DataFrame([{"entrant": n, "sparsity": s, "setting": c, "reached": r} for n, s, c, r, _ in tuned])
     for column in ("seed", "validation_accuracy", "validation_loss"):
         tuning[column] = frame[column].to_numpy()
     chosen = _best(tuning)
@@ -144,20 +150,23 @@ def seeded(experiment: Experiment, seed: int) -> Experiment:
 def _reached(
     experiments: list[Experiment], study: Study, tolerance: float, most: int
 ) -> tuple[list[Experiment], pd.DataFrame]:
-    """The experiments, those with a knob to turn at their sparsity; all others as they are."""
+    """The experiments, those with a knob to turn at their sparsity, all others as they are; and their searches, by their
+    places."""
     turning = [i for i, e in enumerate(experiments) if type(e.recipe.method) in KNOB]
     found, table = reach([experiments[i] for i in turning], study, tolerance=tolerance, most=most)
     out = list(experiments)
     for i, e in zip(turning, found):
         out[i] = e
-    return out, table
+    return out, table.set_axis(turning)
 
 
 def _best(tuning: pd.DataFrame) -> dict[tuple[str, float], str]:
-    """The setting of highest mean validation accuracy for each entrant and sparsity; ties go to the lower loss."""
+    """The setting of highest mean validation accuracy for each entrant and sparsity, of those that have reached it if any
+    has; ties go to the lower loss."""
     means = tuning.groupby(["entrant", "sparsity", "setting"], sort=False, as_index=False).mean(numeric_only=True)
     means["validation_accuracy"] = means["validation_accuracy"].round(9)
-    ranked = means.sort_values(["validation_accuracy", "validation_loss"], ascending=[False, True], kind="stable")
+    by = ["reached", "validation_accuracy", "validation_loss"]
+    ranked = means.sort_values(by, ascending=[False, False, True], kind="stable")
     best = ranked.groupby(["entrant", "sparsity"], sort=False)["setting"].first()
     return best.to_dict()
 

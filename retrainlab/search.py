@@ -43,6 +43,7 @@ class Knob:
 
 
 FALL = 0.05  # in the logit: what is less is noise
+WIDE = 4  # knobs that are tried at once where sparsity does not rise steadily
 COLUMNS = ["method", "seed", "sparsity", "knob", "sparsity_trained", "runs", "epochs", "reached"]
 KNOB: dict[type, Knob] = {
     CS: Knob("s0", -1, 0.05, -10.0, 10.0),
@@ -69,6 +70,18 @@ def following(tried: Tried, target: float, knob: Knob) -> float:
     way = abs(goal - (high if upward else low)) / slope if slope > 0 else step
     way = min(max(way, step / 4), step)
     return knob.value(b + way if upward else a - way)
+
+
+def proposals(tried: Tried, target: float, knob: Knob) -> list[float]:
+    """The knobs to try next: that of `following`; and, if sparsity has fallen where it should rise, the middles of the
+    gaps whose better end is nearest to the target, up to WIDE knobs. There it jumps, and any run may hit."""
+    points = sorted((knob.scale(value), _logit(sparsity)) for value, sparsity in tried)
+    goal, step = _logit(target), math.log(knob.step) if knob.log else knob.step
+    gaps = list(pairwise(points))
+    steady = not any(high + FALL < low for (_, low), (_, high) in gaps)
+    near = sorted((min(abs(goal - low), abs(goal - high)), a, b) for (a, low), (b, high) in gaps if b - a > step / 32)
+    middles = [] if steady else [knob.value((a + b) / 2) for _, a, b in near]
+    return list(dict.fromkeys([following(tried, target, knob), *middles]))[:WIDE]
 
 
 def _logit(share: float) -> float:
@@ -109,7 +122,7 @@ def reach(
             elif _closest(known, e)[1] <= tolerance:
                 continue
             else:
-                values = [following(list(known.items()), e.prune.sparsity, _knob(e))]
+                values = proposals(list(known.items()), e.prune.sparsity, _knob(e))
             for value in values:
                 if value not in known:
                     runs.setdefault((recipe, value), with_knob(e, value))

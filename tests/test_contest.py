@@ -63,8 +63,9 @@ def test_a_total_too_short_to_split_is_refused():
         contest.candidates("BIMQ", RECIPE, 0.9)
 
 
-def pretend(accuracy, seen):
-    """A study of made-up results; accuracy(experiment) is that of validation, and test is its opposite."""
+def pretend(accuracy, seen, trained=lambda e: e.prune.sparsity):
+    """A study of made-up results; accuracy(experiment) is that of validation, and test is its opposite; trained(experiment)
+    is the sparsity before the hard prune."""
 
     def study(experiments):
         seen.append(list(experiments))
@@ -75,7 +76,7 @@ def pretend(accuracy, seen):
                 "validation_accuracy": accuracy(e),
                 "validation_loss": 1.0,
                 "test_accuracy": 1 - accuracy(e),
-                "trained_sparsity": e.prune.sparsity,
+                "trained_sparsity": trained(e),
             }
             for e in experiments
         ]
@@ -106,6 +107,19 @@ def test_settings_are_chosen_on_validation_over_the_tuning_seeds_for_each_sparsi
     assert "test_accuracy" not in tuning and set(tuning["seed"]) == {0, 1}
     assert tuning.groupby(["entrant", "sparsity"])["setting"].nunique().eq(3).all()
     assert rows["entrant"].tolist() == [name for name, _ in chosen] and searches.empty
+
+
+@pytest.mark.parametrize("able", [(-8.0, -5.0), (-8.0,), ()], ids=["two", "one", "none"])
+def test_a_setting_that_misses_its_sparsity_is_taken_only_if_all_do(able):
+    """The more t0, the better; but only with `able` does STR come to its sparsity."""
+    study = pretend(
+        lambda e: 0.9 + getattr(e.recipe.method, "t0", 0) / 100,
+        [],
+        lambda e: e.prune.sparsity - 0.1 * (getattr(e.recipe.method, "t0", -8.0) not in able),
+    )
+    chosen, _, tuning, _ = contest.contest(RECIPE, (0.9,), study, names=("STR", "Dense"), seeds=1, tuning_seeds=2)
+    assert {e.recipe.method.t0 for name, e in chosen if name == "STR"} == {max(able, default=-3.0)}
+    assert tuning.groupby("setting")["reached"].first().sum() == len(able) + 3, "and Dense has nothing to reach"
 
 
 def test_all_entrants_run_and_each_trains_for_the_total(tmp_path):

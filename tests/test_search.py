@@ -10,7 +10,7 @@ import pytest
 from retrainlab.config import Experiment, Prune, Recipe, Retrain
 from retrainlab.errors import BadInput
 from retrainlab.methods.knobs import CS, DST, GMP, STR
-from retrainlab.search import KNOB, Knob, following, reach, with_knob
+from retrainlab.search import KNOB, WIDE, Knob, following, proposals, reach, with_knob
 from retrainlab.study import run_study
 
 RECIPE = Recipe(width=4, epochs=3, schedule="linear")
@@ -148,3 +148,33 @@ def test_a_fall_that_is_noise_does_not_keep_the_search():
     knob = KNOB[STR]
     noisy = [(0.001, 0.3), (0.002, 0.299), (0.004, 0.5), (0.008, 0.95)]
     assert 0.004 < following(noisy, 0.9, knob) < 0.008
+
+
+def test_where_sparsity_jumps_several_knobs_are_tried_at_once():
+    knob = Knob("s0", 1, 1.0, -10, 10)
+    steady = [(0.0, 0.2), (1.0, 0.5), (2.0, 0.9)]
+    assert proposals(steady, 0.7, knob) == [following(steady, 0.7, knob)]
+    jumps = [(0.0, 0.2), (1.0, 0.5), (2.0, 0.45), (3.0, 0.88), (4.0, 0.6), (5.0, 0.1)]
+    first = following(jumps, 0.9, knob)
+    assert proposals(jumps, 0.9, knob)[:3] == [first, 2.5, 3.5], "on both sides of the run that came nearest"
+    close = [(0.0, 0.5), (0.02, 0.4), (0.04, 0.45)]
+    assert proposals(close, 0.9, knob) == [following(close, 0.9, knob)], "no gap is worth a run"
+
+
+def test_a_sparsity_that_jumps_about_its_trend_is_reached():
+    """As DST's does near its end, where each run loses other layers: within 3 points of a line, by no rule."""
+
+    def formula(seed):
+        def jumping(alpha):
+            noise = math.sin(1e6 * alpha + seed) * 0.03
+            return 0.95 + noise + 0.02 * math.log(alpha / 0.01) if alpha < 0.02 else 0.6
+
+        return jumping
+
+    reached = []
+    for seed in range(20):
+        calls = []
+        _, table = reach([experiment(DST(alpha=2e-3), 0.95)], pretend(formula(seed), calls))
+        reached += table["reached"].tolist()
+        assert max(map(len, calls)) <= WIDE and len(calls) <= 8
+    assert sum(reached) >= 18
