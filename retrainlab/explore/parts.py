@@ -22,9 +22,9 @@ from retrainlab.errors import BadInput
 from retrainlab.progress import duration
 
 LABEL = {"description_width": "13em"}
-# seconds from one drawing to the next while something runs; on two cores the browser draws on those that train
-FRAME = 0.1 if cores() > 2 else 0.2
-SHARE = 0.1  # of the time, at most, that drawing may take from a training
+FRAME = 0.1 if cores() > 2 else 0.2  # seconds from one drawing to the next while something runs
+# of the time, at most, that drawing takes in the kernel; on two cores the browser takes some four times that from training
+SHARE = 0.1 if cores() > 2 else 0.02
 
 # ---- numbers and words -----------------------------------------------------------------------------------------------
 
@@ -239,7 +239,7 @@ class Worker:
         ended: Callable[[], None] = lambda: None,
     ) -> bool:
         """Run work(stopped) unless something runs already, and draw() while it does: each FRAME, or as seldom as it must
-        be to take a tenth of the time. Say whether it was started.
+        be to take no more than SHARE of the time. Say whether it was started.
 
         `stopped` tells whether `stop` was called. When it is over, settle(sentence) is called with what the work returned,
         or with its error; then, when the next can start, ended().
