@@ -36,6 +36,11 @@ class Knob:
         """The knob where sparsity rises with it and steps are differences."""
         return self.sign * (math.log(value) if self.log else value)
 
+    @property
+    def stride(self) -> float:
+        """A step on that scale."""
+        return math.log(self.step) if self.log else self.step
+
     def value(self, scaled: float) -> float:
         """Undoes `scale`, within the range; six digits, so that a stored knob reads well."""
         raw = math.exp(self.sign * scaled) if self.log else self.sign * scaled
@@ -56,8 +61,7 @@ def following(tried: Tried, target: float, knob: Knob) -> float:
     """The knob to try next, by a line in the logit of the sparsity: between the first neighbours that bracket the target
     (sparsity may fall again beyond), kept off both by a tenth (halfway, after 8 runs); halfway between neighbours before
     them whose sparsity falls although it should rise, for they hide a peak; or onward from the last, one step at most."""
-    points = sorted((knob.scale(value), _logit(sparsity)) for value, sparsity in tried)
-    goal, step = _logit(target), math.log(knob.step) if knob.log else knob.step
+    points, goal, step = _scaled(tried, knob), _logit(target), knob.stride
     for (a, low), (b, high) in pairwise(points):
         if low < goal <= high:
             share = 0.5 if len(points) > 8 else min(max((goal - low) / (high - low), 0.1), 0.9)
@@ -75,13 +79,18 @@ def following(tried: Tried, target: float, knob: Knob) -> float:
 def proposals(tried: Tried, target: float, knob: Knob) -> list[float]:
     """The knobs to try next: that of `following`; and, if sparsity has fallen where it should rise, the middles of the
     gaps whose better end is nearest to the target, up to WIDE knobs. There it jumps, and any run may hit."""
-    points = sorted((knob.scale(value), _logit(sparsity)) for value, sparsity in tried)
-    goal, step = _logit(target), math.log(knob.step) if knob.log else knob.step
-    gaps = list(pairwise(points))
+    gaps, goal = list(pairwise(_scaled(tried, knob))), _logit(target)
     steady = not any(high + FALL < low for (_, low), (_, high) in gaps)
-    near = sorted((min(abs(goal - low), abs(goal - high)), a, b) for (a, low), (b, high) in gaps if b - a > step / 32)
+    near = sorted(
+        (min(abs(goal - low), abs(goal - high)), a, b) for (a, low), (b, high) in gaps if b - a > knob.stride / 32
+    )
     middles = [] if steady else [knob.value((a + b) / 2) for _, a, b in near]
     return list(dict.fromkeys([following(tried, target, knob), *middles]))[:WIDE]
+
+
+def _scaled(tried: Tried, knob: Knob) -> list[tuple[float, float]]:
+    """The runs in order, on the scales of the search: knob, and logit of the sparsity."""
+    return sorted((knob.scale(value), _logit(sparsity)) for value, sparsity in tried)
 
 
 def _logit(share: float) -> float:
@@ -157,8 +166,7 @@ def _first(e: Experiment, together: Sequence[Experiment]) -> list[float]:
     value = getattr(e.recipe.method, knob.field)
     if any(getattr(x.recipe.method, knob.field) != value for x in together):
         return [value]
-    step = math.log(knob.step) if knob.log else knob.step
-    return [value, *(knob.value(knob.scale(value) + way * step) for way in (-1, 1))]
+    return [value, *(knob.value(knob.scale(value) + way * knob.stride) for way in (-1, 1))]
 
 
 def _closest(tried: dict[float, float], e: Experiment) -> tuple[float, float]:

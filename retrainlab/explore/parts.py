@@ -23,7 +23,7 @@ from retrainlab.progress import duration
 
 LABEL = {"description_width": "13em"}
 FRAME = 0.1 if cores() > 2 else 0.2  # seconds from one drawing to the next while something runs
-# of the time, at most, that drawing takes in the kernel; on two cores the browser takes some four times that from training
+# of the time, at most, that drawing takes in the kernel; less on two cores, where the browser draws on those that train
 SHARE = 0.1 if cores() > 2 else 0.02
 
 # ---- numbers and words -----------------------------------------------------------------------------------------------
