@@ -11,7 +11,7 @@ import pytest
 from other_values import PRUNE, RECIPE, RETRAIN
 
 from retrainlab import config
-from retrainlab.config import SGD, Experiment, Prune, Recipe, Retrain, key, to_dict
+from retrainlab.config import SGD, YOUNGER, Experiment, Prune, Recipe, Retrain, key, to_dict
 from retrainlab.errors import BadInput
 
 ROOT = Path(__file__).parents[1]
@@ -96,6 +96,32 @@ def test_key_changes_with_the_data_the_kind_and_the_schema(monkeypatch):
     assert key("dense", [Recipe(), Prune()], "folder/1") != usual
     monkeypatch.setattr(config, "SCHEMA", config.SCHEMA + 1)
     assert key("dense", [Recipe()], "folder/1") != usual
+
+
+def test_results_stored_by_earlier_versions_are_still_found():
+    """The key of a result that was stored in November 2026 (resnet20 on CIFAR-10, FT for ten epochs)."""
+    recipe = Recipe(
+        data="cifar10", model="resnet20", epochs=182, batch_size=128, milestones=(91 / 182, 136 / 182), seed=2,
+        sgd=SGD(weight_decay=2e-4), all_train=True,
+    )  # fmt: skip
+    experiment = Experiment(recipe, Prune(0.8926), Retrain("FT", budget=10 / 182))
+    assert key("result", [experiment], "cifar10/1") == "7b595e306c96db68"
+
+
+def test_a_field_that_came_later_is_in_the_key_only_where_it_says_something_new(monkeypatch):
+    before = [key("dense", [Recipe(gamma=g)], "digits/1") for g in (0.1, 0.2)]
+    monkeypatch.setitem(YOUNGER, "gamma", 0.1)
+    after = [key("dense", [Recipe(gamma=g)], "digits/1") for g in (0.1, 0.2)]
+    assert after[0] not in before and after[1] == before[1]
+
+
+def test_settings_whose_meaning_has_changed_have_another_key(monkeypatch):
+    experiment = Experiment(prune=Prune(0.5, structure="n:m"))
+    before, other = key("result", [experiment], "digits/1"), key("result", [Experiment()], "digits/1")
+    revised = property(lambda self: int(self.structure == "n:m"))
+    monkeypatch.setattr(Prune, "revision", revised, raising=False)
+    assert key("result", [experiment], "digits/1") != before
+    assert key("result", [Experiment()], "digits/1") == other
 
 
 def test_key_is_16_hex_digits():
