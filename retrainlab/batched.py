@@ -27,20 +27,17 @@ def train(
     stop: Callable[[], bool] | None = None,
     *,
     graph: bool = False,
-    precision: str = "float32",
     forward: Forward | None = None,
 ) -> Iterator[tuple[int, Trained]]:
     """Train all jobs at once; yields (place in `jobs`, what came of it) as each ends.
 
     A member's seconds are its equal share of the time. stop is asked before each step and, if true, ends all there.
     graph: record the step as a CUDA graph where the methods are steady and the network draws no random numbers; seconds do
-    not count the recording. precision: with `bfloat16` forward and backward pass compute in it where torch's autocast
-    does; parameters and their updates stay in float32. forward: how the network takes many members,
-    `stacked.forward_of` if None. Members of a network that draws random numbers (`stacked.has_noise`) must share one
-    seed.
+    not count the recording. forward: how the network takes many members, `stacked.forward_of` if None. Members of a network
+    that draws random numbers (`stacked.has_noise`) must share one seed.
     """
     data, longest = setup.data, max(len(job.curve) for job in jobs)
-    stack = _Stack.of(setup, forward or forward_of(setup.model), precision, jobs)
+    stack = _Stack.of(setup, forward or forward_of(setup.model), jobs)
     images = {s: batches(data, setup.batch_size, longest, s, setup.augment) for s in stack.seeds}
     per_epoch = data.steps_per_epoch(setup.batch_size)
     stack.pause(stack.members, 0)
@@ -116,14 +113,9 @@ class _Stack:
     that it can be recorded."""
 
     def __init__(
-        self,
-        setup: Setup,
-        forward: Forward,
-        precision: str,
-        slots: list[list[_Member]],
-        parts: tuple[Tensors, Tensors, Tensors],
+        self, setup: Setup, forward: Forward, slots: list[list[_Member]], parts: tuple[Tensors, Tensors, Tensors]
     ):
-        self.setup, self.forward, self.precision, self.slots = setup, forward, precision, slots
+        self.setup, self.forward, self.slots = setup, forward, slots
         self.members = [m for slot in slots for m in slot]
         for i, slot in enumerate(slots):
             for m in slot:
@@ -146,7 +138,7 @@ class _Stack:
         self.images = self.labels = None
 
     @staticmethod
-    def of(setup: Setup, forward: Forward, precision: str, jobs: Sequence[Job]) -> "_Stack":
+    def of(setup: Setup, forward: Forward, jobs: Sequence[Job]) -> "_Stack":
         """Copies of the jobs' starts, stacked."""
         slots = [[_Member(place, jobs[place]) for place in walk] for walk in walks(jobs)]
         starts = [slot[0].job.start for slot in slots]
@@ -155,7 +147,7 @@ class _Stack:
             return {name: torch.stack([part[name] for part in parts]) for name in parts[0]}
 
         parts = ([s.params for s in starts], [s.buffers for s in starts], [s.momentum for s in starts])
-        return _Stack(setup, forward, precision, slots, tuple(together(part) for part in parts))
+        return _Stack(setup, forward, slots, tuple(together(part) for part in parts))
 
     def without(self, ended: Sequence[_Member]) -> "_Stack":
         """The stack of the others, of whom there must be some: this one, as long as no slot is empty."""
@@ -168,7 +160,7 @@ class _Stack:
         parts = tuple(
             {name: t.detach()[kept] for name, t in part.items()} for part in (self.params, self.buffers, self.momentum)
         )
-        rest = _Stack(self.setup, self.forward, self.precision, [self.slots[i] for i in kept], parts)
+        rest = _Stack(self.setup, self.forward, [self.slots[i] for i in kept], parts)
         rest.loss_sum.copy_(sums)
         return rest
 
@@ -190,8 +182,7 @@ class _Stack:
 
     def step(self) -> None:
         """One step of every slot, in place."""
-        half = self.precision == "bfloat16"
-        with torch.autocast(self.images.device.type, torch.bfloat16, enabled=half, cache_enabled=False):
+        with self.setup.autocast():
             scores = self.forward(self.method.effective(self.params), self.buffers, self.images)
             losses = F.cross_entropy(scores.flatten(0, 1), self.labels, reduction="none")
         losses = losses.unflatten(0, (len(self.rate), -1)).mean(1)

@@ -55,6 +55,7 @@ HELP = {  # an option for each of these fields of Recipe, SGD, Prune and Retrain
     "all_train": "train on the validation images too; then choose nothing on them",
     "image_size": "pixels of the images of a folder",
     "seed": "random seed; study takes several",
+    "precision": "float32, or bfloat16 for forward and backward passes",
     "momentum": "of SGD",
     "nesterov": "Nesterov's momentum",
     "weight_decay": "of SGD, in the dense run and in retraining",
@@ -143,6 +144,7 @@ def _parser() -> argparse.ArgumentParser:
     )
     figures.add_argument("--preset", default="digits", help="smoke, digits, fashion-mnist or cifar10")
     figures.add_argument("--output", default="", help="folder to write to; figures/PRESET if empty")
+    figures.add_argument("--precision", default="float32", help=HELP["precision"])
     _machine(figures)
     lab = command("lab", _lab, "open JupyterLab on the notebook to start with, on this machine only, with a token")
     lab.add_argument("--port", type=int, default=8888, help="or the next that is free")
@@ -183,9 +185,6 @@ def _machine(parser: argparse.ArgumentParser) -> None:
         default="auto",
         help="loop: one training after the other; batched: many at once; graph: many at once as a CUDA graph; auto: the "
         "fastest, by a short measurement that is remembered",
-    )
-    parser.add_argument(
-        "--precision", default="float32", help="float32, or bfloat16 for forward and backward passes (not with loop)"
     )
     parser.add_argument("--fresh", action="store_true", help="compute anew what is stored already")
 
@@ -325,7 +324,6 @@ def _study(options: argparse.Namespace) -> None:
         jobs=options.jobs,
         device=options.device,
         engine=options.engine,
-        precision=options.precision,
         fresh=options.fresh,
         progress=Progress("study", CalmLines(sys.stdout)),
     )

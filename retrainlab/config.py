@@ -15,7 +15,9 @@ from retrainlab.methods.knobs import Knobs
 from retrainlab.settle import settle
 
 SCHEMA = 1  # part of every hash: raise it when the meaning of every stored result changes
-YOUNGER: dict[str, object] = {}  # fields that came later, with what they were before: at that value no hash names them
+YOUNGER: dict[str, object] = {
+    "precision": "float32"
+}  # fields that came later, with what they were before: at that value no hash names them
 
 DATASETS = ("digits", "fashion-mnist", "cifar10", "cifar100")
 MODELS = ("mlp", "resnet8", "resnet20", "resnet56", "resnet18", "vgg16", "wrn28-10")
@@ -80,7 +82,8 @@ class Recipe:
     lr: the peak learning rate; milestones: where `multistep` multiplies it by gamma, as shares of the run (`step` does so
     after each 30 %); warmup: share of the run. all_train: train on the validation images too (then nothing may be
     chosen on them). method: dense training if None, or else the settings of a method that sparsifies as it trains, such as
-    `GMP(0.9)` from `methods.knobs`.
+    `GMP(0.9)` from `methods.knobs`. precision: of forward and backward passes, in this training and in retraining:
+    `float32`, or `bfloat16` where torch's autocast computes in it; parameters, updates and evaluations stay in float32.
     """
 
     data: str = "digits"
@@ -99,6 +102,7 @@ class Recipe:
     image_size: int | None = None
     seed: int = 0
     method: Knobs | None = None
+    precision: str = "float32"
 
     def __post_init__(self) -> None:
         settle(self)
@@ -121,6 +125,7 @@ class Recipe:
         if self.image_size is not None:
             check_number(self.image_size, "image size", low=4, whole=True)
         check_number(self.seed, "seed", low=0, whole=True)
+        choose(self.precision, PRECISIONS, "precision")
 
 
 @dataclass(frozen=True)

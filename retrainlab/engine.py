@@ -35,18 +35,15 @@ SLOW = 0.25  # seconds of a step above which no CPU gains by batching: calls cos
 @dataclass(frozen=True)
 class Engine:
     """kind: a name of ENGINES but auto; members: how many slots train at once; least: with fewer, the loop is faster;
-    precision: `float32`, or `bfloat16` for autocast (batched and graph only); seconds: of a member-step where a probe
-    has measured it, or else 0."""
+    seconds: of a member-step where a probe has measured it, or else 0."""
 
     kind: str = "loop"
     members: int = 1
     least: int = 2
-    precision: str = "float32"
     seconds: float = 0.0
 
     def __str__(self) -> str:
-        half = ", bfloat16" if self.precision != "float32" else ""
-        return "loop" if self.kind == "loop" else f"{self.kind}, up to {self.members} at once{half}"
+        return "loop" if self.kind == "loop" else f"{self.kind}, up to {self.members} at once"
 
     def train(
         self, setup: Setup, jobs: Sequence[Job], stop: Callable[[], bool] | None = None
@@ -67,11 +64,11 @@ class Engine:
             while walks := _walks(jobs, [i for i in group if i in left]):
                 chunk = walks[:members]
                 places = [place for walk in chunk for place in walk]
-                if len(chunk) < self.least and self.precision == "float32":
+                if len(chunk) < self.least:
                     left.discard(places[0])
                     yield places[0], training.train(setup, jobs[places[0]], stop)
                     continue
-                options = dict(graph=self.kind == "graph", precision=self.precision, forward=forward)
+                options = dict(graph=self.kind == "graph", forward=forward)
                 methods = [copy.deepcopy(jobs[p].method) for p in places]  # as they are before they count a step
                 try:
                     for i, trained in batched.train(setup, [jobs[p] for p in places], stop, **options):
@@ -100,24 +97,18 @@ def out_of_memory(error: BaseException) -> bool:
 # ---- the choice ------------------------------------------------------------------------------------------------------
 
 
-def forced(kind: str, device: torch.device, precision: str = "float32") -> Engine:
+def forced(kind: str, device: torch.device) -> Engine:
     """The engine of that kind without a probe. Raises BadInput for one that this device does not have."""
     choose(kind, ENGINES, "engine")
-    if kind == "loop" and precision != "float32":
-        raise BadInput(f"The engine 'loop' computes in float32, not {precision}; use --engine batched or auto.")
     if kind == "graph" and device.type != "cuda":
         raise BadInput("The engine 'graph' needs a CUDA GPU; use --engine batched, loop or auto.")
-    return Engine(kind, 1 if kind == "loop" else USUAL[device.type], 1 if kind != "loop" else 2, precision)
+    return Engine(kind, 1 if kind == "loop" else USUAL[device.type], 1 if kind != "loop" else 2)
 
 
-def fastest(
-    setup: Setup, start: State, recipe: Recipe, precision: str = "float32", tell: Callable[[str], None] | None = None
-) -> Engine:
-    """The engine for this network, batch size and device: as remembered, or else by a probe, on which `tell` gets a word;
-    without `tell` there is no probe, and the loop is taken. It computes in float32 alone; bfloat16 never goes to it."""
+def fastest(setup: Setup, start: State, recipe: Recipe, tell: Callable[[str], None] | None = None) -> Engine:
+    """The engine for this network, batch size, precision and device: as remembered, or else by a probe, on which `tell` gets
+    a word; without `tell` there is no probe, and the loop is taken."""
     device = setup.data.device
-    if precision != "float32":
-        return forced(TOGETHER[device.type], device, precision)
     name, known = _name(setup, recipe), remembered()
     if name in known:
         return Engine(**known[name]["engine"])
@@ -188,8 +179,8 @@ def probe(setup: Setup, start: State) -> dict[int, float]:
 def _name(setup: Setup, recipe: Recipe) -> str:
     shape = "x".join(map(str, setup.data.shape))
     width = "" if recipe.width is None else f" width {recipe.width}"
-    device = describe(setup.data.device)
-    return f"{recipe.model}{width}, {shape}, batch {recipe.batch_size}, {device}, torch {torch.__version__}"
+    batch = f"batch {recipe.batch_size}" + (f" in {setup.precision}" if setup.precision != "float32" else "")
+    return f"{recipe.model}{width}, {shape}, {batch}, {describe(setup.data.device)}, torch {torch.__version__}"
 
 
 def remembered() -> dict[str, dict]:

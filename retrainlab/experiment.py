@@ -49,7 +49,9 @@ def setting(recipe: Recipe, device: torch.device) -> tuple[Setup, Original]:
     """What the stages share: network (as initialised), data on the device and optimiser; the dense learning rates."""
     data = load(recipe.data, str(device), all_train=recipe.all_train, image_size=recipe.image_size)
     model = build(recipe.model, shape=data.shape, classes=data.classes, width=recipe.width, seed=recipe.seed)
-    setup = Setup(model.to(device), data, recipe.sgd, recipe.batch_size, prunable(model), recipe.augment)
+    setup = Setup(
+        model.to(device), data, recipe.sgd, recipe.batch_size, prunable(model), recipe.augment, recipe.precision
+    )
     return setup, original_curve(recipe, data.steps_per_epoch(recipe.batch_size))
 
 
@@ -64,6 +66,7 @@ def alike(recipe: Recipe) -> Recipe:
         augment=recipe.augment,
         all_train=recipe.all_train,
         image_size=recipe.image_size,
+        precision=recipe.precision,
     )
 
 

@@ -15,10 +15,10 @@ from typing import TypeVar
 import pandas as pd
 import torch
 
-from retrainlab.config import PRECISIONS, Experiment, Prune, Recipe, Retrain
+from retrainlab.config import Experiment, Prune, Recipe, Retrain
 from retrainlab.device import cores, describe, resolve
 from retrainlab.engine import Engine, fastest, forced
-from retrainlab.errors import BadInput, check_number, choose
+from retrainlab.errors import BadInput, check_number
 from retrainlab.experiment import alike, check, check_lengths, setting, while_retraining
 from retrainlab.methods.knobs import at
 from retrainlab.paths import store_root
@@ -69,7 +69,6 @@ def run_study(
     jobs: int = 0,
     device: str = "auto",
     engine: str = "auto",
-    precision: str = "float32",
     fresh: bool = False,
     progress: Callable[[float, float, str], None] | None = None,
     executor: Executor | None = None,
@@ -77,9 +76,9 @@ def run_study(
     """One row per experiment, in the order given: the configuration and every scalar of its result.
 
     store: where results are kept (a Store, or its folder). jobs: processes on a CPU, 0 for one per core; a GPU is used
-    by this process alone. engine: `loop`, `batched`, `graph`, or `auto` for the fastest (see `engine`); precision:
-    `float32` or `bfloat16` (see `batched.train`). fresh: make everything anew, in place of what is stored. executor: any
-    `concurrent.futures.Executor` instead of local processes. progress: see `progress.Progress`, the default.
+    by this process alone. engine: `loop`, `batched`, `graph`, or `auto` for the fastest (see `engine`). fresh: make
+    everything anew, in place of what is stored. executor: any `concurrent.futures.Executor` instead of local processes.
+    progress: see `progress.Progress`, the default.
     Raises BadInput before any work starts, and Stopped (a KeyboardInterrupt) on Ctrl-C with all finished results kept.
     """
     experiments = list(experiments)
@@ -87,9 +86,8 @@ def run_study(
     store = opened(store)
     where = resolve(device)
     marks = _fingerprints(experiments)
-    choose(precision, PRECISIONS, "precision")
     if engine != "auto":
-        forced(engine, where, precision)
+        forced(engine, where)
     missing = Missing.of(experiments, store, fresh, marks)
     if missing.results:
         store.check_writable()
@@ -100,9 +98,7 @@ def run_study(
         report = progress or Progress("study")
         words = describe(where)
         try:
-            engines, seconds = _engines(
-                missing, engine, precision, where, lambda word: report(0.0, 1.0, f"{word} on {words}")
-            )
+            engines, seconds = _engines(missing, engine, where, lambda word: report(0.0, 1.0, f"{word} on {words}"))
             count = min(jobs or cores(), len(missing.results)) if where.type == "cpu" else 1
             if not jobs and executor is None and 0 < seconds < QUICK:
                 count = 1
@@ -131,7 +127,7 @@ def workers(jobs: int = 0, device: str = "auto") -> AbstractContextManager[Worke
 
 
 def _engines(
-    missing: Missing, kind: str, precision: str, where: torch.device, tell: Callable[[str], None]
+    missing: Missing, kind: str, where: torch.device, tell: Callable[[str], None]
 ) -> tuple[dict[Recipe, Engine], float]:
     """An engine for each network, data set and batch size; and the seconds that one process would take, 0 if unknown."""
     out, seconds = {}, []
@@ -140,10 +136,10 @@ def _engines(
         setup, original = setting(recipe, where)
         steps = missing.epochs(recipe) * len(original.lr) / recipe.epochs
         if kind != "auto":
-            out[recipe] = forced(kind, where, precision)
+            out[recipe] = forced(kind, where)
         else:
             worth = tell if steps >= WORTH_A_PROBE else None
-            out[recipe] = fastest(setup, State.of(setup.model, where), recipe, precision, worth)
+            out[recipe] = fastest(setup, State.of(setup.model, where), recipe, worth)
         seconds.append(steps * out[recipe].seconds)
     return out, sum(seconds) if all(seconds) else 0.0
 

@@ -6,6 +6,7 @@ device: learning rates are known beforehand, losses are summed on the device, an
 
 import time
 from collections.abc import Callable, Sequence
+from contextlib import AbstractContextManager
 from dataclasses import dataclass, field, replace
 
 import torch
@@ -66,7 +67,8 @@ class State:
 @dataclass(frozen=True, eq=False)
 class Setup:
     """What trainings that are compared share. model gives the architecture only, its tensors are not used; prunable: the
-    names of Conv and Linear weights, which always decay; augment: random crops and flips in training."""
+    names of Conv and Linear weights, which always decay; augment: random crops and flips in training; precision: see
+    `Recipe`."""
 
     model: nn.Module
     data: Dataset
@@ -74,6 +76,12 @@ class Setup:
     batch_size: int
     prunable: tuple[str, ...]
     augment: bool = True
+    precision: str = "float32"
+
+    def autocast(self) -> AbstractContextManager:
+        """Where a step's forward pass and loss are computed."""
+        half = self.precision == "bfloat16"
+        return torch.autocast(self.data.device.type, torch.bfloat16, enabled=half, cache_enabled=False)
 
     def decayed(self, params: Tensors) -> list[str]:
         """The names of those of `params` that weight decay acts on; never what a method learns besides the weights."""
@@ -196,8 +204,9 @@ def train(setup: Setup, job: Job, stop: Callable[[], bool] | None = None) -> Tra
             if stop is not None and stop():
                 stopped = True
                 break
-            scores = functional_call(model, (method.effective(params), buffers), (images,))
-            loss = F.cross_entropy(scores, labels)
+            with setup.autocast():
+                scores = functional_call(model, (method.effective(params), buffers), (images,))
+                loss = F.cross_entropy(scores, labels)
             penalty = method.penalty(params)
             total = loss if penalty is None else loss + penalty
             gradients = dict(zip(params, torch.autograd.grad(total, list(params.values()))))

@@ -49,7 +49,6 @@ def refused(arguments: list[str], capsys) -> str:
         (["--engine", "batch"], ["did you mean 'batched'"]),
         (["--engine", "graph", "--device", "cpu"], ["graph", "CUDA GPU", "batched, loop or auto"]),
         (["--precision", "half"], ["half", "float32, bfloat16"]),
-        (["--engine", "loop", "--precision", "bfloat16"], ["loop", "float32", "batched or auto"]),
         (["--structure", "n:m", "--sparsity", "0.9"], ["0.5", "0.9"]),
         (["--schedule", "custom"], ["control points"]),
         (["--lr", "0.1"], ["LLR", "leave lr out"]),
@@ -142,7 +141,7 @@ def test_doctor_lists_what_it_looked_for(capsys):
 def test_doctor_shows_the_engines_that_were_chosen(capsys, tmp_path, monkeypatch):
     monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path))
     assert main(["doctor"]) == 0 and "none chosen yet" in capsys.readouterr().out
-    engine = {"kind": "batched", "members": 8, "least": 2, "precision": "float32", "seconds": 0.003}
+    engine = {"kind": "batched", "members": 8, "least": 2, "seconds": 0.003}
     record = {"net, batch 32": {"engine": engine, "ms_per_member_step": {"0": 5.0, "8": 3.0}}}
     path = tmp_path / "retrainlab" / "engines.json"
     path.parent.mkdir(exist_ok=True)

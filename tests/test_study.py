@@ -214,6 +214,17 @@ def test_fresh_makes_everything_anew_with_the_same_bits(tmp_path, made):
     assert Store(tmp_path).count() == {"dense": 1, "pruned": 1, "results": 2}
 
 
+def test_what_one_precision_made_is_never_served_as_the_others(tmp_path, made):
+    """Dense network, masks and results of each are its own, whichever came first; and a row says which it is."""
+    half = [replace(e, recipe=replace(e.recipe, precision="bfloat16")) for e in FEW[:1]]
+    first = go(half, tmp_path)
+    both = go([*FEW[:1], *half], tmp_path)
+    assert [stage for stage, _ in made] == ["train_dense", "prune_dense", "run"] * 2
+    pd.testing.assert_frame_equal(first, both[1:].reset_index(drop=True))
+    assert list(both["precision"]) == ["float32", "bfloat16"]
+    assert both["test_loss"].nunique() == 2 and Store(tmp_path).count() == {"dense": 2, "pruned": 2, "results": 2}
+
+
 def test_two_jobs_give_the_same_bits_as_one(tmp_path, whole):
     """Pitfall: seed from pid and time."""
     root, one = whole
