@@ -13,11 +13,10 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from retrainlab.data import batches, stream
-from retrainlab.device import seeded
+from retrainlab.data import batches
 from retrainlab.methods.base import Tensors, member, stacked
 from retrainlab.models import in_mode
-from retrainlab.stacked import Forward, forward_of, has_noise, laid_out
+from retrainlab.stacked import Forward, forward_of, laid_out
 from retrainlab.training import Job, Point, Setup, State, Trained, direction, evaluate, now
 
 
@@ -34,17 +33,18 @@ def train(
     A member's seconds are its equal share of the time. stop is asked before each step and, if true, ends all there.
     graph: record the step as a CUDA graph where the methods are steady and the network draws no random numbers; seconds do
     not count the recording. forward: how the network takes many members, `stacked.forward_of` if None. Members of a network
-    that draws random numbers (`stacked.has_noise`) must share one seed.
+    that draws random numbers (`Setup.noisy`) must share one seed. No other thread may use `setup.model` meanwhile (see
+    `models.apart`).
     """
     data, longest = setup.data, max(len(job.curve) for job in jobs)
     stack = _Stack.of(setup, forward or forward_of(setup.model), jobs)
     images = {s: batches(data, setup.batch_size, longest, s, setup.augment) for s in stack.seeds}
     per_epoch = data.steps_per_epoch(setup.batch_size)
     stack.pause(stack.members, 0)
-    noise = stream(*jobs[0].seed, "noise").initial_seed()
-    graph = graph and not has_noise(setup.model, data.shape)
+    noise = setup.noise(jobs[0].seed)
+    graph = graph and not setup.noisy
     advance, step, clock = None, 0, now(data.device)
-    with in_mode(setup.model, training=True), seeded(data.device, noise):
+    with in_mode(setup.model, training=True):
         while True:
             ended = [m for m in stack.members if len(m.job.curve) == step]
             if len(ended) < len(stack.members) and stop is not None and stop():
@@ -64,7 +64,8 @@ def train(
                 before = now(data.device)
                 advance = _recorded(stack) if graph and stack.method.steady else stack.step
                 clock += now(data.device) - before
-            advance()
+            with noise:  # left before anything is yielded: until then it is in all that this thread does
+                advance()
             with torch.no_grad():
                 stack.method.after_step(stack.params, step)
                 step += 1

@@ -55,17 +55,6 @@ def synchronise(device: torch.device) -> None:
         torch.cuda.synchronize(device)
 
 
-@contextmanager
-def seeded(device: torch.device, seed: int) -> Iterator[None]:
-    """torch's own random numbers (initialisation, dropout) from `seed` for a while; afterwards they go on as before."""
-    with torch.random.fork_rng(devices=[device] if device.type == "cuda" else []):
-        torch.default_generator.manual_seed(seed)
-        if device.type == "cuda":
-            with torch.cuda.device(device):
-                torch.cuda.manual_seed(seed)
-        yield
-
-
 _repeating = threading.Lock()
 _inside, _before = 0, (0, False, False)  # how many are at it, and torch's settings before the first
 

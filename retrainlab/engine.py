@@ -19,8 +19,9 @@ from retrainlab.config import ENGINES, Recipe
 from retrainlab.device import describe, repeatable
 from retrainlab.errors import BadInput, choose
 from retrainlab.methods import imp
+from retrainlab.models import apart
 from retrainlab.paths import engines_file, write_whole
-from retrainlab.stacked import forward_of, has_noise
+from retrainlab.stacked import forward_of
 from retrainlab.training import Job, Setup, State, Trained
 
 LADDERS = {"cpu": (2, 4, 8, 16, 32), "cuda": (1, 4, 16, 64)}  # members that the probe tries
@@ -54,11 +55,12 @@ class Engine:
             for place in sorted(range(len(jobs)), key=lambda i: -len(jobs[i].curve)):
                 yield place, training.train(setup, jobs[place], stop)
             return
+        setup = replace(setup, model=apart(setup.model))
         forward, members = forward_of(setup.model), self.members
-        noisy, left = has_noise(setup.model, setup.data.shape), set(range(len(jobs)))
+        left = set(range(len(jobs)))
         groups: dict[tuple, list[int]] = {}
         for place, job in enumerate(jobs):
-            alike = (type(job.method), tuple(job.start.params), job.seed if noisy else None)
+            alike = (type(job.method), tuple(job.start.params), job.seed if setup.noisy else None)
             groups.setdefault(alike, []).append(place)
         for group in groups.values():
             while walks := _walks(jobs, [i for i in group if i in left]):

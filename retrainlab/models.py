@@ -16,8 +16,8 @@ from torch import Tensor, nn
 
 from retrainlab.config import MODELS
 from retrainlab.data import stream
-from retrainlab.device import seeded
 from retrainlab.errors import BadInput, choose
+from retrainlab.noise import Seeded
 
 
 def conv3x3(inputs: int, outputs: int, stride: int = 1) -> nn.Conv2d:
@@ -155,7 +155,7 @@ def build(
     Ours start from He's normal initialisation (He et al. 2015); torchvision's keep their own. Raises BadInput for an
     unknown name, a width the network does not have, or images that it cannot take.
     """
-    with seeded(torch.device("cpu"), stream(seed, "init").initial_seed()):
+    with Seeded(stream(seed, "init").initial_seed()):
         if name.startswith("torchvision/"):
             model = _from_torchvision(name, shape[0], classes, width)
         else:
@@ -202,6 +202,12 @@ def _check(model: nn.Module, name: str, shape: tuple[int, int, int], classes: in
     if not fits:
         size = "x".join(map(str, shape))
         raise BadInput(f"The model '{name}' cannot take images of {size} (channels x height x width); choose another.")
+
+
+def apart(model: nn.Module) -> nn.Module:
+    """The same tensors in modules of its own: the modes, settings and tensors that a thread puts into them for a while are
+    seen by no other thread."""
+    return copy.deepcopy(model, {id(t): t for t in (*model.parameters(), *model.buffers())})
 
 
 @contextmanager

@@ -6,8 +6,9 @@ device: learning rates are known beforehand, losses are summed on the device, an
 
 import time
 from collections.abc import Callable, Sequence
-from contextlib import AbstractContextManager
+from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass, field, replace
+from functools import cached_property
 
 import torch
 import torch.nn.functional as F
@@ -16,9 +17,11 @@ from torch.func import functional_call
 
 from retrainlab.config import SGD
 from retrainlab.data import Dataset, Split, batches, clean_batches, stream
-from retrainlab.device import seeded, synchronise
+from retrainlab.device import synchronise
 from retrainlab.methods.base import Method, Plain, Tensors
-from retrainlab.models import in_mode
+from retrainlab.models import apart, in_mode
+from retrainlab.noise import Seeded
+from retrainlab.stacked import has_noise
 
 
 @dataclass(frozen=True)
@@ -66,9 +69,9 @@ class State:
 
 @dataclass(frozen=True, eq=False)
 class Setup:
-    """What trainings that are compared share. model gives the architecture only, its tensors are not used; prunable: the
-    names of Conv and Linear weights, which always decay; augment: random crops and flips in training; precision: see
-    `Recipe`."""
+    """What trainings that are compared share, on several threads too. model gives the architecture only, its tensors are not
+    used; prunable: the names of Conv and Linear weights, which always decay; augment: random crops and flips in
+    training; precision: see `Recipe`."""
 
     model: nn.Module
     data: Dataset
@@ -82,6 +85,16 @@ class Setup:
         """Where a step's forward pass and loss are computed."""
         half = self.precision == "bfloat16"
         return torch.autocast(self.data.device.type, torch.bfloat16, enabled=half, cache_enabled=False)
+
+    @cached_property
+    def noisy(self) -> bool:
+        """Whether the network draws random numbers as it trains; raises as `stacked.has_noise` does."""
+        return has_noise(self.model, self.data.shape)
+
+    def noise(self, seed: tuple[int | str, ...]) -> AbstractContextManager:
+        """What to be in while the network trains: its random numbers then are those of `seed` alone. Nothing where it draws
+        none, since each operation takes longer inside."""
+        return Seeded(stream(*seed, "noise").initial_seed()) if self.noisy else nullcontext()
 
     def decayed(self, params: Tensors) -> list[str]:
         """The names of those of `params` that weight decay acts on; never what a method learns besides the weights."""
@@ -149,7 +162,8 @@ class Trained:
 
 @torch.no_grad()
 def evaluate(model: nn.Module, params: Tensors, buffers: Tensors, data: Dataset, split: Split) -> tuple[float, float]:
-    """(accuracy as a share, mean cross-entropy in nats) on `split`; leaves every tensor bit for bit as it was."""
+    """(accuracy as a share, mean cross-entropy in nats) on `split`; leaves every tensor bit for bit as it was. Meanwhile no
+    other thread may use the same `model` (see `models.apart`)."""
     correct = torch.zeros((), device=data.device)
     loss = torch.zeros((), device=data.device, dtype=torch.float64)
     with in_mode(model, training=False):
@@ -176,7 +190,7 @@ def direction(params: Tensors, gradients: Tensors, momentum: Tensors, sgd: SGD, 
 
 def train(setup: Setup, job: Job, stop: Callable[[], bool] | None = None) -> Trained:
     """Train one network. stop is asked before each step and, if true, ends training there."""
-    model, data, method = setup.model, setup.data, job.method
+    model, data, method = apart(setup.model), setup.data, job.method
     state = job.start.copy()
     params, buffers, momentum = state.params, state.buffers, state.momentum
     for p in params.values():
@@ -196,10 +210,10 @@ def train(setup: Setup, job: Job, stop: Callable[[], bool] | None = None) -> Tra
 
     pause(0, None)
     seconds, step, since = 0.0, 0, 0
-    loss_sum = torch.zeros((), device=data.device)
+    loss_sum, noise = torch.zeros((), device=data.device), setup.noise(job.seed)
     clock = now(data.device)
     stopped = False
-    with in_mode(model, training=True), seeded(data.device, stream(*job.seed, "noise").initial_seed()):
+    with in_mode(model, training=True), noise:
         for images, labels in batches(data, setup.batch_size, len(rates), job.seed, setup.augment):
             if stop is not None and stop():
                 stopped = True
@@ -248,9 +262,11 @@ def recalibrate(setup: Setup, state: State, seed: tuple[int | str, ...], steps: 
 
     steps: one epoch if None. Images are not augmented. An explicit step: evaluation never does this by itself.
     """
-    model, data = setup.model, setup.data
+    model, data = apart(setup.model), setup.data
     buffers = {name: b.clone() for name, b in state.buffers.items()}
-    norms = [m for m in model.modules() if isinstance(m, nn.modules.batchnorm._BatchNorm)]
+    for module in model.modules():
+        if isinstance(module, nn.modules.batchnorm._BatchNorm):
+            module.momentum = None  # torch's word for a cumulative average
     for name in buffers:
         leaf = name.rpartition(".")[2]
         if leaf in ("running_mean", "num_batches_tracked"):
@@ -258,14 +274,7 @@ def recalibrate(setup: Setup, state: State, seed: tuple[int | str, ...], steps: 
         elif leaf == "running_var":
             buffers[name].fill_(1)
     count = steps or data.steps_per_epoch(setup.batch_size)
-    momenta = [m.momentum for m in norms]
-    try:
-        for m in norms:
-            m.momentum = None  # torch's word for a cumulative average
-        with in_mode(model, training=True), seeded(data.device, stream(*seed, "noise").initial_seed()):
-            for images, _ in batches(data, setup.batch_size, count, seed, augment=False):
-                functional_call(model, (state.params, buffers), (images,))
-    finally:
-        for m, momentum in zip(norms, momenta):
-            m.momentum = momentum
+    with in_mode(model, training=True), setup.noise(seed):
+        for images, _ in batches(data, setup.batch_size, count, seed, augment=False):
+            functional_call(model, (state.params, buffers), (images,))
     return replace(state, buffers=buffers)
