@@ -17,6 +17,7 @@ from torch import Tensor
 
 from retrainlab import sources
 from retrainlab.errors import BadInput
+from retrainlab.folders import Found
 
 
 @dataclass(frozen=True)
@@ -176,8 +177,8 @@ def load(name: str, device: str = "cpu", *, all_train: bool = False, image_size:
 
 
 @lru_cache(maxsize=4)
-def _load(name: str, device: str, all_train: bool, image_size: int | None, _: tuple) -> Dataset:
-    source = sources.read(name, image_size)
+def _load(name: str, device: str, all_train: bool, image_size: int | None, there: Found | str) -> Dataset:
+    source = sources.read(name, image_size, there)
     images, labels = source.train
     fifteen = round(0.15 * len(labels))
     counts = HELD_OUT.get(name, (fifteen, fifteen))
