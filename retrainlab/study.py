@@ -4,6 +4,7 @@ Each result is written as soon as it is done, so that Ctrl-C, a crash or a power
 call goes on from there.
 """
 
+import sys
 from collections.abc import Callable, Iterable, Sequence
 from concurrent.futures import Executor
 from contextlib import AbstractContextManager, nullcontext
@@ -15,7 +16,7 @@ from typing import TypeVar
 import pandas as pd
 import torch
 
-from retrainlab.config import PRECISIONS, Experiment, Prune, Recipe, Retrain
+from retrainlab.config import DATASETS, PRECISIONS, Experiment, Prune, Recipe, Retrain
 from retrainlab.device import cores, describe, resolve
 from retrainlab.engine import Engine, fastest, forced
 from retrainlab.errors import BadInput, check_number, choose
@@ -26,7 +27,7 @@ from retrainlab.plan import Missing, pruned_key, result_key, tasks
 from retrainlab.progress import Progress
 from retrainlab.pruning import Masks
 from retrainlab.result import Result
-from retrainlab.sources import fingerprint
+from retrainlab.sources import content, fingerprint
 from retrainlab.store import Store
 from retrainlab.training import State
 from retrainlab.workers import Workers, run_tasks
@@ -93,6 +94,9 @@ def run_study(
     missing = Missing.of(experiments, store, fresh, marks)
     if missing.results:
         store.check_writable()
+        for data, size in marks:
+            if data not in DATASETS:
+                print(f"study: {content(data, size)}", file=sys.stderr)
         for recipe, prune in {(replace(e.recipe, seed=0), e.prune) for e in experiments}:
             check(recipe, prune, where)
         for e in {replace(e, recipe=replace(e.recipe, seed=0)) for e in experiments}:
