@@ -1,6 +1,7 @@
 """The command line: what it refuses, with which words and which exit code; and what it prints."""
 
 import json
+import os
 import subprocess
 import sys
 from pathlib import Path
@@ -167,6 +168,15 @@ def test_a_study_says_on_stderr_what_it_found_in_a_folder(capsys, pets):
     captured = capsys.readouterr()
     assert "2 classes (cat, dog); 20 train images" in captured.err and "2 classes" not in captured.out
     assert "read at 8 x 8" in captured.err
+
+
+def test_a_folder_whose_name_is_no_text_gets_its_table(capsys, tmp_path, pets):
+    root = pets.rename(tmp_path / os.fsdecode(b"p\xe9ts"))
+    arguments = ["--model", "mlp", "--batch-size", "4", "--image-size", "8", "--schedule", "FT", "--budget", "0.5"]
+    assert main(["study", "--data", str(root), *arguments, *QUICK, "--csv", str(tmp_path / "rows.csv")]) == 0
+    assert "p\\udce9ts" in (tmp_path / "rows.csv").read_text() and "p\\udce9ts: 2 classes" in capsys.readouterr().err
+    arguments[3] = "100"
+    assert "p\\udce9ts has 14 training images" in refused(["study", "--data", str(root), *arguments, *QUICK], capsys)
 
 
 def test_doctor_shows_the_engines_that_were_chosen(capsys, tmp_path, monkeypatch):
