@@ -166,7 +166,8 @@ def _parser() -> argparse.ArgumentParser:
     study.add_argument("--csv", metavar="FILE", help="write every row, with all that was measured, to this file")
     data = command("data", _data, "download a data set through torchvision")
     data.add_argument("name", help="fashion-mnist, cifar10 or cifar100")
-    command("doctor", _doctor, "say what is here, and how to get what is missing")
+    doctor = command("doctor", _doctor, "say what is here, and how to get what is missing")
+    doctor.add_argument("--data", metavar="FOLDER", help="say too what a folder of images holds, and read all of them")
     return parser
 
 
@@ -369,10 +370,10 @@ def _data(options: argparse.Namespace) -> None:
     print(f"{options.name} is in {download(options.name)}.")
 
 
-def _doctor(_: argparse.Namespace) -> int:
-    from retrainlab.doctor import examine, table
+def _doctor(options: argparse.Namespace) -> int:
+    from retrainlab.doctor import examine, folder, table
 
-    findings = examine()
+    findings = examine() + ([folder(options.data)] if options.data else [])
     print(table(findings))
     return 0 if all(f.good or not f.required for f in findings) else 1
 

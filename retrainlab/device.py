@@ -36,12 +36,17 @@ def describe(device: torch.device) -> str:
     return f"{device.type}, {cores()} cores"
 
 
+def memory_gib() -> float:
+    """The machine's memory, or 0 where the system does not say."""
+    try:
+        return os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES") / 2**30
+    except (AttributeError, ValueError, OSError):
+        return 0.0
+
+
 def memory() -> str:
     """The machine's memory in words, or nothing where the system does not say."""
-    try:
-        return f"{os.sysconf('SC_PAGE_SIZE') * os.sysconf('SC_PHYS_PAGES') / 2**30:.0f} GiB of memory"
-    except (AttributeError, ValueError, OSError):
-        return ""
+    return f"{gib:.0f} GiB of memory" if (gib := memory_gib()) else ""
 
 
 def cores() -> int:

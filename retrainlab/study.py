@@ -4,6 +4,7 @@ Each result is written as soon as it is done, so that Ctrl-C, a crash or a power
 call goes on from there.
 """
 
+import sys
 from collections.abc import Callable, Iterable, Sequence
 from concurrent.futures import Executor
 from contextlib import AbstractContextManager, nullcontext
@@ -15,18 +16,19 @@ from typing import TypeVar
 import pandas as pd
 import torch
 
-from retrainlab.config import Experiment, Prune, Recipe, Retrain
+from retrainlab.config import DATASETS, Experiment, Prune, Recipe, Retrain
 from retrainlab.device import cores, describe, resolve
 from retrainlab.engine import Engine, fastest, forced
 from retrainlab.errors import BadInput, check_number
 from retrainlab.experiment import alike, check, check_lengths, setting, while_retraining
+from retrainlab.folders import printable
 from retrainlab.methods.knobs import at
 from retrainlab.paths import store_root
 from retrainlab.plan import Missing, pruned_key, result_key, tasks
 from retrainlab.progress import Progress
 from retrainlab.pruning import Masks
 from retrainlab.result import Result
-from retrainlab.sources import fingerprint
+from retrainlab.sources import content, fingerprint
 from retrainlab.store import Store
 from retrainlab.training import State
 from retrainlab.workers import Workers, run_tasks
@@ -95,6 +97,9 @@ def run_study(
             check(recipe, prune, where)
         for e in {replace(e, recipe=replace(e.recipe, seed=0)) for e in experiments}:
             check_lengths(e)
+        for data, size in marks:
+            if data not in DATASETS:
+                print(f"study: {content(data, size)}", file=sys.stderr)
         report = progress or Progress("study")
         words = describe(where)
         try:
@@ -158,7 +163,8 @@ def row(experiment: Experiment, name: str, result: Result) -> dict:
     """A result as one row: every setting, then what was measured, then the key of its stored file.
 
     Columns have the nouns' names; the dense run's schedule, lr and warmup, and the retraining's lr, which others share,
-    become dense_schedule, dense_lr, dense_warmup and initial_lr. Lists are written as text.
+    become dense_schedule, dense_lr, dense_warmup and initial_lr. Lists are written as text, and of a folder's name what is
+    no text as escapes.
     """
     recipe, prune, retrain = (asdict(n) for n in (experiment.recipe, experiment.prune, experiment.retrain))
     recipe |= recipe.pop("sgd")
@@ -168,6 +174,7 @@ def row(experiment: Experiment, name: str, result: Result) -> dict:
     retrain["initial_lr"] = retrain.pop("lr")
     retrain["retraining_sgd"] = str(experiment.retrain.sgd or "")
     del retrain["sgd"]
+    recipe["data"] = printable(recipe["data"])
     asked = {k: str(v) if isinstance(v, tuple) else v for k, v in (recipe | prune | retrain).items()}
     return asked | result.scalars | {"device": result.provenance["device"], "key": name}
 
