@@ -329,6 +329,8 @@ def _study(options: argparse.Namespace) -> None:
         progress=Progress("study", CalmLines(sys.stdout)),
     )
     print(_table(frame))
+    for words in filter(None, frame["not_pruned"].unique()):
+        print(f"\n{words}")
     short = frame[frame["method"].isin(["CS", "STR", "DST"]) & (frame["trained_sparsity"] < frame["sparsity"] - 0.01)]
     for method in short["method"].unique():
         print(
@@ -336,7 +338,7 @@ def _study(options: argparse.Namespace) -> None:
         )
     if len(frame) == 1:
         print("\nAll that was asked and measured (accuracies, sparsity and budget as shares):\n")
-        print(frame.iloc[0].to_string())
+        print(frame.iloc[0].drop("not_pruned").to_string())
     if table is not None:
         try:
             frame.to_csv(table, index=False)

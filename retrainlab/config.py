@@ -127,6 +127,11 @@ class Recipe:
         check_number(self.seed, "seed", low=0, whole=True)
         choose(self.precision, PRECISIONS, "precision")
 
+    @property
+    def revision(self) -> int:
+        """1 for networks whose attention had weights that were not pruned (vit) or products not counted (vit, swin)."""
+        return int(self.model.startswith(("torchvision/vit_", "torchvision/swin_")))
+
 
 @dataclass(frozen=True)
 class Prune:
@@ -134,7 +139,8 @@ class Prune:
 
     cycles: 1 is one-shot; k > 1 repeats {prune, retrain} and removes the same share of what remains each time.
     structure: single weights; whole `filters` by L2 norm relative to their size (sparsity is then the share of filters);
-    or `n:m`, n weights kept of each m neighbours (sparsity must be 1 - n/m, and is that of the layers m divides).
+    or `n:m`, n weights kept of each m neighbours along the inputs (sparsity must be 1 - n/m; layers whose inputs m does
+    not divide stay dense, and the sparsity reached is less by their share).
     keep_first, keep_last: leave that layer dense; the total sparsity then comes from the others.
     """
 
@@ -169,6 +175,11 @@ class Prune:
                 raise BadInput(
                     "An n:m pattern is pruned in one cycle and has no allocation; leave both at their defaults."
                 )
+
+    @property
+    def revision(self) -> int:
+        """1 for `n:m`, whose groups in convolutions lay along kernel positions before, not along input channels."""
+        return int(self.structure == "n:m")
 
     @property
     def targets(self) -> tuple[float, ...]:

@@ -9,6 +9,7 @@ from collections.abc import Callable, Iterable, Sequence
 from concurrent.futures import Executor
 from contextlib import AbstractContextManager, nullcontext
 from dataclasses import asdict, replace
+from functools import lru_cache
 from itertools import product
 from pathlib import Path
 from typing import TypeVar
@@ -16,17 +17,23 @@ from typing import TypeVar
 import pandas as pd
 import torch
 
+<<<<<<< HEAD
 from retrainlab.config import DATASETS, Experiment, Prune, Recipe, Retrain
+=======
+from retrainlab.config import MODELS, PRECISIONS, Experiment, Prune, Recipe, Retrain
+from retrainlab.data import load
+>>>>>>> arch
 from retrainlab.device import cores, describe, resolve
 from retrainlab.engine import Engine, fastest, forced
 from retrainlab.errors import BadInput, check_number
 from retrainlab.experiment import alike, check, check_lengths, setting, while_retraining
 from retrainlab.folders import printable
 from retrainlab.methods.knobs import at
+from retrainlab.models import few, prunable, skeleton, uncounted
 from retrainlab.paths import store_root
 from retrainlab.plan import Missing, pruned_key, result_key, tasks
 from retrainlab.progress import Progress
-from retrainlab.pruning import Masks
+from retrainlab.pruning import Masks, undivided
 from retrainlab.result import Result
 from retrainlab.sources import content, fingerprint
 from retrainlab.store import Store
@@ -163,8 +170,12 @@ def row(experiment: Experiment, name: str, result: Result) -> dict:
     """A result as one row: every setting, then what was measured, then the key of its stored file.
 
     Columns have the nouns' names; the dense run's schedule, lr and warmup, and the retraining's lr, which others share,
+<<<<<<< HEAD
     become dense_schedule, dense_lr, dense_warmup and initial_lr. Lists are written as text, and of a folder's name what is
     no text as escapes.
+=======
+    become dense_schedule, dense_lr, dense_warmup and initial_lr. Lists are written as text. For `not_pruned` see there.
+>>>>>>> arch
     """
     recipe, prune, retrain = (asdict(n) for n in (experiment.recipe, experiment.prune, experiment.retrain))
     recipe |= recipe.pop("sgd")
@@ -176,7 +187,32 @@ def row(experiment: Experiment, name: str, result: Result) -> dict:
     del retrain["sgd"]
     recipe["data"] = printable(recipe["data"])
     asked = {k: str(v) if isinstance(v, tuple) else v for k, v in (recipe | prune | retrain).items()}
-    return asked | result.scalars | {"device": result.provenance["device"], "key": name}
+    words = not_pruned(alike(experiment.recipe), experiment.prune)
+    return asked | result.scalars | {"not_pruned": words, "device": result.provenance["device"], "key": name}
+
+
+@lru_cache(maxsize=64)
+def not_pruned(recipe: Recipe, prune: Prune) -> str:
+    """What to know of the network with its sparsity and its speed-up, in sentences: what is neither pruned nor counted,
+    and which layers an n:m pattern leaves dense. Empty if there is nothing, as for single weights of our own networks."""
+    if recipe.model in MODELS and prune.structure != "n:m":
+        return ""
+    try:
+        data = load(recipe.data, all_train=recipe.all_train, image_size=recipe.image_size)
+        model = skeleton(recipe.model, shape=data.shape, classes=data.classes, width=recipe.width)
+    except BadInput as error:  # what is stored was made elsewhere: the images or torchvision are not here
+        return f"What is neither pruned nor counted cannot be told here: {error}"
+    known = dict(model.named_parameters())
+    weights = {name: known[name] for name in prunable(model)}
+    left = undivided(weights, prune.m) if prune.structure == "n:m" else ()
+    words = uncounted(model)
+    if left:
+        share = sum(weights[n].numel() for n in left) / sum(w.numel() for w in weights.values())
+        words += (
+            f" {prune.n}:{prune.m} leaves {few(left)} dense, {100 * share:.2g} % of the prunable weights, because {prune.m} "
+            "does not divide their inputs."
+        )
+    return words.strip()
 
 
 def curves(experiments: Sequence[Experiment], store: Store | Path | str | None = None) -> pd.DataFrame:

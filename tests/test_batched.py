@@ -7,6 +7,7 @@ from dataclasses import replace
 
 import pytest
 import torch
+from attentive import Attentive
 from diary import Diary
 from torch import nn
 from torch.utils._python_dispatch import TorchDispatchMode
@@ -17,6 +18,9 @@ from retrainlab.data import Augmentation, Dataset, Split, load
 from retrainlab.device import repeatable
 from retrainlab.methods import imp
 from retrainlab.methods.base import Method, Plain
+from retrainlab.methods.knobs import DST, GMP
+from retrainlab.methods.make import make
+from retrainlab.methods.sparsifier import Span
 from retrainlab.models import build, prunable
 from retrainlab.schedules import dense, retraining
 from retrainlab.stacked import forward_of, vmapped
@@ -818,3 +822,34 @@ def test_members_on_a_gpu_end_as_in_the_loop(graph, seeds):
     assert_alike(mine, wanted, tolerance=1e-8)
     for trained, job in zip(mine, jobs):
         assert not any(trained.state.params[name][gone].any() for name, gone in job.method.removed.items())
+
+
+# ---- attention -------------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("method", ["masked", DST(0.02), GMP(0.9, 2)], ids=["masked", "DST", "GMP"])
+def test_a_network_with_attention_trains_as_in_the_loop_and_what_is_masked_stays_zero(method):
+    torch.manual_seed(0)
+    model = Attentive().double()
+    setup = setup_of(model)
+
+    def job(seed):
+        span = Span(setup.prunable, 7, 5, seed)
+        own, start = make(None if method == "masked" else method, State.of(model), span)
+        if method == "masked":
+            masks = masks_of(setup, seed)
+            own, start = imp.Masked(masks), imp.apply(start, masks)
+        return Job(start, rates(7, 0.05), (0, "t"), own, 2)
+
+    mine = together(setup, [job(0), job(1)])
+    assert_alike(mine, alone(setup, [job(0), job(1)]))
+    for seed, trained in enumerate(mine):
+        assert not torch.equal(
+            trained.state.params["among.in_proj_weight"], job(seed).start.params["among.in_proj_weight"]
+        )
+        if method == "masked":
+            masks = masks_of(setup, seed)
+            assert all((trained.state.params[n] == 0)[~m].all() for n, m in masks.items())
+            assert trained.points[-1].sparsity == pytest.approx(
+                1 - sum(int(m.sum()) for m in masks.values()) / sum(m.numel() for m in masks.values())
+            )

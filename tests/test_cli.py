@@ -282,3 +282,12 @@ def test_a_lost_worker_is_told_without_a_stack_trace(capsys, monkeypatch):
     monkeypatch.setattr(study, "run_study", dies)
     assert main(["run", *QUICK]) == 1
     assert capsys.readouterr().err.strip() == "retrainlab: A worker process ended unexpectedly."
+
+
+def test_what_is_not_pruned_is_told_under_the_table(capsys):
+    options = [*QUICK, "--epochs", "1", "--sparsity", "0.5", "--structure", "n:m", "--seed", "0"]
+    assert main(["study", *options]) == 0
+    printed = capsys.readouterr().out
+    assert printed.count("2:4 leaves conv.weight dense, ") == 1
+    assert main(["study", *options[:-4], "--seed", "0"]) == 0
+    assert "leaves" not in capsys.readouterr().out
