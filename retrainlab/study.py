@@ -4,9 +4,9 @@ Each result is written as soon as it is done, so that Ctrl-C, a crash or a power
 call goes on from there.
 """
 
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures import Executor
-from contextlib import AbstractContextManager, nullcontext
+from contextlib import AbstractContextManager, contextmanager, nullcontext
 from dataclasses import asdict, replace
 from itertools import product
 from pathlib import Path
@@ -17,19 +17,20 @@ import torch
 
 from retrainlab.config import PRECISIONS, Experiment, Prune, Recipe, Retrain
 from retrainlab.device import cores, describe, resolve
-from retrainlab.engine import Engine, fastest, forced
-from retrainlab.errors import BadInput, check_number, choose
+from retrainlab.engine import Engine, fastest, forced, out_of_memory
+from retrainlab.errors import BadInput, WorkerDied, check_number, choose
 from retrainlab.experiment import alike, check, check_lengths, setting, while_retraining
 from retrainlab.methods.knobs import at
 from retrainlab.paths import store_root
 from retrainlab.plan import Missing, pruned_key, result_key, tasks
+from retrainlab.processes import Workers
 from retrainlab.progress import Progress
 from retrainlab.pruning import Masks
 from retrainlab.result import Result
 from retrainlab.sources import fingerprint
 from retrainlab.store import Store
 from retrainlab.training import State
-from retrainlab.workers import Workers, run_tasks
+from retrainlab.workers import run_tasks
 
 T = TypeVar("T")
 WORTH_A_PROBE = 1000  # steps; with fewer, measuring which engine is fastest takes longer than it saves
@@ -62,6 +63,20 @@ def grid(
     return list(dict.fromkeys(every))  # a repeated seed is no further replication
 
 
+@contextmanager
+def _lack_of_memory_told() -> Iterator[None]:
+    """What runs out of memory outside of a run, such as a look at the network, is told in a sentence too."""
+    try:
+        yield
+    except (RuntimeError, MemoryError) as error:
+        if not out_of_memory(error):
+            raise
+        raise WorkerDied(
+            "Memory ran out before the first run; a smaller width, batch_size or image_size takes less."
+        ) from None
+
+
+@_lack_of_memory_told()
 def run_study(
     experiments: Sequence[Experiment],
     *,
