@@ -27,7 +27,7 @@ from retrainlab.config import (
     Recipe,
     Retrain,
 )
-from retrainlab.errors import BadInput, WorkerDied, choose
+from retrainlab.errors import BadInput, Failed, choose
 from retrainlab.methods.knobs import KNOBS, Knobs
 
 COLUMNS = {  # of the table that `run` and `study` print: column -> (heading, factor to the unit in the heading)
@@ -114,7 +114,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         words = str(stop) or "Stopped; what was finished is kept, and the same command goes on from there."
         print(f"\nretrainlab: {words}", file=sys.stderr)
         return 130
-    except WorkerDied as error:
+    except Failed as error:
         print(f"\nretrainlab: {error}", file=sys.stderr)
         return 1
     except BrokenPipeError:  # `retrainlab study | head`

@@ -93,7 +93,8 @@ def _walks(jobs: Sequence[Job], places: Sequence[int]) -> list[list[int]]:
 
 def out_of_memory(error: BaseException) -> bool:
     """Whether that is what an error says; torch has a class for it on GPUs only."""
-    return isinstance(error, torch.OutOfMemoryError | MemoryError) or "can't allocate memory" in str(error)
+    words = ("can't allocate memory", "not enough memory", "bad_alloc")  # Unix, Windows, C++
+    return isinstance(error, torch.OutOfMemoryError | MemoryError) or any(w in str(error) for w in words)
 
 
 # ---- the choice ------------------------------------------------------------------------------------------------------

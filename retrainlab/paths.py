@@ -65,6 +65,13 @@ def make_writable(folder: Path) -> None:
         raise BadInput(f"The folder {folder} cannot be written ({error.strerror}); give another as --output.") from None
 
 
+def check_free(path: Path) -> None:
+    """Raise BadInput, before any work starts, if what lies under this name cannot be replaced."""
+    if path.is_dir() or path.exists() and not os.access(path, os.W_OK):
+        why = "is a folder" if path.is_dir() else "may not be written"
+        raise BadInput(f"{path} {why}, so that it cannot be replaced; move it away, or give another --output.")
+
+
 def write_whole(path: Path, fill: Callable[[Path], object]) -> None:
     """Let `fill` write a temporary file in `path`'s folder, then give it its name: what has the name is whole, however many
     processes write and whenever one is killed. Raises what `fill` does, and OSError."""

@@ -12,9 +12,10 @@ from retrainlab.config import Experiment, Prune, Recipe, key
 from retrainlab.device import resolve
 from retrainlab.engine import Engine
 from retrainlab.experiment import alike, prune_dense, run_together, train_dense_together, while_retraining
+from retrainlab.processes import advance
 from retrainlab.store import Store
 from retrainlab.training import Point
-from retrainlab.workers import Task, advance
+from retrainlab.workers import Task
 
 T = TypeVar("T")
 Marks = dict[tuple[str, int | None], str]
@@ -90,7 +91,8 @@ def tasks(missing: Missing, engines: Mapping[Recipe, Engine], workers: int, mark
     def add(stage: int, work: Callable, runs: dict, what: tuple, size: float, needs: Iterable[str]) -> None:
         name = next(iter(runs))
         waits = frozenset(task_of[need] for need in needs if need in task_of)
-        out.append(Task((stage, -size, len(out)), name, work, what, size, waits, len(runs)))
+        words = _words(list(runs.values()))
+        out.append(Task((stage, -size, len(out)), name, work, what, size, waits, len(runs), words))
         task_of.update(dict.fromkeys(runs, name))
 
     def mark(recipe: Recipe) -> str:
@@ -102,7 +104,14 @@ def tasks(missing: Missing, engines: Mapping[Recipe, Engine], workers: int, mark
             what = (engines[common], list(runs.values()), mark(common))
             add(0, _make_dense, runs, what, sum(r.epochs for r in runs.values()), ())
     for name, (recipe, prune) in missing.pruned.items():
-        add(1, _make_pruned, {name: prune}, (recipe, prune, mark(recipe)), 0.1, [dense_key(recipe, mark(recipe))])
+        add(
+            1,
+            _make_pruned,
+            {name: (recipe, prune)},
+            (recipe, prune, mark(recipe)),
+            0.1,
+            [dense_key(recipe, mark(recipe))],
+        )
     for common, results in _grouped(missing.results, lambda e: alike(while_retraining(e))).items():
         engine, data = engines[common], mark(common)
         size = 1 if engine.kind == "loop" else max(engine.members, -(-len(results) // (8 * workers)))
@@ -142,6 +151,20 @@ def _portions(group: dict[str, T], size: int) -> Iterator[dict[str, T]]:
     count = -(-len(pairs) // size)
     for i in range(count):
         yield dict(pairs[i * len(pairs) // count : (i + 1) * len(pairs) // count])
+
+
+def _words(runs: Sequence[Recipe | tuple[Recipe, Prune] | Experiment]) -> str:
+    """What a task makes, for the reader: its first run, and how many more."""
+    match runs[0]:
+        case Recipe() as recipe:
+            first = f"first training of {recipe.model}, seed {recipe.seed}"
+        case (recipe, prune):
+            first = f"pruning of {recipe.model} to sparsity {prune.sparsity:g}, seed {recipe.seed}"
+        case Experiment(recipe, prune, retrain):
+            first = (
+                f"{retrain.schedule} at sparsity {prune.sparsity:g} and budget {retrain.budget:g}, seed {recipe.seed}"
+            )
+    return first if len(runs) == 1 else f"{first}, and {len(runs) - 1} made together with it"
 
 
 # ---- the work; each function runs in a worker and leaves what it makes in the store ------------------------------------

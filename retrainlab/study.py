@@ -5,9 +5,9 @@ call goes on from there.
 """
 
 import sys
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures import Executor
-from contextlib import AbstractContextManager, nullcontext
+from contextlib import AbstractContextManager, contextmanager, nullcontext
 from dataclasses import asdict, replace
 from functools import lru_cache
 from itertools import product
@@ -17,28 +17,25 @@ from typing import TypeVar
 import pandas as pd
 import torch
 
-<<<<<<< HEAD
-from retrainlab.config import DATASETS, Experiment, Prune, Recipe, Retrain
-=======
-from retrainlab.config import MODELS, PRECISIONS, Experiment, Prune, Recipe, Retrain
+from retrainlab.config import DATASETS, MODELS, Experiment, Prune, Recipe, Retrain
 from retrainlab.data import load
->>>>>>> arch
 from retrainlab.device import cores, describe, resolve
-from retrainlab.engine import Engine, fastest, forced
-from retrainlab.errors import BadInput, check_number
+from retrainlab.engine import Engine, fastest, forced, out_of_memory
+from retrainlab.errors import BadInput, WorkerDied, check_number
 from retrainlab.experiment import alike, check, check_lengths, setting, while_retraining
 from retrainlab.folders import printable
 from retrainlab.methods.knobs import at
 from retrainlab.models import few, prunable, skeleton, uncounted
 from retrainlab.paths import store_root
 from retrainlab.plan import Missing, pruned_key, result_key, tasks
+from retrainlab.processes import Workers
 from retrainlab.progress import Progress
 from retrainlab.pruning import Masks, undivided
 from retrainlab.result import Result
 from retrainlab.sources import content, fingerprint
 from retrainlab.store import Store
 from retrainlab.training import State
-from retrainlab.workers import Workers, run_tasks
+from retrainlab.workers import run_tasks
 
 T = TypeVar("T")
 WORTH_A_PROBE = 1000  # steps; with fewer, measuring which engine is fastest takes longer than it saves
@@ -71,6 +68,20 @@ def grid(
     return list(dict.fromkeys(every))  # a repeated seed is no further replication
 
 
+@contextmanager
+def _lack_of_memory_told() -> Iterator[None]:
+    """What runs out of memory outside of a run, such as a look at the network, is told in a sentence too."""
+    try:
+        yield
+    except (RuntimeError, MemoryError) as error:
+        if not out_of_memory(error):
+            raise
+        raise WorkerDied(
+            "Memory ran out before the first run; a smaller width, batch_size or image_size takes less."
+        ) from None
+
+
+@_lack_of_memory_told()
 def run_study(
     experiments: Sequence[Experiment],
     *,
@@ -170,12 +181,8 @@ def row(experiment: Experiment, name: str, result: Result) -> dict:
     """A result as one row: every setting, then what was measured, then the key of its stored file.
 
     Columns have the nouns' names; the dense run's schedule, lr and warmup, and the retraining's lr, which others share,
-<<<<<<< HEAD
     become dense_schedule, dense_lr, dense_warmup and initial_lr. Lists are written as text, and of a folder's name what is
-    no text as escapes.
-=======
-    become dense_schedule, dense_lr, dense_warmup and initial_lr. Lists are written as text. For `not_pruned` see there.
->>>>>>> arch
+    no text as escapes. For `not_pruned` see there.
     """
     recipe, prune, retrain = (asdict(n) for n in (experiment.recipe, experiment.prune, experiment.retrain))
     recipe |= recipe.pop("sgd")
