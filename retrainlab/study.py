@@ -4,6 +4,7 @@ Each result is written as soon as it is done, so that Ctrl-C, a crash or a power
 call goes on from there.
 """
 
+import math
 from collections.abc import Callable, Iterable, Sequence
 from concurrent.futures import Executor
 from contextlib import AbstractContextManager, nullcontext
@@ -162,7 +163,8 @@ def row(experiment: Experiment, name: str, result: Result) -> dict:
     """A result as one row: every setting, then what was measured, then the key of its stored file.
 
     Columns have the nouns' names; the dense run's schedule, lr and warmup, and the retraining's lr, which others share,
-    become dense_schedule, dense_lr, dense_warmup and initial_lr. Lists are written as text.
+    become dense_schedule, dense_lr, dense_warmup and initial_lr. Lists are written as text. The column outcome is empty for
+    a run that ended as it should; one that has diverged has NaN for what is not known of it.
     """
     recipe, prune, retrain = (asdict(n) for n in (experiment.recipe, experiment.prune, experiment.retrain))
     recipe |= recipe.pop("sgd")
@@ -173,7 +175,10 @@ def row(experiment: Experiment, name: str, result: Result) -> dict:
     retrain["retraining_sgd"] = str(experiment.retrain.sgd or "")
     del retrain["sgd"]
     asked = {k: str(v) if isinstance(v, tuple) else v for k, v in (recipe | prune | retrain).items()}
-    return asked | result.scalars | {"device": result.provenance["device"], "key": name}
+    measured = result.scalars
+    if result.outcome:
+        measured = {name: math.nan if x is None else x for name, x in measured.items()}
+    return asked | measured | {"outcome": result.outcome, "device": result.provenance["device"], "key": name}
 
 
 def curves(experiments: Sequence[Experiment], store: Store | Path | str | None = None) -> pd.DataFrame:
@@ -208,7 +213,10 @@ def masks(experiment: Experiment, store: Store | Path | str | None = None) -> Ma
     """The masks of a stored experiment's first cycle, on the CPU."""
     [mark] = _fingerprints([experiment]).values()
     key = pruned_key(experiment.recipe, experiment.prune, mark)
-    return _stored(opened(store).pruned(key, torch.device("cpu"))).masks
+    pruned = _stored(opened(store).pruned(key, torch.device("cpu")))
+    if pruned.result.outcome:
+        raise BadInput(f"There are no masks ({pruned.result.outcome}); take a smaller learning rate or another seed.")
+    return pruned.masks
 
 
 def _stored(thing: T | None) -> T:
