@@ -2,10 +2,12 @@
 
 Parameters, buffers, masks and momentum are stacked along a first dimension of slots and go through one forward and one
 backward pass (see `stacked`). Each member keeps its own learning rates, length, evaluations and order of images; short
-members finish and leave. Members that would walk the same way, such as FT with two budgets, walk it once in one slot.
+members finish and leave, and so does one that has diverged. Members that would walk the same way, such as FT with two
+budgets, walk it once in one slot.
 On a CUDA GPU a whole step can be recorded as one graph and launched at once.
 """
 
+import math
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
 
@@ -17,7 +19,7 @@ from retrainlab.data import batches
 from retrainlab.methods.base import Tensors, member, stacked
 from retrainlab.models import in_mode
 from retrainlab.stacked import Forward, forward_of, laid_out
-from retrainlab.training import Job, Point, Setup, State, Trained, direction, evaluate, now
+from retrainlab.training import Job, Point, Setup, State, Trained, direction, evaluate, finite, now
 
 
 def train(
@@ -46,13 +48,14 @@ def train(
     advance, step, clock = None, 0, now(data.device)
     with in_mode(setup.model, training=True):
         while True:
-            ended = [m for m in stack.members if len(m.job.curve) == step]
+            ended = [m for m in stack.members if len(m.job.curve) == step or m.diverged]
             if len(ended) < len(stack.members) and stop is not None and stop():
                 ended = list(stack.members)
             paused = [m for m in stack.members if 0 < step in m.job.pauses and m not in ended]
             if ended or paused:
                 stack.share(now(data.device) - clock)
                 stack.pause(paused, step)
+                ended += [m for m in paused if m.diverged]
                 yield from stack.end(ended, step)
                 if len(ended) == len(stack.members):
                     return
@@ -107,6 +110,10 @@ class _Member:
     points: list[Point] = field(default_factory=list)
     seconds: float = 0.0
     since: int = 0
+
+    @property
+    def diverged(self) -> bool:
+        return bool(self.points) and not self.points[-1].finite
 
 
 class _Stack:
@@ -210,15 +217,15 @@ class _Stack:
         if step == 0:  # many members of a study start as the same network
             starts = [slot[0].job for slot in self.slots]
             as_in = {i: next(j for j in slots if j == i or _same_start(starts[j], starts[i])) for i in slots}
-        measured = {
-            i: self._evaluate(self.slots[i][0], member(self.params, i), member(self.buffers, i))
-            for i in sorted(set(as_in.values()))
-        }
+        parts = {i: (member(self.params, i), member(self.buffers, i)) for i in sorted(set(as_in.values()))}
+        measured = {i: self._evaluate(self.slots[i][0], *part, finite(*part)) for i, part in parts.items()}
         self._add_points([(m, measured[as_in[m.slot]]) for m in members], step)
 
-    def _evaluate(self, m: _Member, params: Tensors, buffers: Tensors) -> tuple[float, float, float]:
+    def _evaluate(self, m: _Member, params: Tensors, buffers: Tensors, whole: bool) -> tuple[float, float, float]:
         data, effective = self.setup.data, m.job.method.effective(params)
-        measured = evaluate(self.setup.model, effective, buffers, data, data.validation)
+        measured = (math.nan, math.nan)
+        if whole:
+            measured = evaluate(self.setup.model, effective, buffers, data, data.validation)
         return *measured, self.setup.sparsity(effective | buffers)
 
     def _add_points(self, measured: list[tuple[_Member, tuple[float, float, float]]], step: int) -> None:
@@ -237,15 +244,17 @@ class _Stack:
 
     @torch.no_grad()
     def end(self, members: Sequence[_Member], step: int) -> list[tuple[int, Trained]]:
-        """Finish some members and evaluate what their methods leave."""
+        """Finish some members and evaluate what their methods leave; one that has diverged has its last point already."""
         out = []
         for m in members:
             parts = (member(part, m.slot) for part in (self.params, self.buffers, self.momentum))
             state = State(*parts).copy()
+            whole, stopped = finite(state.params, state.buffers), step < len(m.job.curve) and not m.diverged
             m.job.method.finish(state.params)
             state = state.settled()
-            self._add_points([(m, self._evaluate(m, state.params, state.buffers))], step)
-            out.append((m.place, Trained(state, tuple(m.points), step, m.seconds, step < len(m.job.curve))))
+            if not m.diverged:
+                self._add_points([(m, self._evaluate(m, state.params, state.buffers, whole))], step)
+            out.append((m.place, Trained(state, tuple(m.points), step, m.seconds, stopped)))
         return out
 
 

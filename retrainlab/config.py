@@ -29,13 +29,14 @@ FREE_SCHEDULES = ("constant", "stepped", "cosine", "linear", "rex", "cosine-to-0
 SCORES = ("magnitude", "random", "obd")
 ALLOCATIONS = ("global", "uniform", "erk", "lamp")
 STRUCTURES = ("unstructured", "filters", "n:m")
+LARGEST = 1e30  # learning rate and decay: some sizes beyond, float32 has no such number
 
 
 def check_initial_lr(schedule: str, lr: float | None) -> None:
     """Raise BadInput unless the free schedule of that name has an initial learning rate above 0."""
     if lr is None:
         raise BadInput(f"The schedule '{schedule}' needs its initial learning rate: give lr, above 0.")
-    check_number(lr, "initial learning rate", above=0)
+    check_number(lr, "initial learning rate", above=0, high=LARGEST)
 
 
 def check_points(points: Sequence[tuple[float, float]]) -> None:
@@ -45,7 +46,7 @@ def check_points(points: Sequence[tuple[float, float]]) -> None:
         raise BadInput("A drawn curve needs at least one control point (share of the run, learning rate).")
     for share, lr in points:
         check_number(share, "share of a control point", low=0, high=1)
-        check_number(lr, "learning rate of a control point", low=0)
+        check_number(lr, "learning rate of a control point", low=0, high=LARGEST)
     shares = [p[0] for p in points]
     if any(a >= b for a, b in zip(shares, shares[1:])):
         raise BadInput(f"The control points' shares must rise strictly, but are {shares}.")
@@ -67,7 +68,7 @@ class SGD:
     def __post_init__(self) -> None:
         settle(self)
         check_number(self.momentum, "momentum", low=0, high=0.9999)
-        check_number(self.weight_decay, "weight decay", low=0)
+        check_number(self.weight_decay, "weight decay", low=0, high=LARGEST)
         if self.nesterov and self.momentum == 0:
             raise BadInput("Nesterov's step needs a momentum above 0.")
 
@@ -117,7 +118,7 @@ class Recipe:
         check_number(self.epochs, "number of epochs", low=1, whole=True)
         check_number(self.batch_size, "batch size", low=2, whole=True)
         choose(self.schedule, DENSE_SCHEDULES, "dense schedule")
-        check_number(self.lr, "learning rate", above=0)
+        check_number(self.lr, "learning rate", above=0, high=LARGEST)
         check_number(self.warmup, "warm-up share", low=0, high=0.9)
         check_number(self.gamma, "gamma", above=0, high=1)
         for share in self.milestones:

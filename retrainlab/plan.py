@@ -174,7 +174,7 @@ def _make_dense(store: Store, device: str, engine: Engine, recipes: Sequence[Rec
     meter = _Meter([r.epochs for r in recipes], [21] * len(recipes))
     for i, dense in train_dense_together(recipes, device, engine, on_point=meter):
         store.put_dense(dense_key(recipes[i], data), dense)
-        meter.made += 1
+        meter.ended(i)
 
 
 def _make_pruned(store: Store, device: str, recipe: Recipe, prune: Prune, data: str) -> None:
@@ -191,15 +191,21 @@ def _make_results(store: Store, device: str, engine: Engine, experiments: Sequen
     meter = _Meter([cost(e) for e in experiments], [(e.evaluations + 1) * e.prune.cycles for e in experiments])
     for i, result in run_together(experiments, *starts, device, engine, on_point=meter):
         store.put_result(result_key(experiments[i], data), result)
-        meter.made += 1
+        meter.ended(i)
 
 
 class _Meter:
-    """Tells how far a task's runs are, by the points of their curves. costs, points: of each run; made: runs stored."""
+    """Tells how far a task's runs are, by the points of their curves. costs, points: of each run, which makes fewer if it
+    diverges; made: runs stored."""
 
     def __init__(self, costs: Sequence[float], points: Sequence[int]):
         self.costs, self.points = costs, points
         self.seen, self.made = [0] * len(costs), 0
+
+    def ended(self, place: int) -> None:
+        """One more run is stored, whatever points it has."""
+        self.seen[place] = self.points[place]
+        self.made += 1
 
     def __call__(self, place: int, _: Point) -> None:
         self.seen[place] += 1

@@ -3,7 +3,7 @@
 import math
 import platform
 import subprocess
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
 from functools import lru_cache
@@ -16,16 +16,60 @@ from retrainlab.config import Experiment, Prune, Recipe, to_dict
 from retrainlab.device import describe
 from retrainlab.training import Point
 
+MEASURED = ("test_accuracy", "test_loss", "validation_accuracy", "validation_loss", "recovery")
+OF_MASKS = ("sparsity_achieved", "theoretical_speedup", "shrunken_speedup", "measured_speedup")
+COUNTED = ("steps", "total_steps", "stopped", "images_per_second")
+
 
 @dataclass(frozen=True)
 class Result:
     """What is kept of a run. config: the nouns; scalars: numbers by name (accuracies are shares, None where undefined);
-    curves: lists by name; provenance: versions, device, seconds, revision. JSON throughout."""
+    curves: lists by name; provenance: versions, device, seconds, revision; outcome: empty for a run that ended as it
+    should, else what happened, such as `diverged: retraining, cycle 1, within 12 steps`. JSON throughout.
+
+    A run that has diverged has no accuracy. One that was stored with an accuracy, before outcomes were kept, is known by
+    the losses that it lacks, and loses here what is no number of its network.
+    """
 
     config: dict
     scalars: dict
     curves: dict
     provenance: dict
+    outcome: str = ""
+
+    def __post_init__(self) -> None:
+        if self.outcome:
+            return
+        outcome, lost = _divergence(self.scalars, self.curves)
+        if outcome:
+            object.__setattr__(self, "outcome", outcome)
+            object.__setattr__(self, "scalars", {k: None if k in lost else x for k, x in self.scalars.items()})
+            object.__setattr__(self, "curves", _without_guesses(self.curves, lost))
+
+
+def _divergence(scalars: dict, curves: dict) -> tuple[str, Collection[str]]:
+    """How a run has diverged that its numbers tell of, or nothing; and the scalars that it does not have then."""
+    maskless = scalars.get("norm_drop", 0) is None  # what was pruned last was not finite
+    for place, step in enumerate(curves.get("step", ())):
+        validation, train = (curves[f"{what}_loss"][place] for what in ("validation", "train"))
+        if validation is not None and (train is not None or step == 0):
+            continue
+        if "cycle" not in curves:
+            return f"diverged: the first training, within {step} steps", (*MEASURED, "sparsity")
+        if maskless and place == 0:
+            return "diverged: the first training", scalars.keys() - COUNTED
+        cycle = curves["cycle"][place] + 1
+        return f"diverged: retraining, cycle {cycle}, within {step} steps", MEASURED + OF_MASKS * maskless
+    if any(scalars.get(name, 0) is None for name in ("test_loss", "validation_loss")):
+        return "diverged: the finished network", MEASURED
+    return "", ()
+
+
+def _without_guesses(curves: dict, lost: Collection[str]) -> dict:
+    """No accuracy where there is no loss, and no layer's sparsity where there is none of all."""
+    pairs = zip(curves.get("validation_accuracy", ()), curves.get("validation_loss", ()))
+    curves = curves | {"validation_accuracy": [None if loss is None else accuracy for accuracy, loss in pairs]}
+    return curves | {"layer_sparsity": {}} if "sparsity_achieved" in lost else curves
 
 
 def curves_of(points: Sequence[Point]) -> dict:
@@ -47,9 +91,10 @@ def record(
     device: torch.device,
     seconds: float,
     engine: object = None,
+    outcome: str = "",
 ) -> Result:
     """A result as it is stored: None for a number that is not finite, and where it comes from. engine: what trained it,
-    in words."""
+    in words; outcome: where its own numbers cannot tell that it has diverged."""
 
     def finite(x):
         return None if isinstance(x, float) and not math.isfinite(x) else x
@@ -59,7 +104,7 @@ def record(
     provenance = {"device": describe(device), "seconds": round(seconds, 3), **versions()}
     if engine is not None:
         provenance |= {"engine": str(engine)}
-    return Result(to_dict(noun), scalars, curves, provenance)
+    return Result(to_dict(noun), scalars, curves, provenance, outcome)
 
 
 @lru_cache(maxsize=1)

@@ -4,6 +4,7 @@ Each result is written as soon as it is done, so that Ctrl-C, a crash or a power
 call goes on from there.
 """
 
+import math
 import sys
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures import Executor
@@ -182,7 +183,8 @@ def row(experiment: Experiment, name: str, result: Result) -> dict:
 
     Columns have the nouns' names; the dense run's schedule, lr and warmup, and the retraining's lr, which others share,
     become dense_schedule, dense_lr, dense_warmup and initial_lr. Lists are written as text, and of a folder's name what is
-    no text as escapes. For `not_pruned` see there.
+    no text as escapes. The column outcome is empty for a run that ended as it should; one that has diverged has NaN for
+    what is not known of it. For `not_pruned` see there.
     """
     recipe, prune, retrain = (asdict(n) for n in (experiment.recipe, experiment.prune, experiment.retrain))
     recipe |= recipe.pop("sgd")
@@ -194,8 +196,11 @@ def row(experiment: Experiment, name: str, result: Result) -> dict:
     del retrain["sgd"]
     recipe["data"] = printable(recipe["data"])
     asked = {k: str(v) if isinstance(v, tuple) else v for k, v in (recipe | prune | retrain).items()}
-    words = not_pruned(alike(experiment.recipe), experiment.prune)
-    return asked | result.scalars | {"not_pruned": words, "device": result.provenance["device"], "key": name}
+    measured = result.scalars
+    if result.outcome:
+        measured = {name: math.nan if x is None else x for name, x in measured.items()}
+    words = {"outcome": result.outcome, "not_pruned": not_pruned(alike(experiment.recipe), experiment.prune)}
+    return asked | measured | words | {"device": result.provenance["device"], "key": name}
 
 
 @lru_cache(maxsize=64)
@@ -254,7 +259,10 @@ def masks(experiment: Experiment, store: Store | Path | str | None = None) -> Ma
     """The masks of a stored experiment's first cycle, on the CPU."""
     [mark] = _fingerprints([experiment]).values()
     key = pruned_key(experiment.recipe, experiment.prune, mark)
-    return _stored(opened(store).pruned(key, torch.device("cpu"))).masks
+    pruned = _stored(opened(store).pruned(key, torch.device("cpu")))
+    if pruned.result.outcome:
+        raise BadInput(f"There are no masks ({pruned.result.outcome}); take a smaller learning rate or another seed.")
+    return pruned.masks
 
 
 def _stored(thing: T | None) -> T:

@@ -1,9 +1,11 @@
 """The training loop: a starting point, a learning-rate curve, a method -> trained weights and curves.
 
 It knows tensors, networks and data; no pruning schedule, no store, no notebook. Inside an epoch it never waits for the
-device: learning rates are known beforehand, losses are summed on the device, and only an evaluation reads them.
+device: learning rates are known beforehand, losses are summed on the device, and only an evaluation reads them. So it is
+an evaluation, too, that notices a training whose numbers are no longer finite, and ends it.
 """
 
+import math
 import time
 from collections.abc import Callable, Sequence
 from contextlib import AbstractContextManager, nullcontext
@@ -115,9 +117,9 @@ class Setup:
 
 @dataclass(frozen=True)
 class Point:
-    """One point of a curve: validation accuracy (share) and loss (nats) after `step` steps; `train_loss` is the mean
-    over the steps since the point before (None at the start); `sparsity` is that of the weights evaluated; `lr` is the
-    learning rate of the step that comes next, or of the last."""
+    """One point of a curve: validation accuracy (share) and loss (nats) after `step` steps, both NaN where weights or
+    scores are not finite; `train_loss` is the mean over the steps since the point before (None at the start); `sparsity`
+    is that of the weights evaluated; `lr` is the learning rate of the step that comes next, or of the last."""
 
     step: int
     accuracy: float
@@ -125,6 +127,11 @@ class Point:
     train_loss: float | None
     sparsity: float = 0.0
     lr: float = 0.0
+
+    @property
+    def finite(self) -> bool:
+        """Whether both losses are numbers, neither infinite nor NaN."""
+        return math.isfinite(self.loss) and math.isfinite(self.train_loss or 0.0)
 
 
 @dataclass(frozen=True, eq=False)
@@ -159,11 +166,24 @@ class Trained:
     seconds: float
     stopped: bool = False
 
+    @property
+    def diverged(self) -> bool:
+        """Whether its numbers were no longer finite at its last point, which ended it."""
+        return not self.points[-1].finite
+
+
+def finite(params: Tensors, buffers: Tensors) -> bool:
+    """Whether all parameters and running statistics are neither infinite nor NaN; other buffers may hold what they like.
+    An infinite running variance has to be looked for: scores stay finite under it, and say nothing about the image."""
+    running = [b for name, b in buffers.items() if name.endswith(("running_mean", "running_var"))]
+    return bool(torch.stack([t.isfinite().all() for t in (*params.values(), *running)]).all())
+
 
 @torch.no_grad()
 def evaluate(model: nn.Module, params: Tensors, buffers: Tensors, data: Dataset, split: Split) -> tuple[float, float]:
-    """(accuracy as a share, mean cross-entropy in nats) on `split`; leaves every tensor bit for bit as it was. Meanwhile no
-    other thread may use the same `model` (see `models.apart`)."""
+    """(accuracy as a share, mean cross-entropy in nats) on `split`; leaves every tensor bit for bit as it was. Both are NaN
+    if a score or the loss is not finite: the largest of scores that are NaN is class 0, which some images are. Meanwhile
+    no other thread may use the same `model` (see `models.apart`)."""
     correct = torch.zeros((), device=data.device)
     loss = torch.zeros((), device=data.device, dtype=torch.float64)
     with in_mode(model, training=False):
@@ -171,7 +191,8 @@ def evaluate(model: nn.Module, params: Tensors, buffers: Tensors, data: Dataset,
             scores = functional_call(model, (params, buffers), (images,))
             correct += (scores.argmax(1) == labels).sum()
             loss += F.cross_entropy(scores, labels, reduction="sum")
-    return correct.item() / len(split), loss.item() / len(split)
+    mean = loss.item() / len(split)
+    return (correct.item() / len(split), mean) if math.isfinite(mean) else (math.nan, math.nan)
 
 
 @torch.no_grad()
@@ -189,7 +210,8 @@ def direction(params: Tensors, gradients: Tensors, momentum: Tensors, sgd: SGD, 
 
 
 def train(setup: Setup, job: Job, stop: Callable[[], bool] | None = None) -> Trained:
-    """Train one network. stop is asked before each step and, if true, ends training there."""
+    """Train one network. stop is asked before each step and, if true, ends training there. A training that has diverged
+    ends at its next evaluation."""
     model, data, method = apart(setup.model), setup.data, job.method
     state = job.start.copy()
     params, buffers, momentum = state.params, state.buffers, state.momentum
@@ -199,22 +221,24 @@ def train(setup: Setup, job: Job, stop: Callable[[], bool] | None = None) -> Tra
     per_epoch = data.steps_per_epoch(setup.batch_size)
     points: list[Point] = []
 
-    def pause(step: int, train_loss: float | None) -> None:
+    def pause(step: int, train_loss: float | None, whole: bool) -> None:
         with torch.no_grad():
             effective = method.effective(params)
-        accuracy, loss = evaluate(model, effective, buffers, data, data.validation)
+        measured = evaluate(model, effective, buffers, data, data.validation) if whole else (math.nan, math.nan)
         rate = rates[min(step, len(rates) - 1)]
-        points.append(Point(step, accuracy, loss, train_loss, setup.sparsity(effective | buffers), rate))
+        points.append(Point(step, *measured, train_loss, setup.sparsity(effective | buffers), rate))
         if job.on_point:
             job.on_point(points[-1])
 
-    pause(0, None)
+    pause(0, None, finite(params, buffers))
     seconds, step, since = 0.0, 0, 0
     loss_sum, noise = torch.zeros((), device=data.device), setup.noise(job.seed)
     clock = now(data.device)
     stopped = False
     with in_mode(model, training=True), noise:
         for images, labels in batches(data, setup.batch_size, len(rates), job.seed, setup.augment):
+            if not points[-1].finite:
+                break
             if stop is not None and stop():
                 stopped = True
                 break
@@ -235,16 +259,17 @@ def train(setup: Setup, job: Job, stop: Callable[[], bool] | None = None) -> Tra
                     method.after_epoch(params, step // per_epoch - 1)
             if step in pauses and step < len(rates):
                 seconds += now(data.device) - clock
-                pause(step, loss_sum.item() / since)
+                pause(step, loss_sum.item() / since, finite(params, buffers))
                 loss_sum, since = torch.zeros_like(loss_sum), 0
                 clock = now(data.device)
     seconds += now(data.device) - clock
+    whole = finite(params, buffers)  # before `finish`, which may make numbers of what is none
     with torch.no_grad():
         method.finish(params)
     state = state.settled()
     if since or stopped:  # the last point is that of the finished network; one made at the very stop is replaced
         train_loss = loss_sum.item() / since if since else points.pop().train_loss
-        pause(step, train_loss)
+        pause(step, train_loss, whole)
     for p in params.values():
         p.requires_grad_(False)
     return Trained(state, tuple(points), step, seconds, stopped)

@@ -1,6 +1,7 @@
 """Many members at once: each gets what the plain loop gives it, whoever trains beside it and whenever it leaves."""
 
 import itertools
+import math
 import time
 from contextlib import contextmanager, nullcontext
 from dataclasses import replace
@@ -243,6 +244,31 @@ def test_a_member_that_diverges_harms_no_other_and_its_masked_weights_are_still_
     assert not all(p.isfinite().all() for p in first.state.params.values())
     assert not any(first.state.params[name][gone].any() for name, gone in wild.method.removed.items())
     assert_alike(others, alone(setup, calm))
+
+
+@pytest.mark.parametrize("dtype", [torch.float64, torch.float32], ids=str)
+def test_members_diverge_where_they_do_in_the_loop_and_the_others_go_on_as_alone(dtype):
+    """One alone; two that share a slot but not their points, the longer of which ends first; one from the start."""
+    setup = setup_of(network("mlp", dtype=dtype, width=8, shape=(3, 8, 8)), images((3, 8, 8), dtype))
+    start = State.of(setup.model)
+    calm, wild = rates(20, 0.05), torch.full((20,), 0.05, dtype=torch.float64)
+    wild[6:] = 1e200 if dtype == torch.float64 else 1e30
+    lost = start.copy()
+    lost.params["layer1.weight"][0] = torch.nan
+    plans = [(start, calm, 4), (start, wild, 5), (start, wild[:16], 1), (lost, calm, 4), (start, calm[:9], 2)]
+    seen = [[] for _ in plans]
+    jobs = [
+        Job(begin, curve, SEEDS[0], Plain(), count, own.append)
+        for (begin, curve, count), own in zip(plans, seen, strict=True)
+    ]
+    mine, told = together(setup, jobs), [[p.step for p in own] for own in seen]
+    wanted = alone(setup, [replace(job, on_point=None) for job in jobs])
+    assert [t.diverged for t in mine] == [False, True, True, True, False] == [t.diverged for t in wanted]
+    assert [t.steps for t in mine] == [20, 8, 16, 0, 9] == [t.steps for t in wanted]
+    assert told == [[p.step for p in t.points] for t in wanted] == [[p.step for p in t.points] for t in mine]
+    assert not any(t.stopped for t in mine) and all(math.isnan(mine[i].points[-1].accuracy) for i in (1, 2, 3))
+    healthy = ([t for t in some if not t.diverged] for some in (mine, wanted))
+    assert_alike(*healthy, tolerance=1e-10 if dtype == torch.float64 else 1e-4)
 
 
 def test_a_start_that_has_diverged_trains_as_in_the_loop():

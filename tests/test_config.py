@@ -198,6 +198,9 @@ def test_to_dict_is_json_and_holds_every_field():
         (lambda: Recipe(batch_size=1), "batch size is 1", "at least 2"),
         (lambda: Recipe(lr=0), "learning rate is 0", "above 0"),
         (lambda: Recipe(lr=float("inf")), "learning rate is inf", "a number"),
+        (lambda: Recipe(lr=1e39), "learning rate is 1e+39", "at most 1e+30"),  # float32 has no such number
+        (lambda: Retrain("constant", lr=1e39), "initial learning rate is 1e+39", "at most 1e+30"),
+        (lambda: SGD(weight_decay=1e39), "weight decay is 1e+39", "at most 1e+30"),
         (lambda: Recipe(lr=None), "lr is None", "a number"),
         (lambda: Recipe(width=0), "width is 0", "at least 1"),
         (lambda: Recipe(warmup=0.95), "warm-up share is 0.95", "at most 0.9"),
