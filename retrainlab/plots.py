@@ -140,7 +140,7 @@ def budgets(table: pd.DataFrame) -> Figure:
             bottom.set_xlabel("Budget (% of dense run)")
         axes[0, 0].set_ylabel("Test accuracy (%)")
         axes[1, 0].set_ylabel(f"Difference to {baseline}\n(percentage points)")
-        legend(figure, axes[0, 0], 7)
+        legend(figure, axes[0, 0], 7 if len(sparsities) > 3 else 4)
         return figure
 
 

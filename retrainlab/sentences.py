@@ -10,6 +10,8 @@ from dataclasses import dataclass
 
 import pandas as pd
 
+from retrainlab.stats import SEEDS
+
 CONTROLS = ("Random", "Static", "Dense")
 
 
@@ -103,7 +105,15 @@ def _judged(table: pd.DataFrame) -> pd.DataFrame:
 
 
 def _corrected(table: pd.DataFrame) -> str:
-    return f"Holm's correction for all {int(_judged(table)['p'].notna().sum())} comparisons"
+    return f"Holm's correction for all {_judged(table)['p'].notna().sum()} comparisons"
+
+
+def _none_told(table: pd.DataFrame) -> bool:
+    """Whether no comparison has seeds enough for a verdict."""
+    return bool(_judged(table)["p"].isna().all())
+
+
+FEW = f"with fewer than {SEEDS} seeds nothing can be told"
 
 
 def _found(table: pd.DataFrame, column: str, verdict: str) -> str:
@@ -119,7 +129,7 @@ def _same_runs(table: pd.DataFrame) -> str:
     cells = table[table["verdict"].notna()].groupby("schedule").size()
     twins = table.dropna(subset=["same_as"]).groupby(["schedule", "same_as"], sort=False).size()
     said = [f"{name} is the same run as {other} in {n} of {cells[name]} cells" for (name, other), n in twins.items()]
-    return f" {' and '.join(said)}, which {'is' if len(said) == 1 else 'are'} counted once." if said else ""
+    return f" {' and '.join(said)}, counted once." if said else ""
 
 
 def _average(row: object) -> str:
@@ -143,16 +153,16 @@ def _budgets(table: pd.DataFrame) -> Words:
     still_worse, still_better = (_found(table, "corrected", verdict) for verdict in ("worse", "better"))
     averages = table[table["verdict"].notna()].drop_duplicates("schedule")
     average = "; ".join(_average(row) for row in averages.itertuples())
-    counted = f"Worse than {name}, of the cells: {worse}; better: {better}"
+    counted = f"Worse than {name}, of the cells: {worse}; better: {better} (the interval excludes 0)"
     after = f"after {_corrected(table)}, worse: {still_worse}; better: {still_better}"
+    counted = FEW.capitalize() if _none_told(table) else f"{counted}; {after}"
     means = f"On average over all cells, less {name}, in points: {average}"
     return Words(
         f"Test accuracy against retraining budget, one panel per sparsity, one line per schedule; the dense network has "
         f"{100 * table['dense'].iloc[0]:.1f} %. At sparsity {hardest} and budget {shortest}: {accuracies}. "
-        f"{counted} (by its own interval); {after}.{_same_runs(table)} {means}.",
-        f"{counted} (the interval excludes 0); {after}.{_same_runs(table)} {means} (corrected for "
-        f"{len(averages)} comparisons).",
-        (f"{counted}; {after}.", f"{means}.", f"Sparsity {hardest}, budget {shortest}: {accuracies}."),
+        f"{counted}.{_same_runs(table)} {means}.",
+        f"{counted}.{_same_runs(table)} {means} (corrected for {len(averages)} comparisons).",
+        (f"{counted}.", f"{means}.", f"Sparsity {hardest}, budget {shortest}: {accuracies}."),
     )
 
 
@@ -174,6 +184,7 @@ def _contest(table: pd.DataFrame) -> Words:
         return ", ".join(named) or "none"
 
     counted = f"{count('verdict')} (by their intervals); after {_corrected(table)}, {count('corrected')}"
+    counted = f"not told apart: {FEW}" if _none_told(table) else counted
     missed = table[table["search_reached"] < 1]
     missing = ", ".join(f"{e} at {percent(s)}" for e, s in zip(missed["entrant"], missed["sparsity"])) or "none"
     return Words(
