@@ -184,7 +184,9 @@ def _contest(table: pd.DataFrame) -> Words:
         return ", ".join(named) or "none"
 
     counted = f"{count('verdict')} (by their intervals); after {_corrected(table)}, {count('corrected')}"
-    counted = f"not told apart: {FEW}" if _none_told(table) else counted
+    sure = f"*: after {_corrected(table)}, too"
+    if _none_told(table):
+        counted, sure = f"not told apart: {FEW}", FEW.capitalize()
     missed = table[table["search_reached"] < 1]
     missing = ", ".join(f"{e} at {percent(s)}" for e, s in zip(missed["entrant"], missed["sparsity"])) or "none"
     return Words(
@@ -194,7 +196,7 @@ def _contest(table: pd.DataFrame) -> Words:
         f"Against BIMP, the other methods are {counted}. Searches that missed their sparsity: {missing}.",
         (
             f"Shown better than BIMP, with the sparsities in %: {who('better')}. Shown worse: {who('worse')}.",
-            f"Undecided: {(judged['verdict'] == 'undecided').sum()} of {len(judged)}. *: after {_corrected(table)}, too.",
+            f"Undecided: {(judged['verdict'] == 'undecided').sum()} of {len(judged)}. {sure}.",
         ),
     )
 
