@@ -1,6 +1,5 @@
 """`retrainlab export`: every explorer as one HTML file for readers without a kernel, made from stored results."""
 
-import sys
 from collections.abc import Sequence
 from importlib import import_module
 from pathlib import Path
@@ -24,14 +23,13 @@ def make(
     make_writable(folder)
     from retrainlab import study
     from retrainlab.explore import pages
-    from retrainlab.progress import CalmLines, Progress
+    from retrainlab.progress import Progress
 
     place, out = study.opened(store or None), []
     made = {n: import_module(f"retrainlab.explore.{_MODULES.get(n, n)}").page(place) for n in names or PAGES}
     needs = list(dict.fromkeys(e for page in made.values() for e in page.needs))
     if needs:
-        report = Progress("export", CalmLines(sys.stdout))
-        study.run_study(needs, store=place, jobs=jobs, device=device, progress=report)
+        study.run_study(needs, store=place, jobs=jobs, device=device, progress=Progress("export"))
     for name, page in made.items():
         path = folder / f"{name}.html"
         text = pages.html(page)

@@ -83,8 +83,7 @@ def make(
     begin = time.monotonic()
     for number, name in enumerate(chosen, 1):
         start = time.monotonic()
-        print(f"[{number}/{len(chosen)}] {name}", flush=True)
-        live = CalmLines(sys.stdout)
+        print(f"[{number}/{len(chosen)}] {name}", file=sys.stderr, flush=True)
         try:
             papermill.execute_notebook(
                 str(notebooks[name]),
@@ -92,8 +91,8 @@ def make(
                 parameters=parameters,
                 kernel_name="python3",
                 progress_bar=False,
-                stdout_file=live,
-                stderr_file=sys.stderr,
+                stdout_file=sys.stdout,
+                stderr_file=CalmLines(sys.stderr),
                 execution_timeout=CELL_TIMEOUT,
                 config=Config(
                     {

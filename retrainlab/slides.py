@@ -10,6 +10,7 @@ import re
 import shutil
 import struct
 import subprocess
+import sys
 import tempfile
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -263,7 +264,7 @@ def make(output: str = "", preset: str = "digits", pdf: bool = True) -> list[Pat
         try:
             made.append(_print(html(notebook, script=False), page.with_suffix(".pdf")))
         except _NoPrint as reason:
-            print(NO_PDF.format(why=reason), flush=True)
+            print(NO_PDF.format(why=reason), file=sys.stderr, flush=True)
     for path in made:
         print(f"{path}  ({path.stat().st_size / 2**20:.1f} MiB)", flush=True)
     return made

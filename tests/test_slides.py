@@ -199,11 +199,11 @@ def test_without_a_browser_the_html_is_made_and_a_sentence_says_what_is_not(brow
     monkeypatch.setattr(slides, "_executed", lambda preset: nbformat.v4.new_notebook(cells=cells))
     monkeypatch.setattr(slides.shutil, "which", lambda name: browser and shutil.sys.executable)
     assert [p.name for p in slides.make(str(tmp_path))] == [f"{slides.NAME}.html"]
-    out = capsys.readouterr().out
-    assert "The PDF was left out: " in out and "apt install chromium" in out and "?print-pdf" in out
+    said = capsys.readouterr().err
+    assert "The PDF was left out: " in said and "apt install chromium" in said and "?print-pdf" in said
     assert [p.name for p in tmp_path.iterdir()] == [f"{slides.NAME}.html"], "nothing else is left behind"
     slides.make(str(tmp_path), pdf=False)
-    assert "left out" not in capsys.readouterr().out
+    assert "left out" not in capsys.readouterr().err
 
 
 # ---- in a browser ----------------------------------------------------------------------------------------------------
