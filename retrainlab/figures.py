@@ -11,7 +11,7 @@ from pathlib import Path
 
 from retrainlab.config import ENGINES, PRECISIONS
 from retrainlab.errors import BadInput, choose
-from retrainlab.paths import make_writable, project
+from retrainlab.paths import lend_places, make_writable, project
 from retrainlab.presets import PRESETS
 from retrainlab.progress import CalmLines, duration
 
@@ -79,6 +79,7 @@ def make(
         if unknown:
             raise BadInput(f"The notebook {name} has no parameter {', '.join(sorted(unknown))}; restore it from git.")
     make_writable(folder)
+    lend_places()
     shown = folder.relative_to(root) if folder.is_relative_to(root) else folder
     begin = time.monotonic()
     for number, name in enumerate(chosen, 1):

@@ -19,7 +19,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from retrainlab.errors import BadInput, choose
-from retrainlab.paths import command, make_writable, project, write_whole
+from retrainlab.paths import command, lend_places, make_writable, project, write_whole
 from retrainlab.presets import PRESETS
 
 if TYPE_CHECKING:
@@ -280,6 +280,7 @@ def _executed(preset: str) -> "NotebookNode":
     from papermill.exceptions import PapermillExecutionError
     from traitlets.config import Config
 
+    lend_places()
     try:
         notebook = papermill.execute_notebook(
             str(project() / "notebooks" / f"{NAME}.ipynb"),

@@ -5,6 +5,7 @@ Nothing is downloaded by reading; what is missing is named with the command that
 
 import gzip
 import hashlib
+import os
 import zlib
 from dataclasses import dataclass
 from functools import lru_cache
@@ -56,8 +57,10 @@ def fingerprint(name: str, image_size: int | None = None) -> str:
 
 def signature(name: str) -> tuple:
     """Changes whenever a folder's files do, without reading them; for a built-in data set, where it would be read."""
+    if name == "digits":
+        return ()
     if name in DATASETS:
-        return (str(data_root()),)
+        return (str(fashion_folder() if name == "fashion-mnist" else data_root()),)
     folder = _image_folder(name)
     files = sorted(p for p in folder.rglob("*") if p.is_file())
     return tuple((str(p), p.stat().st_size, p.stat().st_mtime_ns) for p in files)
@@ -71,6 +74,12 @@ def _hash_folder(name: str, image_size: int | None, _: tuple) -> str:
         digest.update(f"{path.relative_to(folder)}:".encode())
         digest.update(hashlib.sha256(path.read_bytes()).digest())
     return f"folder/{digest.hexdigest()[:16]}"
+
+
+def _root() -> Path:
+    if (root := data_root()) is None:
+        raise BadInput("There is no home directory to keep data sets in; set RETRAINLAB_DATA to a folder for them.")
+    return root
 
 
 def _digits() -> Source:
@@ -92,7 +101,8 @@ def _idx(path: Path) -> np.ndarray:
 
 def fashion_folder() -> Path | None:
     """The folder with Fashion-MNIST's four files: torchvision's place under the data root, or Debian's package."""
-    for folder in (data_root() / "FashionMNIST" / "raw", DEBIAN_FASHION):
+    root = data_root()
+    for folder in ([root / "FashionMNIST" / "raw"] if root else []) + [DEBIAN_FASHION]:
         if all(any((folder / f"{stem}{end}").is_file() for end in ("", ".gz")) for stem in _FASHION_FILES):
             return folder
     return None
@@ -103,7 +113,7 @@ def _fashion() -> Source:
     if folder is None:
         raise BadInput(
             f"Fashion-MNIST is not here: its files {', '.join(f + '.gz' for f in _FASHION_FILES)} are wanted in "
-            f"{data_root() / 'FashionMNIST' / 'raw'} or {DEBIAN_FASHION}; get them with "
+            f"{_root() / 'FashionMNIST' / 'raw'} or {DEBIAN_FASHION}; get them with "
             f"`{command('data fashion-mnist')}` or, on Debian, `apt install dataset-fashion-mnist`."
         )
     try:
@@ -124,18 +134,18 @@ def _cifar(name: str) -> Source:
 
     maker = {"cifar10": datasets.CIFAR10, "cifar100": datasets.CIFAR100}[name]
     try:
-        train, test = (maker(str(data_root()), train=part) for part in (True, False))
+        train, test = (maker(str(_root()), train=part) for part in (True, False))
     except RuntimeError:
         raise BadInput(
             f"{name} is not here, or not whole: the folder {maker.base_folder} (from {maker.filename}) is wanted in "
-            f"{data_root()}; get it with `{command(f'data {name}')}`, or set RETRAINLAB_DATA to the folder that holds it."
+            f"{_root()}; get it with `{command(f'data {name}')}`, or set RETRAINLAB_DATA to the folder that holds it."
         ) from None
     train, test = ((p.data.transpose(0, 3, 1, 2), np.array(p.targets)) for p in (train, test))
     return Source(train, test=test)
 
 
 def _image_folder(name: str) -> Path:
-    folder = Path(name).expanduser()
+    folder = Path(os.path.expanduser(name))  # which leaves a ~ of nobody's as it is
     if not folder.is_dir() or not any(p.is_dir() for p in folder.iterdir()):
         raise BadInput(
             f"There is no image folder {folder}: wanted is a folder with one folder of images per class, or with "
@@ -179,22 +189,23 @@ def download(name: str) -> Path:
     from torchvision import datasets
 
     maker = {"fashion-mnist": datasets.FashionMNIST, "cifar10": datasets.CIFAR10, "cifar100": datasets.CIFAR100}[name]
+    root = _root()
     try:
-        maker(str(data_root()), download=True)
+        maker(str(root), download=True)
     except Exception as error:  # torchvision raises whatever its transport does
         raise BadInput(
             f"{name} could not be fetched ({type(error).__name__}: {error}); on a machine with a network run "
-            f"`retrainlab data {name}` and copy its {data_root()} here."
+            f"`retrainlab data {name}` and copy its {root} here."
         ) from None
-    return data_root()
+    return root
 
 
 def missing() -> dict[str, str]:
     """For each data set that is not here, the command that gets it; read from the file names alone."""
-    out = {}
+    out, root = {}, data_root()
     if fashion_folder() is None:
         out["fashion-mnist"] = command("data fashion-mnist")
     for name, file in (("cifar10", "cifar-10-batches-py/data_batch_1"), ("cifar100", "cifar-100-python/train")):
-        if not (data_root() / file).is_file():
+        if root is None or not (root / file).is_file():
             out[name] = command(f"data {name}")
     return out

@@ -12,6 +12,7 @@ from pathlib import Path
 import pytest
 from PIL import Image
 
+from retrainlab import paths, sources
 from retrainlab.cli import main
 
 ROOT = Path(__file__).parent.parent
@@ -317,3 +318,46 @@ def test_a_table_that_cannot_be_printed_is_one_sentence():
     assert done.returncode == 1
     said = "retrainlab: The output could not be written (No space left on device); results are kept.\n"
     assert done.stderr.decode() == said
+
+
+@pytest.fixture
+def homeless(monkeypatch):
+    """A user without a home directory, as the password file of a container may have it."""
+
+    def none():
+        raise RuntimeError("Could not determine home directory.")
+
+    for name in ("HOME", "XDG_CACHE_HOME", "RETRAINLAB_STORE", "RETRAINLAB_DATA", *paths.PLACES):
+        monkeypatch.delenv(name, raising=False)
+    monkeypatch.setattr(Path, "home", none)
+    monkeypatch.setattr(os.path, "expanduser", lambda name: name)
+    yield
+    for name in paths.PLACES:
+        os.environ.pop(name, None)
+
+
+def test_without_a_home_digits_need_a_store_and_nothing_else(homeless, tmp_path, capsys, monkeypatch):
+    monkeypatch.setattr("retrainlab.study.WORTH_A_PROBE", 0)
+    assert main(["run", *QUICK, "--budget", "0.5", "--store", str(tmp_path / "store")]) == 0
+    assert "test_accuracy" in capsys.readouterr().out
+
+
+def test_without_a_home_what_needs_a_place_says_how_to_name_one(homeless, tmp_path, capsys, monkeypatch):
+    monkeypatch.setattr(sources, "DEBIAN_FASHION", tmp_path)
+    for arguments in (["run", "--data", "cifar10"], ["run", "--data", "fashion-mnist"], ["data", "cifar10"]):
+        arguments += ["--store", str(tmp_path / "store")] if arguments[0] == "run" else []
+        assert "set RETRAINLAB_DATA" in refused(arguments, capsys)
+    assert "image folder ~/images" in refused(["run", "--data", "~/images", "--store", str(tmp_path)], capsys)
+    monkeypatch.setattr(paths, "in_project", lambda: False)
+    assert "--store or RETRAINLAB_STORE" in refused(["run", *QUICK], capsys)
+
+
+def test_without_a_home_doctor_says_so_and_jupyter_gets_folders(homeless, capsys):
+    assert main(["doctor"]) == 0
+    out = capsys.readouterr().out
+    assert "home directory" in out and "there is none" in out and "set HOME" in out
+    assert all(Path(os.environ[name]).parent.is_dir() for name in paths.PLACES)
+
+
+def test_without_a_home_jupyterlab_is_refused(homeless, capsys):
+    assert "set HOME" in refused(["lab"], capsys)
