@@ -1,7 +1,7 @@
 """`retrainlab figures | lab | export | run | study | ...`: thin; every command calls the function of the same name.
 
-A user's mistake ends with one sentence and exit code 2; Ctrl-C with what is kept and 130. torch is loaded by the command
-that needs it, never for --help.
+What was asked for goes to stdout, and what is going on to stderr. A user's mistake ends with one sentence and exit code 2;
+Ctrl-C with what is kept and 130. torch is loaded by the command that needs it, never for --help.
 """
 
 import argparse
@@ -9,6 +9,7 @@ import os
 import sys
 from collections.abc import Sequence
 from dataclasses import fields
+from functools import partial
 from pathlib import Path
 from typing import get_args
 
@@ -29,6 +30,7 @@ from retrainlab.config import (
 )
 from retrainlab.errors import BadInput, Failed, choose
 from retrainlab.methods.knobs import KNOBS, Knobs
+from retrainlab.paths import write_whole
 
 COLUMNS = {  # of the table that `run` and `study` print: column -> (heading, factor to the unit in the heading)
     "sparsity_achieved": ("sparsity %", 100),
@@ -104,9 +106,14 @@ KNOB_HELP = {  # an option for each setting of the methods that sparsify during 
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """The command line; returns the exit code."""
+    for stream in (sys.stdout, sys.stderr):  # a name that the terminal cannot write is no reason to stop
+        if hasattr(stream, "reconfigure"):
+            stream.reconfigure(errors="backslashreplace")
     options = _parser().parse_args(arguments)
     try:
-        return options.command(options) or 0
+        code = options.command(options) or 0
+        sys.stdout.flush()
+        return code
     except BadInput as error:
         print(f"retrainlab: {error}", file=sys.stderr)
         return 2
@@ -117,8 +124,12 @@ def main(arguments: Sequence[str] | None = None) -> int:
     except Failed as error:
         print(f"\nretrainlab: {error}", file=sys.stderr)
         return 1
-    except BrokenPipeError:  # `retrainlab study | head`
-        sys.stderr.close()
+    except OSError as error:
+        if error.filename is not None:
+            raise
+        if not isinstance(error, BrokenPipeError):  # `retrainlab study | head` needs no word
+            print(f"retrainlab: The output could not be written ({error.strerror}); results are kept.", file=sys.stderr)
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())  # for what is flushed at the end
         return 1
 
 
@@ -164,7 +175,11 @@ def _parser() -> argparse.ArgumentParser:
     _experiment(run, many=False)
     study = command("study", _study, "run a grid of experiments and print its table")
     _experiment(study, many=True)
-    study.add_argument("--csv", metavar="FILE", help="write every row, with all that was measured, to this file")
+    study.add_argument(
+        "--csv",
+        metavar="FILE",
+        help="write every row, with all that was measured, to this file; - is stdout, in place of the table",
+    )
     data = command("data", _data, "download a data set through torchvision")
     data.add_argument("name", help="fashion-mnist, cifar10 or cifar100")
     doctor = command("doctor", _doctor, "say what is here, and how to get what is missing")
@@ -306,11 +321,11 @@ def _study(options: argparse.Namespace) -> None:
         )
         for s in axes["schedule"]
     ]
-    table = Path(options.csv).absolute() if getattr(options, "csv", None) else None
-    if table is not None and (table.is_dir() or not os.access(table.parent, os.W_OK)):
+    csv = getattr(options, "csv", None)
+    table = Path(csv).resolve() if csv and csv != "-" else None
+    if table is not None and (table.is_dir() or not os.access(table.parent if _new(table) else table, os.W_OK)):
         raise BadInput(f"The table cannot be written to {table}; name a file in a folder that exists and is yours.")
 
-    from retrainlab.progress import CalmLines, Progress
     from retrainlab.study import grid, run_study
 
     frame = run_study(
@@ -327,8 +342,30 @@ def _study(options: argparse.Namespace) -> None:
         device=options.device,
         engine=options.engine,
         fresh=options.fresh,
-        progress=Progress("study", CalmLines(sys.stdout)),
     )
+    if table is not None:
+        _write(frame, table)
+    if csv == "-":
+        print(frame.to_csv(index=False), end="")
+    else:
+        _tell(frame)
+
+
+def _new(table: Path) -> bool:
+    """Whether a file of its own takes the name; a pipe or a device is written as it is."""
+    return table.is_file() or not table.exists()
+
+
+def _write(frame, table: Path) -> None:
+    """As UTF-8 whatever the file names in it are made of."""
+    fill = partial(frame.to_csv, index=False, errors="backslashreplace")
+    try:
+        write_whole(table, fill) if _new(table) else fill(table)
+    except OSError as error:
+        raise BadInput(f"The table cannot be written to {table} ({error.strerror}); name another file.") from None
+
+
+def _tell(frame) -> None:
     print(_table(frame))
     for words in filter(None, frame["not_pruned"].unique()):
         print(f"\n{words}")
@@ -340,11 +377,6 @@ def _study(options: argparse.Namespace) -> None:
     if len(frame) == 1:
         print("\nAll that was asked and measured (accuracies, sparsity and budget as shares):\n")
         print(frame.iloc[0].drop("not_pruned").to_string())
-    if table is not None:
-        try:
-            frame.to_csv(table, index=False)
-        except OSError as error:
-            raise BadInput(f"The table cannot be written to {table} ({error.strerror}); name another file.") from None
 
 
 def _table(frame) -> str:

@@ -1,5 +1,6 @@
 """`retrainlab doctor`: what is on this machine, and for each thing missing how to get it."""
 
+import os
 import platform
 import shutil
 import sys
@@ -9,6 +10,7 @@ from importlib import metadata
 from textwrap import wrap
 
 from retrainlab.errors import BadInput
+from retrainlab.paths import lend_places
 
 BROWSERS = ("chromium", "chromium-browser", "google-chrome", "google-chrome-stable", "firefox", "microsoft-edge")
 
@@ -26,7 +28,17 @@ class Finding:
 
 def examine() -> list[Finding]:
     """Look at everything; a check that fails is itself a finding."""
-    checks: list[Callable[[], list[Finding]]] = [_python, _torch, _packages, _data, _kernel, _store, _engines, _browser]
+    checks: list[Callable[[], list[Finding]]] = [
+        _python,
+        _torch,
+        _packages,
+        _home,
+        _data,
+        _kernel,
+        _store,
+        _engines,
+        _browser,
+    ]
     return [finding for check in checks for finding in check()]
 
 
@@ -94,18 +106,32 @@ def _packages() -> list[Finding]:
     return out
 
 
+def _home() -> list[Finding]:
+    from retrainlab.paths import home
+
+    own = home()
+    if own is not None and os.access(own, os.W_OK):
+        return []
+    found = f"{own} cannot be written" if own else "there is none"
+    remedy = (
+        "set HOME to a folder of yours; without one, data sets need RETRAINLAB_DATA, and engines are measured each time"
+    )
+    return [Finding("home directory", found, False, remedy)]
+
+
 def _data() -> list[Finding]:
     from retrainlab.config import DATASETS
     from retrainlab.paths import data_root
     from retrainlab.sources import CONTENT, fashion_folder, missing
 
-    lacking = missing()
+    lacking, root = missing(), data_root()
     out = []
     for name in DATASETS:
-        where = "in scikit-learn" if name == "digits" else str(data_root())
+        where = "in scikit-learn" if name == "digits" else str(root)
         if name == "fashion-mnist" and name not in lacking:
             where = str(fashion_folder())
-        found = f"not in {data_root()}" if name in lacking else f"{where}: {CONTENT[name]}"
+        nowhere = f"not in {root}" if root else "no folder for it"
+        found = nowhere if name in lacking else f"{where}: {CONTENT[name]}"
         out.append(Finding(f"data: {name}", found, name not in lacking, lacking.get(name, "")))
     return out
 
@@ -123,6 +149,7 @@ def folder(name: str) -> Finding:
 
 
 def _kernel() -> list[Finding]:
+    lend_places()
     remedy = "make setup, then run the notebooks with this environment's jupyter"
     try:
         from jupyter_client.kernelspec import KernelSpecManager
@@ -138,10 +165,10 @@ def _store() -> list[Finding]:
     from retrainlab.paths import store_root
     from retrainlab.store import Store
 
-    store = Store(store_root())
-    count = store.count()
-    found = f"{store.root}: {count['dense']} dense networks, {count['pruned']} masks, {count['results']} results"
     try:
+        store = Store(store_root())
+        count = store.count()
+        found = f"{store.root}: {count['dense']} dense networks, {count['pruned']} masks, {count['results']} results"
         store.check_writable()
     except BadInput as error:
         remedy = "set RETRAINLAB_STORE to a folder that can be written"

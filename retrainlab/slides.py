@@ -10,6 +10,7 @@ import re
 import shutil
 import struct
 import subprocess
+import sys
 import tempfile
 from dataclasses import dataclass
 from html import escape
@@ -128,7 +129,7 @@ def make(output: str = "", preset: str = "digits", pdf: bool = True, figures: st
         try:
             made.append(_print(html(notebook, script=False), printed))
         except _NoPrint as reason:
-            print(NO_PDF.format(why=reason), flush=True)
+            print(NO_PDF.format(why=reason), file=sys.stderr, flush=True)
     for path in made:
         print(f"{path}  ({path.stat().st_size / 2**20:.1f} MiB)", flush=True)
     return made
