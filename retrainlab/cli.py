@@ -12,7 +12,7 @@ from dataclasses import fields
 from pathlib import Path
 from typing import get_args
 
-from retrainlab import __version__
+from retrainlab import __version__, tables
 from retrainlab.config import (
     ALLOCATIONS,
     DATASETS,
@@ -164,7 +164,14 @@ def _parser() -> argparse.ArgumentParser:
     study.add_argument("--csv", metavar="FILE", help="write every row, with all that was measured, to this file")
     data = command("data", _data, "download a data set through torchvision")
     data.add_argument("name", help="fashion-mnist, cifar10 or cifar100")
-    command("doctor", _doctor, "say what is here, and how to get what is missing")
+    doctor = command("doctor", _doctor, "say what is here, and how to get what is missing")
+    doctor.add_argument(
+        "--store",
+        nargs="?",
+        const="",
+        metavar="FOLDER",
+        help="read every stored file, not just a sample (the project's)",
+    )
     return parser
 
 
@@ -340,7 +347,7 @@ def _study(options: argparse.Namespace) -> None:
         print(frame.iloc[0].to_string())
     if table is not None:
         try:
-            frame.to_csv(table, index=False)
+            tables.write(frame, table)
         except OSError as error:
             raise BadInput(f"The table cannot be written to {table} ({error.strerror}); name another file.") from None
 
@@ -371,10 +378,10 @@ def _data(options: argparse.Namespace) -> None:
     print(f"{options.name} is in {download(options.name)}.")
 
 
-def _doctor(_: argparse.Namespace) -> int:
+def _doctor(options: argparse.Namespace) -> int:
     from retrainlab.doctor import examine, table
 
-    findings = examine()
+    findings = examine(options.store)
     print(table(findings))
     return 0 if all(f.good or not f.required for f in findings) else 1
 

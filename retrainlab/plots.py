@@ -20,7 +20,8 @@ from matplotlib.colors import LogNorm, to_rgb
 from matplotlib.figure import Figure
 from matplotlib.ticker import FixedLocator, FuncFormatter, NullLocator
 
-from retrainlab.paths import project
+from retrainlab import tables
+from retrainlab.paths import project, write_whole
 
 SCHEDULES = ("FT", "LRW", "SLR", "CLR", "LLR", "ALLR")
 # seaborn's palette and style, written out: to load seaborn, which only the map needs, would take a second a notebook
@@ -255,7 +256,6 @@ def save(
     alt: written from the data. results: the study's rows, whose keys and devices go into the provenance.
     """
     folder = Path(output) if output else project() / "figures" / preset
-    folder.mkdir(parents=True, exist_ok=True)
     words = {"Title": caption, "Description": alt}
     image = png(figure, 160, words)
     vector = BytesIO()
@@ -272,11 +272,9 @@ def save(
     files = {
         ".png": image,
         ".svg": vector.getvalue(),
-        ".csv": data.to_csv(index=False, float_format="%.6g", lineterminator="\n").encode(),
+        ".csv": tables.csv(data, "%.6g").encode("utf-8", "backslashreplace"),
         ".json": (json.dumps(about, indent=1) + "\n").encode(),
     }
     for end, content in files.items():
-        temporary = folder / f".{name}{end}.tmp"
-        temporary.write_bytes(content)
-        temporary.replace(folder / f"{name}{end}")
+        write_whole(folder / f"{name}{end}", lambda path, content=content: path.write_bytes(content))
     return Picture(image, alt, caption)

@@ -89,12 +89,15 @@ class Store:
 
     def check_room(self, size: float) -> None:
         """Raise BadInput now if `size` bytes do not fit on the store's disk."""
-        free = shutil.disk_usage(self.root).free
-        if free < size:
+        if (free := self.room()) < size:
             raise BadInput(
                 f"The store {self.root} has room for {free / 1e6:.0f} MB, but about {size / 1e6:.0f} MB are to be "
                 "written; make room, or choose another folder with --store or RETRAINLAB_STORE."
             )
+
+    def room(self) -> int:
+        """Bytes that are free on the store's disk."""
+        return shutil.disk_usage(next(p for p in (self.root, *self.root.absolute().parents) if p.is_dir())).free
 
     def check(self, kind: str, key: str) -> bool:
         """Whether that thing is stored and whole; tensors are compared with their checksum, too."""
