@@ -9,11 +9,10 @@ import os
 import sys
 from collections.abc import Sequence
 from dataclasses import fields
-from functools import partial
 from pathlib import Path
 from typing import get_args
 
-from retrainlab import __version__
+from retrainlab import __version__, tables
 from retrainlab.config import (
     ALLOCATIONS,
     DATASETS,
@@ -30,7 +29,6 @@ from retrainlab.config import (
 )
 from retrainlab.errors import BadInput, Failed, choose
 from retrainlab.methods.knobs import KNOBS, Knobs
-from retrainlab.paths import write_whole
 
 COLUMNS = {  # of the table that `run` and `study` print: column -> (heading, factor to the unit in the heading)
     "sparsity_achieved": ("sparsity %", 100),
@@ -184,6 +182,13 @@ def _parser() -> argparse.ArgumentParser:
     data.add_argument("name", help="fashion-mnist, cifar10 or cifar100")
     doctor = command("doctor", _doctor, "say what is here, and how to get what is missing")
     doctor.add_argument("--data", metavar="FOLDER", help="say too what a folder of images holds, and read all of them")
+    doctor.add_argument(
+        "--store",
+        nargs="?",
+        const="",
+        metavar="FOLDER",
+        help="read every stored file, not just a sample (the project's)",
+    )
     return parser
 
 
@@ -344,9 +349,12 @@ def _study(options: argparse.Namespace) -> None:
         fresh=options.fresh,
     )
     if table is not None:
-        _write(frame, table)
+        try:
+            tables.write(frame, table)
+        except OSError as error:
+            raise BadInput(f"The table cannot be written to {table} ({error.strerror}); name another file.") from None
     if csv == "-":
-        print(frame.to_csv(index=False), end="")
+        print(tables.csv(frame), end="")
     else:
         _tell(frame)
 
@@ -354,15 +362,6 @@ def _study(options: argparse.Namespace) -> None:
 def _new(table: Path) -> bool:
     """Whether a file of its own takes the name; a pipe or a device is written as it is."""
     return table.is_file() or not table.exists()
-
-
-def _write(frame, table: Path) -> None:
-    """As UTF-8 whatever the file names in it are made of."""
-    fill = partial(frame.to_csv, index=False, errors="backslashreplace")
-    try:
-        write_whole(table, fill) if _new(table) else fill(table)
-    except OSError as error:
-        raise BadInput(f"The table cannot be written to {table} ({error.strerror}); name another file.") from None
 
 
 def _tell(frame) -> None:
@@ -408,7 +407,7 @@ def _data(options: argparse.Namespace) -> None:
 def _doctor(options: argparse.Namespace) -> int:
     from retrainlab.doctor import examine, folder, table
 
-    findings = examine() + ([folder(options.data)] if options.data else [])
+    findings = examine(options.store) + ([folder(options.data)] if options.data else [])
     print(table(findings))
     return 0 if all(f.good or not f.required for f in findings) else 1
 

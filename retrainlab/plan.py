@@ -5,19 +5,24 @@ together make one task, and each leaves its result in the store as soon as it is
 """
 
 from collections.abc import Callable, Hashable, Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import TypeVar
+
+import torch
 
 from retrainlab.config import Experiment, Prune, Recipe, key
 from retrainlab.device import resolve
 from retrainlab.engine import Engine
-from retrainlab.experiment import alike, prune_dense, run_together, train_dense_together, while_retraining
+from retrainlab.errors import BadInput
+from retrainlab.experiment import alike, prune_dense, run_together, setting, train_dense_together, while_retraining
 from retrainlab.processes import advance
+from retrainlab.result import Result
 from retrainlab.store import Store
-from retrainlab.training import Point
+from retrainlab.training import Point, State
 from retrainlab.workers import Task
 
 T = TypeVar("T")
+RECORD = 8192  # bytes of a record, about
 Marks = dict[tuple[str, int | None], str]
 """The fingerprint of each data set, by its name and image size."""
 
@@ -46,15 +51,17 @@ def cost(experiment: Experiment) -> float:
 
 @dataclass(frozen=True)
 class Missing:
-    """What must be computed, by name: experiments, and what they start from where that is missing too."""
+    """What must be computed, by name: experiments, and what they start from where that is missing too; and the results
+    `found`, which need not be read again."""
 
     dense: dict[str, Recipe]
     pruned: dict[str, tuple[Recipe, Prune]]
     results: dict[str, Experiment]
+    found: dict[str, Result] = field(default_factory=dict, compare=False)
 
     @staticmethod
     def of(experiments: Sequence[Experiment], store: Store, fresh: bool, marks: Marks) -> "Missing":
-        """What is stored is looked at, so that a damaged file is reported before any work starts."""
+        """What is stored is looked at, so that a damaged file is made anew with the rest."""
         out = Missing({}, {}, {})
         whole: set[str] = set()
 
@@ -67,7 +74,10 @@ class Missing:
 
         for e in experiments:
             data = marks[e.recipe.data, e.recipe.image_size]
-            if not lacks("results", name := result_key(e, data)):
+            if (name := result_key(e, data)) in out.found or name in out.results:
+                continue
+            if not fresh and (result := store.result(name)) is not None:
+                out.found[name] = result
                 continue
             out.results[name] = e
             if lacks("dense", name := dense_key(e.recipe, data)):
@@ -75,6 +85,20 @@ class Missing:
             if lacks("pruned", name := pruned_key(e.recipe, e.prune, data)):
                 out.pruned[name] = e.recipe, e.prune
         return out
+
+    def bytes(self, device: torch.device) -> float:
+        """About how many it takes in the store: of dense runs the weights, their momentum and the buffers, of masks one for
+        each weight, and of everything a record."""
+        whole, of_masks = {}, {}
+        for recipe in {alike(r) for r in [*self.dense.values(), *(r for r, _ in self.pruned.values())]}:
+            state = State.of((setup := setting(recipe, device)[0]).model)
+            whole[recipe] = sum(t.nbytes for t in (*state.params.values(), *state.buffers.values()))
+            whole[recipe] += sum(p.nbytes for p in state.params.values())
+            of_masks[recipe] = sum(state.params[name].numel() for name in setup.prunable)
+        tensors = sum(whole[alike(r)] for r in self.dense.values()) + sum(
+            of_masks[alike(r)] for r, _ in self.pruned.values()
+        )
+        return tensors + RECORD * (len(self.dense) + len(self.pruned) + len(self.results))
 
     def epochs(self, recipe: Recipe) -> float:
         """Of training, for all whose recipe is `alike`."""
@@ -178,20 +202,30 @@ def _make_dense(store: Store, device: str, engine: Engine, recipes: Sequence[Rec
 
 
 def _make_pruned(store: Store, device: str, recipe: Recipe, prune: Prune, data: str) -> None:
-    dense = store.dense(dense_key(recipe, data), resolve(device))
+    dense = _there(store.dense(dense_key(recipe, data), resolve(device)), store)
     store.put_pruned(pruned_key(recipe, prune, data), prune_dense(recipe, prune, dense, device))
 
 
 def _make_results(store: Store, device: str, engine: Engine, experiments: Sequence[Experiment], data: str) -> None:
     where = resolve(device)
-    dense = {r: store.dense(dense_key(r, data), where) for r in {e.recipe for e in experiments}}
+    dense = {r: _there(store.dense(dense_key(r, data), where), store) for r in {e.recipe for e in experiments}}
     pairs = {(e.recipe, e.prune) for e in experiments}
-    pruned = {pair: store.pruned(pruned_key(*pair, data), where) for pair in pairs}
+    pruned = {pair: _there(store.pruned(pruned_key(*pair, data), where), store) for pair in pairs}
     starts = [dense[e.recipe] for e in experiments], [pruned[e.recipe, e.prune] for e in experiments]
     meter = _Meter([cost(e) for e in experiments], [(e.evaluations + 1) * e.prune.cycles for e in experiments])
     for i, result in run_together(experiments, *starts, device, engine, on_point=meter):
         store.put_result(result_key(experiments[i], data), result)
         meter.ended(i)
+
+
+def _there(thing: T | None, store: Store) -> T:
+    """What the plan has found in the store, or a task before this one has put there."""
+    if thing is None:
+        raise BadInput(
+            f"Files in the store {store.root} were changed or damaged while the study ran; give the same command again, "
+            "which goes on from what is kept."
+        )
+    return thing
 
 
 class _Meter:

@@ -203,7 +203,7 @@ def _print(text: str, out: Path) -> Path:
     try:
         page.write_text(text, encoding="utf-8")
         subprocess.run([browser, *options, *files], check=True, capture_output=True, timeout=120)
-        os.replace(printed, out)
+        write_whole(out, printed.replace)
     except (OSError, subprocess.SubprocessError) as error:
         raise _NoPrint(f"{browser} did not print ({type(error).__name__})") from None
     finally:

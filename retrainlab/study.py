@@ -116,6 +116,7 @@ def run_study(
             check(recipe, prune, where)
         for e in {replace(e, recipe=replace(e.recipe, seed=0)) for e in experiments}:
             check_lengths(e)
+        store.check_room(missing.bytes(where))
         for data, size in marks:
             if data not in DATASETS:
                 print(f"study: {content(data, size)}", file=sys.stderr)
@@ -139,7 +140,9 @@ def run_study(
             if hasattr(report, "close"):
                 report.close()
     keys = [result_key(e, marks[e.recipe.data, e.recipe.image_size]) for e in experiments]
-    return pd.DataFrame([row(e, k, store.result(k)) for e, k in zip(experiments, keys)])
+    return pd.DataFrame(
+        [row(e, k, missing.found.get(k) or _stored(store.result(k))) for e, k in zip(experiments, keys)]
+    )
 
 
 def workers(jobs: int = 0, device: str = "auto") -> AbstractContextManager[Workers | None]:

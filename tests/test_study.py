@@ -1,6 +1,8 @@
 """A study: rows as asked for, nothing made twice, and nothing lost when it is stopped or killed."""
 
+import errno
 import os
+import shutil
 import signal
 import subprocess
 import sys
@@ -308,16 +310,48 @@ def test_a_store_that_cannot_be_written_is_told_before_any_work(tmp_path, made):
     assert not made
 
 
-def test_a_stored_result_that_is_damaged_is_told_before_any_work(tmp_path, made):
-    table = go(FEW[:1], tmp_path)
-    path = tmp_path / "results" / f"{table.loc[0, 'key']}.json"
-    path.write_text(path.read_text()[:50])
+@pytest.mark.parametrize("kind", ["results", "pruned", "dense"])
+def test_what_is_damaged_in_the_store_is_made_anew_and_the_table_is_the_same(tmp_path, made, kind):
+    """One digit or one bit is enough: in a result by itself, in what a missing result starts from as well."""
+    table = go(FEW, tmp_path)
+    result = tmp_path / "results" / f"{table.loc[0, 'key']}.json"
+    [path] = [result] if kind == "results" else (tmp_path / kind).glob("*.safetensors")
+    content = bytearray(path.read_bytes())
+    place = content.index(b'"test_accuracy": 0.') + 19 if kind == "results" else len(content) - 9
+    content[place] ^= 1
+    path.write_bytes(content)
+    if kind != "results":
+        result.unlink()
     made.clear()
-    with pytest.raises(BadInput, match="damaged"):
+    with pytest.warns(UserWarning, match="its checksum.; set aside in"):
+        again = go(FEW, tmp_path)
+    pd.testing.assert_frame_equal(facts(table), facts(again))
+    assert len(list((tmp_path / "damaged").iterdir())) == (1 if kind == "results" else 2)
+    assert len(made) == {"results": 1, "pruned": 2, "dense": 2}[kind]
+
+
+def test_a_store_that_is_too_full_is_told_before_any_work(tmp_path, made, monkeypatch):
+    usage = shutil.disk_usage(tmp_path)
+    monkeypatch.setattr(shutil, "disk_usage", lambda _: usage._replace(free=10_000))
+    with pytest.raises(BadInput, match="has room for 0 MB"):
         go(FEW, tmp_path)
     assert not made
-    path.unlink()
-    assert len(go(FEW, tmp_path)) == 2
+
+
+def test_a_disk_that_fills_up_ends_a_study_in_a_sentence_and_what_is_finished_stays(tmp_path, monkeypatch):
+    real, puts = Store.put_result, []
+
+    def full(store, key, result):
+        puts.append(key)
+        if len(puts) > 1:
+            monkeypatch.setattr(os, "fsync", lambda _: (_ for _ in ()).throw(OSError(errno.ENOSPC, "No space left")))
+        real(store, key, result)
+
+    monkeypatch.setattr(Store, "put_result", full)
+    with pytest.raises(BadInput, match="is full .No space left.; make room and give the same command again"):
+        go(FEW, tmp_path)
+    assert Store(tmp_path).count() == {"dense": 1, "pruned": 1, "results": 1}
+    assert not list(tmp_path.rglob("*.tmp"))
 
 
 def test_a_run_that_fails_keeps_what_is_finished(tmp_path, monkeypatch):
