@@ -430,12 +430,13 @@ def test_without_a_home_what_needs_a_place_says_how_to_name_one(homeless, tmp_pa
     for arguments in (["run", "--data", "cifar10"], ["run", "--data", "fashion-mnist"], ["data", "cifar10"]):
         arguments += ["--store", str(tmp_path / "store")] if arguments[0] == "run" else []
         assert "set RETRAINLAB_DATA" in refused(arguments, capsys)
-    assert "image folder ~/images" in refused(["run", "--data", "~/images", "--store", str(tmp_path)], capsys)
+    assert "~/images: wanted is a folder" in refused(["run", "--data", "~/images", "--store", str(tmp_path)], capsys)
     monkeypatch.setattr(paths, "in_project", lambda: False)
     assert "--store or RETRAINLAB_STORE" in refused(["run", *QUICK], capsys)
 
 
-def test_without_a_home_doctor_says_so_and_jupyter_gets_folders(homeless, capsys):
+def test_without_a_home_doctor_says_so_and_jupyter_gets_folders(homeless, capsys, tmp_path, monkeypatch):
+    monkeypatch.setenv("RETRAINLAB_STORE", str(tmp_path / "store"))
     assert main(["doctor"]) == 0
     out = capsys.readouterr().out
     assert "home directory" in out and "there is none" in out and "set HOME" in out

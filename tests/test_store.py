@@ -155,9 +155,10 @@ def test_on_disk_there_is_json_and_safetensors_and_nothing_else(store):
     assert set(load_file(store.root / "pruned" / f"{KEY}.safetensors")) == {"conv.weight"}
 
 
-def test_nothing_in_the_package_pickles():
+def test_no_file_is_ever_unpickled():
+    """Only what a study and its own workers say to each other is pickled, through pipes of theirs."""
     for path in Path(retrainlab.__file__).parent.rglob("*.py"):
-        assert not re.search(r"\bpickle\b|torch\.save|torch\.load\b|\bjoblib\b|\bshelve\b", path.read_text()), path
+        assert path.name == "processes.py" or not re.search(r"\bpickle\b|torch\.save|torch\.load\b|\bjoblib\b|\bshelve\b", path.read_text()), path
 
 
 def test_nan_is_not_written(store):
@@ -325,8 +326,7 @@ def test_weights_that_are_nan_are_noticed_unless_their_run_is_recorded_as_diverg
     bad = replace(dense(), state=replace(dense().state, params={"w": torch.tensor([1.0, math.nan])}, momentum={}))
     store.put_dense(KEY, bad)
     gone(store, "dense", word="NaN")
-    diverged = replace(bad.result, scalars=bad.result.scalars | {"outcome": "diverged at step 3"})
-    store.put_dense(KEY, replace(bad, result=diverged))
+    store.put_dense(KEY, replace(bad, result=replace(bad.result, outcome="diverged: the first training")))
     assert store.dense(KEY, CPU).state.params["w"].isnan().any()
 
 
