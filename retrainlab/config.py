@@ -235,6 +235,11 @@ class Experiment:
     retrain: Retrain = field(default_factory=Retrain)
     evaluations: int = 5
 
+    @property
+    def revision(self) -> int:
+        """1 after a method that sparsifies: what it has left at 0 once counted as removed by the prune, for ALLR, too."""
+        return 0 if self.recipe.method is None else 1
+
     def __post_init__(self) -> None:
         settle(self)
         check_number(self.evaluations, "number of evaluations", low=1, whole=True)

@@ -13,6 +13,7 @@ from other_values import PRUNE, RECIPE, RETRAIN
 from retrainlab import config
 from retrainlab.config import SGD, YOUNGER, Experiment, Prune, Recipe, Retrain, key, to_dict
 from retrainlab.errors import BadInput
+from retrainlab.methods.knobs import GMP
 
 ROOT = Path(__file__).parents[1]
 
@@ -122,6 +123,13 @@ def test_settings_whose_meaning_has_changed_have_another_key(monkeypatch):
     monkeypatch.setattr(Prune, "revision", revised, raising=False)
     assert key("result", [experiment], "digits/1") != before
     assert key("result", [Experiment()], "digits/1") == other
+
+
+def test_results_after_a_sparsifying_method_have_a_revision_and_no_others(monkeypatch):
+    both = [Experiment(), Experiment(Recipe(method=GMP(0.5)))]
+    today = [key("result", [e], "digits/1") for e in both]
+    monkeypatch.setattr(Experiment, "revision", 0)
+    assert [key("result", [e], "digits/1") == now for e, now in zip(both, today, strict=True)] == [True, False]
 
 
 def test_key_is_16_hex_digits():

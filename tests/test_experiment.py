@@ -3,6 +3,7 @@
 import copy
 import json
 import math
+import re
 from dataclasses import replace
 
 import pytest
@@ -353,6 +354,17 @@ def test_given_networks_and_masks_are_used_and_not_changed(parts, dense, monkeyp
     for part in ("params", "buffers", "momentum"):
         assert all(torch.equal(t, getattr(dense.state, part)[n]) for n, t in getattr(state, part).items())
     assert all(torch.equal(m, pruned.masks[n]) for n, m in masks.items())
+
+
+def test_a_dense_network_or_masks_of_another_recipe_are_refused(parts, dense):
+    other = Experiment(replace(RECIPE, width=5), ONCE.prune, ONCE.retrain)
+    narrow = re.escape("'conv.weight' is (4, 1, 3, 3) on cpu and should be (5, 1, 3, 3) on cpu")
+    for adopt in (lambda: prune_dense(other.recipe, other.prune, dense, "cpu"), lambda: run(other, "cpu", dense=dense)):
+        with pytest.raises(BadInput, match=narrow):
+            adopt()
+    wide = train_dense(replace(other.recipe, epochs=1), "cpu")
+    with pytest.raises(BadInput, match="The mask of 'conv.weight'"):
+        run(other, "cpu", dense=wide, pruned=parts[ONCE]["pruned"])
 
 
 def test_the_first_cycles_masks_are_those_given(parts, dense, trainings):
