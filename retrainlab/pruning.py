@@ -131,8 +131,10 @@ def check_masks(masks: Masks, weights: Weights) -> None:
     """Raise BadInput unless `masks` has a boolean tensor for each of `weights`, of its shape and on its device, and nothing
     else."""
     for name in sorted(masks.keys() ^ weights.keys()):
-        what = "lacks a mask" if name in weights else "has a mask, but is no prunable weight here"
-        raise BadInput(f"'{name}' {what}; give a mask for each prunable weight of this network, and no other.")
+        what = "lacks a mask" if name in weights else "has a mask, but is none of the prunable ones"
+        raise BadInput(
+            f"The weight '{name}' {what}; give a mask for each prunable weight of this network, and no other."
+        )
     for name, w in weights.items():
         mask = masks[name]
         if mask.dtype != torch.bool or mask.shape != w.shape or mask.device != w.device:

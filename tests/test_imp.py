@@ -8,7 +8,7 @@ import torch
 import torch.nn.functional as F
 from torch import nn
 
-from retrainlab.config import SGD, Prune, Recipe, Retrain
+from retrainlab.config import OPTIMIZERS, SGD, Prune, Recipe, Retrain
 from retrainlab.data import Augmentation, Dataset, Split, batches
 from retrainlab.errors import BadInput
 from retrainlab.methods import imp
@@ -106,7 +106,7 @@ def test_targets_at_the_ends():
 # ---- zeros stay zeros ------------------------------------------------------------------------------------------------
 
 
-@pytest.mark.parametrize("optimizer", ["fresh", "keep"])
+@pytest.mark.parametrize("optimizer", OPTIMIZERS)
 @pytest.mark.parametrize("sgd", [SGD(0.9, True, 0.1), SGD(0.9, False, 0.1), SGD(0.0, False, 0.1, decay_norm=False)])
 @pytest.mark.parametrize("name", ["mlp", "resnet8"])
 def test_masked_weights_stay_zero_through_momentum_and_decay(optimizer, sgd, name):
@@ -120,7 +120,7 @@ def test_masked_weights_stay_zero_through_momentum_and_decay(optimizer, sgd, nam
     assert zeros(state, model) == round(0.8 * size(model)) == sum(int((~m).sum()) for m in masks.values())
 
 
-@pytest.mark.parametrize("optimizer", ["fresh", "keep"])
+@pytest.mark.parametrize("optimizer", OPTIMIZERS)
 def test_every_cycle_starts_and_ends_with_its_masked_weights_and_momentum_at_zero(optimizer):
     seen = []
     run(Prune(0.9, cycles=3), Retrain("FT", 0.2, optimizer=optimizer), sgd=SGD(0.9, True, 0.1), seen=seen)
@@ -261,9 +261,21 @@ def test_kept_optimizer_starts_each_cycle_with_the_masked_momentum_before():
         assert any(v.ne(0).any() for v in begin.momentum.values())
 
 
+def test_an_optimizer_for_all_cycles_starts_fresh_after_the_dense_run_and_is_carried_on():
+    """As in the authors' code, which makes one optimiser after loading the dense network and never another."""
+    seen = []
+    model = network()
+    run(Prune(0.8, cycles=3), Retrain("FT", 0.2, optimizer="cycles"), model=model, state=start(model, 0.25), seen=seen)
+    assert all(v.eq(0).all() for v in seen[0][0].momentum.values())
+    for (_, _, end), (begin, job, _) in zip(seen, seen[1:], strict=False):
+        for n, v in end.momentum.items():
+            assert torch.equal(begin.momentum[n], v.masked_fill(job.method.removed.get(n, torch.tensor(False)), 0))
+        assert any(v.ne(0).any() for v in begin.momentum.values())
+
+
 def test_dense_momentum_matters_only_when_it_is_kept():
     model = network()
-    for optimizer, alike in (("fresh", True), ("keep", False)):
+    for optimizer, alike in (("fresh", True), ("cycles", True), ("keep", False)):
         ends = [
             run(Prune(0.5), Retrain("FT", 0.2, optimizer=optimizer), model=model, state=start(model, m))[0].params
             for m in (0.0, 0.5)

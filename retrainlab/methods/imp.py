@@ -148,7 +148,8 @@ def run(
             if cycle == 0 and recipe.method is None and retrain.schedule == "ALLR":
                 _check_damage(masks, removed)
             factor = allr_factor(drop, removed, n / len(original.lr) if retrain.split else retrain.budget)
-        state = apply(state if retrain.optimizer == "keep" else state.fresh_optimizer(), masks)
+        carried = retrain.optimizer == "keep" or (retrain.optimizer == "cycles" and cycle > 0)
+        state = apply(state if carried else state.fresh_optimizer(), masks)
         if n == 0:
             accuracy, loss = evaluate(setup.model, state.params, state.buffers, setup.data, setup.data.validation)
             point = Point(0, accuracy, loss, None, setup.sparsity(state.params))
