@@ -302,12 +302,14 @@ def test_a_mistake_in_a_methods_settings_is_one_sentence(arguments, words, capsy
 
 def test_options_reach_the_nouns(capsys, tmp_path):
     switches = ["--nesterov", "--no-augment", "--momentum", "0.8", "--keep-last", "--recalibrate", "--warmup", "0.2"]
-    assert main(["run", *QUICK, "--budget", "0.5", *switches, "--milestones", "0.4", "0.8"]) == 0
+    others = ["--milestones", "0.4", "0.8", "--optimizer", "cycles"]
+    assert main(["run", *QUICK, "--budget", "0.5", *switches, *others]) == 0
     [path] = (tmp_path / "store" / "results").glob("*.json")
     config = json.loads(path.read_text())["config"]
     assert config["recipe"]["sgd"]["nesterov"] and config["recipe"]["sgd"]["momentum"] == 0.8
     assert not config["recipe"]["augment"] and config["recipe"]["milestones"] == [0.4, 0.8]
     assert config["prune"]["keep_last"] and config["retrain"]["recalibrate"] and config["retrain"]["warmup"] == 0.2
+    assert config["retrain"]["optimizer"] == "cycles"
 
 
 def test_a_repeated_seed_is_no_further_replication(capsys):
