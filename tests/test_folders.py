@@ -234,7 +234,7 @@ def test_a_class_without_images_is_refused_by_name(tmp_path, inside):
     root = fill(tmp_path / "pets", *filter(None, [inside]))
     (root / inside / "eel").mkdir()
     (root / inside / "eel" / "notes.txt").touch()
-    assert "hold no images: eel;" in said(lambda: find(str(root)))
+    assert ".tiff .webp): eel;" in said(lambda: find(str(root)))
 
 
 def test_a_class_may_be_called_train_inside_train(tmp_path):
