@@ -15,8 +15,10 @@ from retrainlab.device import resolve
 from retrainlab.engine import Engine
 from retrainlab.errors import BadInput
 from retrainlab.experiment import alike, prune_dense, run_together, setting, train_dense_together, while_retraining
+from retrainlab.folders import printable
 from retrainlab.processes import advance
 from retrainlab.result import Result
+from retrainlab.sources import fingerprint
 from retrainlab.store import Store
 from retrainlab.training import Point, State
 from retrainlab.workers import Task
@@ -194,7 +196,17 @@ def _words(runs: Sequence[Recipe | tuple[Recipe, Prune] | Experiment]) -> str:
 # ---- the work; each function runs in a worker and leaves what it makes in the store ------------------------------------
 
 
+def _check_unchanged(recipe: Recipe, data: str) -> None:
+    """Raise BadInput if the images are no longer those under whose fingerprint `data` results are to be stored."""
+    if fingerprint(recipe.data, recipe.image_size) != data:
+        raise BadInput(
+            f"{printable(recipe.data)} changed while the study ran, so its results would be of no one data set; what was "
+            "finished is kept under the images as they were, and the same command starts with those of now."
+        )
+
+
 def _make_dense(store: Store, device: str, engine: Engine, recipes: Sequence[Recipe], data: str) -> None:
+    _check_unchanged(recipes[0], data)
     meter = _Meter([r.epochs for r in recipes], [21] * len(recipes))
     for i, dense in train_dense_together(recipes, device, engine, on_point=meter):
         store.put_dense(dense_key(recipes[i], data), dense)
@@ -202,11 +214,13 @@ def _make_dense(store: Store, device: str, engine: Engine, recipes: Sequence[Rec
 
 
 def _make_pruned(store: Store, device: str, recipe: Recipe, prune: Prune, data: str) -> None:
+    _check_unchanged(recipe, data)
     dense = _there(store.dense(dense_key(recipe, data), resolve(device)), store)
     store.put_pruned(pruned_key(recipe, prune, data), prune_dense(recipe, prune, dense, device))
 
 
 def _make_results(store: Store, device: str, engine: Engine, experiments: Sequence[Experiment], data: str) -> None:
+    _check_unchanged(experiments[0].recipe, data)
     where = resolve(device)
     dense = {r: _there(store.dense(dense_key(r, data), where), store) for r in {e.recipe for e in experiments}}
     pairs = {(e.recipe, e.prune) for e in experiments}

@@ -308,6 +308,25 @@ def test_the_shift_by_the_padding_without_a_flip_changes_nothing():
 # ---- where data come from --------------------------------------------------------------------------------------------
 
 
+def test_a_place_that_cannot_be_looked_at_is_a_place_without_data(monkeypatch):
+    """Pitfall: `Path.is_file` raises where a name is too long, or a folder may not be entered."""
+    monkeypatch.setenv("RETRAINLAB_DATA", "/" + "a" * 300)
+    assert {"cifar10", "cifar100"} <= set(sources.missing())
+    for name in ("cifar10", "cifar100"):
+        assert "retrainlab data" in said(lambda name=name: load(name))
+    sources.fashion_folder()
+
+
+def test_files_of_cifar_that_may_not_be_read_are_a_sentence(monkeypatch):
+    import torchvision
+
+    def locked(self, root, train):
+        raise PermissionError(13, "Permission denied")
+
+    monkeypatch.setattr(torchvision.datasets.CIFAR10, "__init__", locked)
+    assert "may not be read" in said(lambda: load("cifar10"))
+
+
 def test_an_unknown_name_is_a_folder_that_is_not_there(tmp_path):
     assert "There is no image folder" in said(lambda: load(str(tmp_path / "nowhere")))
     assert "digits" in said(lambda: fingerprint(str(tmp_path / "nowhere")))
