@@ -27,7 +27,7 @@ from retrainlab.config import (
     Recipe,
     Retrain,
 )
-from retrainlab.errors import BadInput, WorkerDied, choose
+from retrainlab.errors import BadInput, Failed, choose
 from retrainlab.methods.knobs import KNOBS, Knobs
 
 COLUMNS = {  # of the table that `run` and `study` print: column -> (heading, factor to the unit in the heading)
@@ -55,6 +55,7 @@ HELP = {  # an option for each of these fields of Recipe, SGD, Prune and Retrain
     "all_train": "train on the validation images too; then choose nothing on them",
     "image_size": "pixels of the images of a folder",
     "seed": "random seed; study takes several",
+    "precision": "float32, or bfloat16 for forward and backward passes",
     "momentum": "of SGD",
     "nesterov": "Nesterov's momentum",
     "weight_decay": "of SGD, in the dense run and in retraining",
@@ -113,7 +114,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         words = str(stop) or "Stopped; what was finished is kept, and the same command goes on from there."
         print(f"\nretrainlab: {words}", file=sys.stderr)
         return 130
-    except WorkerDied as error:
+    except Failed as error:
         print(f"\nretrainlab: {error}", file=sys.stderr)
         return 1
     except BrokenPipeError:  # `retrainlab study | head`
@@ -143,6 +144,7 @@ def _parser() -> argparse.ArgumentParser:
     )
     figures.add_argument("--preset", default="digits", help="smoke, digits, fashion-mnist or cifar10")
     figures.add_argument("--output", default="", help="folder to write to; figures/PRESET if empty")
+    figures.add_argument("--precision", default="float32", help=HELP["precision"])
     _machine(figures)
     lab = command("lab", _lab, "open JupyterLab on the notebook to start with, on this machine only, with a token")
     lab.add_argument("--port", type=int, default=8888, help="or the next that is free")
@@ -172,6 +174,7 @@ def _parser() -> argparse.ArgumentParser:
         metavar="FOLDER",
         help="read every stored file, not just a sample (the project's)",
     )
+    doctor.add_argument("--data", metavar="FOLDER", help="say too what a folder of images holds, and read all of them")
     return parser
 
 
@@ -190,9 +193,6 @@ def _machine(parser: argparse.ArgumentParser) -> None:
         default="auto",
         help="loop: one training after the other; batched: many at once; graph: many at once as a CUDA graph; auto: the "
         "fastest, by a short measurement that is remembered",
-    )
-    parser.add_argument(
-        "--precision", default="float32", help="float32, or bfloat16 for forward and backward passes (not with loop)"
     )
     parser.add_argument("--fresh", action="store_true", help="compute anew what is stored already")
 
@@ -332,11 +332,12 @@ def _study(options: argparse.Namespace) -> None:
         jobs=options.jobs,
         device=options.device,
         engine=options.engine,
-        precision=options.precision,
         fresh=options.fresh,
         progress=Progress("study", CalmLines(sys.stdout)),
     )
     print(_table(frame))
+    for words in filter(None, frame["not_pruned"].unique()):
+        print(f"\n{words}")
     short = frame[frame["method"].isin(["CS", "STR", "DST"]) & (frame["trained_sparsity"] < frame["sparsity"] - 0.01)]
     for method in short["method"].unique():
         print(
@@ -344,7 +345,7 @@ def _study(options: argparse.Namespace) -> None:
         )
     if len(frame) == 1:
         print("\nAll that was asked and measured (accuracies, sparsity and budget as shares):\n")
-        print(frame.iloc[0].to_string())
+        print(frame.iloc[0].drop("not_pruned").to_string())
     if table is not None:
         try:
             tables.write(frame, table)
@@ -379,9 +380,9 @@ def _data(options: argparse.Namespace) -> None:
 
 
 def _doctor(options: argparse.Namespace) -> int:
-    from retrainlab.doctor import examine, table
+    from retrainlab.doctor import examine, folder, table
 
-    findings = examine(options.store)
+    findings = examine(options.store) + ([folder(options.data)] if options.data else [])
     print(table(findings))
     return 0 if all(f.good or not f.required for f in findings) else 1
 

@@ -36,12 +36,17 @@ def describe(device: torch.device) -> str:
     return f"{device.type}, {cores()} cores"
 
 
+def memory_gib() -> float:
+    """The machine's memory, or 0 where the system does not say."""
+    try:
+        return os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES") / 2**30
+    except (AttributeError, ValueError, OSError):
+        return 0.0
+
+
 def memory() -> str:
     """The machine's memory in words, or nothing where the system does not say."""
-    try:
-        return f"{os.sysconf('SC_PAGE_SIZE') * os.sysconf('SC_PHYS_PAGES') / 2**30:.0f} GiB of memory"
-    except (AttributeError, ValueError, OSError):
-        return ""
+    return f"{gib:.0f} GiB of memory" if (gib := memory_gib()) else ""
 
 
 def cores() -> int:
@@ -53,17 +58,6 @@ def synchronise(device: torch.device) -> None:
     """Wait for all queued work, so that a clock read next tells the truth."""
     if device.type == "cuda":
         torch.cuda.synchronize(device)
-
-
-@contextmanager
-def seeded(device: torch.device, seed: int) -> Iterator[None]:
-    """torch's own random numbers (initialisation, dropout) from `seed` for a while; afterwards they go on as before."""
-    with torch.random.fork_rng(devices=[device] if device.type == "cuda" else []):
-        torch.default_generator.manual_seed(seed)
-        if device.type == "cuda":
-            with torch.cuda.device(device):
-                torch.cuda.manual_seed(seed)
-        yield
 
 
 _repeating = threading.Lock()

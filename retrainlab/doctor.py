@@ -110,7 +110,7 @@ def _packages() -> list[Finding]:
 def _data() -> list[Finding]:
     from retrainlab.config import DATASETS
     from retrainlab.paths import data_root
-    from retrainlab.sources import fashion_folder, missing
+    from retrainlab.sources import CONTENT, fashion_folder, missing
 
     lacking = missing()
     out = []
@@ -118,9 +118,21 @@ def _data() -> list[Finding]:
         where = "in scikit-learn" if name == "digits" else str(data_root())
         if name == "fashion-mnist" and name not in lacking:
             where = str(fashion_folder())
-        found = f"not in {data_root()}" if name in lacking else where
+        found = f"not in {data_root()}" if name in lacking else f"{where}: {CONTENT[name]}"
         out.append(Finding(f"data: {name}", found, name not in lacking, lacking.get(name, "")))
     return out
+
+
+def folder(name: str) -> Finding:
+    """What a folder of images holds, once each of them has been read."""
+    from retrainlab import folders
+
+    try:
+        found = folders.find(name)
+        folders.read(found, 4)
+        return Finding("data: folder", folders.words(found, None))
+    except BadInput as error:
+        return Finding("data: folder", str(error), False, required=True)
 
 
 def _kernel() -> list[Finding]:

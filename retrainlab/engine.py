@@ -19,8 +19,9 @@ from retrainlab.config import ENGINES, Recipe
 from retrainlab.device import describe, repeatable
 from retrainlab.errors import BadInput, choose
 from retrainlab.methods import imp
+from retrainlab.models import apart
 from retrainlab.paths import engines_file, write_whole
-from retrainlab.stacked import forward_of, has_noise
+from retrainlab.stacked import forward_of
 from retrainlab.training import Job, Setup, State, Trained
 
 LADDERS = {"cpu": (2, 4, 8, 16, 32), "cuda": (1, 4, 16, 64)}  # members that the probe tries
@@ -35,18 +36,15 @@ SLOW = 0.25  # seconds of a step above which no CPU gains by batching: calls cos
 @dataclass(frozen=True)
 class Engine:
     """kind: a name of ENGINES but auto; members: how many slots train at once; least: with fewer, the loop is faster;
-    precision: `float32`, or `bfloat16` for autocast (batched and graph only); seconds: of a member-step where a probe
-    has measured it, or else 0."""
+    seconds: of a member-step where a probe has measured it, or else 0."""
 
     kind: str = "loop"
     members: int = 1
     least: int = 2
-    precision: str = "float32"
     seconds: float = 0.0
 
     def __str__(self) -> str:
-        half = ", bfloat16" if self.precision != "float32" else ""
-        return "loop" if self.kind == "loop" else f"{self.kind}, up to {self.members} at once{half}"
+        return "loop" if self.kind == "loop" else f"{self.kind}, up to {self.members} at once"
 
     def train(
         self, setup: Setup, jobs: Sequence[Job], stop: Callable[[], bool] | None = None
@@ -57,21 +55,22 @@ class Engine:
             for place in sorted(range(len(jobs)), key=lambda i: -len(jobs[i].curve)):
                 yield place, training.train(setup, jobs[place], stop)
             return
+        setup = replace(setup, model=apart(setup.model))
         forward, members = forward_of(setup.model), self.members
-        noisy, left = has_noise(setup.model, setup.data.shape), set(range(len(jobs)))
+        left = set(range(len(jobs)))
         groups: dict[tuple, list[int]] = {}
         for place, job in enumerate(jobs):
-            alike = (type(job.method), tuple(job.start.params), job.seed if noisy else None)
+            alike = (type(job.method), tuple(job.start.params), job.seed if setup.noisy else None)
             groups.setdefault(alike, []).append(place)
         for group in groups.values():
             while walks := _walks(jobs, [i for i in group if i in left]):
                 chunk = walks[:members]
                 places = [place for walk in chunk for place in walk]
-                if len(chunk) < self.least and self.precision == "float32":
+                if len(chunk) < self.least:
                     left.discard(places[0])
                     yield places[0], training.train(setup, jobs[places[0]], stop)
                     continue
-                options = dict(graph=self.kind == "graph", precision=self.precision, forward=forward)
+                options = dict(graph=self.kind == "graph", forward=forward)
                 methods = [copy.deepcopy(jobs[p].method) for p in places]  # as they are before they count a step
                 try:
                     for i, trained in batched.train(setup, [jobs[p] for p in places], stop, **options):
@@ -94,30 +93,25 @@ def _walks(jobs: Sequence[Job], places: Sequence[int]) -> list[list[int]]:
 
 def out_of_memory(error: BaseException) -> bool:
     """Whether that is what an error says; torch has a class for it on GPUs only."""
-    return isinstance(error, torch.OutOfMemoryError | MemoryError) or "can't allocate memory" in str(error)
+    words = ("can't allocate memory", "not enough memory", "bad_alloc")  # Unix, Windows, C++
+    return isinstance(error, torch.OutOfMemoryError | MemoryError) or any(w in str(error) for w in words)
 
 
 # ---- the choice ------------------------------------------------------------------------------------------------------
 
 
-def forced(kind: str, device: torch.device, precision: str = "float32") -> Engine:
+def forced(kind: str, device: torch.device) -> Engine:
     """The engine of that kind without a probe. Raises BadInput for one that this device does not have."""
     choose(kind, ENGINES, "engine")
-    if kind == "loop" and precision != "float32":
-        raise BadInput(f"The engine 'loop' computes in float32, not {precision}; use --engine batched or auto.")
     if kind == "graph" and device.type != "cuda":
         raise BadInput("The engine 'graph' needs a CUDA GPU; use --engine batched, loop or auto.")
-    return Engine(kind, 1 if kind == "loop" else USUAL[device.type], 1 if kind != "loop" else 2, precision)
+    return Engine(kind, 1 if kind == "loop" else USUAL[device.type], 1 if kind != "loop" else 2)
 
 
-def fastest(
-    setup: Setup, start: State, recipe: Recipe, precision: str = "float32", tell: Callable[[str], None] | None = None
-) -> Engine:
-    """The engine for this network, batch size and device: as remembered, or else by a probe, on which `tell` gets a word;
-    without `tell` there is no probe, and the loop is taken. It computes in float32 alone; bfloat16 never goes to it."""
+def fastest(setup: Setup, start: State, recipe: Recipe, tell: Callable[[str], None] | None = None) -> Engine:
+    """The engine for this network, batch size, precision and device: as remembered, or else by a probe, on which `tell` gets
+    a word; without `tell` there is no probe, and the loop is taken."""
     device = setup.data.device
-    if precision != "float32":
-        return forced(TOGETHER[device.type], device, precision)
     name, known = _name(setup, recipe), remembered()
     if name in known:
         return Engine(**known[name]["engine"])
@@ -188,8 +182,8 @@ def probe(setup: Setup, start: State) -> dict[int, float]:
 def _name(setup: Setup, recipe: Recipe) -> str:
     shape = "x".join(map(str, setup.data.shape))
     width = "" if recipe.width is None else f" width {recipe.width}"
-    device = describe(setup.data.device)
-    return f"{recipe.model}{width}, {shape}, batch {recipe.batch_size}, {device}, torch {torch.__version__}"
+    batch = f"batch {recipe.batch_size}" + (f" in {setup.precision}" if setup.precision != "float32" else "")
+    return f"{recipe.model}{width}, {shape}, {batch}, {describe(setup.data.device)}, torch {torch.__version__}"
 
 
 def remembered() -> dict[str, dict]:

@@ -75,6 +75,13 @@ def probe(folder: Path) -> None:
         os.fsync(file.fileno())
 
 
+def check_free(path: Path) -> None:
+    """Raise BadInput, before any work starts, if what lies under this name cannot be replaced."""
+    if path.is_dir() or path.exists() and not os.access(path, os.W_OK):
+        why = "is a folder" if path.is_dir() else "may not be written"
+        raise BadInput(f"{path} {why}, so that it cannot be replaced; move it away, or give another --output.")
+
+
 def write_whole(path: Path, fill: Callable[[Path], object]) -> None:
     """Let `fill` write a temporary file in `path`'s folder, then give it its name: what has the name is whole, however many
     processes write and whenever one is killed. Who may read it is for the umask to say, whatever `fill` does. A device or

@@ -15,10 +15,11 @@ from retrainlab.device import resolve
 from retrainlab.engine import Engine
 from retrainlab.errors import BadInput
 from retrainlab.experiment import alike, prune_dense, run_together, setting, train_dense_together, while_retraining
+from retrainlab.processes import advance
 from retrainlab.result import Result
 from retrainlab.store import Store
 from retrainlab.training import Point, State
-from retrainlab.workers import Task, advance
+from retrainlab.workers import Task
 
 T = TypeVar("T")
 RECORD = 8192  # bytes of a record, about
@@ -114,7 +115,8 @@ def tasks(missing: Missing, engines: Mapping[Recipe, Engine], workers: int, mark
     def add(stage: int, work: Callable, runs: dict, what: tuple, size: float, needs: Iterable[str]) -> None:
         name = next(iter(runs))
         waits = frozenset(task_of[need] for need in needs if need in task_of)
-        out.append(Task((stage, -size, len(out)), name, work, what, size, waits, len(runs)))
+        words = _words(list(runs.values()))
+        out.append(Task((stage, -size, len(out)), name, work, what, size, waits, len(runs), words))
         task_of.update(dict.fromkeys(runs, name))
 
     def mark(recipe: Recipe) -> str:
@@ -126,7 +128,14 @@ def tasks(missing: Missing, engines: Mapping[Recipe, Engine], workers: int, mark
             what = (engines[common], list(runs.values()), mark(common))
             add(0, _make_dense, runs, what, sum(r.epochs for r in runs.values()), ())
     for name, (recipe, prune) in missing.pruned.items():
-        add(1, _make_pruned, {name: prune}, (recipe, prune, mark(recipe)), 0.1, [dense_key(recipe, mark(recipe))])
+        add(
+            1,
+            _make_pruned,
+            {name: (recipe, prune)},
+            (recipe, prune, mark(recipe)),
+            0.1,
+            [dense_key(recipe, mark(recipe))],
+        )
     for common, results in _grouped(missing.results, lambda e: alike(while_retraining(e))).items():
         engine, data = engines[common], mark(common)
         size = 1 if engine.kind == "loop" else max(engine.members, -(-len(results) // (8 * workers)))
@@ -168,6 +177,20 @@ def _portions(group: dict[str, T], size: int) -> Iterator[dict[str, T]]:
         yield dict(pairs[i * len(pairs) // count : (i + 1) * len(pairs) // count])
 
 
+def _words(runs: Sequence[Recipe | tuple[Recipe, Prune] | Experiment]) -> str:
+    """What a task makes, for the reader: its first run, and how many more."""
+    match runs[0]:
+        case Recipe() as recipe:
+            first = f"first training of {recipe.model}, seed {recipe.seed}"
+        case (recipe, prune):
+            first = f"pruning of {recipe.model} to sparsity {prune.sparsity:g}, seed {recipe.seed}"
+        case Experiment(recipe, prune, retrain):
+            first = (
+                f"{retrain.schedule} at sparsity {prune.sparsity:g} and budget {retrain.budget:g}, seed {recipe.seed}"
+            )
+    return first if len(runs) == 1 else f"{first}, and {len(runs) - 1} made together with it"
+
+
 # ---- the work; each function runs in a worker and leaves what it makes in the store ------------------------------------
 
 
@@ -175,7 +198,7 @@ def _make_dense(store: Store, device: str, engine: Engine, recipes: Sequence[Rec
     meter = _Meter([r.epochs for r in recipes], [21] * len(recipes))
     for i, dense in train_dense_together(recipes, device, engine, on_point=meter):
         store.put_dense(dense_key(recipes[i], data), dense)
-        meter.made += 1
+        meter.ended(i)
 
 
 def _make_pruned(store: Store, device: str, recipe: Recipe, prune: Prune, data: str) -> None:
@@ -192,7 +215,7 @@ def _make_results(store: Store, device: str, engine: Engine, experiments: Sequen
     meter = _Meter([cost(e) for e in experiments], [(e.evaluations + 1) * e.prune.cycles for e in experiments])
     for i, result in run_together(experiments, *starts, device, engine, on_point=meter):
         store.put_result(result_key(experiments[i], data), result)
-        meter.made += 1
+        meter.ended(i)
 
 
 def _there(thing: T | None, store: Store) -> T:
@@ -206,11 +229,17 @@ def _there(thing: T | None, store: Store) -> T:
 
 
 class _Meter:
-    """Tells how far a task's runs are, by the points of their curves. costs, points: of each run; made: runs stored."""
+    """Tells how far a task's runs are, by the points of their curves. costs, points: of each run, which makes fewer if it
+    diverges; made: runs stored."""
 
     def __init__(self, costs: Sequence[float], points: Sequence[int]):
         self.costs, self.points = costs, points
         self.seen, self.made = [0] * len(costs), 0
+
+    def ended(self, place: int) -> None:
+        """One more run is stored, whatever points it has."""
+        self.seen[place] = self.points[place]
+        self.made += 1
 
     def __call__(self, place: int, _: Point) -> None:
         self.seen[place] += 1

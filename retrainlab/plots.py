@@ -253,8 +253,10 @@ def save(
     """Write NAME.png, .svg, .csv (the numbers drawn) and .json (caption, alt text, provenance) to `output`, or to
     figures/PRESET if that is empty. The same figure and data give the same bytes.
 
-    alt: written from the data. results: the study's rows, whose keys and devices go into the provenance.
+    alt: written from the data. results: the study's rows, whose keys and devices go into the provenance, and to the caption
+    what of their networks is not pruned.
     """
+    caption = " ".join([caption, *filter(None, dict.fromkeys(results.get("not_pruned", ())))])
     folder = Path(output) if output else project() / "figures" / preset
     words = {"Title": caption, "Description": alt}
     image = png(figure, 160, words)

@@ -3,7 +3,7 @@
 A notebook's parameters can override any of a preset's lists. This module does not load torch.
 """
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 from retrainlab.config import SGD, Recipe
 from retrainlab.errors import choose
@@ -97,6 +97,8 @@ PRESETS = {
 }
 
 
-def preset(name: str) -> Preset:
-    """The preset of that name; BadInput names the nearest right one."""
-    return PRESETS[choose(name, PRESETS, "preset")]
+def preset(name: str, precision: str = "float32") -> Preset:
+    """The preset of that name, in that precision; BadInput names the nearest right one."""
+    known = PRESETS[choose(name, PRESETS, "preset")]
+    recipe, contest = (replace(r, precision=precision) for r in (known.recipe, known.contest))
+    return replace(known, recipe=recipe, contest=contest)

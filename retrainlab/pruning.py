@@ -146,7 +146,7 @@ def prune(
     weights: every prunable weight. dense: names of layers that stay whole; the total then comes from the others.
     generator: for the random score; scores: for one that tensors alone do not tell (`obd`, from `saliency`). For
     `filters` and `n:m` see `prune_filters` and `prune_n_of_m`. Raises BadInput for an unknown name, or if the total
-    cannot be reached: the other layers are too small for it, or more than that is gone already.
+    cannot be reached: the other layers are too small for it, more than that is gone already, or m divides no layer.
     """
     choose(score, SCORES, "pruning score")
     choose(allocation, ALLOCATIONS, "allocation")
@@ -230,17 +230,30 @@ def prune_filters(
 
 
 def prune_n_of_m(scores: Weights, n: int, m: int, dense: tuple[str, ...] = ()) -> Masks:
-    """Keep the n largest of each m neighbours along a filter's (or row's) weights (Mishra et al. 2021).
+    """Keep the n largest of each m neighbours along a layer's inputs (Mishra et al. 2021; Pool & Yu 2021).
 
-    Neighbours are so in memory: kernel positions of one input channel, then the next. A layer whose rows are no
-    multiple of m long stays dense, so that the sparsity reached can be a little less than 1 - n/m.
+    Neighbours are what hardware multiplies together: inputs of a Linear layer; in a convolution input channels at one
+    kernel position, as in NVIDIA's ASP, not kernel positions. Layers of `undivided` stay dense, so that the sparsity
+    reached is less than 1 - n/m by their share. Raises BadInput if no layer is left.
     """
+    whole = {*dense, *undivided(scores, m)}
+    if whole.issuperset(scores):
+        sizes = sorted({s.shape[1] for name, s in scores.items() if name not in dense})
+        none = f"{m} divides the inputs of no layer ({', '.join(map(str, sizes))})" if sizes else "all are kept dense"
+        raise BadInput(
+            f"Keeping {n} of each {m} weights would prune no layer: {none}; choose another m or another structure."
+        )
     masks = {}
     for name, s in scores.items():
-        if name in dense or s[0].numel() % m:
-            masks[name] = torch.ones_like(s, dtype=torch.bool)
-            continue
-        groups = s.reshape(-1, m)
-        drop = groups.argsort(dim=1, stable=True)[:, : m - n]
-        masks[name] = torch.ones_like(groups, dtype=torch.bool).scatter_(1, drop, False).view_as(s)
+        masks[name] = torch.ones_like(s, dtype=torch.bool)
+        if name not in whole:
+            groups = s.movedim(1, -1).unflatten(-1, (-1, m))
+            drop = groups.argsort(dim=-1, stable=True)[..., : m - n]
+            keep = torch.ones_like(groups, dtype=torch.bool).scatter_(-1, drop, False)
+            masks[name] = keep.flatten(-2).movedim(-1, 1).contiguous()
     return masks
+
+
+def undivided(weights: Weights, m: int) -> tuple[str, ...]:
+    """Names of the weights whose inputs (input channels of one group, in a convolution) are no multiple of m."""
+    return tuple(name for name, w in weights.items() if w.shape[1] % m)

@@ -3,9 +3,9 @@
 import math
 import platform
 import subprocess
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from contextlib import suppress
-from dataclasses import dataclass, fields
+from dataclasses import dataclass
 from functools import lru_cache
 from pathlib import Path
 
@@ -16,28 +16,74 @@ from retrainlab.config import Experiment, Prune, Recipe, to_dict
 from retrainlab.device import describe
 from retrainlab.training import Point
 
+MEASURED = ("test_accuracy", "test_loss", "validation_accuracy", "validation_loss", "recovery")
+OF_MASKS = ("sparsity_achieved", "theoretical_speedup", "shrunken_speedup", "measured_speedup")
+COUNTED = ("steps", "total_steps", "stopped", "images_per_second")
+
 
 @dataclass(frozen=True)
 class Result:
     """What is kept of a run. config: the nouns; scalars: numbers by name (accuracies are shares, None where undefined);
-    curves: lists by name; provenance: versions, device, seconds, revision. JSON throughout."""
+    curves: lists by name; provenance: versions, device, seconds, revision; outcome: empty for a run that ended as it
+    should, else what happened, such as `diverged: retraining, cycle 1, within 12 steps`. JSON throughout.
+
+    A run that has diverged has no accuracy. One that was stored with an accuracy, before outcomes were kept, is known by
+    the losses that it lacks, and loses here what is no number of its network.
+    """
 
     config: dict
     scalars: dict
     curves: dict
     provenance: dict
+    outcome: str = ""
+
+    def __post_init__(self) -> None:
+        if self.outcome:
+            return
+        outcome, lost = _divergence(self.scalars, self.curves)
+        if outcome:
+            object.__setattr__(self, "outcome", outcome)
+            object.__setattr__(self, "scalars", {k: None if k in lost else x for k, x in self.scalars.items()})
+            object.__setattr__(self, "curves", _without_guesses(self.curves, lost))
+
+
+def _divergence(scalars: dict, curves: dict) -> tuple[str, Collection[str]]:
+    """How a run has diverged that its numbers tell of, or nothing; and the scalars that it does not have then."""
+    maskless = scalars.get("norm_drop", 0) is None  # what was pruned last was not finite
+    points = zip(*(curves.get(name, ()) for name in ("step", "validation_loss", "train_loss")))
+    for place, (step, validation, train) in enumerate(points):
+        if validation is not None and (train is not None or step == 0):
+            continue
+        if "cycle" not in curves:
+            return f"diverged: the first training, within {step} steps", (*MEASURED, "sparsity")
+        if maskless and place == 0:
+            return "diverged: the first training", scalars.keys() - COUNTED
+        cycle = curves["cycle"][place] + 1
+        return f"diverged: retraining, cycle {cycle}, within {step} steps", MEASURED + OF_MASKS * maskless
+    if any(scalars.get(name, 0) is None for name in ("test_loss", "validation_loss")):
+        return "diverged: the finished network", MEASURED
+    return "", ()
+
+
+def _without_guesses(curves: dict, lost: Collection[str]) -> dict:
+    """No accuracy where there is no loss, and no layer's sparsity where there is none of all."""
+    pairs = zip(curves.get("validation_accuracy", ()), curves.get("validation_loss", ()))
+    curves = curves | {"validation_accuracy": [None if loss is None else accuracy for accuracy, loss in pairs]}
+    return curves | {"layer_sparsity": {}} if "sparsity_achieved" in lost else curves
 
     @staticmethod
     def of(record: object) -> "Result":
         """From parsed JSON, of whose types readers are sure then. Raises ValueError that says what is wrong."""
-        names = [f.name for f in fields(Result)]
-        if not isinstance(record, dict) or sorted(record) != sorted(names):
-            raise ValueError(f"it does not hold {', '.join(names)}")
-        for name in names:
-            if not isinstance(record[name], dict):
-                raise ValueError(f"its {name} are no names with values")
+        parts = ("config", "scalars", "curves", "provenance")
+        if not isinstance(record, dict) or set(record) - {"outcome"} != set(parts):
+            raise ValueError(f"it does not hold {', '.join(parts)}")
+        for part in parts:
+            if not isinstance(record[part], dict):
+                raise ValueError(f"its {part} are no names with values")
+        if not isinstance(record.get("outcome", ""), str):
+            raise ValueError("its outcome is no text")
         for name, value in record["scalars"].items():
-            if not (isinstance(value, str) if name == "outcome" else _number(value)):
+            if not _number(value):
                 raise ValueError(f"its scalar {name} is no number")
         curves = record["curves"]
         for name, values in curves.items():
@@ -50,7 +96,10 @@ class Result:
         for name, value in record["provenance"].items():
             if not (isinstance(value, str) or _number(value)):
                 raise ValueError(f"its provenance {name} is no text")
-        return Result(**record)
+        try:
+            return Result(**record)
+        except (LookupError, TypeError) as error:
+            raise ValueError(f"its curves are incomplete ({error})") from None
 
 
 def _number(x: object) -> bool:
@@ -79,9 +128,10 @@ def record(
     device: torch.device,
     seconds: float,
     engine: object = None,
+    outcome: str = "",
 ) -> Result:
     """A result as it is stored: None for a number that is not finite, and where it comes from. engine: what trained it,
-    in words."""
+    in words; outcome: where its own numbers cannot tell that it has diverged."""
 
     def finite(x):
         return None if isinstance(x, float) and not math.isfinite(x) else x
@@ -91,7 +141,7 @@ def record(
     provenance = {"device": describe(device), "seconds": round(seconds, 3), **versions()}
     if engine is not None:
         provenance |= {"engine": str(engine)}
-    return Result(to_dict(noun), scalars, curves, provenance)
+    return Result(to_dict(noun), scalars, curves, provenance, outcome)
 
 
 @lru_cache(maxsize=1)

@@ -17,8 +17,9 @@ from html import escape
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from retrainlab import notebooks
 from retrainlab.errors import BadInput, choose
-from retrainlab.paths import command, make_writable, project, write_whole
+from retrainlab.paths import check_free, command, make_writable, project, write_whole
 from retrainlab.presets import PRESETS
 
 if TYPE_CHECKING:
@@ -29,6 +30,7 @@ if TYPE_CHECKING:
 
 NAME = "slides_retraining"
 BROWSERS = ("chromium", "chromium-browser", "google-chrome", "google-chrome-stable", "microsoft-edge")  # that print
+CELL_TIMEOUT = 600  # seconds
 NO_PDF = (
     "The PDF was left out: {why}. To get it, install Chromium (on Debian: apt install chromium) and run this again, or open "
     "the HTML in Chrome or Edge with ?print-pdf at the end of its address and print it to a file."
@@ -250,18 +252,22 @@ def make(output: str = "", preset: str = "digits", pdf: bool = True) -> list[Pat
     """Write slides_retraining.html, and with `pdf` slides_retraining.pdf, to `output` (`slides` in the project if empty).
 
     Returns what was written; where no browser prints, that is the HTML alone, and a sentence says so. Raises BadInput before
-    any work for an unknown preset, figures that are not there, and a folder that cannot be written.
+    any work for an unknown preset, figures that are not there, and a folder that cannot be written; Failed if the notebook
+    ends with anything else.
     """
     Deck(preset).check()
     folder = Path(output).resolve() if output else project() / "slides"
     make_writable(folder)
-    notebook, page = _executed(preset), folder / f"{NAME}.html"
+    page, printed = folder / f"{NAME}.html", folder / f"{NAME}.pdf"
+    for path in (page, printed)[: 1 + pdf]:
+        check_free(path)
+    notebook = _executed(preset, folder)
     text = html(notebook)
     write_whole(page, lambda temporary: temporary.write_text(text, encoding="utf-8"))
     made = [page]
     if pdf:
         try:
-            made.append(_print(html(notebook, script=False), page.with_suffix(".pdf")))
+            made.append(_print(html(notebook, script=False), printed))
         except _NoPrint as reason:
             print(NO_PDF.format(why=reason), flush=True)
     for path in made:
@@ -269,36 +275,9 @@ def make(output: str = "", preset: str = "digits", pdf: bool = True) -> list[Pat
     return made
 
 
-def _executed(preset: str) -> "NotebookNode":
-    try:
-        import papermill
-    except ImportError:
-        raise BadInput(
-            "Slides need the notebook stack, which is not installed: pip install 'retrainlab[lab]'."
-        ) from None
-    from papermill.exceptions import PapermillExecutionError
-    from traitlets.config import Config
-
-    try:
-        notebook = papermill.execute_notebook(
-            str(project() / "notebooks" / f"{NAME}.ipynb"),
-            None,
-            parameters={"preset": preset},
-            kernel_name="python3",
-            progress_bar=False,
-            execution_timeout=600,
-            start_timeout=120,
-            config=Config(
-                {
-                    "KernelManager": {"transport_encryption": "auto"},
-                    "NotebookClient": {"extra_arguments": ["--log-level=CRITICAL"]},
-                }
-            ),
-        )
-    except PapermillExecutionError as error:
-        if error.ename == "BadInput":
-            raise BadInput(error.evalue) from None
-        raise
+def _executed(preset: str, folder: Path) -> "NotebookNode":
+    path = project() / "notebooks" / f"{NAME}.ipynb"
+    notebook = notebooks.execute(path, {"preset": preset}, folder / "failed" / path.name, CELL_TIMEOUT)
     for cell in notebook.cells:
         if cell.cell_type == "markdown":
             cell.source = _named(cell.source)

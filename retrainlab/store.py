@@ -163,7 +163,7 @@ class Store:
             tensors, whole = self._tensors(kind, key, digest)
             if not whole:
                 (_check_old_dense if kind == "dense" else _check_old_masks)(result, tensors)
-            if kind == "dense" and not result.scalars.get("outcome"):
+            if kind == "dense" and not result.outcome:
                 _check_numbers(tensors)
         except (Unfit, BadInput):
             raise

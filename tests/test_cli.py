@@ -1,12 +1,15 @@
 """The command line: what it refuses, with which words and which exit code; and what it prints."""
 
 import json
+import os
 import shutil
 import subprocess
 import sys
 from pathlib import Path
 
+import numpy as np
 import pytest
+from PIL import Image
 
 from retrainlab.cli import main
 
@@ -50,7 +53,6 @@ def refused(arguments: list[str], capsys) -> str:
         (["--engine", "batch"], ["did you mean 'batched'"]),
         (["--engine", "graph", "--device", "cpu"], ["graph", "CUDA GPU", "batched, loop or auto"]),
         (["--precision", "half"], ["half", "float32, bfloat16"]),
-        (["--engine", "loop", "--precision", "bfloat16"], ["loop", "float32", "batched or auto"]),
         (["--structure", "n:m", "--sparsity", "0.9"], ["0.5", "0.9"]),
         (["--schedule", "custom"], ["control points"]),
         (["--lr", "0.1"], ["LLR", "leave lr out"]),
@@ -141,10 +143,47 @@ def test_doctor_lists_what_it_looked_for(capsys):
     assert "retrainlab data cifar10" in out
 
 
+@pytest.fixture
+def pets(tmp_path) -> Path:
+    """A folder of two classes of ten images."""
+    rng = np.random.default_rng(0)
+    for name in ("cat", "dog"):
+        (tmp_path / "pets" / name).mkdir(parents=True)
+        for i in range(10):
+            Image.fromarray(rng.integers(0, 256, (8, 8, 3), np.uint8)).save(tmp_path / "pets" / name / f"{i}.png")
+    return tmp_path / "pets"
+
+
+def test_doctor_says_what_a_folder_holds_and_what_in_it_cannot_be_read(capsys, pets):
+    assert main(["doctor", "--data", str(pets)]) == 0
+    out = " ".join(capsys.readouterr().out.split())
+    assert "2 classes (cat, dog); 20 train images; validation and test split off train" in out
+    (pets / "cat" / "0.png").write_bytes(b"no image")
+    assert main(["doctor", "--data", str(pets)]) == 1
+    assert "cat/0.png (no image of a format that is known)" in " ".join(capsys.readouterr().out.split())
+
+
+def test_a_study_says_on_stderr_what_it_found_in_a_folder(capsys, pets):
+    arguments = ["--model", "mlp", "--batch-size", "4", "--image-size", "8", "--schedule", "FT", "--budget", "0.5"]
+    assert main(["run", "--data", str(pets), *arguments, *QUICK]) == 0
+    captured = capsys.readouterr()
+    assert "2 classes (cat, dog); 20 train images" in captured.err and "2 classes" not in captured.out
+    assert "read at 8 x 8" in captured.err
+
+
+def test_a_folder_whose_name_is_no_text_gets_its_table(capsys, tmp_path, pets):
+    root = pets.rename(tmp_path / os.fsdecode(b"p\xe9ts"))
+    arguments = ["--model", "mlp", "--batch-size", "4", "--image-size", "8", "--schedule", "FT", "--budget", "0.5"]
+    assert main(["study", "--data", str(root), *arguments, *QUICK, "--csv", str(tmp_path / "rows.csv")]) == 0
+    assert "p\\udce9ts" in (tmp_path / "rows.csv").read_text() and "p\\udce9ts: 2 classes" in capsys.readouterr().err
+    arguments[3] = "100"
+    assert "p\\udce9ts has 14 training images" in refused(["study", "--data", str(root), *arguments, *QUICK], capsys)
+
+
 def test_doctor_shows_the_engines_that_were_chosen(capsys, tmp_path, monkeypatch):
     monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path))
     assert main(["doctor"]) == 0 and "none chosen yet" in capsys.readouterr().out
-    engine = {"kind": "batched", "members": 8, "least": 2, "precision": "float32", "seconds": 0.003}
+    engine = {"kind": "batched", "members": 8, "least": 2, "seconds": 0.003}
     record = {"net, batch 32": {"engine": engine, "ms_per_member_step": {"0": 5.0, "8": 3.0}}}
     path = tmp_path / "retrainlab" / "engines.json"
     path.parent.mkdir(exist_ok=True)
@@ -281,3 +320,12 @@ def test_a_lost_worker_is_told_without_a_stack_trace(capsys, monkeypatch):
     monkeypatch.setattr(study, "run_study", dies)
     assert main(["run", *QUICK]) == 1
     assert capsys.readouterr().err.strip() == "retrainlab: A worker process ended unexpectedly."
+
+
+def test_what_is_not_pruned_is_told_under_the_table(capsys):
+    options = [*QUICK, "--epochs", "1", "--sparsity", "0.5", "--structure", "n:m", "--seed", "0"]
+    assert main(["study", *options]) == 0
+    printed = capsys.readouterr().out
+    assert printed.count("2:4 leaves conv.weight dense, ") == 1
+    assert main(["study", *options[:-4], "--seed", "0"]) == 0
+    assert "leaves" not in capsys.readouterr().out

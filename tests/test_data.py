@@ -54,6 +54,12 @@ def said(call) -> str:
     return str(caught.value)
 
 
+def told(name: str, d: Dataset) -> str:
+    """What is said of grey images in three splits."""
+    counts = ", ".join(f"{len(getattr(d, part)):,} {part}" for part in PARTS)
+    return f"{name}: {d.classes} classes; {counts} images; {d.shape[1]} x {d.shape[2]} pixels; mode L."
+
+
 def same(a: Dataset, b: Dataset) -> bool:
     pairs = [(getattr(a, part), getattr(b, part)) for part in PARTS]
     return all(torch.equal(x.images, y.images) and torch.equal(x.labels, y.labels) for x, y in pairs)
@@ -65,6 +71,7 @@ def same(a: Dataset, b: Dataset) -> bool:
 def test_digits_are_1000_257_540_images_of_8x8(digits):
     assert [len(getattr(digits, p)) for p in PARTS] == [1000, 257, 540]
     assert digits.shape == (1, 8, 8) and digits.classes == 10
+    assert sources.content("digits") == told("digits", digits)
 
 
 def test_digits_splits_are_disjoint_and_together_are_all_of_them(digits):
@@ -428,6 +435,7 @@ def test_the_real_fashion_mnist():
         pytest.skip("Fashion-MNIST is not on this machine")
     data = load("fashion-mnist")
     assert data.shape == (1, 28, 28) and [len(getattr(data, p)) for p in PARTS] == [55000, 5000, 10000]
+    assert sources.content("fashion-mnist") == told("fashion-mnist", data)
     assert torch.equal(data.validation.labels.bincount(), torch.full((10,), 500))
     assert torch.equal(data.test.labels.bincount(), torch.full((10,), 1000))
     assert data.mean.item() == pytest.approx(0.286 * 255, rel=0.01)

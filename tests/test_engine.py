@@ -139,14 +139,6 @@ def test_as_many_jobs_as_pay_are_trained_at_once(calls):
     assert calls == [("batched", [9, 3])]
 
 
-def test_in_bfloat16_no_job_is_left_to_the_loop(calls):
-    """The loop computes in float32 alone."""
-    setup = setup_of(dtype=torch.float32)
-    go(Engine("batched", 4, 2, "bfloat16"), setup, jobs_of(setup, STEPS))
-    assert calls == [("batched", [9, 7, 5, 3]), ("batched", [2])]
-    assert {options["precision"] for options in calls.options} == {"bfloat16"}
-
-
 @pytest.mark.parametrize("kind", ["batched", "graph"])
 def test_only_the_graph_engine_asks_for_a_recording(calls, monkeypatch, kind):
     monkeypatch.setattr(batched, "_recorded", lambda stack: stack.step)
@@ -325,7 +317,6 @@ def test_an_engine_that_is_asked_for_is_taken_without_a_probe(kind, device, want
     [
         (("graph", CPU), "needs a CUDA GPU; use --engine batched"),
         (("batch", CPU), "no engine 'batch': did you mean 'batched'"),
-        (("loop", CPU, "bfloat16"), "computes in float32, not bfloat16; use --engine batched or auto"),
     ],
 )
 def test_an_engine_that_is_not_here_is_bad_input(args, words):
@@ -337,7 +328,7 @@ def test_engines_are_told_in_words():
     assert {*ENGINES} == {"auto", "loop", "batched", "graph"}
     assert str(Engine()) == "loop"
     assert str(Engine("batched", 8)) == "batched, up to 8 at once"
-    assert str(Engine("graph", 16, 1, "bfloat16")) == "graph, up to 16 at once, bfloat16"
+    assert str(Engine("graph", 16, 1)) == "graph, up to 16 at once"
 
 
 # ---- remembered ------------------------------------------------------------------------------------------------------
@@ -356,9 +347,9 @@ def probes(monkeypatch):
 CHOSEN = Engine("batched", 4, 2, seconds=5e-4)
 
 
-def choose(recipe=RECIPE, precision="float32", tell=lambda word: None):
-    setup = setup_of()
-    return fastest(setup, State.of(setup.model), recipe, precision, tell)
+def choose(recipe=RECIPE, tell=lambda word: None):
+    setup = replace(setup_of(), precision=recipe.precision)
+    return fastest(setup, State.of(setup.model), recipe, tell)
 
 
 def test_the_engine_is_probed_once_and_then_remembered(probes):
@@ -382,18 +373,15 @@ def test_nothing_is_probed_where_no_one_is_told(probes):
     assert choose(tell=None) == Engine() and not probes and not remembered()
 
 
-@pytest.mark.parametrize("change", [dict(model="resnet8"), dict(width=None), dict(batch_size=9)], ids=str)
-def test_another_network_or_batch_size_is_probed_too_and_nothing_is_forgotten(probes, change):
+@pytest.mark.parametrize(
+    "change", [dict(model="resnet8"), dict(width=None), dict(batch_size=9), dict(precision="bfloat16")], ids=str
+)
+def test_another_network_batch_size_or_precision_is_probed_too_and_nothing_is_forgotten(probes, change):
     choose()
     choose(recipe=replace(RECIPE, **change))
     assert len(probes) == 2 and len(remembered()) == 2
     choose(recipe=replace(RECIPE, seed=5, epochs=7))
     assert len(probes) == 2
-
-
-def test_in_bfloat16_the_engine_is_batched_without_a_probe(probes):
-    assert choose(precision="bfloat16") == Engine("batched", 8, 1, "bfloat16")
-    assert not probes and not remembered()
 
 
 DAMAGED = ["", "{", "[]", "3", '"text"', '{"mlp": 3}', '{"mlp": {}}', '{"mlp": {"engine": {"what": 1}}}']

@@ -141,6 +141,14 @@ def test_desk_says_the_time_left_and_is_ready_again_at_the_end():
     assert "cpu" in desk.where.value and "GiB" in desk.where.value
 
 
+def test_the_data_control_says_what_is_in_the_set_that_is_chosen():
+    data = parts.choice("Data set", ("digits", "cifar10"), "digits")
+    note = parts.about(data)
+    assert "digits: 10 classes; 1,000 train, 257 validation, 540 test images; 8 x 8 pixels; mode L." in note.value
+    data.value = "cifar10"
+    assert "cifar10: 10 classes; 45,000 train" in note.value
+
+
 def test_python_for_a_recipe_runs_and_makes_that_recipe():
     recipe = replace(Recipe(model="mlp", seed=3), sgd=SGD(weight_decay=5e-4))
     scope = {}

@@ -63,6 +63,14 @@ def test_the_csv_holds_the_numbers_and_the_json_where_they_come_from(frame, tmp_
     assert {"retrainlab", "torch"} <= set(about["versions"])
 
 
+def test_what_is_not_pruned_stands_in_the_caption_once(frame, tmp_path):
+    words = "Neither pruned nor counted: other parameters."
+    save(budget_figure(frame), frame, tmp_path, frame.assign(not_pruned=["", *[words] * (len(frame) - 1)]))
+    assert json.loads((tmp_path / "name.json").read_text())["caption"] == f"A caption {words}"
+    save(budget_figure(frame), frame, tmp_path, frame.assign(not_pruned=""))
+    assert json.loads((tmp_path / "name.json").read_text())["caption"] == "A caption"
+
+
 def test_a_shown_picture_has_alternative_text(frame, tmp_path):
     picture = save(budget_figure(frame), frame, tmp_path, frame)
     shown = picture._repr_html_()

@@ -325,8 +325,7 @@ def test_weights_that_are_nan_are_noticed_unless_their_run_is_recorded_as_diverg
     bad = replace(dense(), state=replace(dense().state, params={"w": torch.tensor([1.0, math.nan])}, momentum={}))
     store.put_dense(KEY, bad)
     gone(store, "dense", word="NaN")
-    diverged = replace(bad.result, scalars=bad.result.scalars | {"outcome": "diverged at step 3"})
-    store.put_dense(KEY, replace(bad, result=diverged))
+    store.put_dense(KEY, replace(bad, result=replace(bad.result, outcome="diverged: the first training")))
     assert store.dense(KEY, CPU).state.params["w"].isnan().any()
 
 

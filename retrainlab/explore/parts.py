@@ -20,6 +20,7 @@ from IPython.display import display
 from retrainlab.device import cores, describe, memory, resolve
 from retrainlab.errors import BadInput
 from retrainlab.progress import duration
+from retrainlab.sources import content
 
 LABEL = {"description_width": "13em"}
 FRAME = 0.1 if cores() > 2 else 0.2  # seconds from one drawing to the next while something runs
@@ -148,6 +149,13 @@ class Note(widgets.HTML):
 
     def say(self, text: str) -> None:
         self.value = f"<p>{html.escape(text)}</p>"
+
+
+def about(data: widgets.Dropdown) -> Note:
+    """A line that says what is in the data set that is chosen."""
+    note = Note()
+    widgets.dlink((data, "value"), (note, "value"), lambda name: f"<p>{html.escape(content(name))}</p>")
+    return note
 
 
 class Table(widgets.HTML):

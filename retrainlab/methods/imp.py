@@ -120,7 +120,7 @@ def run(
     on_point: Callable[[Point], None] | None = None,
 ) -> Generator[Job, Trained, tuple[State, Masks, list[Cycle]]]:
     """All cycles from the dense network, as a generator that asks for each training (yields a Job, is sent what came of
-    it) and returns (final state, final masks, one Cycle each).
+    it) and returns (final state, final masks, one Cycle each). The cycle that is stopped or diverges is the last.
 
     original: the dense run's curve; for a cycle's length see `lengths`. masks: those of the first cycle where they are
     already known. Batches depend on the seed and the cycle alone, so that all
@@ -144,6 +144,8 @@ def run(
             accuracy, loss = evaluate(setup.model, state.params, state.buffers, setup.data, setup.data.validation)
             point = Point(0, accuracy, loss, None, setup.sparsity(state.params))
             cycles.append(Cycle(removed, drop, factor, 0.0, 0.0, Trained(state, (point,), 0, 0.0)))
+            if not point.finite:
+                break
             continue
         curve = retraining(
             retrain.schedule,
@@ -159,9 +161,9 @@ def run(
         trained = yield from _retrained(setup, state, masks, curve, recipe.seed, cycle, retrain, evaluations, on_point)
         state = trained.state
         cycles.append(Cycle(removed, drop, factor, curve[0].item(), curve.max().item(), trained))
-        if trained.stopped:
+        if trained.stopped or trained.diverged:
             break
-    if retrain.recalibrate:
+    if retrain.recalibrate and not cycles[-1].trained.diverged:
         state = recalibrate(setup, state, (recipe.seed, "recalibrate"))
     return state, masks, cycles
 
@@ -192,8 +194,8 @@ def _retrained(
     evaluations: int,
     on_point: Callable[[Point], None] | None,
 ) -> Generator[Job, Trained, Trained]:
-    """One cycle's training: of the masked network; of its biases and normalisation only; or of several copies,
-    averaged."""
+    """One cycle's training: of the masked network; of its biases and normalisation only; or of several copies, averaged. If
+    a copy diverges, so has the average, and the curve is that copy's."""
     method, begin = Masked(masks), start
     if retrain.freeze:
         method, begin = Plain(), start.frozen(setup.prunable)
@@ -202,17 +204,17 @@ def _retrained(
         name = (seed, "retrain", cycle, *([copy] if copy else []))
         trained = yield Job(begin, curve, name, method, evaluations, on_point if not copy else None)
         copies.append(trained)
-        if trained.stopped:
+        if trained.stopped or trained.diverged:
             break
     ends = [t.state for t in copies]
     if retrain.freeze:
         ends = [end.thawed(setup.prunable, list(start.params)) for end in ends]
-    if len(ends) == 1:
-        return replace(copies[0], state=ends[0])
+    steps, seconds = sum(t.steps for t in copies), sum(t.seconds for t in copies)
+    if len(ends) == 1 or copies[-1].diverged:
+        return replace(copies[-1], state=ends[-1], steps=steps, seconds=seconds)
     state = recalibrate(setup, average(ends), (seed, "recalibrate", cycle))
     accuracy, loss = evaluate(setup.model, state.params, state.buffers, setup.data, setup.data.validation)
     points = (*copies[0].points[:-1], replace(copies[0].points[-1], accuracy=accuracy, loss=loss))
-    steps, seconds = sum(t.steps for t in copies), sum(t.seconds for t in copies)
     return Trained(state, points, steps, seconds, copies[-1].stopped)
 
 
