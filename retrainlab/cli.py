@@ -1,7 +1,7 @@
 """`retrainlab figures | lab | export | run | study | ...`: thin; every command calls the function of the same name.
 
-A user's mistake ends with one sentence and exit code 2; Ctrl-C with what is kept and 130. torch is loaded by the command
-that needs it, never for --help.
+What was asked for goes to stdout, and what is going on to stderr. A user's mistake ends with one sentence and exit code 2;
+Ctrl-C with what is kept and 130. torch is loaded by the command that needs it, never for --help.
 """
 
 import argparse
@@ -104,9 +104,14 @@ KNOB_HELP = {  # an option for each setting of the methods that sparsify during 
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """The command line; returns the exit code."""
+    for stream in (sys.stdout, sys.stderr):  # a name that the terminal cannot write is no reason to stop
+        if hasattr(stream, "reconfigure"):
+            stream.reconfigure(errors="backslashreplace")
     options = _parser().parse_args(arguments)
     try:
-        return options.command(options) or 0
+        code = options.command(options) or 0
+        sys.stdout.flush()
+        return code
     except BadInput as error:
         print(f"retrainlab: {error}", file=sys.stderr)
         return 2
@@ -117,8 +122,12 @@ def main(arguments: Sequence[str] | None = None) -> int:
     except Failed as error:
         print(f"\nretrainlab: {error}", file=sys.stderr)
         return 1
-    except BrokenPipeError:  # `retrainlab study | head`
-        sys.stderr.close()
+    except OSError as error:
+        if error.filename is not None:
+            raise
+        if not isinstance(error, BrokenPipeError):  # `retrainlab study | head` needs no word
+            print(f"retrainlab: The output could not be written ({error.strerror}); results are kept.", file=sys.stderr)
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())  # for what is flushed at the end
         return 1
 
 
@@ -157,16 +166,22 @@ def _parser() -> argparse.ArgumentParser:
         "slides", _slides, "make slides for a reading group of the figures: HTML that opens offline, and a PDF"
     )
     slides.add_argument("--preset", default="digits", help="whose figures to show; they are made by `figures` before")
+    slides.add_argument("--figures", default="", help="the folder they are in; figures/PRESET if empty")
     slides.add_argument("--output", default="", help="folder to write to; slides if empty")
     slides.add_argument("--no-pdf", action="store_true", help="the HTML alone; a PDF needs Chromium, Chrome or Edge")
     run = command("run", _study, "run one experiment: train, prune, retrain")
     _experiment(run, many=False)
     study = command("study", _study, "run a grid of experiments and print its table")
     _experiment(study, many=True)
-    study.add_argument("--csv", metavar="FILE", help="write every row, with all that was measured, to this file")
+    study.add_argument(
+        "--csv",
+        metavar="FILE",
+        help="write every row, with all that was measured, to this file; - is stdout, in place of the table",
+    )
     data = command("data", _data, "download a data set through torchvision")
     data.add_argument("name", help="fashion-mnist, cifar10 or cifar100")
     doctor = command("doctor", _doctor, "say what is here, and how to get what is missing")
+    doctor.add_argument("--data", metavar="FOLDER", help="say too what a folder of images holds, and read all of them")
     doctor.add_argument(
         "--store",
         nargs="?",
@@ -174,7 +189,6 @@ def _parser() -> argparse.ArgumentParser:
         metavar="FOLDER",
         help="read every stored file, not just a sample (the project's)",
     )
-    doctor.add_argument("--data", metavar="FOLDER", help="say too what a folder of images holds, and read all of them")
     return parser
 
 
@@ -292,7 +306,7 @@ def _export(options: argparse.Namespace) -> None:
 def _slides(options: argparse.Namespace) -> None:
     from retrainlab import slides
 
-    slides.make(options.output, options.preset, pdf=not options.no_pdf)
+    slides.make(options.output, options.preset, pdf=not options.no_pdf, figures=options.figures)
 
 
 def _study(options: argparse.Namespace) -> None:
@@ -312,11 +326,11 @@ def _study(options: argparse.Namespace) -> None:
         )
         for s in axes["schedule"]
     ]
-    table = Path(options.csv).absolute() if getattr(options, "csv", None) else None
-    if table is not None and (table.is_dir() or not os.access(table.parent, os.W_OK)):
+    csv = getattr(options, "csv", None)
+    table = Path(csv).resolve() if csv and csv != "-" else None
+    if table is not None and (table.is_dir() or not os.access(table.parent if _new(table) else table, os.W_OK)):
         raise BadInput(f"The table cannot be written to {table}; name a file in a folder that exists and is yours.")
 
-    from retrainlab.progress import CalmLines, Progress
     from retrainlab.study import grid, run_study
 
     frame = run_study(
@@ -333,8 +347,24 @@ def _study(options: argparse.Namespace) -> None:
         device=options.device,
         engine=options.engine,
         fresh=options.fresh,
-        progress=Progress("study", CalmLines(sys.stdout)),
     )
+    if table is not None:
+        try:
+            tables.write(frame, table)
+        except OSError as error:
+            raise BadInput(f"The table cannot be written to {table} ({error.strerror}); name another file.") from None
+    if csv == "-":
+        print(tables.csv(frame), end="")
+    else:
+        _tell(frame)
+
+
+def _new(table: Path) -> bool:
+    """Whether a file of its own takes the name; a pipe or a device is written as it is."""
+    return table.is_file() or not table.exists()
+
+
+def _tell(frame) -> None:
     print(_table(frame))
     for words in filter(None, frame["not_pruned"].unique()):
         print(f"\n{words}")
@@ -346,11 +376,6 @@ def _study(options: argparse.Namespace) -> None:
     if len(frame) == 1:
         print("\nAll that was asked and measured (accuracies, sparsity and budget as shares):\n")
         print(frame.iloc[0].drop("not_pruned").to_string())
-    if table is not None:
-        try:
-            tables.write(frame, table)
-        except OSError as error:
-            raise BadInput(f"The table cannot be written to {table} ({error.strerror}); name another file.") from None
 
 
 def _table(frame) -> str:

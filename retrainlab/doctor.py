@@ -1,5 +1,6 @@
 """`retrainlab doctor`: what is on this machine, and for each thing missing how to get it."""
 
+import os
 import platform
 import random
 import shutil
@@ -11,6 +12,7 @@ from textwrap import wrap
 from typing import TYPE_CHECKING
 
 from retrainlab.errors import BadInput
+from retrainlab.paths import lend_places
 
 if TYPE_CHECKING:
     from retrainlab.store import Store
@@ -36,7 +38,7 @@ def examine(store: str | None = None) -> list[Finding]:
     """Look at everything; a check that fails is itself a finding. store: a folder of results of which every file is read,
     empty for the project's own; None: a sample of the project's own."""
     checks: list[Callable[[], list[Finding]]] = [
-        *(_python, _torch, _packages, _data, _kernel),
+        *(_python, _torch, _packages, _home, _data, _kernel),
         lambda: _store(store),
         *(_engines, _browser),
     ]
@@ -107,18 +109,32 @@ def _packages() -> list[Finding]:
     return out
 
 
+def _home() -> list[Finding]:
+    from retrainlab.paths import home
+
+    own = home()
+    if own is not None and os.access(own, os.W_OK):
+        return []
+    found = f"{own} cannot be written" if own else "there is none"
+    remedy = (
+        "set HOME to a folder of yours; without one, data sets need RETRAINLAB_DATA, and engines are measured each time"
+    )
+    return [Finding("home directory", found, False, remedy)]
+
+
 def _data() -> list[Finding]:
     from retrainlab.config import DATASETS
     from retrainlab.paths import data_root
     from retrainlab.sources import CONTENT, fashion_folder, missing
 
-    lacking = missing()
+    lacking, root = missing(), data_root()
     out = []
     for name in DATASETS:
-        where = "in scikit-learn" if name == "digits" else str(data_root())
+        where = "in scikit-learn" if name == "digits" else str(root)
         if name == "fashion-mnist" and name not in lacking:
             where = str(fashion_folder())
-        found = f"not in {data_root()}" if name in lacking else f"{where}: {CONTENT[name]}"
+        nowhere = f"not in {root}" if root else "no folder for it"
+        found = nowhere if name in lacking else f"{where}: {CONTENT[name]}"
         out.append(Finding(f"data: {name}", found, name not in lacking, lacking.get(name, "")))
     return out
 
@@ -136,6 +152,7 @@ def folder(name: str) -> Finding:
 
 
 def _kernel() -> list[Finding]:
+    lend_places()
     remedy = "make setup, then run the notebooks with this environment's jupyter"
     try:
         from jupyter_client.kernelspec import KernelSpecManager
@@ -151,15 +168,18 @@ def _store(asked: str | None) -> list[Finding]:
     from retrainlab.paths import store_root
     from retrainlab.store import Store
 
-    store = Store(asked or store_root())
-    count = store.count()
-    found = f"{store.root}: {count['dense']} dense networks, {count['pruned']} masks, {count['results']} results"
+    store = None
     try:
+        store = Store(asked or store_root())
+        count = store.count()
+        found = f"{store.root}: {count['dense']} dense networks, {count['pruned']} masks, {count['results']} results"
         store.check_writable()
         out = [Finding("store", found)]
     except BadInput as error:
         remedy = "set RETRAINLAB_STORE to a folder that can be written"
         out = [Finding("store", str(error), False, remedy, required=True)]
+    if store is None:
+        return out
     if (free := store.room()) < ROOM:
         remedy = "make room there, or set RETRAINLAB_STORE to a folder on another disk"
         out.append(Finding("store's disk", f"{free / 1e6:.0f} MB are free", False, remedy, True, "full"))

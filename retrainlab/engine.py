@@ -188,13 +188,17 @@ def _name(setup: Setup, recipe: Recipe) -> str:
 
 def remembered() -> dict[str, dict]:
     """The choices made so far, by what they are for; empty if there are none or they cannot be read."""
+    if (file := engines_file()) is None:
+        return {}
     try:
-        known = json.loads(engines_file().read_text())
+        known = json.loads(file.read_text())
         return {what: record for what, record in known.items() if Engine(**record["engine"]) and record[TIMES]["0"]}
     except (OSError, ValueError, KeyError, TypeError, AttributeError):
         return {}
 
 
 def _remember(choices: dict[str, dict]) -> None:
+    if (file := engines_file()) is None:
+        return
     with suppress(OSError):  # a cache that cannot be written: the probe is made again next time
-        write_whole(engines_file(), lambda path: path.write_text(json.dumps(choices, indent=1) + "\n"))
+        write_whole(file, lambda path: path.write_text(json.dumps(choices, indent=1) + "\n"))

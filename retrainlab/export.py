@@ -1,6 +1,5 @@
 """`retrainlab export`: every explorer as one HTML file for readers without a kernel, made from stored results."""
 
-import sys
 from collections.abc import Sequence
 from importlib import import_module
 from pathlib import Path
@@ -27,15 +26,14 @@ def make(
         check_free(folder / f"{name}.html")
     from retrainlab import study
     from retrainlab.explore import pages
-    from retrainlab.progress import CalmLines, Progress
+    from retrainlab.progress import Progress
 
     place, out, died = study.opened(store or None), [], None
     made = {n: import_module(f"retrainlab.explore.{_MODULES.get(n, n)}").page(place) for n in names or PAGES}
     needs = list(dict.fromkeys(e for page in made.values() for e in page.needs))
     if needs:
-        report = Progress("export", CalmLines(sys.stdout))
         try:
-            study.run_study(needs, store=place, jobs=jobs, device=device, progress=report)
+            study.run_study(needs, store=place, jobs=jobs, device=device, progress=Progress("export"))
         except WorkerDied as error:
             died = error
     for name, page in made.items():

@@ -13,7 +13,7 @@ from retrainlab.config import ENGINES, PRECISIONS
 from retrainlab.errors import BadInput, Failed, choose
 from retrainlab.paths import check_free, make_writable, project
 from retrainlab.presets import PRESETS
-from retrainlab.progress import CalmLines, duration
+from retrainlab.progress import duration
 
 ENDS = ("png", "svg", "csv", "json")  # of what a notebook leaves
 CELL_TIMEOUT = 30 * 24 * 3600  # seconds; a preset for a GPU may train for days in one cell
@@ -78,10 +78,10 @@ def make(
     begin, failed = time.monotonic(), {}
     for number, name in enumerate(chosen, 1):
         start = time.monotonic()
-        print(f"[{number}/{len(chosen)}] {name}", flush=True)
+        print(f"[{number}/{len(chosen)}] {name}", file=sys.stderr, flush=True)
         keep = folder / "failed" / f"{name}.ipynb"
         try:
-            notebooks.execute(paths[name], given, keep, CELL_TIMEOUT, CalmLines(sys.stdout))
+            notebooks.execute(paths[name], given, keep, CELL_TIMEOUT, live=True)
         except Failed as error:
             failed[name] = f"{name}: {error}"
         end = "failed" if name in failed else f"{shown}/{name}.png"

@@ -6,11 +6,11 @@ import sys
 import tempfile
 from contextlib import suppress
 from pathlib import Path
-from typing import TYPE_CHECKING, TextIO
+from typing import TYPE_CHECKING
 
 from retrainlab.errors import BadInput, Failed
-from retrainlab.paths import write_whole
-from retrainlab.progress import duration
+from retrainlab.paths import lend_places, write_whole
+from retrainlab.progress import CalmLines, duration
 
 if TYPE_CHECKING:
     from nbformat import NotebookNode
@@ -40,17 +40,18 @@ def parameters(path: Path) -> set[str]:
         raise BadInput(f"The notebook {path} cannot be read ({reason}); restore it from git.") from None
 
 
-def execute(path: Path, given: dict, keep: Path, timeout: float, out: TextIO | None = None) -> "NotebookNode":
-    """The executed notebook. given: its parameters; timeout: seconds that a cell may take; out: hears what it prints.
+def execute(path: Path, given: dict, keep: Path, timeout: float, live: bool = False) -> "NotebookNode":
+    """The executed notebook. given: its parameters; timeout: seconds that a cell may take; live: print what it prints.
 
     Raises BadInput if the notebook does, KeyboardInterrupt on Ctrl-C, and Failed with a sentence for all else; what was
     executed then lies in `keep`, which is removed otherwise.
     """
     papermill()
+    lend_places()
     with tempfile.TemporaryDirectory(prefix="retrainlab-") as folder:
         executed = Path(folder) / path.name
         try:
-            notebook = _execute(path, executed, given, timeout, out)
+            notebook = _execute(path, executed, given, timeout, live)
         except Failed as failed:
             raise Failed(f"{failed} {_kept(executed, keep)}") from None
     with suppress(OSError):
@@ -59,7 +60,7 @@ def execute(path: Path, given: dict, keep: Path, timeout: float, out: TextIO | N
     return notebook
 
 
-def _execute(path: Path, executed: Path, given: dict, timeout: float, out: TextIO | None) -> "NotebookNode":
+def _execute(path: Path, executed: Path, given: dict, timeout: float, live: bool) -> "NotebookNode":
     from nbclient.exceptions import CellTimeoutError, DeadKernelError
     from papermill.exceptions import PapermillExecutionError
     from traitlets.config import Config
@@ -78,8 +79,8 @@ def _execute(path: Path, executed: Path, given: dict, timeout: float, out: TextI
             parameters=given,
             kernel_name="python3",
             progress_bar=False,
-            stdout_file=out,
-            stderr_file=sys.stderr if out else None,
+            stdout_file=sys.stdout if live else None,
+            stderr_file=CalmLines(sys.stderr) if live else None,
             execution_timeout=timeout,
             start_timeout=START_TIMEOUT,
             config=Config(quiet),

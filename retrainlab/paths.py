@@ -1,5 +1,7 @@
-"""Where things lie: the project's folder, the data sets, the store. Environment variables come first."""
+"""Where things lie: the project's folder, the data sets, the store. Environment variables come first; a home directory is
+needed only for what has no other place."""
 
+import atexit
 import os
 import shutil
 import stat
@@ -17,8 +19,33 @@ from retrainlab.errors import BadInput
 _ROOT = Path(retrainlab.__file__).parent.parent
 
 
-def _cache() -> Path:
-    return Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "retrainlab"
+# where others keep what they would keep in a home directory
+PLACES = ("JUPYTER_CONFIG_DIR", "JUPYTER_DATA_DIR", "JUPYTER_RUNTIME_DIR", "IPYTHONDIR", "MPLCONFIGDIR")
+
+
+def home() -> Path | None:
+    """The user's home directory; None for a user who has none, as in a container or a batch system."""
+    try:
+        return Path.home()
+    except RuntimeError:
+        return None
+
+
+def lend_places() -> None:
+    """Where nothing can be written at home, give Jupyter, IPython and matplotlib folders that go when this process ends."""
+    own = home()
+    if own is not None and os.access(own, os.W_OK):
+        return
+    folder = tempfile.mkdtemp(prefix="retrainlab-")
+    atexit.register(shutil.rmtree, folder, ignore_errors=True)
+    for name in PLACES:
+        os.environ.setdefault(name, os.path.join(folder, name.lower()))
+
+
+def _cache() -> Path | None:
+    own = home()
+    caches = os.environ.get("XDG_CACHE_HOME") or (own and own / ".cache")
+    return Path(caches) / "retrainlab" if caches else None
 
 
 def command(arguments: str) -> str:
@@ -26,7 +53,9 @@ def command(arguments: str) -> str:
     if shutil.which("retrainlab"):
         return f"retrainlab {arguments}"
     program = Path(sys.executable).parent / "retrainlab"
-    return f"{program.relative_to(Path.cwd()) if program.is_relative_to(Path.cwd()) else program} {arguments}"
+    with suppress(OSError, ValueError):  # a folder that is gone, or another one
+        program = program.relative_to(Path.cwd())
+    return f"{program} {arguments}"
 
 
 def in_project() -> bool:
@@ -43,19 +72,28 @@ def project() -> Path:
     return _ROOT
 
 
-def data_root() -> Path:
-    """Where data sets lie: RETRAINLAB_DATA, or else a folder of the user's cache."""
-    return Path(os.environ.get("RETRAINLAB_DATA") or _cache() / "data")
+def data_root() -> Path | None:
+    """Where data sets lie: RETRAINLAB_DATA, or else a folder of the user's cache; None without either."""
+    given, cache = os.environ.get("RETRAINLAB_DATA"), _cache()
+    return Path(given) if given else cache and cache / "data"
 
 
 def store_root() -> Path:
-    """Where results lie: RETRAINLAB_STORE, or `store` in the project, or else a folder of the user's cache."""
-    return Path(os.environ.get("RETRAINLAB_STORE") or (_ROOT / "store" if in_project() else _cache() / "store"))
+    """Where results lie: RETRAINLAB_STORE, or `store` in the project, or else a folder of the user's cache. BadInput without
+    any of them."""
+    if given := os.environ.get("RETRAINLAB_STORE"):
+        return Path(given)
+    if in_project():
+        return _ROOT / "store"
+    if (cache := _cache()) is None:
+        raise BadInput("There is no home directory to keep results in; name a folder with --store or RETRAINLAB_STORE.")
+    return cache / "store"
 
 
-def engines_file() -> Path:
-    """Where it is kept which engine is fastest for what, on this machine."""
-    return _cache() / "engines.json"
+def engines_file() -> Path | None:
+    """Where it is kept which engine is fastest for what, on this machine; None without a home directory."""
+    cache = _cache()
+    return cache and cache / "engines.json"
 
 
 def make_writable(folder: Path) -> None:
@@ -66,6 +104,13 @@ def make_writable(folder: Path) -> None:
         raise BadInput(f"The folder {folder} cannot be written ({error.strerror}); give another as --output.") from None
 
 
+def check_free(path: Path) -> None:
+    """Raise BadInput, before any work starts, if what lies under this name cannot be replaced."""
+    if path.is_dir() or path.exists() and not os.access(path, os.W_OK):
+        why = "is a folder" if path.is_dir() else "may not be written"
+        raise BadInput(f"{path} {why}, so that it cannot be replaced; move it away, or give another --output.")
+
+
 def probe(folder: Path) -> None:
     """Make the folder if it is missing, and write a block in it that leaves nothing behind. Raises OSError, for a full disk
     as well."""
@@ -73,13 +118,6 @@ def probe(folder: Path) -> None:
     with tempfile.TemporaryFile(dir=folder, buffering=0) as file:
         file.write(bytes(4096))
         os.fsync(file.fileno())
-
-
-def check_free(path: Path) -> None:
-    """Raise BadInput, before any work starts, if what lies under this name cannot be replaced."""
-    if path.is_dir() or path.exists() and not os.access(path, os.W_OK):
-        why = "is a folder" if path.is_dir() else "may not be written"
-        raise BadInput(f"{path} {why}, so that it cannot be replaced; move it away, or give another --output.")
 
 
 def write_whole(path: Path, fill: Callable[[Path], object]) -> None:

@@ -5,7 +5,7 @@ import platform
 import subprocess
 from collections.abc import Collection, Sequence
 from contextlib import suppress
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
 from functools import lru_cache
 from pathlib import Path
 
@@ -46,6 +46,36 @@ class Result:
             object.__setattr__(self, "scalars", {k: None if k in lost else x for k, x in self.scalars.items()})
             object.__setattr__(self, "curves", _without_guesses(self.curves, lost))
 
+    @staticmethod
+    def of(record: object) -> "Result":
+        """From parsed JSON, of whose types readers are sure then. Raises ValueError that says what is wrong."""
+        names = [f.name for f in fields(Result) if f.name != "outcome"]  # which came later
+        if not isinstance(record, dict) or sorted({*record} - {"outcome"}) != sorted(names):
+            raise ValueError(f"it does not hold {', '.join(names)}")
+        for name in names:
+            if not isinstance(record[name], dict):
+                raise ValueError(f"its {name} are no names with values")
+        if not isinstance(record.get("outcome", ""), str):
+            raise ValueError("its outcome is no text")
+        for name, value in record["scalars"].items():
+            if not _number(value):
+                raise ValueError(f"its scalar {name} is no number")
+        curves = record["curves"]
+        for name, values in curves.items():
+            if not isinstance(values, list | dict):
+                raise ValueError(f"its curve {name} is no list")
+            if not all(map(_number, values.values() if isinstance(values, dict) else values)):
+                raise ValueError(f"its curve {name} is not of numbers")
+        if len({len(values) for values in curves.values() if isinstance(values, list)}) > 1:
+            raise ValueError("its curves differ in length")
+        for name, value in record["provenance"].items():
+            if not (isinstance(value, str) or _number(value)):
+                raise ValueError(f"its provenance {name} is no text")
+        try:
+            return Result(**record)
+        except (LookupError, TypeError):
+            raise ValueError("its curves tell nothing together") from None
+
 
 def _divergence(scalars: dict, curves: dict) -> tuple[str, Collection[str]]:
     """How a run has diverged that its numbers tell of, or nothing; and the scalars that it does not have then."""
@@ -70,36 +100,6 @@ def _without_guesses(curves: dict, lost: Collection[str]) -> dict:
     pairs = zip(curves.get("validation_accuracy", ()), curves.get("validation_loss", ()))
     curves = curves | {"validation_accuracy": [None if loss is None else accuracy for accuracy, loss in pairs]}
     return curves | {"layer_sparsity": {}} if "sparsity_achieved" in lost else curves
-
-    @staticmethod
-    def of(record: object) -> "Result":
-        """From parsed JSON, of whose types readers are sure then. Raises ValueError that says what is wrong."""
-        parts = ("config", "scalars", "curves", "provenance")
-        if not isinstance(record, dict) or set(record) - {"outcome"} != set(parts):
-            raise ValueError(f"it does not hold {', '.join(parts)}")
-        for part in parts:
-            if not isinstance(record[part], dict):
-                raise ValueError(f"its {part} are no names with values")
-        if not isinstance(record.get("outcome", ""), str):
-            raise ValueError("its outcome is no text")
-        for name, value in record["scalars"].items():
-            if not _number(value):
-                raise ValueError(f"its scalar {name} is no number")
-        curves = record["curves"]
-        for name, values in curves.items():
-            if not isinstance(values, list | dict):
-                raise ValueError(f"its curve {name} is no list")
-            if not all(map(_number, values.values() if isinstance(values, dict) else values)):
-                raise ValueError(f"its curve {name} is not of numbers")
-        if len({len(values) for values in curves.values() if isinstance(values, list)}) > 1:
-            raise ValueError("its curves differ in length")
-        for name, value in record["provenance"].items():
-            if not (isinstance(value, str) or _number(value)):
-                raise ValueError(f"its provenance {name} is no text")
-        try:
-            return Result(**record)
-        except (LookupError, TypeError) as error:
-            raise ValueError(f"its curves are incomplete ({error})") from None
 
 
 def _number(x: object) -> bool:

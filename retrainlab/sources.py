@@ -51,7 +51,11 @@ def read(name: str, image_size: int | None, there: Found | str) -> Source:
 def signature(name: str) -> Found | str:
     """What is there under that name, which changes whenever a folder's files do: all that is read of a folder, without
     reading it; for a built-in data set, where it would be read."""
-    return str(data_root()) if name in DATASETS else folders.find(name)
+    if name not in DATASETS:
+        return folders.find(name)
+    if name == "digits":
+        return ""
+    return str(fashion_folder() if name == "fashion-mnist" else data_root())
 
 
 def fingerprint(name: str, image_size: int | None = None) -> str:
@@ -63,6 +67,12 @@ def fingerprint(name: str, image_size: int | None = None) -> str:
 def content(name: str, image_size: int | None = None) -> str:
     """What is in a data set, in a sentence: classes, splits, counts, sizes, modes, and what of a folder is not read."""
     return f"{name}: {CONTENT[name]}." if name in DATASETS else folders.words(folders.find(name), image_size)
+
+
+def _root() -> Path:
+    if (root := data_root()) is None:
+        raise BadInput("There is no home directory to keep data sets in; set RETRAINLAB_DATA to a folder for them.")
+    return root
 
 
 def _digits() -> Source:
@@ -84,7 +94,8 @@ def _idx(path: Path) -> np.ndarray:
 
 def fashion_folder() -> Path | None:
     """The folder with Fashion-MNIST's four files: torchvision's place under the data root, or Debian's package."""
-    for folder in (data_root() / "FashionMNIST" / "raw", DEBIAN_FASHION):
+    root = data_root()
+    for folder in ([root / "FashionMNIST" / "raw"] if root else []) + [DEBIAN_FASHION]:
         if all(any((folder / f"{stem}{end}").is_file() for end in ("", ".gz")) for stem in _FASHION_FILES):
             return folder
     return None
@@ -95,7 +106,7 @@ def _fashion() -> Source:
     if folder is None:
         raise BadInput(
             f"Fashion-MNIST is not here: its files {', '.join(f + '.gz' for f in _FASHION_FILES)} are wanted in "
-            f"{data_root() / 'FashionMNIST' / 'raw'} or {DEBIAN_FASHION}; get them with "
+            f"{_root() / 'FashionMNIST' / 'raw'} or {DEBIAN_FASHION}; get them with "
             f"`{command('data fashion-mnist')}` or, on Debian, `apt install dataset-fashion-mnist`."
         )
     try:
@@ -116,11 +127,11 @@ def _cifar(name: str) -> Source:
 
     maker = {"cifar10": datasets.CIFAR10, "cifar100": datasets.CIFAR100}[name]
     try:
-        train, test = (maker(str(data_root()), train=part) for part in (True, False))
+        train, test = (maker(str(_root()), train=part) for part in (True, False))
     except (RuntimeError, OSError):
         raise BadInput(
             f"{name} is not here, or not whole, or may not be read: the folder {maker.base_folder} (from "
-            f"{maker.filename}) is wanted in {data_root()}; get it with `{command(f'data {name}')}`, or set RETRAINLAB_DATA "
+            f"{maker.filename}) is wanted in {_root()}; get it with `{command(f'data {name}')}`, or set RETRAINLAB_DATA "
             "to the folder that holds it."
         ) from None
     train, test = ((p.data.transpose(0, 3, 1, 2), np.array(p.targets)) for p in (train, test))
@@ -133,22 +144,23 @@ def download(name: str) -> Path:
     from torchvision import datasets
 
     maker = {"fashion-mnist": datasets.FashionMNIST, "cifar10": datasets.CIFAR10, "cifar100": datasets.CIFAR100}[name]
+    root = _root()
     try:
-        maker(str(data_root()), download=True)
+        maker(str(root), download=True)
     except Exception as error:  # torchvision raises whatever its transport does
         raise BadInput(
             f"{name} could not be fetched ({type(error).__name__}: {error}); on a machine with a network run "
-            f"`retrainlab data {name}` and copy its {data_root()} here."
+            f"`retrainlab data {name}` and copy its {root} here."
         ) from None
-    return data_root()
+    return root
 
 
 def missing() -> dict[str, str]:
     """For each data set that is not here, the command that gets it; read from the file names alone."""
-    out = {}
+    out, root = {}, data_root()
     if fashion_folder() is None:
         out["fashion-mnist"] = command("data fashion-mnist")
     for name, file in (("cifar10", "cifar-10-batches-py/data_batch_1"), ("cifar100", "cifar-100-python/train")):
-        if not (data_root() / file).is_file():
+        if root is None or not (root / file).is_file():
             out[name] = command(f"data {name}")
     return out

@@ -1,7 +1,10 @@
 """The command line: what it refuses, with which words and which exit code; and what it prints."""
 
+import csv
+import io
 import json
 import os
+import shlex
 import shutil
 import subprocess
 import sys
@@ -11,6 +14,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
+from retrainlab import paths, sources
 from retrainlab.cli import main
 
 ROOT = Path(__file__).parent.parent
@@ -329,3 +333,114 @@ def test_what_is_not_pruned_is_told_under_the_table(capsys):
     assert printed.count("2:4 leaves conv.weight dense, ") == 1
     assert main(["study", *options[:-4], "--seed", "0"]) == 0
     assert "leaves" not in capsys.readouterr().out
+
+
+def test_the_table_goes_to_stdout_and_progress_to_stderr_line_by_line(capsys):
+    """Pitfall: a table in a file, with hundreds of carriage returns before it."""
+    assert main(["study", *QUICK, "--budget", "0.5", "--schedule", "FT", "LLR"]) == 0
+    out, err = capsys.readouterr()
+    assert out.startswith("dense: ") and out.count("\n") == 4 and "\r" not in out + err
+    assert "0%, 0 of 4 runs on cpu" in err.splitlines()[0] and "100%" in err.splitlines()[-1]
+
+
+def test_rows_for_machines_take_the_tables_place_on_stdout(capsys, tmp_path):
+    assert main(["study", *QUICK, "--budget", "0.5", "--csv", str(tmp_path / "rows.csv")]) == 0
+    capsys.readouterr()
+    assert main(["study", *QUICK, "--budget", "0.5", "--csv", "-"]) == 0
+    assert capsys.readouterr().out == (tmp_path / "rows.csv").read_text()
+
+
+@pytest.mark.skipif(os.name != "posix", reason="pipes with names are POSIX's")
+def test_rows_can_go_to_a_pipe_and_through_a_link(tmp_path):
+    """Pitfall: a file renamed onto /dev/null is the end of it."""
+    (tmp_path / "link.csv").symlink_to(tmp_path / "rows.csv")
+    os.mkfifo(tmp_path / "pipe")
+    with open(os.open(tmp_path / "pipe", os.O_RDWR)) as reader:
+        for name in ("pipe", "link.csv"):
+            assert main(["study", *QUICK, "--budget", "0.5", "--csv", str(tmp_path / name)]) == 0
+        assert "test_accuracy" in reader.readline()
+    assert (tmp_path / "pipe").is_fifo() and (tmp_path / "link.csv").is_symlink()
+    assert "test_accuracy" in (tmp_path / "rows.csv").read_text()
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="elsewhere names are text")
+def test_a_path_that_the_terminal_cannot_write_costs_nothing(tmp_path, monkeypatch):
+    """Pitfall: the table is printed first, fails, and is never written to its file."""
+    monkeypatch.chdir(tmp_path)
+    data = "./" + os.fsdecode("größe".encode("latin-1") + "é".encode())
+    for i in range(20):
+        folder = Path(data) / "ab"[i % 2]
+        folder.mkdir(parents=True, exist_ok=True)
+        Image.new("L", (8, 8), 10 * i).save(folder / f"{i}.png")
+    small = ["--model", "mlp", "--width", "4", "--epochs", "1", "--batch-size", "4", "--image-size", "8", "--jobs", "1"]
+    monkeypatch.setattr(sys, "stdout", out := io.TextIOWrapper(io.BytesIO(), "ascii"))
+    assert main(["study", *small, "--data", data, "--csv", "rows.csv"]) == 0
+    assert main(["run", *small, "--data", data]) == 0
+    assert ascii(data)[1:-1].encode() in out.buffer.getvalue()
+    with open("rows.csv", encoding="utf-8") as file:
+        assert next(csv.DictReader(file))["data"] == data.encode("utf-8", "backslashreplace").decode()
+
+
+def printing(shell: str) -> subprocess.CompletedProcess:
+    """A command that prints one line, with what follows it in the shell."""
+    code = "import sys; from retrainlab import cli; cli._doctor = lambda _: print('x'); sys.exit(cli.main(['doctor']))"
+    return subprocess.run(
+        f"{shlex.quote(sys.executable)} -c {shlex.quote(code)} {shell}", shell=True, cwd=ROOT, capture_output=True
+    )
+
+
+@pytest.mark.skipif(os.name != "posix", reason="a POSIX shell")
+def test_a_reader_that_has_seen_enough_ends_the_command_without_a_word(tmp_path):
+    done = printing(f"2>{tmp_path / 'words'} | sleep 0; cat {tmp_path / 'words'}")
+    assert done.stdout == b""
+
+
+@pytest.mark.skipif(not Path("/dev/full").exists(), reason="Linux has a disk that is always full")
+def test_a_table_that_cannot_be_printed_is_one_sentence():
+    done = printing(">/dev/full")
+    assert done.returncode == 1
+    said = "retrainlab: The output could not be written (No space left on device); results are kept.\n"
+    assert done.stderr.decode() == said
+
+
+@pytest.fixture
+def homeless(monkeypatch):
+    """A user without a home directory, as the password file of a container may have it."""
+
+    def none():
+        raise RuntimeError("Could not determine home directory.")
+
+    for name in ("HOME", "XDG_CACHE_HOME", "RETRAINLAB_STORE", "RETRAINLAB_DATA", *paths.PLACES):
+        monkeypatch.delenv(name, raising=False)
+    monkeypatch.setattr(Path, "home", none)
+    monkeypatch.setattr(os.path, "expanduser", lambda name: name)
+    yield
+    for name in paths.PLACES:
+        os.environ.pop(name, None)
+
+
+def test_without_a_home_digits_need_a_store_and_nothing_else(homeless, tmp_path, capsys, monkeypatch):
+    monkeypatch.setattr("retrainlab.study.WORTH_A_PROBE", 0)
+    assert main(["run", *QUICK, "--budget", "0.5", "--store", str(tmp_path / "store")]) == 0
+    assert "test_accuracy" in capsys.readouterr().out
+
+
+def test_without_a_home_what_needs_a_place_says_how_to_name_one(homeless, tmp_path, capsys, monkeypatch):
+    monkeypatch.setattr(sources, "DEBIAN_FASHION", tmp_path)
+    for arguments in (["run", "--data", "cifar10"], ["run", "--data", "fashion-mnist"], ["data", "cifar10"]):
+        arguments += ["--store", str(tmp_path / "store")] if arguments[0] == "run" else []
+        assert "set RETRAINLAB_DATA" in refused(arguments, capsys)
+    assert "image folder ~/images" in refused(["run", "--data", "~/images", "--store", str(tmp_path)], capsys)
+    monkeypatch.setattr(paths, "in_project", lambda: False)
+    assert "--store or RETRAINLAB_STORE" in refused(["run", *QUICK], capsys)
+
+
+def test_without_a_home_doctor_says_so_and_jupyter_gets_folders(homeless, capsys):
+    assert main(["doctor"]) == 0
+    out = capsys.readouterr().out
+    assert "home directory" in out and "there is none" in out and "set HOME" in out
+    assert all(Path(os.environ[name]).parent.is_dir() for name in paths.PLACES)
+
+
+def test_without_a_home_jupyterlab_is_refused(homeless, capsys):
+    assert "set HOME" in refused(["lab"], capsys)

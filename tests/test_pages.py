@@ -64,7 +64,7 @@ def test_export_computes_what_is_missing_and_writes_what_the_store_says(tiny, tm
     assert data["views"]["2,2"]["table"][2] == [list(row) for row in racing.ranking(wanted)]
     before = path.read_bytes()
     export.make(["race"], output=str(tmp_path / "out"), store=str(store.root), jobs=1)
-    assert path.read_bytes() == before and " runs on " not in capsys.readouterr().out
+    assert path.read_bytes() == before and " runs on " not in capsys.readouterr().err
 
 
 def test_the_schedules_page_shows_the_package_s_curves():

@@ -312,6 +312,7 @@ def page(store: Store, start: Settings = Settings()) -> Page:
             "length. Choose how much is removed and how much retraining you can pay for.",
             "The recommended schedule has the highest mean validation accuracy; its test accuracy is only reported. The "
             "sentences say how sure that is, and when the data cannot tell.",
+            advice.LIMITS,
         ],
         controls=[
             slider("Weights removed", start.sparsities, start.sparsity),
