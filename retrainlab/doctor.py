@@ -223,7 +223,7 @@ def _listed(names: list[str], most: int = 10) -> str:
 
 
 def _engines() -> list[Finding]:
-    from retrainlab.engine import TIMES, Engine, remembered
+    from retrainlab.engine import TIMES, of_record, remembered
     from retrainlab.paths import engines_file
 
     known = remembered()
@@ -232,9 +232,7 @@ def _engines() -> list[Finding]:
     out = []
     for what, record in known.items():
         times = record[TIMES]
-        found = (
-            f"{what}: {Engine(**record['engine'])} ({times['0']} ms a step in the loop, {min(times.values())} at best)"
-        )
+        found = f"{what}: {of_record(record)} ({times['0']} ms a step in the loop, {min(times.values())} at best)"
         out.append(Finding("engine", found))
     return [*out, Finding("engines", f"remembered in {engines_file()}; without that file they are measured again")]
 

@@ -17,15 +17,17 @@ import torch
 from retrainlab import batched, training
 from retrainlab.config import ENGINES, Recipe
 from retrainlab.device import describe, repeatable
-from retrainlab.errors import BadInput, choose
+from retrainlab.errors import BadInput, check_number, choose
 from retrainlab.methods import imp
 from retrainlab.models import apart
-from retrainlab.paths import engines_file, write_whole
+from retrainlab.paths import engines_file, locked, write_whole
 from retrainlab.stacked import forward_of
 from retrainlab.training import Job, Setup, State, Trained
 
 LADDERS = {"cpu": (2, 4, 8, 16, 32), "cuda": (1, 4, 16, 64)}  # members that the probe tries
 USUAL = {"cpu": 8, "cuda": 16}  # members of an engine that was asked for, where no probe has been made
+KINDS = tuple(kind for kind in ENGINES if kind != "auto")
+MOST = 4096  # members of any engine
 TIMES = "ms_per_member_step"
 TOGETHER = {"cpu": "batched", "cuda": "graph"}  # how many members train at once
 CLEARLY, AT_ALL = 0.85, 0.95  # shares of the loop's time, which a short probe knows to some 10 %
@@ -42,6 +44,12 @@ class Engine:
     members: int = 1
     least: int = 2
     seconds: float = 0.0
+
+    def __post_init__(self) -> None:
+        choose(self.kind, KINDS, "engine")
+        check_number(self.members, "number of members", low=1, high=MOST, whole=True)
+        check_number(self.least, "least number of members", low=1, high=MOST, whole=True)
+        check_number(self.seconds, "seconds of a step", low=0)
 
     def __str__(self) -> str:
         return "loop" if self.kind == "loop" else f"{self.kind}, up to {self.members} at once"
@@ -113,15 +121,15 @@ def fastest(setup: Setup, start: State, recipe: Recipe, tell: Callable[[str], No
     a word; without `tell` there is no probe, and the loop is taken."""
     device = setup.data.device
     name, known = _name(setup, recipe), remembered()
-    if name in known:
-        return Engine(**known[name]["engine"])
+    if name in known and (engine := of_record(known[name])).kind in ("loop", TOGETHER[device.type]):
+        return engine
     if tell is None:
         return Engine()
     tell(f"trying which engine is fastest for {recipe.model}")
     times = probe(setup, start)
     engine = decide(times, TOGETHER[device.type])
     record = {"engine": asdict(engine), TIMES: {str(m): round(1e3 * t, 3) for m, t in times.items()}}
-    _remember(known | {name: record})
+    _remember(name, record)
     return engine
 
 
@@ -187,18 +195,42 @@ def _name(setup: Setup, recipe: Recipe) -> str:
 
 
 def remembered() -> dict[str, dict]:
-    """The choices made so far, by what they are for; empty if there are none or they cannot be read."""
+    """The choices made so far, by what they are for, but for those that make no sense; empty if there are none or they
+    cannot be read."""
     if (file := engines_file()) is None:
         return {}
     try:
-        known = json.loads(file.read_text())
-        return {what: record for what, record in known.items() if Engine(**record["engine"]) and record[TIMES]["0"]}
-    except (OSError, ValueError, KeyError, TypeError, AttributeError):
+        if file.stat().st_size > 2**20:
+            return {}
+        known = json.loads(file.read_bytes())
+    except (OSError, ValueError, RecursionError):
         return {}
+    return {what: one for what, one in known.items() if _sound(one)} if isinstance(known, dict) else {}
 
 
-def _remember(choices: dict[str, dict]) -> None:
+def of_record(record: dict) -> Engine:
+    """The engine that a record of `remembered` tells of. One of an earlier version names its precision, too, which was
+    float32 wherever it was measured; raises BadInput for another."""
+    fields = {**record["engine"]}
+    choose(fields.pop("precision", "float32"), ("float32",), "remembered precision")
+    return Engine(**fields)
+
+
+def _sound(record: object) -> bool:
+    try:
+        of_record(record)
+        for members, time in {"0": None, **record[TIMES]}.items():
+            check_number(int(members), "number of members", low=0, high=MOST)
+            check_number(time, "time of a step", above=0)
+    except (ValueError, TypeError, KeyError, AttributeError):
+        return False
+    return True
+
+
+def _remember(name: str, record: dict) -> None:
+    """Add it to what other processes may have added meanwhile."""
     if (file := engines_file()) is None:
         return
-    with suppress(OSError):  # a cache that cannot be written: the probe is made again next time
+    with suppress(OSError), locked(file):  # a cache that cannot be written: the probe is made again next time
+        choices = remembered() | {name: record}
         write_whole(file, lambda path: path.write_text(json.dumps(choices, indent=1) + "\n"))

@@ -71,7 +71,10 @@ class Result:
         for name, value in record["provenance"].items():
             if not (isinstance(value, str) or _number(value)):
                 raise ValueError(f"its provenance {name} is no text")
-        return Result(**record)
+        try:
+            return Result(**record)
+        except (LookupError, TypeError):
+            raise ValueError("its curves tell nothing together") from None
 
 
 def _divergence(scalars: dict, curves: dict) -> tuple[str, Collection[str]]:
