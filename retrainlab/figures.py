@@ -9,10 +9,10 @@ import time
 from collections.abc import Sequence
 from pathlib import Path
 
+from retrainlab import presets
 from retrainlab.config import ENGINES, PRECISIONS
 from retrainlab.errors import BadInput, choose
 from retrainlab.paths import make_writable, project
-from retrainlab.presets import PRESETS
 from retrainlab.progress import CalmLines, duration
 
 CELL_TIMEOUT = 30 * 24 * 3600  # seconds; a preset for a GPU may train for days in one cell
@@ -44,11 +44,11 @@ def make(
     store: str = "",
     output: str = "",
 ) -> list[Path]:
-    """Run the notebooks of `names` (all if none) one after the other into `output` (figures/PRESET if empty).
+    """Run the notebooks of `names` (all if none) one after the other into `output` (if empty `presets.folder`: figures/PRESET).
 
     Returns the PNGs. Raises BadInput before any runs, or when a notebook says so, and KeyboardInterrupt on Ctrl-C.
     """
-    choose(preset, PRESETS, "preset")
+    choose(preset, presets.PRESETS, "preset")
     choose(engine, ENGINES, "engine")
     choose(precision, PRECISIONS, "precision")
     chosen = select(names)
@@ -63,7 +63,7 @@ def make(
     from traitlets.config import Config
 
     root, notebooks = project(), available()
-    folder = Path(output).resolve() if output else root / "figures" / preset
+    folder = Path(output).resolve() if output else presets.folder(preset, presets.asked(preset, precision=precision))
     parameters = {
         "preset": preset,
         "jobs": jobs,
