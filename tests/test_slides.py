@@ -183,6 +183,9 @@ def test_mistakes_are_refused_before_any_work(tmp_path, capsys):
     with pytest.raises(BadInput, match="cannot be written"):
         slides.make(str(tmp_path / "file" / "out"))
     assert not (tmp_path / "out").exists()
+    (tmp_path / f"{slides.NAME}.pdf").mkdir()
+    with pytest.raises(BadInput, match="pdf is a folder"):
+        slides.make(str(tmp_path))
     assert main(["slides", "--preset", "digit"]) == 2 and "did you mean 'digits'" in capsys.readouterr().err
 
 
@@ -196,7 +199,7 @@ def test_the_command_passes_its_options_on(monkeypatch):
 @pytest.mark.parametrize("browser", [None, "a browser that fails"])
 def test_without_a_browser_the_html_is_made_and_a_sentence_says_what_is_not(browser, tmp_path, monkeypatch, capsys):
     cells = [nbformat.v4.new_markdown_cell("# One", metadata={"slideshow": {"slide_type": "slide"}})]
-    monkeypatch.setattr(slides, "_executed", lambda preset: nbformat.v4.new_notebook(cells=cells))
+    monkeypatch.setattr(slides, "_executed", lambda preset, folder: nbformat.v4.new_notebook(cells=cells))
     monkeypatch.setattr(slides.shutil, "which", lambda name: browser and shutil.sys.executable)
     assert [p.name for p in slides.make(str(tmp_path))] == [f"{slides.NAME}.html"]
     out = capsys.readouterr().out
