@@ -91,3 +91,8 @@ def repeatable(device: torch.device) -> Iterator[None]:
             if _inside == 0:
                 torch.set_num_threads(_before[0])
                 cudnn.benchmark, cudnn.deterministic = _before[1:]
+
+
+def out_of_memory(error: BaseException) -> bool:
+    """Whether that is what an error says; torch has a class for it on GPUs only."""
+    return isinstance(error, torch.OutOfMemoryError | MemoryError) or "can't allocate memory" in str(error)

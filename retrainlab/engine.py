@@ -16,7 +16,7 @@ import torch
 
 from retrainlab import batched, training
 from retrainlab.config import ENGINES, Recipe
-from retrainlab.device import describe, repeatable
+from retrainlab.device import describe, out_of_memory, repeatable
 from retrainlab.errors import BadInput, choose
 from retrainlab.methods import imp
 from retrainlab.paths import engines_file, write_whole
@@ -90,11 +90,6 @@ class Engine:
 
 def _walks(jobs: Sequence[Job], places: Sequence[int]) -> list[list[int]]:
     return [[places[i] for i in walk] for walk in batched.walks([jobs[p] for p in places])]
-
-
-def out_of_memory(error: BaseException) -> bool:
-    """Whether that is what an error says; torch has a class for it on GPUs only."""
-    return isinstance(error, torch.OutOfMemoryError | MemoryError) or "can't allocate memory" in str(error)
 
 
 # ---- the choice ------------------------------------------------------------------------------------------------------
