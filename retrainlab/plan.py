@@ -5,12 +5,13 @@ together make one task, and each leaves its result in the store as soon as it is
 """
 
 from collections.abc import Callable, Hashable, Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
+from contextlib import suppress
+from dataclasses import dataclass, field, replace
 from typing import TypeVar
 
 import torch
 
-from retrainlab.config import Experiment, Prune, Recipe, key
+from retrainlab.config import PRECISIONS, Experiment, Prune, Recipe, key
 from retrainlab.device import resolve
 from retrainlab.engine import Engine
 from retrainlab.errors import BadInput
@@ -19,7 +20,7 @@ from retrainlab.folders import printable
 from retrainlab.processes import advance
 from retrainlab.result import Result
 from retrainlab.sources import fingerprint
-from retrainlab.store import Store
+from retrainlab.store import Store, Unfit
 from retrainlab.training import Point, State
 from retrainlab.workers import Task
 
@@ -42,6 +43,36 @@ def pruned_key(recipe: Recipe, prune: Prune, data: str) -> str:
 def result_key(experiment: Experiment, data: str) -> str:
     """The name of a stored result; data: the fingerprint of its data set."""
     return key("result", [experiment], data)
+
+
+def adopt_unsaid(experiment: Experiment, store: Store, data: str) -> bool:
+    """Give what an earlier version computed in bfloat16, and stored as if in float32, the names of what it is: an
+    experiment's result, dense run and masks. Whether anything got another name; nothing does in a store that is only read.
+
+    Masks do not tell what they were made from. Those without a checksum are as old as a dense run without one; beside a
+    newer one they are another network's, and go.
+    """
+    plain, half = (replace(experiment, recipe=replace(experiment.recipe, precision=p)) for p in PRECISIONS)
+    dense, pruned, results = (
+        (dense_key(plain.recipe, data), dense_key(half.recipe, data)),
+        (pruned_key(plain.recipe, plain.prune, data), pruned_key(half.recipe, half.prune, data)),
+        (result_key(plain, data), result_key(half, data)),
+    )
+    moved = False
+    with suppress(BadInput, Unfit):
+        first, masks = store.read("dense", dense[0]), store.read("pruned", pruned[0])
+        if first is not None and first.result.unsaid_half:
+            if masks is not None:
+                store.rename("pruned", *pruned)
+            store.rename("dense", *dense)
+            moved = True
+        elif first is not None and first.sealed and masks is not None and not masks.sealed:
+            store.forget("pruned", pruned[0])
+    with suppress(BadInput, Unfit):
+        if (result := store.read("results", results[0])) is not None and result.result.unsaid_half:
+            store.rename("results", *results)
+            moved = True
+    return moved
 
 
 def cost(experiment: Experiment) -> float:
@@ -78,7 +109,10 @@ class Missing:
             data = marks[e.recipe.data, e.recipe.image_size]
             if (name := result_key(e, data)) in out.found or name in out.results:
                 continue
-            if not fresh and (result := store.result(name)) is not None:
+            result = store.result(name)
+            if (fresh or result is None) and adopt_unsaid(e, store, data):
+                result = store.result(name)
+            if not fresh and result is not None:
                 out.found[name] = result
                 continue
             out.results[name] = e
