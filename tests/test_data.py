@@ -106,9 +106,11 @@ def test_digits_splits_follow_no_seed_and_no_call(digits):
 
 
 def test_digits_splits_are_these_images_on_every_machine(digits):
-    """A fingerprint of labels in order: it changes when any library, or we, shuffle otherwise."""
+    """Fingerprints of labels and images in order: they change when any library, or we, shuffle or scale otherwise."""
     text = b"".join(bytes(getattr(digits, p).labels.tolist()) for p in PARTS)
     assert hashlib.sha256(text).hexdigest()[:16] == "f45082cf1cafa8af"
+    images = b"".join(getattr(digits, p).images.numpy().tobytes() for p in PARTS)
+    assert hashlib.sha256(images).hexdigest()[:16] == "27856874ab153ae3"
 
 
 def test_images_stay_bytes_until_a_batch_is_used(digits):
