@@ -50,8 +50,8 @@ class Result:
 def _divergence(scalars: dict, curves: dict) -> tuple[str, Collection[str]]:
     """How a run has diverged that its numbers tell of, or nothing; and the scalars that it does not have then."""
     maskless = scalars.get("norm_drop", 0) is None  # what was pruned last was not finite
-    for place, step in enumerate(curves.get("step", ())):
-        validation, train = (curves[f"{what}_loss"][place] for what in ("validation", "train"))
+    points = zip(*(curves.get(name, ()) for name in ("step", "validation_loss", "train_loss")))
+    for place, (step, validation, train) in enumerate(points):
         if validation is not None and (train is not None or step == 0):
             continue
         if "cycle" not in curves:
