@@ -44,7 +44,7 @@ def make(
     store: str = "",
     output: str = "",
 ) -> list[Path]:
-    """Run the notebooks of `names` (all if none) one after the other into `output` (if empty `presets.folder`: figures/PRESET).
+    """Run the notebooks of `names` (all if none) one after the other into `output`, or `presets.folder` if it is empty.
 
     Returns the PNGs. Raises BadInput before any runs, or when a notebook says so, and KeyboardInterrupt on Ctrl-C.
     """
