@@ -1,7 +1,7 @@
 """`retrainlab figures | lab | export | run | study | ...`: thin; every command calls the function of the same name.
 
-A user's mistake ends with one sentence and exit code 2; Ctrl-C with what is kept and 130. torch is loaded by the command
-that needs it, never for --help.
+What was asked for goes to stdout, and what is going on to stderr. A user's mistake ends with one sentence and exit code 2;
+Ctrl-C with what is kept and 130. torch is loaded by the command that needs it, never for --help.
 """
 
 import argparse
@@ -12,7 +12,7 @@ from dataclasses import fields
 from pathlib import Path
 from typing import get_args
 
-from retrainlab import __version__
+from retrainlab import __version__, tables
 from retrainlab.config import (
     ALLOCATIONS,
     DATASETS,
@@ -27,7 +27,7 @@ from retrainlab.config import (
     Recipe,
     Retrain,
 )
-from retrainlab.errors import BadInput, WorkerDied, choose
+from retrainlab.errors import BadInput, Failed, choose
 from retrainlab.methods.knobs import KNOBS, Knobs
 
 COLUMNS = {  # of the table that `run` and `study` print: column -> (heading, factor to the unit in the heading)
@@ -55,6 +55,7 @@ HELP = {  # an option for each of these fields of Recipe, SGD, Prune and Retrain
     "all_train": "train on the validation images too; then choose nothing on them",
     "image_size": "pixels of the images of a folder",
     "seed": "random seed; study takes several",
+    "precision": "float32, or bfloat16 for forward and backward passes",
     "momentum": "of SGD",
     "nesterov": "Nesterov's momentum",
     "weight_decay": "of SGD, in the dense run and in retraining",
@@ -74,7 +75,7 @@ HELP = {  # an option for each of these fields of Recipe, SGD, Prune and Retrain
     "lr": "initial learning rate of a free schedule",
     "warmup": "share of the retraining in which the learning rate rises",
     "ramp": "linear or cosine warm-up of the retraining",
-    "optimizer": "fresh in every cycle, or keep the momentum",
+    "optimizer": "fresh in every cycle; cycles: one for all of them; keep: the dense run's momentum, too",
     "allr_norm": "ALLR's norm over the prunable weights or all parameters: prunable, all",
     "allr_cycles": "ALLR's factor in every cycle or the last one only: every, last",
     "clamp": "let LRW retrain for longer than the dense run",
@@ -103,9 +104,14 @@ KNOB_HELP = {  # an option for each setting of the methods that sparsify during 
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """The command line; returns the exit code."""
+    for stream in (sys.stdout, sys.stderr):  # a name that the terminal cannot write is no reason to stop
+        if hasattr(stream, "reconfigure"):
+            stream.reconfigure(errors="backslashreplace")
     options = _parser().parse_args(arguments)
     try:
-        return options.command(options) or 0
+        code = options.command(options) or 0
+        sys.stdout.flush()
+        return code
     except BadInput as error:
         print(f"retrainlab: {error}", file=sys.stderr)
         return 2
@@ -113,11 +119,15 @@ def main(arguments: Sequence[str] | None = None) -> int:
         words = str(stop) or "Stopped; what was finished is kept, and the same command goes on from there."
         print(f"\nretrainlab: {words}", file=sys.stderr)
         return 130
-    except WorkerDied as error:
+    except Failed as error:
         print(f"\nretrainlab: {error}", file=sys.stderr)
         return 1
-    except BrokenPipeError:  # `retrainlab study | head`
-        sys.stderr.close()
+    except OSError as error:
+        if error.filename is not None:
+            raise
+        if not isinstance(error, BrokenPipeError):  # `retrainlab study | head` needs no word
+            print(f"retrainlab: The output could not be written ({error.strerror}); results are kept.", file=sys.stderr)
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())  # for what is flushed at the end
         return 1
 
 
@@ -143,6 +153,7 @@ def _parser() -> argparse.ArgumentParser:
     )
     figures.add_argument("--preset", default="digits", help="smoke, digits, fashion-mnist or cifar10")
     figures.add_argument("--output", default="", help="folder to write to; figures/PRESET if empty")
+    figures.add_argument("--precision", default="float32", help=HELP["precision"])
     _machine(figures)
     lab = command("lab", _lab, "open JupyterLab on the notebook to start with, on this machine only, with a token")
     lab.add_argument("--port", type=int, default=8888, help="or the next that is free")
@@ -162,10 +173,22 @@ def _parser() -> argparse.ArgumentParser:
     _experiment(run, many=False)
     study = command("study", _study, "run a grid of experiments and print its table")
     _experiment(study, many=True)
-    study.add_argument("--csv", metavar="FILE", help="write every row, with all that was measured, to this file")
+    study.add_argument(
+        "--csv",
+        metavar="FILE",
+        help="write every row, with all that was measured, to this file; - is stdout, in place of the table",
+    )
     data = command("data", _data, "download a data set through torchvision")
     data.add_argument("name", help="fashion-mnist, cifar10 or cifar100")
-    command("doctor", _doctor, "say what is here, and how to get what is missing")
+    doctor = command("doctor", _doctor, "say what is here, and how to get what is missing")
+    doctor.add_argument("--data", metavar="FOLDER", help="say too what a folder of images holds, and read all of them")
+    doctor.add_argument(
+        "--store",
+        nargs="?",
+        const="",
+        metavar="FOLDER",
+        help="read every stored file, not just a sample (the project's)",
+    )
     return parser
 
 
@@ -184,9 +207,6 @@ def _machine(parser: argparse.ArgumentParser) -> None:
         default="auto",
         help="loop: one training after the other; batched: many at once; graph: many at once as a CUDA graph; auto: the "
         "fastest, by a short measurement that is remembered",
-    )
-    parser.add_argument(
-        "--precision", default="float32", help="float32, or bfloat16 for forward and backward passes (not with loop)"
     )
     parser.add_argument("--fresh", action="store_true", help="compute anew what is stored already")
 
@@ -306,11 +326,11 @@ def _study(options: argparse.Namespace) -> None:
         )
         for s in axes["schedule"]
     ]
-    table = Path(options.csv).absolute() if getattr(options, "csv", None) else None
-    if table is not None and (table.is_dir() or not os.access(table.parent, os.W_OK)):
+    csv = getattr(options, "csv", None)
+    table = Path(csv).resolve() if csv and csv != "-" else None
+    if table is not None and (table.is_dir() or not os.access(table.parent if _new(table) else table, os.W_OK)):
         raise BadInput(f"The table cannot be written to {table}; name a file in a folder that exists and is yours.")
 
-    from retrainlab.progress import CalmLines, Progress
     from retrainlab.study import grid, run_study
 
     frame = run_study(
@@ -326,11 +346,28 @@ def _study(options: argparse.Namespace) -> None:
         jobs=options.jobs,
         device=options.device,
         engine=options.engine,
-        precision=options.precision,
         fresh=options.fresh,
-        progress=Progress("study", CalmLines(sys.stdout)),
     )
+    if table is not None:
+        try:
+            tables.write(frame, table)
+        except OSError as error:
+            raise BadInput(f"The table cannot be written to {table} ({error.strerror}); name another file.") from None
+    if csv == "-":
+        print(tables.csv(frame), end="")
+    else:
+        _tell(frame)
+
+
+def _new(table: Path) -> bool:
+    """Whether a file of its own takes the name; a pipe or a device is written as it is."""
+    return table.is_file() or not table.exists()
+
+
+def _tell(frame) -> None:
     print(_table(frame))
+    for words in filter(None, frame["not_pruned"].unique()):
+        print(f"\n{words}")
     short = frame[frame["method"].isin(["CS", "STR", "DST"]) & (frame["trained_sparsity"] < frame["sparsity"] - 0.01)]
     for method in short["method"].unique():
         print(
@@ -338,12 +375,7 @@ def _study(options: argparse.Namespace) -> None:
         )
     if len(frame) == 1:
         print("\nAll that was asked and measured (accuracies, sparsity and budget as shares):\n")
-        print(frame.iloc[0].to_string())
-    if table is not None:
-        try:
-            frame.to_csv(table, index=False)
-        except OSError as error:
-            raise BadInput(f"The table cannot be written to {table} ({error.strerror}); name another file.") from None
+        print(frame.iloc[0].drop("not_pruned").to_string())
 
 
 def _table(frame) -> str:
@@ -372,10 +404,10 @@ def _data(options: argparse.Namespace) -> None:
     print(f"{options.name} is in {download(options.name)}.")
 
 
-def _doctor(_: argparse.Namespace) -> int:
-    from retrainlab.doctor import examine, table
+def _doctor(options: argparse.Namespace) -> int:
+    from retrainlab.doctor import examine, folder, table
 
-    findings = examine()
+    findings = examine(options.store) + ([folder(options.data)] if options.data else [])
     print(table(findings))
     return 0 if all(f.good or not f.required for f in findings) else 1
 

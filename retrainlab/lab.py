@@ -6,7 +6,7 @@ import sys
 from importlib.util import find_spec
 
 from retrainlab.errors import BadInput, check_number
-from retrainlab.paths import project
+from retrainlab.paths import home, lend_places, project
 
 
 def command(port: int, browser: bool) -> list[str]:
@@ -15,6 +15,11 @@ def command(port: int, browser: bool) -> list[str]:
     check_number(port, "port", low=1024, high=65535, whole=True)
     if find_spec("jupyterlab") is None:
         raise BadInput("JupyterLab is not installed here; install the extra 'lab', as `make setup` does.")
+    if home() is None:
+        raise BadInput(
+            "JupyterLab needs a home directory, and there is none; set HOME to a folder that can be written."
+        )
+    lend_places()
     root = project()
     quiet = [] if browser else ["--no-browser"]
     options = ["--ip=127.0.0.1", f"--port={port}", f"--ServerApp.root_dir={root}", *quiet]
@@ -24,5 +29,9 @@ def command(port: int, browser: bool) -> list[str]:
 
 
 def serve(port: int = 8888, browser: bool = True) -> None:
-    """Run JupyterLab until it is stopped."""
-    subprocess.run(command(port, browser), check=False)
+    """Run JupyterLab until it is stopped. On Unix this process becomes it, so that what ends one ends the other."""
+    line = command(port, browser)
+    if os.name == "posix":
+        sys.stdout.flush()
+        os.execv(line[0], line)
+    subprocess.run(line, check=False)

@@ -1,11 +1,16 @@
-"""Where things lie: the project's folder, the data sets, the store. Environment variables come first."""
+"""Where things lie: the project's folder, the data sets, the store. Environment variables come first; a home directory is
+needed only for what has no other place."""
 
+import atexit
 import os
 import shutil
+import stat
 import sys
+import tempfile
 import uuid
-from collections.abc import Callable
-from contextlib import suppress
+import warnings
+from collections.abc import Callable, Iterable, Iterator
+from contextlib import contextmanager, suppress
 from pathlib import Path
 
 import retrainlab
@@ -14,8 +19,33 @@ from retrainlab.errors import BadInput
 _ROOT = Path(retrainlab.__file__).parent.parent
 
 
-def _cache() -> Path:
-    return Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "retrainlab"
+# where others keep what they would keep in a home directory
+PLACES = ("JUPYTER_CONFIG_DIR", "JUPYTER_DATA_DIR", "JUPYTER_RUNTIME_DIR", "IPYTHONDIR", "MPLCONFIGDIR")
+
+
+def home() -> Path | None:
+    """The user's home directory; None for a user who has none, as in a container or a batch system."""
+    try:
+        return Path.home()
+    except RuntimeError:
+        return None
+
+
+def lend_places() -> None:
+    """Where nothing can be written at home, give Jupyter, IPython and matplotlib folders that go when this process ends."""
+    own = home()
+    if own is not None and os.access(own, os.W_OK):
+        return
+    folder = tempfile.mkdtemp(prefix="retrainlab-")
+    atexit.register(shutil.rmtree, folder, ignore_errors=True)
+    for name in PLACES:
+        os.environ.setdefault(name, os.path.join(folder, name.lower()))
+
+
+def _cache() -> Path | None:
+    own = home()
+    caches = os.environ.get("XDG_CACHE_HOME") or (own and own / ".cache")
+    return Path(caches) / "retrainlab" if caches else None
 
 
 def command(arguments: str) -> str:
@@ -23,7 +53,9 @@ def command(arguments: str) -> str:
     if shutil.which("retrainlab"):
         return f"retrainlab {arguments}"
     program = Path(sys.executable).parent / "retrainlab"
-    return f"{program.relative_to(Path.cwd()) if program.is_relative_to(Path.cwd()) else program} {arguments}"
+    with suppress(OSError, ValueError):  # a folder that is gone, or another one
+        program = program.relative_to(Path.cwd())
+    return f"{program} {arguments}"
 
 
 def in_project() -> bool:
@@ -40,41 +72,99 @@ def project() -> Path:
     return _ROOT
 
 
-def data_root() -> Path:
-    """Where data sets lie: RETRAINLAB_DATA, or else a folder of the user's cache."""
-    return Path(os.environ.get("RETRAINLAB_DATA") or _cache() / "data")
+def data_root() -> Path | None:
+    """Where data sets lie: RETRAINLAB_DATA, or else a folder of the user's cache; None without either."""
+    given, cache = os.environ.get("RETRAINLAB_DATA"), _cache()
+    return Path(given) if given else cache and cache / "data"
 
 
 def store_root() -> Path:
-    """Where results lie: RETRAINLAB_STORE, or `store` in the project, or else a folder of the user's cache."""
-    return Path(os.environ.get("RETRAINLAB_STORE") or (_ROOT / "store" if in_project() else _cache() / "store"))
+    """Where results lie: RETRAINLAB_STORE, or `store` in the project, or else a folder of the user's cache. BadInput without
+    any of them."""
+    if given := os.environ.get("RETRAINLAB_STORE"):
+        return Path(given)
+    if in_project():
+        return _ROOT / "store"
+    if (cache := _cache()) is None:
+        raise BadInput("There is no home directory to keep results in; name a folder with --store or RETRAINLAB_STORE.")
+    return cache / "store"
 
 
-def engines_file() -> Path:
-    """Where it is kept which engine is fastest for what, on this machine."""
-    return _cache() / "engines.json"
+def engines_file() -> Path | None:
+    """Where it is kept which engine is fastest for what, on this machine; None without a home directory."""
+    cache = _cache()
+    return cache and cache / "engines.json"
 
 
 def make_writable(folder: Path) -> None:
     """Make the folder if it is missing; raises BadInput, before any work starts, if it cannot be written."""
     try:
-        folder.mkdir(parents=True, exist_ok=True)
-        (folder / ".probe").touch()
-        (folder / ".probe").unlink()
+        probe(folder)
     except OSError as error:
         raise BadInput(f"The folder {folder} cannot be written ({error.strerror}); give another as --output.") from None
 
 
+def check_free(path: Path) -> None:
+    """Raise BadInput, before any work starts, if what lies under this name cannot be replaced."""
+    if path.is_dir() or path.exists() and not os.access(path, os.W_OK):
+        why = "is a folder" if path.is_dir() else "may not be written"
+        raise BadInput(f"{path} {why}, so that it cannot be replaced; move it away, or give another --output.")
+
+
+def probe(folder: Path) -> None:
+    """Make the folder if it is missing, and write a block in it that leaves nothing behind. Raises OSError, for a full disk
+    as well."""
+    folder.mkdir(parents=True, exist_ok=True)
+    with tempfile.TemporaryFile(dir=folder, buffering=0) as file:
+        file.write(bytes(4096))
+        os.fsync(file.fileno())
+
+
 def write_whole(path: Path, fill: Callable[[Path], object]) -> None:
     """Let `fill` write a temporary file in `path`'s folder, then give it its name: what has the name is whole, however many
-    processes write and whenever one is killed. Raises what `fill` does, and OSError."""
-    temporary = path.with_name(f".{path.name}.{uuid.uuid4().hex[:8]}.tmp")
+    processes write and whenever one is killed. Who may read it is for the umask to say, whatever `fill` does. A device or
+    a pipe is written as it is. Raises what `fill` does, and OSError."""
+    if path.exists() and not path.is_file() and not path.is_dir():
+        fill(path)
+        return
+    temporary = path.with_name(f".{path.name[:200]}.{uuid.uuid4().hex[:8]}.tmp")
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
+        temporary.touch(exist_ok=False)
+        mode = temporary.stat().st_mode
         fill(temporary)
+        if temporary.stat().st_mode != mode:
+            temporary.chmod(stat.S_IMODE(mode))
         with open(temporary, "rb") as file:
             os.fsync(file.fileno())
         os.replace(temporary, path)
     finally:
         with suppress(OSError):
             temporary.unlink()
+
+
+@contextmanager
+def locked(path: Path) -> Iterator[None]:
+    """Keep other processes and threads that lock `path`, too, from it meanwhile: what is read, added to and written whole
+    loses nothing of theirs. Raises OSError where no lock can be made or none is had within a minute."""
+    from filelock import FileLock
+
+    path.parent.mkdir(parents=True, exist_ok=True)
+    with FileLock(path.with_name(f".{path.name}.lock"), timeout=60):
+        yield
+
+
+def set_aside(files: Iterable[Path], folder: Path, why: str, then: str) -> None:
+    """Move damaged files to `folder` under names of their own, and say so in a warning; `why` they are damaged, and what
+    happens `then`. Where they cannot be moved they stay, and the warning says that."""
+    files = [path for path in files if os.path.lexists(path)]
+    where = f"set aside in {folder}"
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        for path in files:
+            with suppress(FileNotFoundError):  # another process was first
+                os.replace(path, folder / f"{path.stem}-{uuid.uuid4().hex[:8]}{path.suffix}")
+    except OSError as error:
+        where = f"left where it is ({error.strerror})"
+    names = " and ".join(map(str, files))
+    warnings.warn(f"Damaged: {names} ({why}); {where}, {then}.", stacklevel=2)

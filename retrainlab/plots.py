@@ -21,6 +21,7 @@ from matplotlib.figure import Figure
 from matplotlib.ticker import FixedLocator, FuncFormatter, NullLocator
 
 from retrainlab import presets, sentences, stats
+from retrainlab.paths import write_whole
 from retrainlab.presets import Preset
 from retrainlab.sentences import percent
 
@@ -255,14 +256,15 @@ def save(
     empty, to figures/PRESET; with other settings than the preset's to figures/own/PRESET, which is told. The same figure and
     data give the same bytes.
 
-    alt: written from the data. results: the study's rows, whose keys and devices go into the provenance.
+    alt: written from the data. results: the study's rows, whose keys and devices go into the provenance, and to the caption
+    what of their networks is not pruned.
     """
+    caption = " ".join([caption, *filter(None, dict.fromkeys(results.get("not_pruned", ())))])
     folder, own = Path(output or presets.folder(preset, settings)), presets.changed(preset, settings)
     if own and not output:
         print(
             f"Not the preset's own {', '.join(own)}: the figure goes to {folder}, and figures/{preset} stays as it is."
         )
-    folder.mkdir(parents=True, exist_ok=True)
     words = {"Title": caption, "Description": alt}
     image = png(figure, 160, words)
     vector = BytesIO()
@@ -280,11 +282,9 @@ def save(
     files = {
         ".png": image,
         ".svg": vector.getvalue(),
-        ".csv": stats.to_csv(data).encode(),
+        ".csv": stats.to_csv(data).encode("utf-8", "backslashreplace"),
         ".json": (json.dumps(about, indent=1) + "\n").encode(),
     }
     for end, content in files.items():
-        temporary = folder / f".{name}{end}.tmp"
-        temporary.write_bytes(content)
-        temporary.replace(folder / f"{name}{end}")
+        write_whole(folder / f"{name}{end}", lambda path, content=content: path.write_bytes(content))
     return Picture(image, alt, caption)

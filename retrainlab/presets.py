@@ -59,6 +59,10 @@ class Preset:
     where_layer: str = ""
     precision: str = "float32"
 
+    def __post_init__(self) -> None:
+        for name in ("recipe", "contest"):
+            object.__setattr__(self, name, replace(getattr(self, name), precision=self.precision))
+
 
 PRESETS = {
     "smoke": Preset(
@@ -149,10 +153,10 @@ def _like(value: object, usual: object, what: str) -> object:
 
 
 def changed(name: str, settings: Preset) -> dict[str, object]:
-    """The fields in which the settings differ from the preset of that name."""
-    return {
-        f.name: value for f in fields(Preset) if (value := getattr(settings, f.name)) != getattr(preset(name), f.name)
-    }
+    """The fields in which the settings differ from the preset of that name; the recipes' precision is told by its own."""
+    known = preset(name)
+    names = [f.name for f in fields(Preset) if f.name not in ("recipe", "contest")]
+    return {n: value for n in names if (value := getattr(settings, n)) != getattr(known, n)}
 
 
 def folder(name: str, settings: Preset) -> Path:

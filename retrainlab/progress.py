@@ -1,8 +1,19 @@
-"""Progress in one line, rewritten in place; and a writer that turns it into calm lines where nobody watches live."""
+"""How far a study is: one line on stderr, rewritten in place where somebody watches, and a line now and then in a log.
 
+tqdm serves the first alone: it writes its carriage returns into logs too, and its first times left count what came before
+the work (a probe, the start of processes) as work.
+"""
+
+import io
+import os
 import sys
 import time
+from collections import deque
+from contextlib import suppress
 from typing import TextIO
+
+TRUSTED = 3.0, 0.02, 60.0  # seconds and share of the work, or else seconds alone, that an estimate is made from
+MOMENT = 0.5  # seconds; advances within it are one, as of runs that train at once
 
 
 def duration(seconds: float) -> str:
@@ -15,61 +26,115 @@ def duration(seconds: float) -> str:
     return f"{whole // 3600} h {whole % 3600 // 60:02d} min"
 
 
-class Progress:
-    """Call it with (work done, all work, a word on what is done); it writes at most twice a second.
+class Left:
+    """The time left, by the pace of the later half of the work so far; None until there is a pace to trust.
 
-    `out` is sys.stdout unless given. The time left is in proportion to the work that is left.
+    The clock starts with the first advance: what came before (a probe, the start of processes, what was stored) is no work.
     """
 
+    def __init__(self) -> None:
+        self.share, self.first = 0.0, 0.0
+        self.end: float | None = None
+        self.marks: deque[tuple[float, float]] = deque()  # time and share, of the later half of the work
+
+    def add(self, now: float, share: float) -> None:
+        """share: of the work, done at `now` (seconds of any clock). Less than before: another piece of work has begun."""
+        if share < self.share - 1e-9 or share <= 0:
+            self.marks.clear()
+            self.end = None
+        if share <= 0 or share == self.share:
+            self.share = share
+            return
+        self.share = share
+        if not self.marks:
+            self.first = now
+        worked = now - self.first
+        if self.marks and now - self.marks[-1][0] < max(MOMENT, worked / 100):
+            self.marks[-1] = self.marks[-1][0], share
+        else:
+            self.marks.append((now, share))
+        least, enough, long = TRUSTED
+        while len(self.marks) > 1 and self.marks[1][0] <= now - max(least, worked / 2):
+            self.marks.popleft()
+        seconds, gained = now - self.marks[0][0], share - self.marks[0][1]
+        if seconds >= least and gained > 0 and (gained >= enough or seconds >= long):
+            self.end = now + (1 - share) * seconds / gained
+
+    def at(self, now: float) -> float | None:
+        """Seconds left; None where nothing is known, or what was known has proved wrong."""
+        end = self.end  # another thread may set it
+        return None if end is None or now > end else end - now
+
+
+class Progress:
+    """Call it with (work done, all work, a word on what is done); it writes at most twice a second, to stderr unless `out`
+    is given. A stream that cannot be written any more stops nothing."""
+
     def __init__(self, title: str, out: TextIO | None = None):
-        self.title, self.out = title, out or sys.stdout
-        self.start = time.monotonic()
-        self.written = 0.0
+        self.title, self.out = title, CalmLines(out or sys.stderr or io.StringIO())
+        self.start, self.left = time.monotonic(), Left()
+        self.written = float("-inf")
         self.length = 0
 
     def __call__(self, done: float, total: float, word: str) -> None:
-        now = time.monotonic()
-        if now - self.written < 0.5 and done < total:
+        now, share = time.monotonic(), done / total if total else 1.0
+        self.left.add(now, share)
+        if now - self.written < 0.5 and share < 1:
             return
         self.written = now
-        share = done / total if total else 1.0
-        elapsed = now - self.start
-        left = f"about {duration(elapsed / share * (1 - share))} left" if 0 < share < 1 else duration(elapsed)
-        self._write(f"{self.title}: {word}, {share:.0%}, {left}")
+        left = self.left.at(now)
+        took = [duration(now - self.start)] if share >= 1 else [f"about {duration(left)} left"] if left else []
+        self._write(", ".join([f"{self.title}: {int(100 * share + 1e-9)}%", *took, word]))
 
     def close(self) -> None:
         """End the line."""
         if self.length:
-            self.out.write("\n")
-            self.out.flush()
+            self._pass("\n")
             self.length = 0
 
     def _write(self, text: str) -> None:
-        self.out.write("\r" + text.ljust(self.length))
-        self.out.flush()
+        text = text[: self.out.columns - 1]
+        self._pass("\r" + text.ljust(self.length))
         self.length = len(text)
+
+    def _pass(self, text: str) -> None:
+        with suppress(OSError, ValueError):
+            self.out.write(text)
+            self.out.flush()
 
 
 class CalmLines:
     """A text stream for logs: of a line rewritten by carriage returns it passes on one state every `every` seconds, and
-    the last. A terminal gets everything as it comes."""
+    the last. A terminal, and a notebook's page, get everything as it comes."""
 
     def __init__(self, out: TextIO, every: float = 10.0):
         self.out, self.every = out, every
+        self.terminal = out.isatty()
+        self.rewrites = self.terminal or type(out).__module__.startswith("ipykernel.")
         self.line, self.passed = "", -every  # the first state passes at once
+        self.told = ""  # of this line
+
+    @property
+    def columns(self) -> int:
+        """How long a line can be that is to be rewritten; a terminal that does not say is taken for an old one."""
+        if not self.terminal:
+            return sys.maxsize
+        with suppress(OSError, ValueError):
+            return os.get_terminal_size(self.out.fileno()).columns or 80
+        return 80
 
     def write(self, text: str) -> int:
-        if self.out.isatty():
+        if self.rewrites:
             return self.out.write(text)
         for piece in text.splitlines(keepends=True):
             fresh, ended = piece.rstrip("\r\n"), piece.endswith("\n")
             self.line = fresh if text.startswith("\r") else self.line + fresh
             late = time.monotonic() - self.passed >= self.every
-            if self.line.strip() and (ended or (late and text.startswith("\r"))):
+            if self.line.strip() and self.line != self.told and (ended or (late and text.startswith("\r"))):
                 self.out.write(self.line.rstrip() + "\n")
-                self.passed = time.monotonic()
+                self.told, self.passed = self.line, time.monotonic()
             if ended:
-                self.line = ""
+                self.line = self.told = ""
         return len(text)
 
     def flush(self) -> None:

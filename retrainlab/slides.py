@@ -10,14 +10,16 @@ import re
 import shutil
 import struct
 import subprocess
+import sys
 import tempfile
 from dataclasses import dataclass
 from html import escape
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from retrainlab import notebooks
 from retrainlab.errors import BadInput, choose
-from retrainlab.paths import command, make_writable, project, write_whole
+from retrainlab.paths import check_free, command, make_writable, project, write_whole
 from retrainlab.presets import PRESETS
 from retrainlab.sentences import FIGURES, words
 from retrainlab.stats import read_saved
@@ -29,6 +31,7 @@ if TYPE_CHECKING:
 
 NAME = "slides_retraining"
 BROWSERS = ("chromium", "chromium-browser", "google-chrome", "google-chrome-stable", "microsoft-edge")  # that print
+CELL_TIMEOUT = 600  # seconds
 NO_PDF = (
     "The PDF was left out: {why}. To get it, install Chromium (on Debian: apt install chromium) and run this again, or open "
     "the HTML in Chrome or Edge with ?print-pdf at the end of its address and print it to a file."
@@ -108,56 +111,33 @@ def make(output: str = "", preset: str = "digits", pdf: bool = True, figures: st
     They show the preset's figures, or those in the folder `figures`.
 
     Returns what was written; where no browser prints, that is the HTML alone, and a sentence says so. Raises BadInput before
-    any work for an unknown preset, figures that are not there, and a folder that cannot be written.
+    any work for an unknown preset, figures that are not there, and a folder that cannot be written; Failed if the notebook
+    ends with anything else.
     """
     deck = Deck(preset, str(Path(figures).resolve()) if figures else "")
     deck.check()
     folder = Path(output).resolve() if output else project() / "slides"
     make_writable(folder)
-    notebook, page = _executed(deck), folder / f"{NAME}.html"
+    page, printed = folder / f"{NAME}.html", folder / f"{NAME}.pdf"
+    for path in (page, printed)[: 1 + pdf]:
+        check_free(path)
+    notebook = _executed(deck, folder)
     text = html(notebook)
     write_whole(page, lambda temporary: temporary.write_text(text, encoding="utf-8"))
     made = [page]
     if pdf:
         try:
-            made.append(_print(html(notebook, script=False), page.with_suffix(".pdf")))
+            made.append(_print(html(notebook, script=False), printed))
         except _NoPrint as reason:
-            print(NO_PDF.format(why=reason), flush=True)
+            print(NO_PDF.format(why=reason), file=sys.stderr, flush=True)
     for path in made:
         print(f"{path}  ({path.stat().st_size / 2**20:.1f} MiB)", flush=True)
     return made
 
 
-def _executed(deck: Deck) -> "NotebookNode":
-    try:
-        import papermill
-    except ImportError:
-        raise BadInput(
-            "Slides need the notebook stack, which is not installed: pip install 'retrainlab[lab]'."
-        ) from None
-    from papermill.exceptions import PapermillExecutionError
-    from traitlets.config import Config
-
-    try:
-        notebook = papermill.execute_notebook(
-            str(project() / "notebooks" / f"{NAME}.ipynb"),
-            None,
-            parameters={"preset": deck.preset, "figures": deck.figures},
-            kernel_name="python3",
-            progress_bar=False,
-            execution_timeout=600,
-            start_timeout=120,
-            config=Config(
-                {
-                    "KernelManager": {"transport_encryption": "auto"},
-                    "NotebookClient": {"extra_arguments": ["--log-level=CRITICAL"]},
-                }
-            ),
-        )
-    except PapermillExecutionError as error:
-        if error.ename == "BadInput":
-            raise BadInput(error.evalue) from None
-        raise
+def _executed(deck: Deck, folder: Path) -> "NotebookNode":
+    path, given = project() / "notebooks" / f"{NAME}.ipynb", {"preset": deck.preset, "figures": deck.figures}
+    notebook = notebooks.execute(path, given, folder / "failed" / path.name, CELL_TIMEOUT)
     for cell in notebook.cells:
         if cell.cell_type == "markdown":
             cell.source = _named(cell.source)
@@ -223,7 +203,7 @@ def _print(text: str, out: Path) -> Path:
     try:
         page.write_text(text, encoding="utf-8")
         subprocess.run([browser, *options, *files], check=True, capture_output=True, timeout=120)
-        os.replace(printed, out)
+        write_whole(out, printed.replace)
     except (OSError, subprocess.SubprocessError) as error:
         raise _NoPrint(f"{browser} did not print ({type(error).__name__})") from None
     finally:

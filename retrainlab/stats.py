@@ -16,6 +16,7 @@ import numpy as np
 import pandas as pd
 from scipy.special import stdtr, stdtrit
 
+from retrainlab import tables
 from retrainlab.errors import choose
 
 LEVEL = 0.95
@@ -179,7 +180,7 @@ def left_out(frame: pd.DataFrame) -> str:
 
 def to_csv(table: pd.DataFrame) -> str:
     """The table as it is saved: numbers to six digits."""
-    return table.to_csv(index=False, float_format="%.6g", lineterminator="\n")
+    return tables.csv(table, "%.6g")
 
 
 def from_csv(text: str) -> pd.DataFrame:

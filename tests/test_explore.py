@@ -125,20 +125,27 @@ def test_drawing_takes_a_tenth_of_the_time_at_most(cost, most):
     assert worker.wait(10) and 1 <= len(draws) <= most
 
 
-def test_desk_says_the_time_left_and_is_ready_again_at_the_end():
+def test_desk_says_how_far_it_is_and_is_ready_again_at_the_end():
     desk, seen = parts.Desk("Go", "cpu"), []
 
     def work(stopped):
-        time.sleep(0.05)
         desk.tell(0.5, "Half of it ...")
         desk.follow()
-        seen.extend([desk.bar.value, desk.left.value, desk.start.disabled, desk.stop.disabled])
+        seen.extend([desk.bar.value, desk.start.disabled, desk.stop.disabled])
         return "Done."
 
     assert desk.go(work, lambda: None) and desk.worker.wait(10)
-    assert seen == [500, "about 0 s left", True, False]
+    assert seen == [500, True, False]
     assert desk.bar.value == 0 and not desk.start.disabled and desk.stop.disabled and "Done." in desk.status.value
     assert "cpu" in desk.where.value and "GiB" in desk.where.value
+
+
+def test_the_data_control_says_what_is_in_the_set_that_is_chosen():
+    data = parts.choice("Data set", ("digits", "cifar10"), "digits")
+    note = parts.about(data)
+    assert "digits: 10 classes; 1,000 train, 257 validation, 540 test images; 8 x 8 pixels; mode L." in note.value
+    data.value = "cifar10"
+    assert "cifar10: 10 classes; 45,000 train" in note.value
 
 
 def test_python_for_a_recipe_runs_and_makes_that_recipe():
@@ -410,17 +417,16 @@ def test_no_explorer_uses_pyplot():
                 assert not any("pyplot" in n for n in names), path
 
 
-def test_the_time_left_is_that_of_the_stage():
-    desk = parts.Desk("Go", "cpu")
-    desk.begun = time.monotonic() - 100
-    desk.tell(0.5)
-    desk.follow()
-    assert desk.left.value == "about 1 min 40 s left"
-    desk.tell(0.0, "The next stage ...")
-    time.sleep(0.01)
-    desk.tell(0.5)
-    desk.follow()
-    assert desk.left.value == "about 0 s left"
+def test_the_time_left_is_that_of_the_stage_once_it_is_known(monkeypatch):
+    desk, shown = parts.Desk("Go", "cpu"), []
+    now = [0.0]
+    monkeypatch.setattr(parts.time, "monotonic", lambda: now[0])
+    for seconds, share in ((0, 0.0), (10, 0.1), (20, 0.2), (30, 0.3), (31, 0.0), (31, 0.1), (35, 0.5)):
+        now[0] = float(seconds)
+        desk.tell(share)
+        desk.follow()
+        shown.append(desk.left.value)
+    assert shown == ["", "", "about 1 min 20 s left", "about 1 min 10 s left", "", "", "about 5 s left"]
 
 
 def test_a_stopped_first_training_can_be_made_again(tmp_path):

@@ -187,11 +187,12 @@ def test_every_control_has_a_label(tiny, tmp_path):
     explorer.close()
 
 
-def test_a_damaged_result_is_one_sentence(tiny, tmp_path):
+def test_a_damaged_result_counts_as_missing(tiny, tmp_path):
     put(invented(tiny), Store(tmp_path))
     next((tmp_path / "results").glob("*.json")).write_text("{")
-    explorer = Budget(tiny, Store(tmp_path), "cpu")
-    assert "is damaged" in explorer.note.value
+    with pytest.warns(UserWarning, match="Damaged"):
+        explorer = Budget(tiny, Store(tmp_path), "cpu")
+    assert "1 of " in explorer.note.value
     explorer.close()
 
 

@@ -6,6 +6,7 @@ from dataclasses import replace
 
 import pytest
 import torch
+from PIL import Image
 
 pytest.importorskip("ipywidgets")
 
@@ -53,6 +54,17 @@ def test_a_live_run_gives_the_rows_of_a_study_and_the_store_has_them_then(tmp_pa
     assert again.whole and again.second == got.second
     live.run(again, Store(tmp_path / "a"), CPU, lambda: False, lambda share, words: shares.append(share))
     assert shares == [], "nothing was left to do"
+
+
+def test_one_folder_at_two_sizes_is_stored_under_the_names_that_a_study_looks_for(tmp_path):
+    for name, first in (("cat", 0), ("dog", 40)):
+        (tmp_path / "pets" / name).mkdir(parents=True)
+        for i in range(10):
+            Image.linear_gradient("L").rotate(first + i).save(tmp_path / "pets" / name / f"{i}.png")
+    recipes = [Recipe(str(tmp_path / "pets"), "mlp", 4, 1, batch_size=4, image_size=size) for size in (6, 8)]
+    raced = [Experiment(r, Prune(0.5), Retrain("FT", 1), evaluations=1) for r in recipes]
+    live.run(Live(raced), Store(tmp_path / "store"), CPU, lambda: False)
+    assert live.stored(raced, Store(tmp_path / "store")).whole
 
 
 def test_curves_of_several_cycles_share_one_axis_and_tell_their_rates(tmp_path):

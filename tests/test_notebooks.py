@@ -15,6 +15,7 @@ import nbformat
 import pytest
 
 from retrainlab import figures, presets, sentences, stats
+from retrainlab.cli import main
 from retrainlab.errors import BadInput
 
 ROOT = Path(__file__).parent.parent
@@ -135,6 +136,77 @@ def test_a_notebook_without_the_parameters_is_refused(tmp_path, monkeypatch):
         figures.make(output=str(tmp_path / "out"))
 
 
+PARAMETERS = ("preset", "jobs", "device", "engine", "precision", "fresh", "store", "output")
+
+
+@pytest.fixture
+def few(tmp_path, monkeypatch):
+    """Makes these, by name and code, the figure notebooks that there are."""
+
+    def make(codes: dict[str, str]) -> Path:
+        for name, code in codes.items():
+            given = "\n".join(f"{p} = None" for p in PARAMETERS)
+            first = nbformat.v4.new_code_cell(given, metadata={"tags": ["parameters"]})
+            cells = [first, nbformat.v4.new_code_cell("print('so', 'far')"), nbformat.v4.new_code_cell(code)]
+            spec = {"name": "python3", "language": "python", "display_name": "Python 3"}
+            notebook = nbformat.v4.new_notebook(cells=cells, metadata={"kernelspec": spec})
+            nbformat.write(notebook, tmp_path / f"{name}.ipynb")
+        monkeypatch.setattr(figures, "available", lambda: {n: tmp_path / f"{n}.ipynb" for n in codes})
+        return tmp_path / "out"
+
+    return make
+
+
+@pytest.mark.xdist_group("figures")
+def test_a_notebook_that_fails_ends_no_other_and_each_is_told_in_a_sentence(few, capfd):
+    died = "from retrainlab.errors import WorkerDied; raise WorkerDied('Failed: run a; 3 of 4 runs are kept in x.')"
+    out = few(
+        {
+            "fig01_dead": "import os, signal; os.kill(os.getpid(), signal.SIGKILL)",
+            "fig02_bug": "{}['lost']",
+            "fig03_worker": died,
+            "fig04_good": "open(output + '/fig04_good.png', 'w').write('x')",
+        }
+    )
+    (out / "failed").mkdir(parents=True)
+    (out / "failed" / "fig04_good.ipynb").write_text("of an earlier time")
+    assert main(["figures", "--output", str(out)]) == 1
+    told, words = capfd.readouterr()
+    assert words.splitlines() == [
+        "",
+        "retrainlab: 3 of 4 figures failed.",
+        "fig01_dead: Its kernel died (out of memory?); what was finished is kept. "
+        f"What was executed is in {out}/failed/fig01_dead.ipynb.",
+        f"fig02_bug: KeyError: 'lost'. What was executed is in {out}/failed/fig02_bug.ipynb.",
+        "fig03_worker: Failed: run a; 3 of 4 runs are kept in x. "
+        f"What was executed is in {out}/failed/fig03_worker.ipynb.",
+    ]
+    assert told.splitlines()[-1].startswith("1 figures in") and (out / "fig04_good.png").exists()
+    for name in ("fig01_dead", "fig02_bug", "fig03_worker"):
+        assert "so far\\n" in (out / "failed" / f"{name}.ipynb").read_text()
+    assert not (out / "failed" / "fig04_good.ipynb").exists()
+
+
+def test_an_output_that_cannot_be_replaced_is_told_before_any_notebook_runs(few, capsys):
+    out = few({"fig01_a": "raise SystemError", "fig02_b": "raise SystemError"})
+    (out / "fig02_b.png").mkdir(parents=True)
+    assert main(["figures", "--output", str(out)]) == 2
+    told, words = capsys.readouterr()
+    assert words.startswith(f"retrainlab: {out}/fig02_b.png is a folder") and not told
+    (out / "fig02_b.png").rmdir()
+    (out / "fig02_b.svg").touch(mode=0o444)
+    if not os.access(out / "fig02_b.svg", os.W_OK):  # root may write anything
+        assert main(["figures", "--output", str(out)]) == 2
+        assert "fig02_b.svg may not be written" in capsys.readouterr().err
+
+
+def test_a_damaged_notebook_is_told_in_a_sentence(few, tmp_path):
+    few({"fig01_a": "1"})
+    (tmp_path / "fig01_a.ipynb").write_text('{"cells": [')
+    with pytest.raises(BadInput, match="fig01_a.ipynb cannot be read .*restore it from git"):
+        figures.make()
+
+
 def run_figures(tmp_path: Path, *arguments: str) -> subprocess.CompletedProcess:
     command = [
         sys.executable,
@@ -156,7 +228,7 @@ def test_all_figures_of_preset_smoke_and_a_rerun_changes_no_byte(tmp_path):
     assert f"{len(FIGURES)} figures in" in done.stdout
     again = run_figures(tmp_path, "--output", "second")
     assert again.returncode == 0, again.stderr
-    assert " runs on " not in again.stdout, "all of it came from the store"
+    assert " runs on " in done.stderr and " runs on " not in again.stderr, "all of it came from the store"
     for name in figures.available():
         for end in ENDS:
             first, second = ((tmp_path / f / f"{name}.{end}").read_bytes() for f in ("first", "second"))

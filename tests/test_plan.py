@@ -29,10 +29,11 @@ from retrainlab.experiment import (
     train_dense_together,
 )
 from retrainlab.plan import Missing, _Meter, cost, dense_key, pruned_key, result_key, tasks
+from retrainlab.processes import advance
 from retrainlab.store import Store
 from retrainlab.study import grid, run_study
 from retrainlab.training import Job, Point, State, train
-from retrainlab.workers import Task, advance, run_tasks
+from retrainlab.workers import Task, run_tasks
 
 CPU = torch.device("cpu")
 RECIPE = Recipe(width=16, epochs=1)  # 31 steps

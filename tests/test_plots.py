@@ -2,6 +2,7 @@
 
 import io
 import json
+from concurrent.futures import ThreadPoolExecutor
 
 import numpy as np
 import pandas as pd
@@ -82,6 +83,14 @@ def test_a_figure_of_other_settings_leaves_the_presets_own_alone(frame, tmp_path
     )
 
 
+def test_what_is_not_pruned_stands_in_the_caption_once(frame, tmp_path):
+    words = "Neither pruned nor counted: other parameters."
+    save(budget_figure(frame), frame, tmp_path, frame.assign(not_pruned=["", *[words] * (len(frame) - 1)]))
+    assert json.loads((tmp_path / "name.json").read_text())["caption"] == f"A caption {words}"
+    save(budget_figure(frame), frame, tmp_path, frame.assign(not_pruned=""))
+    assert json.loads((tmp_path / "name.json").read_text())["caption"] == "A caption"
+
+
 def test_a_shown_picture_has_alternative_text(frame, tmp_path):
     picture = save(budget_figure(frame), frame, tmp_path, frame)
     shown = picture._repr_html_()
@@ -141,3 +150,17 @@ def test_no_text_overlaps_or_is_cut_off(frame):
     ]
     for figure in figures:
         assert overlapping(figure) == []
+
+
+def test_saves_at_the_same_time_do_not_clash_and_leave_nothing_behind(tmp_path):
+    """Pitfall: temporary files with fixed names, which the first to finish takes from under the others."""
+    results = pd.DataFrame({"key": ["a"], "device": ["cpu"]})
+    words = dict(
+        preset="smoke", settings=presets.preset("smoke"), output=tmp_path, results=results, caption="c", alt="a"
+    )
+    data = pd.DataFrame({"name": ["=1+1", "-x", "LLR"], "value": [-0.5, 1.0, 2.0]})
+    with ThreadPoolExecutor(4) as pool:
+        done = list(pool.map(lambda _: plots.save(plots.Figure(figsize=(1, 1)), data, "fig", **words), range(24)))
+    assert len(done) == 24
+    assert sorted(p.name for p in tmp_path.iterdir()) == ["fig.csv", "fig.json", "fig.png", "fig.svg"]
+    assert (tmp_path / "fig.csv").read_text() == "name,value\n'=1+1,-0.5\n'-x,1\nLLR,2\n"

@@ -162,6 +162,9 @@ def test_mistakes_are_refused_before_any_work(folder, tmp_path, capsys):
     with pytest.raises(BadInput, match="cannot be written"):
         slides.make(str(tmp_path / "file" / "out"), figures=str(folder))
     assert not (tmp_path / "out").exists()
+    (tmp_path / f"{slides.NAME}.pdf").mkdir()
+    with pytest.raises(BadInput, match="pdf is a folder"):
+        slides.make(str(tmp_path), figures=str(folder))
     assert main(["slides", "--preset", "digit"]) == 2 and "did you mean 'digits'" in capsys.readouterr().err
 
 
@@ -191,14 +194,14 @@ def test_without_a_browser_the_html_is_made_and_a_sentence_says_what_is_not(
     browser, folder, tmp_path, monkeypatch, capsys
 ):
     cells = [nbformat.v4.new_markdown_cell("# One", metadata={"slideshow": {"slide_type": "slide"}})]
-    monkeypatch.setattr(slides, "_executed", lambda deck: nbformat.v4.new_notebook(cells=cells))
+    monkeypatch.setattr(slides, "_executed", lambda deck, folder: nbformat.v4.new_notebook(cells=cells))
     monkeypatch.setattr(slides.shutil, "which", lambda name: browser and shutil.sys.executable)
     assert [p.name for p in slides.make(str(tmp_path), figures=str(folder))] == [f"{slides.NAME}.html"]
-    out = capsys.readouterr().out
-    assert "The PDF was left out: " in out and "apt install chromium" in out and "?print-pdf" in out
+    said = capsys.readouterr().err
+    assert "The PDF was left out: " in said and "apt install chromium" in said and "?print-pdf" in said
     assert [p.name for p in tmp_path.iterdir()] == [f"{slides.NAME}.html"], "nothing else is left behind"
     slides.make(str(tmp_path), pdf=False, figures=str(folder))
-    assert "left out" not in capsys.readouterr().out
+    assert "left out" not in capsys.readouterr().err
 
 
 # ---- in a browser ----------------------------------------------------------------------------------------------------

@@ -11,7 +11,7 @@ from statistics import fmean
 
 import pandas as pd
 
-from retrainlab import schedules, stats
+from retrainlab import schedules, stats, tables
 from retrainlab.config import DATASETS, MODELS, NAMED_SCHEDULES, Experiment, Prune, Recipe, Retrain
 from retrainlab.errors import BadInput, check_number, choose
 from retrainlab.experiment import original_curve
@@ -242,7 +242,7 @@ def csv(entries: Sequence[Entry], revealed: bool) -> str:
         for e in ranked(entries)
     ]
     heads = ["curve", "points", *measured, "seeds", "test_accuracy_mean"]
-    return pd.DataFrame(rows, columns=heads).to_csv(index=False, lineterminator="\n") if rows else ""
+    return tables.csv(pd.DataFrame(rows, columns=heads)) if rows else ""
 
 
 def words(race: Live, entries: Sequence[Entry]) -> str:

@@ -22,7 +22,7 @@ from retrainlab.experiment import (
     while_retraining,
 )
 from retrainlab.methods.imp import lengths
-from retrainlab.plan import dense_key, pruned_key, result_key
+from retrainlab.plan import Marks, dense_key, pruned_key, result_key
 from retrainlab.presets import PRESETS
 from retrainlab.result import Result
 from retrainlab.sources import fingerprint
@@ -111,7 +111,8 @@ def run(
     """Fill `live` with what is missing. tell(share of the work, words) says how far it is. Experiments may differ in
     anything. Raises BadInput for what cannot be run."""
     missing = [i for i in range(len(live.experiments)) if i not in live.results]
-    marks = {e.recipe.data: fingerprint(e.recipe.data, e.recipe.image_size) for e in live.experiments}
+    of = {(e.recipe.data, e.recipe.image_size) for e in live.experiments}
+    marks = {(data, size): fingerprint(data, size) for data, size in of}
     dense = _first_trainings(live, missing, marks, store, device, stop, tell)
     if stop():
         return
@@ -119,7 +120,7 @@ def run(
     for i in missing:
         recipe, prune = live.experiments[i].recipe, live.experiments[i].prune
         if (recipe, prune) not in pruned:
-            name = pruned_key(recipe, prune, marks[recipe.data])
+            name = pruned_key(recipe, prune, marks[recipe.data, recipe.image_size])
             found = store.pruned(name, device)
             if found is None:
                 found = prune_dense(recipe, prune, dense[recipe], str(device))
@@ -143,13 +144,14 @@ def run(
             live.results[places[place]] = result
             if not result.scalars["stopped"]:
                 e = experiments[place]
-                _keep(lambda e=e, result=result: store.put_result(result_key(e, marks[e.recipe.data]), result))
+                name = result_key(e, marks[e.recipe.data, e.recipe.image_size])
+                _keep(lambda name=name, result=result: store.put_result(name, result))
 
 
 def _first_trainings(
     live: Live,
     missing: Sequence[int],
-    marks: dict[str, str],
+    marks: Marks,
     store: Store,
     device: torch.device,
     stop: Callable[[], bool],
@@ -162,7 +164,7 @@ def _first_trainings(
     out: dict[Recipe, Dense] = {}
     todo: dict[Recipe, list[Recipe]] = {}
     for recipe, places in users.items():
-        if (found := store.dense(dense_key(recipe, marks[recipe.data]), device)) is None:
+        if (found := store.dense(dense_key(recipe, marks[recipe.data, recipe.image_size]), device)) is None:
             todo.setdefault(alike(recipe), []).append(recipe)
             continue
         out[recipe] = found
@@ -181,7 +183,8 @@ def _first_trainings(
             if not stop():
                 recipe = recipes[place]
                 out[recipe] = made
-                _keep(lambda recipe=recipe, made=made: store.put_dense(dense_key(recipe, marks[recipe.data]), made))
+                name = dense_key(recipe, marks[recipe.data, recipe.image_size])
+                _keep(lambda name=name, made=made: store.put_dense(name, made))
     return out
 
 

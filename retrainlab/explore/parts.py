@@ -19,7 +19,8 @@ from IPython.display import display
 
 from retrainlab.device import cores, describe, memory, resolve
 from retrainlab.errors import BadInput
-from retrainlab.progress import duration
+from retrainlab.progress import Left, duration
+from retrainlab.sources import content
 
 LABEL = {"description_width": "13em"}
 FRAME = 0.1 if cores() > 2 else 0.2  # seconds from one drawing to the next while something runs
@@ -148,6 +149,13 @@ class Note(widgets.HTML):
 
     def say(self, text: str) -> None:
         self.value = f"<p>{html.escape(text)}</p>"
+
+
+def about(data: widgets.Dropdown) -> Note:
+    """A line that says what is in the data set that is chosen."""
+    note = Note()
+    widgets.dlink((data, "value"), (note, "value"), lambda name: f"<p>{html.escape(content(name))}</p>")
+    return note
 
 
 class Table(widgets.HTML):
@@ -304,7 +312,7 @@ class Desk:
         self.left, self.status, self.where = widgets.Label(""), Status(), Note()
         self.stop.on_click(lambda _: self.worker.stop())
         self.buttons = row(self.start, self.stop, self.bar, self.left)
-        self.begun, self.share, self.running = 0.0, 0.0, False
+        self.left_over, self.share, self.running = Left(), 0.0, False
         self.where.say(f"Computes on {device_words(self.device)}.")
 
     def go(
@@ -327,7 +335,7 @@ class Desk:
                     self.status.say(sentence)
 
         def begin(stopped: Callable[[], bool]) -> str:
-            self.begun, self.share, self.running = time.monotonic(), 0.0, True
+            self.left_over, self.share, self.running = Left(), 0.0, True
             self.start.disabled, self.stop.disabled = True, False
             return work(stopped)
 
@@ -340,17 +348,16 @@ class Desk:
     def tell(self, share: float, words: str = "") -> None:
         """share: of the work, 0 to 1, from 0 again in each stage; words: for the status line, if they are to change. The bar
         follows with the next drawing, since a message for each point would cost more than the point."""
-        if share < self.share:
-            self.begun = time.monotonic()
+        self.left_over.add(time.monotonic(), share)
         self.share = share
         if words:
             self.status.say(words)
 
     def follow(self) -> None:
         """Show how far it is."""
-        share, elapsed = self.share, time.monotonic() - self.begun
-        self.bar.value = round(1000 * share)
-        self.left.value = f"about {duration(elapsed * (1 - share) / share)} left" if 0.02 < share < 1 else ""
+        left = self.left_over.at(time.monotonic())
+        self.bar.value = round(1000 * self.share)
+        self.left.value = f"about {duration(left)} left" if left else ""
 
     def end(self) -> None:
         """Stop what runs."""

@@ -80,7 +80,7 @@ class Race:
         self.charts, self.table, self.take = (chart.Chart(), chart.Chart()), parts.Table(), chart.Take(name="race")
         self.note = parts.Status()
         controls = parts.row(
-            parts.column(self.data, self.model, self.allocation, self.seed.row),
+            parts.column(self.data, parts.about(self.data), self.model, self.allocation, self.seed.row),
             parts.column(self.sparsity.row, self.budget.row, self.cycles.row),
         )
         schedules = parts.row(parts.title("Schedules"), *self.boxes.values())
