@@ -183,8 +183,8 @@ def evaluate(model: nn.Module, params: Tensors, buffers: Tensors, data: Dataset,
     """(accuracy as a share, mean cross-entropy in nats) on `split`; leaves every tensor bit for bit as it was.
 
     Both are NaN if the loss is not finite: the largest of scores that are NaN is class 0, which some images are. So they
-    are if a running statistic is not: under an infinite variance scores are finite, and tell nothing of the image. Meanwhile no
-    other thread may use the same `model` (see `models.apart`).
+    are if a running statistic is not: under an infinite variance scores are finite, and tell nothing of the image.
+    Meanwhile no other thread may use the same `model` (see `models.apart`).
     """
     if not finite(b for name, b in buffers.items() if name.endswith(("running_mean", "running_var"))):
         return math.nan, math.nan
