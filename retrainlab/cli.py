@@ -7,6 +7,7 @@ Ctrl-C with what is kept and 130. torch is loaded by the command that needs it, 
 import argparse
 import os
 import sys
+import warnings
 from collections.abc import Sequence
 from dataclasses import fields
 from pathlib import Path
@@ -107,6 +108,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     for stream in (sys.stdout, sys.stderr):  # a name that the terminal cannot write is no reason to stop
         if hasattr(stream, "reconfigure"):
             stream.reconfigure(errors="backslashreplace")
+    warnings.formatwarning = _sentence
     options = _parser().parse_args(arguments)
     try:
         code = options.command(options) or 0
@@ -129,6 +131,15 @@ def main(arguments: Sequence[str] | None = None) -> int:
             print(f"retrainlab: The output could not be written ({error.strerror}); results are kept.", file=sys.stderr)
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())  # for what is flushed at the end
         return 1
+
+
+_as_usual = warnings.formatwarning
+
+
+def _sentence(message: Warning | str, category: type[Warning], filename: str, *place) -> str:
+    """A warning of the kit's own without the line of code that gave it."""
+    own = Path(filename).is_relative_to(Path(__file__).parent)
+    return f"retrainlab: {message}\n" if own else _as_usual(message, category, filename, *place)
 
 
 def _parser() -> argparse.ArgumentParser:

@@ -21,7 +21,7 @@ from retrainlab.processes import advance
 from retrainlab.result import Result
 from retrainlab.sources import fingerprint
 from retrainlab.store import Store, Unfit
-from retrainlab.training import Point, State
+from retrainlab.training import Point
 from retrainlab.workers import Task
 
 T = TypeVar("T")
@@ -125,15 +125,16 @@ class Missing:
     def bytes(self, device: torch.device) -> float:
         """About how many it takes in the store: of dense runs the weights, their momentum and the buffers, of masks one for
         each weight, and of everything a record."""
-        whole, of_masks = {}, {}
+        of_dense, of_masks = {}, {}
         for recipe in {alike(r) for r in [*self.dense.values(), *(r for r, _ in self.pruned.values())]}:
-            state = State.of((setup := setting(recipe, device)[0]).model)
-            whole[recipe] = sum(t.nbytes for t in (*state.params.values(), *state.buffers.values()))
-            whole[recipe] += sum(p.nbytes for p in state.params.values())
-            of_masks[recipe] = sum(state.params[name].numel() for name in setup.prunable)
-        tensors = sum(whole[alike(r)] for r in self.dense.values()) + sum(
-            of_masks[alike(r)] for r, _ in self.pruned.values()
-        )
+            setup = setting(recipe, device)[0]
+            weights = dict(setup.model.named_parameters())
+            of_dense[recipe] = 2 * sum(w.nbytes for w in weights.values()) + sum(
+                b.nbytes for b in setup.model.buffers()
+            )
+            of_masks[recipe] = sum(weights[name].numel() for name in setup.prunable)
+        tensors = sum(of_dense[alike(r)] for r in self.dense.values())
+        tensors += sum(of_masks[alike(r)] for r, _ in self.pruned.values())
         return tensors + RECORD * (len(self.dense) + len(self.pruned) + len(self.results))
 
     def epochs(self, recipe: Recipe) -> float:

@@ -14,6 +14,7 @@ Device and versions are provenance, not part of a key.
 
 import errno
 import json
+import os
 import shutil
 import time
 from collections.abc import Callable
@@ -91,13 +92,13 @@ class Store:
         """Raise BadInput now if `size` bytes do not fit on the store's disk."""
         if (free := self.room()) < size:
             raise BadInput(
-                f"The store {self.root} has room for {free / 1e6:.0f} MB, but about {size / 1e6:.0f} MB are to be "
+                f"The store {self.root} has room for {free / 1e6:.1f} MB, but about {size / 1e6:.1f} MB are to be "
                 "written; make room, or choose another folder with --store or RETRAINLAB_STORE."
             )
 
     def room(self) -> int:
         """Bytes that are free on the store's disk."""
-        return shutil.disk_usage(next(p for p in (self.root, *self.root.absolute().parents) if p.is_dir())).free
+        return shutil.disk_usage(next(filter(os.path.isdir, (self.root, *self.root.absolute().parents)))).free
 
     def check(self, kind: str, key: str) -> bool:
         """Whether that thing is stored and whole; tensors are compared with their checksum, too."""
@@ -275,7 +276,7 @@ def _bytes(path: Path, size: int = -1) -> bytes | None:
     except (FileNotFoundError, NotADirectoryError):
         return None
     except OSError as error:
-        if path.is_dir():
+        if os.path.isdir(path):
             raise Unfit(f"{path.name} is a folder") from None
         raise BadInput(
             f"The stored file {path} cannot be read ({error.strerror}), which does not say that it is damaged; let its "

@@ -8,6 +8,7 @@ import shlex
 import shutil
 import subprocess
 import sys
+import warnings
 from pathlib import Path
 
 import numpy as np
@@ -225,6 +226,14 @@ def test_doctor_reads_every_stored_file_or_a_sample(capsys, tmp_path):
     out = " ".join(capsys.readouterr().out.split())
     assert "0 whole" in out and "and 40 more" in out and "retrainlab doctor --store` looks at all" in out
     assert store.count()["results"] == 60, "nothing was moved"
+
+
+def test_a_warning_of_the_kits_own_is_a_sentence_without_code(monkeypatch):
+    monkeypatch.setattr(warnings, "formatwarning", usual := warnings.formatwarning)
+    main(["doctor"])
+    inside = str(ROOT / "retrainlab" / "store.py")
+    assert warnings.formatwarning("Damaged: x.", UserWarning, inside, 3) == "retrainlab: Damaged: x.\n"
+    assert warnings.formatwarning("x", UserWarning, "torch.py", 3, "") == usual("x", UserWarning, "torch.py", 3, "")
 
 
 def test_doctor_says_that_the_stores_disk_is_nearly_full(capsys, monkeypatch, tmp_path):

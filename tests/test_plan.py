@@ -144,6 +144,18 @@ def test_the_epochs_of_what_is_missing_are_those_of_its_networks_and_its_runs(tm
     assert Missing.of(FOUR, store, False, MARKS).epochs(alike(FOUR[0].recipe)) == pytest.approx(1 + 4 * 1.1)
 
 
+def test_what_will_be_written_is_estimated_before_it_is(tmp_path):
+    """Within a few percent of what lies in the store afterwards; never less than its tensors."""
+    experiments = some(sparsities=(0.5, 0.9), schedules=("FT",))
+    lacking = Missing.of(experiments, store := Store(tmp_path), False, MARKS)
+    size = lacking.bytes(CPU)
+    run_study(experiments, store=store, jobs=1, device="cpu", progress=lambda *_: None)
+    files = [p for p in tmp_path.rglob("*") if p.is_file()]
+    records = plan.RECORD * sum(p.suffix == ".json" for p in files)
+    tensors = sum(p.stat().st_size for p in files if p.suffix == ".safetensors")
+    assert size - records == pytest.approx(tensors, rel=0.1)
+
+
 # ---- tasks -----------------------------------------------------------------------------------------------------------
 
 

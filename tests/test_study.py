@@ -427,7 +427,7 @@ def test_what_is_damaged_in_the_store_is_made_anew_and_the_table_is_the_same(tmp
 def test_a_store_that_is_too_full_is_told_before_any_work(tmp_path, made, monkeypatch):
     usage = shutil.disk_usage(tmp_path)
     monkeypatch.setattr(shutil, "disk_usage", lambda _: usage._replace(free=10_000))
-    with pytest.raises(BadInput, match="has room for 0 MB"):
+    with pytest.raises(BadInput, match="has room for 0.0 MB"):
         go(FEW, tmp_path)
     assert not made
 

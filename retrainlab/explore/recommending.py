@@ -177,9 +177,6 @@ def _against_budget(settings: Settings, frame: pd.DataFrame, found: Advice | Non
     return panel, f"Left: test accuracy against budget. {'; '.join(told) or 'Nothing is measured yet'}."
 
 
-_NONE = pd.DataFrame(columns=["schedule", "budget", "mean", "low", "high", "n"])
-
-
 def lost_words(frame: pd.DataFrame) -> str:
     """How many runs have diverged and count nowhere; empty for none."""
     count = 0 if frame.empty else int((frame["outcome"] != "").sum())
