@@ -72,6 +72,14 @@ def check_free(path: Path) -> None:
         raise BadInput(f"{path} {why}, so that it cannot be replaced; move it away, or give another --output.")
 
 
+def write_text(path: Path, text: str) -> None:
+    """`write_whole` for a text. Raises BadInput if it cannot be written, such as on a full disk."""
+    try:
+        write_whole(path, lambda temporary: temporary.write_text(text, encoding="utf-8"))
+    except OSError as error:
+        raise BadInput(f"{path} cannot be written ({error.strerror}); give another --output.") from None
+
+
 def write_whole(path: Path, fill: Callable[[Path], object]) -> None:
     """Let `fill` write a temporary file in `path`'s folder, then give it its name: what has the name is whole, however many
     processes write and whenever one is killed. Raises what `fill` does, and OSError."""
