@@ -5,7 +5,7 @@ from importlib import import_module
 from pathlib import Path
 
 from retrainlab.errors import WorkerDied, choose
-from retrainlab.paths import check_free, in_project, make_writable, project, write_whole
+from retrainlab.paths import check_free, in_project, make_writable, project, write_text
 
 PAGES = ("schedules", "race", "predict", "draw", "budget", "allr", "methods")
 _MODULES = {"schedules": "curves"}  # of retrainlab.explore, where its name is another
@@ -41,7 +41,7 @@ def make(
         if died is not None and not live.stored(page.needs, place).whole:
             continue
         text = pages.html(page)
-        write_whole(path, lambda temporary, text=text: temporary.write_text(text, encoding="utf-8"))
+        write_text(path, text)
         print(f"{path}  ({len(text) / 2**20:.1f} MiB)", flush=True)
         out.append(path)
     if died is not None:
