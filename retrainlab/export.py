@@ -6,6 +6,7 @@ from pathlib import Path
 
 from retrainlab.errors import choose
 from retrainlab.paths import in_project, make_writable, project, write_whole
+from retrainlab.settle import listed
 
 PAGES = ("schedules", "race", "predict", "draw", "budget", "allr", "methods")
 _MODULES = {"schedules": "curves"}  # of retrainlab.explore, where its name is another
@@ -17,6 +18,7 @@ def make(
     """Write NAME.html for each of PAGES, or those named, to `output` (`pages` in the project, or here, if empty). What is
     not in the store yet is computed first, with progress; Ctrl-C keeps what is finished. Raises BadInput before any work
     for an unknown name or a folder that cannot be written."""
+    names = listed(names, str, "export's names")
     for name in names:
         choose(name, PAGES, "page")
     folder = Path(output) if output else (project() if in_project() else Path.cwd()) / "pages"

@@ -14,6 +14,7 @@ from retrainlab.errors import BadInput, choose
 from retrainlab.paths import lend_places, make_writable, project
 from retrainlab.presets import PRESETS
 from retrainlab.progress import CalmLines, duration
+from retrainlab.settle import listed, settled
 
 CELL_TIMEOUT = 30 * 24 * 3600  # seconds; a preset for a GPU may train for days in one cell
 
@@ -25,7 +26,7 @@ def available() -> dict[str, Path]:
 
 def select(names: Sequence[str]) -> list[str]:
     """Full names for what the user called `fig03` or `fig03_budgets`; all of them for nothing."""
-    known = available()
+    known, names = available(), listed(names, str, "figures' names")
     if not names:
         return list(known)
     short = {full.split("_")[0]: full for full in known}
@@ -70,8 +71,8 @@ def make(
         "device": device,
         "engine": engine,
         "precision": precision,
-        "fresh": fresh,
-        "store": store,
+        "fresh": settled(fresh, bool, "figures' fresh"),
+        "store": settled(store, str, "figures' store"),
         "output": str(folder),
     }
     for name in chosen:

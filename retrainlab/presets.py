@@ -7,6 +7,7 @@ from dataclasses import dataclass, field
 
 from retrainlab.config import SGD, Recipe
 from retrainlab.errors import choose
+from retrainlab.settle import settle
 
 
 @dataclass(frozen=True)
@@ -45,6 +46,9 @@ class Preset:
     extra: tuple[float, ...] = (0.25, 0.5, 1.0)
     where_sparsities: tuple[float, ...] = (0.9, 0.95, 0.98)
     where_budget: float = 0.1
+
+    def __post_init__(self) -> None:
+        settle(self)
 
 
 PRESETS = {

@@ -67,6 +67,18 @@ def test_figure_notebooks_have_typed_parameters_and_assert_the_sparsity(path):
     assert all(words in code for words in wanted)
 
 
+@pytest.mark.parametrize("path", NOTEBOOKS, ids=lambda p: p.stem)
+def test_every_notebook_holds_its_parameters_to_their_types_before_it_uses_them(path):
+    """Pitfall: `papermill -p sparsities 0.5` gives a number where the cells want a list, `-p fresh true` a text."""
+    code = [c for c in nbformat.read(path, as_version=4).cells if c.cell_type == "code"]
+    kinds = {node.target.id: ast.unparse(node.annotation) for node in ast.parse(code[0].source).body}
+    assert set(kinds.values()) <= {"bool", "int", "float", "str"} | {
+        f"list[{of}]" for of in ("int", "float", "str", "tuple[float, float]")
+    }
+    first = next(n for n in ast.parse(code[1].source).body if not isinstance(n, ast.Import | ast.ImportFrom))
+    assert ast.unparse(first) == "parameters(globals())"
+
+
 def test_the_figures_of_the_default_preset_are_in_the_project():
     for name in figures.available():
         for end in ENDS:
