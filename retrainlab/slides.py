@@ -19,7 +19,7 @@ from typing import TYPE_CHECKING
 
 from retrainlab import notebooks
 from retrainlab.errors import BadInput, choose
-from retrainlab.paths import check_free, command, make_writable, project, write_text
+from retrainlab.paths import check_free, command, make_writable, project, write_text, write_whole
 from retrainlab.presets import PRESETS
 from retrainlab.sentences import FIGURES, words
 from retrainlab.stats import read_saved
