@@ -272,9 +272,9 @@ def make(output: str = "", preset: str = "digits", pdf: bool = True) -> list[Pat
 def _executed(preset: str) -> "NotebookNode":
     try:
         import papermill
-    except ImportError:
+    except ImportError as error:
         raise BadInput(
-            "Slides need the notebook stack, which is not installed: pip install 'retrainlab[lab]'."
+            f"Slides need the notebook stack, which cannot be loaded ({error}): pip install 'retrainlab[lab]'."
         ) from None
     from papermill.exceptions import PapermillExecutionError
     from traitlets.config import Config
@@ -365,8 +365,12 @@ def _print(text: str, out: Path) -> Path:
         page.write_text(text, encoding="utf-8")
         subprocess.run([browser, *options, *files], check=True, capture_output=True, timeout=120)
         os.replace(printed, out)
-    except (OSError, subprocess.SubprocessError) as error:
-        raise _NoPrint(f"{browser} did not print ({type(error).__name__})") from None
+    except subprocess.CalledProcessError as error:
+        raise _NoPrint(f"{browser} ended with exit code {error.returncode}") from None
+    except subprocess.TimeoutExpired as error:
+        raise _NoPrint(f"{browser} had not printed after {error.timeout:g} s") from None
+    except OSError as error:
+        raise _NoPrint(f"{error.filename or browser}: {error.strerror}") from None
     finally:
         shutil.rmtree(folder, ignore_errors=True)
     return out
