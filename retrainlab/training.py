@@ -66,7 +66,8 @@ class State:
 @dataclass(frozen=True, eq=False)
 class Setup:
     """What trainings that are compared share. model gives the architecture only, its tensors are not used; prunable: the
-    names of Conv and Linear weights, which always decay; augment: random crops and flips in training."""
+    names of the weights that pruning may touch (see `models`), which always decay; augment: random crops and flips in
+    training."""
 
     model: nn.Module
     data: Dataset
