@@ -39,8 +39,8 @@ from usual import retrain as usual_retrain
 from retrainlab import batched, presets, stats, training
 from retrainlab.config import NAMED_SCHEDULES, PRECISIONS, Prune, Recipe
 from retrainlab.data import Augmentation, Dataset, Split, load, stream
-from retrainlab.device import cores, describe, repeatable, resolve
-from retrainlab.engine import TOGETHER, decide, out_of_memory, probe
+from retrainlab.device import cores, describe, out_of_memory, repeatable, resolve
+from retrainlab.engine import TOGETHER, decide, probe
 from retrainlab.experiment import original_curve
 from retrainlab.methods import imp
 from retrainlab.metrics import multiply_adds

@@ -76,7 +76,7 @@ HELP = {  # an option for each of these fields of Recipe, SGD, Prune and Retrain
     "lr": "initial learning rate of a free schedule",
     "warmup": "share of the retraining in which the learning rate rises",
     "ramp": "linear or cosine warm-up of the retraining",
-    "optimizer": "fresh in every cycle, or keep the momentum",
+    "optimizer": "fresh in every cycle; cycles: one for all of them; keep: the dense run's momentum, too",
     "allr_norm": "ALLR's norm over the prunable weights or all parameters: prunable, all",
     "allr_cycles": "ALLR's factor in every cycle or the last one only: every, last",
     "clamp": "let LRW retrain for longer than the dense run",

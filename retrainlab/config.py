@@ -28,6 +28,7 @@ NAMED_SCHEDULES = ("FT", "LRW", "SLR", "CLR", "LLR", "ALLR")
 FREE_SCHEDULES = ("constant", "stepped", "cosine", "linear", "rex", "cosine-to-0", "custom")
 SCORES = ("magnitude", "random", "obd")
 ALLOCATIONS = ("global", "uniform", "erk", "lamp")
+OPTIMIZERS = ("fresh", "cycles", "keep")
 STRUCTURES = ("unstructured", "filters", "n:m")
 LARGEST = 1e30  # learning rate and decay: some sizes beyond, float32 has no such number
 
@@ -195,8 +196,9 @@ class Retrain:
 
     schedule: a name of NAMED_SCHEDULES, or of FREE_SCHEDULES with the initial value `lr` (custom: with `points`, pairs
     of share of the run and learning rate). warmup: share of the retraining; ramp: `linear` or the authors' `cosine`.
-    optimizer: `fresh` in every cycle, or `keep` the momentum. allr_norm: ALLR's norm over the `prunable` weights (the
-    paper's text) or over `all` parameters (the authors' code); allr_cycles: ALLR's d in `every` cycle, or in the `last`
+    optimizer: `fresh` in every cycle; one for all `cycles`, fresh after the dense run (the authors' code); or `keep` the
+    dense run's momentum, too. allr_norm: ALLR's norm over the `prunable` weights (the paper's text) or over `all`
+    parameters (the authors' code); allr_cycles: ALLR's d in `every` cycle, or in the `last`
     one only and eta_max before. clamp: lets LRW retrain for longer than the dense run. recalibrate: refresh BatchNorm's
     statistics on training images after the last step. A budget of 0 is no retraining.
 
@@ -229,7 +231,7 @@ class Retrain:
         check_number(self.copies, "number of copies to average", low=1, whole=True)
         check_number(self.warmup, "warm-up share", low=0, high=0.9)
         choose(self.ramp, ("linear", "cosine"), "warm-up ramp")
-        choose(self.optimizer, ("fresh", "keep"), "optimiser choice")
+        choose(self.optimizer, OPTIMIZERS, "optimiser choice")
         choose(self.allr_norm, ("prunable", "all"), "norm for ALLR")
         choose(self.allr_cycles, ("every", "last"), "choice of ALLR's cycles")
         free = self.schedule in FREE_SCHEDULES and self.schedule != "custom"
@@ -251,6 +253,11 @@ class Experiment:
     prune: Prune = field(default_factory=Prune)
     retrain: Retrain = field(default_factory=Retrain)
     evaluations: int = 5
+
+    @property
+    def revision(self) -> int:
+        """1 after a method that sparsifies: what it has left at 0 once counted as removed by the prune, for ALLR, too."""
+        return 0 if self.recipe.method is None else 1
 
     def __post_init__(self) -> None:
         settle(self)

@@ -85,3 +85,9 @@ def repeatable(device: torch.device) -> Iterator[None]:
             if _inside == 0:
                 torch.set_num_threads(_before[0])
                 cudnn.benchmark, cudnn.deterministic = _before[1:]
+
+
+def out_of_memory(error: BaseException) -> bool:
+    """Whether that is what an error says; torch has a class for it on GPUs only."""
+    words = ("can't allocate memory", "not enough memory", "bad_alloc")  # Unix, Windows, C++
+    return isinstance(error, torch.OutOfMemoryError | MemoryError) or any(w in str(error) for w in words)

@@ -16,7 +16,7 @@ import torch
 
 from retrainlab import batched, training
 from retrainlab.config import ENGINES, Recipe
-from retrainlab.device import describe, repeatable
+from retrainlab.device import describe, out_of_memory, repeatable
 from retrainlab.errors import BadInput, check_number, choose
 from retrainlab.methods import imp
 from retrainlab.models import apart
@@ -97,12 +97,6 @@ class Engine:
 
 def _walks(jobs: Sequence[Job], places: Sequence[int]) -> list[list[int]]:
     return [[places[i] for i in walk] for walk in batched.walks([jobs[p] for p in places])]
-
-
-def out_of_memory(error: BaseException) -> bool:
-    """Whether that is what an error says; torch has a class for it on GPUs only."""
-    words = ("can't allocate memory", "not enough memory", "bad_alloc")  # Unix, Windows, C++
-    return isinstance(error, torch.OutOfMemoryError | MemoryError) or any(w in str(error) for w in words)
 
 
 # ---- the choice ------------------------------------------------------------------------------------------------------

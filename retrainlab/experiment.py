@@ -17,6 +17,7 @@ from retrainlab.config import Experiment, Prune, Recipe
 from retrainlab.data import load
 from retrainlab.device import repeatable, resolve
 from retrainlab.engine import Engine
+from retrainlab.errors import BadInput
 from retrainlab.methods import imp
 from retrainlab.methods.make import make
 from retrainlab.methods.sparsifier import Span
@@ -179,6 +180,23 @@ def _dense_course(
     return Dense(state, record(recipe, scalars, curves, setup.data.device, trained.seconds, engine))
 
 
+def check_dense(setup: Setup, dense: Dense) -> None:
+    """Raise BadInput unless a dense network that was given has the tensors of the recipe's, where this run computes."""
+    model, given = setup.model, dense.state
+    for own, found in ((model.named_parameters(), given.params), (model.named_buffers(), given.buffers)):
+        wanted = dict(own)
+        for name in wanted | found:
+            there, here = (
+                f"{tuple(part[name].shape)} on {part[name].device}" if name in part else "missing"
+                for part in (wanted, found)
+            )
+            if there != here:
+                raise BadInput(
+                    f"The dense network given is not one of this recipe on this device: '{name}' is {here} and should be "
+                    f"{there}; train it with the same recipe and device."
+                )
+
+
 def prune_dense(recipe: Recipe, prune: Prune, dense: Dense, device: str = "auto") -> Pruned:
     """The first cycle's masks for a dense network, and the damage: validation accuracy raw and recalibrated."""
     where = resolve(device)
@@ -187,6 +205,7 @@ def prune_dense(recipe: Recipe, prune: Prune, dense: Dense, device: str = "auto"
     start = time.perf_counter()
     with repeatable(where):
         setup, _ = setting(recipe, where)
+        check_dense(setup, dense)
         model, data = setup.model, setup.data
         scores = imp.saliency(setup, dense.state, prune)
         masks = imp.prune_state(dense.state, prune, setup.prunable, 0, recipe.seed, scores=scores)
@@ -216,8 +235,8 @@ def run(
     that diverges is the last, and `outcome` says which it was: there is no accuracy then, and sparsity is the masks'.
 
     stop: asked before each step; once true, the result is that of the steps made so far, and its scalar `stopped` says
-    so. Raises BadInput for data that is missing, a batch larger than the data, images the network cannot take, and a last
-    cycle that is too long for LRW.
+    so. Raises BadInput for data that is missing, a batch larger than the data, images the network cannot take, a last
+    cycle that is too long for LRW, and a `dense` or `pruned` of another network.
     """
     check_lengths(experiment)
     dense = dense or train_dense(experiment.recipe, device, stop=stop)
@@ -242,6 +261,8 @@ def run_together(
     where = resolve(device)
     with repeatable(where):
         setup, _ = setting(while_retraining(experiments[0]), where)
+        for given in dense:
+            check_dense(setup, given)
         originals = {
             r: original_curve(r, setup.data.steps_per_epoch(r.batch_size)) for r in {e.recipe for e in experiments}
         }

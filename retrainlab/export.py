@@ -4,7 +4,7 @@ from collections.abc import Sequence
 from importlib import import_module
 from pathlib import Path
 
-from retrainlab.errors import BadInput, WorkerDied, choose
+from retrainlab.errors import WorkerDied, choose
 from retrainlab.paths import check_free, in_project, make_writable, project, write_whole
 
 PAGES = ("schedules", "race", "predict", "draw", "budget", "allr", "methods")
@@ -25,7 +25,7 @@ def make(
     for name in names or PAGES:
         check_free(folder / f"{name}.html")
     from retrainlab import study
-    from retrainlab.explore import pages
+    from retrainlab.explore import live, pages
     from retrainlab.progress import Progress
 
     place, out, died = study.opened(store or None), [], None
@@ -38,12 +38,9 @@ def make(
             died = error
     for name, page in made.items():
         path = folder / f"{name}.html"
-        try:
-            text = pages.html(page)
-        except BadInput:
-            if died is None:
-                raise
+        if died is not None and not live.stored(page.needs, place).whole:
             continue
+        text = pages.html(page)
         write_whole(path, lambda temporary, text=text: temporary.write_text(text, encoding="utf-8"))
         print(f"{path}  ({len(text) / 2**20:.1f} MiB)", flush=True)
         out.append(path)

@@ -8,11 +8,10 @@ import time
 from collections.abc import Sequence
 from pathlib import Path
 
-from retrainlab import notebooks
+from retrainlab import notebooks, presets
 from retrainlab.config import ENGINES, PRECISIONS
 from retrainlab.errors import BadInput, Failed, choose
 from retrainlab.paths import check_free, make_writable, project
-from retrainlab.presets import PRESETS
 from retrainlab.progress import duration
 
 ENDS = ("png", "svg", "csv", "json")  # of what a notebook leaves
@@ -45,18 +44,18 @@ def make(
     store: str = "",
     output: str = "",
 ) -> list[Path]:
-    """Run the notebooks of `names` (all if none) one after the other into `output` (figures/PRESET if empty).
+    """Run the notebooks of `names` (all if none) one after the other into `output`, or figures/PRESET (`presets.folder`).
 
     Returns the PNGs. Raises BadInput before any runs, or when a notebook says so, and KeyboardInterrupt on Ctrl-C. A
     notebook that fails ends no other; Failed then says in the end what went wrong with each, and where what was executed
     of it is: OUTPUT/failed/.
     """
-    choose(preset, PRESETS, "preset")
+    choose(preset, presets.PRESETS, "preset")
     choose(engine, ENGINES, "engine")
     choose(precision, PRECISIONS, "precision")
     chosen, paths = select(names), available()
     root = project()
-    folder = Path(output).resolve() if output else root / "figures" / preset
+    folder = Path(output).resolve() if output else presets.folder(preset, presets.asked(preset, precision=precision))
     given = {
         "preset": preset,
         "jobs": jobs,

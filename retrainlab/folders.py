@@ -219,7 +219,9 @@ def _part(
                 "make train, validation and test the outer folders, and the classes the inner ones."
             )
     if empty:
-        raise BadInput(f"Class folders in {shown} hold no images: {_listed(empty)}; fill or remove them.")
+        raise BadInput(
+            f"Class folders in {shown} hold no images ({' '.join(IMAGES)}): {_listed(empty)}; fill or remove them."
+        )
     return classes, Part(folder, tuple(files))
 
 

@@ -7,7 +7,7 @@ normalisation (Simonyan & Zisserman 2015), wide ResNet (Zagoruyko & Komodakis 20
 
 import copy
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from functools import partial
 
@@ -17,6 +17,7 @@ from torch import Tensor, nn
 
 from retrainlab.config import MODELS
 from retrainlab.data import stream
+from retrainlab.device import out_of_memory
 from retrainlab.errors import BadInput, choose
 from retrainlab.noise import Seeded
 
@@ -174,9 +175,14 @@ def build(
 def _from_torchvision(name: str, channels: int, classes: int, width: int | None) -> nn.Module:
     try:
         from torchvision import models
-    except ImportError:
+    except Exception as error:  # a torchvision made for another torch fails with whatever it meets first
+        if isinstance(error, ModuleNotFoundError) and error.name == "torchvision":
+            raise BadInput(
+                f"The model '{name}' needs torchvision, which is not installed; pip install torchvision."
+            ) from None
         raise BadInput(
-            f"The model '{name}' needs torchvision, which is not installed; pip install torchvision."
+            f"The model '{name}' needs torchvision, which is installed but cannot be loaded ({error}); install the "
+            f"release of torchvision that belongs to torch {torch.__version__}."
         ) from None
     if width is not None:
         raise BadInput(f"The model '{name}' has no width to choose; leave it out.")
@@ -192,17 +198,51 @@ def _from_torchvision(name: str, channels: int, classes: int, width: int | None)
 
 
 def _check(model: nn.Module, name: str, shape: tuple[int, int, int], classes: int) -> None:
-    """Raise BadInput unless the network turns images of that shape into one score per class, in either mode."""
+    """Raise BadInput, with the cause, unless the network turns images of that shape into one score per class, in either
+    mode. Memory that runs out is no property of the network, and not told as one."""
     trial = copy.deepcopy(model)
     try:
+        fault = _fault(trial, shape, classes)
+    except Exception as error:
+        if out_of_memory(error):
+            raise
+        fault = _cause(trial.to("meta"), shape, classes, error)
+    if fault:
+        raise BadInput(f"The model '{name}' {fault}.")
+
+
+def _fault(model: nn.Module, shape: tuple[int, int, int], classes: int) -> str:
+    """What is wrong with what the network gives for two images, in words; empty if nothing. Raises what it raises."""
+    images = torch.zeros(2, *shape, device=next(model.parameters()).device)
+    for training, moment in ((False, "in evaluation"), (True, "while it trains")):
         with torch.no_grad():
-            scores = [trial.train(training)(torch.zeros(2, *shape)) for training in (False, True)]
-        fits = all(isinstance(s, Tensor) and s.shape == (2, classes) for s in scores)
-    except (RuntimeError, ValueError, AssertionError):
-        fits = False
-    if not fits:
-        size = "x".join(map(str, shape))
-        raise BadInput(f"The model '{name}' cannot take images of {size} (channels x height x width); choose another.")
+            scores = model.train(training)(images)
+        if not isinstance(scores, Tensor):
+            several = isinstance(scores, tuple | list | dict)
+            names = getattr(scores, "_fields", scores if isinstance(scores, dict) else ())
+            what = f"{len(scores)} outputs" if several else f"a {type(scores).__name__}"
+            what += f" ({', '.join(map(str, names))})" if names else ""
+            return f"gives {what} {moment}, but one tensor of scores is all that is trained here; choose another"
+        if scores.shape != (2, classes):
+            found = "x".join(map(str, scores.shape))
+            return f"gives a tensor of {found} for 2 images {moment}, not scores of {classes} classes; choose another"
+    return ""
+
+
+def _cause(model: nn.Module, shape: tuple[int, int, int], classes: int, error: Exception) -> str:
+    """Why the network, here on the meta device, failed with `error` on images of `shape`: their size, if it takes usual
+    ones; what it gives for those, if that is wrong too; or else what torch says."""
+    size = f"{'x'.join(map(str, shape))} (channels x height x width)"
+    words = '"' + " ".join((str(error) or type(error).__name__).split())[:200].rstrip(".!") + '"'
+    for side in (224, 299):
+        usual = (shape[0], side, side)
+        with suppress(Exception):
+            if usual != shape:
+                return _fault(model, usual, classes) or (
+                    f"takes images of {'x'.join(map(str, usual))}, but fails on {size} with {words}; give images of "
+                    "another size, or choose another"
+                )
+    return f"fails on images of {size} with {words}; choose another"
 
 
 def apart(model: nn.Module) -> nn.Module:

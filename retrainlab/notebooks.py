@@ -70,8 +70,7 @@ def _execute(path: Path, executed: Path, given: dict, timeout: float, live: bool
         # a kernel that is stopped may find its sockets closed, and would print a trace
         "NotebookClient": {"extra_arguments": ["--log-level=CRITICAL"]},
     }
-    for name in ("papermill", "traitlets"):
-        logging.getLogger(name).setLevel(logging.CRITICAL)
+    logging.getLogger("papermill").setLevel(logging.CRITICAL)  # what it logs of a kernel that died is said below
     try:
         return papermill().execute_notebook(
             str(path),

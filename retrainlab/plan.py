@@ -5,19 +5,22 @@ together make one task, and each leaves its result in the store as soon as it is
 """
 
 from collections.abc import Callable, Hashable, Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
+from contextlib import suppress
+from dataclasses import dataclass, field, replace
 from typing import TypeVar
 
 import torch
 
-from retrainlab.config import Experiment, Prune, Recipe, key
+from retrainlab.config import PRECISIONS, Experiment, Prune, Recipe, key
 from retrainlab.device import resolve
 from retrainlab.engine import Engine
 from retrainlab.errors import BadInput
 from retrainlab.experiment import alike, prune_dense, run_together, setting, train_dense_together, while_retraining
+from retrainlab.folders import printable
 from retrainlab.processes import advance
 from retrainlab.result import Result
-from retrainlab.store import Store
+from retrainlab.sources import fingerprint
+from retrainlab.store import Store, Unfit
 from retrainlab.training import Point
 from retrainlab.workers import Task
 
@@ -40,6 +43,36 @@ def pruned_key(recipe: Recipe, prune: Prune, data: str) -> str:
 def result_key(experiment: Experiment, data: str) -> str:
     """The name of a stored result; data: the fingerprint of its data set."""
     return key("result", [experiment], data)
+
+
+def adopt_unsaid(experiment: Experiment, store: Store, data: str) -> bool:
+    """Give what an earlier version computed in bfloat16, and stored as if in float32, the names of what it is: an
+    experiment's result, dense run and masks. Whether anything got another name; nothing does in a store that is only read.
+
+    Masks do not tell what they were made from. Those without a checksum are as old as a dense run without one; beside a
+    newer one they are another network's, and go.
+    """
+    plain, half = (replace(experiment, recipe=replace(experiment.recipe, precision=p)) for p in PRECISIONS)
+    dense, pruned, results = (
+        (dense_key(plain.recipe, data), dense_key(half.recipe, data)),
+        (pruned_key(plain.recipe, plain.prune, data), pruned_key(half.recipe, half.prune, data)),
+        (result_key(plain, data), result_key(half, data)),
+    )
+    moved = False
+    with suppress(BadInput, Unfit):
+        first, masks = store.read("dense", dense[0]), store.read("pruned", pruned[0])
+        if first is not None and first.result.unsaid_half:
+            if masks is not None:
+                store.rename("pruned", *pruned)
+            store.rename("dense", *dense)
+            moved = True
+        elif first is not None and first.sealed and masks is not None and not masks.sealed:
+            store.forget("pruned", pruned[0])
+    with suppress(BadInput, Unfit):
+        if (result := store.read("results", results[0])) is not None and result.result.unsaid_half:
+            store.rename("results", *results)
+            moved = True
+    return moved
 
 
 def cost(experiment: Experiment) -> float:
@@ -76,7 +109,10 @@ class Missing:
             data = marks[e.recipe.data, e.recipe.image_size]
             if (name := result_key(e, data)) in out.found or name in out.results:
                 continue
-            if not fresh and (result := store.result(name)) is not None:
+            result = store.result(name)
+            if (fresh or result is None) and adopt_unsaid(e, store, data):
+                result = store.result(name)
+            if not fresh and result is not None:
                 out.found[name] = result
                 continue
             out.results[name] = e
@@ -195,7 +231,17 @@ def _words(runs: Sequence[Recipe | tuple[Recipe, Prune] | Experiment]) -> str:
 # ---- the work; each function runs in a worker and leaves what it makes in the store ------------------------------------
 
 
+def _check_unchanged(recipe: Recipe, data: str) -> None:
+    """Raise BadInput if the images are no longer those under whose fingerprint `data` results are to be stored."""
+    if fingerprint(recipe.data, recipe.image_size) != data:
+        raise BadInput(
+            f"{printable(recipe.data)} changed while the study ran, so its results would be of no one data set; what was "
+            "finished is kept under the images as they were, and the same command starts with those of now."
+        )
+
+
 def _make_dense(store: Store, device: str, engine: Engine, recipes: Sequence[Recipe], data: str) -> None:
+    _check_unchanged(recipes[0], data)
     meter = _Meter([r.epochs for r in recipes], [21] * len(recipes))
     for i, dense in train_dense_together(recipes, device, engine, on_point=meter):
         store.put_dense(dense_key(recipes[i], data), dense)
@@ -203,11 +249,13 @@ def _make_dense(store: Store, device: str, engine: Engine, recipes: Sequence[Rec
 
 
 def _make_pruned(store: Store, device: str, recipe: Recipe, prune: Prune, data: str) -> None:
+    _check_unchanged(recipe, data)
     dense = _there(store.dense(dense_key(recipe, data), resolve(device)), store)
     store.put_pruned(pruned_key(recipe, prune, data), prune_dense(recipe, prune, dense, device))
 
 
 def _make_results(store: Store, device: str, engine: Engine, experiments: Sequence[Experiment], data: str) -> None:
+    _check_unchanged(experiments[0].recipe, data)
     where = resolve(device)
     dense = {r: _there(store.dense(dense_key(r, data), where), store) for r in {e.recipe for e in experiments}}
     pairs = {(e.recipe, e.prune) for e in experiments}

@@ -124,6 +124,26 @@ def select(scores: Weights, counts: dict[str, int]) -> Masks:
     return {name: ~smallest(score, counts.get(name, 0)) for name, score in scores.items()}
 
 
+# ---- masks from elsewhere ----------------------------------------------------------------------------------------------
+
+
+def check_masks(masks: Masks, weights: Weights) -> None:
+    """Raise BadInput unless `masks` has a boolean tensor for each of `weights`, of its shape and on its device, and nothing
+    else."""
+    for name in sorted(masks.keys() ^ weights.keys()):
+        what = "lacks a mask" if name in weights else "has a mask, but is none of the prunable ones"
+        raise BadInput(
+            f"The weight '{name}' {what}; give a mask for each prunable weight of this network, and no other."
+        )
+    for name, w in weights.items():
+        mask = masks[name]
+        if mask.dtype != torch.bool or mask.shape != w.shape or mask.device != w.device:
+            raise BadInput(
+                f"The mask of '{name}' is {tuple(mask.shape)} of {mask.dtype} on {mask.device}; it must be "
+                f"{tuple(w.shape)} of {torch.bool} on {w.device}, True where a weight stays."
+            )
+
+
 # ---- the three together ----------------------------------------------------------------------------------------------
 
 
@@ -146,8 +166,11 @@ def prune(
     weights: every prunable weight. dense: names of layers that stay whole; the total then comes from the others.
     generator: for the random score; scores: for one that tensors alone do not tell (`obd`, from `saliency`). For
     `filters` and `n:m` see `prune_filters` and `prune_n_of_m`. Raises BadInput for an unknown name, or if the total
-    cannot be reached: the other layers are too small for it, more than that is gone already, or m divides no layer.
+    cannot be reached: the other layers are too small for it, more than that is gone already, or m divides no layer; and
+    for masks that are not those of these weights.
     """
+    if masks is not None:
+        check_masks(masks, weights)
     choose(score, SCORES, "pruning score")
     choose(allocation, ALLOCATIONS, "allocation")
     choose(structure, STRUCTURES, "structure")
@@ -158,9 +181,10 @@ def prune(
         return prune_filters(weights, filters, sparsity, allocation, dense, masks)
     if scores is None:
         scores = random(weights, generator) if score == "random" else magnitude(weights)
-    if structure == "n:m":
-        return prune_n_of_m(scores, n, m, dense)
     start = masks or {name: torch.ones_like(w, dtype=torch.bool) for name, w in weights.items()}
+    if structure == "n:m":
+        alive = {name: s.masked_fill(~start[name], -torch.inf) for name, s in scores.items()}
+        return {name: keep & start[name] for name, keep in prune_n_of_m(alive, n, m, dense).items()}
     scores = {name: s.masked_fill(~start[name], -torch.inf) for name, s in scores.items() if name not in dense}
     count = round(sparsity * sum(w.numel() for w in weights.values()))
     _check_count(count, scores, "weights", sparsity, dense)

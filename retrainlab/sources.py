@@ -5,6 +5,7 @@ Nothing is downloaded by reading; what is missing is named with the command that
 
 import gzip
 import hashlib
+import os.path
 import zlib
 from dataclasses import dataclass
 from pathlib import Path
@@ -96,7 +97,7 @@ def fashion_folder() -> Path | None:
     """The folder with Fashion-MNIST's four files: torchvision's place under the data root, or Debian's package."""
     root = data_root()
     for folder in ([root / "FashionMNIST" / "raw"] if root else []) + [DEBIAN_FASHION]:
-        if all(any((folder / f"{stem}{end}").is_file() for end in ("", ".gz")) for stem in _FASHION_FILES):
+        if all(any(os.path.isfile(folder / f"{stem}{end}") for end in ("", ".gz")) for stem in _FASHION_FILES):
             return folder
     return None
 
@@ -111,7 +112,8 @@ def _fashion() -> Source:
         )
     try:
         arrays = [
-            _idx(next(p for end in ("", ".gz") if (p := folder / f"{stem}{end}").is_file())) for stem in _FASHION_FILES
+            _idx(next(p for end in ("", ".gz") if os.path.isfile(p := folder / f"{stem}{end}")))
+            for stem in _FASHION_FILES
         ]
     except (OSError, EOFError, ValueError, IndexError, zlib.error) as error:
         raise BadInput(
@@ -161,6 +163,6 @@ def missing() -> dict[str, str]:
     if fashion_folder() is None:
         out["fashion-mnist"] = command("data fashion-mnist")
     for name, file in (("cifar10", "cifar-10-batches-py/data_batch_1"), ("cifar100", "cifar-100-python/train")):
-        if root is None or not (root / file).is_file():
+        if root is None or not os.path.isfile(root / file):
             out[name] = command(f"data {name}")
     return out

@@ -18,7 +18,7 @@ import os
 import shutil
 import time
 from collections.abc import Callable
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 
 import torch
@@ -174,6 +174,26 @@ class Store:
             raise Unfit(str(error).splitlines()[0]) from None
         return Stored(result, tensors, whole and stamp is not None)
 
+    def rename(self, kind: str, old: str, new: str) -> None:
+        """Give what an earlier version computed in bfloat16 its own name, and settings that say so."""
+        found = self.read(kind, old)
+        config = found.result.config
+        if "recipe" in config:
+            config = config | {"recipe": config["recipe"] | {"precision": "bfloat16"}}
+        elif kind == "dense":
+            config = config | {"precision": "bfloat16"}
+        tensors = self._put_tensors(kind, new, found.tensors) if kind != "results" else None
+        self._put(kind, new, replace(found.result, config=config), tensors)
+        self.forget(kind, old)
+
+    def forget(self, kind: str, key: str) -> None:
+        """Remove what is stored under that name. Raises BadInput where one may not."""
+        try:
+            for end in ("json", "safetensors"):
+                self.path(kind, key, end).unlink(missing_ok=True)
+        except OSError as error:
+            raise self._unwritable(error) from None
+
     def path(self, kind: str, key: str, end: str = "json") -> Path:
         """The file of that name; end: `json`, or `safetensors` for the tensors beside it."""
         return self.root / kind / f"{key}.{end}"
@@ -181,18 +201,23 @@ class Store:
     # ---- files ----
 
     def _whole(self, kind: str, key: str) -> Stored | None:
-        """What is stored under that name, or None: if there is nothing, or nothing that fits."""
+        """What is stored under that name, or None: if there is nothing, nothing that fits, or something in another precision
+        than an earlier version's key says (see `plan.adopt_unsaid`)."""
         try:
-            return self.read(kind, key)
+            return self._said(kind, key)
         except Unfit:
             if kind != "results":
                 time.sleep(RENAMED)  # a record and its tensors are renamed one after the other
         try:
-            return self.read(kind, key)
+            return self._said(kind, key)
         except Unfit as error:
             both = [self.path(kind, key, end) for end in ("json", "safetensors")]
             set_aside(both, self.root / "damaged", str(error), "and made anew when it is needed")
             return None
+
+    def _said(self, kind: str, key: str) -> Stored | None:
+        found = self.read(kind, key)
+        return None if found is not None and found.result.unsaid_half else found
 
     def _tensors(self, kind: str, key: str, digest: str | None) -> tuple[dict[str, torch.Tensor], bool]:
         """The tensors, and whether a checksum holds them; digest: what their record says it is."""

@@ -20,8 +20,8 @@ import torch
 
 from retrainlab.config import DATASETS, MODELS, Experiment, Prune, Recipe, Retrain
 from retrainlab.data import load
-from retrainlab.device import cores, describe, resolve
-from retrainlab.engine import Engine, fastest, forced, out_of_memory
+from retrainlab.device import cores, describe, out_of_memory, resolve
+from retrainlab.engine import Engine, fastest, forced
 from retrainlab.errors import BadInput, WorkerDied, check_number
 from retrainlab.experiment import alike, check, check_lengths, setting, while_retraining
 from retrainlab.folders import printable

@@ -13,7 +13,7 @@ from dataclasses import dataclass, field
 from queue import SimpleQueue
 from traceback import clear_frames
 
-from retrainlab.engine import out_of_memory
+from retrainlab.device import out_of_memory
 from retrainlab.errors import BadInput, Stopped, WorkerDied
 from retrainlab.processes import Died, Inline, NotStarted, Workers
 

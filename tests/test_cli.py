@@ -311,12 +311,14 @@ def test_a_mistake_in_a_methods_settings_is_one_sentence(arguments, words, capsy
 
 def test_options_reach_the_nouns(capsys, tmp_path):
     switches = ["--nesterov", "--no-augment", "--momentum", "0.8", "--keep-last", "--recalibrate", "--warmup", "0.2"]
-    assert main(["run", *QUICK, "--budget", "0.5", *switches, "--milestones", "0.4", "0.8"]) == 0
+    others = ["--milestones", "0.4", "0.8", "--optimizer", "cycles"]
+    assert main(["run", *QUICK, "--budget", "0.5", *switches, *others]) == 0
     [path] = (tmp_path / "store" / "results").glob("*.json")
     config = json.loads(path.read_text())["config"]
     assert config["recipe"]["sgd"]["nesterov"] and config["recipe"]["sgd"]["momentum"] == 0.8
     assert not config["recipe"]["augment"] and config["recipe"]["milestones"] == [0.4, 0.8]
     assert config["prune"]["keep_last"] and config["retrain"]["recalibrate"] and config["retrain"]["warmup"] == 0.2
+    assert config["retrain"]["optimizer"] == "cycles"
 
 
 def test_a_repeated_seed_is_no_further_replication(capsys):
@@ -439,12 +441,13 @@ def test_without_a_home_what_needs_a_place_says_how_to_name_one(homeless, tmp_pa
     for arguments in (["run", "--data", "cifar10"], ["run", "--data", "fashion-mnist"], ["data", "cifar10"]):
         arguments += ["--store", str(tmp_path / "store")] if arguments[0] == "run" else []
         assert "set RETRAINLAB_DATA" in refused(arguments, capsys)
-    assert "image folder ~/images" in refused(["run", "--data", "~/images", "--store", str(tmp_path)], capsys)
+    assert "~/images: wanted is a folder" in refused(["run", "--data", "~/images", "--store", str(tmp_path)], capsys)
     monkeypatch.setattr(paths, "in_project", lambda: False)
     assert "--store or RETRAINLAB_STORE" in refused(["run", *QUICK], capsys)
 
 
-def test_without_a_home_doctor_says_so_and_jupyter_gets_folders(homeless, capsys):
+def test_without_a_home_doctor_says_so_and_jupyter_gets_folders(homeless, capsys, tmp_path, monkeypatch):
+    monkeypatch.setenv("RETRAINLAB_STORE", str(tmp_path / "store"))
     assert main(["doctor"]) == 0
     out = capsys.readouterr().out
     assert "home directory" in out and "there is none" in out and "set HOME" in out

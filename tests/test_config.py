@@ -13,6 +13,7 @@ from other_values import PRUNE, RECIPE, RETRAIN
 from retrainlab import config
 from retrainlab.config import SGD, YOUNGER, Experiment, Prune, Recipe, Retrain, key, to_dict
 from retrainlab.errors import BadInput
+from retrainlab.methods.knobs import GMP, KNOBS
 
 ROOT = Path(__file__).parents[1]
 
@@ -144,6 +145,21 @@ def test_networks_whose_attention_was_neither_pruned_nor_counted_have_another_ke
 
 def test_groups_along_input_channels_have_another_key_than_those_along_kernel_positions():
     assert Prune(0.5, structure="n:m").revision == 1 and Prune(0.5).revision == 0
+
+
+def test_results_after_a_sparsifying_method_have_a_revision_and_no_others(monkeypatch):
+    both = [Experiment(), Experiment(Recipe(method=GMP(0.5)))]
+    today = [key("result", [e], "digits/1") for e in both]
+    monkeypatch.setattr(Experiment, "revision", 0)
+    assert [key("result", [e], "digits/1") == now for e, now in zip(both, today, strict=True)] == [True, False]
+
+
+@pytest.mark.parametrize("name", KNOBS)
+def test_only_the_methods_that_changed_have_a_revision(name, monkeypatch):
+    recipe = Recipe(method=KNOBS[name]())
+    today = key("dense", [recipe], "digits/1")
+    monkeypatch.setattr(KNOBS[name], "revision", 0, raising=False)
+    assert (key("dense", [recipe], "digits/1") != today) == (name in ("CS", "RigL"))
 
 
 def test_key_is_16_hex_digits():

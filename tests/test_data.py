@@ -106,9 +106,11 @@ def test_digits_splits_follow_no_seed_and_no_call(digits):
 
 
 def test_digits_splits_are_these_images_on_every_machine(digits):
-    """A fingerprint of labels in order: it changes when any library, or we, shuffle otherwise."""
+    """Fingerprints of labels and images in order: they change when any library, or we, shuffle or scale otherwise."""
     text = b"".join(bytes(getattr(digits, p).labels.tolist()) for p in PARTS)
     assert hashlib.sha256(text).hexdigest()[:16] == "f45082cf1cafa8af"
+    images = b"".join(getattr(digits, p).images.numpy().tobytes() for p in PARTS)
+    assert hashlib.sha256(images).hexdigest()[:16] == "27856874ab153ae3"
 
 
 def test_images_stay_bytes_until_a_batch_is_used(digits):
@@ -306,6 +308,25 @@ def test_the_shift_by_the_padding_without_a_flip_changes_nothing():
 
 
 # ---- where data come from --------------------------------------------------------------------------------------------
+
+
+def test_a_place_that_cannot_be_looked_at_is_a_place_without_data(monkeypatch):
+    """Pitfall: `Path.is_file` raises where a name is too long, or a folder may not be entered."""
+    monkeypatch.setenv("RETRAINLAB_DATA", "/" + "a" * 300)
+    assert {"cifar10", "cifar100"} <= set(sources.missing())
+    for name in ("cifar10", "cifar100"):
+        assert "retrainlab data" in said(lambda name=name: load(name))
+    sources.fashion_folder()
+
+
+def test_files_of_cifar_that_may_not_be_read_are_a_sentence(monkeypatch):
+    import torchvision
+
+    def locked(self, root, train):
+        raise PermissionError(13, "Permission denied")
+
+    monkeypatch.setattr(torchvision.datasets.CIFAR10, "__init__", locked)
+    assert "may not be read" in said(lambda: load("cifar10"))
 
 
 def test_an_unknown_name_is_a_folder_that_is_not_there(tmp_path):

@@ -3,6 +3,7 @@
 import copy
 import json
 import math
+import re
 from dataclasses import replace
 
 import pytest
@@ -301,14 +302,15 @@ def test_cycles_and_the_dense_run_see_different_batches(dense, trainings):
     assert len({call["seed"] for call in trainings} | {(RECIPE.seed, "dense")}) == 3
 
 
-@pytest.mark.parametrize("optimizer", ["fresh", "keep"])
-def test_the_optimiser_is_fresh_in_each_cycle_unless_asked_to_be_kept(dense, trainings, optimizer):
+@pytest.mark.parametrize(
+    "optimizer, carried", [("fresh", [False, False]), ("cycles", [False, True]), ("keep", [True, True])]
+)
+def test_the_optimiser_is_fresh_in_each_cycle_unless_asked_to_be_kept(dense, trainings, optimizer, carried):
     """Pitfall: one optimiser carried through all cycles by accident."""
     run(replace(TWICE, retrain=Retrain("LLR", budget=0.5, optimizer=optimizer)), "cpu", dense=dense)
-    assert len(trainings) == 2
+    assert [any(m.any() for m in call["start"].momentum.values()) for call in trainings] == carried
     for call in trainings:
         momentum = call["start"].momentum
-        assert any(m.any() for m in momentum.values()) is (optimizer == "keep")
         for name in call["setup"].prunable:
             assert not momentum[name][call["start"].params[name] == 0].any()
 
@@ -353,6 +355,17 @@ def test_given_networks_and_masks_are_used_and_not_changed(parts, dense, monkeyp
     for part in ("params", "buffers", "momentum"):
         assert all(torch.equal(t, getattr(dense.state, part)[n]) for n, t in getattr(state, part).items())
     assert all(torch.equal(m, pruned.masks[n]) for n, m in masks.items())
+
+
+def test_a_dense_network_or_masks_of_another_recipe_are_refused(parts, dense):
+    other = Experiment(replace(RECIPE, width=5), ONCE.prune, ONCE.retrain)
+    narrow = re.escape("'conv.weight' is (4, 1, 3, 3) on cpu and should be (5, 1, 3, 3) on cpu")
+    for adopt in (lambda: prune_dense(other.recipe, other.prune, dense, "cpu"), lambda: run(other, "cpu", dense=dense)):
+        with pytest.raises(BadInput, match=narrow):
+            adopt()
+    wide = train_dense(replace(other.recipe, epochs=1), "cpu")
+    with pytest.raises(BadInput, match="The mask of 'conv.weight'"):
+        run(other, "cpu", dense=wide, pruned=parts[ONCE]["pruned"])
 
 
 def test_the_first_cycles_masks_are_those_given(parts, dense, trainings):

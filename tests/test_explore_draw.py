@@ -4,6 +4,7 @@ import csv
 import io
 import json
 import re
+from dataclasses import replace
 from itertools import pairwise
 from pathlib import Path
 
@@ -161,6 +162,28 @@ def test_the_leaderboard_goes_by_validation_accuracy_and_hides_test_accuracy():
     assert [row[:2] for row in rows] == [("1", "drawn 1"), ("2", "LLR"), ("2", "CLR")]
     assert rows[0] == ("1", "drawn 1", "94.0 %", "93.0 to 95.0 %", "2", "hidden")
     assert [row[-1] for row in drawing.board(ENTRIES, revealed=True)] == ["25.0 %", "10.0 %", "30.0 %"]
+
+
+def test_means_that_tie_but_for_noise_share_a_place():
+    tied = [replace(ENTRIES[0], validation=v) for v in ((0.1, 0.2, 0.6), (0.3, 0.3, 0.3), (0.3, 0.3 + 1e-12, 0.3))]
+    assert {row[0] for row in drawing.board(tied, revealed=False)} == {"1"}
+
+
+@pytest.mark.parametrize(
+    "behind, said", [((0.01, 0.01, 0.01), False), ((0.01, 0.011, 0.01), True), ((0.01, 0.01), False)]
+)
+def test_the_first_two_are_told_apart_by_the_rule_of_all_verdicts(behind, said):
+    """Pitfall: one image less on every seed has an interval of zero width."""
+    first = tuple(0.9 + 0.01 * seed for seed, _ in enumerate(behind))
+    second = tuple(a - d for a, d in zip(first, behind))
+    entries = [replace(ENTRIES[0], validation=values) for values in (first, second)]
+    race = Live(drawing.experiments(FAST))
+    for place in range(len(race.experiments)):
+        race.second[place] = live.Curve()
+        race.second[place].add(1, 0.9, 0.95, 0.1)
+        race.results[place] = live.Result({}, {"sparsity_achieved": 0.95, "stopped": False}, {}, {})
+    text = drawing.words(race, entries)
+    assert ("Paired by seed the first is" in text) == said and ("cannot tell the first two apart" in text) != said
 
 
 def test_the_csv_is_the_leaderboard_and_hides_as_much():

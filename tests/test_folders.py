@@ -12,10 +12,12 @@ import numpy as np
 import pytest
 from PIL import Image, ImageOps
 
-from retrainlab import data, folders, pixels, sources
+from retrainlab import data, folders, pixels, sources, study
+from retrainlab.config import Recipe
 from retrainlab.errors import BadInput
 from retrainlab.folders import find
 from retrainlab.sources import fingerprint
+from retrainlab.store import Store
 
 
 def draw(path: Path, seed: int = 0, mode: str = "RGB") -> Path:
@@ -147,6 +149,25 @@ def test_a_relative_name_is_another_folder_elsewhere(tmp_path, monkeypatch):
     assert seen[0][0] != seen[1][0] and not np.array_equal(seen[0][1], seen[1][1])
 
 
+def test_a_folder_that_changes_during_a_study_ends_it(tmp_path):
+    """Pitfall: what is trained on the new images is stored as the old ones'."""
+    root, calls = fill(tmp_path / "pets", count=10), []
+    recipe = Recipe(str(root), "mlp", 2, 1, batch_size=4, image_size=8)
+    runs = study.grid(recipe, sparsities=[0.5], budgets=[1], schedules=["FT"], seeds=1)
+
+    def add_one(done, total, word):
+        calls.append(done)
+        if len(calls) == 1:
+            draw(root / "cat" / "new.png", 99)
+
+    def go(progress):
+        return study.run_study(runs, store=tmp_path / "store", jobs=1, engine="loop", progress=progress)
+
+    assert "changed while the study ran" in said(lambda: go(add_one))
+    assert Store(tmp_path / "store").count()["results"] == 0
+    assert len(go(lambda *_: None)) == 1
+
+
 def test_links_in_a_circle_and_to_nothing_are_refused_by_name(pets):
     (pets / "cat" / "inner").symlink_to(pets)
     (pets / "dog" / "gone.png").symlink_to(pets / "nowhere")
@@ -234,7 +255,7 @@ def test_a_class_without_images_is_refused_by_name(tmp_path, inside):
     root = fill(tmp_path / "pets", *filter(None, [inside]))
     (root / inside / "eel").mkdir()
     (root / inside / "eel" / "notes.txt").touch()
-    assert "hold no images: eel;" in said(lambda: find(str(root)))
+    assert ".tiff .webp): eel;" in said(lambda: find(str(root)))
 
 
 def test_a_class_may_be_called_train_inside_train(tmp_path):

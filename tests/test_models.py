@@ -1,8 +1,10 @@
 """Networks: published sizes, the shapes they take, seeds, and that they stay plain modules."""
 
+import builtins
 import copy
 import importlib.util
 import sys
+from collections import namedtuple
 
 import pytest
 import torch
@@ -280,27 +282,6 @@ def test_three_channels_leave_torchvisions_network_as_it_is():
     assert {k: v.shape for k, v in ours.state_dict().items()} == {k: v.shape for k, v in theirs.state_dict().items()}
 
 
-def test_a_network_that_trains_on_more_than_scores_is_refused_or_made_to_fit(monkeypatch):
-    """googlenet and inception_v3 return auxiliary scores as well while they train, which no loss here can take."""
-    import torchvision
-
-    class Auxiliary(nn.Module):
-        def __init__(self):
-            super().__init__()
-            self.fc = nn.Linear(3, 4)
-
-        def forward(self, x):
-            scores = self.fc(x.mean((2, 3)))
-            return (scores, scores) if self.training else scores
-
-    monkeypatch.setattr(torchvision.models, "get_model", lambda *args, **options: Auxiliary())
-    try:
-        model = build("torchvision/googlenet", shape=(3, 8, 8), classes=4)
-    except BadInput:
-        return
-    assert isinstance(model.train()(torch.zeros(2, 3, 8, 8)), torch.Tensor)
-
-
 def test_our_networks_need_no_torchvision(monkeypatch):
     """Pitfall: an optional package is imported for nothing, and its absence breaks what never used it."""
     monkeypatch.setitem(sys.modules, "torchvision", None)
@@ -330,9 +311,99 @@ def test_unknown_name_names_the_nearest(name, nearest):
         build(name, shape=(3, 32, 32), classes=10)
 
 
+class Strange(nn.Module):
+    """Its forward pass is a function of the layer's mode and the images."""
+
+    def __init__(self, forward):
+        super().__init__()
+        self.own, self.fc = forward, nn.Linear(3, 4)
+
+    def forward(self, x):
+        return self.own(self, x)
+
+
+def scores(model, x):
+    return model.fc(x.mean((2, 3)))
+
+
+def out_of_room(model, x):
+    raise RuntimeError("DefaultCPUAllocator: can't allocate memory: you tried to allocate 9 bytes")
+
+
+def only(sides):
+    def forward(model, x):
+        torch._assert(x.shape[2] in sides, "Wrong image height!")
+        return scores(model, x)
+
+    return forward
+
+
+def broken(model, x):
+    raise IndexError("tuple index out of range")
+
+
+Two = namedtuple("Two", "logits aux_logits")
+AUXILIARY = (
+    "gives 2 outputs (logits, aux_logits) while it trains, but one tensor of scores is all that is trained here; "
+)
+HEIGHT = (
+    'takes images of 3x224x224, but fails on 3x8x8 (channels x height x width) with "Wrong image height"; give images '
+)
+
+
+@pytest.mark.parametrize(
+    "forward, cause",
+    [
+        (lambda m, x: Two(scores(m, x), 0) if m.training else scores(m, x), AUXILIARY),
+        (lambda m, x: Two(only({299})(m, x), 0) if m.training else scores(m, x), AUXILIARY),
+        (lambda m, x: {"out": scores(m, x)}, "gives 1 outputs (out) in evaluation"),
+        (
+            lambda m, x: scores(m, x)[:, :3],
+            "gives a tensor of 2x3 for 2 images in evaluation, not scores of 4 classes; ",
+        ),
+        (only({224}), HEIGHT + "of another size, or choose another."),
+        (only({30}), 'fails on images of 3x8x8 (channels x height x width) with "Wrong image height"; choose another.'),
+        (
+            broken,
+            'fails on images of 3x8x8 (channels x height x width) with "tuple index out of range"; choose another.',
+        ),
+    ],
+)
+def test_each_refusal_names_its_cause(forward, cause, monkeypatch):
+    """Pitfall: a network with auxiliary scores is refused for the size of images that it takes."""
+    import torchvision
+
+    monkeypatch.setattr(torchvision.models, "get_model", lambda *args, **options: Strange(forward))
+    with pytest.raises(BadInput) as caught:
+        build("torchvision/googlenet", shape=(3, 8, 8), classes=4)
+    assert str(caught.value).startswith(f"The model 'torchvision/googlenet' {cause}")
+
+
+def test_memory_that_runs_out_is_not_told_as_a_property_of_the_network(monkeypatch):
+    import torchvision
+
+    monkeypatch.setattr(torchvision.models, "get_model", lambda *args, **options: Strange(out_of_room))
+    with pytest.raises(RuntimeError, match="can't allocate memory") as caught:
+        build("torchvision/googlenet", shape=(3, 8, 8), classes=4)
+    assert not isinstance(caught.value, BadInput)
+
+
 def test_images_too_small_are_refused_with_their_size():
-    with pytest.raises(BadInput, match="1x4x4"):
+    with pytest.raises(BadInput, match=r"takes images of 1x224x224, but fails on 1x4x4 .*Output size is too small"):
         build("torchvision/squeezenet1_1", shape=(1, 4, 4), classes=3)
+
+
+def test_a_torchvision_that_cannot_be_loaded_is_told_from_one_that_is_missing(monkeypatch):
+    real = builtins.__import__
+
+    def broken(name, *rest):
+        if name == "torchvision":
+            raise RuntimeError("operator torchvision::nms does not exist")
+        return real(name, *rest)
+
+    monkeypatch.setattr(builtins, "__import__", broken)
+    with pytest.raises(BadInput, match=r"installed but cannot be loaded \(operator torchvision::nms does not exist\)"):
+        build("torchvision/resnet18", shape=(3, 32, 32), classes=3)
 
 
 def test_width_of_a_torchvision_network_is_refused():

@@ -98,6 +98,14 @@ def test_a_notebooks_own_settings_replace_the_presets():
         presets.asked("digit")
 
 
+def test_only_the_presets_own_settings_lead_to_its_folder():
+    assert presets.folder("smoke", presets.asked("smoke")) == ROOT / "figures" / "smoke"
+    for own in ({"precision": "bfloat16"}, {"seeds": 3}, {"baseline": "FT"}, {"where_layer": "conv.weight"}):
+        assert presets.folder("smoke", presets.asked("smoke", **own)) == ROOT / "figures" / "own" / "smoke"
+    ignored = (ROOT / ".gitignore").read_text().splitlines()
+    assert "figures/own/" in ignored
+
+
 @pytest.mark.parametrize(
     ("given", "words"),
     [

@@ -155,7 +155,9 @@ def test_no_text_overlaps_or_is_cut_off(frame):
 def test_saves_at_the_same_time_do_not_clash_and_leave_nothing_behind(tmp_path):
     """Pitfall: temporary files with fixed names, which the first to finish takes from under the others."""
     results = pd.DataFrame({"key": ["a"], "device": ["cpu"]})
-    words = dict(preset="smoke", output=tmp_path, results=results, caption="c", alt="a")
+    words = dict(
+        preset="smoke", settings=presets.preset("smoke"), output=tmp_path, results=results, caption="c", alt="a"
+    )
     data = pd.DataFrame({"name": ["=1+1", "-x", "LLR"], "value": [-0.5, 1.0, 2.0]})
     with ThreadPoolExecutor(4) as pool:
         done = list(pool.map(lambda _: plots.save(plots.Figure(figsize=(1, 1)), data, "fig", **words), range(24)))

@@ -173,6 +173,13 @@ def test_removed_weights_stay_removed_even_if_they_are_large():
     assert masks["a"].tolist() == [False, True, False, False]
 
 
+def test_removed_weights_stay_removed_under_a_pattern():
+    w = {"a": torch.tensor([[9.0, 8.0, 1.0, 2.0], [9.0, 8.0, 1.0, 2.0]])}
+    before = {"a": torch.tensor([[False, True, True, True], [False, False, False, True]])}
+    masks = prune(w, 0.5, structure="n:m", masks=before)
+    assert masks["a"].tolist() == [[False, True, False, True], [False, False, False, True]]
+
+
 # ---- allocations -----------------------------------------------------------------------------------------------------
 
 

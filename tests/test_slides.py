@@ -162,6 +162,9 @@ def test_mistakes_are_refused_before_any_work(folder, tmp_path, capsys):
     with pytest.raises(BadInput, match="cannot be written"):
         slides.make(str(tmp_path / "file" / "out"), figures=str(folder))
     assert not (tmp_path / "out").exists()
+    (tmp_path / f"{slides.NAME}.pdf").mkdir()
+    with pytest.raises(BadInput, match="pdf is a folder"):
+        slides.make(str(tmp_path), figures=str(folder))
     assert main(["slides", "--preset", "digit"]) == 2 and "did you mean 'digits'" in capsys.readouterr().err
 
 

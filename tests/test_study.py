@@ -1,6 +1,7 @@
 """A study: rows as asked for, nothing made twice, and nothing lost when it is stopped or killed."""
 
 import errno
+import json
 import os
 import shutil
 import signal
@@ -16,10 +17,12 @@ import pandas as pd
 import psutil
 import pytest
 import torch
+from safetensors.torch import load_file, save_file
 
 from retrainlab import experiment, plan
 from retrainlab.config import Experiment, Prune, Recipe, Retrain
 from retrainlab.errors import BadInput, Stopped, WorkerDied
+from retrainlab.plan import dense_key, pruned_key, result_key
 from retrainlab.result import Result
 from retrainlab.store import Store
 from retrainlab.study import curves, grid, not_pruned, row, run_study
@@ -227,6 +230,43 @@ def test_what_one_precision_made_is_never_served_as_the_others(tmp_path, made):
     assert both["test_loss"].nunique() == 2 and Store(tmp_path).count() == {"dense": 2, "pruned": 2, "results": 2}
 
 
+def as_stored_before(root: Path, half: list[Experiment], plain: list[Experiment]) -> None:
+    """Leave in the store what a version would have that neither knew checksums nor wrote the precision into keys."""
+    for h, p in zip(half, plain):
+        names = {
+            "dense": (dense_key(h.recipe, "digits/1"), dense_key(p.recipe, "digits/1")),
+            "pruned": (pruned_key(h.recipe, h.prune, "digits/1"), pruned_key(p.recipe, p.prune, "digits/1")),
+            "results": (result_key(h, "digits/1"), result_key(p, "digits/1")),
+        }
+        for kind, (new, old) in names.items():
+            if not (path := root / kind / f"{new}.json").exists():
+                continue
+            record = json.loads(path.read_text())
+            record = {name: x for name, x in record.items() if name not in ("sha256", "tensors", "outcome")}
+            record["config"].get("recipe", record["config"]).pop("precision", None)
+            if "engine" in record["provenance"]:
+                record["provenance"]["engine"] = "graph, up to 16 at once, bfloat16"
+            path.unlink()
+            path.with_name(f"{old}.json").write_text(json.dumps(record | {"key": old}))
+            if kind != "results":
+                save_file(load_file(path.with_suffix(".safetensors")), path.with_name(f"{old}.safetensors"))
+                path.with_suffix(".safetensors").unlink()
+
+
+@pytest.mark.parametrize("first", ["bfloat16", "float32"])
+def test_what_an_earlier_version_made_in_bfloat16_is_found_as_that_and_never_as_float32(tmp_path, made, first):
+    plain = FEW[:1]
+    half = [replace(e, recipe=replace(e.recipe, precision="bfloat16")) for e in plain]
+    wanted = {"bfloat16": go(half, tmp_path / "old"), "float32": go(plain, tmp_path / "new")}
+    as_stored_before(tmp_path / "old", half, plain)
+    made.clear()
+    for precision in (first, *{"bfloat16", "float32"} - {first}):
+        table = go({"bfloat16": half, "float32": plain}[precision], tmp_path / "old")
+        pd.testing.assert_frame_equal(facts(table), facts(wanted[precision]))
+    assert [stage for stage, _ in made] == ["train_dense", "prune_dense", "run"], "what was made in float32 alone"
+    assert Store(tmp_path / "old").count() == {"dense": 2, "pruned": 2, "results": 2}
+
+
 def test_two_jobs_give_the_same_bits_as_one(tmp_path, whole):
     """Pitfall: seed from pid and time."""
     root, one = whole
@@ -391,6 +431,7 @@ CHILD = """
 import psutil, signal, sys
 from retrainlab.config import SGD, Experiment, Prune, Recipe, Retrain
 from retrainlab.study import run_study
+from retrainlab.plan import dense_key, pruned_key, result_key
 from retrainlab.errors import Stopped
 
 def report(done, total, word):

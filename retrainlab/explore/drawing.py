@@ -11,7 +11,7 @@ from statistics import fmean
 
 import pandas as pd
 
-from retrainlab import schedules, tables
+from retrainlab import schedules, stats, tables
 from retrainlab.config import DATASETS, MODELS, NAMED_SCHEDULES, Experiment, Prune, Recipe, Retrain
 from retrainlab.errors import BadInput, check_number, choose
 from retrainlab.experiment import original_curve
@@ -22,7 +22,6 @@ from retrainlab.explore.parts import percent
 from retrainlab.explore.racing import POINTS
 from retrainlab.methods import imp
 from retrainlab.settle import settle
-from retrainlab.stats import interval
 from retrainlab.store import Store
 
 Points = tuple[tuple[float, float], ...]
@@ -184,7 +183,7 @@ class Entry:
 
     @property
     def mean(self) -> float:
-        return fmean(self.validation)
+        return round(fmean(self.validation), 10)  # equal means tie, whatever the noise of their sums
 
 
 def groups(race: Live) -> dict[Retrain, list[int]]:
@@ -260,8 +259,8 @@ def words(race: Live, entries: Sequence[Entry]) -> str:
         text += "One seed only: differences of a point or two may be luck. "
     elif len(order) > 1:
         pairs = [a - b for a, b in zip(order[0].validation, order[1].validation)]
-        mean, low, high = interval(pairs)
-        if n < 3 or low <= 0 <= high:
+        mean, low, high = stats.difference(pairs)
+        if stats.verdict(pairs) == "undecided":
             text += f"{n} seeds cannot tell the first two apart (paired by seed). "
         else:
             text += (

@@ -22,7 +22,7 @@ from retrainlab.experiment import (
     while_retraining,
 )
 from retrainlab.methods.imp import lengths
-from retrainlab.plan import Marks, dense_key, pruned_key, result_key
+from retrainlab.plan import Marks, adopt_unsaid, dense_key, pruned_key, result_key
 from retrainlab.presets import PRESETS
 from retrainlab.result import Result
 from retrainlab.sources import fingerprint
@@ -86,7 +86,10 @@ def stored(experiments: Sequence[Experiment], store: Store, firsts: bool = False
     live, marks = Live(list(experiments)), {}
     for place, e in enumerate(experiments):
         mark = marks.setdefault((e.recipe.data, e.recipe.image_size), fingerprint(e.recipe.data, e.recipe.image_size))
-        if (result := store.result(result_key(e, mark))) is not None:
+        result = store.result(result_key(e, mark))
+        if result is None and adopt_unsaid(e, store, mark):
+            result = store.result(result_key(e, mark))
+        if result is not None:
             live.results[place], live.second[place] = result, Curve.of(result.curves)
         if firsts and (dense := store.dense(dense_key(e.recipe, mark), torch.device("cpu"))) is not None:
             live.first[place] = Curve.of(dense.result.curves)

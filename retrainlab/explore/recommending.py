@@ -151,6 +151,7 @@ def _against_budget(settings: Settings, frame: pd.DataFrame, found: Advice | Non
         marks.append(chart.level(dense, f"dense: {dense:.1f} %", right=True, above=True))
         ends.append(dense)
         means = stats.summary(frame, ["schedule", "budget"], "test_accuracy").sort_values("budget")
+        means = means[means["n"] > 0]  # without a schedule that always diverged
         for place, (name, own) in enumerate(_named(means)):
             look = chart.schedule(name)
             aside = 1 + 0.02 * (place - (len(SCHEDULES) - 1) / 2)  # side by side, so that no interval hides another

@@ -12,6 +12,7 @@ from torch import Tensor
 from retrainlab import metrics, pruning
 from retrainlab.config import Prune, Recipe, Retrain
 from retrainlab.data import stream
+from retrainlab.errors import BadInput
 from retrainlab.methods.base import Method, Plain, Tensors
 from retrainlab.pruning import Masks, Weights
 from retrainlab.saliency import obd
@@ -62,8 +63,9 @@ class Masked(Method):
 
 @dataclass(frozen=True)
 class Cycle:
-    """One prune-retrain cycle: share of the remaining weights removed, relative norm drop, ALLR's factor, the first and
-    the largest learning rate, and the training, whose first point is straight after the prune."""
+    """One prune-retrain cycle: the share that the prune removed of the weights that were not 0 before it, relative norm
+    drop, ALLR's factor, the first and the largest learning rate, and the training, whose first point is straight after
+    the prune."""
 
     removed: float
     norm_drop: float
@@ -123,23 +125,31 @@ def run(
     it) and returns (final state, final masks, one Cycle each). The cycle that is stopped or diverges is the last.
 
     original: the dense run's curve; for a cycle's length see `lengths`. masks: those of the first cycle where they are
-    already known. Batches depend on the seed and the cycle alone, so that all
-    schedules that are compared see the same images in the same order.
+    already known. Batches depend on the seed and the cycle alone, so that all schedules that are compared see the same
+    images in the same order.
+
+    What the first training left at 0 no prune removes, so that ALLR's d1 is 0 after a method that has reached the sparsity
+    already. Raises BadInput for masks that do not fit the network, and for ALLR where all that the masks take from a
+    densely trained network is 0 already: how much it lost is not to be known any more.
     """
-    state, alive, cycles = dense, 1.0, []
+    state, cycles = dense, []
+    if masks is not None:
+        pruning.check_masks(masks, {name: state.params[name] for name in setup.prunable})
     for cycle, n in enumerate(lengths(prune, retrain, len(original.lr))):
         before = {name: state.params[name] for name in setup.prunable}
         if cycle > 0 or masks is None:
             masks = prune_state(state, prune, setup.prunable, cycle, recipe.seed, masks, saliency(setup, state, prune))
-        kept = sum(int(m.sum()) for m in masks.values()) / sum(m.numel() for m in masks.values())
+        alive, kept = _alive(before), _alive({name: w.masked_fill(~masks[name], 0) for name, w in before.items()})
         removed = 1 - kept / alive if alive else 0.0
-        alive = kept
         extra = {k: v for k, v in state.params.items() if k not in before} if retrain.allr_norm == "all" else None
         drop = metrics.norm_drop(before, masks, extra)
         factor = 1.0
         if retrain.allr_cycles == "every" or cycle == prune.cycles - 1:
+            if cycle == 0 and recipe.method is None and retrain.schedule == "ALLR":
+                _check_damage(masks, removed)
             factor = allr_factor(drop, removed, n / len(original.lr) if retrain.split else retrain.budget)
-        state = apply(state if retrain.optimizer == "keep" else state.fresh_optimizer(), masks)
+        carried = retrain.optimizer == "keep" or (retrain.optimizer == "cycles" and cycle > 0)
+        state = apply(state if carried else state.fresh_optimizer(), masks)
         if n == 0:
             accuracy, loss = evaluate(setup.model, state.params, state.buffers, setup.data, setup.data.validation)
             point = Point(0, accuracy, loss, None, setup.sparsity(state.params))
@@ -166,6 +176,20 @@ def run(
     if retrain.recalibrate and not cycles[-1].trained.diverged:
         state = recalibrate(setup, state, (recipe.seed, "recalibrate"))
     return state, masks, cycles
+
+
+def _alive(weights: Weights) -> float:
+    """The share of the weights that are not 0."""
+    return sum(int(w.count_nonzero()) for w in weights.values()) / sum(w.numel() for w in weights.values())
+
+
+def _check_damage(masks: Masks, removed: float) -> None:
+    """Raise BadInput if the first masks remove weights, and all of them were gone before."""
+    if not removed and not all(bool(m.all()) for m in masks.values()):
+        raise BadInput(
+            "ALLR measures what the prune took, but all that these masks remove is 0 in the network already; give the "
+            "network as it was before the prune, or take LLR."
+        )
 
 
 def lengths(prune: Prune, retrain: Retrain, steps: int) -> list[int]:
