@@ -218,7 +218,7 @@ class _Stack:
             starts = [slot[0].job for slot in self.slots]
             as_in = {i: next(j for j in slots if j == i or _same_start(starts[j], starts[i])) for i in slots}
         parts = {i: (member(self.params, i), member(self.buffers, i)) for i in sorted(set(as_in.values()))}
-        measured = {i: self._evaluate(self.slots[i][0], *part, finite(*part)) for i, part in parts.items()}
+        measured = {i: self._evaluate(self.slots[i][0], *p, finite(p[0].values())) for i, p in parts.items()}
         self._add_points([(m, measured[as_in[m.slot]]) for m in members], step)
 
     def _evaluate(self, m: _Member, params: Tensors, buffers: Tensors, whole: bool) -> tuple[float, float, float]:
@@ -249,7 +249,7 @@ class _Stack:
         for m in members:
             parts = (member(part, m.slot) for part in (self.params, self.buffers, self.momentum))
             state = State(*parts).copy()
-            whole, stopped = finite(state.params, state.buffers), step < len(m.job.curve) and not m.diverged
+            whole, stopped = finite(state.params.values()), step < len(m.job.curve) and not m.diverged
             m.job.method.finish(state.params)
             state = state.settled()
             if not m.diverged:

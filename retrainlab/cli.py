@@ -377,6 +377,8 @@ def _new(table: Path) -> bool:
 
 def _tell(frame) -> None:
     print(_table(frame))
+    for words in _left_out(frame):
+        print(words)
     for words in filter(None, frame["not_pruned"].unique()):
         print(f"\n{words}")
     short = frame[frame["method"].isin(["CS", "STR", "DST"]) & (frame["trained_sparsity"] < frame["sparsity"] - 0.01)]
@@ -393,7 +395,8 @@ def _table(frame) -> str:
     """Mean test accuracy over seeds with its interval, a line for each sparsity, budget and schedule."""
     from retrainlab.stats import summary
 
-    frame = frame.assign(sparsity_achieved=frame["sparsity_achieved"].round(6))
+    own = frame[["sparsity_achieved", "trained_sparsity"]].where(frame["outcome"] == "").round(6)
+    frame = frame.assign(**own)
     short = summary(frame, ["sparsity", "budget", "schedule"], "test_accuracy")
     groups = frame.groupby(["sparsity", "budget", "schedule"], sort=False)
     short["sparsity_achieved"] = groups["sparsity_achieved"].mean().values
@@ -405,8 +408,23 @@ def _table(frame) -> str:
         shown["measured"] = groups["measured_speedup"].median().values
     if frame["seed"].nunique() == 1:
         del shown["95 % from"], shown["to"]
-    head = f"dense: {100 * frame.groupby('seed')['dense_test_accuracy'].first().mean():.2f} % test accuracy"
-    return head + "\n" + type(frame)(shown).to_string(index=False, float_format=lambda x: f"{x:.2f}")
+    dense = 100 * frame.groupby("seed")["dense_test_accuracy"].first().mean()  # of the seeds that have one
+    head = f"dense: {dense:.2f} % test accuracy" if dense == dense else "dense: diverged"
+    return head + "\n" + type(frame)(shown).to_string(index=False, float_format=lambda x: f"{x:.2f}", na_rep="-")
+
+
+def _left_out(frame) -> list[str]:
+    """Which runs have diverged, so that they are in no number of the table: a line for each setting and outcome."""
+    lost = frame[frame["outcome"] != ""]
+    if lost.empty:
+        return []
+    lines = [f"\nLeft out of these numbers: {len(lost)} of {len(frame)} runs. Try a smaller learning rate."]
+    for (sparsity, budget, schedule, outcome), part in lost.groupby(
+        ["sparsity", "budget", "schedule", "outcome"], sort=False
+    ):
+        seeds = ", ".join(map(str, part["seed"]))
+        lines.append(f"  {100 * sparsity:g} % sparsity, budget {100 * budget:g} %, {schedule}, seed {seeds}: {outcome}")
+    return lines
 
 
 def _data(options: argparse.Namespace) -> None:

@@ -7,7 +7,7 @@ an evaluation, too, that notices a training whose numbers are no longer finite, 
 
 import math
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass, field, replace
 from functools import cached_property
@@ -172,18 +172,22 @@ class Trained:
         return not self.points[-1].finite
 
 
-def finite(params: Tensors, buffers: Tensors) -> bool:
-    """Whether all parameters and running statistics are neither infinite nor NaN; other buffers may hold what they like.
-    An infinite running variance has to be looked for: scores stay finite under it, and say nothing about the image."""
-    running = [b for name, b in buffers.items() if name.endswith(("running_mean", "running_var"))]
-    return bool(torch.stack([t.isfinite().all() for t in (*params.values(), *running)]).all())
+def finite(tensors: Iterable[Tensor]) -> bool:
+    """Whether nothing in them is infinite or NaN; the host waits for the answer."""
+    each = [t.isfinite().all() for t in tensors]
+    return not each or bool(torch.stack(each).all())
 
 
 @torch.no_grad()
 def evaluate(model: nn.Module, params: Tensors, buffers: Tensors, data: Dataset, split: Split) -> tuple[float, float]:
-    """(accuracy as a share, mean cross-entropy in nats) on `split`; leaves every tensor bit for bit as it was. Both are NaN
-    if a score or the loss is not finite: the largest of scores that are NaN is class 0, which some images are. Meanwhile
-    no other thread may use the same `model` (see `models.apart`)."""
+    """(accuracy as a share, mean cross-entropy in nats) on `split`; leaves every tensor bit for bit as it was.
+
+    Both are NaN if the loss is not finite: the largest of scores that are NaN is class 0, which some images are. So they
+    are if a running statistic is not: under an infinite variance scores are finite, and tell nothing of the image.
+    Meanwhile no other thread may use the same `model` (see `models.apart`).
+    """
+    if not finite(b for name, b in buffers.items() if name.endswith(("running_mean", "running_var"))):
+        return math.nan, math.nan
     correct = torch.zeros((), device=data.device)
     loss = torch.zeros((), device=data.device, dtype=torch.float64)
     with in_mode(model, training=False):
@@ -230,7 +234,7 @@ def train(setup: Setup, job: Job, stop: Callable[[], bool] | None = None) -> Tra
         if job.on_point:
             job.on_point(points[-1])
 
-    pause(0, None, finite(params, buffers))
+    pause(0, None, finite(params.values()))
     seconds, step, since = 0.0, 0, 0
     loss_sum, noise = torch.zeros((), device=data.device), setup.noise(job.seed)
     clock = now(data.device)
@@ -259,11 +263,11 @@ def train(setup: Setup, job: Job, stop: Callable[[], bool] | None = None) -> Tra
                     method.after_epoch(params, step // per_epoch - 1)
             if step in pauses and step < len(rates):
                 seconds += now(data.device) - clock
-                pause(step, loss_sum.item() / since, finite(params, buffers))
+                pause(step, loss_sum.item() / since, finite(params.values()))
                 loss_sum, since = torch.zeros_like(loss_sum), 0
                 clock = now(data.device)
     seconds += now(data.device) - clock
-    whole = finite(params, buffers)  # before `finish`, which may make numbers of what is none
+    whole = finite(params.values())  # before `finish`, which may make numbers of what is none
     with torch.no_grad():
         method.finish(params)
     state = state.settled()

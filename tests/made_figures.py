@@ -1,6 +1,7 @@
 """Figures of a made-up study, with tables, words and pictures of the usual sizes: what tests show in place of the project's
 own, which a user's command rewrites."""
 
+from functools import cache
 from pathlib import Path
 
 import numpy as np
@@ -145,6 +146,7 @@ DRAW = {
 }
 
 
+@cache
 def table(name: str) -> pd.DataFrame:
     """The figure's table as it is saved."""
     return stats.as_saved(TABLES[name]())

@@ -456,3 +456,18 @@ def test_without_a_home_doctor_says_so_and_jupyter_gets_folders(homeless, capsys
 
 def test_without_a_home_jupyterlab_is_refused(homeless, capsys):
     assert "set HOME" in refused(["lab"], capsys)
+
+
+def test_runs_that_diverge_are_left_out_of_the_table_and_named(capsys):
+    """Pitfall: a network of NaN answers class 0 to every image, which looks like an accuracy of 10 %."""
+    free = ["--schedule", "LLR", "constant", "--lr", "1e6", "--budget", "0.5"]
+    assert main(["study", *QUICK, *free, "--sparsity", "0.9"]) == 0
+    out = capsys.readouterr().out
+    assert "Left out of these numbers: 1 of 2 runs." in out
+    assert "90 % sparsity, budget 50 %, constant, seed 0: diverged: retraining, cycle 1, within 6 steps" in out
+    healthy, lost = (next(line for line in out.splitlines() if f" {name} " in line) for name in ("LLR", "constant"))
+    assert "-" not in healthy and lost.split()[:4] == ["-", "50.00", "constant", "-"]
+    assert main(["run", *QUICK, "--dense-lr", "1e6", "--budget", "0.5"]) == 0
+    out = capsys.readouterr().out
+    assert "dense: diverged" in out and "1 of 1 runs" in out and "diverged: the first training, within 31 steps" in out
+    assert not any(word in out for word in ("10.", "0.10", "0.09"))

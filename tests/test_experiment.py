@@ -17,6 +17,7 @@ from retrainlab.engine import Engine
 from retrainlab.errors import BadInput
 from retrainlab.experiment import original_curve, prune_dense, run, setting, train_dense
 from retrainlab.methods import imp
+from retrainlab.methods.knobs import CS, DNW, DPF, DST, GMP, GSM, LC, STR, RigL, Static
 from retrainlab.models import prunable
 from retrainlab.training import State, evaluate, recalibrate
 
@@ -433,6 +434,29 @@ def test_a_run_that_diverges_is_json_too_and_its_masked_weights_are_still_zero(d
     wild = run(Experiment(RECIPE, Prune(0.5), Retrain("constant", lr=1e30, budget=0.1)), "cpu", dense=dense)
     json.dumps(vars(wild), allow_nan=False)
     assert wild.scalars["sparsity_achieved"] == pytest.approx(0.5, abs=1e-3)
+    assert wild.outcome.startswith("diverged: retraining, cycle 1")
+
+
+@pytest.mark.parametrize("method", [CS(), STR(), DST(), GSM(), LC(), GMP(), DPF(), DNW(), RigL(), Static()], ids=str)
+def test_a_method_that_diverges_is_no_network_whatever_it_makes_of_its_weights(method):
+    """CS and GMP set weights to 0 at the end, NaN or not."""
+    recipe = Recipe(model="mlp", width=6, epochs=1, lr=1e30, method=method)
+    ended = train_dense(recipe, "cpu")
+    assert ended.result.outcome == "diverged: the first training, within 31 steps"
+    s = run(Experiment(recipe, Prune(0.9), Retrain(budget=0.0)), "cpu", dense=ended).scalars
+    assert [s[name] for name in ("test_accuracy", "trained_sparsity", "sparsity_achieved")] == [None] * 3
+
+
+@pytest.mark.parametrize("value", [math.inf, math.nan])
+def test_statistics_that_overflow_when_they_are_measured_anew_are_an_outcome_too(parts, dense, monkeypatch, value):
+    def overflow(*args):
+        fresh = recalibrate(*args)
+        return replace(fresh, buffers=fresh.buffers | {"norm.running_var": fresh.buffers["norm.running_var"] * value})
+
+    monkeypatch.setattr(imp, "recalibrate", overflow)
+    asked = replace(ONCE, retrain=replace(ONCE.retrain, recalibrate=True))
+    result = run(asked, "cpu", dense=dense, pruned=parts[ONCE]["pruned"])
+    assert result.outcome == "diverged: the finished network" and result.scalars["test_accuracy"] is None
 
 
 def test_a_last_cycle_too_long_for_lrw_is_refused_before_anything_is_trained(monkeypatch):

@@ -3,6 +3,7 @@
 import csv
 import io
 import json
+import math
 import re
 from dataclasses import replace
 from itertools import pairwise
@@ -211,6 +212,31 @@ def test_a_running_race_shows_the_mean_as_far_as_all_seeds_have_got():
     assert drawing.finished(race, {}) == []  # of one seed only
     race.results[1] = live.Result({}, scalars | {"validation_accuracy": 0.7}, {}, {})
     assert [(e.name, e.mean) for e in drawing.finished(race, {FAST.points: "mine"})] == [("mine", pytest.approx(0.8))]
+
+
+def test_a_curve_that_diverged_on_any_seed_is_last_and_has_no_mean():
+    race = Live(drawing.experiments(FAST))
+    for place in range(4):
+        lost = place == 1  # the second seed of the drawn curve
+        value = None if lost else 0.9 - 0.1 * (place > 1)
+        scalars = {"validation_accuracy": value, "test_accuracy": value, "dense_validation_accuracy": 0.95}
+        scalars |= {"stopped": False, "sparsity_achieved": 0.9}
+        race.results[place] = live.Result({}, scalars, {}, {}, "diverged: retraining, cycle 1, within 9 steps" * lost)
+        race.second[place] = live.Curve([0, 9], [0.1, math.nan if lost else 0.9], [0.9] * 2, [0.1] * 2, 0, 9)
+    entries = drawing.finished(race, {FAST.points: "mine"})
+    board = drawing.board(entries, True)
+    assert [row[:4] for row in board] == [
+        ("1", "LLR", "80.0 %", "80.0 to 80.0 %"),
+        ("", "mine", "diverged", "on 1 of 2 seeds"),
+    ]
+    text = drawing.words(race, entries)
+    assert "LLR 80.0 %. " in text and "Left out, as they diverged: mine on 1 of 2 seeds. " in text
+    spec = drawing.picture(FAST.retrains, FAST.recipe, race, "mine", "mine")
+    json.dumps(spec, allow_nan=False)
+    assert "mine diverged" in spec["alt"] and not any(
+        "nan" in x for x in (text, spec["alt"], drawing.csv(entries, True))
+    )
+    assert drawing.words(race, entries[:1]) == "Nothing can be ranked: every curve diverged (mine on 1 of 2 seeds)."
 
 
 # ---- the widgets -----------------------------------------------------------------------------------------------------

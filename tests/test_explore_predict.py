@@ -3,6 +3,7 @@
 import csv
 import io
 import json
+import math
 from concurrent.futures import ThreadPoolExecutor
 
 import pytest
@@ -25,6 +26,18 @@ def test_the_score_is_the_share_of_pairs_in_the_right_order():
     assert score(Guess("a", ("FT", "ALLR", "LLR"), 5), came) == (0, pytest.approx(10))
     assert score(Guess("a", ("ALLR", "LLR", "FT"), 20), came)[0] == pytest.approx(2 / 3)
     assert score(Guess("a", ("LLR", "FT"), 0), {"FT": 0.9, "LLR": 0.9}) == (0.5, 0)
+
+
+def test_a_schedule_that_diverged_came_last():
+    came = {"LLR": 0.95, "ALLR": 0.90}
+    assert score(Guess("a", ("LLR", "ALLR", "FT"), 5), came) == (1, pytest.approx(0))
+    assert score(Guess("a", ("FT", "LLR", "ALLR"), 5), came)[0] == pytest.approx(1 / 3)
+    assert score(Guess("a", ("FT", "LLR"), 5), {}) == (0.5, 5)
+    text = predict.words([Guess("Ann", ("LLR", "FT"), 1)], fake({"FT": math.nan, "LLR": 0.9}))
+    assert text.startswith(
+        "Ann had the most pairs right (100.0 %). It came out as: LLR 90.0 %, FT diverged; 0.0 points"
+    )
+    assert predict.words([], fake({"FT": math.nan})).endswith("It came out as: FT diverged.")
 
 
 def test_places_make_an_order():

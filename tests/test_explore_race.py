@@ -1,5 +1,7 @@
 """The race: its numbers from results and live points, its widgets driven by setting values, on tiny networks."""
 
+import json
+import math
 import threading
 import time
 from dataclasses import replace
@@ -18,6 +20,7 @@ from retrainlab.explore import live, racing
 from retrainlab.explore.live import Curve, Live
 from retrainlab.explore.race import Race, Settings
 from retrainlab.methods import imp
+from retrainlab.result import Result
 from retrainlab.store import Store
 from retrainlab.training import Point
 
@@ -144,20 +147,23 @@ def test_two_threads_at_work_leave_torch_as_it_was():
 
 
 def fake(accuracies: dict[str, float], ended: bool = True) -> Live:
-    class Result:
-        def __init__(self, value):
-            self.scalars = {
-                "validation_accuracy": value,
-                "test_accuracy": value - 0.01,
-                "stopped": not ended,
-                "dense_validation_accuracy": 0.98,
-                "pruned_validation_accuracy": 0.1,
-                "sparsity_achieved": 0.95,
-            }
+    """With NaN for one that has diverged."""
+
+    def result(value):
+        lost = math.isnan(value)
+        scalars = {
+            "validation_accuracy": None if lost else value,
+            "test_accuracy": None if lost else value - 0.01,
+            "stopped": not ended,
+            "dense_validation_accuracy": 0.98,
+            "pruned_validation_accuracy": 0.1,
+            "sparsity_achieved": 0.95,
+        }
+        return Result({}, scalars, {}, {}, "diverged: retraining, cycle 1, within 10 steps" * lost)
 
     experiments = [Experiment(Recipe(), Prune(0.95), Retrain(name)) for name in accuracies]
     curves = {i: Curve([0, 10], [0.1, a], [0.95] * 2, [0.1, 0.0]) for i, a in enumerate(accuracies.values())}
-    return Live(experiments, {}, curves, {i: Result(a) for i, a in enumerate(accuracies.values())})
+    return Live(experiments, {}, curves, {i: result(a) for i, a in enumerate(accuracies.values())})
 
 
 def test_the_ranking_shares_places_and_counts_what_is_behind():
@@ -172,6 +178,42 @@ def test_the_words_name_the_winners_the_gap_and_the_checked_sparsity():
     assert text.startswith("LRW and LLR end first with 90.0 %, 10.0 points before FT; the dense network had 98.0 %")
     assert "Checked in each: 95.0 % of the weights are exactly 0." in text
     assert "ends first with 90.0 %; the dense" in racing.words(fake({"LLR": 0.9}))
+
+
+def test_what_has_diverged_is_ranked_nowhere_and_its_curve_ends_in_a_gap():
+    """Pitfall: JSON.parse knows no NaN, and a sort by NaN is no order."""
+    race = fake({"FT": math.nan, "LRW": 0.8, "CLR": math.nan, "LLR": 0.9})
+    rows = racing.ranking(race)
+    assert [row[:3] for row in rows] == [
+        ("1", "LLR", "90.0 %"),
+        ("2", "LRW", "80.0 %"),
+        ("", "FT", "diverged"),
+        ("", "CLR", "diverged"),
+    ]
+    spec = racing.picture(race, racing.dense_accuracy(race), 10)
+    json.dumps(spec, allow_nan=False)
+    assert [m["y"] for m in spec["panels"][0]["marks"] if m["kind"] == "line"][0] == [10, None]
+    assert "LLR 90.0 %; LRW 80.0 %; FT diverged; CLR diverged" in spec["alt"]
+    text = racing.words(race)
+    assert text.startswith("LLR ends first with 90.0 %, 10.0 points before LRW") and "FT and CLR diverged" in text
+    assert "nan" not in text + racing.csv(race) and "FT,10,0,\n" in racing.csv(race)
+    assert "Nothing can be ranked: FT diverged" in racing.words(fake({"FT": math.nan}))
+    race.results.pop(0)
+    assert racing.ranking(race)[2][:3] == ("", "FT", "diverged"), "as soon as its curve has ended"
+
+
+def test_a_dense_run_that_diverges_ends_the_race_without_a_number(tmp_path, monkeypatch):
+    monkeypatch.setattr(
+        live, "recipe_of", lambda data, model, seed: Recipe(data, model="mlp", width=4, epochs=1, lr=1e30)
+    )
+    shares, store = [], Store(tmp_path)
+    race = live.stored(racing.experiments(Settings(schedules=("LLR", "ALLR")), 4), store)
+    live.run(race, store, CPU, lambda: False, lambda share, words: shares.append(share))
+    assert race.whole and racing.diverged(race) == ["LLR", "ALLR"] and shares[-1] == 1
+    assert racing.dense_accuracy(race) is None and [row[2] for row in racing.ranking(race)] == ["diverged"] * 2
+    json.dumps(racing.picture(race, None, 10), allow_nan=False)
+    again = live.stored(race.experiments, store, firsts=True)
+    assert again.whole and math.isnan(again.first[0].accuracy[-1])
 
 
 def test_a_test_accuracy_shows_only_when_its_training_is_over():

@@ -25,7 +25,7 @@ from retrainlab.errors import BadInput, Stopped, WorkerDied
 from retrainlab.plan import dense_key, pruned_key, result_key
 from retrainlab.result import Result
 from retrainlab.store import Store
-from retrainlab.study import curves, grid, not_pruned, row, run_study
+from retrainlab.study import curves, grid, layers, not_pruned, row, run_study
 
 ROOT = Path(__file__).parents[1]
 RECIPE = Recipe(width=4, epochs=1)
@@ -135,6 +135,60 @@ def test_a_row_holds_every_scalar_of_its_stored_result(whole):
         for name, value in Store(root).result(r["key"]).scalars.items():
             assert r[name] == value
     assert (table["sparsity_achieved"] - table["sparsity"]).abs().max() < 1e-3
+
+
+# ---- what has diverged ------------------------------------------------------------------------------------------------
+
+
+def old(root: Path, kind: str, change) -> None:
+    """Make every stored file of that kind what it was before outcomes were kept."""
+    for path in (root / kind).glob("*.json"):
+        stored = json.loads(path.read_text())
+        del stored["outcome"]
+        change(stored["scalars"], stored["curves"])
+        path.write_text(json.dumps(stored))
+
+
+def test_an_old_result_of_a_run_that_diverged_is_no_accuracy_of_10_percent(tmp_path):
+    """They are known by the losses that are missing: JSON has no NaN."""
+    lost = ["test_accuracy", "validation_accuracy", "recovery"]
+    [wild] = grid(RECIPE, sparsities=[0.5], budgets=[1.0], schedules=[Retrain("constant", lr=1e6)], seeds=1)
+    fresh = go([FEW[0], wild], tmp_path)
+    assert fresh["outcome"].tolist() == ["", "diverged: retraining, cycle 1, within 6 steps"]
+
+    def guess(scalars, curves):
+        if scalars["test_loss"] is None:
+            scalars |= {"test_accuracy": 0.0988, "validation_accuracy": 0.1012, "recovery": 0.0}
+        pairs = zip(curves["validation_accuracy"], curves["validation_loss"])
+        curves["validation_accuracy"] = [0.1012 if loss is None else x for x, loss in pairs]
+
+    old(tmp_path, "results", guess)
+    again = go([FEW[0], wild], tmp_path)
+    pd.testing.assert_frame_equal(again, fresh)
+    assert again.loc[1, lost].isna().all() and again.loc[0, lost].notna().all()
+    assert curves([wild], tmp_path)["validation_accuracy"].isna().tolist() == [False, True]
+
+
+def test_an_old_result_that_starts_from_a_dense_run_that_diverged_has_no_number(tmp_path):
+    """Its mask was lost, too: a rate of NaN times 0 is not 0."""
+    [wild] = grid(replace(RECIPE, lr=1e6), sparsities=[0.5], budgets=[1.0], schedules=["ALLR"], seeds=1)
+    table = go([wild], tmp_path)
+    numbers = {"test_accuracy": 0.1, "dense_test_accuracy": 0.1, "validation_accuracy": 0.1, "sparsity_achieved": 0.0}
+    points = {name: [None] * 3 for name in ("validation_loss", "train_loss", "lr")}
+    points |= {
+        "step": [0, 6, 12],
+        "validation_accuracy": [0.1] * 3,
+        "weight_sparsity": [0.5, 0.0, 0.0],
+        "cycle": [0] * 3,
+    }
+    old(tmp_path, "results", lambda s, c: (s.update(numbers), c.update(points | {"layer_sparsity": {"w": 0.0}})))
+    old(tmp_path, "dense", lambda s, c: s.update({"test_accuracy": 0.1, "validation_accuracy": 0.1, "sparsity": 0.0}))
+    again = go([wild], tmp_path)
+    assert again["outcome"].tolist() == ["diverged: the first training"]
+    assert again[[*numbers]].isna().all(axis=None) and layers([wild], tmp_path).empty
+    [path] = (tmp_path / "dense").glob("*.json")
+    dense = Store(tmp_path).dense(path.stem, torch.device("cpu"))
+    assert dense.result.outcome == table["outcome"].item() and dense.result.scalars["test_accuracy"] is None
 
 
 def test_experiments_that_differ_in_a_field_differ_in_a_column():

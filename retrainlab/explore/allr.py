@@ -143,6 +143,10 @@ def page(store: Store) -> Page:
         dense = store.dense(plan.dense_key(recipe, fingerprint(recipe.data, recipe.image_size)), torch.device("cpu"))
         if dense is None:
             raise BadInput("The page about ALLR needs the trained network, which is not in the store; make it first.")
+        if dense.result.outcome:
+            raise BadInput(
+                f"The page about ALLR has no trained network ({dense.result.outcome}); choose another recipe."
+            )
         setup, _ = setting(recipe, torch.device("cpu"))
         peak = original_curve(recipe, setup.data.steps_per_epoch(recipe.batch_size)).peak
         return Anatomy.of(dense.state, setup.prunable, peak)

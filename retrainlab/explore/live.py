@@ -2,6 +2,7 @@
 point of their curves as it is made. Stop ends all at the next step; only what is whole is stored.
 """
 
+import math
 from collections.abc import Callable, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, field, replace
@@ -34,8 +35,8 @@ TELL = Callable[[float, str], None]
 
 @dataclass
 class Curve:
-    """The points of one training so far, on one axis of steps through all its cycles: accuracies, sparsities (shares) and
-    learning rates."""
+    """The points of one training so far, on one axis of steps through all its cycles: accuracies (NaN at the point at which
+    it has diverged), sparsities (shares) and learning rates."""
 
     steps: list[int] = field(default_factory=list)
     accuracy: list[float] = field(default_factory=list)
@@ -58,7 +59,8 @@ class Curve:
         """The curve of a stored result; the oldest do not tell their learning rates."""
         out, steps = Curve(), curves["step"]
         rates = curves.get("lr") or [None] * len(steps)
-        for values in zip(steps, curves["validation_accuracy"], curves["weight_sparsity"], rates):
+        shares = [math.nan if share is None else share for share in curves["validation_accuracy"]]
+        for values in zip(steps, shares, curves["weight_sparsity"], rates):
             out.add(*values)
         return out
 
@@ -79,6 +81,13 @@ class Live:
         return len(self.results) == len(self.experiments) and not any(
             r.scalars["stopped"] for r in list(self.results.values())
         )
+
+    def diverged(self, place: int) -> bool:
+        """Whether that experiment has: its result says so, or, before there is one, its last point has no number."""
+        if (result := self.results.get(place)) is not None:
+            return bool(result.outcome)
+        curve = self.second.get(place, Curve())
+        return any(map(math.isnan, curve.accuracy[-1:]))
 
 
 def stored(experiments: Sequence[Experiment], store: Store, firsts: bool = False) -> Live:
@@ -145,6 +154,8 @@ def run(
         done = run_together(experiments, starts, masks, str(device), together(device), on_point=on_point, stop=stop)
         for place, result in done:
             live.results[places[place]] = result
+            if result.outcome:
+                meter(places[place], meter.lengths[places[place]])
             if not result.scalars["stopped"]:
                 e = experiments[place]
                 name = result_key(e, marks[e.recipe.data, e.recipe.image_size])
@@ -186,6 +197,7 @@ def _first_trainings(
             if not stop():
                 recipe = recipes[place]
                 out[recipe] = made
+                meter(recipe, steps[recipe])  # fewer if it has diverged
                 name = dense_key(recipe, marks[recipe.data, recipe.image_size])
                 _keep(lambda name=name, made=made: store.put_dense(name, made))
     return out

@@ -35,6 +35,11 @@ def percent(share: float) -> str:
     return f"{100 * share:.1f} %"
 
 
+def digits(share: float) -> str:
+    """Six digits for a CSV; empty for NaN."""
+    return "" if math.isnan(share) else f"{share:.6g}"
+
+
 def short(noun: object) -> str:
     """A dataclass as Python that makes it again: the fields that are not at their defaults."""
     plain = type(noun)()

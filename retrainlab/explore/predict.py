@@ -5,6 +5,7 @@ about, in `guesses.json` of the store, so that a meeting can go on after a break
 """
 
 import json
+import math
 import threading
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
@@ -29,6 +30,7 @@ from retrainlab.explore.racing import (
     code,
     csv,
     dense_accuracy,
+    diverged,
     experiments,
     picture,
     ranking,
@@ -68,12 +70,12 @@ class Guess:
 
 def score(guess: Guess, accuracies: Mapping[str, float]) -> tuple[float, float]:
     """(the share of pairs of schedules put in the right order, by how many points the gap was off). accuracies: shares by
-    schedule; a pair that ended equal counts half, whichever way it was guessed."""
+    schedule; one without has diverged, and is behind all that have one. A pair that ended equal counts half, whichever way
+    it was guessed."""
     pairs = list(combinations(guess.order, 2))
-    right = sum(
-        1.0 if accuracies[a] > accuracies[b] else 0.5 if accuracies[a] == accuracies[b] else 0 for a, b in pairs
-    )
-    gap = 100 * (max(accuracies.values()) - min(accuracies.values()))
+    came = {name: accuracies.get(name, -math.inf) for name in guess.order}
+    right = sum(1.0 if came[a] > came[b] else 0.5 if came[a] == came[b] else 0 for a, b in pairs)
+    gap = 100 * (max(accuracies.values(), default=0) - min(accuracies.values(), default=0))
     return right / len(pairs), abs(guess.gap - gap)
 
 
@@ -92,12 +94,13 @@ GUESS_HEADS = ("name", "order, best first", "pairs right", "gap guessed (points)
 
 def words(guesses: Sequence[Guess], race: Live) -> str:
     """Who guessed best, and what came out."""
-    rows = standing(race)
-    came = ", ".join(f"{name} {percent(value)}" for name, value, _ in rows)
+    rows, lost = standing(race), diverged(race)
+    came = ", ".join([*(f"{name} {percent(value)}" for name, value, _ in rows), *(f"{name} diverged" for name in lost)])
     made = table(guesses, race)
     best = [name for name, _, right, _, _ in made if right == made[0][2]]
     lead = f"{' and '.join(best)} had the most pairs right ({made[0][2]}). " if made else "Nobody had guessed. "
-    return f"{lead}It came out as: {came}; {100 * (rows[0][1] - rows[-1][1]):.1f} points from first to last."
+    gap = f"; {100 * (rows[0][1] - rows[-1][1]):.1f} points from first to last" if rows else ""
+    return f"{lead}It came out as: {came}{gap}."
 
 
 class Guesses:

@@ -207,7 +207,8 @@ class Race:
     def _run(self, settings: Settings, race: Live, stopped: Callable[[], bool]) -> str:
         live.run(race, self.store, self.desk.device, stopped, self.desk.tell)
         for result in race.results.values():
-            if not result.scalars["stopped"] and self.network is not None and self.network.recipe == settings.recipe:
+            ended = not (result.scalars["stopped"] or result.outcome)
+            if ended and self.network is not None and self.network.recipe == settings.recipe:
                 check_sparsity(result, settings.sparsity, self.network.dense.result.scalars["prunable_weights"])
         return words(race)
 
