@@ -12,10 +12,11 @@ from dataclasses import dataclass, replace
 import pandas as pd
 
 from retrainlab.config import Experiment, Prune, Recipe, Retrain
-from retrainlab.errors import BadInput, choose
+from retrainlab.errors import BadInput, check_number, choose
 from retrainlab.methods.bimp import bimp
 from retrainlab.methods.knobs import CS, DNW, DPF, DST, GMP, GSM, LC, STR, Knobs, RigL, Static
 from retrainlab.search import KNOB, reach
+from retrainlab.settle import listed
 
 GRID = 3
 Study = Callable[[list[Experiment]], pd.DataFrame]
@@ -94,6 +95,7 @@ def candidates(name: str, recipe: Recipe, sparsity: float) -> list[Candidate]:
 
 def with_references(names: Sequence[str]) -> tuple[str, ...]:
     """The names and those that figure 5 compares with: BIMP and Dense."""
+    names = listed(names, str, "The contest's names")
     return tuple(dict.fromkeys([*names, "BIMP", "Dense"]))
 
 
@@ -114,6 +116,10 @@ def contest(
     Returns the chosen (entrant, experiment) of every seed; their rows of the study, with the columns `entrant` and
     `setting` in front; the validation accuracies that the settings were chosen by; and the searches, one row each.
     """
+    names = listed(names, str, "The contest's names")
+    sparsities = listed(sparsities, float, "The contest's sparsities")
+    check_number(seeds, "number of seeds", low=1, whole=True)
+    check_number(tuning_seeds, "number of tuning seeds", low=1, whole=True)
     grids = {(n, s): candidates(n, recipe, s) for n in names for s in (sparsities if n != "Dense" else sparsities[:1])}
     flat = [(n, s, c) for (n, s), grid in grids.items() for c in grid]
     first, searches = _reached([c.experiment for _, _, c in flat], study, 2 * tolerance, most // 2)
@@ -196,6 +202,9 @@ def splits(
     recipe: Recipe, sparsities: Sequence[float], shares: Sequence[float], cycles: Sequence[int], seeds: int
 ) -> list[Experiment]:
     """BIMP at one total, `recipe.epochs`, for every dense share (rounded to epochs), number of cycles and seed."""
+    sparsities, shares = listed(sparsities, float, "splits' sparsities"), listed(shares, float, "splits' shares")
+    cycles = listed(cycles, int, "splits' cycles")
+    check_number(seeds, "number of seeds", low=1, whole=True)
     dense = dict.fromkeys(min(max(1, round(share * recipe.epochs)), recipe.epochs - 1) for share in shares)
     return [
         bimp(replace(recipe, seed=seed), sparsity, dense_epochs=epochs, cycles=k)
@@ -213,7 +222,8 @@ def lengths(
     pruning that retrain with LLR for all the rest; one-shot with a longer dense run and the shortest retraining; and
     dense training alone."""
     recipe = replace(recipe, schedule="linear")
-    rests = sorted({max(1, round(share * recipe.epochs)) for share in extra})
+    check_number(seeds, "number of seeds", low=1, whole=True)
+    rests = sorted({max(1, round(share * recipe.epochs)) for share in listed(extra, float, "lengths' extra")})
     out = []
     for seed in range(seeds):
         own = replace(recipe, seed=seed)

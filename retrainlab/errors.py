@@ -2,6 +2,7 @@
 
 from collections.abc import Iterable
 from difflib import get_close_matches
+from numbers import Integral, Real
 
 
 class _Sentence:
@@ -59,7 +60,7 @@ def check_number(
     if high is not None:
         bounds.append(f"at most {high:g}")
     kind = "a whole number" if whole else "a number"
-    types = int if whole else (int, float)
+    types = Integral if whole else Real
     good = isinstance(value, types) and not isinstance(value, bool) and abs(value) < float("inf")
     good = good and (above is None or value > above)
     good = good and (low is None or value >= low) and (high is None or value <= high)

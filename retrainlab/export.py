@@ -5,7 +5,8 @@ from importlib import import_module
 from pathlib import Path
 
 from retrainlab.errors import WorkerDied, choose
-from retrainlab.paths import check_free, in_project, make_writable, project, write_whole
+from retrainlab.paths import check_free, in_project, make_writable, project, write_text
+from retrainlab.settle import listed
 
 PAGES = ("schedules", "race", "predict", "draw", "budget", "allr", "methods")
 _MODULES = {"schedules": "curves"}  # of retrainlab.explore, where its name is another
@@ -18,6 +19,7 @@ def make(
     not in the store yet is computed first, with progress; Ctrl-C keeps what is finished. Raises BadInput before any work
     for an unknown name or a folder that cannot be written, and WorkerDied if some runs failed, when the pages that need
     none of them are written."""
+    names = listed(names, str, "export's names")
     for name in names:
         choose(name, PAGES, "page")
     folder = Path(output) if output else (project() if in_project() else Path.cwd()) / "pages"
@@ -41,7 +43,7 @@ def make(
         if died is not None and not live.stored(page.needs, place).whole:
             continue
         text = pages.html(page)
-        write_whole(path, lambda temporary, text=text: temporary.write_text(text, encoding="utf-8"))
+        write_text(path, text)
         print(f"{path}  ({len(text) / 2**20:.1f} MiB)", flush=True)
         out.append(path)
     if died is not None:

@@ -13,6 +13,7 @@ from retrainlab.config import ENGINES, PRECISIONS
 from retrainlab.errors import BadInput, Failed, choose
 from retrainlab.paths import check_free, make_writable, project
 from retrainlab.progress import duration
+from retrainlab.settle import listed, settled
 
 ENDS = ("png", "svg", "csv", "json")  # of what a notebook leaves
 CELL_TIMEOUT = 30 * 24 * 3600  # seconds; a preset for a GPU may train for days in one cell
@@ -25,7 +26,7 @@ def available() -> dict[str, Path]:
 
 def select(names: Sequence[str]) -> list[str]:
     """Full names for what the user called `fig03` or `fig03_budgets`; all of them for nothing."""
-    known = available()
+    known, names = available(), listed(names, str, "figures' names")
     if not names:
         return list(known)
     short = {full.split("_")[0]: full for full in known}
@@ -62,8 +63,8 @@ def make(
         "device": device,
         "engine": engine,
         "precision": precision,
-        "fresh": fresh,
-        "store": store,
+        "fresh": settled(fresh, bool, "figures' fresh"),
+        "store": settled(store, str, "figures' store"),
         "output": str(folder),
     }
     for name in chosen:

@@ -120,6 +120,14 @@ def probe(folder: Path) -> None:
         os.fsync(file.fileno())
 
 
+def write_text(path: Path, text: str) -> None:
+    """`write_whole` for a text. Raises BadInput if it cannot be written, such as on a full disk."""
+    try:
+        write_whole(path, lambda temporary: temporary.write_text(text, encoding="utf-8"))
+    except OSError as error:
+        raise BadInput(f"{path} cannot be written ({error.strerror}); give another --output.") from None
+
+
 def write_whole(path: Path, fill: Callable[[Path], object]) -> None:
     """Let `fill` write a temporary file in `path`'s folder, then give it its name: what has the name is whole, however many
     processes write and whenever one is killed. Who may read it is for the umask to say, whatever `fill` does. A device or

@@ -6,12 +6,12 @@ This module does not load torch.
 
 from collections.abc import Collection
 from dataclasses import dataclass, field, fields, replace
-from numbers import Real
 from pathlib import Path
 
 from retrainlab.config import SGD, Recipe
-from retrainlab.errors import BadInput, choose
+from retrainlab.errors import choose
 from retrainlab.paths import project
+from retrainlab.settle import settle
 
 
 @dataclass(frozen=True)
@@ -60,6 +60,7 @@ class Preset:
     precision: str = "float32"
 
     def __post_init__(self) -> None:
+        settle(self)
         for name in ("recipe", "contest"):
             object.__setattr__(self, name, replace(getattr(self, name), precision=self.precision))
 
@@ -121,35 +122,12 @@ def preset(name: str) -> Preset:
 
 def asked(name: str, **own: object) -> Preset:
     """The preset of that name with a notebook's own settings, by field; what is empty or 0 stays as the preset has it.
-
-    A number where several are meant is a list of one. Raises BadInput for an unknown preset, and for a setting of the wrong
-    kind.
-    """
-    known = preset(name)
-    return replace(
-        known, **{what: _like(value, getattr(known, what), what) for what, value in own.items() if _given(value)}
-    )
+    Raises BadInput for an unknown preset, and for a setting of the wrong kind."""
+    return replace(preset(name), **{what: value for what, value in own.items() if _given(value)})
 
 
 def _given(value: object) -> bool:
     return len(value) > 0 if isinstance(value, Collection) else value != 0
-
-
-def _like(value: object, usual: object, what: str) -> object:
-    """`value` as a field is that is otherwise `usual`."""
-    said = f"The parameter {what.rsplit('_')[-1]} is {value!r}, but must be"
-    if isinstance(usual, tuple):
-        values = (value,) if isinstance(value, Real) else value
-        kind = str if what.endswith("names") else Real
-        if isinstance(values, str) or not all(isinstance(v, kind) and not isinstance(v, bool) for v in values):
-            kinds = "names" if kind is str else "numbers"
-            raise BadInput(f"{said} a list of {kinds}, such as {list(usual[:2]) or ['GMP', 'STR']}.")
-        return tuple(values)
-    kind = str if isinstance(usual, str) else int if isinstance(usual, int) else Real
-    if not isinstance(value, kind) or isinstance(value, bool):
-        kinds = {str: "a text", int: "a whole number", Real: "a number"}
-        raise BadInput(f"{said} {kinds[kind]}.")
-    return value
 
 
 def changed(name: str, settings: Preset) -> dict[str, object]:

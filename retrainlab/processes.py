@@ -206,7 +206,7 @@ class _Process:
                 creationflags=new_group,
             )
         except OSError as error:
-            raise NotStarted(str(error)) from None
+            raise NotStarted(error.strerror or str(error)) from None
         self.greeted = False
 
     def greet(self) -> None:

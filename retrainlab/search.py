@@ -15,6 +15,7 @@ import pandas as pd
 from retrainlab.config import Experiment, Recipe
 from retrainlab.errors import BadInput, check_number
 from retrainlab.methods.knobs import CS, DST, STR, Knobs
+from retrainlab.settle import listed
 
 Tried = Sequence[tuple[float, float]]
 """(knob, sparsity) of the runs so far that have not diverged."""
@@ -115,6 +116,7 @@ def reach(
     within the tolerance). A run that has diverged is never the one that is found, unless all have: sparsity_trained is
     NaN then. Raises BadInput for another method.
     """
+    experiments = listed(experiments, Experiment, "reach's experiments")
     check_number(tolerance, "tolerance of the search", above=0, high=0.5)
     check_number(most, "most rounds of a search", low=1, whole=True)
     for e in experiments:

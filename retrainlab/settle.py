@@ -1,45 +1,113 @@
-"""Bring the fields of a frozen dataclass to their declared types. This module does not load torch."""
+"""Bring values to the types that are declared for them: a frozen dataclass's fields, a notebook's parameters, a function's
+lists. This module loads neither torch nor numpy."""
 
+import os
+from collections.abc import Mapping, Set
+from contextlib import suppress
 from dataclasses import fields, is_dataclass
+from itertools import repeat
 from numbers import Integral, Real
 from types import NoneType, UnionType
 from typing import get_args, get_origin
 
 from retrainlab.errors import BadInput
 
+WORDS = {bool: "True or False", int: "a whole number", float: "a number", str: "a text"}
+
 
 def settle(noun: object) -> None:
     """Bring every field to its declared type, so that equal settings are equal and hash alike (1 and 1.0, a list and a
     tuple, numpy's numbers); raise BadInput for what cannot be that type."""
     for f in fields(noun):
-        value = _as(getattr(noun, f.name), f.type, f"{type(noun).__name__}'s {f.name}")
+        value = settled(getattr(noun, f.name), f.type, f"{type(noun).__name__}'s {f.name}")
         object.__setattr__(noun, f.name, value)
 
 
-def _as(value: object, kind: type, what: str) -> object:
+def parameters(names: dict[str, object]) -> None:
+    """The same for a notebook's parameters and the types that their cell declares: call it with `globals()`."""
+    for name, kind in names.get("__annotations__", {}).items():
+        names[name] = settled(names[name], kind, f"The parameter {name}")
+
+
+def listed(value: object, of: type | UnionType, what: str) -> list:
+    """A list of what is in `value`, each brought to the type `of`; one alone, such as a number or a name, is a list of
+    one."""
+    return settled(value, list[of], what)
+
+
+def settled(value: object, kind: type | UnionType, what: str) -> object:
+    """`value` as that type: True or False, numbers, texts, dataclasses, and lists, tuples and unions of these.
+
+    Arrays and series are lists; one thing where a list is meant is a list of one. A path is a text, with a slash in it.
+    Raises BadInput, with `what` it is, for all else: a text where a number is meant, None, a set (which has no order).
+    """
+    try:
+        return _as(value, kind)
+    except _Unfit as error:
+        raise BadInput(f"{what} {error}.") from None
+
+
+class _Unfit(Exception):
+    """Its text goes on after the name of what is wrong."""
+
+
+def plain(value: object) -> object:
+    """numpy's, pandas' and torch's numbers and arrays as Python's numbers and lists; all else as it is."""
+    return value.tolist() if hasattr(value, "tolist") else value
+
+
+def _as(value: object, kind: type | UnionType) -> object:
+    value = plain(value)
     if isinstance(kind, UnionType):  # such as int | None
-        kinds = get_args(kind)
-        if value is None or is_dataclass(value) and isinstance(value, kinds):
+        kinds = [k for k in get_args(kind) if k is not NoneType]
+        if value is None and NoneType in get_args(kind) or is_dataclass(value) and isinstance(value, tuple(kinds)):
             return value
-        if is_dataclass(kinds[0]):
-            names = ", ".join(f"{k.__name__}(...)" for k in kinds if k is not NoneType)
-            raise BadInput(f"{what} is {value!r}, but must be one of {names}.")
-        return _as(value, kinds[0], what)
-    if get_origin(kind) is tuple:
-        of, more = get_args(kind)
-        if isinstance(value, str) or not hasattr(value, "__iter__"):
-            raise BadInput(f"{what} is {value!r}, but must be a list.")
-        items = list(value)
-        kinds = [of] * len(items) if more is Ellipsis else [of, more]
-        if len(items) != len(kinds):
-            raise BadInput(f"{what} has the entry {value!r}, but each entry must be a pair.")
-        return tuple(_as(item, k, what) for item, k in zip(items, kinds))
-    is_bool = isinstance(value, bool)
-    if kind is bool and is_bool or kind not in (bool, int, float) and isinstance(value, kind):
-        return value
-    if kind is int and isinstance(value, Integral) and not is_bool:
-        return int(value)
-    if kind is float and isinstance(value, Real) and not is_bool:
+        for other in kinds:
+            if not is_dataclass(other):
+                with suppress(_Unfit):
+                    return _as(value, other)
+    elif get_origin(kind) in (list, tuple):
+        return get_origin(kind)(_items(value, kind))
+    elif kind is float and isinstance(value, Real) and not isinstance(value, bool):
         return float(value)
-    words = {bool: "True or False", int: "a whole number", float: "a number", str: "a text"}
-    raise BadInput(f"{what} is {value!r}, but must be {words.get(kind, f'a {kind.__name__}')}.")
+    elif kind is int and isinstance(value, Integral) and not isinstance(value, bool):
+        return int(value)
+    elif kind is str and isinstance(value, os.PathLike) and isinstance(text := os.fspath(value), str):
+        return text if "/" in text or "\\" in text else f"./{text}"
+    elif kind not in (int, float) and isinstance(value, kind):
+        return value
+    raise _Unfit(f"is {value!r}, but must be {_words(kind)}")
+
+
+def _items(value: object, kind: type) -> list:
+    """Of a list; or of a tuple, with a type for each place or one type and an ellipsis for all."""
+    of, *more = get_args(kind)
+    many = more in ([], [Ellipsis])
+    if isinstance(value, Set):
+        raise _Unfit(f"is {value!r}, which has no order, but must be a list")
+    if isinstance(value, str | bytes | Mapping) or not hasattr(value, "__iter__"):
+        if many and get_origin(of) not in (list, tuple):
+            try:
+                return [_as(value, of)]
+            except _Unfit:
+                raise _Unfit(f"is {value!r}, but must be {_words(of)}, or a list of such") from None
+        raise _Unfit(f"is {value!r}, but must be a list")
+    items = list(value)
+    if not many and len(items) != len(more) + 1:
+        raise _Unfit(f"is {value!r}, but must be {_words(kind)}")
+    out = []
+    for item, its in zip(items, repeat(of) if many else (of, *more)):
+        try:
+            out.append(_as(item, its))
+        except _Unfit:
+            raise _Unfit(f"has the entry {plain(item)!r}, but each entry must be {_words(its)}") from None
+    return out
+
+
+def _words(kind: type | UnionType) -> str:
+    if isinstance(kind, UnionType):
+        words = [_words(k) for k in get_args(kind) if k is not NoneType]
+        return " or ".join(words) if len(words) < 3 else f"one of {', '.join(words)}"
+    if get_origin(kind) is tuple:
+        return "a pair"
+    return WORDS.get(kind) or f"{kind.__name__}(...)"

@@ -19,7 +19,7 @@ from typing import TYPE_CHECKING
 
 from retrainlab import notebooks
 from retrainlab.errors import BadInput, choose
-from retrainlab.paths import check_free, command, make_writable, project, write_whole
+from retrainlab.paths import check_free, command, make_writable, project, write_text, write_whole
 from retrainlab.presets import PRESETS
 from retrainlab.sentences import FIGURES, words
 from retrainlab.stats import read_saved
@@ -123,7 +123,7 @@ def make(output: str = "", preset: str = "digits", pdf: bool = True, figures: st
         check_free(path)
     notebook = _executed(deck, folder)
     text = html(notebook)
-    write_whole(page, lambda temporary: temporary.write_text(text, encoding="utf-8"))
+    write_text(page, text)
     made = [page]
     if pdf:
         try:

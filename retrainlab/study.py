@@ -12,6 +12,7 @@ from contextlib import AbstractContextManager, contextmanager, nullcontext
 from dataclasses import asdict, replace
 from functools import lru_cache
 from itertools import product
+from numbers import Integral
 from pathlib import Path
 from typing import TypeVar
 
@@ -33,6 +34,7 @@ from retrainlab.processes import Workers
 from retrainlab.progress import Progress
 from retrainlab.pruning import Masks, undivided
 from retrainlab.result import Result
+from retrainlab.settle import listed, plain, settled
 from retrainlab.sources import content, fingerprint
 from retrainlab.store import Store
 from retrainlab.training import State
@@ -53,9 +55,15 @@ def grid(
     prune: Prune = Prune(),
     evaluations: int = 5,
 ) -> list[Experiment]:
-    """Every combination, each once. schedules: names, or Retrain objects whose budget is replaced; seeds: numbers, or
-    how many. A method that sparsifies during training does so to each of the sparsities, if it has one."""
-    seeds = range(seeds) if isinstance(seeds, int) else seeds
+    """Every combination, each once; one alone is a list of one. schedules: names, or Retrain objects whose budget is
+    replaced; seeds: a list of numbers, or how many. A method that sparsifies during training does so to each of the
+    sparsities, if it has one."""
+    seeds = plain(seeds)
+    if isinstance(seeds, Integral):
+        check_number(seeds, "number of seeds", low=0, whole=True)
+        seeds = range(seeds)
+    seeds, sparsities = listed(seeds, int, "grid's seeds"), listed(sparsities, float, "grid's sparsities")
+    budgets, schedules = listed(budgets, float, "grid's budgets"), listed(schedules, str | Retrain, "grid's schedules")
     plans = [Retrain(s) if isinstance(s, str) else s for s in schedules]
     every = (
         Experiment(
@@ -64,7 +72,7 @@ def grid(
             replace(plan, budget=b),
             evaluations,
         )
-        for seed, s, b, plan in product(seeds, list(sparsities), list(budgets), plans)
+        for seed, s, b, plan in product(seeds, sparsities, budgets, plans)
     )
     return list(dict.fromkeys(every))  # a repeated seed is no further replication
 
@@ -102,7 +110,8 @@ def run_study(
     progress: see `progress.Progress`, the default.
     Raises BadInput before any work starts, and Stopped (a KeyboardInterrupt) on Ctrl-C with all finished results kept.
     """
-    experiments = list(experiments)
+    experiments = listed(experiments, Experiment, "run_study's experiments")
+    fresh = settled(fresh, bool, "run_study's fresh")
     check_number(jobs, "number of jobs", low=0, whole=True)
     store = opened(store)
     where = resolve(device)
@@ -232,6 +241,7 @@ def not_pruned(recipe: Recipe, prune: Prune) -> str:
 
 def curves(experiments: Sequence[Experiment], store: Store | Path | str | None = None) -> pd.DataFrame:
     """The retraining curves of stored experiments: one row per point, with seed, sparsity, budget and schedule."""
+    experiments = listed(experiments, Experiment, "curves' experiments")
     store, marks = opened(store), _fingerprints(experiments)
     rows = []
     for e in experiments:
@@ -249,6 +259,7 @@ def curves(experiments: Sequence[Experiment], store: Store | Path | str | None =
 
 def layers(experiments: Sequence[Experiment], store: Store | Path | str | None = None) -> pd.DataFrame:
     """The final sparsity of each layer of stored experiments: columns place (in `experiments`), layer, sparsity."""
+    experiments = listed(experiments, Experiment, "layers' experiments")
     store, marks = opened(store), _fingerprints(experiments)
     rows = []
     for place, e in enumerate(experiments):

@@ -16,6 +16,7 @@ from retrainlab.experiment import setting
 from retrainlab.methods.make import make
 from retrainlab.methods.sparsifier import Span
 from retrainlab.result import record
+from retrainlab.settle import listed
 from retrainlab.sources import fingerprint
 from retrainlab.store import Store
 from retrainlab.training import Job, State, train
@@ -28,7 +29,7 @@ def images_per_second(
     recipes: Sequence[Recipe], store: Store, device: str = "auto", fresh: bool = False
 ) -> list[float]:
     """Of training by each recipe. All are measured in turns unless all are stored already; fresh: measure in any case."""
-    where = resolve(device)
+    recipes, where = listed(recipes, Recipe, "images_per_second's recipes"), resolve(device)
     marks = [fingerprint(r.data, r.image_size) for r in recipes]
     names = [key("throughput", [replace(r, seed=0)], f"{mark} on {describe(where)}") for r, mark in zip(recipes, marks)]
     stored = [store.result(name) for name in names]

@@ -8,7 +8,7 @@ import heapq
 import warnings
 from collections import defaultdict
 from collections.abc import Callable, Sequence
-from concurrent.futures import FIRST_COMPLETED, BrokenExecutor, Executor, Future, wait
+from concurrent.futures import FIRST_COMPLETED, BrokenExecutor, CancelledError, Executor, Future, wait
 from dataclasses import dataclass, field
 from queue import SimpleQueue
 from traceback import clear_frames
@@ -82,8 +82,11 @@ def run_tasks(
                     pool.rest()
                 begin(ledger.again.pop())
             for future in wait(running, timeout=0.5, return_when=FIRST_COMPLETED).done:
-                task, error = running.pop(future), future.exception()
-                if isinstance(error, NotStarted):
+                task = running.pop(future)
+                error = CancelledError() if future.cancelled() else future.exception()
+                if isinstance(error, CancelledError):  # another study has ended what the workers were at
+                    ledger.put_back(task)
+                elif isinstance(error, NotStarted):
                     slots, refusal = slots - 1, str(error)
                     ledger.put_back(task)
                 elif error is None:

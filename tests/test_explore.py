@@ -83,6 +83,16 @@ def test_a_worker_is_free_again_when_it_says_that_the_work_ended():
     assert over.wait(10) and said == ["once", "more", "more"]
 
 
+@pytest.mark.parametrize("error", [MemoryError(), RuntimeError("DefaultCPUAllocator: can't allocate memory: 7")])
+def test_lack_of_memory_is_told_in_a_sentence(error):
+    def work(_):
+        raise error
+
+    worker, said = parts.Worker(), []
+    worker.start(work, lambda: None, said.append)
+    assert worker.wait(10) and said[0].startswith("Memory ran out; ")
+
+
 def test_a_cell_that_runs_again_shows_the_same_explorer_and_other_settings_close_it(monkeypatch):
     class Fake:
         closed = False

@@ -109,17 +109,29 @@ def test_only_the_presets_own_settings_lead_to_its_folder():
 @pytest.mark.parametrize(
     ("given", "words"),
     [
-        ({"map_sparsities": "0.5"}, "The parameter sparsities is '0.5', but must be a list of numbers"),
-        ({"contest_names": "GMP"}, "The parameter names is 'GMP', but must be a list of names"),
-        ({"budgets": ["0.1"]}, "The parameter budgets is"),
-        ({"seeds": 2.5}, "The parameter seeds is 2.5, but must be a whole number"),
-        ({"stability_budget": [0.1]}, "The parameter budget is"),
-        ({"baseline": 3}, "The parameter baseline is 3, but must be a text"),
+        ({"map_sparsities": "0.5"}, "map_sparsities is '0.5', but must be a number, or a list of such"),
+        ({"contest_names": 3}, "contest_names is 3, but must be a text, or a list of such"),
+        ({"budgets": ["0.1"]}, "budgets has the entry '0.1', but each entry must be a number"),
+        ({"seeds": 2.5}, "seeds is 2.5, but must be a whole number"),
+        ({"stability_budget": [0.1]}, "stability_budget is [0.1], but must be a number"),
+        ({"baseline": 3}, "baseline is 3, but must be a text"),
     ],
 )
-def test_a_setting_of_the_wrong_kind_is_refused_by_the_parameters_name(given, words):
+def test_a_setting_of_the_wrong_kind_is_refused_by_its_name(given, words):
     with pytest.raises(BadInput, match=re.escape(words)):
         presets.asked("digits", **given)
+
+
+@pytest.mark.parametrize("path", NOTEBOOKS, ids=lambda p: p.stem)
+def test_every_notebook_holds_its_parameters_to_their_types_before_it_uses_them(path):
+    """Pitfall: `papermill -p sparsities 0.5` gives a number where the cells want a list, `-p fresh true` a text."""
+    code = [c for c in nbformat.read(path, as_version=4).cells if c.cell_type == "code"]
+    kinds = {node.target.id: ast.unparse(node.annotation) for node in ast.parse(code[0].source).body}
+    assert set(kinds.values()) <= {"bool", "int", "float", "str"} | {
+        f"list[{of}]" for of in ("int", "float", "str", "tuple[float, float]")
+    }
+    first = next(n for n in ast.parse(code[1].source).body if not isinstance(n, ast.Import | ast.ImportFrom))
+    assert ast.unparse(first) == "parameters(globals())"
 
 
 def test_the_figures_of_the_default_preset_are_in_the_project():

@@ -231,6 +231,19 @@ def test_ctrl_c_ends_what_runs_and_the_workers_can_be_used_again(tmp_path, pool)
     assert pool.submit(int, "3").result() == 3 and time.monotonic() - start < 60
 
 
+def test_a_study_goes_on_when_another_that_shares_its_workers_is_stopped(tmp_path):
+    with Workers(1) as pool:
+        pool.submit(time.sleep, 600)
+        args = [task("a", note, tmp_path / "a")], 2, Heard(), "here", pool
+        beside = threading.Thread(target=run_tasks, args=args)
+        beside.start()
+        while pool._jobs.empty():
+            time.sleep(0.01)
+        pool.terminate()
+        beside.join(60)
+        assert (tmp_path / "a").exists()
+
+
 def climb(barrier: threading.Barrier, made: int) -> None:
     barrier.wait(10)
     advance(0.5, made)

@@ -17,6 +17,7 @@ from retrainlab.errors import check_number, choose
 from retrainlab.explore import chart, live, parts
 from retrainlab.explore.parts import percent
 from retrainlab.schedules import allr_factor
+from retrainlab.settle import settle
 from retrainlab.training import State
 
 NORMS = {"prunable": "prunable weights", "all": "all parameters"}
@@ -38,6 +39,7 @@ class Settings:
     seed: int = 0
 
     def __post_init__(self) -> None:
+        settle(self)
         check_number(self.sparsity, "sparsity", low=0, high=0.995)
         check_number(self.budget, "budget (share of the dense run)", above=0, high=1)
         choose(self.norm, NORMS, "norm for ALLR")

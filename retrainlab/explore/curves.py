@@ -17,6 +17,7 @@ from retrainlab.errors import BadInput, check_number, choose
 from retrainlab.explore import chart, parts
 from retrainlab.explore.pages import Control, Page, View
 from retrainlab.schedules import Original
+from retrainlab.settle import settle
 
 WIDTH, HEIGHT = 920, 400
 NO_FREE = "none"
@@ -40,6 +41,7 @@ class Settings:
     steps_per_epoch: int = 31
 
     def __post_init__(self) -> None:
+        settle(self)
         check_number(self.budget, "budget (share of the dense run)", above=0, high=1)
         check_number(self.damage, "damage d1", low=0, high=1)
         check_number(self.peak, "peak learning rate", above=0)

@@ -19,6 +19,7 @@ from retrainlab.explore.live import Curve, Live
 from retrainlab.explore.parts import percent
 from retrainlab.presets import PRESETS
 from retrainlab.search import KNOB, reach
+from retrainlab.settle import settle
 from retrainlab.store import Store
 
 DATA = ("digits", "fashion-mnist", "cifar10")  # those with a contest
@@ -41,7 +42,7 @@ class Settings:
     pick: tuple[int, int] = (MIDDLE, MIDDLE)
 
     def __post_init__(self) -> None:
-        object.__setattr__(self, "pick", tuple(self.pick))
+        settle(self)
         for name in self.names:
             choose(name, ENTRANTS, "method")
         if self.first == self.second:

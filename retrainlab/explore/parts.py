@@ -18,6 +18,7 @@ import torch
 from IPython.display import display
 
 from retrainlab.device import cores, describe, memory, resolve
+from retrainlab.engine import out_of_memory
 from retrainlab.errors import BadInput
 from retrainlab.progress import Left, duration
 from retrainlab.sources import content
@@ -270,6 +271,8 @@ class Worker:
                     sentence = str(error)
                 except Exception as error:
                     sentence = f"It went wrong: {type(error).__name__}: {error}"
+                    if out_of_memory(error):
+                        sentence = "Memory ran out; a smaller network or fewer seeds take less."
                 done.set()
                 try:
                     settle(sentence)

@@ -10,6 +10,7 @@ from retrainlab.explore.live import Live
 from retrainlab.explore.pages import Control, Page, View
 from retrainlab.explore.parts import percent
 from retrainlab.explore.recovery import collapse_alt
+from retrainlab.settle import settle
 from retrainlab.store import Store
 
 POINTS = 40  # of a curve in each cycle
@@ -30,7 +31,7 @@ class Settings:
     seed: int = 0
 
     def __post_init__(self) -> None:
-        object.__setattr__(self, "schedules", tuple(self.schedules))
+        settle(self)
         if not self.schedules:
             raise BadInput("No schedule is chosen: tick at least one.")
         for name in self.schedules:

@@ -22,6 +22,7 @@ from retrainlab.explore.parts import percent
 from retrainlab.plan import cost, dense_key
 from retrainlab.presets import PRESETS, Preset
 from retrainlab.result import Result
+from retrainlab.settle import settle
 from retrainlab.sources import fingerprint
 from retrainlab.store import Store
 
@@ -48,6 +49,7 @@ class Settings:
     seeds: int = 5
 
     def __post_init__(self) -> None:
+        settle(self)
         choose(self.data, DATASETS, "data set")
         object.__setattr__(self, "model", self.model or preset_of(self.data).recipe.model)
         choose(self.model, MODELS, "model")
@@ -175,9 +177,6 @@ def _against_budget(settings: Settings, frame: pd.DataFrame, found: Advice | Non
         xticks=[(b, f"{b:.4g}") for b in budgets],
     )
     return panel, f"Left: test accuracy against budget. {'; '.join(told) or 'Nothing is measured yet'}."
-
-
-_NONE = pd.DataFrame(columns=["schedule", "budget", "mean", "low", "high", "n"])
 
 
 def lost_words(frame: pd.DataFrame) -> str:
