@@ -17,7 +17,7 @@ from retrainlab.errors import BadInput
 
 class Seeded(TorchDispatchMode):
     """While inside, what torch draws on this thread comes from generators of `seed`, one for each device. Entered again it
-    goes on where it was; it must be left on the thread, and before whatever, it was entered on.
+    goes on where it was. A generator function must not yield inside: the caller's draws would be taken, too.
 
     On a CPU these are the numbers that `torch.manual_seed(seed)` would give. Raises BadInput for an operation that draws
     and knows torch's own generator only (attention with dropout in one fused kernel).
