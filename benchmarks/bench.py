@@ -45,6 +45,7 @@ from retrainlab.experiment import original_curve
 from retrainlab.methods import imp
 from retrainlab.metrics import multiply_adds
 from retrainlab.models import build, prunable
+from retrainlab.paths import write_whole
 from retrainlab.progress import Progress
 from retrainlab.study import grid, run_study
 from retrainlab.training import Job, Setup, State
@@ -424,8 +425,7 @@ def main() -> None:
         found = SECTIONS[name](device, options.seconds)
         for part in [found] if isinstance(found, dict) else found:
             record[name] = _rounded(part)
-            path.parent.mkdir(exist_ok=True)
-            path.write_text(json.dumps(record, indent=1) + "\n")
+            write_whole(path, lambda temporary: temporary.write_text(json.dumps(record, indent=1) + "\n"))
     print(f"\nwritten to {path.relative_to(Path(__file__).parent.parent)}")
 
 

@@ -60,7 +60,7 @@ def adopt_unsaid(experiment: Experiment, store: Store, data: str) -> bool:
     )
     moved = False
     with suppress(BadInput, Unfit):
-        first, masks = store.read("dense", dense[0]), store.read("pruned", pruned[0])
+        first, masks = (store.read(*name, tensors=False) for name in (("dense", dense[0]), ("pruned", pruned[0])))
         if first is not None and first.result.unsaid_half:
             if masks is not None:
                 store.rename("pruned", *pruned)

@@ -61,6 +61,8 @@ class Result:
         for name in names:
             if not isinstance(record[name], dict):
                 raise ValueError(f"its {name} are no names with values")
+        if not isinstance(record["config"].get("recipe", {}), dict):
+            raise ValueError("its recipe is no names with values")
         if not isinstance(record.get("outcome", ""), str):
             raise ValueError("its outcome is no text")
         for name, value in record["scalars"].items():

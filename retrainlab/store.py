@@ -141,8 +141,9 @@ class Store:
         """(kind, key) of everything that is stored."""
         return [(kind, path.stem) for kind in KINDS for path in sorted((self.root / kind).glob("*.json"))]
 
-    def read(self, kind: str, key: str) -> Stored | None:
-        """What is stored under that name, its tensors on the CPU. Raises Unfit for what is damaged, and moves nothing."""
+    def read(self, kind: str, key: str, tensors: bool = True) -> Stored | None:
+        """What is stored under that name, its tensors on the CPU; without `tensors` the record alone, which costs little.
+        Raises Unfit for what is damaged, and moves nothing."""
         path = self.path(kind, key)
         if (text := _bytes(path)) is None:
             return None
@@ -159,20 +160,20 @@ class Store:
             result = Result.of(record)
             if stamp is None:
                 _check_old(kind, result)
-            if kind == "results":
+            if kind == "results" or not tensors:
                 return Stored(result, {}, stamp is not None)
-            tensors, whole = self._tensors(kind, key, digest)
+            named, whole = self._tensors(kind, key, digest)
             if not whole:
-                (_check_old_dense if kind == "dense" else _check_old_masks)(result, tensors)
+                (_check_old_dense if kind == "dense" else _check_old_masks)(result, named)
             if kind == "dense" and not result.outcome:
-                _check_numbers(tensors)
+                _check_numbers(named)
         except (Unfit, BadInput):
             raise
         except RecursionError:
             raise Unfit("it is nested too deeply") from None
         except ValueError as error:
-            raise Unfit(str(error).splitlines()[0]) from None
-        return Stored(result, tensors, whole and stamp is not None)
+            raise Unfit(_first_line(error)) from None
+        return Stored(result, named, whole and stamp is not None)
 
     def rename(self, kind: str, old: str, new: str) -> None:
         """Give what an earlier version computed in bfloat16 its own name, and settings that say so."""
@@ -228,7 +229,7 @@ class Store:
             with safe_open(path, framework="pt") as file:
                 about, tensors = file.metadata() or {}, {name: file.get_tensor(name) for name in file.keys()}
         except (SafetensorError, OSError, ValueError, RuntimeError) as error:
-            raise Unfit(f"{path.name}: {str(error).splitlines()[0]}") from None
+            raise Unfit(f"{path.name}: {_first_line(error)}") from None
         if not about and digest is None:
             return tensors, False
         own = {"kind": kind, "key": key, "sha256": seal.of_tensors(f"{kind}/{key}", tensors)}
@@ -282,6 +283,10 @@ def _bytes(path: Path, size: int = -1) -> bytes | None:
             f"The stored file {path} cannot be read ({error.strerror}), which does not say that it is damaged; let its "
             "owner permit it (chmod a+r), or choose another folder with --store or RETRAINLAB_STORE."
         ) from None
+
+
+def _first_line(error: Exception) -> str:
+    return (str(error) or type(error).__name__).splitlines()[0]
 
 
 def _no_number(text: str) -> None:

@@ -144,6 +144,16 @@ def test_the_epochs_of_what_is_missing_are_those_of_its_networks_and_its_runs(tm
     assert Missing.of(FOUR, store, False, MARKS).epochs(alike(FOUR[0].recipe)) == pytest.approx(1 + 4 * 1.1)
 
 
+def test_each_file_of_tensors_is_read_once_to_find_what_is_missing(tmp_path, monkeypatch):
+    store, read, real = Store(tmp_path), [], Store._tensors
+    for kind in ("dense", "pruned"):
+        for e in FOUR:
+            put(store, kind, e)
+    monkeypatch.setattr(Store, "_tensors", lambda self, *of: (read.append(of[:2]), real(self, *of))[1])
+    Missing.of([*FOUR, *some(sparsities=(0.5, 0.9), schedules=("LLR", "SLR"), seeds=2)], store, False, MARKS)
+    assert len(read) == len(set(read)) == 6
+
+
 def test_what_will_be_written_is_estimated_before_it_is(tmp_path):
     """Within a few percent of what lies in the store afterwards; never less than its tensors."""
     experiments = some(sparsities=(0.5, 0.9), schedules=("FT",))

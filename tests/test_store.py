@@ -349,6 +349,7 @@ HOSTILE = {
     "a curve that is a number": {"curves": {"step": 3}},
     "curves of different lengths": {"curves": {"step": [1], "lr": [1, 2]}},
     "a config that is a text": {"config": "recipe"},
+    "a recipe that is a number": {"config": {"recipe": 3}},
     "a device that is a number": {"provenance": {"device": 3}},
     "a device that is missing": {"provenance": {"device": ...}},
     "a revision that is a list": {"provenance": {"revision": []}},
