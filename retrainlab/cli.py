@@ -398,6 +398,7 @@ def _table(frame) -> str:
     own = frame[["sparsity_achieved", "trained_sparsity"]].where(frame["outcome"] == "").round(6)
     frame = frame.assign(**own)
     short = summary(frame, ["sparsity", "budget", "schedule"], "test_accuracy")
+    short[["low", "high"]] = short[["low", "high"]].where(short["n"] > 0)
     groups = frame.groupby(["sparsity", "budget", "schedule"], sort=False)
     short["sparsity_achieved"] = groups["sparsity_achieved"].mean().values
     shown = {heading: short[name] * factor if factor else short[name] for name, (heading, factor) in COLUMNS.items()}

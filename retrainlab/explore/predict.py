@@ -84,7 +84,8 @@ def table(guesses: Sequence[Guess], race: Live) -> list[tuple[str, ...]]:
     if not race.whole:
         return [(g.name, " > ".join(g.order), "", f"{g.gap:g}", "") for g in guesses]
     accuracies = {name: value for name, value, _ in standing(race)}
-    about = [g for g in guesses if sorted(g.order) == sorted(accuracies)]  # a file may say anything
+    raced = sorted([*accuracies, *diverged(race)])
+    about = [g for g in guesses if sorted(g.order) == raced]  # a file may say anything
     scored = sorted(((score(g, accuracies), g) for g in about), key=lambda pair: (-pair[0][0], pair[0][1]))
     return [(g.name, " > ".join(g.order), percent(right), f"{g.gap:g}", f"{off:.1f}") for (right, off), g in scored]
 
