@@ -39,12 +39,13 @@ from usual import retrain as usual_retrain
 from retrainlab import batched, presets, stats, training
 from retrainlab.config import NAMED_SCHEDULES, PRECISIONS, Prune, Recipe
 from retrainlab.data import Augmentation, Dataset, Split, load, stream
-from retrainlab.device import cores, describe, repeatable, resolve
-from retrainlab.engine import TOGETHER, decide, out_of_memory, probe
+from retrainlab.device import cores, describe, out_of_memory, repeatable, resolve
+from retrainlab.engine import TOGETHER, decide, probe
 from retrainlab.experiment import original_curve
 from retrainlab.methods import imp
 from retrainlab.metrics import multiply_adds
 from retrainlab.models import build, prunable
+from retrainlab.paths import write_whole
 from retrainlab.progress import Progress
 from retrainlab.study import grid, run_study
 from retrainlab.training import Job, Setup, State
@@ -68,7 +69,7 @@ class Case:
         width = "" if self.width is None else f" of width {self.width}"
         return f"{self.model}{width}, {'x'.join(map(str, self.shape))}, batch {self.batch}"
 
-    def setup(self, device: torch.device) -> Setup:
+    def setup(self, device: torch.device, precision: str = "float32") -> Setup:
         """Eight batches of training images, so that an epoch ends now and then, and few to validate on."""
         generator = stream("benchmark")
         count = max(8 * self.batch, 512)
@@ -79,7 +80,7 @@ class Case:
         augmentation = Augmentation(self.shape[1] // 8, self.shape[1] > 8)
         data = Dataset("random", split, few, few, 10, 127 * ones, 74 * ones, augmentation)
         model = build(self.model, shape=self.shape, classes=10, width=self.width).to(device)
-        return Setup(model, data, Recipe().sgd, self.batch, prunable(model))
+        return Setup(model, data, Recipe().sgd, self.batch, prunable(model), precision=precision)
 
     def jobs(self, setup: Setup, members: int, steps: int, on_point=None) -> list[Job]:
         """Members that start as the same pruned network and differ in their learning rates."""
@@ -128,8 +129,8 @@ def _measured(kind: str, case: Case, members: int, device: str, seconds: float, 
         torch.cuda.empty_cache()
         torch.cuda.reset_peak_memory_stats(where)
         before = torch.cuda.memory_allocated(where)
-    setup = case.setup(where)
-    run = {"usual": _usual, "loop": _loop}.get(kind, _engine)(kind, case, setup, members, precision)
+    setup = case.setup(where, precision)
+    run = {"usual": _usual, "loop": _loop}.get(kind, _engine)(kind, case, setup, members)
     once = run(2)  # warm
     steps = max(4, min(400, round(seconds / max(run(8 if once < 0.5 else 2) / (8 if once < 0.5 else 2), 1e-4))))
     rounds = 3 if once < 5 else 1
@@ -147,7 +148,7 @@ def _measured(kind: str, case: Case, members: int, device: str, seconds: float, 
     }
 
 
-def _usual(kind: str, case: Case, setup: Setup, members: int, precision: str) -> Callable[[int], float]:
+def _usual(kind: str, case: Case, setup: Setup, members: int) -> Callable[[int], float]:
     masks = case.jobs(setup, 1, 1)[0].method.removed
     masks = {name: (~gone).float() for name, gone in masks.items()}
     pair = loaders(setup.data, case.batch, min(4, cores()))
@@ -155,7 +156,7 @@ def _usual(kind: str, case: Case, setup: Setup, members: int, precision: str) ->
     return lambda steps: usual_retrain(copy.deepcopy(setup.model), masks, *pair, [1e-3] * steps, **options)[1]
 
 
-def _loop(kind: str, case: Case, setup: Setup, members: int, precision: str) -> Callable[[int], float]:
+def _loop(kind: str, case: Case, setup: Setup, members: int) -> Callable[[int], float]:
     def run(steps: int) -> float:
         with repeatable(setup.data.device):
             return training.train(setup, case.jobs(setup, 1, steps)[0]).seconds
@@ -163,10 +164,10 @@ def _loop(kind: str, case: Case, setup: Setup, members: int, precision: str) -> 
     return run
 
 
-def _engine(kind: str, case: Case, setup: Setup, members: int, precision: str) -> Callable[[int], float]:
+def _engine(kind: str, case: Case, setup: Setup, members: int) -> Callable[[int], float]:
     def run(steps: int) -> float:
         with repeatable(setup.data.device):
-            done = batched.train(setup, case.jobs(setup, members, steps), graph=kind == "graph", precision=precision)
+            done = batched.train(setup, case.jobs(setup, members, steps), graph=kind == "graph")
             return sum(trained.seconds for _, trained in done)
 
     return run
@@ -358,13 +359,12 @@ def whole_grid(device: torch.device, seconds: float) -> dict:
 def precision(device: torch.device, seconds: float) -> dict:
     """Test accuracy after LLR in bfloat16 less that in float32, all else equal, dense run included: paired over seeds."""
     recipe, seeds = presets.preset("digits").recipe, 5
-    experiments = grid(recipe, sparsities=[0.9, 0.95], budgets=[0.1, 0.25], schedules=["LLR"], seeds=seeds)
     frames = {}
-    for name in ("float32", "bfloat16"):
+    for name in PRECISIONS:
+        own = dict(sparsities=[0.9, 0.95], budgets=[0.1, 0.25], schedules=["LLR"], seeds=seeds)
+        experiments = grid(replace(recipe, precision=name), **own)
         with tempfile.TemporaryDirectory() as folder:
-            frames[name] = run_study(
-                experiments, store=folder, device=str(device), precision=name, progress=Progress(name)
-            )
+            frames[name] = run_study(experiments, store=folder, device=str(device), progress=Progress(name))
     rows = []
     frame = frames["float32"].assign(half=frames["bfloat16"]["test_accuracy"])
     for (sparsity, budget), cell in frame.groupby(["sparsity", "budget"]):
@@ -425,8 +425,7 @@ def main() -> None:
         found = SECTIONS[name](device, options.seconds)
         for part in [found] if isinstance(found, dict) else found:
             record[name] = _rounded(part)
-            path.parent.mkdir(exist_ok=True)
-            path.write_text(json.dumps(record, indent=1) + "\n")
+            write_whole(path, lambda temporary: temporary.write_text(json.dumps(record, indent=1) + "\n"))
     print(f"\nwritten to {path.relative_to(Path(__file__).parent.parent)}")
 
 

@@ -27,6 +27,7 @@ import torch
 from playwright.sync_api import expect, sync_playwright
 
 from retrainlab.device import describe, resolve
+from retrainlab.paths import write_whole
 
 sys.path.insert(0, str(Path(__file__).parents[1] / "tests"))
 from browser.lab import HOW, SLOW, App, Lab, Server, find_browser, launch
@@ -283,8 +284,7 @@ def main() -> None:
     record = json.loads(path.read_text()) if path.exists() else {}
     record |= {"device": describe(device), "processor": platform.machine(), "torch": torch.__version__}
     record |= rounded(measure(device, options.only, options.moves, options.races))
-    path.parent.mkdir(parents=True, exist_ok=True)
-    path.write_text(json.dumps(record, indent=1) + "\n")
+    write_whole(path, lambda temporary: temporary.write_text(json.dumps(record, indent=1) + "\n"))
     print(f"\nwritten to {path}")
 
 

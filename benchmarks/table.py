@@ -6,6 +6,8 @@ python benchmarks/table.py     writes it between the README's two marks
 import json
 from pathlib import Path
 
+from retrainlab.paths import write_whole
+
 ROOT = Path(__file__).parent.parent
 MARKS = "<!-- speed: made by benchmarks/table.py -->\n", "<!-- end of speed -->\n"
 NAMES = {"usual": "usual loop", "loop": "plain loop", "batched": "engine", "graph": "engine, CUDA graph"}
@@ -104,4 +106,5 @@ def put(readme: str, text: str) -> str:
 
 if __name__ == "__main__":
     path = ROOT / "README.md"
-    path.write_text(put(path.read_text(), table(records())))
+    text = put(path.read_text(), table(records()))
+    write_whole(path, lambda temporary: temporary.write_text(text))

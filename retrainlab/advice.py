@@ -6,7 +6,7 @@ difference to the recommended one lies below 0, at a level that Bonferroni corre
 the recommended one was picked from the same data does no harm: the best schedule in truth is ruled out only if one of the
 k - 1 others beats it by chance, so it is the recommended one or one of those not ruled out with at least 95 % confidence
 (multiple comparisons with the best, Hsu 1981). The intervals are Student's t, for seeds as a sample of all seeds; they say
-nothing about other images.
+nothing about other images. What is not covered is said in LIMITS.
 """
 
 import math
@@ -19,9 +19,13 @@ import pandas as pd
 from retrainlab import stats
 from retrainlab.config import NAMED_SCHEDULES
 from retrainlab.errors import BadInput, check_number
+from retrainlab.stats import SEEDS
 
-SEEDS = 3  # with fewer, an interval rests on a single difference between two numbers, or on none
 COLUMNS = ("seed", "sparsity", "budget", "schedule", "validation_accuracy", "test_accuracy", "epochs")
+LIMITS = (
+    "Not covered: rare collapses of one schedule (by which a better mean can be ruled out in a third of cases), that the "
+    "validation accuracy of what was picked flatters it, and that of many settings looked at some mislead by chance."
+)
 OUT, UNSURE, SAME = "ruled out", "cannot tell", "the same"
 Estimate = tuple[float, float, float]
 """Mean, low and high end of its interval; infinitely wide for one seed, or for a difference that all seeds share."""
@@ -111,7 +115,7 @@ def advise(frame: pd.DataFrame, sparsity: float, budget: float) -> Advice:
     if seeds.empty:
         raise BadInput(
             f"At sparsity {_share(sparsity)} and budget {_share(nearest)} no seed has every schedule "
-            f"({', '.join(validation)}); run what is missing."
+            f"({', '.join(validation)}); run what is missing, and leave out a schedule that diverges with every seed."
         )
     validation, test = validation.loc[seeds], test.loc[seeds]
     means = validation.mean().round(10)  # no noise of float sums
@@ -167,24 +171,17 @@ def _by_seed(cell: pd.DataFrame, value: str) -> pd.DataFrame:
     return wide[sorted(wide, key=lambda s: (NAMED_SCHEDULES.index(s) if s in NAMED_SCHEDULES else 99, s))]
 
 
-def _interval(values: pd.Series, level: float = stats.LEVEL) -> Estimate:
-    mean, low, high = (round(x, 10) + 0.0 for x in stats.interval(values, level))  # no noise of float sums, no -0
+def _interval(values: pd.Series) -> Estimate:
+    mean, low, high = (round(x, 10) + 0.0 for x in stats.interval(values))  # no noise of float sums, no -0
     return mean, low, high
-
-
-def _difference(values: pd.Series, level: float = stats.LEVEL) -> Estimate:
-    """As `_interval`, but infinitely wide if all are one value other than 0: accuracies come in steps of one image, so that
-    a few small differences are easily equal by chance, and Student's t would be certain."""
-    estimate = _interval(values, level)
-    return estimate if estimate[1] < estimate[2] or estimate[0] == 0 else (estimate[0], -math.inf, math.inf)
 
 
 def _compare(name: str, validation: pd.Series, test: pd.Series, best: pd.Series, level: float) -> Comparison:
     differences = (validation - best).round(10)
-    estimate = _difference(differences, level)
-    verdict = UNSURE
-    if len(differences) >= SEEDS:
-        verdict = SAME if (differences == 0).all() else OUT if estimate[2] < 0 else UNSURE
+    estimate = stats.difference(differences, level)
+    verdict = OUT if stats.verdict(differences, level) == "worse" else UNSURE
+    if len(differences) >= SEEDS and (differences == 0).all():
+        verdict = SAME
     return Comparison(name, float(round(validation.mean(), 10)), _interval(test), estimate, verdict)
 
 
@@ -196,7 +193,7 @@ def _gain(own: pd.DataFrame, budget: float, length: float) -> Gain | None:
         pairs = wide[[budget, longer]].dropna()
         if not pairs.empty:
             slopes = (pairs[longer] - pairs[budget]) / ((longer - budget) * length)
-            return Gain(float(longer), float(longer * length), _difference(slopes), len(pairs))
+            return Gain(float(longer), float(longer * length), stats.difference(slopes), len(pairs))
     return None
 
 

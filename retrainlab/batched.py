@@ -2,10 +2,12 @@
 
 Parameters, buffers, masks and momentum are stacked along a first dimension of slots and go through one forward and one
 backward pass (see `stacked`). Each member keeps its own learning rates, length, evaluations and order of images; short
-members finish and leave. Members that would walk the same way, such as FT with two budgets, walk it once in one slot.
+members finish and leave, and so does one that has diverged. Members that would walk the same way, such as FT with two
+budgets, walk it once in one slot.
 On a CUDA GPU a whole step can be recorded as one graph and launched at once.
 """
 
+import math
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
 
@@ -13,12 +15,11 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from retrainlab.data import batches, stream
-from retrainlab.device import seeded
+from retrainlab.data import batches
 from retrainlab.methods.base import Tensors, member, stacked
 from retrainlab.models import in_mode
-from retrainlab.stacked import Forward, forward_of, has_noise, laid_out
-from retrainlab.training import Job, Point, Setup, State, Trained, direction, evaluate, now
+from retrainlab.stacked import Forward, forward_of, laid_out
+from retrainlab.training import Job, Point, Setup, State, Trained, direction, evaluate, finite, now
 
 
 def train(
@@ -27,35 +28,34 @@ def train(
     stop: Callable[[], bool] | None = None,
     *,
     graph: bool = False,
-    precision: str = "float32",
     forward: Forward | None = None,
 ) -> Iterator[tuple[int, Trained]]:
     """Train all jobs at once; yields (place in `jobs`, what came of it) as each ends.
 
     A member's seconds are its equal share of the time. stop is asked before each step and, if true, ends all there.
     graph: record the step as a CUDA graph where the methods are steady and the network draws no random numbers; seconds do
-    not count the recording. precision: with `bfloat16` forward and backward pass compute in it where torch's autocast
-    does; parameters and their updates stay in float32. forward: how the network takes many members,
-    `stacked.forward_of` if None. Members of a network that draws random numbers (`stacked.has_noise`) must share one
-    seed.
+    not count the recording. forward: how the network takes many members, `stacked.forward_of` if None. Members of a network
+    that draws random numbers (`Setup.noisy`) must share one seed. No other thread may use `setup.model` meanwhile (see
+    `models.apart`).
     """
     data, longest = setup.data, max(len(job.curve) for job in jobs)
-    stack = _Stack.of(setup, forward or forward_of(setup.model), precision, jobs)
+    stack = _Stack.of(setup, forward or forward_of(setup.model), jobs)
     images = {s: batches(data, setup.batch_size, longest, s, setup.augment) for s in stack.seeds}
     per_epoch = data.steps_per_epoch(setup.batch_size)
     stack.pause(stack.members, 0)
-    noise = stream(*jobs[0].seed, "noise").initial_seed()
-    graph = graph and not has_noise(setup.model, data.shape)
+    noise = setup.noise(jobs[0].seed)
+    graph = graph and not setup.noisy
     advance, step, clock = None, 0, now(data.device)
-    with in_mode(setup.model, training=True), seeded(data.device, noise):
+    with in_mode(setup.model, training=True):
         while True:
-            ended = [m for m in stack.members if len(m.job.curve) == step]
+            ended = [m for m in stack.members if len(m.job.curve) == step or m.diverged]
             if len(ended) < len(stack.members) and stop is not None and stop():
                 ended = list(stack.members)
             paused = [m for m in stack.members if 0 < step in m.job.pauses and m not in ended]
             if ended or paused:
                 stack.share(now(data.device) - clock)
                 stack.pause(paused, step)
+                ended += [m for m in paused if m.diverged]
                 yield from stack.end(ended, step)
                 if len(ended) == len(stack.members):
                     return
@@ -67,7 +67,8 @@ def train(
                 before = now(data.device)
                 advance = _recorded(stack) if graph and stack.method.steady else stack.step
                 clock += now(data.device) - before
-            advance()
+            with noise:  # left before anything is yielded: until then it is in all that this thread does
+                advance()
             with torch.no_grad():
                 stack.method.after_step(stack.params, step)
                 step += 1
@@ -110,20 +111,19 @@ class _Member:
     seconds: float = 0.0
     since: int = 0
 
+    @property
+    def diverged(self) -> bool:
+        return bool(self.points) and not self.points[-1].finite
+
 
 class _Stack:
     """Members in their slots. As long as a stack lasts every tensor stays where it is, and `step` reads nothing else, so
     that it can be recorded."""
 
     def __init__(
-        self,
-        setup: Setup,
-        forward: Forward,
-        precision: str,
-        slots: list[list[_Member]],
-        parts: tuple[Tensors, Tensors, Tensors],
+        self, setup: Setup, forward: Forward, slots: list[list[_Member]], parts: tuple[Tensors, Tensors, Tensors]
     ):
-        self.setup, self.forward, self.precision, self.slots = setup, forward, precision, slots
+        self.setup, self.forward, self.slots = setup, forward, slots
         self.members = [m for slot in slots for m in slot]
         for i, slot in enumerate(slots):
             for m in slot:
@@ -146,7 +146,7 @@ class _Stack:
         self.images = self.labels = None
 
     @staticmethod
-    def of(setup: Setup, forward: Forward, precision: str, jobs: Sequence[Job]) -> "_Stack":
+    def of(setup: Setup, forward: Forward, jobs: Sequence[Job]) -> "_Stack":
         """Copies of the jobs' starts, stacked."""
         slots = [[_Member(place, jobs[place]) for place in walk] for walk in walks(jobs)]
         starts = [slot[0].job.start for slot in slots]
@@ -155,7 +155,7 @@ class _Stack:
             return {name: torch.stack([part[name] for part in parts]) for name in parts[0]}
 
         parts = ([s.params for s in starts], [s.buffers for s in starts], [s.momentum for s in starts])
-        return _Stack(setup, forward, precision, slots, tuple(together(part) for part in parts))
+        return _Stack(setup, forward, slots, tuple(together(part) for part in parts))
 
     def without(self, ended: Sequence[_Member]) -> "_Stack":
         """The stack of the others, of whom there must be some: this one, as long as no slot is empty."""
@@ -168,7 +168,7 @@ class _Stack:
         parts = tuple(
             {name: t.detach()[kept] for name, t in part.items()} for part in (self.params, self.buffers, self.momentum)
         )
-        rest = _Stack(self.setup, self.forward, self.precision, [self.slots[i] for i in kept], parts)
+        rest = _Stack(self.setup, self.forward, [self.slots[i] for i in kept], parts)
         rest.loss_sum.copy_(sums)
         return rest
 
@@ -190,8 +190,7 @@ class _Stack:
 
     def step(self) -> None:
         """One step of every slot, in place."""
-        half = self.precision == "bfloat16"
-        with torch.autocast(self.images.device.type, torch.bfloat16, enabled=half, cache_enabled=False):
+        with self.setup.autocast():
             scores = self.forward(self.method.effective(self.params), self.buffers, self.images)
             losses = F.cross_entropy(scores.flatten(0, 1), self.labels, reduction="none")
         losses = losses.unflatten(0, (len(self.rate), -1)).mean(1)
@@ -218,15 +217,15 @@ class _Stack:
         if step == 0:  # many members of a study start as the same network
             starts = [slot[0].job for slot in self.slots]
             as_in = {i: next(j for j in slots if j == i or _same_start(starts[j], starts[i])) for i in slots}
-        measured = {
-            i: self._evaluate(self.slots[i][0], member(self.params, i), member(self.buffers, i))
-            for i in sorted(set(as_in.values()))
-        }
+        parts = {i: (member(self.params, i), member(self.buffers, i)) for i in sorted(set(as_in.values()))}
+        measured = {i: self._evaluate(self.slots[i][0], *p, finite(p[0].values())) for i, p in parts.items()}
         self._add_points([(m, measured[as_in[m.slot]]) for m in members], step)
 
-    def _evaluate(self, m: _Member, params: Tensors, buffers: Tensors) -> tuple[float, float, float]:
+    def _evaluate(self, m: _Member, params: Tensors, buffers: Tensors, whole: bool) -> tuple[float, float, float]:
         data, effective = self.setup.data, m.job.method.effective(params)
-        measured = evaluate(self.setup.model, effective, buffers, data, data.validation)
+        measured = (math.nan, math.nan)
+        if whole:
+            measured = evaluate(self.setup.model, effective, buffers, data, data.validation)
         return *measured, self.setup.sparsity(effective | buffers)
 
     def _add_points(self, measured: list[tuple[_Member, tuple[float, float, float]]], step: int) -> None:
@@ -245,15 +244,17 @@ class _Stack:
 
     @torch.no_grad()
     def end(self, members: Sequence[_Member], step: int) -> list[tuple[int, Trained]]:
-        """Finish some members and evaluate what their methods leave."""
+        """Finish some members and evaluate what their methods leave; one that has diverged has its last point already."""
         out = []
         for m in members:
             parts = (member(part, m.slot) for part in (self.params, self.buffers, self.momentum))
             state = State(*parts).copy()
+            whole, stopped = finite(state.params.values()), step < len(m.job.curve) and not m.diverged
             m.job.method.finish(state.params)
             state = state.settled()
-            self._add_points([(m, self._evaluate(m, state.params, state.buffers))], step)
-            out.append((m.place, Trained(state, tuple(m.points), step, m.seconds, step < len(m.job.curve))))
+            if not m.diverged:
+                self._add_points([(m, self._evaluate(m, state.params, state.buffers, whole))], step)
+            out.append((m.place, Trained(state, tuple(m.points), step, m.seconds, stopped)))
         return out
 
 

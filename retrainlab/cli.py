@@ -7,13 +7,13 @@ Ctrl-C with what is kept and 130. torch is loaded by the command that needs it, 
 import argparse
 import os
 import sys
+import warnings
 from collections.abc import Sequence
 from dataclasses import fields
-from functools import partial
 from pathlib import Path
 from typing import get_args
 
-from retrainlab import __version__
+from retrainlab import __version__, tables
 from retrainlab.config import (
     ALLOCATIONS,
     DATASETS,
@@ -28,9 +28,8 @@ from retrainlab.config import (
     Recipe,
     Retrain,
 )
-from retrainlab.errors import BadInput, WorkerDied, choose
+from retrainlab.errors import BadInput, Failed, choose
 from retrainlab.methods.knobs import KNOBS, Knobs
-from retrainlab.paths import write_whole
 
 COLUMNS = {  # of the table that `run` and `study` print: column -> (heading, factor to the unit in the heading)
     "sparsity_achieved": ("sparsity %", 100),
@@ -57,6 +56,7 @@ HELP = {  # an option for each of these fields of Recipe, SGD, Prune and Retrain
     "all_train": "train on the validation images too; then choose nothing on them",
     "image_size": "pixels of the images of a folder",
     "seed": "random seed; study takes several",
+    "precision": "float32, or bfloat16 for forward and backward passes",
     "momentum": "of SGD",
     "nesterov": "Nesterov's momentum",
     "weight_decay": "of SGD, in the dense run and in retraining",
@@ -69,14 +69,14 @@ HELP = {  # an option for each of these fields of Recipe, SGD, Prune and Retrain
     "keep_first": "leave the first layer dense",
     "keep_last": "leave the last layer dense",
     "n": "weights kept of each m, for structure n:m",
-    "m": "neighbours of which n are kept, for structure n:m",
+    "m": "neighbours of which n are kept, along a layer's inputs, for structure n:m",
     "schedule": f"{', '.join(NAMED_SCHEDULES)}, or with --lr {', '.join(s for s in FREE_SCHEDULES if s != 'custom')}; "
     "study takes several",
     "budget": "length of a cycle's retraining, as a share of the dense run; 0 is none; study takes several",
     "lr": "initial learning rate of a free schedule",
     "warmup": "share of the retraining in which the learning rate rises",
     "ramp": "linear or cosine warm-up of the retraining",
-    "optimizer": "fresh in every cycle, or keep the momentum",
+    "optimizer": "fresh in every cycle; cycles: one for all of them; keep: the dense run's momentum, too",
     "allr_norm": "ALLR's norm over the prunable weights or all parameters: prunable, all",
     "allr_cycles": "ALLR's factor in every cycle or the last one only: every, last",
     "clamp": "let LRW retrain for longer than the dense run",
@@ -108,6 +108,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     for stream in (sys.stdout, sys.stderr):  # a name that the terminal cannot write is no reason to stop
         if hasattr(stream, "reconfigure"):
             stream.reconfigure(errors="backslashreplace")
+    warnings.formatwarning = _sentence
     options = _parser().parse_args(arguments)
     try:
         code = options.command(options) or 0
@@ -120,7 +121,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         words = str(stop) or "Stopped; what was finished is kept, and the same command goes on from there."
         print(f"\nretrainlab: {words}", file=sys.stderr)
         return 130
-    except WorkerDied as error:
+    except Failed as error:
         print(f"\nretrainlab: {error}", file=sys.stderr)
         return 1
     except OSError as error:
@@ -130,6 +131,15 @@ def main(arguments: Sequence[str] | None = None) -> int:
             print(f"retrainlab: The output could not be written ({error.strerror}); results are kept.", file=sys.stderr)
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())  # for what is flushed at the end
         return 1
+
+
+_as_usual = warnings.formatwarning
+
+
+def _sentence(message: Warning | str, category: type[Warning], filename: str, *place) -> str:
+    """A warning of the kit's own without the line of code that gave it."""
+    own = Path(filename).is_relative_to(Path(__file__).parent)
+    return f"retrainlab: {message}\n" if own else _as_usual(message, category, filename, *place)
 
 
 def _parser() -> argparse.ArgumentParser:
@@ -154,6 +164,7 @@ def _parser() -> argparse.ArgumentParser:
     )
     figures.add_argument("--preset", default="digits", help="smoke, digits, fashion-mnist or cifar10")
     figures.add_argument("--output", default="", help="folder to write to; figures/PRESET if empty")
+    figures.add_argument("--precision", default="float32", help=HELP["precision"])
     _machine(figures)
     lab = command("lab", _lab, "open JupyterLab on the notebook to start with, on this machine only, with a token")
     lab.add_argument("--port", type=int, default=8888, help="or the next that is free")
@@ -166,6 +177,7 @@ def _parser() -> argparse.ArgumentParser:
         "slides", _slides, "make slides for a reading group of the figures: HTML that opens offline, and a PDF"
     )
     slides.add_argument("--preset", default="digits", help="whose figures to show; they are made by `figures` before")
+    slides.add_argument("--figures", default="", help="the folder they are in; figures/PRESET if empty")
     slides.add_argument("--output", default="", help="folder to write to; slides if empty")
     slides.add_argument("--no-pdf", action="store_true", help="the HTML alone; a PDF needs Chromium, Chrome or Edge")
     run = command("run", _study, "run one experiment: train, prune, retrain")
@@ -179,7 +191,15 @@ def _parser() -> argparse.ArgumentParser:
     )
     data = command("data", _data, "download a data set through torchvision")
     data.add_argument("name", help="fashion-mnist, cifar10 or cifar100")
-    command("doctor", _doctor, "say what is here, and how to get what is missing")
+    doctor = command("doctor", _doctor, "say what is here, and how to get what is missing")
+    doctor.add_argument("--data", metavar="FOLDER", help="say too what a folder of images holds, and read all of them")
+    doctor.add_argument(
+        "--store",
+        nargs="?",
+        const="",
+        metavar="FOLDER",
+        help="read every stored file, not just a sample (the project's)",
+    )
     return parser
 
 
@@ -198,9 +218,6 @@ def _machine(parser: argparse.ArgumentParser) -> None:
         default="auto",
         help="loop: one training after the other; batched: many at once; graph: many at once as a CUDA graph; auto: the "
         "fastest, by a short measurement that is remembered",
-    )
-    parser.add_argument(
-        "--precision", default="float32", help="float32, or bfloat16 for forward and backward passes (not with loop)"
     )
     parser.add_argument("--fresh", action="store_true", help="compute anew what is stored already")
 
@@ -300,7 +317,7 @@ def _export(options: argparse.Namespace) -> None:
 def _slides(options: argparse.Namespace) -> None:
     from retrainlab import slides
 
-    slides.make(options.output, options.preset, pdf=not options.no_pdf)
+    slides.make(options.output, options.preset, pdf=not options.no_pdf, figures=options.figures)
 
 
 def _study(options: argparse.Namespace) -> None:
@@ -340,13 +357,15 @@ def _study(options: argparse.Namespace) -> None:
         jobs=options.jobs,
         device=options.device,
         engine=options.engine,
-        precision=options.precision,
         fresh=options.fresh,
     )
     if table is not None:
-        _write(frame, table)
+        try:
+            tables.write(frame, table)
+        except OSError as error:
+            raise BadInput(f"The table cannot be written to {table} ({error.strerror}); name another file.") from None
     if csv == "-":
-        print(frame.to_csv(index=False), end="")
+        print(tables.csv(frame), end="")
     else:
         _tell(frame)
 
@@ -356,17 +375,12 @@ def _new(table: Path) -> bool:
     return table.is_file() or not table.exists()
 
 
-def _write(frame, table: Path) -> None:
-    """As UTF-8 whatever the file names in it are made of."""
-    fill = partial(frame.to_csv, index=False, errors="backslashreplace")
-    try:
-        write_whole(table, fill) if _new(table) else fill(table)
-    except OSError as error:
-        raise BadInput(f"The table cannot be written to {table} ({error.strerror}); name another file.") from None
-
-
 def _tell(frame) -> None:
     print(_table(frame))
+    for words in _left_out(frame):
+        print(words)
+    for words in filter(None, frame["not_pruned"].unique()):
+        print(f"\n{words}")
     short = frame[frame["method"].isin(["CS", "STR", "DST"]) & (frame["trained_sparsity"] < frame["sparsity"] - 0.01)]
     for method in short["method"].unique():
         print(
@@ -374,14 +388,15 @@ def _tell(frame) -> None:
         )
     if len(frame) == 1:
         print("\nAll that was asked and measured (accuracies, sparsity and budget as shares):\n")
-        print(frame.iloc[0].to_string())
+        print(frame.iloc[0].drop("not_pruned").to_string())
 
 
 def _table(frame) -> str:
     """Mean test accuracy over seeds with its interval, a line for each sparsity, budget and schedule."""
     from retrainlab.stats import summary
 
-    frame = frame.assign(sparsity_achieved=frame["sparsity_achieved"].round(6))
+    own = frame[["sparsity_achieved", "trained_sparsity"]].where(frame["outcome"] == "").round(6)
+    frame = frame.assign(**own)
     short = summary(frame, ["sparsity", "budget", "schedule"], "test_accuracy")
     groups = frame.groupby(["sparsity", "budget", "schedule"], sort=False)
     short["sparsity_achieved"] = groups["sparsity_achieved"].mean().values
@@ -393,8 +408,23 @@ def _table(frame) -> str:
         shown["measured"] = groups["measured_speedup"].median().values
     if frame["seed"].nunique() == 1:
         del shown["95 % from"], shown["to"]
-    head = f"dense: {100 * frame.groupby('seed')['dense_test_accuracy'].first().mean():.2f} % test accuracy"
-    return head + "\n" + type(frame)(shown).to_string(index=False, float_format=lambda x: f"{x:.2f}")
+    dense = 100 * frame.groupby("seed")["dense_test_accuracy"].first().mean()  # of the seeds that have one
+    head = f"dense: {dense:.2f} % test accuracy" if dense == dense else "dense: diverged"
+    return head + "\n" + type(frame)(shown).to_string(index=False, float_format=lambda x: f"{x:.2f}", na_rep="-")
+
+
+def _left_out(frame) -> list[str]:
+    """Which runs have diverged, so that they are in no number of the table: a line for each setting and outcome."""
+    lost = frame[frame["outcome"] != ""]
+    if lost.empty:
+        return []
+    lines = [f"\nLeft out of these numbers: {len(lost)} of {len(frame)} runs. Try a smaller learning rate."]
+    for (sparsity, budget, schedule, outcome), part in lost.groupby(
+        ["sparsity", "budget", "schedule", "outcome"], sort=False
+    ):
+        seeds = ", ".join(map(str, part["seed"]))
+        lines.append(f"  {100 * sparsity:g} % sparsity, budget {100 * budget:g} %, {schedule}, seed {seeds}: {outcome}")
+    return lines
 
 
 def _data(options: argparse.Namespace) -> None:
@@ -403,10 +433,10 @@ def _data(options: argparse.Namespace) -> None:
     print(f"{options.name} is in {download(options.name)}.")
 
 
-def _doctor(_: argparse.Namespace) -> int:
-    from retrainlab.doctor import examine, table
+def _doctor(options: argparse.Namespace) -> int:
+    from retrainlab.doctor import examine, folder, table
 
-    findings = examine()
+    findings = examine(options.store) + ([folder(options.data)] if options.data else [])
     print(table(findings))
     return 0 if all(f.good or not f.required for f in findings) else 1
 

@@ -15,7 +15,9 @@ from retrainlab.methods.knobs import Knobs
 from retrainlab.settle import settle
 
 SCHEMA = 1  # part of every hash: raise it when the meaning of every stored result changes
-YOUNGER: dict[str, object] = {}  # fields that came later, with what they were before: at that value no hash names them
+YOUNGER: dict[str, object] = {
+    "precision": "float32"
+}  # fields that came later, with what they were before: at that value no hash names them
 
 DATASETS = ("digits", "fashion-mnist", "cifar10", "cifar100")
 MODELS = ("mlp", "resnet8", "resnet20", "resnet56", "resnet18", "vgg16", "wrn28-10")
@@ -26,14 +28,16 @@ NAMED_SCHEDULES = ("FT", "LRW", "SLR", "CLR", "LLR", "ALLR")
 FREE_SCHEDULES = ("constant", "stepped", "cosine", "linear", "rex", "cosine-to-0", "custom")
 SCORES = ("magnitude", "random", "obd")
 ALLOCATIONS = ("global", "uniform", "erk", "lamp")
+OPTIMIZERS = ("fresh", "cycles", "keep")
 STRUCTURES = ("unstructured", "filters", "n:m")
+LARGEST = 1e30  # learning rate and decay: some sizes beyond, float32 has no such number
 
 
 def check_initial_lr(schedule: str, lr: float | None) -> None:
     """Raise BadInput unless the free schedule of that name has an initial learning rate above 0."""
     if lr is None:
         raise BadInput(f"The schedule '{schedule}' needs its initial learning rate: give lr, above 0.")
-    check_number(lr, "initial learning rate", above=0)
+    check_number(lr, "initial learning rate", above=0, high=LARGEST)
 
 
 def check_points(points: Sequence[tuple[float, float]]) -> None:
@@ -43,7 +47,7 @@ def check_points(points: Sequence[tuple[float, float]]) -> None:
         raise BadInput("A drawn curve needs at least one control point (share of the run, learning rate).")
     for share, lr in points:
         check_number(share, "share of a control point", low=0, high=1)
-        check_number(lr, "learning rate of a control point", low=0)
+        check_number(lr, "learning rate of a control point", low=0, high=LARGEST)
     shares = [p[0] for p in points]
     if any(a >= b for a, b in zip(shares, shares[1:])):
         raise BadInput(f"The control points' shares must rise strictly, but are {shares}.")
@@ -65,7 +69,7 @@ class SGD:
     def __post_init__(self) -> None:
         settle(self)
         check_number(self.momentum, "momentum", low=0, high=0.9999)
-        check_number(self.weight_decay, "weight decay", low=0)
+        check_number(self.weight_decay, "weight decay", low=0, high=LARGEST)
         if self.nesterov and self.momentum == 0:
             raise BadInput("Nesterov's step needs a momentum above 0.")
 
@@ -80,7 +84,8 @@ class Recipe:
     lr: the peak learning rate; milestones: where `multistep` multiplies it by gamma, as shares of the run (`step` does so
     after each 30 %); warmup: share of the run. all_train: train on the validation images too (then nothing may be
     chosen on them). method: dense training if None, or else the settings of a method that sparsifies as it trains, such as
-    `GMP(0.9)` from `methods.knobs`.
+    `GMP(0.9)` from `methods.knobs`. precision: of forward and backward passes, in this training and in retraining:
+    `float32`, or `bfloat16` where torch's autocast computes in it; parameters, updates and evaluations stay in float32.
     """
 
     data: str = "digits"
@@ -99,6 +104,7 @@ class Recipe:
     image_size: int | None = None
     seed: int = 0
     method: Knobs | None = None
+    precision: str = "float32"
 
     def __post_init__(self) -> None:
         settle(self)
@@ -113,7 +119,7 @@ class Recipe:
         check_number(self.epochs, "number of epochs", low=1, whole=True)
         check_number(self.batch_size, "batch size", low=2, whole=True)
         choose(self.schedule, DENSE_SCHEDULES, "dense schedule")
-        check_number(self.lr, "learning rate", above=0)
+        check_number(self.lr, "learning rate", above=0, high=LARGEST)
         check_number(self.warmup, "warm-up share", low=0, high=0.9)
         check_number(self.gamma, "gamma", above=0, high=1)
         for share in self.milestones:
@@ -121,6 +127,12 @@ class Recipe:
         if self.image_size is not None:
             check_number(self.image_size, "image size", low=4, whole=True)
         check_number(self.seed, "seed", low=0, whole=True)
+        choose(self.precision, PRECISIONS, "precision")
+
+    @property
+    def revision(self) -> int:
+        """1 for networks whose attention had weights that were not pruned (vit) or products not counted (vit, swin)."""
+        return int(self.model.startswith(("torchvision/vit_", "torchvision/swin_")))
 
 
 @dataclass(frozen=True)
@@ -129,7 +141,8 @@ class Prune:
 
     cycles: 1 is one-shot; k > 1 repeats {prune, retrain} and removes the same share of what remains each time.
     structure: single weights; whole `filters` by L2 norm relative to their size (sparsity is then the share of filters);
-    or `n:m`, n weights kept of each m neighbours (sparsity must be 1 - n/m, and is that of the layers m divides).
+    or `n:m`, n weights kept of each m neighbours along the inputs (sparsity must be 1 - n/m; layers whose inputs m does
+    not divide stay dense, and the sparsity reached is less by their share).
     keep_first, keep_last: leave that layer dense; the total sparsity then comes from the others.
     """
 
@@ -166,6 +179,11 @@ class Prune:
                 )
 
     @property
+    def revision(self) -> int:
+        """1 for `n:m`, whose groups in convolutions lay along kernel positions before, not along input channels."""
+        return int(self.structure == "n:m")
+
+    @property
     def targets(self) -> tuple[float, ...]:
         """The total sparsity after each cycle: 1 - (1 - s)**i with s = 1 - (1 - S)**(1/k); the last is exactly S."""
         share = 1 - (1 - self.sparsity) ** (1 / self.cycles)
@@ -178,8 +196,9 @@ class Retrain:
 
     schedule: a name of NAMED_SCHEDULES, or of FREE_SCHEDULES with the initial value `lr` (custom: with `points`, pairs
     of share of the run and learning rate). warmup: share of the retraining; ramp: `linear` or the authors' `cosine`.
-    optimizer: `fresh` in every cycle, or `keep` the momentum. allr_norm: ALLR's norm over the `prunable` weights (the
-    paper's text) or over `all` parameters (the authors' code); allr_cycles: ALLR's d in `every` cycle, or in the `last`
+    optimizer: `fresh` in every cycle; one for all `cycles`, fresh after the dense run (the authors' code); or `keep` the
+    dense run's momentum, too. allr_norm: ALLR's norm over the `prunable` weights (the paper's text) or over `all`
+    parameters (the authors' code); allr_cycles: ALLR's d in `every` cycle, or in the `last`
     one only and eta_max before. clamp: lets LRW retrain for longer than the dense run. recalibrate: refresh BatchNorm's
     statistics on training images after the last step. A budget of 0 is no retraining.
 
@@ -212,7 +231,7 @@ class Retrain:
         check_number(self.copies, "number of copies to average", low=1, whole=True)
         check_number(self.warmup, "warm-up share", low=0, high=0.9)
         choose(self.ramp, ("linear", "cosine"), "warm-up ramp")
-        choose(self.optimizer, ("fresh", "keep"), "optimiser choice")
+        choose(self.optimizer, OPTIMIZERS, "optimiser choice")
         choose(self.allr_norm, ("prunable", "all"), "norm for ALLR")
         choose(self.allr_cycles, ("every", "last"), "choice of ALLR's cycles")
         free = self.schedule in FREE_SCHEDULES and self.schedule != "custom"
@@ -234,6 +253,11 @@ class Experiment:
     prune: Prune = field(default_factory=Prune)
     retrain: Retrain = field(default_factory=Retrain)
     evaluations: int = 5
+
+    @property
+    def revision(self) -> int:
+        """1 after a method that sparsifies: what it has left at 0 once counted as removed by the prune, for ALLR, too."""
+        return 0 if self.recipe.method is None else 1
 
     def __post_init__(self) -> None:
         settle(self)

@@ -3,7 +3,7 @@
 An entrant turns (a recipe of T epochs, a sparsity) into a grid of candidates, `GRID` of them for every entrant, each of
 which trains for exactly T epochs in all. The best on validation, over the tuning seeds, is then run with every seed;
 no choice sees a test image. CS, STR and DST search for the sparsity first, and what that costs is told; a setting with
-which they miss it is taken only if they do with all.
+which they miss it is taken only if they do with all; so is one with which a training has diverged.
 """
 
 from collections.abc import Callable, Sequence
@@ -167,12 +167,14 @@ def _reached(
 
 
 def _best(tuning: pd.DataFrame) -> dict[tuple[str, float], str]:
-    """The setting of highest mean validation accuracy for each entrant and sparsity, of those that have reached it if any
-    has; ties go to the lower loss."""
-    means = tuning.groupby(["entrant", "sparsity", "setting"], sort=False, as_index=False).mean(numeric_only=True)
+    """The setting of highest mean validation accuracy for each entrant and sparsity, of those that have diverged with no
+    seed, and of these of those that have reached it, if any has; ties go to the lower loss."""
+    known = tuning.assign(diverged=tuning["validation_accuracy"].isna())
+    means = known.groupby(["entrant", "sparsity", "setting"], sort=False, as_index=False).mean(numeric_only=True)
+    means["diverged"] = means["diverged"] > 0
     means["validation_accuracy"] = means["validation_accuracy"].round(9)
-    by = ["reached", "validation_accuracy", "validation_loss"]
-    ranked = means.sort_values(by, ascending=[False, False, True], kind="stable")
+    by = ["diverged", "reached", "validation_accuracy", "validation_loss"]
+    ranked = means.sort_values(by, ascending=[True, False, False, True], kind="stable")
     best = ranked.groupby(["entrant", "sparsity"], sort=False)["setting"].first()
     return best.to_dict()
 

@@ -17,6 +17,7 @@ from torch import Tensor
 
 from retrainlab import sources
 from retrainlab.errors import BadInput
+from retrainlab.folders import Found, printable
 
 
 @dataclass(frozen=True)
@@ -176,8 +177,8 @@ def load(name: str, device: str = "cpu", *, all_train: bool = False, image_size:
 
 
 @lru_cache(maxsize=4)
-def _load(name: str, device: str, all_train: bool, image_size: int | None, _: tuple) -> Dataset:
-    source = sources.read(name, image_size)
+def _load(name: str, device: str, all_train: bool, image_size: int | None, there: Found | str) -> Dataset:
+    source, shown = sources.read(name, image_size, there), printable(name)
     images, labels = source.train
     fifteen = round(0.15 * len(labels))
     counts = HELD_OUT.get(name, (fifteen, fifteen))
@@ -197,13 +198,13 @@ def _load(name: str, device: str, all_train: bool, image_size: int | None, _: tu
         for x, y in (*held, train)
     )
     if not len(train) or not len(validation) or not len(test):
-        raise BadInput(f"{name} has too few images ({len(labels)}) to split off validation and test images; add some.")
+        raise BadInput(f"{shown} has too few images ({len(labels)}) to split off validation and test images; add some.")
     pixels = train.images.transpose(0, 1).flatten(1)
     mean = torch.stack([channel.double().mean() for channel in pixels])
     std = torch.stack([channel.double().std(correction=0) for channel in pixels])
     if (std == 0).any():
-        raise BadInput(f"A colour channel of {name} is constant over all training images, so it cannot be normalised.")
+        raise BadInput(f"A colour channel of {shown} is constant over all training images, so it cannot be normalised.")
     height = train.images.shape[2]
     augmentation = AUGMENTATIONS.get(name, Augmentation(height // 8, True))
     classes = int(labels.max()) + 1
-    return Dataset(name, train, validation, test, classes, mean.float(), std.float(), augmentation)
+    return Dataset(shown, train, validation, test, classes, mean.float(), std.float(), augmentation)

@@ -36,12 +36,17 @@ def describe(device: torch.device) -> str:
     return f"{device.type}, {cores()} cores"
 
 
+def memory_gib() -> float:
+    """The machine's memory, or 0 where the system does not say."""
+    try:
+        return os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES") / 2**30
+    except (AttributeError, ValueError, OSError):
+        return 0.0
+
+
 def memory() -> str:
     """The machine's memory in words, or nothing where the system does not say."""
-    try:
-        return f"{os.sysconf('SC_PAGE_SIZE') * os.sysconf('SC_PHYS_PAGES') / 2**30:.0f} GiB of memory"
-    except (AttributeError, ValueError, OSError):
-        return ""
+    return f"{gib:.0f} GiB of memory" if (gib := memory_gib()) else ""
 
 
 def cores() -> int:
@@ -53,17 +58,6 @@ def synchronise(device: torch.device) -> None:
     """Wait for all queued work, so that a clock read next tells the truth."""
     if device.type == "cuda":
         torch.cuda.synchronize(device)
-
-
-@contextmanager
-def seeded(device: torch.device, seed: int) -> Iterator[None]:
-    """torch's own random numbers (initialisation, dropout) from `seed` for a while; afterwards they go on as before."""
-    with torch.random.fork_rng(devices=[device] if device.type == "cuda" else []):
-        torch.default_generator.manual_seed(seed)
-        if device.type == "cuda":
-            with torch.cuda.device(device):
-                torch.cuda.manual_seed(seed)
-        yield
 
 
 _repeating = threading.Lock()
@@ -91,3 +85,9 @@ def repeatable(device: torch.device) -> Iterator[None]:
             if _inside == 0:
                 torch.set_num_threads(_before[0])
                 cudnn.benchmark, cudnn.deterministic = _before[1:]
+
+
+def out_of_memory(error: BaseException) -> bool:
+    """Whether that is what an error says; torch has a class for it on GPUs only."""
+    words = ("can't allocate memory", "not enough memory", "bad_alloc")  # Unix, Windows, C++
+    return isinstance(error, torch.OutOfMemoryError | MemoryError) or any(w in str(error) for w in words)

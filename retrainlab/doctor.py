@@ -2,42 +2,45 @@
 
 import os
 import platform
+import random
 import shutil
 import sys
 from collections.abc import Callable
 from dataclasses import dataclass
 from importlib import metadata
 from textwrap import wrap
+from typing import TYPE_CHECKING
 
 from retrainlab.errors import BadInput
 from retrainlab.paths import lend_places
 
+if TYPE_CHECKING:
+    from retrainlab.store import Store
+
+SAMPLE = 50  # stored files that are looked at unless all are asked for
+ROOM = 200e6  # bytes without which a store is nearly full
 BROWSERS = ("chromium", "chromium-browser", "google-chrome", "google-chrome-stable", "firefox", "microsoft-edge")
 
 
 @dataclass(frozen=True)
 class Finding:
-    """One line of the table. good: usable as it is; required: nothing runs without it."""
+    """One line of the table. good: usable as it is; required: nothing runs without it; bad: the word for it if not good."""
 
     what: str
     found: str
     good: bool = True
     remedy: str = ""
     required: bool = False
+    bad: str = "missing"
 
 
-def examine() -> list[Finding]:
-    """Look at everything; a check that fails is itself a finding."""
+def examine(store: str | None = None) -> list[Finding]:
+    """Look at everything; a check that fails is itself a finding. store: a folder of results of which every file is read,
+    empty for the project's own; None: a sample of the project's own."""
     checks: list[Callable[[], list[Finding]]] = [
-        _python,
-        _torch,
-        _packages,
-        _home,
-        _data,
-        _kernel,
-        _store,
-        _engines,
-        _browser,
+        *(_python, _torch, _packages, _home, _data, _kernel),
+        lambda: _store(store),
+        *(_engines, _browser),
     ]
     return [finding for check in checks for finding in check()]
 
@@ -47,7 +50,7 @@ def table(findings: list[Finding]) -> str:
     width = max(len(f.what) for f in findings)
     lines = []
     for f in findings:
-        mark = "ok" if f.good else "MISSING" if f.required else "missing"
+        mark = "ok" if f.good else f.bad.upper() if f.required else f.bad
         lines += [
             f"{f.what:<{width}}  {mark:<7}  {line}" if i == 0 else f"{'':<{width}}           {line}"
             for i, line in enumerate(wrap(f.found, 100 - width) or [""])
@@ -122,7 +125,7 @@ def _home() -> list[Finding]:
 def _data() -> list[Finding]:
     from retrainlab.config import DATASETS
     from retrainlab.paths import data_root
-    from retrainlab.sources import fashion_folder, missing
+    from retrainlab.sources import CONTENT, fashion_folder, missing
 
     lacking, root = missing(), data_root()
     out = []
@@ -130,9 +133,22 @@ def _data() -> list[Finding]:
         where = "in scikit-learn" if name == "digits" else str(root)
         if name == "fashion-mnist" and name not in lacking:
             where = str(fashion_folder())
-        found = (f"not in {root}" if root else "no folder for it") if name in lacking else where
+        nowhere = f"not in {root}" if root else "no folder for it"
+        found = nowhere if name in lacking else f"{where}: {CONTENT[name]}"
         out.append(Finding(f"data: {name}", found, name not in lacking, lacking.get(name, "")))
     return out
+
+
+def folder(name: str) -> Finding:
+    """What a folder of images holds, once each of them has been read."""
+    from retrainlab import folders
+
+    try:
+        found = folders.find(name)
+        folders.read(found, 4)
+        return Finding("data: folder", folders.words(found, None))
+    except BadInput as error:
+        return Finding("data: folder", str(error), False, required=True)
 
 
 def _kernel() -> list[Finding]:
@@ -148,23 +164,66 @@ def _kernel() -> list[Finding]:
     return [Finding("kernel python3", command, ours, "" if ours else remedy)]
 
 
-def _store() -> list[Finding]:
+def _store(asked: str | None) -> list[Finding]:
     from retrainlab.paths import store_root
     from retrainlab.store import Store
 
+    store = None
     try:
-        store = Store(store_root())
+        store = Store(asked or store_root())
         count = store.count()
         found = f"{store.root}: {count['dense']} dense networks, {count['pruned']} masks, {count['results']} results"
         store.check_writable()
+        out = [Finding("store", found)]
     except BadInput as error:
         remedy = "set RETRAINLAB_STORE to a folder that can be written"
-        return [Finding("store", str(error), False, remedy, required=True)]
-    return [Finding("store", found)]
+        out = [Finding("store", str(error), False, remedy, required=True)]
+    if store is None:
+        return out
+    if (free := store.room()) < ROOM:
+        remedy = "make room there, or set RETRAINLAB_STORE to a folder on another disk"
+        out.append(Finding("store's disk", f"{free / 1e6:.0f} MB are free", False, remedy, True, "full"))
+    names = store.names()
+    looked = names if asked is not None else random.sample(names, min(SAMPLE, len(names)))
+    return [*out, *_files(store, looked, len(names))] if looked else out
+
+
+def _files(store: "Store", looked: list[tuple[str, str]], all_: int) -> list[Finding]:
+    """How many of the stored files are what their checksums say, and which are not."""
+    from retrainlab.paths import command
+    from retrainlab.store import Unfit
+
+    sealed, damaged, closed = [], [], []
+    for kind, key in looked:
+        try:
+            if (found := store.read(kind, key)) is not None:
+                sealed.append(found.sealed)
+        except Unfit as why:
+            damaged.append(f"{kind}/{key} ({why})")
+        except BadInput:
+            closed.append(f"{kind}/{key}")
+    words = [f"{len(looked)} of {all_} looked at: {len(sealed)} whole"]
+    if old := sealed.count(False):
+        words.append(f"{old} of these without a checksum, from an earlier version")
+    out = [Finding("stored files", ", ".join(words))]
+    if damaged:
+        remedy = "give the study's command again: it sets them aside and makes them anew; or delete them"
+        if len(looked) < all_:
+            remedy += f"; `{command('doctor --store')}` looks at all"
+        out.append(Finding("stored files", _listed(damaged), False, remedy, True, "damaged"))
+    if closed:
+        remedy = f"let their owner permit it: chmod -R a+rX {store.root}"
+        out.append(Finding("stored files", f"may not be read: {_listed(closed)}", False, remedy, True, "closed"))
+    return out
+
+
+def _listed(names: list[str], most: int = 10) -> str:
+    more = [f"and {len(names) - most} more"] if len(names) > most else []
+    return ", ".join([*names[:most], *more])
 
 
 def _engines() -> list[Finding]:
-    from retrainlab.engine import TIMES, Engine, remembered
+    from retrainlab.engine import TIMES, of_record, remembered
     from retrainlab.paths import engines_file
 
     known = remembered()
@@ -173,9 +232,7 @@ def _engines() -> list[Finding]:
     out = []
     for what, record in known.items():
         times = record[TIMES]
-        found = (
-            f"{what}: {Engine(**record['engine'])} ({times['0']} ms a step in the loop, {min(times.values())} at best)"
-        )
+        found = f"{what}: {of_record(record)} ({times['0']} ms a step in the loop, {min(times.values())} at best)"
         out.append(Finding("engine", found))
     return [*out, Finding("engines", f"remembered in {engines_file()}; without that file they are measured again")]
 

@@ -16,15 +16,18 @@ import torch
 
 from retrainlab import batched, training
 from retrainlab.config import ENGINES, Recipe
-from retrainlab.device import describe, repeatable
-from retrainlab.errors import BadInput, choose
+from retrainlab.device import describe, out_of_memory, repeatable
+from retrainlab.errors import BadInput, check_number, choose
 from retrainlab.methods import imp
-from retrainlab.paths import engines_file, write_whole
-from retrainlab.stacked import forward_of, has_noise
+from retrainlab.models import apart
+from retrainlab.paths import engines_file, locked, write_whole
+from retrainlab.stacked import forward_of
 from retrainlab.training import Job, Setup, State, Trained
 
 LADDERS = {"cpu": (2, 4, 8, 16, 32), "cuda": (1, 4, 16, 64)}  # members that the probe tries
 USUAL = {"cpu": 8, "cuda": 16}  # members of an engine that was asked for, where no probe has been made
+KINDS = tuple(kind for kind in ENGINES if kind != "auto")
+MOST = 4096  # members of any engine
 TIMES = "ms_per_member_step"
 TOGETHER = {"cpu": "batched", "cuda": "graph"}  # how many members train at once
 CLEARLY, AT_ALL = 0.85, 0.95  # shares of the loop's time, which a short probe knows to some 10 %
@@ -35,18 +38,21 @@ SLOW = 0.25  # seconds of a step above which no CPU gains by batching: calls cos
 @dataclass(frozen=True)
 class Engine:
     """kind: a name of ENGINES but auto; members: how many slots train at once; least: with fewer, the loop is faster;
-    precision: `float32`, or `bfloat16` for autocast (batched and graph only); seconds: of a member-step where a probe
-    has measured it, or else 0."""
+    seconds: of a member-step where a probe has measured it, or else 0."""
 
     kind: str = "loop"
     members: int = 1
     least: int = 2
-    precision: str = "float32"
     seconds: float = 0.0
 
+    def __post_init__(self) -> None:
+        choose(self.kind, KINDS, "engine")
+        check_number(self.members, "number of members", low=1, high=MOST, whole=True)
+        check_number(self.least, "least number of members", low=1, high=MOST, whole=True)
+        check_number(self.seconds, "seconds of a step", low=0)
+
     def __str__(self) -> str:
-        half = ", bfloat16" if self.precision != "float32" else ""
-        return "loop" if self.kind == "loop" else f"{self.kind}, up to {self.members} at once{half}"
+        return "loop" if self.kind == "loop" else f"{self.kind}, up to {self.members} at once"
 
     def train(
         self, setup: Setup, jobs: Sequence[Job], stop: Callable[[], bool] | None = None
@@ -57,21 +63,22 @@ class Engine:
             for place in sorted(range(len(jobs)), key=lambda i: -len(jobs[i].curve)):
                 yield place, training.train(setup, jobs[place], stop)
             return
+        setup = replace(setup, model=apart(setup.model))
         forward, members = forward_of(setup.model), self.members
-        noisy, left = has_noise(setup.model, setup.data.shape), set(range(len(jobs)))
+        left = set(range(len(jobs)))
         groups: dict[tuple, list[int]] = {}
         for place, job in enumerate(jobs):
-            alike = (type(job.method), tuple(job.start.params), job.seed if noisy else None)
+            alike = (type(job.method), tuple(job.start.params), job.seed if setup.noisy else None)
             groups.setdefault(alike, []).append(place)
         for group in groups.values():
             while walks := _walks(jobs, [i for i in group if i in left]):
                 chunk = walks[:members]
                 places = [place for walk in chunk for place in walk]
-                if len(chunk) < self.least and self.precision == "float32":
+                if len(chunk) < self.least:
                     left.discard(places[0])
                     yield places[0], training.train(setup, jobs[places[0]], stop)
                     continue
-                options = dict(graph=self.kind == "graph", precision=self.precision, forward=forward)
+                options = dict(graph=self.kind == "graph", forward=forward)
                 methods = [copy.deepcopy(jobs[p].method) for p in places]  # as they are before they count a step
                 try:
                     for i, trained in batched.train(setup, [jobs[p] for p in places], stop, **options):
@@ -92,42 +99,31 @@ def _walks(jobs: Sequence[Job], places: Sequence[int]) -> list[list[int]]:
     return [[places[i] for i in walk] for walk in batched.walks([jobs[p] for p in places])]
 
 
-def out_of_memory(error: BaseException) -> bool:
-    """Whether that is what an error says; torch has a class for it on GPUs only."""
-    return isinstance(error, torch.OutOfMemoryError | MemoryError) or "can't allocate memory" in str(error)
-
-
 # ---- the choice ------------------------------------------------------------------------------------------------------
 
 
-def forced(kind: str, device: torch.device, precision: str = "float32") -> Engine:
+def forced(kind: str, device: torch.device) -> Engine:
     """The engine of that kind without a probe. Raises BadInput for one that this device does not have."""
     choose(kind, ENGINES, "engine")
-    if kind == "loop" and precision != "float32":
-        raise BadInput(f"The engine 'loop' computes in float32, not {precision}; use --engine batched or auto.")
     if kind == "graph" and device.type != "cuda":
         raise BadInput("The engine 'graph' needs a CUDA GPU; use --engine batched, loop or auto.")
-    return Engine(kind, 1 if kind == "loop" else USUAL[device.type], 1 if kind != "loop" else 2, precision)
+    return Engine(kind, 1 if kind == "loop" else USUAL[device.type], 1 if kind != "loop" else 2)
 
 
-def fastest(
-    setup: Setup, start: State, recipe: Recipe, precision: str = "float32", tell: Callable[[str], None] | None = None
-) -> Engine:
-    """The engine for this network, batch size and device: as remembered, or else by a probe, on which `tell` gets a word;
-    without `tell` there is no probe, and the loop is taken. It computes in float32 alone; bfloat16 never goes to it."""
+def fastest(setup: Setup, start: State, recipe: Recipe, tell: Callable[[str], None] | None = None) -> Engine:
+    """The engine for this network, batch size, precision and device: as remembered, or else by a probe, on which `tell` gets
+    a word; without `tell` there is no probe, and the loop is taken."""
     device = setup.data.device
-    if precision != "float32":
-        return forced(TOGETHER[device.type], device, precision)
     name, known = _name(setup, recipe), remembered()
-    if name in known:
-        return Engine(**known[name]["engine"])
+    if name in known and (engine := of_record(known[name])).kind in ("loop", TOGETHER[device.type]):
+        return engine
     if tell is None:
         return Engine()
     tell(f"trying which engine is fastest for {recipe.model}")
     times = probe(setup, start)
     engine = decide(times, TOGETHER[device.type])
     record = {"engine": asdict(engine), TIMES: {str(m): round(1e3 * t, 3) for m, t in times.items()}}
-    _remember(known | {name: record})
+    _remember(name, record)
     return engine
 
 
@@ -188,23 +184,47 @@ def probe(setup: Setup, start: State) -> dict[int, float]:
 def _name(setup: Setup, recipe: Recipe) -> str:
     shape = "x".join(map(str, setup.data.shape))
     width = "" if recipe.width is None else f" width {recipe.width}"
-    device = describe(setup.data.device)
-    return f"{recipe.model}{width}, {shape}, batch {recipe.batch_size}, {device}, torch {torch.__version__}"
+    batch = f"batch {recipe.batch_size}" + (f" in {setup.precision}" if setup.precision != "float32" else "")
+    return f"{recipe.model}{width}, {shape}, {batch}, {describe(setup.data.device)}, torch {torch.__version__}"
 
 
 def remembered() -> dict[str, dict]:
-    """The choices made so far, by what they are for; empty if there are none or they cannot be read."""
+    """The choices made so far, by what they are for, but for those that make no sense; empty if there are none or they
+    cannot be read."""
     if (file := engines_file()) is None:
         return {}
     try:
-        known = json.loads(file.read_text())
-        return {what: record for what, record in known.items() if Engine(**record["engine"]) and record[TIMES]["0"]}
-    except (OSError, ValueError, KeyError, TypeError, AttributeError):
+        if file.stat().st_size > 2**20:
+            return {}
+        known = json.loads(file.read_bytes())
+    except (OSError, ValueError, RecursionError):
         return {}
+    return {what: one for what, one in known.items() if _sound(one)} if isinstance(known, dict) else {}
 
 
-def _remember(choices: dict[str, dict]) -> None:
+def of_record(record: dict) -> Engine:
+    """The engine that a record of `remembered` tells of. One of an earlier version names its precision, too, which was
+    float32 wherever it was measured; raises BadInput for another."""
+    fields = {**record["engine"]}
+    choose(fields.pop("precision", "float32"), ("float32",), "remembered precision")
+    return Engine(**fields)
+
+
+def _sound(record: object) -> bool:
+    try:
+        of_record(record)
+        for members, time in {"0": None, **record[TIMES]}.items():
+            check_number(int(members), "number of members", low=0, high=MOST)
+            check_number(time, "time of a step", above=0)
+    except (ValueError, TypeError, KeyError, AttributeError):
+        return False
+    return True
+
+
+def _remember(name: str, record: dict) -> None:
+    """Add it to what other processes may have added meanwhile."""
     if (file := engines_file()) is None:
         return
-    with suppress(OSError):  # a cache that cannot be written: the probe is made again next time
+    with suppress(OSError), locked(file):  # a cache that cannot be written: the probe is made again next time
+        choices = remembered() | {name: record}
         write_whole(file, lambda path: path.write_text(json.dumps(choices, indent=1) + "\n"))

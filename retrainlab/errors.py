@@ -20,7 +20,11 @@ class Stopped(_Sentence, KeyboardInterrupt):
     """A study was stopped by the user; its sentence says what is kept. The CLI exits with 130."""
 
 
-class WorkerDied(_Sentence, RuntimeError):
+class Failed(_Sentence, RuntimeError):
+    """Some of what was asked could not be made; its sentences say what, and what is kept. The CLI exits with 1."""
+
+
+class WorkerDied(Failed):
     """A worker ended for lack of memory, or without a word; its sentence says what is kept. The CLI exits with 1."""
 
 

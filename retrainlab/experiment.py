@@ -17,6 +17,7 @@ from retrainlab.config import Experiment, Prune, Recipe
 from retrainlab.data import load
 from retrainlab.device import repeatable, resolve
 from retrainlab.engine import Engine
+from retrainlab.errors import BadInput
 from retrainlab.methods import imp
 from retrainlab.methods.make import make
 from retrainlab.methods.sparsifier import Span
@@ -27,6 +28,14 @@ from retrainlab.schedules import Original
 from retrainlab.training import Job, Point, Setup, State, Trained, evaluate, recalibrate
 
 T = TypeVar("T")
+DAMAGE = ("validation_accuracy", "recalibrated_validation_accuracy", "stability", "recalibrated_stability")
+UNKNOWN = (  # of an experiment whose dense run has diverged
+    *("test_accuracy", "test_loss", "validation_accuracy", "validation_loss"),
+    *("dense_test_accuracy", "dense_validation_accuracy", "trained_sparsity"),
+    *("pruned_validation_accuracy", "recalibrated_validation_accuracy", "stability", "recalibrated_stability"),
+    *("recovery", "sparsity_achieved", "norm_drop", "removed", "allr_factor", "peak_lr"),
+    *("theoretical_speedup", "shrunken_speedup", "measured_speedup"),
+)
 
 
 @dataclass(frozen=True)
@@ -39,7 +48,8 @@ class Dense:
 
 @dataclass(frozen=True)
 class Pruned:
-    """The first cycle's masks, and what pruning alone did."""
+    """The first cycle's masks, and what pruning alone did; no masks if the dense run has diverged, whose weights are no
+    numbers to choose among."""
 
     masks: Masks
     result: Result
@@ -49,7 +59,9 @@ def setting(recipe: Recipe, device: torch.device) -> tuple[Setup, Original]:
     """What the stages share: network (as initialised), data on the device and optimiser; the dense learning rates."""
     data = load(recipe.data, str(device), all_train=recipe.all_train, image_size=recipe.image_size)
     model = build(recipe.model, shape=data.shape, classes=data.classes, width=recipe.width, seed=recipe.seed)
-    setup = Setup(model.to(device), data, recipe.sgd, recipe.batch_size, prunable(model), recipe.augment)
+    setup = Setup(
+        model.to(device), data, recipe.sgd, recipe.batch_size, prunable(model), recipe.augment, recipe.precision
+    )
     return setup, original_curve(recipe, data.steps_per_epoch(recipe.batch_size))
 
 
@@ -64,6 +76,7 @@ def alike(recipe: Recipe) -> Recipe:
         augment=recipe.augment,
         all_train=recipe.all_train,
         image_size=recipe.image_size,
+        precision=recipe.precision,
     )
 
 
@@ -167,12 +180,32 @@ def _dense_course(
     return Dense(state, record(recipe, scalars, curves, setup.data.device, trained.seconds, engine))
 
 
+def check_dense(setup: Setup, dense: Dense) -> None:
+    """Raise BadInput unless a dense network that was given has the tensors of the recipe's, where this run computes."""
+    model, given = setup.model, dense.state
+    for own, found in ((model.named_parameters(), given.params), (model.named_buffers(), given.buffers)):
+        wanted = dict(own)
+        for name in wanted | found:
+            there, here = (
+                f"{tuple(part[name].shape)} on {part[name].device}" if name in part else "missing"
+                for part in (wanted, found)
+            )
+            if there != here:
+                raise BadInput(
+                    f"The dense network given is not one of this recipe on this device: '{name}' is {here} and should be "
+                    f"{there}; train it with the same recipe and device."
+                )
+
+
 def prune_dense(recipe: Recipe, prune: Prune, dense: Dense, device: str = "auto") -> Pruned:
     """The first cycle's masks for a dense network, and the damage: validation accuracy raw and recalibrated."""
     where = resolve(device)
+    if dense.result.outcome:
+        return Pruned({}, record(prune, dict.fromkeys(DAMAGE), {}, where, 0.0, outcome=dense.result.outcome))
     start = time.perf_counter()
     with repeatable(where):
         setup, _ = setting(recipe, where)
+        check_dense(setup, dense)
         model, data = setup.model, setup.data
         scores = imp.saliency(setup, dense.state, prune)
         masks = imp.prune_state(dense.state, prune, setup.prunable, 0, recipe.seed, scores=scores)
@@ -181,13 +214,8 @@ def prune_dense(recipe: Recipe, prune: Prune, dense: Dense, device: str = "auto"
         raw, _ = evaluate(model, state.params, state.buffers, data, data.validation)
         fresh = recalibrate(setup, state, (recipe.seed, "recalibrate"))
         lifted, _ = evaluate(model, fresh.params, fresh.buffers, data, data.validation)
-    scalars = {
-        "validation_accuracy": raw,
-        "recalibrated_validation_accuracy": lifted,
-        "stability": metrics.stability(before, raw),
-        "recalibrated_stability": metrics.stability(before, lifted),
-    }
-    return Pruned(masks, record(prune, scalars, {}, where, time.perf_counter() - start))
+    damage = raw, lifted, metrics.stability(before, raw), metrics.stability(before, lifted)
+    return Pruned(masks, record(prune, dict(zip(DAMAGE, damage)), {}, where, time.perf_counter() - start))
 
 
 def run(
@@ -203,11 +231,12 @@ def run(
 
     Scalars with `dense_` and `trained_` tell of the first training, by whatever method, before any prune. Scalars of
     several cycles: `pruned_`, `recalibrated_` and stability tell of the first prune, that of the dense network;
-    norm_drop, removed, allr_factor and peak_lr of the last; recovery sums what all cycles lost and regained.
+    norm_drop, removed, allr_factor and peak_lr of the last; recovery sums what all cycles lost and regained. A training
+    that diverges is the last, and `outcome` says which it was: there is no accuracy then, and sparsity is the masks'.
 
     stop: asked before each step; once true, the result is that of the steps made so far, and its scalar `stopped` says
-    so. Raises BadInput for data that is missing, a batch larger than the data, images the network cannot take, and a last
-    cycle that is too long for LRW.
+    so. Raises BadInput for data that is missing, a batch larger than the data, images the network cannot take, a last
+    cycle that is too long for LRW, and a `dense` or `pruned` of another network.
     """
     check_lengths(experiment)
     dense = dense or train_dense(experiment.recipe, device, stop=stop)
@@ -232,6 +261,8 @@ def run_together(
     where = resolve(device)
     with repeatable(where):
         setup, _ = setting(while_retraining(experiments[0]), where)
+        for given in dense:
+            check_dense(setup, given)
         originals = {
             r: original_curve(r, setup.data.steps_per_epoch(r.batch_size)) for r in {e.recipe for e in experiments}
         }
@@ -276,6 +307,8 @@ def _course(
 ) -> Generator[Job, Trained, Result]:
     recipe, prune, retrain = experiment.recipe, experiment.prune, experiment.retrain
     model, data = setup.model, setup.data
+    if dense.result.outcome:
+        return _never_pruned(experiment, dense, data.device, engine)
     state, masks, cycles = yield from imp.run(
         setup,
         dense.state,
@@ -292,7 +325,8 @@ def _course(
     if retrain.recalibrate:
         validation, validation_loss = evaluate(model, state.params, state.buffers, data, data.validation)
     test, test_loss = evaluate(model, state.params, state.buffers, data, data.test)
-    weights = {name: state.params[name] for name in setup.prunable}
+    diverged = last.trained.diverged
+    weights = masks if diverged else {name: state.params[name] for name in setup.prunable}
     dense_count, nonzero = metrics.multiply_adds(model, data.shape, weights)
     before, first = dense.result.scalars, pruned.result.scalars
     steps = sum(c.trained.steps for c in cycles)
@@ -316,7 +350,7 @@ def _course(
         "allr_factor": last.factor,
         "peak_lr": last.peak_lr,
         "theoretical_speedup": metrics.theoretical_speedup(dense_count, nonzero),
-        **_shrunken(setup, state, masks, prune),
+        **_shrunken(setup, None if diverged else state, masks, prune),
         "steps": steps,
         "total_steps": before["steps"] + steps,
         "stopped": last.trained.stopped,
@@ -328,10 +362,18 @@ def _course(
     return record(experiment, scalars, curves, data.device, seconds, engine)
 
 
-def _shrunken(setup: Setup, state: State, masks: Masks, prune: Prune) -> dict[str, float | None]:
+def _never_pruned(experiment: Experiment, dense: Dense, device: torch.device, engine: Engine) -> Result:
+    """The result of an experiment whose dense run has diverged: that, and no number."""
+    spent = {"steps": 0, "total_steps": dense.result.scalars["steps"], "stopped": False, "images_per_second": 0.0}
+    curves = curves_of([]) | {"cycle": [], "layer_sparsity": {}}
+    scalars = dict.fromkeys(UNKNOWN) | spent
+    return record(experiment, scalars, curves, device, 0.0, engine, dense.result.outcome)
+
+
+def _shrunken(setup: Setup, state: State | None, masks: Masks, prune: Prune) -> dict[str, float | None]:
     """How much faster the smaller network is that whole-filter pruning leaves, in theory and measured (256 test images at
-    once); None where `shrink` builds none."""
-    if prune.structure != "filters" or not isinstance(setup.model, ResNet | VGG):
+    once); None where `shrink` builds none, and for a network that has diverged."""
+    if state is None or prune.structure != "filters" or not isinstance(setup.model, ResNet | VGG):
         return {"shrunken_speedup": None, "measured_speedup": None}
     data = setup.data
     images = data.normalise(data.test.images[:256])

@@ -4,8 +4,8 @@ from collections.abc import Sequence
 from importlib import import_module
 from pathlib import Path
 
-from retrainlab.errors import choose
-from retrainlab.paths import in_project, make_writable, project, write_whole
+from retrainlab.errors import WorkerDied, choose
+from retrainlab.paths import check_free, in_project, make_writable, project, write_text
 from retrainlab.settle import listed
 
 PAGES = ("schedules", "race", "predict", "draw", "budget", "allr", "methods")
@@ -17,25 +17,35 @@ def make(
 ) -> list[Path]:
     """Write NAME.html for each of PAGES, or those named, to `output` (`pages` in the project, or here, if empty). What is
     not in the store yet is computed first, with progress; Ctrl-C keeps what is finished. Raises BadInput before any work
-    for an unknown name or a folder that cannot be written."""
+    for an unknown name or a folder that cannot be written, and WorkerDied if some runs failed, when the pages that need
+    none of them are written."""
     names = listed(names, str, "export's names")
     for name in names:
         choose(name, PAGES, "page")
     folder = Path(output) if output else (project() if in_project() else Path.cwd()) / "pages"
     make_writable(folder)
+    for name in names or PAGES:
+        check_free(folder / f"{name}.html")
     from retrainlab import study
-    from retrainlab.explore import pages
+    from retrainlab.explore import live, pages
     from retrainlab.progress import Progress
 
-    place, out = study.opened(store or None), []
+    place, out, died = study.opened(store or None), [], None
     made = {n: import_module(f"retrainlab.explore.{_MODULES.get(n, n)}").page(place) for n in names or PAGES}
     needs = list(dict.fromkeys(e for page in made.values() for e in page.needs))
     if needs:
-        study.run_study(needs, store=place, jobs=jobs, device=device, progress=Progress("export"))
+        try:
+            study.run_study(needs, store=place, jobs=jobs, device=device, progress=Progress("export"))
+        except WorkerDied as error:
+            died = error
     for name, page in made.items():
         path = folder / f"{name}.html"
+        if died is not None and not live.stored(page.needs, place).whole:
+            continue
         text = pages.html(page)
-        write_whole(path, lambda temporary, text=text: temporary.write_text(text, encoding="utf-8"))
+        write_text(path, text)
         print(f"{path}  ({len(text) / 2**20:.1f} MiB)", flush=True)
         out.append(path)
+    if died is not None:
+        raise WorkerDied(f"{died} {len(out)} of {len(made)} pages are written.")
     return out

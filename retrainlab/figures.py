@@ -3,19 +3,19 @@
 The notebooks stay as they are; what they print while they compute is shown live, their figures are the output.
 """
 
-import logging
 import sys
 import time
 from collections.abc import Sequence
 from pathlib import Path
 
+from retrainlab import notebooks, presets
 from retrainlab.config import ENGINES, PRECISIONS
-from retrainlab.errors import BadInput, choose
-from retrainlab.paths import lend_places, make_writable, project
-from retrainlab.presets import PRESETS
-from retrainlab.progress import CalmLines, duration
+from retrainlab.errors import BadInput, Failed, choose
+from retrainlab.paths import check_free, make_writable, project
+from retrainlab.progress import duration
 from retrainlab.settle import listed, settled
 
+ENDS = ("png", "svg", "csv", "json")  # of what a notebook leaves
 CELL_TIMEOUT = 30 * 24 * 3600  # seconds; a preset for a GPU may train for days in one cell
 
 
@@ -45,27 +45,19 @@ def make(
     store: str = "",
     output: str = "",
 ) -> list[Path]:
-    """Run the notebooks of `names` (all if none) one after the other into `output` (figures/PRESET if empty).
+    """Run the notebooks of `names` (all if none) one after the other into `output`, or figures/PRESET (`presets.folder`).
 
-    Returns the PNGs. Raises BadInput before any runs, or when a notebook says so, and KeyboardInterrupt on Ctrl-C.
+    Returns the PNGs. Raises BadInput before any runs, or when a notebook says so, and KeyboardInterrupt on Ctrl-C. A
+    notebook that fails ends no other; Failed then says in the end what went wrong with each, and where what was executed
+    of it is: OUTPUT/failed/.
     """
-    choose(preset, PRESETS, "preset")
+    choose(preset, presets.PRESETS, "preset")
     choose(engine, ENGINES, "engine")
     choose(precision, PRECISIONS, "precision")
-    chosen = select(names)
-    try:
-        import papermill
-    except ImportError:
-        raise BadInput(
-            "Figures need the notebook stack, which is not installed: pip install 'retrainlab[lab]'."
-        ) from None
-    from nbclient.exceptions import CellTimeoutError
-    from papermill.exceptions import PapermillExecutionError
-    from traitlets.config import Config
-
-    root, notebooks = project(), available()
-    folder = Path(output).resolve() if output else root / "figures" / preset
-    parameters = {
+    chosen, paths = select(names), available()
+    root = project()
+    folder = Path(output).resolve() if output else presets.folder(preset, presets.asked(preset, precision=precision))
+    given = {
         "preset": preset,
         "jobs": jobs,
         "device": device,
@@ -76,50 +68,26 @@ def make(
         "output": str(folder),
     }
     for name in chosen:
-        unknown = set(parameters) - set(papermill.inspect_notebook(str(notebooks[name])))
+        unknown = set(given) - notebooks.parameters(paths[name])
         if unknown:
             raise BadInput(f"The notebook {name} has no parameter {', '.join(sorted(unknown))}; restore it from git.")
     make_writable(folder)
-    lend_places()
+    for path in (folder / f"{name}.{end}" for name in chosen for end in ENDS):
+        check_free(path)
     shown = folder.relative_to(root) if folder.is_relative_to(root) else folder
-    begin = time.monotonic()
+    begin, failed = time.monotonic(), {}
     for number, name in enumerate(chosen, 1):
         start = time.monotonic()
         print(f"[{number}/{len(chosen)}] {name}", file=sys.stderr, flush=True)
+        keep = folder / "failed" / f"{name}.ipynb"
         try:
-            papermill.execute_notebook(
-                str(notebooks[name]),
-                None,
-                parameters=parameters,
-                kernel_name="python3",
-                progress_bar=False,
-                stdout_file=sys.stdout,
-                stderr_file=CalmLines(sys.stderr),
-                execution_timeout=CELL_TIMEOUT,
-                config=Config(
-                    {
-                        "KernelManager": {"transport_encryption": "auto"},
-                        # a kernel that is stopped may find its sockets closed, and would print a trace
-                        "NotebookClient": {"extra_arguments": ["--log-level=CRITICAL"]},
-                    }
-                ),
-                start_timeout=120,
-            )
-        except KeyboardInterrupt:
-            logging.getLogger("asyncio").setLevel(
-                logging.CRITICAL
-            )  # it would print the interrupted cell's trace at exit
-            raise
-        except PapermillExecutionError as error:
-            if error.ename == "Stopped":
-                raise KeyboardInterrupt(error.evalue) from None
-            if error.ename == "BadInput":
-                raise BadInput(error.evalue) from None
-            raise
-        except CellTimeoutError:
-            raise BadInput(
-                f"A cell of {name} ran for more than {duration(CELL_TIMEOUT)}; the same command goes on from there."
-            ) from None
-        print(f"      {shown}/{name}.png  ({duration(time.monotonic() - start)})", flush=True)
-    print(f"{len(chosen)} figures in {shown}/, {duration(time.monotonic() - begin)}.")
-    return [folder / f"{name}.png" for name in chosen]
+            notebooks.execute(paths[name], given, keep, CELL_TIMEOUT, live=True)
+        except Failed as error:
+            failed[name] = f"{name}: {error}"
+        end = "failed" if name in failed else f"{shown}/{name}.png"
+        print(f"      {end}  ({duration(time.monotonic() - start)})", flush=True)
+    made = [folder / f"{name}.png" for name in chosen if name not in failed]
+    print(f"{len(made)} figures in {shown}/, {duration(time.monotonic() - begin)}.")
+    if failed:
+        raise Failed("\n".join([f"{len(failed)} of {len(chosen)} figures failed.", *failed.values()]))
+    return made

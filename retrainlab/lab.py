@@ -29,5 +29,9 @@ def command(port: int, browser: bool) -> list[str]:
 
 
 def serve(port: int = 8888, browser: bool = True) -> None:
-    """Run JupyterLab until it is stopped."""
-    subprocess.run(command(port, browser), check=False)
+    """Run JupyterLab until it is stopped. On Unix this process becomes it, so that what ends one ends the other."""
+    line = command(port, browser)
+    if os.name == "posix":
+        sys.stdout.flush()
+        os.execv(line[0], line)
+    subprocess.run(line, check=False)

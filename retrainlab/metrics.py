@@ -1,14 +1,17 @@
 """What is measured: sparsity, multiply-adds, stability, recovery, norms, latency. Accuracy itself is `training.evaluate`.
 
-One definition each: sparsity counts zeros over *prunable* weights (Conv and Linear), never biases or normalisation.
+One definition each: sparsity counts zeros over *prunable* weights (see `models.prunable`), never biases or normalisation.
 """
 
 import math
 import time
+from inspect import signature
 
 import torch
+import torch.nn.functional as F
 from torch import Tensor, nn
 from torch.func import functional_call
+from torch.overrides import TorchFunctionMode
 
 from retrainlab.device import synchronise
 from retrainlab.models import in_mode
@@ -26,33 +29,51 @@ def sparsity(weights: Weights) -> float:
     return (total - sum(int(w.count_nonzero()) for w in weights.values())) / total
 
 
+class _Uses(TorchFunctionMode):
+    """Sees each product with a weight, whoever asks for it: a layer, or attention that reads a layer's weight without
+    calling the layer. Keeps (name of the weight, which of its rows, at how many positions)."""
+
+    def __init__(self, model: nn.Module):
+        self.names = {id(p): name for name, p in model.named_parameters()}
+        self.seen: list[tuple[str, slice, int]] = []
+
+    def __torch_function__(self, function, types, args=(), kwargs=None):
+        out = function(*args, **(kwargs or {}))
+        if function in (F.linear, F.conv1d, F.conv2d, F.conv3d):
+            weight = args[1] if len(args) > 1 else kwargs["weight"]
+            self._add(weight, out.numel() // len(weight))
+        elif function is F.multi_head_attention_forward:
+            self._attention(**signature(function).bind(*args, **(kwargs or {})).arguments)
+        return out
+
+    def _add(self, weight: Tensor | None, positions: int, rows: slice = slice(None)) -> None:
+        if id(weight) in self.names:
+            self.seen.append((self.names[id(weight)], rows, positions))
+
+    def _attention(self, query: Tensor, key: Tensor, value: Tensor, embed_dim_to_check: int, **more) -> None:
+        """in_proj_weight holds the projections of queries, keys and values one below the other; each has its own tokens."""
+        width = embed_dim_to_check
+        for i, (name, tokens) in enumerate((("q", query), ("k", key), ("v", value))):
+            positions = tokens.numel() // tokens.shape[-1]
+            self._add(more.get(f"{name}_proj_weight"), positions)
+            self._add(more.get("in_proj_weight"), positions, slice(i * width, (i + 1) * width))
+        self._add(more["out_proj_weight"], query.numel() // width)
+
+
 def multiply_adds(model: nn.Module, shape: tuple[int, int, int], weights: Weights) -> tuple[int, int]:
-    """(dense, non-zero) multiply-adds of one image of `shape` in the Conv and Linear layers whose `weights` are given.
+    """(dense, non-zero) multiply-adds of one image of `shape` with the `weights` given, prunable ones of `model`.
 
     A weight is used once for each position of its layer's real output, padding included; a grouped convolution's weight
-    has its own group's inputs only, so groups count themselves. Layers that another module computes for them (the
-    projections inside torch's attention) are not counted.
+    has its own group's inputs only, so groups count themselves. In attention a position is a token. Products of two
+    activations, such as attention's own (QK^T and AV), have no weight and are not counted.
     """
-    positions: dict[str, int] = {}
-
-    def count(name: str):
-        def hook(module: nn.Module, _: tuple[Tensor, ...], out: Tensor) -> None:
-            channels = out.shape[1] if isinstance(module, nn.Conv1d | nn.Conv2d | nn.Conv3d) else out.shape[-1]
-            positions[name] = positions.get(name, 0) + out[0].numel() // channels
-
-        return hook
-
-    layers = dict(model.named_modules())
-    hooks = [layers[name.removesuffix(".weight")].register_forward_hook(count(name)) for name in weights]
+    uses = _Uses(model)
     some = next(model.parameters())
-    try:
-        with torch.no_grad(), in_mode(model, training=False):
-            model(some.new_zeros(1, *shape))
-    finally:
-        for hook in hooks:
-            hook.remove()
-    dense = sum(positions.get(name, 0) * w.numel() for name, w in weights.items())
-    return dense, sum(positions.get(name, 0) * int(w.count_nonzero()) for name, w in weights.items())
+    with torch.no_grad(), in_mode(model, training=False), uses:
+        model(some.new_zeros(1, *shape))
+    seen = [(weights[name][rows], positions) for name, rows, positions in uses.seen if name in weights]
+    dense = sum(positions * w.numel() for w, positions in seen)
+    return dense, sum(positions * int(w.count_nonzero()) for w, positions in seen)
 
 
 def theoretical_speedup(dense: int, nonzero: int) -> float:

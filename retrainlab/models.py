@@ -6,8 +6,9 @@ normalisation (Simonyan & Zisserman 2015), wide ResNet (Zagoruyko & Komodakis 20
 """
 
 import copy
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager, suppress
+from dataclasses import dataclass
 from functools import partial
 
 import torch
@@ -16,8 +17,9 @@ from torch import Tensor, nn
 
 from retrainlab.config import MODELS
 from retrainlab.data import stream
-from retrainlab.device import seeded
+from retrainlab.device import out_of_memory
 from retrainlab.errors import BadInput, choose
+from retrainlab.noise import Seeded
 
 
 def conv3x3(inputs: int, outputs: int, stride: int = 1) -> nn.Conv2d:
@@ -155,7 +157,7 @@ def build(
     Ours start from He's normal initialisation (He et al. 2015); torchvision's keep their own. Raises BadInput for an
     unknown name, a width the network does not have, or images that it cannot take.
     """
-    with seeded(torch.device("cpu"), stream(seed, "init").initial_seed()):
+    with Seeded(stream(seed, "init").initial_seed()):
         if name.startswith("torchvision/"):
             model = _from_torchvision(name, shape[0], classes, width)
         else:
@@ -173,9 +175,14 @@ def build(
 def _from_torchvision(name: str, channels: int, classes: int, width: int | None) -> nn.Module:
     try:
         from torchvision import models
-    except ImportError:
+    except Exception as error:  # a torchvision made for another torch fails with whatever it meets first
+        if isinstance(error, ModuleNotFoundError) and error.name == "torchvision":
+            raise BadInput(
+                f"The model '{name}' needs torchvision, which is not installed; pip install torchvision."
+            ) from None
         raise BadInput(
-            f"The model '{name}' needs torchvision, which is not installed; pip install torchvision."
+            f"The model '{name}' needs torchvision, which is installed but cannot be loaded ({error}); install the "
+            f"release of torchvision that belongs to torch {torch.__version__}."
         ) from None
     if width is not None:
         raise BadInput(f"The model '{name}' has no width to choose; leave it out.")
@@ -191,17 +198,57 @@ def _from_torchvision(name: str, channels: int, classes: int, width: int | None)
 
 
 def _check(model: nn.Module, name: str, shape: tuple[int, int, int], classes: int) -> None:
-    """Raise BadInput unless the network turns images of that shape into one score per class, in either mode."""
+    """Raise BadInput, with the cause, unless the network turns images of that shape into one score per class, in either
+    mode. Memory that runs out is no property of the network, and not told as one."""
     trial = copy.deepcopy(model)
     try:
+        fault = _fault(trial, shape, classes)
+    except Exception as error:
+        if out_of_memory(error):
+            raise
+        fault = _cause(trial.to("meta"), shape, classes, error)
+    if fault:
+        raise BadInput(f"The model '{name}' {fault}.")
+
+
+def _fault(model: nn.Module, shape: tuple[int, int, int], classes: int) -> str:
+    """What is wrong with what the network gives for two images, in words; empty if nothing. Raises what it raises."""
+    images = torch.zeros(2, *shape, device=next(model.parameters()).device)
+    for training, moment in ((False, "in evaluation"), (True, "while it trains")):
         with torch.no_grad():
-            scores = [trial.train(training)(torch.zeros(2, *shape)) for training in (False, True)]
-        fits = all(isinstance(s, Tensor) and s.shape == (2, classes) for s in scores)
-    except (RuntimeError, ValueError, AssertionError):
-        fits = False
-    if not fits:
-        size = "x".join(map(str, shape))
-        raise BadInput(f"The model '{name}' cannot take images of {size} (channels x height x width); choose another.")
+            scores = model.train(training)(images)
+        if not isinstance(scores, Tensor):
+            several = isinstance(scores, tuple | list | dict)
+            names = getattr(scores, "_fields", scores if isinstance(scores, dict) else ())
+            what = f"{len(scores)} outputs" if several else f"a {type(scores).__name__}"
+            what += f" ({', '.join(map(str, names))})" if names else ""
+            return f"gives {what} {moment}, but one tensor of scores is all that is trained here; choose another"
+        if scores.shape != (2, classes):
+            found = "x".join(map(str, scores.shape))
+            return f"gives a tensor of {found} for 2 images {moment}, not scores of {classes} classes; choose another"
+    return ""
+
+
+def _cause(model: nn.Module, shape: tuple[int, int, int], classes: int, error: Exception) -> str:
+    """Why the network, here on the meta device, failed with `error` on images of `shape`: their size, if it takes usual
+    ones; what it gives for those, if that is wrong too; or else what torch says."""
+    size = f"{'x'.join(map(str, shape))} (channels x height x width)"
+    words = '"' + " ".join((str(error) or type(error).__name__).split())[:200].rstrip(".!") + '"'
+    for side in (224, 299):
+        usual = (shape[0], side, side)
+        with suppress(Exception):
+            if usual != shape:
+                return _fault(model, usual, classes) or (
+                    f"takes images of {'x'.join(map(str, usual))}, but fails on {size} with {words}; give images of "
+                    "another size, or choose another"
+                )
+    return f"fails on images of {size} with {words}; choose another"
+
+
+def apart(model: nn.Module) -> nn.Module:
+    """The same tensors in modules of its own: the modes, settings and tensors that a thread puts into them for a while are
+    seen by no other thread."""
+    return copy.deepcopy(model, {id(t): t for t in (*model.parameters(), *model.buffers())})
 
 
 @contextmanager
@@ -216,7 +263,81 @@ def in_mode(model: nn.Module, training: bool) -> Iterator[None]:
             module.training = mode
 
 
+_PRUNED = nn.Conv1d | nn.Conv2d | nn.Conv3d | nn.Linear
+_PROJECTIONS = ("in_proj_weight", "q_proj_weight", "k_proj_weight", "v_proj_weight")  # of nn.MultiheadAttention
+_OTHER_LAYERS = {
+    "transposed convolutions": nn.ConvTranspose1d | nn.ConvTranspose2d | nn.ConvTranspose3d,
+    "embeddings": nn.Embedding | nn.EmbeddingBag,
+    "bilinear layers": nn.Bilinear,
+    "recurrent layers": nn.RNNBase | nn.RNNCellBase,
+}
+
+
 def prunable(model: nn.Module) -> tuple[str, ...]:
-    """Names of the weights that pruning may touch: those of Conv and Linear layers, in the order of the modules."""
-    kinds = nn.Conv1d | nn.Conv2d | nn.Conv3d | nn.Linear
-    return tuple(f"{name}.weight" for name, m in model.named_modules() if isinstance(m, kinds))
+    """Names of the weights that pruning may touch, in the order of the modules: those of Conv and Linear layers, and the
+    projections of torch's attention, which are Linear layers in all but name. A weight that layers share is there once."""
+    return tuple(name for name, kind, _ in _matrices(model) if kind is None)
+
+
+@dataclass(frozen=True)
+class Unpruned:
+    """Weights that pruning leaves alone and that no multiply-adds are counted for. kind: what they belong to, in words;
+    share: of all the network's weights, which are its parameters of two or more dimensions."""
+
+    kind: str
+    names: tuple[str, ...]
+    share: float
+
+
+def unpruned(model: nn.Module) -> tuple[Unpruned, ...]:
+    """What the network has besides its prunable weights, by kind; empty for all our own networks."""
+    every = list(_matrices(model))
+    total = sum(size for _, _, size in every)
+    parts = {kind: [(name, size) for name, k, size in every if k == kind] for _, kind, _ in every if kind}
+    return tuple(Unpruned(k, tuple(n for n, _ in own), sum(s for _, s in own) / total) for k, own in parts.items())
+
+
+def _matrices(model: nn.Module) -> Iterator[tuple[str, str | None, int]]:
+    """(name, kind, size) of each parameter of two or more dimensions; the kind is None where it can be pruned."""
+    modules = dict(model.named_modules())
+    for name, p in model.named_parameters():
+        owner, _, leaf = name.rpartition(".")
+        layer = modules[owner]
+        if p.dim() < 2:
+            continue
+        if (isinstance(layer, _PRUNED) and leaf == "weight") or (
+            isinstance(layer, nn.MultiheadAttention) and leaf in _PROJECTIONS
+        ):
+            yield name, None, p.numel()
+        else:
+            kinds = (kind for kind, types in _OTHER_LAYERS.items() if isinstance(layer, types))
+            yield name, next(kinds, "other parameters"), p.numel()
+
+
+def uncounted(model: nn.Module) -> str:
+    """In a sentence, for readers of a sparsity or a speed-up: what is neither pruned nor counted; empty if nothing."""
+    parts = [f"{u.kind} ({few(u.names)}), {100 * u.share:.2g} % of all weights" for u in unpruned(model)]
+    if any("Attention" in type(m).__name__ for m in model.modules()):  # torchvision has several of its own
+        parts.append("the products within attention (QK^T and AV), which have no weights")
+    return f"Neither pruned nor counted: {'; '.join(parts)}." if parts else ""
+
+
+def few(names: Sequence[str]) -> str:
+    """Names for a sentence: where there are more than four, the last words that they end in, or how many more."""
+    ends = dict.fromkeys(name.rpartition(".")[2] for name in names)
+    if len(names) > 4 and len(ends) <= 4 and "weight" not in ends:
+        names = tuple(ends)
+    return ", ".join([*names[:4], *([f"and {len(names) - 4} more"] if len(names) > 4 else [])])
+
+
+def skeleton(name: str, *, shape: tuple[int, int, int], classes: int, width: int | None = None) -> nn.Module:
+    """The network `name` without numbers, on torch's meta device: its layers, names and sizes at no cost of memory."""
+
+    try:
+        with torch.device("meta"):
+            if name.startswith("torchvision/"):
+                return _from_torchvision(name, shape[0], classes, width)
+            maker, published = _OURS[choose(name, MODELS, "model")]
+            return maker(shape, classes, width=width or published)
+    except NotImplementedError:  # torchvision's regnets look at numbers while they are built
+        return build(name, shape=shape, classes=classes, width=width)

@@ -4,11 +4,13 @@ needed only for what has no other place."""
 import atexit
 import os
 import shutil
+import stat
 import sys
 import tempfile
 import uuid
-from collections.abc import Callable
-from contextlib import suppress
+import warnings
+from collections.abc import Callable, Iterable, Iterator
+from contextlib import contextmanager, suppress
 from pathlib import Path
 
 import retrainlab
@@ -97,23 +99,80 @@ def engines_file() -> Path | None:
 def make_writable(folder: Path) -> None:
     """Make the folder if it is missing; raises BadInput, before any work starts, if it cannot be written."""
     try:
-        folder.mkdir(parents=True, exist_ok=True)
-        (folder / ".probe").touch()
-        (folder / ".probe").unlink()
+        probe(folder)
     except OSError as error:
         raise BadInput(f"The folder {folder} cannot be written ({error.strerror}); give another as --output.") from None
 
 
+def check_free(path: Path) -> None:
+    """Raise BadInput, before any work starts, if what lies under this name cannot be replaced."""
+    if path.is_dir() or path.exists() and not os.access(path, os.W_OK):
+        why = "is a folder" if path.is_dir() else "may not be written"
+        raise BadInput(f"{path} {why}, so that it cannot be replaced; move it away, or give another --output.")
+
+
+def probe(folder: Path) -> None:
+    """Make the folder if it is missing, and write a block in it that leaves nothing behind. Raises OSError, for a full disk
+    as well."""
+    folder.mkdir(parents=True, exist_ok=True)
+    with tempfile.TemporaryFile(dir=folder, buffering=0) as file:
+        file.write(bytes(4096))
+        os.fsync(file.fileno())
+
+
+def write_text(path: Path, text: str) -> None:
+    """`write_whole` for a text. Raises BadInput if it cannot be written, such as on a full disk."""
+    try:
+        write_whole(path, lambda temporary: temporary.write_text(text, encoding="utf-8"))
+    except OSError as error:
+        raise BadInput(f"{path} cannot be written ({error.strerror}); give another --output.") from None
+
+
 def write_whole(path: Path, fill: Callable[[Path], object]) -> None:
     """Let `fill` write a temporary file in `path`'s folder, then give it its name: what has the name is whole, however many
-    processes write and whenever one is killed. Raises what `fill` does, and OSError."""
-    temporary = path.with_name(f".{path.name}.{uuid.uuid4().hex[:8]}.tmp")
+    processes write and whenever one is killed. Who may read it is for the umask to say, whatever `fill` does. A device or
+    a pipe is written as it is. Raises what `fill` does, and OSError."""
+    if path.exists() and not path.is_file() and not path.is_dir():
+        fill(path)
+        return
+    temporary = path.with_name(f".{path.name[:200]}.{uuid.uuid4().hex[:8]}.tmp")
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
+        temporary.touch(exist_ok=False)
+        mode = temporary.stat().st_mode
         fill(temporary)
+        if temporary.stat().st_mode != mode:
+            temporary.chmod(stat.S_IMODE(mode))
         with open(temporary, "rb") as file:
             os.fsync(file.fileno())
         os.replace(temporary, path)
     finally:
         with suppress(OSError):
             temporary.unlink()
+
+
+@contextmanager
+def locked(path: Path) -> Iterator[None]:
+    """Keep other processes and threads that lock `path`, too, from it meanwhile: what is read, added to and written whole
+    loses nothing of theirs. Raises OSError where no lock can be made or none is had within a minute."""
+    from filelock import FileLock
+
+    path.parent.mkdir(parents=True, exist_ok=True)
+    with FileLock(path.with_name(f".{path.name}.lock"), timeout=60):
+        yield
+
+
+def set_aside(files: Iterable[Path], folder: Path, why: str, then: str) -> None:
+    """Move damaged files to `folder` under names of their own, and say so in a warning; `why` they are damaged, and what
+    happens `then`. Where they cannot be moved they stay, and the warning says that."""
+    files = [path for path in files if os.path.lexists(path)]
+    where = f"set aside in {folder}"
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        for path in files:
+            with suppress(FileNotFoundError):  # another process was first
+                os.replace(path, folder / f"{path.stem}-{uuid.uuid4().hex[:8]}{path.suffix}")
+    except OSError as error:
+        where = f"left where it is ({error.strerror})"
+    names = " and ".join(map(str, files))
+    warnings.warn(f"Damaged: {names} ({why}); {where}, {then}.", stacklevel=2)

@@ -5,18 +5,27 @@ together make one task, and each leaves its result in the store as soon as it is
 """
 
 from collections.abc import Callable, Hashable, Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from contextlib import suppress
+from dataclasses import dataclass, field, replace
 from typing import TypeVar
 
-from retrainlab.config import Experiment, Prune, Recipe, key
+import torch
+
+from retrainlab.config import PRECISIONS, Experiment, Prune, Recipe, key
 from retrainlab.device import resolve
 from retrainlab.engine import Engine
-from retrainlab.experiment import alike, prune_dense, run_together, train_dense_together, while_retraining
-from retrainlab.store import Store
+from retrainlab.errors import BadInput
+from retrainlab.experiment import alike, prune_dense, run_together, setting, train_dense_together, while_retraining
+from retrainlab.folders import printable
+from retrainlab.processes import advance
+from retrainlab.result import Result
+from retrainlab.sources import fingerprint
+from retrainlab.store import Store, Unfit
 from retrainlab.training import Point
-from retrainlab.workers import Task, advance
+from retrainlab.workers import Task
 
 T = TypeVar("T")
+RECORD = 8192  # bytes of a record, about
 Marks = dict[tuple[str, int | None], str]
 """The fingerprint of each data set, by its name and image size."""
 
@@ -36,6 +45,36 @@ def result_key(experiment: Experiment, data: str) -> str:
     return key("result", [experiment], data)
 
 
+def adopt_unsaid(experiment: Experiment, store: Store, data: str) -> bool:
+    """Give what an earlier version computed in bfloat16, and stored as if in float32, the names of what it is: an
+    experiment's result, dense run and masks. Whether anything got another name; nothing does in a store that is only read.
+
+    Masks do not tell what they were made from. Those without a checksum are as old as a dense run without one; beside a
+    newer one they are another network's, and go.
+    """
+    plain, half = (replace(experiment, recipe=replace(experiment.recipe, precision=p)) for p in PRECISIONS)
+    dense, pruned, results = (
+        (dense_key(plain.recipe, data), dense_key(half.recipe, data)),
+        (pruned_key(plain.recipe, plain.prune, data), pruned_key(half.recipe, half.prune, data)),
+        (result_key(plain, data), result_key(half, data)),
+    )
+    moved = False
+    with suppress(BadInput, Unfit):
+        first, masks = (store.read(*name, tensors=False) for name in (("dense", dense[0]), ("pruned", pruned[0])))
+        if first is not None and first.result.unsaid_half:
+            if masks is not None:
+                store.rename("pruned", *pruned)
+            store.rename("dense", *dense)
+            moved = True
+        elif first is not None and first.sealed and masks is not None and not masks.sealed:
+            store.forget("pruned", pruned[0])
+    with suppress(BadInput, Unfit):
+        if (result := store.read("results", results[0])) is not None and result.result.unsaid_half:
+            store.rename("results", *results)
+            moved = True
+    return moved
+
+
 def cost(experiment: Experiment) -> float:
     """Of its retraining, in epochs; a little more for evaluations."""
     retrain = experiment.retrain
@@ -45,15 +84,17 @@ def cost(experiment: Experiment) -> float:
 
 @dataclass(frozen=True)
 class Missing:
-    """What must be computed, by name: experiments, and what they start from where that is missing too."""
+    """What must be computed, by name: experiments, and what they start from where that is missing too; and the results
+    `found`, which need not be read again."""
 
     dense: dict[str, Recipe]
     pruned: dict[str, tuple[Recipe, Prune]]
     results: dict[str, Experiment]
+    found: dict[str, Result] = field(default_factory=dict, compare=False)
 
     @staticmethod
     def of(experiments: Sequence[Experiment], store: Store, fresh: bool, marks: Marks) -> "Missing":
-        """What is stored is looked at, so that a damaged file is reported before any work starts."""
+        """What is stored is looked at, so that a damaged file is made anew with the rest."""
         out = Missing({}, {}, {})
         whole: set[str] = set()
 
@@ -66,7 +107,13 @@ class Missing:
 
         for e in experiments:
             data = marks[e.recipe.data, e.recipe.image_size]
-            if not lacks("results", name := result_key(e, data)):
+            if (name := result_key(e, data)) in out.found or name in out.results:
+                continue
+            result = store.result(name)
+            if (fresh or result is None) and adopt_unsaid(e, store, data):
+                result = store.result(name)
+            if not fresh and result is not None:
+                out.found[name] = result
                 continue
             out.results[name] = e
             if lacks("dense", name := dense_key(e.recipe, data)):
@@ -74,6 +121,21 @@ class Missing:
             if lacks("pruned", name := pruned_key(e.recipe, e.prune, data)):
                 out.pruned[name] = e.recipe, e.prune
         return out
+
+    def bytes(self, device: torch.device) -> float:
+        """About how many it takes in the store: of dense runs the weights, their momentum and the buffers, of masks one for
+        each weight, and of everything a record."""
+        of_dense, of_masks = {}, {}
+        for recipe in {alike(r) for r in [*self.dense.values(), *(r for r, _ in self.pruned.values())]}:
+            setup = setting(recipe, device)[0]
+            weights = dict(setup.model.named_parameters())
+            of_dense[recipe] = 2 * sum(w.nbytes for w in weights.values()) + sum(
+                b.nbytes for b in setup.model.buffers()
+            )
+            of_masks[recipe] = sum(weights[name].numel() for name in setup.prunable)
+        tensors = sum(of_dense[alike(r)] for r in self.dense.values())
+        tensors += sum(of_masks[alike(r)] for r, _ in self.pruned.values())
+        return tensors + RECORD * (len(self.dense) + len(self.pruned) + len(self.results))
 
     def epochs(self, recipe: Recipe) -> float:
         """Of training, for all whose recipe is `alike`."""
@@ -90,7 +152,8 @@ def tasks(missing: Missing, engines: Mapping[Recipe, Engine], workers: int, mark
     def add(stage: int, work: Callable, runs: dict, what: tuple, size: float, needs: Iterable[str]) -> None:
         name = next(iter(runs))
         waits = frozenset(task_of[need] for need in needs if need in task_of)
-        out.append(Task((stage, -size, len(out)), name, work, what, size, waits, len(runs)))
+        words = _words(list(runs.values()))
+        out.append(Task((stage, -size, len(out)), name, work, what, size, waits, len(runs), words))
         task_of.update(dict.fromkeys(runs, name))
 
     def mark(recipe: Recipe) -> str:
@@ -102,7 +165,14 @@ def tasks(missing: Missing, engines: Mapping[Recipe, Engine], workers: int, mark
             what = (engines[common], list(runs.values()), mark(common))
             add(0, _make_dense, runs, what, sum(r.epochs for r in runs.values()), ())
     for name, (recipe, prune) in missing.pruned.items():
-        add(1, _make_pruned, {name: prune}, (recipe, prune, mark(recipe)), 0.1, [dense_key(recipe, mark(recipe))])
+        add(
+            1,
+            _make_pruned,
+            {name: (recipe, prune)},
+            (recipe, prune, mark(recipe)),
+            0.1,
+            [dense_key(recipe, mark(recipe))],
+        )
     for common, results in _grouped(missing.results, lambda e: alike(while_retraining(e))).items():
         engine, data = engines[common], mark(common)
         size = 1 if engine.kind == "loop" else max(engine.members, -(-len(results) // (8 * workers)))
@@ -144,39 +214,81 @@ def _portions(group: dict[str, T], size: int) -> Iterator[dict[str, T]]:
         yield dict(pairs[i * len(pairs) // count : (i + 1) * len(pairs) // count])
 
 
+def _words(runs: Sequence[Recipe | tuple[Recipe, Prune] | Experiment]) -> str:
+    """What a task makes, for the reader: its first run, and how many more."""
+    match runs[0]:
+        case Recipe() as recipe:
+            first = f"first training of {recipe.model}, seed {recipe.seed}"
+        case (recipe, prune):
+            first = f"pruning of {recipe.model} to sparsity {prune.sparsity:g}, seed {recipe.seed}"
+        case Experiment(recipe, prune, retrain):
+            first = (
+                f"{retrain.schedule} at sparsity {prune.sparsity:g} and budget {retrain.budget:g}, seed {recipe.seed}"
+            )
+    return first if len(runs) == 1 else f"{first}, and {len(runs) - 1} made together with it"
+
+
 # ---- the work; each function runs in a worker and leaves what it makes in the store ------------------------------------
 
 
+def _check_unchanged(recipe: Recipe, data: str) -> None:
+    """Raise BadInput if the images are no longer those under whose fingerprint `data` results are to be stored."""
+    if fingerprint(recipe.data, recipe.image_size) != data:
+        raise BadInput(
+            f"{printable(recipe.data)} changed while the study ran, so its results would be of no one data set; what was "
+            "finished is kept under the images as they were, and the same command starts with those of now."
+        )
+
+
 def _make_dense(store: Store, device: str, engine: Engine, recipes: Sequence[Recipe], data: str) -> None:
+    _check_unchanged(recipes[0], data)
     meter = _Meter([r.epochs for r in recipes], [21] * len(recipes))
     for i, dense in train_dense_together(recipes, device, engine, on_point=meter):
         store.put_dense(dense_key(recipes[i], data), dense)
-        meter.made += 1
+        meter.ended(i)
 
 
 def _make_pruned(store: Store, device: str, recipe: Recipe, prune: Prune, data: str) -> None:
-    dense = store.dense(dense_key(recipe, data), resolve(device))
+    _check_unchanged(recipe, data)
+    dense = _there(store.dense(dense_key(recipe, data), resolve(device)), store)
     store.put_pruned(pruned_key(recipe, prune, data), prune_dense(recipe, prune, dense, device))
 
 
 def _make_results(store: Store, device: str, engine: Engine, experiments: Sequence[Experiment], data: str) -> None:
+    _check_unchanged(experiments[0].recipe, data)
     where = resolve(device)
-    dense = {r: store.dense(dense_key(r, data), where) for r in {e.recipe for e in experiments}}
+    dense = {r: _there(store.dense(dense_key(r, data), where), store) for r in {e.recipe for e in experiments}}
     pairs = {(e.recipe, e.prune) for e in experiments}
-    pruned = {pair: store.pruned(pruned_key(*pair, data), where) for pair in pairs}
+    pruned = {pair: _there(store.pruned(pruned_key(*pair, data), where), store) for pair in pairs}
     starts = [dense[e.recipe] for e in experiments], [pruned[e.recipe, e.prune] for e in experiments]
     meter = _Meter([cost(e) for e in experiments], [(e.evaluations + 1) * e.prune.cycles for e in experiments])
     for i, result in run_together(experiments, *starts, device, engine, on_point=meter):
         store.put_result(result_key(experiments[i], data), result)
-        meter.made += 1
+        meter.ended(i)
+
+
+def _there(thing: T | None, store: Store) -> T:
+    """What the plan has found in the store, or a task before this one has put there."""
+    if thing is None:
+        raise BadInput(
+            f"Files in the store {store.root} were changed or damaged while the study ran; give the same command again, "
+            "which goes on from what is kept."
+        )
+    return thing
 
 
 class _Meter:
-    """Tells how far a task's runs are, by the points of their curves. costs, points: of each run; made: runs stored."""
+    """Tells how far a task's runs are, by the points of their curves. costs, points: of each run, which makes fewer if it
+    diverges; made: runs stored."""
 
     def __init__(self, costs: Sequence[float], points: Sequence[int]):
         self.costs, self.points = costs, points
         self.seen, self.made = [0] * len(costs), 0
+
+    def ended(self, place: int) -> None:
+        """One more run is stored, whatever points it has."""
+        self.seen[place] = self.points[place]
+        self.made += 1
 
     def __call__(self, place: int, _: Point) -> None:
         self.seen[place] += 1

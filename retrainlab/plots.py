@@ -20,7 +20,10 @@ from matplotlib.colors import LogNorm, to_rgb
 from matplotlib.figure import Figure
 from matplotlib.ticker import FixedLocator, FuncFormatter, NullLocator
 
-from retrainlab.paths import project
+from retrainlab import presets, sentences, stats
+from retrainlab.paths import write_whole
+from retrainlab.presets import Preset
+from retrainlab.sentences import percent
 
 SCHEDULES = ("FT", "LRW", "SLR", "CLR", "LLR", "ALLR")
 # seaborn's palette and style, written out: to load seaborn, which only the map needs, would take a second a notebook
@@ -47,11 +50,6 @@ def style(schedule: str) -> dict:
 
 def _line(schedule: str) -> dict:
     return style(schedule) | {"marker": ""}
-
-
-def percent(share: float) -> str:
-    """A share in percent, in words."""
-    return f"{100 * share:g} %"
 
 
 def _order(names: Sequence[str]) -> list[str]:
@@ -92,11 +90,10 @@ def schedules(curves: pd.DataFrame) -> Figure:
         return figure
 
 
-def recovery(points: pd.DataFrame, dense: float, pruned: float, what: str) -> Figure:
-    """Figure 2. points: columns schedule, step, lr and validation_accuracy (a share; missing where not measured).
-
-    dense, pruned: the accuracies before and straight after pruning, as shares; what: the title.
-    """
+def recovery(points: pd.DataFrame, what: str) -> Figure:
+    """Figure 2. points: columns schedule, step, lr, validation_accuracy (a share; missing where not measured; at step 0
+    straight after pruning) and dense (before it); what: the title."""
+    dense, pruned = sentences.levels(points)
     with matplotlib.rc_context(RC):
         figure = Figure(figsize=(9, 7.2), layout="constrained")
         top, bottom = figure.subplots(2, 1, sharex=True, height_ratios=[2.3, 1])
@@ -120,16 +117,21 @@ def recovery(points: pd.DataFrame, dense: float, pruned: float, what: str) -> Fi
         return figure
 
 
-def budgets(accuracy: pd.DataFrame, difference: pd.DataFrame, dense: float, baseline: str = "LLR") -> Figure:
-    """Figure 3. accuracy: columns sparsity, budget, schedule, mean, low, high (shares); difference: the same, as paired
-    differences to `baseline`; dense: mean accuracy of the dense networks."""
+def budgets(table: pd.DataFrame) -> Figure:
+    """Figure 3. table: columns sparsity, budget, schedule, mean, low, high (shares) and dense (mean accuracy of the dense
+    networks); and paired differences to the baseline, as `stats.compared` has them."""
+    names = {f"difference_{name}": name for name in ("mean", "low", "high")}
+    difference = (
+        table[["sparsity", "budget", "schedule", *names]].dropna(subset=["difference_mean"]).rename(columns=names)
+    )
+    baseline, dense = sentences.baseline(table), table["dense"].iloc[0]
     with matplotlib.rc_context(RC):
-        sparsities = list(accuracy["sparsity"].unique())
+        sparsities = list(table["sparsity"].unique())
         figure = Figure(figsize=(3.3 * len(sparsities) + 0.4, 7.4), layout="constrained")
         axes = figure.subplots(2, len(sparsities), sharex=True, squeeze=False, height_ratios=[1.3, 1])
         for column, sparsity in enumerate(sparsities):
             top, bottom = axes[:, column]
-            _lines(top, accuracy[accuracy["sparsity"] == sparsity])
+            _lines(top, table[table["sparsity"] == sparsity])
             _lines(bottom, difference[difference["sparsity"] == sparsity])
             top.axhline(100 * dense, **LEVEL, label=f"dense, {100 * dense:.1f} %")
             bottom.axhline(0, color=_COLORS[baseline], linewidth=1.6)
@@ -139,7 +141,7 @@ def budgets(accuracy: pd.DataFrame, difference: pd.DataFrame, dense: float, base
             bottom.set_xlabel("Budget (% of dense run)")
         axes[0, 0].set_ylabel("Test accuracy (%)")
         axes[1, 0].set_ylabel(f"Difference to {baseline}\n(percentage points)")
-        legend(figure, axes[0, 0], 7)
+        legend(figure, axes[0, 0], 7 if len(sparsities) > 3 else 4)
         return figure
 
 
@@ -162,7 +164,7 @@ def best_lr(cells: pd.DataFrame) -> Figure:
     """Figure 4. cells: columns sparsity, budget, best_lr, allr_lr (initial learning rates), best_accuracy,
     allr_accuracy (test, shares): a map of the best start with ALLR's in brackets, and one of what ALLR's gains."""
     with matplotlib.rc_context(RC):
-        cells = cells.assign(gain=100 * (cells["allr_accuracy"] - cells["best_accuracy"]))
+        cells = cells.assign(gain=sentences.gain(cells))
         figure = Figure(figsize=(12.5, 1.6 + 0.85 * cells["sparsity"].nunique()), layout="constrained")
         left, right = figure.subplots(1, 2)
 
@@ -244,18 +246,25 @@ def save(
     name: str,
     *,
     preset: str,
+    settings: Preset,
     output: Path | str,
     results: pd.DataFrame,
     caption: str,
     alt: str,
 ) -> Picture:
-    """Write NAME.png, .svg, .csv (the numbers drawn) and .json (caption, alt text, provenance) to `output`, or to
-    figures/PRESET if that is empty. The same figure and data give the same bytes.
+    """Write NAME.png, .svg, .csv (the numbers drawn) and .json (caption, alt text, provenance) to `output`, or, if that is
+    empty, to figures/PRESET; with other settings than the preset's to figures/own/PRESET, which is told. The same figure and
+    data give the same bytes.
 
-    alt: written from the data. results: the study's rows, whose keys and devices go into the provenance.
+    alt: written from the data. results: the study's rows, whose keys and devices go into the provenance, and to the caption
+    what of their networks is not pruned.
     """
-    folder = Path(output) if output else project() / "figures" / preset
-    folder.mkdir(parents=True, exist_ok=True)
+    caption = " ".join([caption, *filter(None, dict.fromkeys(results.get("not_pruned", ())))])
+    folder, own = Path(output or presets.folder(preset, settings)), presets.changed(preset, settings)
+    if own and not output:
+        print(
+            f"Not the preset's own {', '.join(own)}: the figure goes to {folder}, and figures/{preset} stays as it is."
+        )
     words = {"Title": caption, "Description": alt}
     image = png(figure, 160, words)
     vector = BytesIO()
@@ -265,6 +274,7 @@ def save(
         "caption": caption,
         "alt": alt,
         "preset": preset,
+        "parameters": own,
         "devices": sorted(set(results["device"])),
         "versions": {p: metadata.version(p) for p in ("retrainlab", "torch", "numpy", "matplotlib", "seaborn")},
         "results": sorted(set(results["key"])),
@@ -272,11 +282,9 @@ def save(
     files = {
         ".png": image,
         ".svg": vector.getvalue(),
-        ".csv": data.to_csv(index=False, float_format="%.6g", lineterminator="\n").encode(),
+        ".csv": stats.to_csv(data).encode("utf-8", "backslashreplace"),
         ".json": (json.dumps(about, indent=1) + "\n").encode(),
     }
     for end, content in files.items():
-        temporary = folder / f".{name}{end}.tmp"
-        temporary.write_bytes(content)
-        temporary.replace(folder / f"{name}{end}")
+        write_whole(folder / f"{name}{end}", lambda path, content=content: path.write_bytes(content))
     return Picture(image, alt, caption)

@@ -1,7 +1,5 @@
 """Figures 5 to 9: DataFrame -> matplotlib Figure, one function a figure, in the style of `plots`."""
 
-from collections.abc import Sequence
-
 import matplotlib
 import pandas as pd
 from matplotlib.axes import Axes
@@ -10,11 +8,11 @@ from matplotlib.figure import Figure
 from matplotlib.ticker import FixedLocator, FuncFormatter, NullLocator
 from torch import Tensor
 
-from retrainlab.plots import LEVEL, PALETTE, RC, legend, percent
+from retrainlab.plots import LEVEL, PALETTE, RC, legend
+from retrainlab.sentences import CONTROLS, percent, titles
 
 _PALETTE = [to_rgb(color) for color in PALETTE]
 _MARKS = "osv^DXP*<>hd"
-CONTROLS = ("Random", "Static", "Dense")
 
 
 def _color(entrant: str) -> object:
@@ -38,29 +36,29 @@ def _bars(line: pd.DataFrame) -> list:
 _ERROR = {"elinewidth": 1.3, "capsize": 2.5, "markeredgecolor": "w", "markeredgewidth": 0.5}
 
 
-def contest(accuracy: pd.DataFrame, speed: pd.DataFrame, dense: float) -> Figure:
-    """Figure 5. accuracy: columns entrant, sparsity, mean, low, high (test, shares); speed: entrant, sparsity,
-    theoretical_speedup, images_per_second (of training); dense: mean test accuracy of the dense networks."""
-    sparsities = list(accuracy["sparsity"].unique())
-    middle = sparsities[len(sparsities) // 2]
-    at_middle = accuracy[accuracy["sparsity"] == middle].sort_values("mean")
+def contest(table: pd.DataFrame) -> Figure:
+    """Figure 5. table: columns entrant, sparsity, mean, low, high (test, shares), dense (mean test accuracy of the dense
+    networks), theoretical_speedup and images_per_second (of training)."""
+    sparsities = list(table["sparsity"].unique())
+    middle = sorted(sparsities)[len(sparsities) // 2]
+    at_middle = table[table["sparsity"] == middle].sort_values("mean", kind="stable")
     names = list(at_middle["entrant"])
     with matplotlib.rc_context(RC):
         figure = Figure(figsize=(3.1 * len(sparsities) + 6.4, 1.6 + 0.42 * len(names)), layout="constrained")
         axes = figure.subplots(1, len(sparsities) + 2, sharey=True)
         for ax, sparsity in zip(axes, sparsities):
-            part = accuracy[accuracy["sparsity"] == sparsity].set_index("entrant")
+            part = table[table["sparsity"] == sparsity].set_index("entrant")
             for row, name in enumerate(names):
                 one = part.loc[[name]]
                 style = {"color": _color(name), "marker": _mark(name), "markersize": 8}
                 ax.errorbar(100 * one["mean"], [row], xerr=_bars(one), linestyle="", **_ERROR, **style)
-            ax.axvline(100 * dense, **LEVEL)
+            ax.axvline(100 * table["dense"].iloc[0], **LEVEL)
             ax.axvline(100 * part.loc["BIMP", "mean"], color=_color("BIMP"), linewidth=1)
             ax.set_xlim(max(0, 100 * part["mean"].min() - 6), 101)
             ax.set(title=f"Sparsity {percent(sparsity)}", xlabel="Test accuracy (%)")
         faster, rate = axes[-2:]
         for i, sparsity in enumerate(sparsities):
-            part = speed[speed["sparsity"] == sparsity].set_index("entrant").reindex(names)
+            part = table[table["sparsity"] == sparsity].set_index("entrant").reindex(names)
             shade = {"color": str(0.7 - 0.6 * i / max(1, len(sparsities) - 1)), "marker": "o^D*"[i % 4]}
             values = part["theoretical_speedup"]
             faster.plot(values, range(len(names)), linestyle="", **shade)
@@ -70,7 +68,7 @@ def contest(accuracy: pd.DataFrame, speed: pd.DataFrame, dense: float) -> Figure
         faster.xaxis.set_minor_locator(NullLocator())
         faster.xaxis.set_major_formatter(FuncFormatter(lambda x, _: f"{x:g}"))
         faster.set(title="Speed-up in theory", xlabel="Dense / non-zero multiply-adds")
-        mean = speed.groupby("entrant")["images_per_second"].median().reindex(names) / 1000
+        mean = table.groupby("entrant")["images_per_second"].median().reindex(names) / 1000
         rate.barh(range(len(names)), mean, color=[_color(n) for n in names], height=0.6)
         rate.set(title="Training", xlabel="1000 images / s")
         axes[0].set_yticks(range(len(names)), names)
@@ -102,15 +100,14 @@ def splits(accuracy: pd.DataFrame, total: int) -> Figure:
         return figure
 
 
-def stability(points: pd.DataFrame, words: Sequence[str]) -> Figure:
+def stability(points: pd.DataFrame) -> Figure:
     """Figure 7. points: columns what (`raw` or `recalibrated`), entrant, before, after (mean accuracies straight after the
-    hard prune, on validation, and after retraining, on test, shares), low, high (interval of after); words: a title for
-    each of both panels."""
+    hard prune, on validation, and after retraining, on test, shares), low, high (interval of after) and stability."""
     with matplotlib.rc_context(RC):
         figure = Figure(figsize=(12.5, 5.6), layout="constrained")
         axes = figure.subplots(1, 2, sharey=True)
         names = list(points["entrant"].unique())
-        for ax, what, title in zip(axes, ("raw", "recalibrated"), words):
+        for ax, what, title in zip(axes, ("raw", "recalibrated"), titles(points)):
             for i, name in enumerate(names):
                 one = points[(points["what"] == what) & (points["entrant"] == name)]
                 bars = [100 * (one["after"] - one["low"]), 100 * (one["high"] - one["after"])]

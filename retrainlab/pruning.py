@@ -124,6 +124,26 @@ def select(scores: Weights, counts: dict[str, int]) -> Masks:
     return {name: ~smallest(score, counts.get(name, 0)) for name, score in scores.items()}
 
 
+# ---- masks from elsewhere ----------------------------------------------------------------------------------------------
+
+
+def check_masks(masks: Masks, weights: Weights) -> None:
+    """Raise BadInput unless `masks` has a boolean tensor for each of `weights`, of its shape and on its device, and nothing
+    else."""
+    for name in sorted(masks.keys() ^ weights.keys()):
+        what = "lacks a mask" if name in weights else "has a mask, but is none of the prunable ones"
+        raise BadInput(
+            f"The weight '{name}' {what}; give a mask for each prunable weight of this network, and no other."
+        )
+    for name, w in weights.items():
+        mask = masks[name]
+        if mask.dtype != torch.bool or mask.shape != w.shape or mask.device != w.device:
+            raise BadInput(
+                f"The mask of '{name}' is {tuple(mask.shape)} of {mask.dtype} on {mask.device}; it must be "
+                f"{tuple(w.shape)} of {torch.bool} on {w.device}, True where a weight stays."
+            )
+
+
 # ---- the three together ----------------------------------------------------------------------------------------------
 
 
@@ -146,8 +166,11 @@ def prune(
     weights: every prunable weight. dense: names of layers that stay whole; the total then comes from the others.
     generator: for the random score; scores: for one that tensors alone do not tell (`obd`, from `saliency`). For
     `filters` and `n:m` see `prune_filters` and `prune_n_of_m`. Raises BadInput for an unknown name, or if the total
-    cannot be reached: the other layers are too small for it, or more than that is gone already.
+    cannot be reached: the other layers are too small for it, more than that is gone already, or m divides no layer; and
+    for masks that are not those of these weights.
     """
+    if masks is not None:
+        check_masks(masks, weights)
     choose(score, SCORES, "pruning score")
     choose(allocation, ALLOCATIONS, "allocation")
     choose(structure, STRUCTURES, "structure")
@@ -158,9 +181,10 @@ def prune(
         return prune_filters(weights, filters, sparsity, allocation, dense, masks)
     if scores is None:
         scores = random(weights, generator) if score == "random" else magnitude(weights)
-    if structure == "n:m":
-        return prune_n_of_m(scores, n, m, dense)
     start = masks or {name: torch.ones_like(w, dtype=torch.bool) for name, w in weights.items()}
+    if structure == "n:m":
+        alive = {name: s.masked_fill(~start[name], -torch.inf) for name, s in scores.items()}
+        return {name: keep & start[name] for name, keep in prune_n_of_m(alive, n, m, dense).items()}
     scores = {name: s.masked_fill(~start[name], -torch.inf) for name, s in scores.items() if name not in dense}
     count = round(sparsity * sum(w.numel() for w in weights.values()))
     _check_count(count, scores, "weights", sparsity, dense)
@@ -213,8 +237,10 @@ def prune_filters(
     """Drop round(sparsity * F) of all F convolution filters, those of smallest score (Li et al. 2017).
 
     scores: from `filter_scores`. Linear layers stay whole (a row of the last one is a class), and every layer keeps at
-    least one filter. Raises BadInput if that leaves too few to remove.
+    least one filter. Raises BadInput if that leaves too few to remove, or if there is no convolution.
     """
+    if not scores:
+        raise BadInput("This network has no filters to prune, for want of convolutions; choose another structure.")
     count = round(sparsity * sum(s.numel() for s in scores.values()))
     start = masks or {name: torch.ones_like(w, dtype=torch.bool) for name, w in weights.items()}
     open_ = {
@@ -230,17 +256,30 @@ def prune_filters(
 
 
 def prune_n_of_m(scores: Weights, n: int, m: int, dense: tuple[str, ...] = ()) -> Masks:
-    """Keep the n largest of each m neighbours along a filter's (or row's) weights (Mishra et al. 2021).
+    """Keep the n largest of each m neighbours along a layer's inputs (Mishra et al. 2021; Pool & Yu 2021).
 
-    Neighbours are so in memory: kernel positions of one input channel, then the next. A layer whose rows are no
-    multiple of m long stays dense, so that the sparsity reached can be a little less than 1 - n/m.
+    Neighbours are what hardware multiplies together: inputs of a Linear layer; in a convolution input channels at one
+    kernel position, as in NVIDIA's ASP, not kernel positions. Layers of `undivided` stay dense, so that the sparsity
+    reached is less than 1 - n/m by their share. Raises BadInput if no layer is left.
     """
+    whole = {*dense, *undivided(scores, m)}
+    if whole.issuperset(scores):
+        sizes = sorted({s.shape[1] for name, s in scores.items() if name not in dense})
+        none = f"{m} divides the inputs of no layer ({', '.join(map(str, sizes))})" if sizes else "all are kept dense"
+        raise BadInput(
+            f"Keeping {n} of each {m} weights would prune no layer: {none}; choose another m or another structure."
+        )
     masks = {}
     for name, s in scores.items():
-        if name in dense or s[0].numel() % m:
-            masks[name] = torch.ones_like(s, dtype=torch.bool)
-            continue
-        groups = s.reshape(-1, m)
-        drop = groups.argsort(dim=1, stable=True)[:, : m - n]
-        masks[name] = torch.ones_like(groups, dtype=torch.bool).scatter_(1, drop, False).view_as(s)
+        masks[name] = torch.ones_like(s, dtype=torch.bool)
+        if name not in whole:
+            groups = s.movedim(1, -1).unflatten(-1, (-1, m))
+            drop = groups.argsort(dim=-1, stable=True)[..., : m - n]
+            keep = torch.ones_like(groups, dtype=torch.bool).scatter_(-1, drop, False)
+            masks[name] = keep.flatten(-2).movedim(-1, 1).contiguous()
     return masks
+
+
+def undivided(weights: Weights, m: int) -> tuple[str, ...]:
+    """Names of the weights whose inputs (input channels of one group, in a convolution) are no multiple of m."""
+    return tuple(name for name, w in weights.items() if w.shape[1] % m)

@@ -18,7 +18,7 @@ from retrainlab.methods.knobs import CS, DST, STR, Knobs
 from retrainlab.settle import listed
 
 Tried = Sequence[tuple[float, float]]
-"""(knob, sparsity) of the runs so far."""
+"""(knob, sparsity) of the runs so far that have not diverged."""
 
 
 @dataclass(frozen=True)
@@ -113,7 +113,8 @@ def reach(
     runs a list of experiments and returns a row for each, `run_study` with its options. most: rounds of runs. Returns
     the experiments with their final knobs, and a row for each: method, seed, sparsity (asked), knob, sparsity_trained
     (that of the training alone), runs and epochs (of training, its equal share of the common search), reached (whether
-    within the tolerance). Raises BadInput for another method.
+    within the tolerance). A run that has diverged is never the one that is found, unless all have: sparsity_trained is
+    NaN then. Raises BadInput for another method.
     """
     experiments = listed(experiments, Experiment, "reach's experiments")
     check_number(tolerance, "tolerance of the search", above=0, high=0.5)
@@ -133,15 +134,15 @@ def reach(
             elif _closest(known, e)[1] <= tolerance:
                 continue
             else:
-                values = proposals(list(known.items()), e.prune.sparsity, _knob(e))
+                values = _next(known, e.prune.sparsity, _knob(e))
             for value in values:
                 if value not in known:
                     runs.setdefault((recipe, value), with_knob(e, value))
         if not runs:
             break
         frame = study(list(runs.values()))
-        for (recipe, value), sparsity in zip(runs, frame["trained_sparsity"]):
-            tried[recipe][value] = float(sparsity)
+        for (recipe, value), sparsity in zip(runs, frame["trained_sparsity"].astype(float)):
+            tried[recipe][value] = sparsity
     rows, found = [], []
     for e, recipe in zip(experiments, shared):
         value, miss = _closest(tried[recipe], e)
@@ -171,10 +172,24 @@ def _first(e: Experiment, together: Sequence[Experiment]) -> list[float]:
     return [value, *(knob.value(knob.scale(value) + way * knob.stride) for way in (-1, 1))]
 
 
+def _next(tried: dict[float, float], target: float, knob: Knob) -> list[float]:
+    """The knobs to try next, from the runs that have not diverged; in place of one that did, the middle between it and the
+    nearest of those. None if all have diverged: nothing tells then where to look."""
+    known = {value: sparsity for value, sparsity in tried.items() if not math.isnan(sparsity)}
+    out = []
+    for value in proposals(list(known.items()), target, knob) if known else ():
+        if value in tried and value not in known:
+            at = knob.scale(value)
+            value = knob.value((at + min((knob.scale(v) for v in known), key=lambda v: abs(v - at))) / 2)
+        out.append(value)
+    return out
+
+
 def _closest(tried: dict[float, float], e: Experiment) -> tuple[float, float]:
-    """(knob, how far its sparsity was off) of the best run."""
-    value = min(tried, key=lambda v: abs(tried[v] - e.prune.sparsity))
-    return value, abs(tried[value] - e.prune.sparsity)
+    """(knob, how far its sparsity was off) of the best run; infinitely far for one that has diverged."""
+    miss = {v: math.inf if math.isnan(s) else abs(s - e.prune.sparsity) for v, s in tried.items()}
+    value = min(miss, key=miss.get)
+    return value, miss[value]
 
 
 def _knob(e: Experiment) -> Knob:

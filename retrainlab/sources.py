@@ -5,23 +5,29 @@ Nothing is downloaded by reading; what is missing is named with the command that
 
 import gzip
 import hashlib
-import os
+import os.path
 import zlib
 from dataclasses import dataclass
-from functools import lru_cache
 from pathlib import Path
 
 import numpy as np
 
+from retrainlab import folders
 from retrainlab.config import DATASETS
 from retrainlab.errors import BadInput, choose
+from retrainlab.folders import Found, Images
 from retrainlab.paths import command, data_root
 
 DEBIAN_FASHION = Path("/usr/share/datasets/fashion-mnist")
 FASHION_SHA256 = "ca3ab2a37f845e1b8ae23cab1b51749a3011ba3bf1d9016176d75cbaabac376f"
 _FASHION_FILES = [f"{part}-{what}" for part in ("train", "t10k") for what in ("images-idx3-ubyte", "labels-idx1-ubyte")]
 
-Images = tuple[np.ndarray, np.ndarray]  # uint8 [N, C, H, W] and class numbers [N]
+CONTENT = {  # of the built-in data sets, in the words of `folders.words`
+    "digits": "10 classes; 1,000 train, 257 validation, 540 test images; 8 x 8 pixels; mode L",
+    "fashion-mnist": "10 classes; 55,000 train, 5,000 validation, 10,000 test images; 28 x 28 pixels; mode L",
+    "cifar10": "10 classes; 45,000 train, 5,000 validation, 10,000 test images; 32 x 32 pixels; mode RGB",
+    "cifar100": "100 classes; 45,000 train, 5,000 validation, 10,000 test images; 32 x 32 pixels; mode RGB",
+}
 
 
 @dataclass(frozen=True)
@@ -33,47 +39,35 @@ class Source:
     test: Images | None = None
 
 
-def read(name: str, image_size: int | None = None) -> Source:
-    """The images of a name of DATASETS, or of a folder in ImageFolder layout at `image_size` pixels (224 if None).
+def read(name: str, image_size: int | None, there: Found | str) -> Source:
+    """The images of a name of DATASETS, or of a folder at `image_size` pixels (224 if None); there: its `signature`.
 
     Raises BadInput if they are not there, or are not what they should be.
     """
+    if isinstance(there, Found):
+        return Source(*folders.read(there, image_size))
+    return {"digits": _digits, "fashion-mnist": _fashion}.get(name, lambda: _cifar(name))()
+
+
+def signature(name: str) -> Found | str:
+    """What is there under that name, which changes whenever a folder's files do: all that is read of a folder, without
+    reading it; for a built-in data set, where it would be read."""
+    if name not in DATASETS:
+        return folders.find(name)
     if name == "digits":
-        return _digits()
-    if name == "fashion-mnist":
-        return _fashion()
-    if name in ("cifar10", "cifar100"):
-        return _cifar(name)
-    return _folder(name, image_size or 224)
+        return ""
+    return str(fashion_folder() if name == "fashion-mnist" else data_root())
 
 
 def fingerprint(name: str, image_size: int | None = None) -> str:
     """What identifies the images for the store. Built-in data sets are checked against their published content when
     they are read, so that their name and the version of our splits suffice; a folder is hashed file by file."""
-    if name in DATASETS:
-        return f"{name}/1"
-    return _hash_folder(name, image_size, signature(name))
+    return f"{name}/1" if name in DATASETS else folders.fingerprint(folders.find(name), image_size)
 
 
-def signature(name: str) -> tuple:
-    """Changes whenever a folder's files do, without reading them; for a built-in data set, where it would be read."""
-    if name == "digits":
-        return ()
-    if name in DATASETS:
-        return (str(fashion_folder() if name == "fashion-mnist" else data_root()),)
-    folder = _image_folder(name)
-    files = sorted(p for p in folder.rglob("*") if p.is_file())
-    return tuple((str(p), p.stat().st_size, p.stat().st_mtime_ns) for p in files)
-
-
-@lru_cache(maxsize=8)
-def _hash_folder(name: str, image_size: int | None, _: tuple) -> str:
-    digest = hashlib.sha256(f"{image_size}".encode())
-    folder = _image_folder(name)
-    for path in sorted(p for p in folder.rglob("*") if p.is_file()):
-        digest.update(f"{path.relative_to(folder)}:".encode())
-        digest.update(hashlib.sha256(path.read_bytes()).digest())
-    return f"folder/{digest.hexdigest()[:16]}"
+def content(name: str, image_size: int | None = None) -> str:
+    """What is in a data set, in a sentence: classes, splits, counts, sizes, modes, and what of a folder is not read."""
+    return f"{name}: {CONTENT[name]}." if name in DATASETS else folders.words(folders.find(name), image_size)
 
 
 def _root() -> Path:
@@ -103,7 +97,7 @@ def fashion_folder() -> Path | None:
     """The folder with Fashion-MNIST's four files: torchvision's place under the data root, or Debian's package."""
     root = data_root()
     for folder in ([root / "FashionMNIST" / "raw"] if root else []) + [DEBIAN_FASHION]:
-        if all(any((folder / f"{stem}{end}").is_file() for end in ("", ".gz")) for stem in _FASHION_FILES):
+        if all(any(os.path.isfile(folder / f"{stem}{end}") for end in ("", ".gz")) for stem in _FASHION_FILES):
             return folder
     return None
 
@@ -118,7 +112,8 @@ def _fashion() -> Source:
         )
     try:
         arrays = [
-            _idx(next(p for end in ("", ".gz") if (p := folder / f"{stem}{end}").is_file())) for stem in _FASHION_FILES
+            _idx(next(p for end in ("", ".gz") if os.path.isfile(p := folder / f"{stem}{end}")))
+            for stem in _FASHION_FILES
         ]
     except (OSError, EOFError, ValueError, IndexError, zlib.error) as error:
         raise BadInput(
@@ -135,52 +130,14 @@ def _cifar(name: str) -> Source:
     maker = {"cifar10": datasets.CIFAR10, "cifar100": datasets.CIFAR100}[name]
     try:
         train, test = (maker(str(_root()), train=part) for part in (True, False))
-    except RuntimeError:
+    except (RuntimeError, OSError):
         raise BadInput(
-            f"{name} is not here, or not whole: the folder {maker.base_folder} (from {maker.filename}) is wanted in "
-            f"{_root()}; get it with `{command(f'data {name}')}`, or set RETRAINLAB_DATA to the folder that holds it."
+            f"{name} is not here, or not whole, or may not be read: the folder {maker.base_folder} (from "
+            f"{maker.filename}) is wanted in {_root()}; get it with `{command(f'data {name}')}`, or set RETRAINLAB_DATA "
+            "to the folder that holds it."
         ) from None
     train, test = ((p.data.transpose(0, 3, 1, 2), np.array(p.targets)) for p in (train, test))
     return Source(train, test=test)
-
-
-def _image_folder(name: str) -> Path:
-    folder = Path(os.path.expanduser(name))  # which leaves a ~ of nobody's as it is
-    if not folder.is_dir() or not any(p.is_dir() for p in folder.iterdir()):
-        raise BadInput(
-            f"There is no image folder {folder}: wanted is a folder with one folder of images per class, or with "
-            "train/ (and validation/, test/) that hold them; or name a data set: " + ", ".join(DATASETS) + "."
-        )
-    return folder
-
-
-def _folder(name: str, size: int) -> Source:
-    """ImageFolder layout: classes under NAME/, or under NAME/train/ and, if present, NAME/validation/ and NAME/test/."""
-    import torch
-    from torchvision import datasets, transforms
-
-    root = _image_folder(name)
-    transform = transforms.Compose([transforms.Resize(size), transforms.CenterCrop(size), transforms.PILToTensor()])
-
-    def images(folder: Path, classes: list[str] | None = None) -> tuple[Images, list[str]]:
-        """The images of one part, their classes numbered as in training."""
-        try:
-            found = datasets.ImageFolder(str(folder), transform)
-            pairs = [found[i] for i in range(len(found))]
-        except OSError as error:
-            raise BadInput(f"The images in {folder} cannot be read ({error}); remove what is no image.") from None
-        classes = classes or found.classes
-        if unknown := sorted(set(found.classes) - set(classes)):
-            raise BadInput(f"{folder} has classes that training has not: {', '.join(unknown)}; rename or remove them.")
-        number = [classes.index(c) for c in found.classes]
-        return (torch.stack([x for x, _ in pairs]).numpy(), np.array([number[y] for _, y in pairs])), classes
-
-    def part(*names: str) -> Images | None:
-        folder = next((root / n for n in names if (root / n).is_dir()), None)
-        return None if folder is None else images(folder, classes)[0]
-
-    train, classes = images(root / "train" if (root / "train").is_dir() else root)
-    return Source(train, part("validation", "val"), part("test"))
 
 
 def download(name: str) -> Path:
@@ -206,6 +163,6 @@ def missing() -> dict[str, str]:
     if fashion_folder() is None:
         out["fashion-mnist"] = command("data fashion-mnist")
     for name, file in (("cifar10", "cifar-10-batches-py/data_batch_1"), ("cifar100", "cifar-100-python/train")):
-        if root is None or not (root / file).is_file():
+        if root is None or not os.path.isfile(root / file):
             out[name] = command(f"data {name}")
     return out

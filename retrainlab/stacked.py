@@ -20,7 +20,9 @@ import torch.nn.functional as F
 from torch import Tensor, fx, nn
 from torch.func import functional_call, vmap
 
+from retrainlab.errors import BadInput
 from retrainlab.methods.base import Tensors
+from retrainlab.noise import Seeded
 
 Forward = Callable[[Tensors, Tensors, Tensor], Tensor]
 """(parameters [M, ...], buffers [M, ...], images) -> scores [M, B, K], in the mode that the network's modules are in.
@@ -45,13 +47,23 @@ def forward_of(model: nn.Module) -> Forward:
 
 def has_noise(model: nn.Module, shape: tuple[int, int, int]) -> bool:
     """Whether the network draws random numbers as it trains, tried on two images of `shape` (channels, height, width);
-    only members of one seed can then be trained together."""
-    trial = copy.deepcopy(model).cpu().train()
-    some = next(trial.parameters())
-    with torch.no_grad(), torch.random.fork_rng(devices=[]):
-        before = torch.get_rng_state()
-        trial(torch.zeros(2, *shape, dtype=some.dtype))
-        return not torch.equal(before, torch.get_rng_state())
+    only members of one seed can then be trained together. Raises BadInput if it draws as it is evaluated, too."""
+    trial = copy.deepcopy(model).cpu()
+    images = torch.zeros(2, *shape, dtype=next(trial.parameters()).dtype)
+
+    def draws(training: bool) -> bool:
+        with torch.no_grad(), Seeded(0) as noise:
+            trial.train(training)(images)
+        return noise.drew
+
+    if not draws(training=True):
+        return False
+    if draws(training=False):
+        raise BadInput(
+            "The network draws random numbers when it is evaluated, too, so that no measurement could be repeated; let it "
+            "draw only where `self.training` is true."
+        )
+    return True
 
 
 def laid_out(t: Tensor) -> Tensor:

@@ -1,55 +1,199 @@
 """Means and differences over seeds, with 95 % confidence intervals; and what may be concluded from them.
 
 Everything compared shares the dense network, the mask and the batches of its seed, so that a difference between two
-schedules is a paired difference: its interval is that of the mean of the per-seed differences (Student's t).
+schedules is a paired difference: its interval is that of the mean of the per-seed differences (Student's t). No verdict is
+given on fewer than SEEDS seeds, nor on differences that all seeds share: accuracies come in steps of one image, so that a
+few small differences are easily equal by chance, and Student's t would be certain. What is counted over many comparisons
+is corrected for their number (Holm 1979). Runs that diverged have no accuracy; they are left out, and it is said.
 """
 
 import math
 from collections.abc import Sequence
+from io import StringIO
+from pathlib import Path
 
 import numpy as np
 import pandas as pd
-from scipy.special import stdtrit
+from scipy.special import stdtr, stdtrit
 
+from retrainlab import tables
 from retrainlab.errors import choose
 
 LEVEL = 0.95
+SEEDS = 3  # with fewer, an interval rests on a single difference between two numbers, or on none
+LOSSES = ("test_loss", "validation_loss")
+NAMED = 4  # runs that are named where several are left out
+
+
+# ---- intervals -------------------------------------------------------------------------------------------------------
 
 
 def interval(values: Sequence[float], level: float = LEVEL) -> tuple[float, float, float]:
-    """(mean, low, high) by Student's t over independent `values`; infinitely wide for a single one."""
+    """(mean, low, high) by Student's t over independent `values`; infinitely wide for a single one, mean NaN for none."""
     values = np.asarray(values, dtype=float)
-    mean = float(values.mean())
+    mean = float(values.mean()) if len(values) else math.nan
     if len(values) < 2:
         return mean, -math.inf, math.inf
     half = float(stdtrit(len(values) - 1, (1 + level) / 2) * values.std(ddof=1) / math.sqrt(len(values)))
     return mean, mean - half, mean + half
 
 
+def difference(values: Sequence[float], level: float = LEVEL) -> tuple[float, float, float]:
+    """As `interval`, for differences of accuracies: infinitely wide if all are one value other than 0; free of the noise of
+    float sums."""
+    values = _clean(values)
+    mean, low, high = (float(x) for x in _clean(interval(values, level)))
+    return (mean, low, high) if low < high or not values.any() else (mean, -math.inf, math.inf)
+
+
+def verdict(values: Sequence[float], level: float = LEVEL) -> str:
+    """What differences say: better or worse where there are SEEDS of them and their interval excludes 0, or undecided."""
+    _, low, high = difference(values, level)
+    return "undecided" if len(values) < SEEDS or low <= 0 <= high else "better" if low > 0 else "worse"
+
+
+def _p_value(values: Sequence[float]) -> float:
+    """Of `difference` excluding 0 (two-sided); NaN for fewer than SEEDS values, 1 for those that are all equal."""
+    values = _clean(values)
+    if len(values) < SEEDS:
+        return math.nan
+    spread = values.std(ddof=1) if np.ptp(values) > 0 else 0.0
+    return float(2 * stdtr(len(values) - 1, -abs(values.mean()) * math.sqrt(len(values)) / spread)) if spread else 1.0
+
+
+def holm(p: Sequence[float]) -> np.ndarray:
+    """p-values of a family corrected for its size (Holm 1979); NaN is no member and stays NaN."""
+    p = np.asarray(p, dtype=float)
+    order = np.argsort(p, kind="stable")[: np.isfinite(p).sum()]
+    out = np.full(len(p), math.nan)
+    out[order] = np.minimum(1, np.maximum.accumulate(p[order] * np.arange(len(order), 0, -1)))
+    return out
+
+
+def _clean(values: Sequence[float]) -> np.ndarray:
+    """Without the noise of float sums, and without -0."""
+    return np.round(np.asarray(values, dtype=float), 10) + 0.0
+
+
+# ---- tables ----------------------------------------------------------------------------------------------------------
+
+
 def summary(frame: pd.DataFrame, by: list[str], value: str) -> pd.DataFrame:
-    """Mean of `value` over seeds for each combination of `by`, in order of appearance: columns mean, low, high, n."""
-    rows = [
-        dict(zip(by, group)) | dict(zip(("mean", "low", "high"), interval(part[value]))) | {"n": len(part)}
-        for group, part in frame.groupby(by, sort=False)
-    ]
+    """Mean of `value` over seeds for each combination of `by`, in order of appearance: columns by, mean, low, high, n (the
+    runs that count) and left_out (those without a value)."""
+    rows = []
+    for group, part in frame.groupby(by, sort=False):
+        values = part[value].astype(float).dropna()
+        counts = {"n": len(values), "left_out": len(part) - len(values)}
+        rows.append(dict(zip(by, group)) | dict(zip(("mean", "low", "high"), interval(values))) | counts)
     return pd.DataFrame(rows)
 
 
 def paired(frame: pd.DataFrame, by: list[str], value: str, compare: str, baseline: str) -> pd.DataFrame:
     """Differences of `value` between each level of the column `compare` and `baseline`, seed by seed.
 
-    Columns: by, compare, mean, low, high, n and verdict: better, worse (the interval excludes 0) or undecided.
+    Columns: by, compare, mean, low, high, n (seeds that count), left_out (those where either has no value), p and verdict
+    (see `verdict`); same_as, the level before it (the baseline first) that is the same run, or empty: one run under two
+    names has equal LOSSES on every seed; and corrected, the verdict after Holm's correction over the whole table, in which
+    a run counts once.
     """
-    choose(baseline, list(frame[compare].unique()), f"{compare} to compare with")
-    wide = frame.pivot(index=[*by, "seed"], columns=compare, values=value)
+    levels = list(frame[compare].unique())
+    choose(baseline, levels, f"{compare} to compare with")
+    levels = [baseline, *(level for level in levels if level != baseline)]
+    wide = frame.assign(**{value: frame[value].astype(float)}).pivot(index=[*by, "seed"], columns=compare, values=value)
+    there = frame.assign(there=True).pivot(index=[*by, "seed"], columns=compare, values="there").notna()
+    losses = [frame.pivot(index=[*by, "seed"], columns=compare, values=loss) for loss in LOSSES if loss in frame]
     rows = []
     for group, part in wide.groupby(by, sort=False):
         group = group if isinstance(group, tuple) else (group,)
-        for level in frame[compare].unique():
-            if level != baseline:
-                differences = (part[level] - part[baseline]).dropna()
-                mean, low, high = (round(x, 10) + 0.0 for x in interval(differences))  # no noise of float sums, no -0
-                verdict = "better" if low > 0 else "worse" if high < 0 else "undecided"
-                head = dict(zip(by, group)) | {compare: level}
-                rows.append(head | {"mean": mean, "low": low, "high": high, "n": len(differences), "verdict": verdict})
-    return pd.DataFrame(rows)
+        own = [loss.loc[part.index] for loss in losses]
+        for place, level in enumerate(levels[1:], 1):
+            differences = (part[level] - part[baseline]).dropna()
+            both = there.loc[part.index, [level, baseline]].all(axis=1).sum()
+            rows.append(
+                dict(zip(by, group))
+                | {compare: level}
+                | dict(zip(("mean", "low", "high"), difference(differences)))
+                | {"n": len(differences), "left_out": int(both) - len(differences)}
+                | {"p": _p_value(differences), "verdict": verdict(differences)}
+                | {"same_as": next((name for name in levels[:place] if _one_run(own, name, level)), "")}
+            )
+    return _corrected(pd.DataFrame(rows), by, compare)
+
+
+def _one_run(losses: list[pd.DataFrame], one: str, other: str) -> bool:
+    """A loss has sixteen digits; accuracies of different runs are easily equal."""
+    pairs = [loss[[one, other]].astype(float) for loss in losses]
+    return bool(pairs) and all(pair.notna().all(axis=None) and (pair[one] == pair[other]).all() for pair in pairs)
+
+
+def _corrected(table: pd.DataFrame, by: list[str], compare: str) -> pd.DataFrame:
+    if table.empty:
+        return table
+    adjusted = holm(table["p"].where(table["same_as"] == ""))
+    table["corrected"] = table["verdict"].where(adjusted <= 1 - LEVEL, "undecided")
+    leaders = table.set_index([*by, compare])["corrected"]
+    for i, row in table[table["same_as"] != ""].iterrows():
+        table.loc[i, "corrected"] = leaders.get((*row[by], row["same_as"]), "undecided")
+    return table
+
+
+def compared(frame: pd.DataFrame, by: list[str], value: str, compare: str, baseline: str) -> pd.DataFrame:
+    """`summary` of every level of `compare`, and beside it what `paired` says (empty for the baseline): difference_mean,
+    difference_low, difference_high, p, verdict, same_as and corrected."""
+    found = paired(frame, by, value, compare, baseline).drop(columns=["n", "left_out"])
+    found = found.rename(columns={name: f"difference_{name}" for name in ("mean", "low", "high")})
+    return summary(frame, [*by, compare], value).merge(found, on=[*by, compare], how="left")
+
+
+def overall(frame: pd.DataFrame, value: str, compare: str, baseline: str) -> pd.DataFrame:
+    """Differences to `baseline` on average over all cells of a grid, seed by seed: columns compare, overall_mean,
+    overall_low, overall_high and overall, the verdict after Holm's correction. A seed that lacks a cell is left out."""
+    means = frame.groupby([compare, "seed"], sort=False)[value].agg(lambda v: v.astype(float).mean(skipna=False))
+    found = paired(means.reset_index().assign(where="everywhere"), ["where"], value, compare, baseline)
+    names = {name: f"overall_{name}" for name in ("mean", "low", "high")} | {"corrected": "overall"}
+    return found.rename(columns=names)[[compare, *names.values()]]
+
+
+def finished(frame: pd.DataFrame) -> pd.DataFrame:
+    """The rows of runs that did not diverge."""
+    return frame[frame["test_accuracy"].notna()]
+
+
+def left_out(frame: pd.DataFrame) -> str:
+    """Which runs of a study diverged, as a sentence for a caption, with a space before it; empty if none did."""
+    if "outcome" not in frame or not (lost := frame[frame["outcome"].fillna("") != ""]).size:
+        return ""
+    name = "entrant" if "entrant" in lost else "schedule"
+    words = [
+        f"{row[name]} at sparsity {100 * row['sparsity']:g} %, budget {100 * row['budget']:g} %, seed {row['seed']}"
+        for _, row in lost.iterrows()
+    ]
+    more = [f"{len(words) - NAMED} more"] if len(words) > NAMED else []
+    are = "is" if len(lost) == 1 else "are"
+    listed = "; ".join([*words[:NAMED], *more])
+    return f" {len(lost)} of {len(frame)} runs diverged and {are} left out: {listed}."
+
+
+# ---- as it is saved --------------------------------------------------------------------------------------------------
+
+
+def to_csv(table: pd.DataFrame) -> str:
+    """The table as it is saved: numbers to six digits."""
+    return tables.csv(table, "%.6g")
+
+
+def from_csv(text: str) -> pd.DataFrame:
+    """A table that `to_csv` wrote."""
+    return pd.read_csv(StringIO(text))  # which is exact for six digits
+
+
+def as_saved(table: pd.DataFrame) -> pd.DataFrame:
+    """The table as a reader of its file gets it. What is drawn, ranked, counted and said is taken from this, so that all of
+    it agrees, and means that differ by the noise of float sums tie."""
+    return from_csv(to_csv(table))
+
+
+def read_saved(path: Path) -> pd.DataFrame:
+    """The saved table at `path`."""
+    return from_csv(path.read_text(encoding="utf-8"))

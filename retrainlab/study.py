@@ -4,10 +4,13 @@ Each result is written as soon as it is done, so that Ctrl-C, a crash or a power
 call goes on from there.
 """
 
-from collections.abc import Callable, Iterable, Sequence
+import math
+import sys
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures import Executor
-from contextlib import AbstractContextManager, nullcontext
+from contextlib import AbstractContextManager, contextmanager, nullcontext
 from dataclasses import asdict, replace
+from functools import lru_cache
 from itertools import product
 from numbers import Integral
 from pathlib import Path
@@ -16,22 +19,26 @@ from typing import TypeVar
 import pandas as pd
 import torch
 
-from retrainlab.config import PRECISIONS, Experiment, Prune, Recipe, Retrain
-from retrainlab.device import cores, describe, resolve
+from retrainlab.config import DATASETS, MODELS, Experiment, Prune, Recipe, Retrain
+from retrainlab.data import load
+from retrainlab.device import cores, describe, out_of_memory, resolve
 from retrainlab.engine import Engine, fastest, forced
-from retrainlab.errors import BadInput, check_number, choose
+from retrainlab.errors import BadInput, WorkerDied, check_number
 from retrainlab.experiment import alike, check, check_lengths, setting, while_retraining
+from retrainlab.folders import printable
 from retrainlab.methods.knobs import at
+from retrainlab.models import few, prunable, skeleton, uncounted
 from retrainlab.paths import store_root
 from retrainlab.plan import Missing, pruned_key, result_key, tasks
+from retrainlab.processes import Workers
 from retrainlab.progress import Progress
-from retrainlab.pruning import Masks
+from retrainlab.pruning import Masks, undivided
 from retrainlab.result import Result
 from retrainlab.settle import listed, plain, settled
-from retrainlab.sources import fingerprint
+from retrainlab.sources import content, fingerprint
 from retrainlab.store import Store
 from retrainlab.training import State
-from retrainlab.workers import Workers, run_tasks
+from retrainlab.workers import run_tasks
 
 T = TypeVar("T")
 WORTH_A_PROBE = 1000  # steps; with fewer, measuring which engine is fastest takes longer than it saves
@@ -70,6 +77,20 @@ def grid(
     return list(dict.fromkeys(every))  # a repeated seed is no further replication
 
 
+@contextmanager
+def _lack_of_memory_told() -> Iterator[None]:
+    """What runs out of memory outside of a run, such as a look at the network, is told in a sentence too."""
+    try:
+        yield
+    except (RuntimeError, MemoryError) as error:
+        if not out_of_memory(error):
+            raise
+        raise WorkerDied(
+            "Memory ran out before the first run; a smaller width, batch_size or image_size takes less."
+        ) from None
+
+
+@_lack_of_memory_told()
 def run_study(
     experiments: Sequence[Experiment],
     *,
@@ -77,7 +98,6 @@ def run_study(
     jobs: int = 0,
     device: str = "auto",
     engine: str = "auto",
-    precision: str = "float32",
     fresh: bool = False,
     progress: Callable[[float, float, str], None] | None = None,
     executor: Executor | None = None,
@@ -85,9 +105,9 @@ def run_study(
     """One row per experiment, in the order given: the configuration and every scalar of its result.
 
     store: where results are kept (a Store, or its folder). jobs: processes on a CPU, 0 for one per core; a GPU is used
-    by this process alone. engine: `loop`, `batched`, `graph`, or `auto` for the fastest (see `engine`); precision:
-    `float32` or `bfloat16` (see `batched.train`). fresh: make everything anew, in place of what is stored. executor: any
-    `concurrent.futures.Executor` instead of local processes. progress: see `progress.Progress`, the default.
+    by this process alone. engine: `loop`, `batched`, `graph`, or `auto` for the fastest (see `engine`). fresh: make
+    everything anew, in place of what is stored. executor: any `concurrent.futures.Executor` instead of local processes.
+    progress: see `progress.Progress`, the default.
     Raises BadInput before any work starts, and Stopped (a KeyboardInterrupt) on Ctrl-C with all finished results kept.
     """
     experiments = listed(experiments, Experiment, "run_study's experiments")
@@ -96,9 +116,8 @@ def run_study(
     store = opened(store)
     where = resolve(device)
     marks = _fingerprints(experiments)
-    choose(precision, PRECISIONS, "precision")
     if engine != "auto":
-        forced(engine, where, precision)
+        forced(engine, where)
     missing = Missing.of(experiments, store, fresh, marks)
     if missing.results:
         store.check_writable()
@@ -106,12 +125,14 @@ def run_study(
             check(recipe, prune, where)
         for e in {replace(e, recipe=replace(e.recipe, seed=0)) for e in experiments}:
             check_lengths(e)
+        store.check_room(missing.bytes(where))
+        for data, size in marks:
+            if data not in DATASETS:
+                print(f"study: {content(data, size)}", file=sys.stderr)
         report = progress or Progress("study")
         words = describe(where)
         try:
-            engines, seconds = _engines(
-                missing, engine, precision, where, lambda word: report(0.0, 1.0, f"{word} on {words}")
-            )
+            engines, seconds = _engines(missing, engine, where, lambda word: report(0.0, 1.0, f"{word} on {words}"))
             count = min(jobs or cores(), len(missing.results)) if where.type == "cpu" else 1
             if not jobs and executor is None and 0 < seconds < QUICK:
                 count = 1
@@ -128,7 +149,9 @@ def run_study(
             if hasattr(report, "close"):
                 report.close()
     keys = [result_key(e, marks[e.recipe.data, e.recipe.image_size]) for e in experiments]
-    return pd.DataFrame([row(e, k, store.result(k)) for e, k in zip(experiments, keys)])
+    return pd.DataFrame(
+        [row(e, k, missing.found.get(k) or _stored(store.result(k))) for e, k in zip(experiments, keys)]
+    )
 
 
 def workers(jobs: int = 0, device: str = "auto") -> AbstractContextManager[Workers | None]:
@@ -140,7 +163,7 @@ def workers(jobs: int = 0, device: str = "auto") -> AbstractContextManager[Worke
 
 
 def _engines(
-    missing: Missing, kind: str, precision: str, where: torch.device, tell: Callable[[str], None]
+    missing: Missing, kind: str, where: torch.device, tell: Callable[[str], None]
 ) -> tuple[dict[Recipe, Engine], float]:
     """An engine for each network, data set and batch size; and the seconds that one process would take, 0 if unknown."""
     out, seconds = {}, []
@@ -149,10 +172,10 @@ def _engines(
         setup, original = setting(recipe, where)
         steps = missing.epochs(recipe) * len(original.lr) / recipe.epochs
         if kind != "auto":
-            out[recipe] = forced(kind, where, precision)
+            out[recipe] = forced(kind, where)
         else:
             worth = tell if steps >= WORTH_A_PROBE else None
-            out[recipe] = fastest(setup, State.of(setup.model, where), recipe, precision, worth)
+            out[recipe] = fastest(setup, State.of(setup.model, where), recipe, worth)
         seconds.append(steps * out[recipe].seconds)
     return out, sum(seconds) if all(seconds) else 0.0
 
@@ -171,7 +194,9 @@ def row(experiment: Experiment, name: str, result: Result) -> dict:
     """A result as one row: every setting, then what was measured, then the key of its stored file.
 
     Columns have the nouns' names; the dense run's schedule, lr and warmup, and the retraining's lr, which others share,
-    become dense_schedule, dense_lr, dense_warmup and initial_lr. Lists are written as text.
+    become dense_schedule, dense_lr, dense_warmup and initial_lr. Lists are written as text, and of a folder's name what is
+    no text as escapes. The column outcome is empty for a run that ended as it should; one that has diverged has NaN for
+    what is not known of it. For `not_pruned` see there.
     """
     recipe, prune, retrain = (asdict(n) for n in (experiment.recipe, experiment.prune, experiment.retrain))
     recipe |= recipe.pop("sgd")
@@ -181,8 +206,37 @@ def row(experiment: Experiment, name: str, result: Result) -> dict:
     retrain["initial_lr"] = retrain.pop("lr")
     retrain["retraining_sgd"] = str(experiment.retrain.sgd or "")
     del retrain["sgd"]
+    recipe["data"] = printable(recipe["data"])
     asked = {k: str(v) if isinstance(v, tuple) else v for k, v in (recipe | prune | retrain).items()}
-    return asked | result.scalars | {"device": result.provenance["device"], "key": name}
+    measured = result.scalars
+    if result.outcome:
+        measured = {name: math.nan if x is None else x for name, x in measured.items()}
+    words = {"outcome": result.outcome, "not_pruned": not_pruned(alike(experiment.recipe), experiment.prune)}
+    return asked | measured | words | {"device": result.provenance["device"], "key": name}
+
+
+@lru_cache(maxsize=64)
+def not_pruned(recipe: Recipe, prune: Prune) -> str:
+    """What to know of the network with its sparsity and its speed-up, in sentences: what is neither pruned nor counted,
+    and which layers an n:m pattern leaves dense. Empty if there is nothing, as for single weights of our own networks."""
+    if recipe.model in MODELS and prune.structure != "n:m":
+        return ""
+    try:
+        data = load(recipe.data, all_train=recipe.all_train, image_size=recipe.image_size)
+        model = skeleton(recipe.model, shape=data.shape, classes=data.classes, width=recipe.width)
+    except BadInput as error:  # what is stored was made elsewhere: the images or torchvision are not here
+        return f"What is neither pruned nor counted cannot be told here: {error}"
+    known = dict(model.named_parameters())
+    weights = {name: known[name] for name in prunable(model)}
+    left = undivided(weights, prune.m) if prune.structure == "n:m" else ()
+    words = uncounted(model)
+    if left:
+        share = sum(weights[n].numel() for n in left) / sum(w.numel() for w in weights.values())
+        words += (
+            f" {prune.n}:{prune.m} leaves {few(left)} dense, {100 * share:.2g} % of the prunable weights, because {prune.m} "
+            "does not divide their inputs."
+        )
+    return words.strip()
 
 
 def curves(experiments: Sequence[Experiment], store: Store | Path | str | None = None) -> pd.DataFrame:
@@ -219,7 +273,10 @@ def masks(experiment: Experiment, store: Store | Path | str | None = None) -> Ma
     """The masks of a stored experiment's first cycle, on the CPU."""
     [mark] = _fingerprints([experiment]).values()
     key = pruned_key(experiment.recipe, experiment.prune, mark)
-    return _stored(opened(store).pruned(key, torch.device("cpu"))).masks
+    pruned = _stored(opened(store).pruned(key, torch.device("cpu")))
+    if pruned.result.outcome:
+        raise BadInput(f"There are no masks ({pruned.result.outcome}); take a smaller learning rate or another seed.")
+    return pruned.masks
 
 
 def _stored(thing: T | None) -> T:

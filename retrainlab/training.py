@@ -1,12 +1,16 @@
 """The training loop: a starting point, a learning-rate curve, a method -> trained weights and curves.
 
 It knows tensors, networks and data; no pruning schedule, no store, no notebook. Inside an epoch it never waits for the
-device: learning rates are known beforehand, losses are summed on the device, and only an evaluation reads them.
+device: learning rates are known beforehand, losses are summed on the device, and only an evaluation reads them. So it is
+an evaluation, too, that notices a training whose numbers are no longer finite, and ends it.
 """
 
+import math
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
+from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass, field, replace
+from functools import cached_property
 
 import torch
 import torch.nn.functional as F
@@ -15,9 +19,11 @@ from torch.func import functional_call
 
 from retrainlab.config import SGD
 from retrainlab.data import Dataset, Split, batches, clean_batches, stream
-from retrainlab.device import seeded, synchronise
+from retrainlab.device import synchronise
 from retrainlab.methods.base import Method, Plain, Tensors
-from retrainlab.models import in_mode
+from retrainlab.models import apart, in_mode
+from retrainlab.noise import Seeded
+from retrainlab.stacked import has_noise
 
 
 @dataclass(frozen=True)
@@ -65,8 +71,9 @@ class State:
 
 @dataclass(frozen=True, eq=False)
 class Setup:
-    """What trainings that are compared share. model gives the architecture only, its tensors are not used; prunable: the
-    names of Conv and Linear weights, which always decay; augment: random crops and flips in training."""
+    """What trainings that are compared share, on several threads too. model gives the architecture only, its tensors are not
+    used; prunable: the names of the weights that pruning may touch (see `models`), which always decay; augment: random
+    crops and flips in training; precision: see `Recipe`."""
 
     model: nn.Module
     data: Dataset
@@ -74,6 +81,22 @@ class Setup:
     batch_size: int
     prunable: tuple[str, ...]
     augment: bool = True
+    precision: str = "float32"
+
+    def autocast(self) -> AbstractContextManager:
+        """Where a step's forward pass and loss are computed."""
+        half = self.precision == "bfloat16"
+        return torch.autocast(self.data.device.type, torch.bfloat16, enabled=half, cache_enabled=False)
+
+    @cached_property
+    def noisy(self) -> bool:
+        """Whether the network draws random numbers as it trains; raises as `stacked.has_noise` does."""
+        return has_noise(self.model, self.data.shape)
+
+    def noise(self, seed: tuple[int | str, ...]) -> AbstractContextManager:
+        """What to be in while the network trains: its random numbers then are those of `seed` alone. Nothing where it draws
+        none, since each operation takes longer inside."""
+        return Seeded(stream(*seed, "noise").initial_seed()) if self.noisy else nullcontext()
 
     def decayed(self, params: Tensors) -> list[str]:
         """The names of those of `params` that weight decay acts on; never what a method learns besides the weights."""
@@ -94,9 +117,9 @@ class Setup:
 
 @dataclass(frozen=True)
 class Point:
-    """One point of a curve: validation accuracy (share) and loss (nats) after `step` steps; `train_loss` is the mean
-    over the steps since the point before (None at the start); `sparsity` is that of the weights evaluated; `lr` is the
-    learning rate of the step that comes next, or of the last."""
+    """One point of a curve: validation accuracy (share) and loss (nats) after `step` steps, both NaN where weights or
+    scores are not finite; `train_loss` is the mean over the steps since the point before (None at the start); `sparsity`
+    is that of the weights evaluated; `lr` is the learning rate of the step that comes next, or of the last."""
 
     step: int
     accuracy: float
@@ -104,6 +127,11 @@ class Point:
     train_loss: float | None
     sparsity: float = 0.0
     lr: float = 0.0
+
+    @property
+    def finite(self) -> bool:
+        """Whether both losses are numbers, neither infinite nor NaN."""
+        return math.isfinite(self.loss) and math.isfinite(self.train_loss or 0.0)
 
 
 @dataclass(frozen=True, eq=False)
@@ -138,10 +166,28 @@ class Trained:
     seconds: float
     stopped: bool = False
 
+    @property
+    def diverged(self) -> bool:
+        """Whether its numbers were no longer finite at its last point, which ended it."""
+        return not self.points[-1].finite
+
+
+def finite(tensors: Iterable[Tensor]) -> bool:
+    """Whether nothing in them is infinite or NaN; the host waits for the answer."""
+    each = [t.isfinite().all() for t in tensors]
+    return not each or bool(torch.stack(each).all())
+
 
 @torch.no_grad()
 def evaluate(model: nn.Module, params: Tensors, buffers: Tensors, data: Dataset, split: Split) -> tuple[float, float]:
-    """(accuracy as a share, mean cross-entropy in nats) on `split`; leaves every tensor bit for bit as it was."""
+    """(accuracy as a share, mean cross-entropy in nats) on `split`; leaves every tensor bit for bit as it was.
+
+    Both are NaN if the loss is not finite: the largest of scores that are NaN is class 0, which some images are. So they
+    are if a running statistic is not: under an infinite variance scores are finite, and tell nothing of the image.
+    Meanwhile no other thread may use the same `model` (see `models.apart`).
+    """
+    if not finite(b for name, b in buffers.items() if name.endswith(("running_mean", "running_var"))):
+        return math.nan, math.nan
     correct = torch.zeros((), device=data.device)
     loss = torch.zeros((), device=data.device, dtype=torch.float64)
     with in_mode(model, training=False):
@@ -149,7 +195,8 @@ def evaluate(model: nn.Module, params: Tensors, buffers: Tensors, data: Dataset,
             scores = functional_call(model, (params, buffers), (images,))
             correct += (scores.argmax(1) == labels).sum()
             loss += F.cross_entropy(scores, labels, reduction="sum")
-    return correct.item() / len(split), loss.item() / len(split)
+    mean = loss.item() / len(split)
+    return (correct.item() / len(split), mean) if math.isfinite(mean) else (math.nan, math.nan)
 
 
 @torch.no_grad()
@@ -167,8 +214,9 @@ def direction(params: Tensors, gradients: Tensors, momentum: Tensors, sgd: SGD, 
 
 
 def train(setup: Setup, job: Job, stop: Callable[[], bool] | None = None) -> Trained:
-    """Train one network. stop is asked before each step and, if true, ends training there."""
-    model, data, method = setup.model, setup.data, job.method
+    """Train one network. stop is asked before each step and, if true, ends training there. A training that has diverged
+    ends at its next evaluation."""
+    model, data, method = apart(setup.model), setup.data, job.method
     state = job.start.copy()
     params, buffers, momentum = state.params, state.buffers, state.momentum
     for p in params.values():
@@ -177,27 +225,30 @@ def train(setup: Setup, job: Job, stop: Callable[[], bool] | None = None) -> Tra
     per_epoch = data.steps_per_epoch(setup.batch_size)
     points: list[Point] = []
 
-    def pause(step: int, train_loss: float | None) -> None:
+    def pause(step: int, train_loss: float | None, whole: bool) -> None:
         with torch.no_grad():
             effective = method.effective(params)
-        accuracy, loss = evaluate(model, effective, buffers, data, data.validation)
+        measured = evaluate(model, effective, buffers, data, data.validation) if whole else (math.nan, math.nan)
         rate = rates[min(step, len(rates) - 1)]
-        points.append(Point(step, accuracy, loss, train_loss, setup.sparsity(effective | buffers), rate))
+        points.append(Point(step, *measured, train_loss, setup.sparsity(effective | buffers), rate))
         if job.on_point:
             job.on_point(points[-1])
 
-    pause(0, None)
+    pause(0, None, finite(params.values()))
     seconds, step, since = 0.0, 0, 0
-    loss_sum = torch.zeros((), device=data.device)
+    loss_sum, noise = torch.zeros((), device=data.device), setup.noise(job.seed)
     clock = now(data.device)
     stopped = False
-    with in_mode(model, training=True), seeded(data.device, stream(*job.seed, "noise").initial_seed()):
+    with in_mode(model, training=True), noise:
         for images, labels in batches(data, setup.batch_size, len(rates), job.seed, setup.augment):
+            if not points[-1].finite:
+                break
             if stop is not None and stop():
                 stopped = True
                 break
-            scores = functional_call(model, (method.effective(params), buffers), (images,))
-            loss = F.cross_entropy(scores, labels)
+            with setup.autocast():
+                scores = functional_call(model, (method.effective(params), buffers), (images,))
+                loss = F.cross_entropy(scores, labels)
             penalty = method.penalty(params)
             total = loss if penalty is None else loss + penalty
             gradients = dict(zip(params, torch.autograd.grad(total, list(params.values()))))
@@ -212,16 +263,17 @@ def train(setup: Setup, job: Job, stop: Callable[[], bool] | None = None) -> Tra
                     method.after_epoch(params, step // per_epoch - 1)
             if step in pauses and step < len(rates):
                 seconds += now(data.device) - clock
-                pause(step, loss_sum.item() / since)
+                pause(step, loss_sum.item() / since, finite(params.values()))
                 loss_sum, since = torch.zeros_like(loss_sum), 0
                 clock = now(data.device)
     seconds += now(data.device) - clock
+    whole = finite(params.values())  # before `finish`, which may make numbers of what is none
     with torch.no_grad():
         method.finish(params)
     state = state.settled()
     if since or stopped:  # the last point is that of the finished network; one made at the very stop is replaced
         train_loss = loss_sum.item() / since if since else points.pop().train_loss
-        pause(step, train_loss)
+        pause(step, train_loss, whole)
     for p in params.values():
         p.requires_grad_(False)
     return Trained(state, tuple(points), step, seconds, stopped)
@@ -239,9 +291,11 @@ def recalibrate(setup: Setup, state: State, seed: tuple[int | str, ...], steps: 
 
     steps: one epoch if None. Images are not augmented. An explicit step: evaluation never does this by itself.
     """
-    model, data = setup.model, setup.data
+    model, data = apart(setup.model), setup.data
     buffers = {name: b.clone() for name, b in state.buffers.items()}
-    norms = [m for m in model.modules() if isinstance(m, nn.modules.batchnorm._BatchNorm)]
+    for module in model.modules():
+        if isinstance(module, nn.modules.batchnorm._BatchNorm):
+            module.momentum = None  # torch's word for a cumulative average
     for name in buffers:
         leaf = name.rpartition(".")[2]
         if leaf in ("running_mean", "num_batches_tracked"):
@@ -249,14 +303,7 @@ def recalibrate(setup: Setup, state: State, seed: tuple[int | str, ...], steps: 
         elif leaf == "running_var":
             buffers[name].fill_(1)
     count = steps or data.steps_per_epoch(setup.batch_size)
-    momenta = [m.momentum for m in norms]
-    try:
-        for m in norms:
-            m.momentum = None  # torch's word for a cumulative average
-        with in_mode(model, training=True), seeded(data.device, stream(*seed, "noise").initial_seed()):
-            for images, _ in batches(data, setup.batch_size, count, seed, augment=False):
-                functional_call(model, (state.params, buffers), (images,))
-    finally:
-        for m, momentum in zip(norms, momenta):
-            m.momentum = momentum
+    with in_mode(model, training=True), setup.noise(seed):
+        for images, _ in batches(data, setup.batch_size, count, seed, augment=False):
+            functional_call(model, (state.params, buffers), (images,))
     return replace(state, buffers=buffers)

@@ -1,31 +1,29 @@
-"""Run tasks that need one another on all cores: the part of a study that knows processes, and nothing of networks.
+"""Run tasks that need one another on all cores: what is ready, what has failed, and what goes on all the same.
 
 A task is a picklable function and its arguments; it leaves its result in the store and returns nothing. Ctrl-C, a crash or
 a killed process loses what was running and nothing else.
 """
 
 import heapq
-import multiprocessing
-import os
-import signal
-import threading
-import time
+import warnings
 from collections import defaultdict
 from collections.abc import Callable, Sequence
-from concurrent.futures import FIRST_COMPLETED, Executor, Future, ProcessPoolExecutor, wait
-from concurrent.futures.process import BrokenProcessPool
+from concurrent.futures import FIRST_COMPLETED, BrokenExecutor, CancelledError, Executor, Future, wait
 from dataclasses import dataclass, field
-from multiprocessing.queues import SimpleQueue
+from queue import SimpleQueue
+from traceback import clear_frames
 
-import torch
+from retrainlab.device import out_of_memory
+from retrainlab.errors import BadInput, Stopped, WorkerDied
+from retrainlab.processes import Died, Inline, NotStarted, Workers
 
-from retrainlab.errors import Stopped, WorkerDied
+NAMED = 5  # tasks that failed, and that a sentence names
 
 
 @dataclass(order=True)
 class Task:
     """`work(*args)`, after the tasks whose keys it `needs`. Ordered by stage, then longest first (`rank`); `cost` is its
-    share of the progress, in any unit; `runs`: how many runs it makes, for the words."""
+    share of the progress, in any unit; `runs`: how many runs it makes; `words`: which these are, for the reader."""
 
     rank: tuple[int, float, int]
     key: str = field(compare=False)
@@ -34,16 +32,7 @@ class Task:
     cost: float = field(compare=False)
     needs: frozenset[str] = field(compare=False)
     runs: int = field(default=1, compare=False)
-
-
-_current = ""  # the key of the task that this process is at
-_listener: Callable[[str, float, int], None] | None = None  # who wants to know how far it is
-
-
-def advance(share: float, runs: int = 0) -> None:
-    """For a task's work to call: how much of it is done (0..1), and how many of its runs."""
-    if _listener is not None:
-        _listener(_current, share, runs)
+    words: str = field(default="", compare=False)
 
 
 def run_tasks(
@@ -54,124 +43,179 @@ def run_tasks(
     executor: Executor | None = None,
 ) -> None:
     """Run all tasks in order of rank, each after those it needs, on `workers` processes (1: in this one) or `executor`,
-    such as `Workers` that are there already.
+    such as `Workers` that are there already. Where none can be started, this process does the work, and a warning says so.
 
-    progress(cost done, total cost, words) is called as tasks advance and end; place: where results are kept, for the
-    words. Raises Stopped on Ctrl-C, what a task raised, and WorkerDied if a process was killed.
+    A task whose worker died, or that ran out of memory beside others, is tried once more, alone. One that fails takes with
+    it those that need it, and no others. progress(cost done, total cost, words) is called as tasks advance and end; place:
+    where results are kept, for the words. Raises BadInput as soon as a task does, Stopped on Ctrl-C; and when all others
+    have ended, what a task raised, or WorkerDied if a worker died or memory ran out.
     """
-    global _listener
-    waiting = {t.key: set(t.needs) for t in tasks}
-    dependents: dict[str, list[Task]] = defaultdict(list)
-    for task in tasks:
-        for need in task.needs:
-            dependents[need].append(task)
-    ready = [t for t in tasks if not t.needs]
-    heapq.heapify(ready)
+    ledger = _Ledger(tasks, progress)
+    own = Workers(workers) if executor is None and workers > 1 else None
+    pool = executor or own or Inline()
+    slots = pool.count if isinstance(pool, Workers | Inline) else 2 * workers
+    refusal = "no thread can be started"
     running: dict[Future, Task] = {}
-    costs = {t.key: t.cost for t in tasks}
-    under_way: dict[str, tuple[float, int]] = {}
-    total, runs, ended = sum(costs.values()), sum(t.runs for t in tasks), 0
-    done = finished = 0
+    reports: SimpleQueue = SimpleQueue()
 
-    def count() -> int:
-        return finished + sum(made for _, made in under_way.values())
+    def begin(task: Task) -> None:
+        more = {}
+        if isinstance(pool, Inline):
+            more = {"tell": lambda share, made: ledger.hear(task.key, share, made)}
+        elif isinstance(pool, Workers):
+            more = {"tell": lambda share, made: reports.put((task.key, share, made))}
+        running[pool.submit(task.work, *task.args, **more)] = task
 
-    def tell() -> None:
-        cost = done + sum(share * costs[key] for key, (share, _) in under_way.items())
-        progress(total if ended == len(tasks) else min(cost, 0.999 * total), total, f"{count()} of {runs} runs")
-
-    def hear(key: str, share: float, made: int) -> None:
-        under_way[key] = share, made
-        tell()
-
-    pool = executor or (Workers(workers) if workers > 1 else _Inline())
-    reports = getattr(pool, "reports", None)
-    in_flight = 1 if isinstance(pool, _Inline) else 2 * workers
-    before, _listener = _listener, hear if isinstance(pool, _Inline) else None
     try:
-        tell()
-        while ready or running:
-            while ready and len(running) < in_flight:
-                task = heapq.heappop(ready)
-                running[pool.submit(_work, task.key, task.work, *task.args)] = task
+        ledger.tell()
+        while ledger.ready or running or ledger.again:
+            if not slots:
+                words = f"No worker can be started here ({refusal}); this process does the work."
+                warnings.warn(words, stacklevel=2)
+                pool, slots = Inline(), 1
+            while ledger.ready and len(running) < slots:
+                begin(heapq.heappop(ledger.ready))
+            if not running and isinstance(pool, Inline):  # what has killed a worker might kill this process
+                ledger.fail(ledger.again.pop(), "its worker died, and no other could be started")
+            elif not running:
+                if isinstance(pool, Workers):
+                    pool.rest()
+                begin(ledger.again.pop())
             for future in wait(running, timeout=0.5, return_when=FIRST_COMPLETED).done:
                 task = running.pop(future)
-                future.result()
-                under_way.pop(task.key, None)
-                done, finished, ended = done + task.cost, finished + task.runs, ended + 1
-                tell()
-                for next_task in dependents[task.key]:
-                    waiting[next_task.key].discard(task.key)
-                    if not waiting[next_task.key]:
-                        heapq.heappush(ready, next_task)
+                error = CancelledError() if future.cancelled() else future.exception()
+                if isinstance(error, CancelledError):  # another study has ended what the workers were at
+                    ledger.put_back(task)
+                elif isinstance(error, NotStarted):
+                    slots, refusal = slots - 1, str(error)
+                    ledger.put_back(task)
+                elif error is None:
+                    ledger.end(task)
+                elif isinstance(error, BadInput | BrokenExecutor) or not isinstance(error, Exception):
+                    raise error
+                else:
+                    ledger.suffer(task, error, alone=isinstance(pool, Inline))
+                future = error = None
             at_work = {t.key for t in running.values()}
-            while reports is not None and not reports.empty():
+            while not reports.empty():
                 if (report := reports.get())[0] in at_work:
-                    hear(*report)
+                    ledger.hear(*report)
     except KeyboardInterrupt:
-        raise Stopped(
-            f"Stopped: {count()} of {runs} runs are finished and kept in {place}; the same command goes on from there."
-        ) from None
-    except BrokenProcessPool:
-        raise WorkerDied(
-            f"A worker process ended unexpectedly (out of memory?); {count()} of {runs} runs are kept in {place}. "
-            "Try again with fewer --jobs."
-        ) from None
-    except torch.OutOfMemoryError as error:
-        raise WorkerDied(f"{error}; {count()} of {runs} runs are kept in {place}.") from None
+        kept = f"{ledger.count()} of {ledger.runs} runs are finished and kept in {place}"
+        raise Stopped(f"Stopped: {kept}; the same command goes on from there.") from None
+    except BrokenExecutor as error:
+        kept = f"{ledger.count()} of {ledger.runs} runs are kept in {place}"
+        raise WorkerDied(f"The executor broke ({error}); {kept}; the same call goes on from there.") from None
     finally:
-        _listener = before
         for future in running:
             future.cancel()
         if running and isinstance(pool, Workers):
             pool.terminate()
-        if executor is None:
-            pool.shutdown(wait=True, cancel_futures=True)
+        if own is not None:
+            own.shutdown()
+    if ledger.failed:
+        words = ledger.account(place)
+        if ledger.bug is None:
+            raise WorkerDied(words)
+        ledger.bug.add_note(words)
+        raise ledger.bug
 
 
-class _Inline(Executor):
-    """Runs each task at once in this process: one job, or a GPU."""
+class _Ledger:
+    """What of the tasks is ready, under way, done, and failed; and how far all is.
 
-    def submit(self, work: Callable, /, *args) -> Future:
-        future: Future = Future()
-        try:
-            future.set_result(work(*args))
-        except Exception as error:
-            future.set_exception(error)
-        return future
+    ready: a heap; again: those that are to be tried once more, alone; failed: with the reason; left: those not begun
+    because of these; bug: the first error that is neither a lost worker nor lack of memory.
+    """
 
+    def __init__(self, tasks: Sequence[Task], progress: Callable[[float, float, str], None]):
+        self.progress, self.tasks = progress, {t.key: t for t in tasks}
+        self.waiting = {t.key: set(t.needs) for t in tasks}
+        self.dependents: dict[str, list[Task]] = defaultdict(list)
+        for task in tasks:
+            for need in task.needs:
+                self.dependents[need].append(task)
+        self.ready = [t for t in tasks if not t.needs]
+        heapq.heapify(self.ready)
+        self.again: list[Task] = []
+        self.tried: set[str] = set()
+        self.failed: list[tuple[Task, str]] = []
+        self.left: dict[str, Task] = {}
+        self.bug: Exception | None = None
+        self.under_way: dict[str, tuple[float, int]] = {}
+        self.total, self.runs = sum(t.cost for t in tasks), sum(t.runs for t in tasks)
+        self.done, self.made, self.open = 0.0, 0, len(tasks)
 
-def _work(key: str, work: Callable, *args) -> None:
-    global _current
-    _current = key
-    work(*args)
+    def count(self) -> int:
+        """Runs that are made and kept."""
+        return self.made + sum(made for _, made in self.under_way.values())
 
+    def tell(self) -> None:
+        done = self.done + sum(share * self.tasks[key].cost for key, (share, _) in self.under_way.items())
+        done = min(done, 0.999 * self.total) if self.open else self.total
+        self.progress(done, self.total, f"{self.count()} of {self.runs} runs")
 
-class Workers(ProcessPoolExecutor):
-    """Processes for one study, or for several one after the other, which then do not wait for them to start each time.
-    They tell how far they are, and end at once when a study is stopped."""
+    def hear(self, key: str, share: float, made: int) -> None:
+        """A task says how far it is."""
+        share_before, made_before = self.under_way.get(key, (0.0, 0))  # more than now if it is tried once more
+        self.under_way[key] = max(share, share_before), max(made, made_before)
+        self.tell()
 
-    def __init__(self, count: int):
-        context = multiprocessing.get_context("spawn")
-        self.reports: SimpleQueue = context.SimpleQueue()
-        super().__init__(count, context, _start_worker, (os.getpid(), self.reports))
+    def end(self, task: Task) -> None:
+        """It is done; those that waited for it alone are ready."""
+        self._close(task, task.runs)
+        self.tell()
+        for other in self.dependents[task.key]:
+            self.waiting[other.key].discard(task.key)
+            if not self.waiting[other.key]:
+                heapq.heappush(self.ready, other)
 
-    def terminate(self) -> None:
-        """End what is running: its result would come too late to matter, and the store keeps whole files only."""
-        for process in list((getattr(self, "_processes", None) or {}).values()):
-            process.terminate()
+    def put_back(self, task: Task) -> None:
+        """It has not begun."""
+        if task.key in self.tried:
+            self.again.append(task)
+        else:
+            heapq.heappush(self.ready, task)
 
+    def suffer(self, task: Task, error: Exception, alone: bool) -> None:
+        """It has failed; alone: nothing ran beside it that may have taken its memory."""
+        if isinstance(error, Died):
+            reason = f"its worker {error}, twice" + ("; out of memory?" if "SIGKILL" in str(error) else "")
+        elif out_of_memory(error):
+            reason = "memory ran out; a smaller batch_size or width takes less"
+        else:
+            self.bug = self.bug or error
+            reason = f"{type(error).__name__}: {error}"
+        clear_frames(error.__traceback__)  # a trace holds tensors
+        again = isinstance(error, Died) or out_of_memory(error)
+        if again and not alone and task.key not in self.tried:
+            self.tried.add(task.key)
+            self.again.append(task)
+        else:
+            self.fail(task, reason)
 
-def _start_worker(parent: int, reports: SimpleQueue) -> None:
-    """One torch thread; Ctrl-C is the parent's to handle; if the parent is killed, end with it."""
-    global _listener
-    _listener = lambda *report: reports.put(report)  # noqa: E731
-    signal.signal(signal.SIGINT, signal.SIG_IGN)
-    torch.set_num_threads(1)
+    def fail(self, task: Task, reason: str) -> None:
+        """It has failed for good, and with it those that need it."""
+        self.failed.append((task, reason))
+        self._close(task, self.under_way.get(task.key, (0, 0))[1])
+        below = list(self.dependents[task.key])
+        while below:
+            other = below.pop()
+            if other.key not in self.left:
+                self.left[other.key] = other
+                self._close(other, 0)
+                below += self.dependents[other.key]
+        self.tell()
 
-    def watch() -> None:
-        while os.getppid() == parent:
-            time.sleep(1)
-        os._exit(1)
+    def account(self, place: str) -> str:
+        """What has failed and what is kept, in a sentence."""
+        named = ", ".join(f"{task.words or task.key} ({reason})" for task, reason in self.failed[:NAMED])
+        more = f", and {len(self.failed) - NAMED} more" if len(self.failed) > NAMED else ""
+        left = sum(t.runs for t in self.left.values())
+        needing = f", and with it {left} run{'s' * (left > 1)} that need{'s' * (left == 1)} it" if left else ""
+        kept = f"{self.made} of {self.runs} runs are kept in {place}"
+        return f"Failed: {named}{more}{needing}; {kept}, and the same command tries the others again."
 
-    threading.Thread(target=watch, daemon=True).start()
+    def _close(self, task: Task, made: int) -> None:
+        self.under_way.pop(task.key, None)
+        self.done, self.made, self.open = self.done + task.cost, self.made + made, self.open - 1

@@ -1,7 +1,25 @@
 """For all tests: nothing of the user's own is read or written, and no test sees which engine another has chosen."""
 
+import os
+import sys
+from pathlib import Path
+
 import pytest
 import torch
+
+ROOT = Path(__file__).parent.parent
+REWRITTEN = tuple(f"{ROOT / name}{os.sep}" for name in ("figures", "store", "slides", "pages"))
+
+
+def refuse(event: str, arguments: tuple) -> None:
+    """A test that opens what a user's command rewrites would pass or fail by what the user did last."""
+    if event == "open" and isinstance(arguments[0], str | bytes | os.PathLike):
+        path = os.fsdecode(arguments[0])
+        if path.startswith(REWRITTEN):
+            raise AssertionError(f"A test opens {path}, which a user's command rewrites; give it a file of its own.")
+
+
+sys.addaudithook(refuse)
 
 
 @pytest.fixture(autouse=True)
@@ -17,6 +35,7 @@ def no_cache(tmp_path_factory):
         file = tmp_path_factory.mktemp("cache") / "file"
         file.touch()
         patch.setenv("XDG_CACHE_HOME", str(file))
+        patch.setenv("RETRAINLAB_STORE", str(tmp_path_factory.mktemp("store")))
         yield
 
 

@@ -20,6 +20,7 @@ RECIPE = dict(
     image_size=32,
     seed=1,
     method=GMP(0.5),
+    precision="bfloat16",
 )
 PRUNE = dict(  # beside Prune(0.5)
     sparsity=0.6, score="random", allocation="erk", structure="n:m", cycles=2, keep_first=True, keep_last=True, n=1, m=8

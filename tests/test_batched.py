@@ -1,12 +1,14 @@
 """Many members at once: each gets what the plain loop gives it, whoever trains beside it and whenever it leaves."""
 
 import itertools
+import math
 import time
 from contextlib import contextmanager, nullcontext
 from dataclasses import replace
 
 import pytest
 import torch
+from attentive import Attentive
 from diary import Diary
 from torch import nn
 from torch.utils._python_dispatch import TorchDispatchMode
@@ -17,6 +19,9 @@ from retrainlab.data import Augmentation, Dataset, Split, load
 from retrainlab.device import repeatable
 from retrainlab.methods import imp
 from retrainlab.methods.base import Method, Plain
+from retrainlab.methods.knobs import DST, GMP
+from retrainlab.methods.make import make
+from retrainlab.methods.sparsifier import Span
 from retrainlab.models import build, prunable
 from retrainlab.schedules import dense, retraining
 from retrainlab.stacked import forward_of, vmapped
@@ -239,6 +244,31 @@ def test_a_member_that_diverges_harms_no_other_and_its_masked_weights_are_still_
     assert not all(p.isfinite().all() for p in first.state.params.values())
     assert not any(first.state.params[name][gone].any() for name, gone in wild.method.removed.items())
     assert_alike(others, alone(setup, calm))
+
+
+@pytest.mark.parametrize("dtype", [torch.float64, torch.float32], ids=str)
+def test_members_diverge_where_they_do_in_the_loop_and_the_others_go_on_as_alone(dtype):
+    """One alone; two that share a slot but not their points, the longer of which ends first; one from the start."""
+    setup = setup_of(network("mlp", dtype=dtype, width=8, shape=(3, 8, 8)), images((3, 8, 8), dtype))
+    start = State.of(setup.model)
+    calm, wild = rates(20, 0.05), torch.full((20,), 0.05, dtype=torch.float64)
+    wild[6:] = 1e200 if dtype == torch.float64 else 1e30
+    lost = start.copy()
+    lost.params["layer1.weight"][0] = torch.nan
+    plans = [(start, calm, 4), (start, wild, 5), (start, wild[:16], 1), (lost, calm, 4), (start, calm[:9], 2)]
+    seen = [[] for _ in plans]
+    jobs = [
+        Job(begin, curve, SEEDS[0], Plain(), count, own.append)
+        for (begin, curve, count), own in zip(plans, seen, strict=True)
+    ]
+    mine, told = together(setup, jobs), [[p.step for p in own] for own in seen]
+    wanted = alone(setup, [replace(job, on_point=None) for job in jobs])
+    assert [t.diverged for t in mine] == [False, True, True, True, False] == [t.diverged for t in wanted]
+    assert [t.steps for t in mine] == [20, 8, 16, 0, 9] == [t.steps for t in wanted]
+    assert told == [[p.step for p in t.points] for t in wanted] == [[p.step for p in t.points] for t in mine]
+    assert not any(t.stopped for t in mine) and all(math.isnan(mine[i].points[-1].accuracy) for i in (1, 2, 3))
+    healthy = ([t for t in some if not t.diverged] for some in (mine, wanted))
+    assert_alike(*healthy, tolerance=1e-10 if dtype == torch.float64 else 1e-4)
 
 
 def test_a_start_that_has_diverged_trains_as_in_the_loop():
@@ -714,7 +744,7 @@ RECORDED = ["wait", "step", "step", "step", "wait", "capture"]
 def test_a_recording_leaves_everything_as_it_was_and_a_replay_makes_one_step(monkeypatch):
     setup = setup_of()
     jobs = jobs_of(setup, masked(setup))
-    stack, twin = (batched._Stack.of(setup, forward_of(setup.model), "float32", jobs) for _ in range(2))
+    stack, twin = (batched._Stack.of(setup, forward_of(setup.model), jobs) for _ in range(2))
     batch = {s: next(iter(training.batches(setup.data, BATCH, 1, s))) for s in stack.seeds}
     for one in (stack, twin):
         one.feed(batch, 0)
@@ -781,7 +811,7 @@ def test_a_network_with_noise_is_not_recorded(monkeypatch):
 def test_bfloat16_learns_in_float32_parameters_with_exact_zeros():
     setup = replace(setup_of(network(dtype=torch.float32), images((3, 8, 8), torch.float32)), augment=False)
     jobs = [replace(job, curve=flat(40, 0.02), evaluations=1) for job in jobs_of(setup, masked(setup))]
-    half, full = together(setup, jobs, precision="bfloat16"), together(setup, jobs)
+    half, full = together(replace(setup, precision="bfloat16"), jobs), together(setup, jobs)
     for h, f, job in zip(half, full, jobs):
         kinds = {t.dtype for name, t in tensors(h.state).items() if not name.endswith("num_batches_tracked")}
         assert kinds == {torch.float32} and not identical(h.state, f.state)
@@ -790,6 +820,17 @@ def test_bfloat16_learns_in_float32_parameters_with_exact_zeros():
         for name, gone in job.method.removed.items():
             zeros = h.state.params[name][gone]
             assert torch.equal(zeros, torch.zeros_like(zeros))
+
+
+def test_the_loop_computes_in_bfloat16_what_the_members_do():
+    """Up to the rounding of a format of 8 bits: as far apart as two ways to add in it, nearer than float32 is."""
+    setup = setup_of(network(dtype=torch.float32), images((3, 8, 8), torch.float32))
+    jobs = [replace(job, curve=flat(3, 0.02), evaluations=1) for job in jobs_of(setup, masked(setup))]
+    half = replace(setup, precision="bfloat16")
+    for one, many, full in zip(alone(half, jobs), together(half, jobs), alone(setup, jobs)):
+        assert one.points[-1].train_loss == pytest.approx(many.points[-1].train_loss, rel=0.02)
+        assert one.points[-1].train_loss != full.points[-1].train_loss
+        assert {t.dtype for t in one.state.params.values()} == {torch.float32}
 
 
 # ---- a GPU -----------------------------------------------------------------------------------------------------------
@@ -807,3 +848,34 @@ def test_members_on_a_gpu_end_as_in_the_loop(graph, seeds):
     assert_alike(mine, wanted, tolerance=1e-8)
     for trained, job in zip(mine, jobs):
         assert not any(trained.state.params[name][gone].any() for name, gone in job.method.removed.items())
+
+
+# ---- attention -------------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("method", ["masked", DST(0.02), GMP(0.9, 2)], ids=["masked", "DST", "GMP"])
+def test_a_network_with_attention_trains_as_in_the_loop_and_what_is_masked_stays_zero(method):
+    torch.manual_seed(0)
+    model = Attentive().double()
+    setup = setup_of(model)
+
+    def job(seed):
+        span = Span(setup.prunable, 7, 5, seed)
+        own, start = make(None if method == "masked" else method, State.of(model), span)
+        if method == "masked":
+            masks = masks_of(setup, seed)
+            own, start = imp.Masked(masks), imp.apply(start, masks)
+        return Job(start, rates(7, 0.05), (0, "t"), own, 2)
+
+    mine = together(setup, [job(0), job(1)])
+    assert_alike(mine, alone(setup, [job(0), job(1)]))
+    for seed, trained in enumerate(mine):
+        assert not torch.equal(
+            trained.state.params["among.in_proj_weight"], job(seed).start.params["among.in_proj_weight"]
+        )
+        if method == "masked":
+            masks = masks_of(setup, seed)
+            assert all((trained.state.params[n] == 0)[~m].all() for n, m in masks.items())
+            assert trained.points[-1].sparsity == pytest.approx(
+                1 - sum(int(m.sum()) for m in masks.values()) / sum(m.numel() for m in masks.values())
+            )

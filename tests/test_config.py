@@ -13,6 +13,7 @@ from other_values import PRUNE, RECIPE, RETRAIN
 from retrainlab import config
 from retrainlab.config import SGD, YOUNGER, Experiment, Prune, Recipe, Retrain, key, to_dict
 from retrainlab.errors import BadInput
+from retrainlab.methods.knobs import GMP, KNOBS
 
 ROOT = Path(__file__).parents[1]
 
@@ -116,12 +117,49 @@ def test_a_field_that_came_later_is_in_the_key_only_where_it_says_something_new(
 
 
 def test_settings_whose_meaning_has_changed_have_another_key(monkeypatch):
-    experiment = Experiment(prune=Prune(0.5, structure="n:m"))
+    experiment = Experiment(prune=Prune(0.5, structure="filters"))
     before, other = key("result", [experiment], "digits/1"), key("result", [Experiment()], "digits/1")
-    revised = property(lambda self: int(self.structure == "n:m"))
+    revised = property(lambda self: int(self.structure == "filters"))
     monkeypatch.setattr(Prune, "revision", revised, raising=False)
     assert key("result", [experiment], "digits/1") != before
     assert key("result", [Experiment()], "digits/1") == other
+
+
+def test_networks_whose_attention_was_neither_pruned_nor_counted_have_another_key():
+    """Those with torch's attention, and swin, which reads its layers' weights without calling them."""
+    from torchvision import models
+
+    from retrainlab.models import skeleton
+
+    families = {
+        name.split("_")[0]: f"torchvision/{name}" for name in sorted(models.list_models(module=models), reverse=True)
+    }
+    for name in families.values():
+        if "regnet" in name:  # plain convolutions; it takes long
+            continue
+        kinds = {type(m).__name__ for m in skeleton(name, shape=(3, 224, 224), classes=10).modules()}
+        assert Recipe(model=name).revision == bool(kinds & {"MultiheadAttention", "ShiftedWindowAttention"}), name
+    assert Recipe(model="torchvision/swin_v2_s").revision == 1
+    assert Recipe().revision == 0 == Recipe(model="torchvision/resnet50").revision
+
+
+def test_groups_along_input_channels_have_another_key_than_those_along_kernel_positions():
+    assert Prune(0.5, structure="n:m").revision == 1 and Prune(0.5).revision == 0
+
+
+def test_results_after_a_sparsifying_method_have_a_revision_and_no_others(monkeypatch):
+    both = [Experiment(), Experiment(Recipe(method=GMP(0.5)))]
+    today = [key("result", [e], "digits/1") for e in both]
+    monkeypatch.setattr(Experiment, "revision", 0)
+    assert [key("result", [e], "digits/1") == now for e, now in zip(both, today, strict=True)] == [True, False]
+
+
+@pytest.mark.parametrize("name", KNOBS)
+def test_only_the_methods_that_changed_have_a_revision(name, monkeypatch):
+    recipe = Recipe(method=KNOBS[name]())
+    today = key("dense", [recipe], "digits/1")
+    monkeypatch.setattr(KNOBS[name], "revision", 0, raising=False)
+    assert (key("dense", [recipe], "digits/1") != today) == (name in ("CS", "RigL"))
 
 
 def test_key_is_16_hex_digits():
@@ -176,6 +214,9 @@ def test_to_dict_is_json_and_holds_every_field():
         (lambda: Recipe(batch_size=1), "batch size is 1", "at least 2"),
         (lambda: Recipe(lr=0), "learning rate is 0", "above 0"),
         (lambda: Recipe(lr=float("inf")), "learning rate is inf", "a number"),
+        (lambda: Recipe(lr=1e39), "learning rate is 1e+39", "at most 1e+30"),  # float32 has no such number
+        (lambda: Retrain("constant", lr=1e39), "initial learning rate is 1e+39", "at most 1e+30"),
+        (lambda: SGD(weight_decay=1e39), "weight decay is 1e+39", "at most 1e+30"),
         (lambda: Recipe(lr=None), "lr is None", "a number"),
         (lambda: Recipe(width=0), "width is 0", "at least 1"),
         (lambda: Recipe(warmup=0.95), "warm-up share is 0.95", "at most 0.9"),

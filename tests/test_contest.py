@@ -1,5 +1,6 @@
 """The contest: equal budgets by construction, equal grids, choices on validation alone."""
 
+import math
 from dataclasses import replace
 
 import pandas as pd
@@ -153,3 +154,18 @@ def test_splits_and_lengths_compare_equal_totals():
     assert all(
         e.retrain == Retrain(budget=0) and e.prune == Prune(0) for what, _, e in rows if what.startswith("dense")
     )
+
+
+def test_a_setting_with_which_a_training_diverges_is_taken_only_if_all_do():
+    """The larger the rate, the better, where it does not diverge: with the largest it does, on one seed of two."""
+
+    def accuracy(e):
+        wild = e.recipe.lr > 1.5 * RECIPE.lr and e.recipe.seed == 1
+        return math.nan if wild or e.prune.sparsity == 0.8 and e.recipe.method else 0.5 + e.recipe.lr
+
+    chosen, rows, tuning, _ = contest.contest(
+        RECIPE, (0.8, 0.9), pretend(accuracy, []), names=("DNW",), seeds=2, tuning_seeds=2
+    )
+    assert {e.recipe.lr for _, e in chosen if e.prune.sparsity == 0.9} == {RECIPE.lr}
+    assert len(chosen) == 4, "at 0.8 every setting has diverged, and one of them stands for them"
+    assert rows["validation_accuracy"].isna().tolist() == [True, True, False, False]

@@ -54,6 +54,12 @@ def said(call) -> str:
     return str(caught.value)
 
 
+def told(name: str, d: Dataset) -> str:
+    """What is said of grey images in three splits."""
+    counts = ", ".join(f"{len(getattr(d, part)):,} {part}" for part in PARTS)
+    return f"{name}: {d.classes} classes; {counts} images; {d.shape[1]} x {d.shape[2]} pixels; mode L."
+
+
 def same(a: Dataset, b: Dataset) -> bool:
     pairs = [(getattr(a, part), getattr(b, part)) for part in PARTS]
     return all(torch.equal(x.images, y.images) and torch.equal(x.labels, y.labels) for x, y in pairs)
@@ -65,6 +71,7 @@ def same(a: Dataset, b: Dataset) -> bool:
 def test_digits_are_1000_257_540_images_of_8x8(digits):
     assert [len(getattr(digits, p)) for p in PARTS] == [1000, 257, 540]
     assert digits.shape == (1, 8, 8) and digits.classes == 10
+    assert sources.content("digits") == told("digits", digits)
 
 
 def test_digits_splits_are_disjoint_and_together_are_all_of_them(digits):
@@ -99,9 +106,11 @@ def test_digits_splits_follow_no_seed_and_no_call(digits):
 
 
 def test_digits_splits_are_these_images_on_every_machine(digits):
-    """A fingerprint of labels in order: it changes when any library, or we, shuffle otherwise."""
+    """Fingerprints of labels and images in order: they change when any library, or we, shuffle or scale otherwise."""
     text = b"".join(bytes(getattr(digits, p).labels.tolist()) for p in PARTS)
     assert hashlib.sha256(text).hexdigest()[:16] == "f45082cf1cafa8af"
+    images = b"".join(getattr(digits, p).images.numpy().tobytes() for p in PARTS)
+    assert hashlib.sha256(images).hexdigest()[:16] == "27856874ab153ae3"
 
 
 def test_images_stay_bytes_until_a_batch_is_used(digits):
@@ -301,6 +310,25 @@ def test_the_shift_by_the_padding_without_a_flip_changes_nothing():
 # ---- where data come from --------------------------------------------------------------------------------------------
 
 
+def test_a_place_that_cannot_be_looked_at_is_a_place_without_data(monkeypatch):
+    """Pitfall: `Path.is_file` raises where a name is too long, or a folder may not be entered."""
+    monkeypatch.setenv("RETRAINLAB_DATA", "/" + "a" * 300)
+    assert {"cifar10", "cifar100"} <= set(sources.missing())
+    for name in ("cifar10", "cifar100"):
+        assert "retrainlab data" in said(lambda name=name: load(name))
+    sources.fashion_folder()
+
+
+def test_files_of_cifar_that_may_not_be_read_are_a_sentence(monkeypatch):
+    import torchvision
+
+    def locked(self, root, train):
+        raise PermissionError(13, "Permission denied")
+
+    monkeypatch.setattr(torchvision.datasets.CIFAR10, "__init__", locked)
+    assert "may not be read" in said(lambda: load("cifar10"))
+
+
 def test_an_unknown_name_is_a_folder_that_is_not_there(tmp_path):
     assert "There is no image folder" in said(lambda: load(str(tmp_path / "nowhere")))
     assert "digits" in said(lambda: fingerprint(str(tmp_path / "nowhere")))
@@ -428,6 +456,7 @@ def test_the_real_fashion_mnist():
         pytest.skip("Fashion-MNIST is not on this machine")
     data = load("fashion-mnist")
     assert data.shape == (1, 28, 28) and [len(getattr(data, p)) for p in PARTS] == [55000, 5000, 10000]
+    assert sources.content("fashion-mnist") == told("fashion-mnist", data)
     assert torch.equal(data.validation.labels.bincount(), torch.full((10,), 500))
     assert torch.equal(data.test.labels.bincount(), torch.full((10,), 1000))
     assert data.mean.item() == pytest.approx(0.286 * 255, rel=0.01)

@@ -3,6 +3,7 @@
 import copy
 import json
 import math
+import re
 from dataclasses import replace
 
 import pytest
@@ -16,6 +17,7 @@ from retrainlab.engine import Engine
 from retrainlab.errors import BadInput
 from retrainlab.experiment import original_curve, prune_dense, run, setting, train_dense
 from retrainlab.methods import imp
+from retrainlab.methods.knobs import CS, DNW, DPF, DST, GMP, GSM, LC, STR, RigL, Static
 from retrainlab.models import prunable
 from retrainlab.training import State, evaluate, recalibrate
 
@@ -301,14 +303,15 @@ def test_cycles_and_the_dense_run_see_different_batches(dense, trainings):
     assert len({call["seed"] for call in trainings} | {(RECIPE.seed, "dense")}) == 3
 
 
-@pytest.mark.parametrize("optimizer", ["fresh", "keep"])
-def test_the_optimiser_is_fresh_in_each_cycle_unless_asked_to_be_kept(dense, trainings, optimizer):
+@pytest.mark.parametrize(
+    "optimizer, carried", [("fresh", [False, False]), ("cycles", [False, True]), ("keep", [True, True])]
+)
+def test_the_optimiser_is_fresh_in_each_cycle_unless_asked_to_be_kept(dense, trainings, optimizer, carried):
     """Pitfall: one optimiser carried through all cycles by accident."""
     run(replace(TWICE, retrain=Retrain("LLR", budget=0.5, optimizer=optimizer)), "cpu", dense=dense)
-    assert len(trainings) == 2
+    assert [any(m.any() for m in call["start"].momentum.values()) for call in trainings] == carried
     for call in trainings:
         momentum = call["start"].momentum
-        assert any(m.any() for m in momentum.values()) is (optimizer == "keep")
         for name in call["setup"].prunable:
             assert not momentum[name][call["start"].params[name] == 0].any()
 
@@ -353,6 +356,17 @@ def test_given_networks_and_masks_are_used_and_not_changed(parts, dense, monkeyp
     for part in ("params", "buffers", "momentum"):
         assert all(torch.equal(t, getattr(dense.state, part)[n]) for n, t in getattr(state, part).items())
     assert all(torch.equal(m, pruned.masks[n]) for n, m in masks.items())
+
+
+def test_a_dense_network_or_masks_of_another_recipe_are_refused(parts, dense):
+    other = Experiment(replace(RECIPE, width=5), ONCE.prune, ONCE.retrain)
+    narrow = re.escape("'conv.weight' is (4, 1, 3, 3) on cpu and should be (5, 1, 3, 3) on cpu")
+    for adopt in (lambda: prune_dense(other.recipe, other.prune, dense, "cpu"), lambda: run(other, "cpu", dense=dense)):
+        with pytest.raises(BadInput, match=narrow):
+            adopt()
+    wide = train_dense(replace(other.recipe, epochs=1), "cpu")
+    with pytest.raises(BadInput, match="The mask of 'conv.weight'"):
+        run(other, "cpu", dense=wide, pruned=parts[ONCE]["pruned"])
 
 
 def test_the_first_cycles_masks_are_those_given(parts, dense, trainings):
@@ -420,6 +434,29 @@ def test_a_run_that_diverges_is_json_too_and_its_masked_weights_are_still_zero(d
     wild = run(Experiment(RECIPE, Prune(0.5), Retrain("constant", lr=1e30, budget=0.1)), "cpu", dense=dense)
     json.dumps(vars(wild), allow_nan=False)
     assert wild.scalars["sparsity_achieved"] == pytest.approx(0.5, abs=1e-3)
+    assert wild.outcome.startswith("diverged: retraining, cycle 1")
+
+
+@pytest.mark.parametrize("method", [CS(), STR(), DST(), GSM(), LC(), GMP(), DPF(), DNW(), RigL(), Static()], ids=str)
+def test_a_method_that_diverges_is_no_network_whatever_it_makes_of_its_weights(method):
+    """CS and GMP set weights to 0 at the end, NaN or not."""
+    recipe = Recipe(model="mlp", width=6, epochs=1, lr=1e30, method=method)
+    ended = train_dense(recipe, "cpu")
+    assert ended.result.outcome == "diverged: the first training, within 31 steps"
+    s = run(Experiment(recipe, Prune(0.9), Retrain(budget=0.0)), "cpu", dense=ended).scalars
+    assert [s[name] for name in ("test_accuracy", "trained_sparsity", "sparsity_achieved")] == [None] * 3
+
+
+@pytest.mark.parametrize("value", [math.inf, math.nan])
+def test_statistics_that_overflow_when_they_are_measured_anew_are_an_outcome_too(parts, dense, monkeypatch, value):
+    def overflow(*args):
+        fresh = recalibrate(*args)
+        return replace(fresh, buffers=fresh.buffers | {"norm.running_var": fresh.buffers["norm.running_var"] * value})
+
+    monkeypatch.setattr(imp, "recalibrate", overflow)
+    asked = replace(ONCE, retrain=replace(ONCE.retrain, recalibrate=True))
+    result = run(asked, "cpu", dense=dense, pruned=parts[ONCE]["pruned"])
+    assert result.outcome == "diverged: the finished network" and result.scalars["test_accuracy"] is None
 
 
 def test_a_last_cycle_too_long_for_lrw_is_refused_before_anything_is_trained(monkeypatch):

@@ -2,6 +2,7 @@
 
 import ast
 import json
+import math
 import re
 import threading
 import time
@@ -16,7 +17,7 @@ pytest.importorskip("ipywidgets")
 from retrainlab import plan, schedules
 from retrainlab.config import NAMED_SCHEDULES, SGD, Recipe
 from retrainlab.errors import BadInput
-from retrainlab.explore import curves, first_look, parts, recovery
+from retrainlab.explore import chart, curves, first_look, parts, recovery
 from retrainlab.explore.curves import Settings
 from retrainlab.explore.first_look import FirstLook
 from retrainlab.explore.recovery import Attempt
@@ -82,6 +83,16 @@ def test_a_worker_is_free_again_when_it_says_that_the_work_ended():
     assert over.wait(10) and said == ["once", "more", "more"]
 
 
+@pytest.mark.parametrize("error", [MemoryError(), RuntimeError("DefaultCPUAllocator: can't allocate memory: 7")])
+def test_lack_of_memory_is_told_in_a_sentence(error):
+    def work(_):
+        raise error
+
+    worker, said = parts.Worker(), []
+    worker.start(work, lambda: None, said.append)
+    assert worker.wait(10) and said[0].startswith("Memory ran out; ")
+
+
 def test_a_cell_that_runs_again_shows_the_same_explorer_and_other_settings_close_it(monkeypatch):
     class Fake:
         closed = False
@@ -138,6 +149,14 @@ def test_desk_says_how_far_it_is_and_is_ready_again_at_the_end():
     assert seen == [500, True, False]
     assert desk.bar.value == 0 and not desk.start.disabled and desk.stop.disabled and "Done." in desk.status.value
     assert "cpu" in desk.where.value and "GiB" in desk.where.value
+
+
+def test_the_data_control_says_what_is_in_the_set_that_is_chosen():
+    data = parts.choice("Data set", ("digits", "cifar10"), "digits")
+    note = parts.about(data)
+    assert "digits: 10 classes; 1,000 train, 257 validation, 540 test images; 8 x 8 pixels; mode L." in note.value
+    data.value = "cifar10"
+    assert "cifar10: 10 classes; 45,000 train" in note.value
 
 
 def test_python_for_a_recipe_runs_and_makes_that_recipe():
@@ -285,6 +304,36 @@ def test_words_about_an_outcome():
         "Checked: 90.0 % of the weights are still exactly 0."
     )
     assert "after 40 of 93 steps (stopped early) with LLR" in recovery.outcome_words(result(steps=40, stopped=True), 93)
+
+
+def test_a_retraining_that_diverges_is_told_so():
+    lost = replace(result(validation_accuracy=None), outcome="diverged: retraining, cycle 1, within 9 steps")
+    assert recovery.outcome_words(lost, 93) == (
+        "92.2 % → 10.1 % by pruning → diverged: retraining, cycle 1, within 9 steps, with LLR. Choose another schedule."
+    )
+    attempt = Attempt("LLR", 90, 0.025, 10, ((0, 0.1), (4, math.nan)), running=False)
+    assert attempt.label.endswith(": diverged")
+    spec = recovery.attempts_chart([attempt], 0.9)
+    json.dumps(spec, allow_nan=False)
+    assert "nan" not in spec["alt"] + recovery.attempts_csv([attempt])
+
+
+def test_a_network_that_has_diverged_is_no_network_to_explore(tmp_path):
+    recipe = Recipe(model="mlp", width=4, epochs=1, lr=1e30)
+    for _ in ("trained", "stored"):
+        with pytest.raises(BadInput, match="no trained network to show .diverged: the first training, within 31 steps"):
+            recovery.dense_network(recipe, Store(tmp_path), "cpu", lambda _: None, lambda: False)
+
+
+def test_a_chart_has_gaps_where_there_are_no_numbers():
+    """Pitfall: NaN in JSON stops the browser."""
+    look, bad = {"color": "k"}, float("nan")
+    marks = [chart.point(1, bad, look), chart.level(bad), chart.cut(float("inf")), chart.point(1, 2, look)]
+    marks += [chart.line([0, 1], [bad, 2], look), chart.band([0, 1], [0, bad], [1, 1], "k")]
+    marks += [chart.errors([0, 1], [-float("inf"), 0], [1, 1], "k")]
+    panel = chart.panel(marks, x=(0, 1), y=(0, 1), xlabel="")
+    assert [m["kind"] for m in panel["marks"]] == ["point", "line", "band", "errors"]
+    assert panel["marks"][1]["y"] == [None, 2] and panel["marks"][2]["x"] == [0] and panel["marks"][3]["x"] == [1]
 
 
 def test_a_wrong_sparsity_is_an_error():

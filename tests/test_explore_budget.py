@@ -51,6 +51,21 @@ def put(results: dict[Experiment, Result], store: Store) -> None:
         store.put_result(result_key(e, "digits/1"), r)
 
 
+def test_runs_that_diverged_are_left_out_and_said_to_be(tiny):
+    results = invented(tiny)
+    lost = {"validation_accuracy": None, "test_accuracy": None}
+    for e, r in results.items():
+        if e.retrain.schedule == "FT" and e.recipe.seed == 0:
+            results[e] = replace(r, scalars=r.scalars | lost, outcome="diverged: retraining, cycle 1, within 3 steps")
+    shown = recommending.view(tiny, results)
+    json.dumps(shown.charts, allow_nan=False)
+    assert f"{len(tiny.budgets)} of {len(results)} runs diverged and are left out." in shown.words
+    every = {e: replace(r, scalars=r.scalars | lost, outcome="diverged: x") for e, r in results.items()}
+    nothing = recommending.view(tiny, every)
+    json.dumps(nothing.charts, allow_nan=False)
+    assert "nan" not in nothing.words + nothing.csv + shown.words + shown.csv
+
+
 # ---- what is asked ---------------------------------------------------------------------------------------------------
 
 
@@ -187,11 +202,12 @@ def test_every_control_has_a_label(tiny, tmp_path):
     explorer.close()
 
 
-def test_a_damaged_result_is_one_sentence(tiny, tmp_path):
+def test_a_damaged_result_counts_as_missing(tiny, tmp_path):
     put(invented(tiny), Store(tmp_path))
     next((tmp_path / "results").glob("*.json")).write_text("{")
-    explorer = Budget(tiny, Store(tmp_path), "cpu")
-    assert "is damaged" in explorer.note.value
+    with pytest.warns(UserWarning, match="Damaged"):
+        explorer = Budget(tiny, Store(tmp_path), "cpu")
+    assert "1 of " in explorer.note.value
     explorer.close()
 
 

@@ -3,7 +3,9 @@
 import csv
 import io
 import json
+import math
 import re
+from dataclasses import replace
 from itertools import pairwise
 from pathlib import Path
 
@@ -163,6 +165,28 @@ def test_the_leaderboard_goes_by_validation_accuracy_and_hides_test_accuracy():
     assert [row[-1] for row in drawing.board(ENTRIES, revealed=True)] == ["25.0 %", "10.0 %", "30.0 %"]
 
 
+def test_means_that_tie_but_for_noise_share_a_place():
+    tied = [replace(ENTRIES[0], validation=v) for v in ((0.1, 0.2, 0.6), (0.3, 0.3, 0.3), (0.3, 0.3 + 1e-12, 0.3))]
+    assert {row[0] for row in drawing.board(tied, revealed=False)} == {"1"}
+
+
+@pytest.mark.parametrize(
+    "behind, said", [((0.01, 0.01, 0.01), False), ((0.01, 0.011, 0.01), True), ((0.01, 0.01), False)]
+)
+def test_the_first_two_are_told_apart_by_the_rule_of_all_verdicts(behind, said):
+    """Pitfall: one image less on every seed has an interval of zero width."""
+    first = tuple(0.9 + 0.01 * seed for seed, _ in enumerate(behind))
+    second = tuple(a - d for a, d in zip(first, behind))
+    entries = [replace(ENTRIES[0], validation=values) for values in (first, second)]
+    race = Live(drawing.experiments(FAST))
+    for place in range(len(race.experiments)):
+        race.second[place] = live.Curve()
+        race.second[place].add(1, 0.9, 0.95, 0.1)
+        race.results[place] = live.Result({}, {"sparsity_achieved": 0.95, "stopped": False}, {}, {})
+    text = drawing.words(race, entries)
+    assert ("Paired by seed the first is" in text) == said and ("cannot tell the first two apart" in text) != said
+
+
 def test_the_csv_is_the_leaderboard_and_hides_as_much():
     [first, *_] = csv.DictReader(io.StringIO(drawing.csv(ENTRIES, False)))
     assert first["curve"] == "drawn 1" and first["points"] == "0:0 0.1:0.1 1:0" and first["seeds"] == "2"
@@ -188,6 +212,31 @@ def test_a_running_race_shows_the_mean_as_far_as_all_seeds_have_got():
     assert drawing.finished(race, {}) == []  # of one seed only
     race.results[1] = live.Result({}, scalars | {"validation_accuracy": 0.7}, {}, {})
     assert [(e.name, e.mean) for e in drawing.finished(race, {FAST.points: "mine"})] == [("mine", pytest.approx(0.8))]
+
+
+def test_a_curve_that_diverged_on_any_seed_is_last_and_has_no_mean():
+    race = Live(drawing.experiments(FAST))
+    for place in range(4):
+        lost = place == 1  # the second seed of the drawn curve
+        value = None if lost else 0.9 - 0.1 * (place > 1)
+        scalars = {"validation_accuracy": value, "test_accuracy": value, "dense_validation_accuracy": 0.95}
+        scalars |= {"stopped": False, "sparsity_achieved": 0.9}
+        race.results[place] = live.Result({}, scalars, {}, {}, "diverged: retraining, cycle 1, within 9 steps" * lost)
+        race.second[place] = live.Curve([0, 9], [0.1, math.nan if lost else 0.9], [0.9] * 2, [0.1] * 2, 0, 9)
+    entries = drawing.finished(race, {FAST.points: "mine"})
+    board = drawing.board(entries, True)
+    assert [row[:4] for row in board] == [
+        ("1", "LLR", "80.0 %", "80.0 to 80.0 %"),
+        ("", "mine", "diverged", "on 1 of 2 seeds"),
+    ]
+    text = drawing.words(race, entries)
+    assert "LLR 80.0 %. " in text and "Left out, as they diverged: mine on 1 of 2 seeds. " in text
+    spec = drawing.picture(FAST.retrains, FAST.recipe, race, "mine", "mine")
+    json.dumps(spec, allow_nan=False)
+    assert "mine diverged" in spec["alt"] and not any(
+        "nan" in x for x in (text, spec["alt"], drawing.csv(entries, True))
+    )
+    assert drawing.words(race, entries[:1]) == "Nothing can be ranked: every curve diverged (mine on 1 of 2 seeds)."
 
 
 # ---- the widgets -----------------------------------------------------------------------------------------------------

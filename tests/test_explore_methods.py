@@ -132,6 +132,22 @@ def test_words_say_who_is_ahead_and_by_how_much():
     assert pair.words(pair_of(Settings(), result(0.9), result(0.9, stopped=True))).startswith("Stopped")
 
 
+def test_a_method_that_diverged_has_no_accuracy_beside_the_other():
+    lost = {"validation_accuracy": None, "test_accuracy": None, "sparsity_achieved": None, "trained_sparsity": None}
+    wild = replace(result(0.1, **lost), outcome="diverged: the first training, within 9 steps")
+    both = pair_of(Settings(), result(0.9), wild)
+    text = pair.words(both)
+    assert "GMP diverged: the first training, within 9 steps; BIMP ends at 90.0 %" in text
+    assert [row[2:6] for row in pair.table(both, PER_EPOCH)] == [
+        ("90.0 %", "50.0 %", "90.0 %", "4"),
+        ("diverged", "", "", "4"),
+    ]
+    both.live.first[1] = Curve([0, 9], [0.1, float("nan")], [0.0] * 2, [0.1] * 2)
+    spec = pair.picture(both, PER_EPOCH)
+    json.dumps(spec, allow_nan=False)
+    assert "GMP diverged" in spec["alt"] and "nan" not in spec["alt"] + pair.csv(both, PER_EPOCH)
+
+
 def test_words_and_table_tell_what_a_search_cost_and_missed():
     settings = Settings("BIMP", "CS")
     both = pair_of(settings, result(0.9), result(0.8, trained_sparsity=0.7), runs=(0, 6))

@@ -2,6 +2,9 @@
 
 import csv
 import io
+import json
+import math
+from concurrent.futures import ThreadPoolExecutor
 
 import pytest
 
@@ -23,6 +26,18 @@ def test_the_score_is_the_share_of_pairs_in_the_right_order():
     assert score(Guess("a", ("FT", "ALLR", "LLR"), 5), came) == (0, pytest.approx(10))
     assert score(Guess("a", ("ALLR", "LLR", "FT"), 20), came)[0] == pytest.approx(2 / 3)
     assert score(Guess("a", ("LLR", "FT"), 0), {"FT": 0.9, "LLR": 0.9}) == (0.5, 0)
+
+
+def test_a_schedule_that_diverged_came_last():
+    came = {"LLR": 0.95, "ALLR": 0.90}
+    assert score(Guess("a", ("LLR", "ALLR", "FT"), 5), came) == (1, pytest.approx(0))
+    assert score(Guess("a", ("FT", "LLR", "ALLR"), 5), came)[0] == pytest.approx(1 / 3)
+    assert score(Guess("a", ("FT", "LLR"), 5), {}) == (0.5, 5)
+    text = predict.words([Guess("Ann", ("LLR", "FT"), 1)], fake({"FT": math.nan, "LLR": 0.9}))
+    assert text.startswith(
+        "Ann had the most pairs right (100.0 %). It came out as: LLR 90.0 %, FT diverged; 0.0 points"
+    )
+    assert predict.words([], fake({"FT": math.nan})).endswith("It came out as: FT diverged.")
 
 
 def test_places_make_an_order():
@@ -59,8 +74,69 @@ def test_guesses_are_kept_and_a_second_one_replaces_the_first(tmp_path):
         == kept.all
         == {"race": [Guess("Bob", ("LLR", "FT"), 2), Guess("Ann", ("LLR", "FT"), 3)]}
     )
-    (tmp_path / "guesses.json").write_text("{ damaged")
-    assert Guesses(Store(tmp_path)).all == {}
+
+
+ANN = {"name": "Ann", "order": ["FT", "LLR"], "gap": 1}
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "{ damaged",
+        "[]",
+        "[" * 100_000,
+        json.dumps({"race": ANN}),
+        *(json.dumps({"race": [ANN | bad]}) for bad in ({"name": 3}, {"order": 3}, {"order": [[], 1]}, {"gap": "1"})),
+    ],
+)
+def test_a_damaged_file_of_guesses_is_set_aside_and_not_written_over(tmp_path, text):
+    (tmp_path / "guesses.json").write_text(text)
+    with pytest.warns(UserWarning, match="guesses.json .*; set aside in .*damaged, and the guesses begin anew"):
+        kept = Guesses(Store(tmp_path))
+    assert kept.all == {}
+    kept.add("race", Guess("Bob", ("LLR", "FT"), 2))
+    [aside] = (tmp_path / "damaged").iterdir()
+    assert aside.read_text() == text and Guesses(Store(tmp_path)).all == kept.all != {}
+
+
+def test_two_kernels_lose_none_of_each_others_guesses(tmp_path):
+    both = [Guesses(Store(tmp_path)) for _ in range(2)]
+
+    def guess(place: int) -> None:
+        for i in range(10):
+            both[place].add(f"race {i % 3}", Guess(f"{place} {i}", ("FT", "LLR"), 1))
+
+    with ThreadPoolExecutor(2) as pool:
+        list(pool.map(guess, range(2)))
+    kept = Guesses(Store(tmp_path)).all
+    assert sorted(g.name for guesses in kept.values() for g in guesses) == [
+        f"{p} {i}" for p in (0, 1) for i in range(10)
+    ]
+    both[1].add("race 0", Guess("last", ("FT", "LLR"), 1))
+    assert both[1].all == Guesses(Store(tmp_path)).all
+
+
+def test_guesses_that_could_not_be_written_are_written_with_the_next(tmp_path, monkeypatch):
+    kept = Guesses(Store(tmp_path))
+    with monkeypatch.context() as patch:
+        patch.setattr(predict, "write_whole", lambda *_: (_ for _ in ()).throw(OSError()))
+        kept.add("race", Guess("Ann", ("FT", "LLR"), 1))
+    assert [g.name for g in kept.all["race"]] == ["Ann"]
+    Guesses(Store(tmp_path)).add("race", Guess("Bob", ("FT", "LLR"), 1))
+    kept.add("race", Guess("Cy", ("FT", "LLR"), 1))
+    assert [g.name for g in Guesses(Store(tmp_path)).all["race"]] == ["Bob", "Ann", "Cy"]
+
+
+def test_a_name_that_begins_like_a_formula_reaches_the_table_as_text():
+    race = fake({"FT": 0.8, "LLR": 0.9})
+    made = predict.guesses_csv([Guess("=1+1", ("FT", "LLR"), 1), Guess("-5", ("LLR", "FT"), 1)], race)
+    assert [row.split(",")[0] for row in made.splitlines()] == ["name", "-5", "'=1+1"]
+
+
+def test_a_guess_about_other_schedules_is_left_out():
+    race = fake({"FT": 0.8, "LLR": 0.9})
+    guesses = [Guess("Ann", ("FT", "LLR"), 1), Guess("Bob", ("FT", "SLR"), 1), Guess("Cy", (), 1)]
+    assert [row[0] for row in predict.table(guesses, race)] == ["Ann"]
 
 
 @pytest.fixture

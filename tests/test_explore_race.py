@@ -1,11 +1,14 @@
 """The race: its numbers from results and live points, its widgets driven by setting values, on tiny networks."""
 
+import json
+import math
 import threading
 import time
 from dataclasses import replace
 
 import pytest
 import torch
+from PIL import Image
 
 pytest.importorskip("ipywidgets")
 
@@ -17,6 +20,7 @@ from retrainlab.explore import live, racing
 from retrainlab.explore.live import Curve, Live
 from retrainlab.explore.race import Race, Settings
 from retrainlab.methods import imp
+from retrainlab.result import Result
 from retrainlab.store import Store
 from retrainlab.training import Point
 
@@ -53,6 +57,17 @@ def test_a_live_run_gives_the_rows_of_a_study_and_the_store_has_them_then(tmp_pa
     assert again.whole and again.second == got.second
     live.run(again, Store(tmp_path / "a"), CPU, lambda: False, lambda share, words: shares.append(share))
     assert shares == [], "nothing was left to do"
+
+
+def test_one_folder_at_two_sizes_is_stored_under_the_names_that_a_study_looks_for(tmp_path):
+    for name, first in (("cat", 0), ("dog", 40)):
+        (tmp_path / "pets" / name).mkdir(parents=True)
+        for i in range(10):
+            Image.linear_gradient("L").rotate(first + i).save(tmp_path / "pets" / name / f"{i}.png")
+    recipes = [Recipe(str(tmp_path / "pets"), "mlp", 4, 1, batch_size=4, image_size=size) for size in (6, 8)]
+    raced = [Experiment(r, Prune(0.5), Retrain("FT", 1), evaluations=1) for r in recipes]
+    live.run(Live(raced), Store(tmp_path / "store"), CPU, lambda: False)
+    assert live.stored(raced, Store(tmp_path / "store")).whole
 
 
 def test_curves_of_several_cycles_share_one_axis_and_tell_their_rates(tmp_path):
@@ -132,20 +147,23 @@ def test_two_threads_at_work_leave_torch_as_it_was():
 
 
 def fake(accuracies: dict[str, float], ended: bool = True) -> Live:
-    class Result:
-        def __init__(self, value):
-            self.scalars = {
-                "validation_accuracy": value,
-                "test_accuracy": value - 0.01,
-                "stopped": not ended,
-                "dense_validation_accuracy": 0.98,
-                "pruned_validation_accuracy": 0.1,
-                "sparsity_achieved": 0.95,
-            }
+    """With NaN for one that has diverged."""
+
+    def result(value):
+        lost = math.isnan(value)
+        scalars = {
+            "validation_accuracy": None if lost else value,
+            "test_accuracy": None if lost else value - 0.01,
+            "stopped": not ended,
+            "dense_validation_accuracy": 0.98,
+            "pruned_validation_accuracy": 0.1,
+            "sparsity_achieved": 0.95,
+        }
+        return Result({}, scalars, {}, {}, "diverged: retraining, cycle 1, within 10 steps" * lost)
 
     experiments = [Experiment(Recipe(), Prune(0.95), Retrain(name)) for name in accuracies]
     curves = {i: Curve([0, 10], [0.1, a], [0.95] * 2, [0.1, 0.0]) for i, a in enumerate(accuracies.values())}
-    return Live(experiments, {}, curves, {i: Result(a) for i, a in enumerate(accuracies.values())})
+    return Live(experiments, {}, curves, {i: result(a) for i, a in enumerate(accuracies.values())})
 
 
 def test_the_ranking_shares_places_and_counts_what_is_behind():
@@ -160,6 +178,42 @@ def test_the_words_name_the_winners_the_gap_and_the_checked_sparsity():
     assert text.startswith("LRW and LLR end first with 90.0 %, 10.0 points before FT; the dense network had 98.0 %")
     assert "Checked in each: 95.0 % of the weights are exactly 0." in text
     assert "ends first with 90.0 %; the dense" in racing.words(fake({"LLR": 0.9}))
+
+
+def test_what_has_diverged_is_ranked_nowhere_and_its_curve_ends_in_a_gap():
+    """Pitfall: JSON.parse knows no NaN, and a sort by NaN is no order."""
+    race = fake({"FT": math.nan, "LRW": 0.8, "CLR": math.nan, "LLR": 0.9})
+    rows = racing.ranking(race)
+    assert [row[:3] for row in rows] == [
+        ("1", "LLR", "90.0 %"),
+        ("2", "LRW", "80.0 %"),
+        ("", "FT", "diverged"),
+        ("", "CLR", "diverged"),
+    ]
+    spec = racing.picture(race, racing.dense_accuracy(race), 10)
+    json.dumps(spec, allow_nan=False)
+    assert [m["y"] for m in spec["panels"][0]["marks"] if m["kind"] == "line"][0] == [10, None]
+    assert "LLR 90.0 %; LRW 80.0 %; FT diverged; CLR diverged" in spec["alt"]
+    text = racing.words(race)
+    assert text.startswith("LLR ends first with 90.0 %, 10.0 points before LRW") and "FT and CLR diverged" in text
+    assert "nan" not in text + racing.csv(race) and "FT,10,0,\n" in racing.csv(race)
+    assert "Nothing can be ranked: FT diverged" in racing.words(fake({"FT": math.nan}))
+    race.results.pop(0)
+    assert racing.ranking(race)[2][:3] == ("", "FT", "diverged"), "as soon as its curve has ended"
+
+
+def test_a_dense_run_that_diverges_ends_the_race_without_a_number(tmp_path, monkeypatch):
+    monkeypatch.setattr(
+        live, "recipe_of", lambda data, model, seed: Recipe(data, model="mlp", width=4, epochs=1, lr=1e30)
+    )
+    shares, store = [], Store(tmp_path)
+    race = live.stored(racing.experiments(Settings(schedules=("LLR", "ALLR")), 4), store)
+    live.run(race, store, CPU, lambda: False, lambda share, words: shares.append(share))
+    assert race.whole and racing.diverged(race) == ["LLR", "ALLR"] and shares[-1] == 1
+    assert racing.dense_accuracy(race) is None and [row[2] for row in racing.ranking(race)] == ["diverged"] * 2
+    json.dumps(racing.picture(race, None, 10), allow_nan=False)
+    again = live.stored(race.experiments, store, firsts=True)
+    assert again.whole and math.isnan(again.first[0].accuracy[-1])
 
 
 def test_a_test_accuracy_shows_only_when_its_training_is_over():

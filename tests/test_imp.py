@@ -1,16 +1,20 @@
 """Iterative magnitude pruning: what is zero stays zero, counts are exact, and one-shot equals a literal version."""
 
 import copy
+import re
 
 import pytest
 import torch
 import torch.nn.functional as F
 from torch import nn
 
-from retrainlab.config import SGD, Prune, Recipe, Retrain
+from retrainlab.config import OPTIMIZERS, SGD, Prune, Recipe, Retrain
 from retrainlab.data import Augmentation, Dataset, Split, batches
+from retrainlab.errors import BadInput
 from retrainlab.methods import imp
+from retrainlab.methods.knobs import GMP
 from retrainlab.models import build, prunable
+from retrainlab.pruning import prune
 from retrainlab.schedules import dense, retraining
 from retrainlab.training import Setup, State, evaluate, train
 
@@ -48,14 +52,14 @@ def start(model, momentum=0.0):
     return State(state.params, state.buffers, {n: torch.full_like(p, momentum) for n, p in state.params.items()})
 
 
-def run(prune, retrain, *, model=None, state=None, sgd=None, **options):
+def run(goal, retrain, *, model=None, state=None, sgd=None, method=None, **options):
     model = model or network()
-    recipe = Recipe(batch_size=BATCH, sgd=sgd or SGD(0.9, False, 1e-2), seed=3)
+    recipe = Recipe(batch_size=BATCH, sgd=sgd or SGD(0.9, False, 1e-2), seed=3, method=method)
     state = state or start(model, 0.01)
     seen = options.pop("seen", [])
     stop = options.pop("stop", None)
     setup = Setup(model, DATA, recipe.sgd, BATCH, prunable(model))
-    course = imp.run(setup, state, recipe, prune, retrain, ORIGINAL, **options)
+    course = imp.run(setup, state, recipe, goal, retrain, ORIGINAL, **options)
     job = next(course)
     while True:
         begin = job.start.copy()
@@ -102,7 +106,7 @@ def test_targets_at_the_ends():
 # ---- zeros stay zeros ------------------------------------------------------------------------------------------------
 
 
-@pytest.mark.parametrize("optimizer", ["fresh", "keep"])
+@pytest.mark.parametrize("optimizer", OPTIMIZERS)
 @pytest.mark.parametrize("sgd", [SGD(0.9, True, 0.1), SGD(0.9, False, 0.1), SGD(0.0, False, 0.1, decay_norm=False)])
 @pytest.mark.parametrize("name", ["mlp", "resnet8"])
 def test_masked_weights_stay_zero_through_momentum_and_decay(optimizer, sgd, name):
@@ -116,7 +120,7 @@ def test_masked_weights_stay_zero_through_momentum_and_decay(optimizer, sgd, nam
     assert zeros(state, model) == round(0.8 * size(model)) == sum(int((~m).sum()) for m in masks.values())
 
 
-@pytest.mark.parametrize("optimizer", ["fresh", "keep"])
+@pytest.mark.parametrize("optimizer", OPTIMIZERS)
 def test_every_cycle_starts_and_ends_with_its_masked_weights_and_momentum_at_zero(optimizer):
     seen = []
     run(Prune(0.9, cycles=3), Retrain("FT", 0.2, optimizer=optimizer), sgd=SGD(0.9, True, 0.1), seen=seen)
@@ -257,9 +261,21 @@ def test_kept_optimizer_starts_each_cycle_with_the_masked_momentum_before():
         assert any(v.ne(0).any() for v in begin.momentum.values())
 
 
+def test_an_optimizer_for_all_cycles_starts_fresh_after_the_dense_run_and_is_carried_on():
+    """As in the authors' code, which makes one optimiser after loading the dense network and never another."""
+    seen = []
+    model = network()
+    run(Prune(0.8, cycles=3), Retrain("FT", 0.2, optimizer="cycles"), model=model, state=start(model, 0.25), seen=seen)
+    assert all(v.eq(0).all() for v in seen[0][0].momentum.values())
+    for (_, _, end), (begin, job, _) in zip(seen, seen[1:], strict=False):
+        for n, v in end.momentum.items():
+            assert torch.equal(begin.momentum[n], v.masked_fill(job.method.removed.get(n, torch.tensor(False)), 0))
+        assert any(v.ne(0).any() for v in begin.momentum.values())
+
+
 def test_dense_momentum_matters_only_when_it_is_kept():
     model = network()
-    for optimizer, alike in (("fresh", True), ("keep", False)):
+    for optimizer, alike in (("fresh", True), ("cycles", True), ("keep", False)):
         ends = [
             run(Prune(0.5), Retrain("FT", 0.2, optimizer=optimizer), model=model, state=start(model, m))[0].params
             for m in (0.0, 0.5)
@@ -389,6 +405,65 @@ def test_masks_that_are_known_are_used_in_the_first_cycle():
     known = {n: torch.rand(p.shape) < 0.5 for n, p in model.named_parameters() if n in prunable(model)}
     state, masks, _ = run(Prune(0.5), Retrain("LLR", 0.2), model=model, masks=known)
     assert all(torch.equal(masks[n], known[n]) for n in known) and masked_are_zero(state, known)
+
+
+@pytest.mark.parametrize(
+    "spoil, said",
+    [
+        (lambda m: {n: t for n, t in m.items() if n != "layer2.weight"}, "'layer2.weight' lacks a mask"),
+        (lambda m: m | {"layer2.bias": torch.ones(4, dtype=torch.bool)}, "'layer2.bias' has a mask"),
+        (lambda m: m | {"layer2.weight": m["layer2.weight"][:1]}, "(1, 12) of torch.bool"),
+        (lambda m: m | {"layer2.weight": m["layer2.weight"].float()}, "(4, 12) of torch.float32"),
+        (lambda m: m | {"layer2.weight": m["layer2.weight"].to("meta")}, "on meta"),
+    ],
+    ids=["missing", "of a bias", "shape", "kind", "device"],
+)
+def test_masks_of_another_network_are_refused(spoil, said):
+    """Pitfall: a mask that can be broadcast passes, and the sparsity is another."""
+    model = network()
+    masks = spoil({n: torch.rand(p.shape) < 0.5 for n, p in model.named_parameters() if n in prunable(model)})
+    weights = {n: p for n, p in model.named_parameters() if n in prunable(model)}
+    for adopt in (
+        lambda: run(Prune(0.5), Retrain("LLR"), model=model, masks=masks),
+        lambda: prune(weights, 0.9, masks=masks),
+    ):
+        with pytest.raises(BadInput, match=re.escape(said)):
+            adopt()
+
+
+def sparse(model, share):
+    """A state with the smallest weights at 0, as a method that sparsifies leaves it; and its masks."""
+    state = start(model)
+    masks = prune({n: state.params[n] for n in prunable(model)}, share)
+    return imp.apply(state, masks), masks
+
+
+def test_allr_refuses_masks_whose_weights_are_gone_already():
+    """Pitfall: a norm drop of 0 where nobody can know what the prune took."""
+    model = network()
+    state, masks = sparse(model, 0.5)
+    with pytest.raises(BadInput, match="is 0 in the network already"):
+        run(Prune(0.5), Retrain("ALLR", 0.2), model=model, state=state, masks=masks)
+    _, _, (cycle,) = run(Prune(0.5), Retrain("LLR", 0.2), model=model, state=state, masks=masks)
+    assert cycle.removed == cycle.norm_drop == 0
+
+
+@pytest.mark.parametrize("target, removed", [(0.5, 0.0), (0.75, 0.5)])
+def test_what_a_sparsifying_method_left_at_zero_is_not_removed_by_the_prune(target, removed):
+    """Its damage is that of the prune alone: s is the share of the weights still there, and d = d2 where none goes."""
+    model = network()
+    state, _ = sparse(model, 0.5)
+    retrain = Retrain("ALLR", 0.2, warmup=0)
+    _, _, (cycle,) = run(Prune(target), retrain, model=model, state=state, method=GMP(0.5))
+    assert cycle.removed == pytest.approx(removed, abs=2e-3)
+    drop = drop_by_hand({n: state.params[n][state.params[n] != 0] for n in prunable(model)}, prunable(model), removed)
+    assert cycle.norm_drop == pytest.approx(drop, rel=1e-6)
+    assert cycle.factor == pytest.approx(max(drop / removed**0.5 if removed else 0.0, 0.2), rel=1e-3)
+
+
+def test_a_prune_that_takes_nothing_has_allrs_factor_of_the_budget():
+    _, _, (cycle,) = run(Prune(0.0), Retrain("ALLR", 0.2))
+    assert cycle.removed == cycle.norm_drop == 0 and cycle.factor == 0.2
 
 
 def test_stopping_ends_after_the_step_with_the_masks_applied():

@@ -29,6 +29,7 @@ from retrainlab import Recipe, study
 grid = study.grid(Recipe(width=4, epochs=1), sparsities=[0.9], budgets=[0.5], schedules=["LLR"], seeds=1)
 frame = study.run_study(grid, store={str(tmp_path)!r}, jobs=1)
 assert len(frame) == 1
+assert "torch._dynamo" not in sys.modules  # two seconds to load
 """
     done = subprocess.run([sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True)
     assert done.returncode == 0, done.stderr

@@ -4,6 +4,7 @@ import math
 
 import pytest
 import torch
+from attentive import Attentive
 from torch import nn
 
 from retrainlab import metrics
@@ -78,6 +79,56 @@ def test_multiply_adds_of_a_layer_match_the_hand_count(layer, shape, by_hand):
     """Pitfall: multiply-adds that ignore padding and groups (a depthwise convolution counts 32 times too many)."""
     model = One(layer)
     assert metrics.multiply_adds(model, shape, weights(model)) == (by_hand, by_hand)
+
+
+def test_multiply_adds_of_attention_match_the_hand_count():
+    """Pitfall: torch multiplies with a projection's weight without calling its layer, and it is counted as nothing."""
+    model = Attentive(channels=1)
+    w = weights(model)
+    patches, tokens, width, raw = 4, 5, 8, 16
+    by_hand = {
+        "patches.weight": patches * width * raw,
+        "among.in_proj_weight": tokens * 3 * width * width,
+        "among.out_proj.weight": tokens * width * width,
+        "looks.q_proj_weight": 1 * width * width,
+        "looks.k_proj_weight": patches * width * raw,
+        "looks.v_proj_weight": patches * width * raw,
+        "looks.out_proj.weight": 1 * width * width,
+        "head.weight": width * 3,
+    }
+    assert {n: metrics.multiply_adds(model, (1, 8, 8), {n: t})[0] for n, t in w.items()} == by_hand
+    assert metrics.multiply_adds(model, (1, 8, 8), w) == (sum(by_hand.values()),) * 2
+
+
+@pytest.mark.parametrize("batch_first", [False, True])
+def test_queries_keys_and_values_of_one_weight_count_their_own_tokens(batch_first):
+    class Cross(One):
+        def forward(self, x):
+            tokens, others = x[:, 0], x[:, 0, :3]
+            if not batch_first:
+                tokens, others = tokens.transpose(0, 1), others.transpose(0, 1)
+            return self.layer(tokens, others, others)[0]
+
+    model = Cross(nn.MultiheadAttention(6, 2, batch_first=batch_first))
+    w = {n: t.clone() for n, t in weights(model).items()}
+    assert metrics.multiply_adds(model, (1, 7, 6), w)[0] == 36 * (7 + 3 + 3 + 7)
+    w["layer.in_proj_weight"][:6, 0] = 0  # of the queries, at 7 tokens
+    w["layer.in_proj_weight"][12:, :2] = 0  # of the values, at 3
+    assert metrics.multiply_adds(model, (1, 7, 6), w) == (720, 720 - 7 * 6 - 3 * 12)
+
+
+def test_an_encoder_layer_counts_as_much_with_its_fast_path():
+    model = nn.TransformerEncoder(nn.TransformerEncoderLayer(4, 2, 8, batch_first=True), 2, enable_nested_tensor=False)
+    squeezed = nn.Sequential(nn.Flatten(1, 2), model)
+    assert metrics.multiply_adds(squeezed, (1, 5, 4), weights(squeezed))[0] == 2 * 5 * (4 * 16 + 2 * 32)
+
+
+def test_weights_that_a_module_reads_for_itself_are_counted_in_every_window():
+    """torchvision's swin never calls its layers `qkv` and `proj`, and puts windows where images are."""
+    swin = pytest.importorskip("torchvision.models.swin_transformer").SwinTransformer
+    model = swin([2, 2], 8, [2], [2], [2, 2], num_classes=3)  # 16 tokens in four windows
+    by_hand = 16 * 8 * 12 + 2 * 16 * (4 * 64 + 2 * 8 * 32) + 8 * 3
+    assert metrics.multiply_adds(model, (3, 8, 8), weights(model))[0] == by_hand
 
 
 def test_multiply_adds_of_a_network_add_up():

@@ -1,11 +1,14 @@
 """Networks: published sizes, the shapes they take, seeds, and that they stay plain modules."""
 
+import builtins
 import copy
 import importlib.util
 import sys
+from collections import namedtuple
 
 import pytest
 import torch
+from attentive import Attentive
 from torch import nn
 
 from retrainlab import models
@@ -157,6 +160,111 @@ def test_prunable_is_all_weights_of_two_or_more_dimensions(name):
     assert list(prunable(model)) == [n for n, p in params.items() if p.dim() > 1]
 
 
+PROJECTIONS = ("q_proj_weight", "k_proj_weight", "v_proj_weight")
+
+
+def test_the_projections_of_attention_are_prunable():
+    """Pitfall: only what is called `weight` is pruned, and a quarter of a transformer stays dense unseen."""
+    among = ("among.in_proj_weight", "among.out_proj.weight")
+    looks = (*(f"looks.{p}" for p in PROJECTIONS), "looks.out_proj.weight")
+    assert prunable(Attentive()) == ("patches.weight", *among, *looks, "head.weight")
+
+
+def test_a_shared_weight_is_prunable_once():
+    model = nn.Sequential(nn.Linear(4, 4), nn.ReLU(), nn.Linear(4, 4))
+    model[2].weight = model[0].weight
+    assert prunable(model) == ("0.weight",)
+
+
+def test_nothing_is_left_out_of_our_networks():
+    for name in MODELS:
+        model = models.skeleton(name, shape=(3, 32, 32), classes=10)
+        assert models.unpruned(model) == () and models.uncounted(model) == ""
+
+
+def test_what_pruning_leaves_alone_is_named_by_kind_with_its_share_of_all_weights():
+    class Mixed(nn.Module):
+        def __init__(self):
+            super().__init__()
+            self.token = nn.Parameter(torch.zeros(1, 10))  # 10
+            self.up = nn.ConvTranspose2d(2, 5, 2)  # 40
+            self.rows, self.columns = nn.Embedding(6, 5), nn.Embedding(2, 5)  # 30, 10
+            self.pair = nn.Bilinear(2, 5, 3)  # 30
+            self.run = nn.LSTM(2, 1)  # 8, 4
+            self.norm = nn.LayerNorm([2, 4])  # 8 of two dimensions; its bias as many
+            self.conv, self.out = nn.Conv3d(2, 5, 1), nn.Linear(6, 7)  # 10, 42
+            self.tied = nn.Embedding(6, 5)
+            self.tied.weight = self.rows.weight
+
+    found = {u.kind: (u.names, u.share) for u in models.unpruned(Mixed())}
+    assert found == {
+        "other parameters": (("token", "norm.weight", "norm.bias"), 26 / 200),
+        "transposed convolutions": (("up.weight",), 40 / 200),
+        "embeddings": (("rows.weight", "columns.weight"), 40 / 200),
+        "bilinear layers": (("pair.weight",), 30 / 200),
+        "recurrent layers": (("run.weight_ih_l0", "run.weight_hh_l0"), 12 / 200),
+    }
+    assert models.uncounted(Mixed()) == (
+        "Neither pruned nor counted: other parameters (token, norm.weight, norm.bias), 13 % of all weights; "
+        "transposed convolutions (up.weight), 20 % of all weights; "
+        "embeddings (rows.weight, columns.weight), 20 % of all weights; "
+        "bilinear layers (pair.weight), 15 % of all weights; "
+        "recurrent layers (run.weight_ih_l0, run.weight_hh_l0), 6 % of all weights."
+    )
+
+
+def test_a_transformer_of_torchvision_is_pruned_but_for_its_token_and_places():
+    """At 90 % of what is called `weight` only 67.5 % of the weights went."""
+    model = models.skeleton("torchvision/vit_b_16", shape=(3, 224, 224), classes=10)
+    params = dict(model.named_parameters())
+    total = sum(p.numel() for p in params.values() if p.dim() > 1)
+    assert {p.device.type for p in params.values()} == {"meta"}
+    assert round(0.9 * sum(params[n].numel() for n in prunable(model) if n.endswith(".weight")) / total, 3) == 0.675
+    [rest] = models.unpruned(model)
+    assert rest.names == ("class_token", "encoder.pos_embedding")
+    assert rest.share == (768 + 197 * 768) / total
+    assert "0.18 % of all weights; the products within attention" in models.uncounted(model)
+
+
+@pytest.mark.parametrize(
+    "name, words",
+    [
+        (
+            "swin_t",
+            "other parameters (relative_position_bias_table), 0.085 % of all weights; the products within attention",
+        ),
+        ("maxvit_t", "other parameters (relative_position_bias_table), 0.094 % of all weights; the products within"),
+        ("convnext_tiny", "other parameters (layer_scale), 0.024 % of all weights."),
+    ],
+)
+def test_what_torchvisions_networks_have_besides_is_told(name, words):
+    model = models.skeleton(f"torchvision/{name}", shape=(3, 224, 224), classes=10)
+    assert f"Neither pruned nor counted: {words}" in models.uncounted(model)
+
+
+@pytest.mark.parametrize("name", ["resnet8", "mlp", "torchvision/squeezenet1_1"])
+def test_a_skeleton_has_the_names_and_sizes_of_the_network(name):
+    options = dict(shape=(1, 64, 64), classes=5)
+    bare, whole = (make(name, **options).state_dict() for make in (models.skeleton, build))
+    assert {k: v.shape for k, v in bare.items()} == {k: v.shape for k, v in whole.items()}
+
+
+def test_a_network_that_looks_at_numbers_while_it_is_built_has_a_skeleton_too(monkeypatch):
+    import torchvision
+
+    class Numbers(nn.Module):  # as torchvision's regnets
+        def __init__(self):
+            super().__init__()
+            self.fc = nn.Linear(*(torch.arange(2) + 3).tolist())
+
+        def forward(self, x):
+            return self.fc(x.mean((2, 3)))
+
+    monkeypatch.setattr(torchvision.models, "get_model", lambda *args, **options: Numbers())
+    model = models.skeleton("torchvision/regnet_y_400mf", shape=(3, 8, 8), classes=4)
+    assert model.fc.weight.shape == (4, 3)
+
+
 # ---- torchvision -----------------------------------------------------------------------------------------------------
 
 
@@ -172,27 +280,6 @@ def test_three_channels_leave_torchvisions_network_as_it_is():
     ours = build("torchvision/squeezenet1_1", shape=(3, 64, 64), classes=5)
     theirs = squeezenet1_1(weights=None, num_classes=5)
     assert {k: v.shape for k, v in ours.state_dict().items()} == {k: v.shape for k, v in theirs.state_dict().items()}
-
-
-def test_a_network_that_trains_on_more_than_scores_is_refused_or_made_to_fit(monkeypatch):
-    """googlenet and inception_v3 return auxiliary scores as well while they train, which no loss here can take."""
-    import torchvision
-
-    class Auxiliary(nn.Module):
-        def __init__(self):
-            super().__init__()
-            self.fc = nn.Linear(3, 4)
-
-        def forward(self, x):
-            scores = self.fc(x.mean((2, 3)))
-            return (scores, scores) if self.training else scores
-
-    monkeypatch.setattr(torchvision.models, "get_model", lambda *args, **options: Auxiliary())
-    try:
-        model = build("torchvision/googlenet", shape=(3, 8, 8), classes=4)
-    except BadInput:
-        return
-    assert isinstance(model.train()(torch.zeros(2, 3, 8, 8)), torch.Tensor)
 
 
 def test_our_networks_need_no_torchvision(monkeypatch):
@@ -224,9 +311,99 @@ def test_unknown_name_names_the_nearest(name, nearest):
         build(name, shape=(3, 32, 32), classes=10)
 
 
+class Strange(nn.Module):
+    """Its forward pass is a function of the layer's mode and the images."""
+
+    def __init__(self, forward):
+        super().__init__()
+        self.own, self.fc = forward, nn.Linear(3, 4)
+
+    def forward(self, x):
+        return self.own(self, x)
+
+
+def scores(model, x):
+    return model.fc(x.mean((2, 3)))
+
+
+def out_of_room(model, x):
+    raise RuntimeError("DefaultCPUAllocator: can't allocate memory: you tried to allocate 9 bytes")
+
+
+def only(sides):
+    def forward(model, x):
+        torch._assert(x.shape[2] in sides, "Wrong image height!")
+        return scores(model, x)
+
+    return forward
+
+
+def broken(model, x):
+    raise IndexError("tuple index out of range")
+
+
+Two = namedtuple("Two", "logits aux_logits")
+AUXILIARY = (
+    "gives 2 outputs (logits, aux_logits) while it trains, but one tensor of scores is all that is trained here; "
+)
+HEIGHT = (
+    'takes images of 3x224x224, but fails on 3x8x8 (channels x height x width) with "Wrong image height"; give images '
+)
+
+
+@pytest.mark.parametrize(
+    "forward, cause",
+    [
+        (lambda m, x: Two(scores(m, x), 0) if m.training else scores(m, x), AUXILIARY),
+        (lambda m, x: Two(only({299})(m, x), 0) if m.training else scores(m, x), AUXILIARY),
+        (lambda m, x: {"out": scores(m, x)}, "gives 1 outputs (out) in evaluation"),
+        (
+            lambda m, x: scores(m, x)[:, :3],
+            "gives a tensor of 2x3 for 2 images in evaluation, not scores of 4 classes; ",
+        ),
+        (only({224}), HEIGHT + "of another size, or choose another."),
+        (only({30}), 'fails on images of 3x8x8 (channels x height x width) with "Wrong image height"; choose another.'),
+        (
+            broken,
+            'fails on images of 3x8x8 (channels x height x width) with "tuple index out of range"; choose another.',
+        ),
+    ],
+)
+def test_each_refusal_names_its_cause(forward, cause, monkeypatch):
+    """Pitfall: a network with auxiliary scores is refused for the size of images that it takes."""
+    import torchvision
+
+    monkeypatch.setattr(torchvision.models, "get_model", lambda *args, **options: Strange(forward))
+    with pytest.raises(BadInput) as caught:
+        build("torchvision/googlenet", shape=(3, 8, 8), classes=4)
+    assert str(caught.value).startswith(f"The model 'torchvision/googlenet' {cause}")
+
+
+def test_memory_that_runs_out_is_not_told_as_a_property_of_the_network(monkeypatch):
+    import torchvision
+
+    monkeypatch.setattr(torchvision.models, "get_model", lambda *args, **options: Strange(out_of_room))
+    with pytest.raises(RuntimeError, match="can't allocate memory") as caught:
+        build("torchvision/googlenet", shape=(3, 8, 8), classes=4)
+    assert not isinstance(caught.value, BadInput)
+
+
 def test_images_too_small_are_refused_with_their_size():
-    with pytest.raises(BadInput, match="1x4x4"):
+    with pytest.raises(BadInput, match=r"takes images of 1x224x224, but fails on 1x4x4 .*Output size is too small"):
         build("torchvision/squeezenet1_1", shape=(1, 4, 4), classes=3)
+
+
+def test_a_torchvision_that_cannot_be_loaded_is_told_from_one_that_is_missing(monkeypatch):
+    real = builtins.__import__
+
+    def broken(name, *rest):
+        if name == "torchvision":
+            raise RuntimeError("operator torchvision::nms does not exist")
+        return real(name, *rest)
+
+    monkeypatch.setattr(builtins, "__import__", broken)
+    with pytest.raises(BadInput, match=r"installed but cannot be loaded \(operator torchvision::nms does not exist\)"):
+        build("torchvision/resnet18", shape=(3, 32, 32), classes=3)
 
 
 def test_width_of_a_torchvision_network_is_refused():

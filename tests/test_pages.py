@@ -1,16 +1,20 @@
 """Exported pages: self-contained, complete, true to the store; and the command that opens JupyterLab."""
 
 import json
+import os
 import re
+import signal
+import subprocess
 import sys
+from contextlib import suppress
 
 import pytest
 
 pytest.importorskip("ipywidgets")
 
-from retrainlab import export, lab
+from retrainlab import export, lab, study
 from retrainlab.config import Recipe
-from retrainlab.errors import BadInput
+from retrainlab.errors import BadInput, WorkerDied
 from retrainlab.explore import curves, live, pages, racing
 from retrainlab.explore.pages import Control, Page, View
 from retrainlab.store import Store
@@ -67,6 +71,16 @@ def test_export_computes_what_is_missing_and_writes_what_the_store_says(tiny, tm
     assert path.read_bytes() == before and " runs on " not in capsys.readouterr().err
 
 
+def test_pages_that_need_no_run_that_failed_are_written(tiny, tmp_path, monkeypatch):
+    def dies(*_, **__):
+        raise WorkerDied("Failed: run a.")
+
+    monkeypatch.setattr(study, "run_study", dies)
+    with pytest.raises(WorkerDied, match="Failed: run a. 1 of 2 pages are written."):
+        export.make(["race", "schedules"], output=str(tmp_path / "out"), store=str(tmp_path / "store"))
+    assert [path.name for path in (tmp_path / "out").iterdir()] == ["schedules.html"]
+
+
 def test_the_schedules_page_shows_the_package_s_curves():
     page = curves.page(None)
     view = page.view("linear", 0.25, 0.5)
@@ -89,6 +103,10 @@ def test_mistakes_are_refused_before_any_work(tmp_path):
     (tmp_path / "file").write_text("")
     with pytest.raises(BadInput, match="cannot be written"):
         export.make(["schedules"], output=str(tmp_path / "file" / "folder"))
+    (tmp_path / "race.html").mkdir()
+    with pytest.raises(BadInput, match="race.html is a folder"):
+        export.make(["schedules", "race"], output=str(tmp_path))
+    assert not (tmp_path / "schedules.html").exists()
     with pytest.raises(BadInput, match="port is 80"):
         lab.command(80, True)
 
@@ -98,3 +116,23 @@ def test_lab_listens_on_loopback_with_jupyters_own_token():
     assert command[:4] == [sys.executable, "-m", "jupyter", "lab"] and command[4].endswith("start_here.ipynb")
     assert {"--ip=127.0.0.1", "--port=8899", "--no-browser"} <= set(command)
     assert not any("token" in word.lower() or "password" in word.lower() for word in command), "Jupyter makes one"
+
+
+@pytest.mark.skipif(os.name != "posix", reason="signals as Unix knows them")
+@pytest.mark.parametrize("name", ["SIGTERM", "SIGHUP", "SIGINT"])
+def test_what_ends_lab_ends_jupyter(name):
+    """Pitfall: a program that only starts another leaves it behind when it is terminated."""
+    jupyter = [sys.executable, "-c", "import os, time; print(os.getpid(), flush=True); time.sleep(600)"]
+    code = f"from retrainlab import lab; lab.command = lambda port, browser: {jupyter!r}; lab.serve()"
+    running = subprocess.Popen(
+        [sys.executable, "-c", code], stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, text=True
+    )
+    child = int(running.stdout.readline())
+    running.send_signal(getattr(signal, name))
+    running.wait(30)
+    try:
+        with pytest.raises(ProcessLookupError):
+            os.kill(child, 0)
+    finally:
+        with suppress(ProcessLookupError):
+            os.kill(child, signal.SIGKILL)

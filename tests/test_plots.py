@@ -2,13 +2,14 @@
 
 import io
 import json
+from concurrent.futures import ThreadPoolExecutor
 
 import numpy as np
 import pandas as pd
 import pytest
 from matplotlib.colors import to_rgb
 
-from retrainlab import plots, stats
+from retrainlab import plots, presets, stats
 
 
 @pytest.fixture
@@ -32,14 +33,13 @@ def frame() -> pd.DataFrame:
 
 
 def budget_figure(frame: pd.DataFrame):
-    accuracy = stats.summary(frame, ["sparsity", "budget", "schedule"], "acc")
-    difference = stats.paired(frame, ["sparsity", "budget"], "acc", "schedule", "LLR")
-    return plots.budgets(accuracy, difference, 0.97)
+    table = stats.compared(frame, ["sparsity", "budget"], "acc", "schedule", "LLR")
+    return plots.budgets(table.assign(dense=0.97))
 
 
-def save(figure, data, folder, results):
-    words = {"caption": "A caption", "alt": "Six lines rise & fall <slowly>."}
-    return plots.save(figure, data, "name", preset="digits", output=folder, results=results, **words)
+def save(figure, data, folder, results, settings=presets.preset("digits")):
+    where = {"preset": "digits", "settings": settings, "output": folder, "results": results}
+    return plots.save(figure, data, "name", **where, caption="A caption", alt="Six lines rise & fall <slowly>.")
 
 
 def test_the_same_figure_gives_the_same_bytes(frame, tmp_path):
@@ -60,6 +60,35 @@ def test_the_csv_holds_the_numbers_and_the_json_where_they_come_from(frame, tmp_
     assert about["alt"].startswith("Six lines")
     assert about["results"] == ["0123456789abcdef"] and about["devices"] == ["cpu, 2 cores"]
     assert {"retrainlab", "torch"} <= set(about["versions"])
+    assert about["parameters"] == {}
+
+
+def test_a_figure_of_other_settings_leaves_the_presets_own_alone(frame, tmp_path, monkeypatch, capsys):
+    """Pitfall: a notebook tried out by hand overwrites the figures that the project holds."""
+    monkeypatch.setattr(presets, "project", lambda: tmp_path)
+    figures, own = tmp_path / "figures" / "digits", presets.asked("digits", sparsities=[0.5], seeds=2)
+    for settings in (presets.asked("digits"), presets.asked("digits", seeds=5, sparsities=[0.8, 0.9, 0.95, 0.98])):
+        save(budget_figure(frame), frame, "", frame, settings)
+        assert capsys.readouterr().out == "" and (figures / "name.png").is_file()
+    before = {path.name: path.read_bytes() for path in figures.iterdir()}
+    save(budget_figure(frame), frame[:3], "", frame, own)
+    assert {path.name: path.read_bytes() for path in figures.iterdir()} == before
+    there = tmp_path / "figures" / "own" / "digits"
+    assert json.loads((there / "name.json").read_text())["parameters"] == {"seeds": 2, "sparsities": [0.5]}
+    [line] = capsys.readouterr().out.splitlines()
+    assert "Not the preset's own seeds, sparsities" in line and str(there) in line
+    save(budget_figure(frame), frame[:3], tmp_path / "given", frame, own)
+    assert (tmp_path / "given" / "name.json").is_file() and capsys.readouterr().out == "", (
+        "an output that is given wins"
+    )
+
+
+def test_what_is_not_pruned_stands_in_the_caption_once(frame, tmp_path):
+    words = "Neither pruned nor counted: other parameters."
+    save(budget_figure(frame), frame, tmp_path, frame.assign(not_pruned=["", *[words] * (len(frame) - 1)]))
+    assert json.loads((tmp_path / "name.json").read_text())["caption"] == f"A caption {words}"
+    save(budget_figure(frame), frame, tmp_path, frame.assign(not_pruned=""))
+    assert json.loads((tmp_path / "name.json").read_text())["caption"] == "A caption"
 
 
 def test_a_shown_picture_has_alternative_text(frame, tmp_path):
@@ -111,12 +140,27 @@ def test_no_text_overlaps_or_is_cut_off(frame):
     cells = [(s, b, 0.1, 0.07, 0.95, 0.94) for s in (0.5, 0.8, 0.9) for b in (0.05, 0.1)]
     columns = ["sparsity", "budget", "best_lr", "allr_lr", "best_accuracy", "allr_accuracy"]
     curves = [(p, s, e, 0.1) for p in ("dense", 0.05, 0.5) for s in plots.SCHEDULES for e in range(5)]
+    names = ["schedule", "step", "lr", "validation_accuracy"]
     points = [(s, i, 0.1, 0.5) for s in plots.SCHEDULES for i in range(9)]
     figures = [
         budget_figure(frame),
         plots.best_lr(pd.DataFrame(cells, columns=columns)),
         plots.schedules(pd.DataFrame(curves, columns=["panel", "schedule", "epoch", "lr"])),
-        plots.recovery(pd.DataFrame(points, columns=["schedule", "step", "lr", "validation_accuracy"]), 0.97, 0.1, "t"),
+        plots.recovery(pd.DataFrame(points, columns=names).assign(dense=0.97), "t"),
     ]
     for figure in figures:
         assert overlapping(figure) == []
+
+
+def test_saves_at_the_same_time_do_not_clash_and_leave_nothing_behind(tmp_path):
+    """Pitfall: temporary files with fixed names, which the first to finish takes from under the others."""
+    results = pd.DataFrame({"key": ["a"], "device": ["cpu"]})
+    words = dict(
+        preset="smoke", settings=presets.preset("smoke"), output=tmp_path, results=results, caption="c", alt="a"
+    )
+    data = pd.DataFrame({"name": ["=1+1", "-x", "LLR"], "value": [-0.5, 1.0, 2.0]})
+    with ThreadPoolExecutor(4) as pool:
+        done = list(pool.map(lambda _: plots.save(plots.Figure(figsize=(1, 1)), data, "fig", **words), range(24)))
+    assert len(done) == 24
+    assert sorted(p.name for p in tmp_path.iterdir()) == ["fig.csv", "fig.json", "fig.png", "fig.svg"]
+    assert (tmp_path / "fig.csv").read_text() == "name,value\n'=1+1,-0.5\n'-x,1\nLLR,2\n"

@@ -23,8 +23,7 @@ def cells(*columns, value=0.9, **levels) -> pd.DataFrame:
 
 def contest():
     accuracy = cells(entrant=NAMES, sparsity=[0.8, 0.9, 0.95])
-    speed = accuracy[["entrant", "sparsity"]].assign(theoretical_speedup=5.0, images_per_second=8000.0)
-    return plots_methods.contest(accuracy, speed, 0.97)
+    return plots_methods.contest(accuracy.assign(theoretical_speedup=5.0, images_per_second=8000.0, dense=0.97))
 
 
 def splits():
@@ -33,7 +32,7 @@ def splits():
 
 def stability():
     frame = cells(what=["raw", "recalibrated"], entrant=NAMES).rename(columns={"mean": "after"})
-    return plots_methods.stability(frame.assign(before=0.5), ["Raw", "Recalibrated"])
+    return plots_methods.stability(frame.assign(before=0.5, stability=0.6))
 
 
 def lengths():

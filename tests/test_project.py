@@ -71,6 +71,15 @@ def test_every_command_of_the_readme_exists():
         assert target in targets, target
 
 
+def test_no_test_reads_what_a_users_command_rewrites():
+    """Pitfall: `make figures` and then `make test` fails, because a test holds numbers of another machine."""
+    from retrainlab.paths import store_root
+
+    with pytest.raises(AssertionError, match="which a user's command rewrites"):
+        (ROOT / "figures" / "digits" / "fig03_budgets.csv").read_text()
+    assert not store_root().is_relative_to(ROOT)
+
+
 @pytest.mark.skipif(os.environ.get("RETRAINLAB_LINT") == "0", reason="switched off by RETRAINLAB_LINT=0")
 def test_the_code_is_formatted_and_lints_clean():
     ruff = shutil.which("ruff") or str(Path(os.sys.executable).parent / "ruff")

@@ -12,7 +12,7 @@ from torch.nn.utils import prune as torch_prune
 
 from retrainlab.config import ALLOCATIONS
 from retrainlab.errors import BadInput
-from retrainlab.pruning import lamp, prune, smallest
+from retrainlab.pruning import lamp, prune, smallest, undivided
 
 quick = settings(max_examples=40, deadline=None, database=None, derandomize=True)
 SHAPES = {"conv1": (4, 1, 3, 3), "conv2": (8, 4, 3, 3), "conv3": (8, 8, 3, 3), "fc": (5, 8)}
@@ -171,6 +171,13 @@ def test_removed_weights_stay_removed_even_if_they_are_large():
     w = {"a": torch.tensor([9.0, 8.0, 1.0, 2.0])}
     masks = prune(w, 0.75, masks={"a": torch.tensor([False, True, True, True])})
     assert masks["a"].tolist() == [False, True, False, False]
+
+
+def test_removed_weights_stay_removed_under_a_pattern():
+    w = {"a": torch.tensor([[9.0, 8.0, 1.0, 2.0], [9.0, 8.0, 1.0, 2.0]])}
+    before = {"a": torch.tensor([[False, True, True, True], [False, False, False, True]])}
+    masks = prune(w, 0.5, structure="n:m", masks=before)
+    assert masks["a"].tolist() == [[False, True, False, True], [False, False, False, True]]
 
 
 # ---- allocations -----------------------------------------------------------------------------------------------------
@@ -332,6 +339,12 @@ def test_too_many_filters_are_refused():
         prune(gaussian(), 0.8, structure="filters", dense=("conv1",))
 
 
+def test_filters_of_a_network_without_convolutions_are_refused():
+    """Pitfall: nothing is pruned, and the table says 0.00 % without a word."""
+    with pytest.raises(BadInput, match="no filters to prune"):
+        prune(gaussian({"layer1": (8, 4), "layer2": (4, 8)}), 0.5, structure="filters")
+
+
 def test_filters_of_smallest_root_mean_square_go():
     w = gaussian()
     rms = {(n, i): w[n][i].square().mean().sqrt().item() for n in ("conv1", "conv2", "conv3") for i in range(len(w[n]))}
@@ -363,21 +376,55 @@ def test_filter_masks_are_nested(allocation):
         w = {n: torch.randn(t.shape).masked_fill(~masks[n], 0) for n, t in w.items()}
 
 
+def groups(tensor, m):
+    """Every m neighbours along dimension 1, by loops: [groups, m]."""
+    out = []
+    for k in range(tensor.shape[0]):
+        for place in itertools.product(*(range(s) for s in tensor.shape[2:])):
+            row = torch.stack([tensor[(k, c, *place)] for c in range(tensor.shape[1])])
+            out += row.split(m)
+    return out
+
+
 @pytest.mark.parametrize("n, m", [(1, 2), (2, 4), (1, 4), (3, 4), (4, 8), (4, 4)])
 @pytest.mark.parametrize("weights", [gaussian, tied, equal])
-def test_n_of_m_keeps_exactly_n_of_each_m_the_largest(weights, n, m):
-    w = weights({"conv": (3, 8, 3, 3), "fc": (5, 16)})
+def test_n_of_m_keeps_exactly_n_of_each_m_inputs_the_largest(weights, n, m):
+    w = weights({"conv": (3, 8, 3, 2), "fc": (5, 16), "line": (2, 8, 3)})
     for name, mask in prune(w, 1 - n / m, structure="n:m", n=n, m=m).items():
-        for values, kept in zip(w[name].reshape(-1, m).abs(), mask.reshape(-1, m), strict=True):
-            assert int(kept.sum()) == n
-            assert sorted(values[kept].tolist()) == sorted(values.tolist())[m - n :]
+        assert mask.shape == w[name].shape
+        for values, kept in zip(groups(w[name].abs(), m), groups(mask, m), strict=True):
+            order = sorted(range(m), key=lambda i: (values[i].item(), i))  # ties: the first goes
+            assert [i for i in range(m) if not kept[i]] == sorted(order[: m - n])
 
 
-def test_n_of_m_groups_lie_within_a_row_and_layers_that_do_not_divide_stay_dense():
-    w = gaussian({"odd": (4, 1, 3, 3), "row": (4, 6), "conv": (2, 4, 3, 3), "fc": (3, 8), "last": (2, 8)})
+def test_n_of_m_fits_hardware_in_every_group_of_a_convolution():
+    """Pitfall: groups along kernel positions, of which two thirds break the pattern along input channels that kernels of
+    GPUs want (64 % in a layer of 16x16x3x3)."""
+    w = gaussian({"conv": (16, 16, 3, 3)})
+    [mask] = prune(w, 0.5, structure="n:m").values()
+    as_hardware = mask.permute(2, 3, 0, 1).reshape(-1, 4)  # NVIDIA's ASP: (R, S, K, C), then by fours
+    assert set(as_hardware.sum(1).tolist()) == {2}
+    along_the_kernel = w["conv"].abs().reshape(-1, 4)
+    old = torch.zeros_like(along_the_kernel).scatter_(1, along_the_kernel.topk(2).indices, 1).view(16, 16, 3, 3)
+    assert (old.permute(2, 3, 0, 1).reshape(-1, 4).sum(1) != 2).float().mean() > 0.6
+
+
+def test_n_of_m_layers_whose_inputs_do_not_divide_stay_dense_and_are_named():
+    w = gaussian({"stem": (4, 3, 3, 3), "row": (4, 6), "depth": (8, 1, 3, 3), "conv": (2, 4, 3, 3), "last": (2, 8)})
     masks = prune(w, 0.5, structure="n:m", dense=("last",))
-    assert [bool(m.all()) for m in masks.values()] == [True, True, False, False, True]
-    assert all(int(row.sum()) == 18 for row in masks["conv"].flatten(1)) and masks["fc"].sum() == 12
+    assert [bool(m.all()) for m in masks.values()] == [True, True, True, False, True]
+    assert undivided(w, 4) == ("stem", "row", "depth")
+
+
+def test_n_of_m_that_prunes_no_layer_is_refused():
+    """Pitfall: nothing is pruned, and the table says 0.00 % without a word."""
+    w = gaussian({"stem": (4, 3, 3, 3), "fc": (4, 6), "last": (3, 8)})
+    words = "Keeping 2 of each 4 weights would prune no layer: 4 divides the inputs of no layer (3, 6); choose another m or "
+    with pytest.raises(BadInput) as caught:
+        prune(w, 0.5, structure="n:m", dense=("last",))
+    assert str(caught.value) == words + "another structure."
+    with pytest.raises(BadInput, match="would prune no layer: all are kept dense"):
+        prune(w, 0.5, structure="n:m", dense=tuple(w))
 
 
 # ---- what pruning leaves alone ---------------------------------------------------------------------------------------

@@ -1,10 +1,12 @@
 """Saliency: OBD's curvature against double backward and finite differences; what it must and must not depend on."""
 
+import itertools
 from dataclasses import replace
 
 import pytest
 import torch
 import torch.nn.functional as F
+from attentive import Attentive
 from torch import nn
 from torch.func import functional_call
 
@@ -89,6 +91,24 @@ def test_is_double_backward_of_a_convolutional_network(name, width):
             expected = row.flatten()[k] * w.detach().flatten()[k] ** 2 / 2
             torch.testing.assert_close(score.flatten()[k], expected, rtol=1e-8, atol=1e-15)
         assert score.max() > 0
+
+
+def test_is_the_mean_square_of_each_gradient_through_attention():
+    """The Gauss-Newton matrix's diagonal, an image and a class at a time."""
+    torch.manual_seed(0)
+    model = Attentive(DIGITS.shape[0], classes=10).double()
+    setup = setup_of(model, few(3))
+    state = State.of(model)
+    found, wanted = obd(setup, state), {n: torch.zeros_like(state.params[n]) for n in setup.prunable}
+    images = setup.data.normalise(setup.data.train.images)
+    params = dict(model.eval().named_parameters())
+    for i, c in itertools.product(range(3), range(10)):
+        scores = model(images[i : i + 1])[0]
+        p = scores.detach().softmax(0)
+        along = p[c].sqrt() * (scores[c] - p @ scores)
+        for n, g in zip(wanted, torch.autograd.grad(along, [params[n] for n in wanted])):
+            wanted[n] += g.square() / 3
+    assert_close(found, {n: h * state.params[n].square() / 2 for n, h in wanted.items()})
 
 
 def test_is_a_second_difference_of_the_loss():

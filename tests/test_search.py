@@ -178,3 +178,24 @@ def test_a_sparsity_that_jumps_about_its_trend_is_reached():
         reached += table["reached"].tolist()
         assert max(map(len, calls)) <= WIDE and len(calls) <= 8
     assert sum(reached) >= 18
+
+
+# ---- runs that diverge -----------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("lost", [math.nan, None], ids=str)
+@pytest.mark.parametrize("wall", [0.028, 0.03, 0.045])
+def test_a_run_that_diverges_is_not_chosen_and_the_search_goes_on_on_this_side_of_it(wall, lost):
+    """None: as a frame has it in which nothing is known."""
+    calls = []
+    study = pretend(lambda decay: logistic(2 * math.log(decay / 0.02)) if decay < wall else lost, calls)
+    [found], table = reach([experiment(STR(decay=0.025), 0.65)], study, most=12)
+    assert table["reached"].all() and found.recipe.method.decay < 0.03
+    assert len({e for call in calls for e in call}) == sum(map(len, calls)), "none is made twice"
+
+
+def test_where_every_run_diverges_the_search_gives_up_with_the_knob_it_was_given():
+    calls = []
+    found, table = reach([experiment(STR(decay=0.5))], pretend(lambda _: None, calls))
+    assert found == [experiment(STR(decay=0.5))] and len(calls) == 1
+    assert not table["reached"].any() and table["sparsity_trained"].isna().all()

@@ -3,22 +3,23 @@
 import json
 import re
 import shutil
+import subprocess
 from collections import Counter
 from dataclasses import replace
 from html.parser import HTMLParser
 from pathlib import Path
 
+import made_figures
 import nbformat
 import pytest
 
-from retrainlab import figures, slides
+from retrainlab import sentences, slides, stats
 from retrainlab.cli import main
 from retrainlab.errors import BadInput
 
 pytestmark = pytest.mark.xdist_group("browser")  # one process makes the deck once
 
 ROOT = Path(__file__).parent.parent
-DIGITS = ROOT / "figures" / "digits"
 NOTEBOOK = ROOT / "notebooks" / f"{slides.NAME}.ipynb"
 VENDOR = ROOT / "retrainlab" / "vendor" / "reveal"
 CHROMIUM = next((path for name in slides.BROWSERS if (path := shutil.which(name))), None)
@@ -63,8 +64,16 @@ class Page(HTMLParser):
 
 
 @pytest.fixture(scope="module")
-def made(tmp_path_factory) -> list[Path]:
-    return slides.make(str(tmp_path_factory.mktemp("slides")))
+def folder(tmp_path_factory) -> Path:
+    """Figures of these tests' own."""
+    made = tmp_path_factory.mktemp("figures")
+    made_figures.fill(made)
+    return made
+
+
+@pytest.fixture(scope="module")
+def made(folder, tmp_path_factory) -> list[Path]:
+    return slides.make(str(tmp_path_factory.mktemp("slides")), figures=str(folder))
 
 
 @pytest.fixture(scope="module")
@@ -77,12 +86,8 @@ def planned() -> int:
     return sum(c.metadata.get("slideshow", {}).get("slide_type") in ("slide", "subslide") for c in cells)
 
 
-def sentences(name: str, folder: Path = DIGITS) -> str:
-    return " ".join(slides.Deck("digits", str(folder)).show(name).sentences)
-
-
-def alt(name: str) -> str:
-    return json.loads((DIGITS / f"{name}.json").read_text())["alt"]
+def about(name: str, folder: Path) -> dict:
+    return json.loads((folder / f"{name}.json").read_text())
 
 
 # ---- the file --------------------------------------------------------------------------------------------------------
@@ -99,12 +104,14 @@ def test_the_html_loads_nothing(page):
     assert not scripts and page.tags["script"] == 3, "reveal.js, its notes and what starts them"
 
 
-def test_every_slide_and_every_figure_is_there(page):
+def test_every_slide_and_every_figure_is_there(page, folder):
     assert page.slides == planned() and 12 <= page.slides <= 16
-    assert [image["alt"] for image in page.images] == [alt(name) for name in figures.available()]
-    for name in figures.available():
-        assert json.loads((DIGITS / f"{name}.json").read_text())["caption"] in page.text
-    assert list(slides.SENTENCES) == list(figures.available())
+    assert [image["alt"] for image in page.images] == [about(name, folder)["alt"] for name in sentences.FIGURES]
+    for name in sentences.FIGURES:
+        assert about(name, folder)["caption"] in page.text
+        for point in sentences.words(name, made_figures.table(name)).points:
+            assert point in page.text
+    assert "Figures: preset digits, computed on cpu, 2 cores." in page.text
 
 
 def test_code_is_hidden_and_notes_are_apart(page):
@@ -126,84 +133,97 @@ def test_what_is_vendored_says_its_version_and_licence():
 # ---- what it says ----------------------------------------------------------------------------------------------------
 
 
-def test_sentences_agree_with_the_alternative_texts():
-    """The alternative texts are written with the figures, from the runs; the sentences are read from the tables."""
-    factors = set(re.findall(r"(\d\.\d\d) at a budget", alt("fig01_schedules")))
-    assert factors == set(re.findall(r"\d\.\d\d(?= at)", sentences("fig01_schedules")))
-    last = re.findall(r"([A-Z]+) (\d+\.\d) %", alt("fig02_recovery").split("steps: ")[1])
-    assert len(last) == 6 and all(f"{s} {a}" in sentences("fig02_recovery") for s, a in last)
-    counts = re.findall(r"([A-Z]+) better in (\d+) and worse in (\d+) of (\d+)", alt("fig03_budgets"))
-    better, worse = (sentences("fig03_budgets").split("Shown better: ")[i].split(". Sparsity")[0] for i in (1, 0))
-    assert len(counts) == 5
-    for schedule, up, down, cells in counts:
-        assert (f"{schedule} in {up}" in better) or up == "0" and not re.search(rf"\b{schedule} in", better)
-        assert (f" {schedule} in {down}" in worse) or down == "0" and not re.search(rf"\b{schedule} in", worse)
-        assert f"of {cells} cells" in worse
-    low, _, mean = re.findall(r"[+-]\d+\.\d", alt("fig04_best_lr"))
-    assert f"{low} points" in sentences("fig04_best_lr") and f"{mean} points on average" in sentences("fig04_best_lr")
-    better, worse, undecided, all_ = re.findall(r"(\d+)", alt("fig05_contest").split("better in")[1])
-    said = sentences("fig05_contest")
-    named = [sum(len(s.split(",")) for s in re.findall(r"\(([^)]*)\)", p)) for p in said.split("Shown worse")]
-    assert named == [int(better), int(worse)] and f"Undecided: {undecided} of {all_}" in said
-    highest = re.findall(r"it is ([\d.]+ %) dense with (\d+ cycles?), ([\d.]+ %)", alt("fig06_split"))
-    assert len(highest) == 2
-    assert all(f"highest mean at {d} dense, {c}: {a}" in sentences("fig06_split") for d, c, a in highest)
-    raw = re.findall(r"[+-]\d\.\d\d", alt("fig07_stability"))[:3]
-    assert raw == re.findall(r"[+-]\d\.\d\d", sentences("fig07_stability"))
-    longest = re.findall(r"(one-shot|iterative, 3 cycles|longer dense, one-shot) (\d+\.\d) %", alt("fig08_lengths"))
-    assert len(longest) == 6 and all(f"{what} {a}" in sentences("fig08_lengths") for what, a in longest)
-    ways = re.findall(r"([a-z]+) (\d+\.\d) %", alt("fig09_where").split("Right")[0])
-    assert len(ways) == 5 and all(f"{way} {a}" in sentences("fig09_where") for way, a in ways)
+def test_sentences_follow_the_tables(folder, tmp_path):
+    shutil.copytree(folder, tmp_path, dirs_exist_ok=True)
+    path = tmp_path / "fig06_split.csv"
+    table = made_figures.table("fig06_split")
+    path.write_text(stats.to_csv(table.assign(mean=table["mean"].mask(table["share"] == 0.5, 0.99))))
+    shown = slides.Deck("digits", str(tmp_path)).show("fig06_split")
+    assert all("highest mean at 50 % dense" in point and "99.0 %" in point for point in shown.sentences)
 
 
-def test_sentences_follow_the_tables(tmp_path):
-    shutil.copytree(DIGITS, tmp_path, dirs_exist_ok=True)
-    table = tmp_path / "fig03_budgets.csv"
-    table.write_text(re.sub(r"^(.*,ALLR,.*,)\w+$", r"\1better", table.read_text(), flags=re.M))
-    assert "Shown better: ALLR in 20" in sentences("fig03_budgets", tmp_path)
-    table.write_text(re.sub(r"(better|worse)$", "undecided", table.read_text(), flags=re.M))
-    assert "cells: none. Shown better: none." in sentences("fig03_budgets", tmp_path)
-
-
-def test_a_figure_escapes_its_words():
-    shown = slides.Deck("digits").show("fig01_schedules")
-    shown = replace(shown, picture=replace(shown.picture, alt='"<x>"'), sentences=["1 < 2"])
+def test_a_figure_escapes_its_words(folder):
+    shown = slides.Deck("digits", str(folder)).show("fig01_schedules")
+    shown = replace(shown, picture=replace(shown.picture, alt='"<x>"'), sentences=("1 < 2",))
     assert 'alt="&quot;&lt;x&gt;&quot;"' in shown._repr_html_() and "1 &lt; 2" in shown._repr_html_()
 
 
 # ---- what is refused, and what is done without -----------------------------------------------------------------------
 
 
-def test_mistakes_are_refused_before_any_work(tmp_path, capsys):
+def test_mistakes_are_refused_before_any_work(folder, tmp_path, capsys):
     with pytest.raises(BadInput, match="did you mean 'digits'"):
         slides.make(str(tmp_path / "out"), preset="digit")
-    with pytest.raises(BadInput, match="figures --preset fashion-mnist"):
-        slides.make(str(tmp_path / "out"), preset="fashion-mnist")
+    (tmp_path / "none").mkdir()
+    with pytest.raises(
+        BadInput, match="fig01_schedules, .* is not there; make it again: .*figures --preset fashion-mnist"
+    ):
+        slides.make(str(tmp_path / "out"), preset="fashion-mnist", figures=str(tmp_path / "none"))
     (tmp_path / "file").touch()
     with pytest.raises(BadInput, match="cannot be written"):
-        slides.make(str(tmp_path / "file" / "out"))
+        slides.make(str(tmp_path / "file" / "out"), figures=str(folder))
     assert not (tmp_path / "out").exists()
+    (tmp_path / f"{slides.NAME}.pdf").mkdir()
+    with pytest.raises(BadInput, match="pdf is a folder"):
+        slides.make(str(tmp_path), figures=str(folder))
     assert main(["slides", "--preset", "digit"]) == 2 and "did you mean 'digits'" in capsys.readouterr().err
 
 
 def test_the_command_passes_its_options_on(monkeypatch):
     calls = []
     monkeypatch.setattr(slides, "make", lambda *given, **named: calls.append((given, named)))
-    assert main(["slides"]) == main(["slides", "--preset", "smoke", "--output", "here", "--no-pdf"]) == 0
-    assert calls == [(("", "digits"), {"pdf": True}), (("here", "smoke"), {"pdf": False})]
+    assert (
+        main(["slides"])
+        == main(["slides", "--preset", "smoke", "--output", "here", "--figures", "there", "--no-pdf"])
+        == 0
+    )
+    assert calls == [
+        (("", "digits"), {"pdf": True, "figures": ""}),
+        (("here", "smoke"), {"pdf": False, "figures": "there"}),
+    ]
+
+
+def test_tables_of_another_version_are_refused_by_name(folder, tmp_path):
+    shutil.copytree(folder, tmp_path, dirs_exist_ok=True)
+    (tmp_path / "fig03_budgets.csv").write_text("sparsity,budget,schedule,mean\n0.9,0.1,FT,0.5\n")
+    with pytest.raises(BadInput, match="fig03_budgets in .* are another version's; make it again"):
+        slides.Deck("digits", str(tmp_path)).check()
 
 
 @pytest.mark.parametrize("browser", [None, "a browser that fails"])
-def test_without_a_browser_the_html_is_made_and_a_sentence_says_what_is_not(browser, tmp_path, monkeypatch, capsys):
+def test_without_a_browser_the_html_is_made_and_a_sentence_says_what_is_not(
+    browser, folder, tmp_path, monkeypatch, capsys
+):
     cells = [nbformat.v4.new_markdown_cell("# One", metadata={"slideshow": {"slide_type": "slide"}})]
-    monkeypatch.setattr(slides, "_executed", lambda preset: nbformat.v4.new_notebook(cells=cells))
+    monkeypatch.setattr(slides, "_executed", lambda deck, folder: nbformat.v4.new_notebook(cells=cells))
     monkeypatch.setattr(slides.shutil, "which", lambda name: browser and shutil.sys.executable)
-    assert [p.name for p in slides.make(str(tmp_path))] == [f"{slides.NAME}.html"]
+    assert [p.name for p in slides.make(str(tmp_path), figures=str(folder))] == [f"{slides.NAME}.html"]
     said = capsys.readouterr().err
     assert "The PDF was left out: " in said and "apt install chromium" in said and "?print-pdf" in said
     assert [p.name for p in tmp_path.iterdir()] == [f"{slides.NAME}.html"], "nothing else is left behind"
-    slides.make(str(tmp_path), pdf=False)
+    slides.make(str(tmp_path), pdf=False, figures=str(folder))
     assert "left out" not in capsys.readouterr().err
+
+
+@pytest.mark.parametrize(
+    "error, words",
+    [
+        (subprocess.CalledProcessError(3, "browser"), "ended with exit code 3"),
+        (subprocess.TimeoutExpired("browser", 120), "had not printed after 120 s"),
+        (OSError(28, "No space left on device", "deck.pdf"), "deck.pdf: No space left on device"),
+    ],
+)
+def test_why_nothing_was_printed_is_told(error, words, tmp_path, monkeypatch):
+    """Pitfall: a full disk is told as a browser that does not print."""
+
+    def fail(*args, **options):
+        raise error
+
+    monkeypatch.setattr(slides.shutil, "which", lambda name: "browser")
+    monkeypatch.setattr(slides.subprocess, "run", fail)
+    with pytest.raises(slides._NoPrint, match=words):
+        slides._print("<p>", tmp_path / "deck.pdf")
+    assert not list(tmp_path.iterdir())
 
 
 # ---- in a browser ----------------------------------------------------------------------------------------------------

@@ -219,7 +219,7 @@ class LiteralCS(Literal):
         for n in self.names:
             open_ = [sigmoid(beta * m) for m in w[f"{n}:gate"]]
             out[f"{n}:gate"] = [
-                (g * x / unit + self.knobs.penalty) * beta * o * (1 - o) for g, x, o in zip(G[n], w[n], open_)
+                (g * x + self.knobs.penalty) / unit * beta * o * (1 - o) for g, x, o in zip(G[n], w[n], open_)
             ]
             out[n] = [g * o / unit for g, o in zip(G[n], open_)]
         return out
@@ -338,7 +338,7 @@ class LiteralRigL(LiteralStatic):
             self.gone |= dropped
             closed = [p for p in here if p in self.gone]
             grown = sorted(closed, key=lambda p: -abs(self.dense[n][p[1]]))[: len(dropped)]
-            for _, i in grown:
+            for _, i in set(grown) - set(active):
                 w[n][i] = 0.0
             self.gone -= set(grown)
         w |= self.without(w, self.gone)
@@ -740,6 +740,23 @@ def test_rigl_keeps_each_layers_count_and_moves_weights():
         assert len({int(masks[n].sum()) for masks in seen}) == 1
     moved = [t for t, (a, b) in enumerate(zip(seen, seen[1:]), 2) if any((a[n] != b[n]).any() for n in setup.prunable)]
     assert moved[:5] == [3, 6, 9, 12, 15] and set(moved) <= {3, 6, 9, 12, 15, 18, 21}
+
+
+def test_rigl_grows_from_zero_but_keeps_what_it_dropped_a_moment_before():
+    """Both public codes look at the mask of before the update; what was outside it starts at 0, whatever it drifted to."""
+    method, params = made(RigL(0.5, 1, drop=1.0), torch.ones(1, 4))
+    method.tensors["w"].copy_(torch.tensor([[[1, 1, 0, 0]]]))
+    params["w"].copy_(torch.tensor([[0.5, 3.0, 0.25, 0.0]]))
+    method.edit_gradients(params, {"w": torch.tensor([[9.0, 1.0, 8.0, 0.0]])})
+    method.after_step(params, 0)  # drops round(0.98 * 2) = 2 of 2 and grows the first and the third
+    assert params["w"].tolist() == [[0.5, 0, 0, 0]] and method.tensors["w"].tolist() == [[[1, 0, 1, 0]]]
+
+
+@pytest.mark.parametrize("s0", [0.0, -0.5])
+def test_cs_penalises_the_gates_that_its_weights_see(s0):
+    method, params = made(CS(s0, penalty=0.5), torch.ones(1, 3))
+    assert method.penalty(params).item() == pytest.approx(0.5 * method.effective(params)["w"].sum().item())
+    assert method.penalty(params).item() == pytest.approx(1.5)  # at the start all gates are 1
 
 
 def made(knobs, w):

@@ -11,6 +11,7 @@ from torch.utils._python_dispatch import TorchDispatchMode
 
 from retrainlab import stacked
 from retrainlab.config import MODELS
+from retrainlab.errors import BadInput
 from retrainlab.models import build, in_mode
 from retrainlab.stacked import Unstackable, forward_of, has_noise, stack, vmapped
 
@@ -399,6 +400,13 @@ def test_a_network_with_a_random_layer_has_noise(layer):
     before = torch.get_rng_state()
     assert has_noise(model, (1, 8, 8)) and not layer.training
     assert torch.equal(torch.get_rng_state(), before)
+
+
+def test_a_network_that_draws_as_it_is_evaluated_is_refused():
+    """Pitfall: `F.dropout(x)` without the module's mode, which is always on."""
+    model = nn.Sequential(conv(1, 2), nn.FractionalMaxPool2d(2, output_size=3))
+    with pytest.raises(BadInput, match="when it is evaluated"):
+        has_noise(model, (1, 8, 8))
 
 
 @pytest.mark.parametrize("name", MODELS)

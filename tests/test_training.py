@@ -2,6 +2,7 @@
 
 import copy
 import itertools
+import math
 import time
 from types import SimpleNamespace
 
@@ -17,7 +18,7 @@ from retrainlab.config import SGD
 from retrainlab.data import Augmentation, Dataset, Split, batches, clean_batches
 from retrainlab.device import repeatable
 from retrainlab.methods.base import Method, Plain
-from retrainlab.training import Job, Setup, State, direction, evaluate, recalibrate, train
+from retrainlab.training import Job, Point, Setup, State, direction, evaluate, recalibrate, train
 
 PRUNABLE = ("0.weight", "4.weight")
 
@@ -439,6 +440,63 @@ def test_stop_before_the_first_step_returns_the_start():
 
 def test_training_that_is_not_stopped_says_so():
     assert go(stop=lambda: False).stopped is False and go().stopped is False
+
+
+# ---- a training that diverges ----------------------------------------------------------------------------------------
+
+
+def lost(trained) -> bool:
+    last = trained.points[-1]
+    return trained.diverged and not trained.stopped and math.isnan(last.accuracy) and math.isnan(last.loss)
+
+
+def test_a_training_that_diverges_ends_at_its_next_evaluation_without_an_accuracy():
+    """Pitfall: the largest of scores that are NaN is class 0, whose share of the images is then called an accuracy."""
+    seen = []
+    out = go(rates=(0.1,) * 3 + (1e30,) * 7, evaluations=5, on_point=seen.append)
+    assert lost(out) and out.steps == 4 and [p.step for p in out.points] == [0, 2, 4]
+    assert tuple(seen) == out.points and [p.finite for p in seen] == [True, True, False]
+    again = go(rates=(1e30,) * 3, evaluations=1)
+    assert lost(again) and again.steps == 3, "at the end at the latest"
+
+
+def test_a_start_that_is_not_finite_is_not_trained():
+    for tensors, name in (("params", "4.bias"), ("params", "0.weight"), ("buffers", "1.running_var")):
+        start = State.of(network())
+        getattr(start, tensors)[name][0] = torch.inf  # an infinite variance leaves all scores finite
+        out = go(start=start)
+        assert lost(out) and out.steps == 0 and identical(out.state, start)
+
+
+def test_an_infinite_loss_counts_and_a_huge_one_does_not():
+    start = State.of(network())
+    start.params["4.weight"].mul_(1e30)
+    out = go(rates=(0.0,) * 4, sgd=PLAIN, start=start)
+    assert not out.diverged and out.steps == 4 and 1e25 < out.points[-1].loss < math.inf
+    assert [Point(1, 0.5, *losses).finite for losses in ((1e38, 1e38), (1.0, math.inf), (math.inf, 1.0))] == [
+        True,
+        False,
+        False,
+    ]
+    start.params["4.weight"].mul_(1e9)
+    assert lost(go(rates=(0.0,) * 4, sgd=PLAIN, start=start))
+
+
+def test_a_method_cannot_make_numbers_of_a_network_that_has_diverged():
+    class Zero(Method):
+        def finish(self, params):
+            for p in params.values():
+                p.nan_to_num_(0, 0, 0)
+
+    out = go(rates=(0.1, 1e30, 1e30), method=Zero(), evaluations=1)
+    assert lost(out) and all(p.isfinite().all() for p in out.state.params.values())
+
+
+def test_a_buffer_of_infinities_is_a_networks_own():
+    """Masks of attention are such buffers."""
+    model = network()
+    model.register_buffer("mask", torch.full((3,), -torch.inf))
+    assert not go(model).diverged
 
 
 # ---- methods ---------------------------------------------------------------------------------------------------------

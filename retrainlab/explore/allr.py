@@ -55,7 +55,7 @@ class Explorer:
         self.note = parts.Status()
         controls = parts.row(
             parts.column(self.sparsity.row, self.budget.row, self.norm),
-            parts.column(self.data, self.model, self.seed.row),
+            parts.column(self.data, parts.about(self.data), self.model, self.seed.row),
         )
         shown = [self.charts[0], self.note, self.table, parts.title("Which weights go"), self.charts[1], self.take]
         self.box = parts.app("allr", [controls, self.desk.buttons, self.desk.status, self.desk.where, *shown])
@@ -140,9 +140,13 @@ def page(store: Store) -> Page:
 
     @cache
     def anatomy() -> Anatomy:
-        dense = store.dense(plan.dense_key(recipe, fingerprint(recipe.data)), torch.device("cpu"))
+        dense = store.dense(plan.dense_key(recipe, fingerprint(recipe.data, recipe.image_size)), torch.device("cpu"))
         if dense is None:
             raise BadInput("The page about ALLR needs the trained network, which is not in the store; make it first.")
+        if dense.result.outcome:
+            raise BadInput(
+                f"The page about ALLR has no trained network ({dense.result.outcome}); choose another recipe."
+            )
         setup, _ = setting(recipe, torch.device("cpu"))
         peak = original_curve(recipe, setup.data.steps_per_epoch(recipe.batch_size)).peak
         return Anatomy.of(dense.state, setup.prunable, peak)

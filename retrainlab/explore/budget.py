@@ -42,7 +42,8 @@ class Budget:
         self.chart, self.table, self.take = chart.Chart(), parts.Table(), chart.Take(name="budget")
         self.note = parts.Status()
         controls = parts.row(
-            parts.column(self.data, self.model, self.seeds.row), parts.column(self.sparsity, self.budget)
+            parts.column(self.data, parts.about(self.data), self.model, self.seeds.row),
+            parts.column(self.sparsity, self.budget),
         )
         measuring = (self.desk.buttons, self.desk.status, self.desk.where)
         self.box = parts.app("budget", [controls, self.note, self.chart, self.table, self.take, *measuring])

@@ -1,9 +1,11 @@
 """Charts that the browser draws: a plain description here, SVG by `chart.js`, in notebooks and in exported pages alike.
 
 A chart is a dictionary that JSON knows, so that following a slider costs the kernel no drawing: `chart` puts panels
-together, `panel` marks, and each other function makes one mark. Accuracies are in percent by the time they get here.
+together, `panel` marks, and each other function makes one mark. Accuracies are in percent by the time they get here. What
+is not finite, as of a network that has diverged, is a gap: JSON has no word for it, and a browser would draw nothing.
 """
 
+import math
 from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import Any
@@ -46,7 +48,7 @@ def line(x: Iterable[float], y: Iterable[float | None], look: dict, **more: Any)
 
 def band(x: Iterable[float], low: Iterable[float], high: Iterable[float], color: str) -> Mark:
     """A shaded interval."""
-    return {"kind": "band", "x": _short(x), "low": _short(low), "high": _short(high), "color": color}
+    return {"kind": "band", "color": color} | _intervals(x, low, high)
 
 
 def bars(x: Iterable[float], y: Iterable[float], width: float, color: str | Sequence[str], base: float = 0) -> Mark:
@@ -56,7 +58,7 @@ def bars(x: Iterable[float], y: Iterable[float], width: float, color: str | Sequ
 
 def errors(x: Iterable[float], low: Iterable[float], high: Iterable[float], color: str) -> Mark:
     """Vertical intervals."""
-    return {"kind": "errors", "x": _short(x), "low": _short(low), "high": _short(high), "color": color}
+    return {"kind": "errors", "color": color} | _intervals(x, low, high)
 
 
 def point(x: float, y: float, look: dict) -> Mark:
@@ -95,7 +97,15 @@ def panel(
     """Marks in a frame with axes from `x[0]` to `x[1]` and `y[0]` to `y[1]`. more: xlog, ylog (True for a logarithmic
     axis); xticks, yticks (pairs of place and words in place of numbers); left (pixels for y's words); bare (True for no
     words on y)."""
-    return {"marks": list(marks), "x": x, "y": y, "xlabel": xlabel, "ylabel": ylabel, "title": title, **more}
+    return {
+        "marks": [m for m in marks if _placed(m)],
+        "x": x,
+        "y": y,
+        "xlabel": xlabel,
+        "ylabel": ylabel,
+        "title": title,
+        **more,
+    }
 
 
 def chart(
@@ -120,7 +130,18 @@ def chart(
 
 def _short(values: Iterable[float | None]) -> list[float | None]:
     """Five digits, which no eye can tell from all: a third of what the browser must read."""
-    return [None if v is None else float(f"{v:.5g}") for v in values]
+    return [None if v is None or not math.isfinite(v) else float(f"{v:.5g}") for v in values]
+
+
+def _intervals(x: Iterable[float], low: Iterable[float], high: Iterable[float]) -> dict[str, list[float]]:
+    """Those that have both ends."""
+    whole = [each for each in zip(_short(x), _short(low), _short(high)) if None not in each]
+    return {name: [each[i] for each in whole] for i, name in enumerate(("x", "low", "high"))}
+
+
+def _placed(mark: Mark) -> bool:
+    """Whether a point, a level or a cut is at a number."""
+    return all(math.isfinite(at) for name in ("x", "y") if isinstance(at := mark.get(name), int | float))
 
 
 class Chart(anywidget.AnyWidget):

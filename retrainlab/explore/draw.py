@@ -68,7 +68,9 @@ class Draw:
         self.take = chart.Take(name="drawn")
         controls = parts.row(
             parts.column(self.shape, self.point, self.share, self.lr, parts.row(self.add, self.remove)),
-            parts.column(self.data, self.model, self.sparsity.row, self.budget.row, self.seeds.row),
+            parts.column(
+                self.data, parts.about(self.data), self.model, self.sparsity.row, self.budget.row, self.seeds.row
+            ),
         )
         schedules = parts.row(parts.title("Race against"), *self.boxes.values())
         self.box = parts.app(

@@ -11,7 +11,7 @@ from statistics import fmean
 
 import pandas as pd
 
-from retrainlab import schedules
+from retrainlab import schedules, stats, tables
 from retrainlab.config import DATASETS, MODELS, NAMED_SCHEDULES, Experiment, Prune, Recipe, Retrain
 from retrainlab.errors import BadInput, check_number, choose
 from retrainlab.experiment import original_curve
@@ -22,7 +22,6 @@ from retrainlab.explore.parts import percent
 from retrainlab.explore.racing import POINTS
 from retrainlab.methods import imp
 from retrainlab.settle import settle
-from retrainlab.stats import interval
 from retrainlab.store import Store
 
 Points = tuple[tuple[float, float], ...]
@@ -175,7 +174,7 @@ def code(s: Settings, retrains: Sequence[Retrain] = ()) -> str:
 
 @dataclass(frozen=True)
 class Entry:
-    """A curve that has been raced on all seeds; accuracies are shares, one for each seed."""
+    """A curve that has been raced on all seeds; accuracies are shares, one for each seed, NaN where it has diverged."""
 
     name: str
     retrain: Retrain
@@ -184,7 +183,12 @@ class Entry:
 
     @property
     def mean(self) -> float:
-        return fmean(self.validation)
+        return round(fmean(self.validation), 10)  # equal means tie, whatever the noise of their sums
+
+    @property
+    def lost(self) -> int:
+        """The seeds on which it has diverged."""
+        return sum(map(math.isnan, self.validation))
 
 
 def groups(race: Live) -> dict[Retrain, list[int]]:
@@ -201,14 +205,15 @@ def finished(race: Live, names: Mapping[Points, str]) -> list[Entry]:
     for retrain, places in groups(race).items():
         scalars = [r.scalars for p in places if (r := race.results.get(p)) is not None and not r.scalars["stopped"]]
         if len(scalars) == len(places):
-            columns = [tuple(s[name] for s in scalars) for name in ("validation_accuracy", "test_accuracy")]
+            both = ("validation_accuracy", "test_accuracy")
+            columns = [tuple(math.nan if s[name] is None else s[name] for s in scalars) for name in both]
             out.append(Entry(names.get(retrain.points, retrain.schedule), retrain, *columns))
     return out
 
 
 def ranked(entries: Sequence[Entry]) -> list[Entry]:
-    """The best mean validation accuracy first; ties in the given order."""
-    return sorted(entries, key=lambda e: -e.mean)
+    """The best mean validation accuracy first; ties in the given order; last those that have diverged on any seed."""
+    return sorted(entries, key=lambda e: (e.lost > 0, 0 if e.lost else -e.mean))
 
 
 HEADS = ("place", "curve", "validation, mean", "lowest to highest", "seeds", "test, mean")
@@ -216,34 +221,33 @@ HEADS = ("place", "curve", "validation, mean", "lowest to highest", "seeds", "te
 
 def board(entries: Sequence[Entry], revealed: bool) -> list[tuple[str, ...]]:
     """The leaderboard as words; without `revealed`, test accuracy is hidden."""
-    return [
-        (
-            str(1 + sum(other.mean > e.mean for other in entries)),
-            e.name,
-            percent(e.mean),
-            f"{100 * min(e.validation):.1f} to {percent(max(e.validation))}",
-            str(len(e.validation)),
-            percent(fmean(e.test)) if revealed else "hidden",
-        )
-        for e in ranked(entries)
-    ]
+
+    def row(e: Entry) -> tuple[str, ...]:
+        seeds = str(len(e.validation))
+        if e.lost:
+            return "", e.name, "diverged", f"on {e.lost} of {seeds} seeds", seeds, ""
+        place = 1 + sum(other.mean > e.mean for other in entries)
+        span = f"{100 * min(e.validation):.1f} to {percent(max(e.validation))}"
+        return str(place), e.name, percent(e.mean), span, seeds, percent(fmean(e.test)) if revealed else "hidden"
+
+    return [row(e) for e in ranked(entries)]
 
 
 def csv(entries: Sequence[Entry], revealed: bool) -> str:
-    """The leaderboard in shares, with the control points, the best first."""
+    """The leaderboard in shares, with the control points, the best first; no numbers for what has diverged."""
     measured = [f"validation_accuracy_{name}" for name in ("mean", "lowest", "highest")]
     rows = [
         (
             e.name,
             " ".join(f"{share:g}:{lr:g}" for share, lr in e.retrain.points),
-            *(round(how(e.validation), 6) for how in (fmean, min, max)),
+            *(("",) * 3 if e.lost else (round(how(e.validation), 6) for how in (fmean, min, max))),
             len(e.validation),
-            round(fmean(e.test), 6) if revealed else "hidden",
+            ("" if e.lost else round(fmean(e.test), 6)) if revealed else "hidden",
         )
         for e in ranked(entries)
     ]
     heads = ["curve", "points", *measured, "seeds", "test_accuracy_mean"]
-    return pd.DataFrame(rows, columns=heads).to_csv(index=False, lineterminator="\n") if rows else ""
+    return tables.csv(pd.DataFrame(rows, columns=heads)) if rows else ""
 
 
 def words(race: Live, entries: Sequence[Entry]) -> str:
@@ -252,31 +256,37 @@ def words(race: Live, entries: Sequence[Entry]) -> str:
         return "Stopped before the first step of retraining."
     if not race.whole:
         return "Stopped; what there is stays on screen, and nothing unfinished is stored."
-    order, n = ranked(entries), len(entries[0].validation)
+    order, lost = [e for e in ranked(entries) if not e.lost], [e for e in entries if e.lost]
+    n = len(entries[0].validation)
+    left = ", ".join(f"{e.name} on {e.lost} of {n} seeds" for e in lost)
+    if not order:
+        return f"Nothing can be ranked: every curve diverged ({left})."
     told = ", ".join(f"{e.name} {percent(e.mean)}" for e in order)
-    zeros = min(r.scalars["sparsity_achieved"] for r in race.results.values())
+    zeros = min(r.scalars["sparsity_achieved"] for r in race.results.values() if not r.outcome)
     text = f"Validation accuracy ({f'mean of {n} seeds' if n > 1 else 'one seed'}): {told}. "
     if n == 1:
         text += "One seed only: differences of a point or two may be luck. "
     elif len(order) > 1:
         pairs = [a - b for a, b in zip(order[0].validation, order[1].validation)]
-        mean, low, high = interval(pairs)
-        if n < 3 or low <= 0 <= high:
+        mean, low, high = stats.difference(pairs)
+        if stats.verdict(pairs) == "undecided":
             text += f"{n} seeds cannot tell the first two apart (paired by seed). "
         else:
             text += (
                 f"Paired by seed the first is {100 * mean:+.1f} points from the second (95 % {100 * low:+.1f} to "
                 f"{100 * high:+.1f}, not corrected for choosing the best of {len(order)}). "
             )
+    text += f"Left out, as they diverged: {left}. " if lost else ""
     return text + f"Checked in each: {percent(zeros)} of the weights are exactly 0."
 
 
 def means(race: Live, places: Sequence[int]) -> list[tuple[int, list[float]]]:
-    """Step and the accuracies of all seeds, as far as all have got."""
+    """Step and the accuracies of all seeds, as far as all have got; a seed that has diverged gets no further."""
     curves = [race.second.get(p) for p in places]
     if None in curves:
         return []
-    return [(steps[0][0], [a for _, a in steps]) for steps in zip(*(zip(c.steps, c.accuracy) for c in curves))]
+    points = [(steps[0][0], [a for _, a in steps]) for steps in zip(*(zip(c.steps, c.accuracy) for c in curves))]
+    return [(step, shares) for step, shares in points if not any(map(math.isnan, shares))]
 
 
 def picture(retrains: Sequence[Retrain], recipe: Recipe, race: Live, own: str, raced: str, grips: bool = False) -> dict:
@@ -297,12 +307,15 @@ def picture(retrains: Sequence[Retrain], recipe: Recipe, race: Live, own: str, r
         if offset == 0 and len(places) > 1:
             accuracy.append(chart.band(steps, map(min, values), map(max, values), look(r)["color"]))
         accuracy.append(chart.line(steps, map(fmean, values), look(r), offset=offset, width=3.4 if offset == 0 else 2))
-        if points:
-            ends.append(f"{raced if r.points else r.schedule} {fmean(values[-1]):.1f} %")
+        name = raced if r.points else r.schedule
+        if any(map(race.diverged, places)):
+            ends.append(f"{name} diverged")
+        elif points:
+            ends.append(f"{name} {fmean(values[-1]):.1f} %")
     for r in (*retrains, *groups(race)):
         legend.setdefault(own if r.points else r.schedule, look(r))
-    dense = [r.scalars["dense_validation_accuracy"] for r in list(race.results.values())]
-    if dense:
+    known = [r.scalars["dense_validation_accuracy"] for r in list(race.results.values())]
+    if dense := [share for share in known if share is not None]:
         accuracy.append(chart.level(100 * fmean(dense), f"dense: {percent(fmean(dense))}"))
     seeds = max(map(len, groups(race).values()), default=0)
     over = f", mean of {seeds} seeds" if seeds > 1 else ""

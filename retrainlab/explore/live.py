@@ -2,6 +2,7 @@
 point of their curves as it is made. Stop ends all at the next step; only what is whole is stored.
 """
 
+import math
 from collections.abc import Callable, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, field, replace
@@ -22,7 +23,7 @@ from retrainlab.experiment import (
     while_retraining,
 )
 from retrainlab.methods.imp import lengths
-from retrainlab.plan import dense_key, pruned_key, result_key
+from retrainlab.plan import Marks, adopt_unsaid, dense_key, pruned_key, result_key
 from retrainlab.presets import PRESETS
 from retrainlab.result import Result
 from retrainlab.sources import fingerprint
@@ -34,8 +35,8 @@ TELL = Callable[[float, str], None]
 
 @dataclass
 class Curve:
-    """The points of one training so far, on one axis of steps through all its cycles: accuracies, sparsities (shares) and
-    learning rates."""
+    """The points of one training so far, on one axis of steps through all its cycles: accuracies (NaN at the point at which
+    it has diverged), sparsities (shares) and learning rates."""
 
     steps: list[int] = field(default_factory=list)
     accuracy: list[float] = field(default_factory=list)
@@ -58,7 +59,8 @@ class Curve:
         """The curve of a stored result; the oldest do not tell their learning rates."""
         out, steps = Curve(), curves["step"]
         rates = curves.get("lr") or [None] * len(steps)
-        for values in zip(steps, curves["validation_accuracy"], curves["weight_sparsity"], rates):
+        shares = [math.nan if share is None else share for share in curves["validation_accuracy"]]
+        for values in zip(steps, shares, curves["weight_sparsity"], rates):
             out.add(*values)
         return out
 
@@ -80,13 +82,23 @@ class Live:
             r.scalars["stopped"] for r in list(self.results.values())
         )
 
+    def diverged(self, place: int) -> bool:
+        """Whether that experiment has: its result says so, or, before there is one, its last point has no number."""
+        if (result := self.results.get(place)) is not None:
+            return bool(result.outcome)
+        curve = self.second.get(place, Curve())
+        return any(map(math.isnan, curve.accuracy[-1:]))
+
 
 def stored(experiments: Sequence[Experiment], store: Store, firsts: bool = False) -> Live:
     """What the store has of them, without training; firsts: the first trainings' curves too."""
     live, marks = Live(list(experiments)), {}
     for place, e in enumerate(experiments):
         mark = marks.setdefault((e.recipe.data, e.recipe.image_size), fingerprint(e.recipe.data, e.recipe.image_size))
-        if (result := store.result(result_key(e, mark))) is not None:
+        result = store.result(result_key(e, mark))
+        if result is None and adopt_unsaid(e, store, mark):
+            result = store.result(result_key(e, mark))
+        if result is not None:
             live.results[place], live.second[place] = result, Curve.of(result.curves)
         if firsts and (dense := store.dense(dense_key(e.recipe, mark), torch.device("cpu"))) is not None:
             live.first[place] = Curve.of(dense.result.curves)
@@ -111,7 +123,8 @@ def run(
     """Fill `live` with what is missing. tell(share of the work, words) says how far it is. Experiments may differ in
     anything. Raises BadInput for what cannot be run."""
     missing = [i for i in range(len(live.experiments)) if i not in live.results]
-    marks = {e.recipe.data: fingerprint(e.recipe.data, e.recipe.image_size) for e in live.experiments}
+    of = {(e.recipe.data, e.recipe.image_size) for e in live.experiments}
+    marks = {(data, size): fingerprint(data, size) for data, size in of}
     dense = _first_trainings(live, missing, marks, store, device, stop, tell)
     if stop():
         return
@@ -119,7 +132,7 @@ def run(
     for i in missing:
         recipe, prune = live.experiments[i].recipe, live.experiments[i].prune
         if (recipe, prune) not in pruned:
-            name = pruned_key(recipe, prune, marks[recipe.data])
+            name = pruned_key(recipe, prune, marks[recipe.data, recipe.image_size])
             found = store.pruned(name, device)
             if found is None:
                 found = prune_dense(recipe, prune, dense[recipe], str(device))
@@ -141,15 +154,18 @@ def run(
         done = run_together(experiments, starts, masks, str(device), together(device), on_point=on_point, stop=stop)
         for place, result in done:
             live.results[places[place]] = result
+            if result.outcome:
+                meter(places[place], meter.lengths[places[place]])
             if not result.scalars["stopped"]:
                 e = experiments[place]
-                _keep(lambda e=e, result=result: store.put_result(result_key(e, marks[e.recipe.data]), result))
+                name = result_key(e, marks[e.recipe.data, e.recipe.image_size])
+                _keep(lambda name=name, result=result: store.put_result(name, result))
 
 
 def _first_trainings(
     live: Live,
     missing: Sequence[int],
-    marks: dict[str, str],
+    marks: Marks,
     store: Store,
     device: torch.device,
     stop: Callable[[], bool],
@@ -162,7 +178,7 @@ def _first_trainings(
     out: dict[Recipe, Dense] = {}
     todo: dict[Recipe, list[Recipe]] = {}
     for recipe, places in users.items():
-        if (found := store.dense(dense_key(recipe, marks[recipe.data]), device)) is None:
+        if (found := store.dense(dense_key(recipe, marks[recipe.data, recipe.image_size]), device)) is None:
             todo.setdefault(alike(recipe), []).append(recipe)
             continue
         out[recipe] = found
@@ -181,7 +197,9 @@ def _first_trainings(
             if not stop():
                 recipe = recipes[place]
                 out[recipe] = made
-                _keep(lambda recipe=recipe, made=made: store.put_dense(dense_key(recipe, marks[recipe.data]), made))
+                meter(recipe, steps[recipe])  # fewer if it has diverged
+                name = dense_key(recipe, marks[recipe.data, recipe.image_size])
+                _keep(lambda name=name, made=made: store.put_dense(name, made))
     return out
 
 

@@ -57,7 +57,9 @@ class Methods:
         self.seed = parts.number("Seed", s.seed, 0, 20, 1)
         self.chart, self.table, self.take = chart.Chart(), parts.Table(), chart.Take(name="methods")
         pairs = [widget for both in zip(self.names, self.picks) for widget in both]
-        controls = parts.row(parts.column(*pairs), parts.column(self.sparsity.row, self.data, self.seed.row))
+        controls = parts.row(
+            parts.column(*pairs), parts.column(self.sparsity.row, self.data, parts.about(self.data), self.seed.row)
+        )
         shown = [self.desk.buttons, self.desk.status, self.desk.where, self.chart, self.table, self.take]
         self.box = parts.app("methods", [controls, *shown])
         self._offer(s.pick)

@@ -194,7 +194,9 @@ def picture(pair: Pair, per_epoch: int) -> dict:
         steps, shares, zeros = joined(running, place, per_epoch)
         accuracy.append(chart.line(steps, [100 * v for v in shares], look, offset=place))
         sparsity.append(chart.line(steps, [100 * v for v in zeros], look, offset=place))
-        if steps:
+        if running.diverged(place):
+            told.append(f"{name} diverged")
+        elif steps:
             told.append(f"{name} {percent(shares[-1])} accurate and {percent(zeros[-1])} sparse at step {steps[-1]}")
         e = running.experiments[place]
         if e.retrain.budget:
@@ -219,7 +221,7 @@ HEADS = ("method", "setting", "validation", "test", "sparsity reached", "epochs 
 
 
 def table(pair: Pair, per_epoch: int) -> list[tuple[str, ...]]:
-    """Each method as words; dots for what has not ended."""
+    """Each method as words; dots for what has not ended, no accuracies for what has diverged."""
     rows = []
     for place, (name, candidate) in enumerate(zip(pair.settings.names, chosen(pair.settings))):
         e, result = pair.live.experiments[place], pair.live.results.get(place)
@@ -229,7 +231,9 @@ def table(pair: Pair, per_epoch: int) -> list[tuple[str, ...]]:
             setting += f", {field_} {getattr(e.recipe.method, field_):g}"
         some = result.scalars if result is not None and not result.scalars["stopped"] else None
         numbers = ("...",) * 4
-        if some:
+        if some and result.outcome:
+            numbers = ("diverged", "", "", f"{some['total_steps'] / per_epoch:g}")
+        elif some:
             shares = (percent(some[k]) for k in ("validation_accuracy", "test_accuracy", "sparsity_achieved"))
             numbers = (*shares, f"{some['total_steps'] / per_epoch:g}")
         rows.append((name, setting, *numbers, str(pair.runs[place] or ("..." if turned(e) else "none"))))
@@ -241,7 +245,11 @@ def words(pair: Pair) -> str:
     if not pair.live.whole:
         return "Stopped; what there is stays on screen, and nothing unfinished is stored."
     s = pair.settings
-    ends = {name: pair.live.results[i].scalars for i, name in enumerate(s.names)}
+    lost = [f"{name} {r.outcome}" for i, name in enumerate(s.names) if (r := pair.live.results[i]).outcome]
+    ends = {name: r.scalars for i, name in enumerate(s.names) if not (r := pair.live.results[i]).outcome}
+    if lost:
+        left = [f"{name} ends at {percent(some['validation_accuracy'])}" for name, some in ends.items()]
+        return f"Nothing can be compared: {'; '.join([*lost, *left])}. Choose another setting or seed."
     best, other = sorted(ends, key=lambda name: -ends[name]["validation_accuracy"])
     lead = 100 * (ends[best]["validation_accuracy"] - ends[other]["validation_accuracy"])
     top, low = (percent(ends[name]["validation_accuracy"]) for name in (best, other))
@@ -262,7 +270,7 @@ def words(pair: Pair) -> str:
 def csv(pair: Pair, per_epoch: int) -> str:
     """Every point of both curves."""
     rows = [
-        f"{name},{step},{accuracy:.6g},{zeros:.6g}"
+        f"{name},{step},{parts.digits(accuracy)},{zeros:.6g}"
         for place, name in enumerate(pair.settings.names)
         for step, accuracy, zeros in zip(*joined(pair.live, place, per_epoch))
     ]

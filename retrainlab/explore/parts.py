@@ -18,8 +18,10 @@ import torch
 from IPython.display import display
 
 from retrainlab.device import cores, describe, memory, resolve
+from retrainlab.engine import out_of_memory
 from retrainlab.errors import BadInput
 from retrainlab.progress import Left, duration
+from retrainlab.sources import content
 
 LABEL = {"description_width": "13em"}
 FRAME = 0.1 if cores() > 2 else 0.2  # seconds from one drawing to the next while something runs
@@ -32,6 +34,11 @@ SHARE = 0.1 if cores() > 2 else 0.02
 def percent(share: float) -> str:
     """`92.2 %` for 0.922."""
     return f"{100 * share:.1f} %"
+
+
+def digits(share: float) -> str:
+    """Six digits for a CSV; empty for NaN."""
+    return "" if math.isnan(share) else f"{share:.6g}"
 
 
 def short(noun: object) -> str:
@@ -150,6 +157,13 @@ class Note(widgets.HTML):
         self.value = f"<p>{html.escape(text)}</p>"
 
 
+def about(data: widgets.Dropdown) -> Note:
+    """A line that says what is in the data set that is chosen."""
+    note = Note()
+    widgets.dlink((data, "value"), (note, "value"), lambda name: f"<p>{html.escape(content(name))}</p>")
+    return note
+
+
 class Table(widgets.HTML):
     """Rows of words under headings, with a caption."""
 
@@ -257,6 +271,8 @@ class Worker:
                     sentence = str(error)
                 except Exception as error:
                     sentence = f"It went wrong: {type(error).__name__}: {error}"
+                    if out_of_memory(error):
+                        sentence = "Memory ran out; a smaller network or fewer seeds take less."
                 done.set()
                 try:
                     settle(sentence)

@@ -5,6 +5,7 @@ about, in `guesses.json` of the store, so that a meeting can go on after a break
 """
 
 import json
+import math
 import threading
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
@@ -15,6 +16,7 @@ from pathlib import Path
 import ipywidgets as widgets
 import pandas as pd
 
+from retrainlab import tables
 from retrainlab.config import NAMED_SCHEDULES, key
 from retrainlab.errors import BadInput, check_number
 from retrainlab.explore import chart, live, parts
@@ -28,12 +30,13 @@ from retrainlab.explore.racing import (
     code,
     csv,
     dense_accuracy,
+    diverged,
     experiments,
     picture,
     ranking,
     standing,
 )
-from retrainlab.paths import store_root, write_whole
+from retrainlab.paths import locked, set_aside, store_root, write_whole
 from retrainlab.store import Store
 
 SPARSITIES, BUDGETS = (0.8, 0.9, 0.95, 0.98), (0.025, 0.05, 0.1, 0.25, 0.5)
@@ -49,6 +52,8 @@ class Guess:
 
     def __post_init__(self) -> None:
         object.__setattr__(self, "order", tuple(self.order))
+        if len(set(self.order)) < len(self.order) or not all(isinstance(s, str) for s in self.order):
+            raise BadInput(f"The guess's order is {self.order!r}, but must name each schedule once.")
         if not self.name.strip():
             raise BadInput("The guess has no name; type one, so that the table can tell whose it is.")
         check_number(self.gap, "gap between first and last in points", low=0, high=100)
@@ -65,12 +70,12 @@ class Guess:
 
 def score(guess: Guess, accuracies: Mapping[str, float]) -> tuple[float, float]:
     """(the share of pairs of schedules put in the right order, by how many points the gap was off). accuracies: shares by
-    schedule; a pair that ended equal counts half, whichever way it was guessed."""
+    schedule; one without has diverged, and is behind all that have one. A pair that ended equal counts half, whichever way
+    it was guessed."""
     pairs = list(combinations(guess.order, 2))
-    right = sum(
-        1.0 if accuracies[a] > accuracies[b] else 0.5 if accuracies[a] == accuracies[b] else 0 for a, b in pairs
-    )
-    gap = 100 * (max(accuracies.values()) - min(accuracies.values()))
+    came = {name: accuracies.get(name, -math.inf) for name in guess.order}
+    right = sum(1.0 if came[a] > came[b] else 0.5 if came[a] == came[b] else 0 for a, b in pairs)
+    gap = 100 * (max(accuracies.values(), default=0) - min(accuracies.values(), default=0))
     return right / len(pairs), abs(guess.gap - gap)
 
 
@@ -79,7 +84,8 @@ def table(guesses: Sequence[Guess], race: Live) -> list[tuple[str, ...]]:
     if not race.whole:
         return [(g.name, " > ".join(g.order), "", f"{g.gap:g}", "") for g in guesses]
     accuracies = {name: value for name, value, _ in standing(race)}
-    scored = sorted(((score(g, accuracies), g) for g in guesses), key=lambda pair: (-pair[0][0], pair[0][1]))
+    about = [g for g in guesses if sorted(g.order) == sorted(accuracies)]  # a file may say anything
+    scored = sorted(((score(g, accuracies), g) for g in about), key=lambda pair: (-pair[0][0], pair[0][1]))
     return [(g.name, " > ".join(g.order), percent(right), f"{g.gap:g}", f"{off:.1f}") for (right, off), g in scored]
 
 
@@ -88,31 +94,50 @@ GUESS_HEADS = ("name", "order, best first", "pairs right", "gap guessed (points)
 
 def words(guesses: Sequence[Guess], race: Live) -> str:
     """Who guessed best, and what came out."""
-    rows = standing(race)
-    came = ", ".join(f"{name} {percent(value)}" for name, value, _ in rows)
+    rows, lost = standing(race), diverged(race)
+    came = ", ".join([*(f"{name} {percent(value)}" for name, value, _ in rows), *(f"{name} diverged" for name in lost)])
     made = table(guesses, race)
     best = [name for name, _, right, _, _ in made if right == made[0][2]]
     lead = f"{' and '.join(best)} had the most pairs right ({made[0][2]}). " if made else "Nobody had guessed. "
-    return f"{lead}It came out as: {came}; {100 * (rows[0][1] - rows[-1][1]):.1f} points from first to last."
+    gap = f"; {100 * (rows[0][1] - rows[-1][1]):.1f} points from first to last" if rows else ""
+    return f"{lead}It came out as: {came}{gap}."
 
 
 class Guesses:
-    """The guesses about every race, by the race's name, in a file of the store; in memory where that cannot be written."""
+    """The guesses about every race, by the race's name, in a file of the store, which several kernels may share; in memory
+    where that cannot be written."""
 
     def __init__(self, store: Store):
         self.path = store.root / "guesses.json"
-        try:
-            known = json.loads(self.path.read_text())
-            self.all = {name: [Guess(**g) for g in guesses] for name, guesses in known.items()}
-        except (OSError, ValueError, TypeError, AttributeError):
-            self.all = {}
+        self.all = self._kept()
+        self._unwritten: list[tuple[str, Guess]] = []
 
     def add(self, race: str, guess: Guess) -> None:
-        """A second guess of the same name replaces the first."""
-        self.all[race] = [g for g in self.all.get(race, []) if g.name != guess.name] + [guess]
-        text = json.dumps({name: [asdict(g) for g in guesses] for name, guesses in self.all.items()}, indent=1)
-        with suppress(OSError):
+        """A second guess of the same name replaces the first. What others have added meanwhile is taken in."""
+        self._unwritten.append((race, guess))
+        self._put(race, guess)
+        with suppress(OSError), locked(self.path):
+            self.all = self._kept()
+            for one in self._unwritten:
+                self._put(*one)
+            text = json.dumps({name: [asdict(g) for g in guesses] for name, guesses in self.all.items()}, indent=1)
             write_whole(self.path, lambda path: path.write_text(text + "\n"))
+            self._unwritten.clear()
+
+    def _put(self, race: str, guess: Guess) -> None:
+        self.all[race] = [g for g in self.all.get(race, []) if g.name != guess.name] + [guess]
+
+    def _kept(self) -> dict[str, list[Guess]]:
+        """What the file says; a damaged one is set aside."""
+        try:
+            known = json.loads(self.path.read_bytes())
+            return {name: [Guess(**g) for g in guesses] for name, guesses in known.items()}
+        except (FileNotFoundError, NotADirectoryError, PermissionError):
+            return {}
+        except (OSError, ValueError, TypeError, AttributeError, RecursionError) as error:
+            why = str(error).splitlines()[0] if str(error) else type(error).__name__
+            set_aside([self.path], self.path.parent / "damaged", why, "and the guesses begin anew")
+            return {}
 
 
 class Predict:
@@ -272,7 +297,7 @@ def race_chart(race: Live) -> dict:
 def guesses_csv(guesses: Sequence[Guess], race: Live) -> str:
     """The table of guesses."""
     columns = ["name", "order", "pairs_right", "gap_guessed", "gap_off"]
-    return pd.DataFrame(table(guesses, race), columns=columns).to_csv(index=False, lineterminator="\n")
+    return tables.csv(pd.DataFrame(table(guesses, race), columns=columns))
 
 
 def page(store: Store) -> Page:

@@ -80,7 +80,7 @@ class Race:
         self.charts, self.table, self.take = (chart.Chart(), chart.Chart()), parts.Table(), chart.Take(name="race")
         self.note = parts.Status()
         controls = parts.row(
-            parts.column(self.data, self.model, self.allocation, self.seed.row),
+            parts.column(self.data, parts.about(self.data), self.model, self.allocation, self.seed.row),
             parts.column(self.sparsity.row, self.budget.row, self.cycles.row),
         )
         schedules = parts.row(parts.title("Schedules"), *self.boxes.values())
@@ -207,7 +207,8 @@ class Race:
     def _run(self, settings: Settings, race: Live, stopped: Callable[[], bool]) -> str:
         live.run(race, self.store, self.desk.device, stopped, self.desk.tell)
         for result in race.results.values():
-            if not result.scalars["stopped"] and self.network is not None and self.network.recipe == settings.recipe:
+            ended = not (result.scalars["stopped"] or result.outcome)
+            if ended and self.network is not None and self.network.recipe == settings.recipe:
                 check_sparsity(result, settings.sparsity, self.network.dense.result.scalars["prunable_weights"])
         return words(race)
 

@@ -1,11 +1,12 @@
 """A race of retraining schedules in numbers: `Settings` -> `experiments` -> `live.Live` -> `picture`, `ranking`, `words`."""
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 from retrainlab.config import DATASETS, MODELS, NAMED_SCHEDULES, Experiment, Prune, Recipe, Retrain
 from retrainlab.errors import BadInput, choose
 from retrainlab.explore import chart, live, parts
-from retrainlab.explore.live import Curve, Live
+from retrainlab.explore.live import Live
 from retrainlab.explore.pages import Control, Page, View
 from retrainlab.explore.parts import percent
 from retrainlab.explore.recovery import collapse_alt
@@ -56,11 +57,12 @@ def experiments(settings: Settings, points: int = POINTS) -> list[Experiment]:
 
 
 def standing(race: Live) -> list[tuple[str, float, float | None]]:
-    """(schedule, validation accuracy, test accuracy or None until it has ended), the best first; ties in the given order."""
+    """(schedule, validation accuracy, test accuracy or None until it has ended), the best first; ties in the given order.
+    What has diverged is left out."""
     rows = []
     for place, e in enumerate(race.experiments):
         result, curve = race.results.get(place), race.second.get(place)
-        if curve is None or not curve.accuracy:
+        if curve is None or not curve.accuracy or race.diverged(place):
             continue
         ended = result is not None and not result.scalars["stopped"]
         now = result.scalars["validation_accuracy"] if result else curve.accuracy[-1]
@@ -68,10 +70,17 @@ def standing(race: Live) -> list[tuple[str, float, float | None]]:
     return sorted(rows, key=lambda row: -row[1])
 
 
+def diverged(race: Live) -> list[str]:
+    """The schedules that have."""
+    return [e.retrain.schedule for i, e in enumerate(race.experiments) if race.diverged(i)]
+
+
 def ranking(race: Live) -> list[tuple[str, ...]]:
-    """The standing as words: place, schedule, accuracies, what it is behind the first; then those that wait."""
-    rows = standing(race)
-    waiting = [e.retrain.schedule for i, e in enumerate(race.experiments) if not race.second.get(i, Curve()).accuracy]
+    """The standing as words: place, schedule, accuracies, what it is behind the first; then those that have diverged, and
+    those that wait."""
+    rows, lost = standing(race), diverged(race)
+    told = {name for name, *_ in rows} | set(lost)
+    waiting = [e.retrain.schedule for e in race.experiments if e.retrain.schedule not in told]
     return [
         (
             str(1 + sum(other[1] > value for other in rows)),
@@ -81,7 +90,7 @@ def ranking(race: Live) -> list[tuple[str, ...]]:
             f"{100 * (value - rows[0][1]):+.1f}" if value < rows[0][1] else "",
         )
         for name, value, test in rows
-    ] + [("", name, "", "", "") for name in waiting]
+    ] + [("", name, what, "", "") for what, names in (("diverged", lost), ("", waiting)) for name in names]
 
 
 HEADS = ("place", "schedule", "validation", "test", "points behind")
@@ -105,16 +114,16 @@ def picture(race: Live, dense: float | None, steps: int) -> dict:
     frame = {"x": (0, steps), "xlabel": "Retraining step"}
     left = chart.panel(accuracy, y=(0, 104), ylabel="Validation accuracy (%)", **frame)
     right = chart.panel(rates, y=(0, 1.08 * (top or 0.1)), ylabel="Learning rate", **frame)
-    rows = (
-        "; ".join(f"{name} {percent(value)}" for name, value, _ in standing(race)) or "nothing has been retrained yet"
-    )
+    said = [f"{name} {percent(value)}" for name, value, _ in standing(race)]
+    rows = "; ".join(said + [f"{name} diverged" for name in diverged(race)]) or "nothing has been retrained yet"
     alt = f"Left: validation accuracy over {steps} steps of retraining; now, the best first: {rows}. Right: learning rates."
     return chart.chart([left, right], alt, width=1060, height=430, legend=legend, columns=(0.56, 0.44))
 
 
 def dense_accuracy(race: Live) -> float | None:
     """The dense network's validation accuracy, where a result tells it."""
-    return next((r.scalars["dense_validation_accuracy"] for r in list(race.results.values())), None)
+    known = (r.scalars["dense_validation_accuracy"] for r in list(race.results.values()))
+    return next((share for share in known if share is not None), None)
 
 
 def caption(settings: Settings, what: str = "Ranking") -> str:
@@ -165,13 +174,15 @@ def nearest(sparsity: float) -> int:
 
 def words(race: Live) -> str:
     """What a race that is over shows, and that the sparsity was checked."""
-    rows = standing(race)
-    if not rows:
+    rows, lost = standing(race), diverged(race)
+    if not rows and not lost:
         return "Stopped before the first step of retraining."
     if not race.whole:
         return "Stopped; what there is stays on screen, and nothing unfinished is stored."
-    some = race.results[0].scalars
-    zeros = min(r.scalars["sparsity_achieved"] for r in race.results.values())
+    if not rows:
+        return f"Nothing can be ranked: {lost_words(lost)}"
+    some, *more = (r.scalars for r in race.results.values() if not r.outcome)
+    zeros = min(s["sparsity_achieved"] for s in (some, *more))
     best = [name for name, value, _ in rows if value == rows[0][1]]
     lead = f"{' and '.join(best)} end{'s' if len(best) == 1 else ''} first with {percent(rows[0][1])}"
     gap = f", {100 * (rows[0][1] - rows[-1][1]):.1f} points before {rows[-1][0]}" if len(rows) > len(best) else ""
@@ -179,13 +190,20 @@ def words(race: Live) -> str:
         f"{lead}{gap}; the dense network had {percent(some['dense_validation_accuracy'])}, straight after the first prune "
         f"it was {percent(some['pruned_validation_accuracy'])}. Checked in each: {percent(zeros)} of "
         "the weights are exactly 0. One seed only: differences of a point or two may be luck."
+        f"{f' Left out: {lost_words(lost)}' if lost else ''}"
     )
+
+
+def lost_words(names: Sequence[str]) -> str:
+    """That these have diverged."""
+    *some, last = names
+    return f"{', '.join(some)}{' and ' if some else ''}{last} diverged (the loss or the weights were no longer finite)."
 
 
 def csv(race: Live) -> str:
     """Every point of every curve."""
     rows = [
-        f"{e.retrain.schedule},{step},{'' if lr is None else f'{lr:.8g}'},{accuracy:.6g}"
+        f"{e.retrain.schedule},{step},{'' if lr is None else f'{lr:.8g}'},{parts.digits(accuracy)}"
         for place, e in enumerate(race.experiments)
         if (curve := race.second.get(place)) is not None
         for step, lr, accuracy in zip(curve.steps, curve.lr, curve.accuracy)
@@ -215,9 +233,9 @@ def page(store: Store) -> Page:
 
     def view(sparsity: float, budget: float) -> View:
         race = live.stored(experiments(settings(sparsity, budget)), store)
-        some = race.results[0].scalars
+        steps = max(r.scalars["steps"] for r in race.results.values())
         return View(
-            [picture(race, some["dense_validation_accuracy"], some["steps"])],
+            [picture(race, dense_accuracy(race), steps)],
             words(race),
             ("Ranking", HEADS, ranking(race)),
             csv(race),

@@ -149,10 +149,11 @@ def _against_budget(settings: Settings, frame: pd.DataFrame, found: Advice | Non
     cut = found.budget if found is not None else settings.budget
     marks, ends, told = [chart.cut(100 * cut, f"{100 * cut:.4g} %")], [], []
     if not frame.empty:
-        dense = 100 * frame.groupby("seed")["dense_test_accuracy"].first().mean()
-        marks.append(chart.level(dense, f"dense: {dense:.1f} %", right=True, above=True))
-        ends.append(dense)
+        if math.isfinite(dense := 100 * frame.groupby("seed")["dense_test_accuracy"].first().mean()):
+            marks.append(chart.level(dense, f"dense: {dense:.1f} %", right=True, above=True))
+            ends.append(dense)
         means = stats.summary(frame, ["schedule", "budget"], "test_accuracy").sort_values("budget")
+        means = means[means["n"] > 0]  # without a schedule that always diverged
         for place, (name, own) in enumerate(_named(means)):
             look = chart.schedule(name)
             aside = 1 + 0.02 * (place - (len(SCHEDULES) - 1) / 2)  # side by side, so that no interval hides another
@@ -176,6 +177,12 @@ def _against_budget(settings: Settings, frame: pd.DataFrame, found: Advice | Non
         xticks=[(b, f"{b:.4g}") for b in budgets],
     )
     return panel, f"Left: test accuracy against budget. {'; '.join(told) or 'Nothing is measured yet'}."
+
+
+def lost_words(frame: pd.DataFrame) -> str:
+    """How many runs have diverged and count nowhere; empty for none."""
+    count = 0 if frame.empty else int((frame["outcome"] != "").sum())
+    return f"{count} of {len(frame)} runs diverged and are left out." if count else ""
 
 
 def _named(means: pd.DataFrame) -> list[tuple[str, pd.DataFrame]]:
@@ -284,7 +291,7 @@ def view(settings: Settings, results: Results) -> View:
     found, words = look_up(settings, frame)
     lacking = missing(settings, own)
     said = " ".join(filter(None, ["From what there is so far." if lacking and found else "", words]))
-    said = " ".join(filter(None, [said, missing_words(settings, lacking)]))
+    said = " ".join(filter(None, [said, lost_words(frame), missing_words(settings, lacking)]))
     return View(
         [picture(settings, frame, found)], said, (caption(found), HEADS, rows(found)), csv(found), code(settings)
     )
@@ -314,6 +321,7 @@ def page(store: Store, start: Settings = Settings()) -> Page:
             "length. Choose how much is removed and how much retraining you can pay for.",
             "The recommended schedule has the highest mean validation accuracy; its test accuracy is only reported. The "
             "sentences say how sure that is, and when the data cannot tell.",
+            advice.LIMITS,
         ],
         controls=[
             slider("Weights removed", start.sparsities, start.sparsity),

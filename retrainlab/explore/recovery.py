@@ -1,5 +1,6 @@
 """What `first_look` shows, without its widgets: the numbers, the sentences and the pictures of a collapse and a recovery."""
 
+import math
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 
@@ -26,7 +27,7 @@ def dense_network(
     recipe: Recipe, store: Store, device: str, on_point: Callable[[Point], None], stop: Callable[[], bool]
 ) -> Dense:
     """The trained network, from the store that the figures use or else trained now and stored there if that is whole
-    and the store can be written."""
+    and the store can be written. Raises BadInput for one that has diverged."""
     name = plan.dense_key(recipe, fingerprint(recipe.data, recipe.image_size))
     dense = store.dense(name, resolve(device))
     if dense is None:
@@ -36,6 +37,8 @@ def dense_network(
                 store.put_dense(name, dense)
             except BadInput:
                 pass  # a store that is only read, as on a shared machine: it is trained again next time
+    if dense.result.outcome:
+        raise BadInput(f"There is no trained network to show ({dense.result.outcome}); choose another seed or network.")
     return dense
 
 
@@ -74,8 +77,11 @@ class Attempt:
 
     @property
     def label(self) -> str:
-        end = "..." if self.running or not self.points else percent(self.points[-1][1])
-        early = "" if self.running or not self.points or self.points[-1][0] == self.planned else ", stopped"
+        if self.points and math.isnan(self.points[-1][1]):
+            end, early = "diverged", ""
+        else:
+            end = "..." if self.running or not self.points else percent(self.points[-1][1])
+            early = "" if self.running or not self.points or self.points[-1][0] == self.planned else ", stopped"
         return f"{self.schedule}, {100 * self.budget:g} % at {self.sparsity} %: {end}{early}"
 
     @property
@@ -107,8 +113,13 @@ def pruned_words(sparsity: int, weights: int, dense: float, accuracy: float, cla
 
 
 def outcome_words(result: Result, planned: int) -> str:
-    """A finished or stopped retraining in words."""
+    """A finished or stopped retraining in words, or one that has diverged."""
     s, retrain = result.scalars, result.config["retrain"]
+    if result.outcome:
+        return (
+            f"{percent(s['dense_validation_accuracy'])} → {percent(s['pruned_validation_accuracy'])} by pruning → "
+            f"{result.outcome}, with {retrain['schedule']}. Choose another schedule."
+        )
     share = f"{100 * retrain['budget']:g} % of the dense run"
     steps = f"{s['steps']} of {planned} steps (stopped early)" if s["stopped"] else f"{s['steps']} steps ({share})"
     return (
@@ -171,7 +182,11 @@ def attempts_alt(attempts: Sequence[Attempt]) -> str:
 
 def attempts_csv(attempts: Sequence[Attempt]) -> str:
     """The points of every attempt."""
-    rows = [f"{a.schedule},{a.sparsity},{a.budget:g},{step},{share:.6g}" for a in attempts for step, share in a.points]
+    rows = [
+        f"{a.schedule},{a.sparsity},{a.budget:g},{step},{parts.digits(share)}"
+        for a in attempts
+        for step, share in a.points
+    ]
     return "\n".join(["schedule,sparsity_percent,budget,step,validation_accuracy", *rows, ""]) if rows else ""
 
 

@@ -23,6 +23,9 @@ class Method:
 
     steady: whether `effective`, `penalty` and `edit_gradients` do the same with the same tensors in every step, so that
     a step can be recorded once and replayed; a method that reads a counter, or a value from the device, is not.
+
+    A method that needs random numbers takes them from a generator of its own (`data.stream`), never from torch's: that one
+    belongs to all threads.
     """
 
     steady: bool = False

@@ -1,9 +1,9 @@
-"""Continuous sparsification: each weight has a gate, sigmoid(beta m), that hardens as beta grows.
+"""Continuous sparsification: each weight has a gate, sigmoid(beta m) / sigmoid(s0), that hardens as beta grows.
 
-Savarese, Silva & Maire 2020. m is learned beside w, without weight decay, under the penalty lambda sum sigmoid(beta m);
-beta grows exponentially from 1, once per epoch. At the end gates are open where m > 0 and closed elsewhere, and only
-then is the network judged. Like the authors' code, weights are divided by sigmoid(s0), so that training starts at the
-network's own weights. One round, without rewinding.
+Savarese, Silva & Maire 2020. m is learned beside w, without weight decay, under the penalty lambda times the sum of the
+gates; beta grows exponentially from 1, once per epoch. At the end gates are open where m > 0 and closed elsewhere, and
+only then is the network judged. The division by sigmoid(s0), in the gate and so in the penalty, is that of the authors'
+code: training starts at the network's own weights. One round, without rewinding.
 """
 
 import torch
@@ -23,12 +23,12 @@ class Cs(Sparsifier):
         return {f"{n}:gate": torch.full_like(t, self.each[0][0].s0) for n, t in w.items()}
 
     def _gate(self, m: Tensor) -> Tensor:
-        return torch.sigmoid(over(self.tensors["beta"], m) * m)
+        scale = 1 / torch.sigmoid(self.tensors["s0"])
+        return torch.sigmoid(over(self.tensors["beta"], m) * m) * over(scale, m)
 
     def _effective(self, w: Tensors) -> Tensors:
-        scale = 1 / torch.sigmoid(self.tensors["s0"])
-        open_ = {n: w[f"{n}:gate"] for n in self.prunable if f"{n}:gate" in w}
-        return {n: w[n] * (self._gate(m) * over(scale, m)) for n, m in open_.items()}
+        gates = {n: self._gate(w[f"{n}:gate"]) for n in self.prunable if f"{n}:gate" in w}
+        return {n: w[n] * gate for n, gate in gates.items()}
 
     def _penalty(self, w: Tensors) -> Tensor:
         return self.tensors["penalty"] * sum(self._gate(w[f"{n}:gate"]).flatten(1).sum(1) for n in self.prunable)

@@ -7,6 +7,7 @@ only through a knob, see `search`. Shares of the run lie in [0, 1]; intervals ar
 """
 
 from dataclasses import dataclass, field, replace
+from typing import ClassVar
 
 from retrainlab.errors import BadInput, check_number, choose
 from retrainlab.settle import settle
@@ -90,6 +91,7 @@ class DNW(_Settings):
 class CS(_Settings):
     """Continuous sparsification: gates start at `s0`, are pushed down by `penalty` and harden until `final_beta`."""
 
+    revision: ClassVar[int] = 1  # at 0 the penalty was on sigmoid(beta m) alone
     s0: float = 0.0
     penalty: float = 1e-8
     final_beta: float = 200.0
@@ -145,6 +147,7 @@ class RigL(_Settings):
     """Rigged lottery: a random mask that every `interval` iterations until the share `end` drops a share of its smallest
     weights (`drop`, annealed by a cosine) and grows as many where the gradient is largest."""
 
+    revision: ClassVar[int] = 1  # at 0 a weight that was dropped and grown in one update started at 0 again
     sparsity: float = 0.9
     interval: int = 32
     end: float = 0.75

@@ -1,9 +1,10 @@
 """The rigged lottery: train within a sparse mask that moves weights to where the gradient is largest.
 
 Evci, Gale, Menick, Castro & Elsen 2020. Every `interval` iterations each layer drops the share (drop/2)(1 + cos(pi t /
-t_end)) of its weights, the smallest, and grows as many where the dense gradient is largest; what is grown starts at 0.
-The mask starts random with Erdos-Renyi-kernel densities. Unlike the source the SGD step is made in those iterations
-too, and the momentum of a weight that comes back is what is left of it, not 0.
+t_end)) of its weights, the smallest, and grows as many where the dense gradient is largest; what is grown starts at 0,
+unless it was dropped a moment before: then it stays as it is, as in the authors' code. The mask starts random with
+Erdos-Renyi-kernel densities. Unlike the source the SGD step is made in those iterations too, and the momentum of a weight
+that comes back is what is left of it, not 0.
 """
 
 import math
@@ -40,12 +41,11 @@ class Rigl(Sparsifier):
         zero_masked(w, {n: self.tensors[n] for n in self.prunable})
 
     def _move(self, w: Tensors, n: str, i: int, share: float) -> None:
-        """Drop and grow in one layer of one member; a weight just dropped may be grown again, from 0."""
+        """Drop and grow in one layer of one member; what stays masked is set to 0 by the caller."""
         mask, weights, gradient = self.tensors[n][i], w[n][i], self.tensors[f"{n}:gradient"][i]
-        active = mask.bool()
-        count = round(share * int(active.sum()))
-        dropped = pruning.smallest(weights.abs().masked_fill(~active, torch.inf), count)
-        active &= ~dropped
-        grown = pruning.smallest(gradient.abs().neg().masked_fill(active, torch.inf), count)
-        weights.masked_fill_(dropped | grown, 0)
-        mask.copy_(active | grown)
+        before = mask.bool()
+        count = round(share * int(before.sum()))
+        kept = before & ~pruning.smallest(weights.abs().masked_fill(~before, torch.inf), count)
+        grown = pruning.smallest(gradient.abs().neg().masked_fill(kept, torch.inf), count)
+        weights.masked_fill_(grown & ~before, 0)
+        mask.copy_(kept | grown)

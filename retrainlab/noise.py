@@ -1,0 +1,98 @@
+"""torch's random numbers, private to who asks for them: initialisation, dropout, whatever a network draws.
+
+torch draws from one generator for the whole process, so what one thread draws depends on what others do meanwhile.
+`Seeded` is a dispatch mode, which torch keeps for each thread by itself: inside it every operation that draws is given a
+generator of its own, and torch's own are neither read nor changed.
+"""
+
+from functools import cache
+
+import torch
+from torch import Tensor
+from torch._ops import OpOverload
+from torch.utils._python_dispatch import TorchDispatchMode
+
+from retrainlab.errors import BadInput
+
+
+class Seeded(TorchDispatchMode):
+    """While inside, what torch draws on this thread comes from generators of `seed`, one for each device. Entered again it
+    goes on where it was; it must be left on the thread, and before whatever, it was entered on.
+
+    On a CPU these are the numbers that `torch.manual_seed(seed)` would give. Raises BadInput for an operation that draws
+    and knows torch's own generator only (attention with dropout in one fused kernel).
+    """
+
+    def __init__(self, seed: int):
+        super().__init__()
+        self.seed = seed
+        self.generators: dict[torch.device, torch.Generator] = {}
+
+    @classmethod
+    def _should_skip_dynamo(cls) -> bool:
+        """What torch would skip it has to load first, for seconds; nothing here is compiled."""
+        return False
+
+    @property
+    def drew(self) -> bool:
+        """Whether any random number has been drawn."""
+        fresh = {d: torch.Generator(d).manual_seed(self.seed) for d in self.generators}
+        return any(not torch.equal(g.get_state(), fresh[d].get_state()) for d, g in self.generators.items())
+
+    def __torch_dispatch__(self, func: OpOverload, types, args=(), kwargs=None):
+        kwargs = kwargs or {}
+        if not _draws(func):
+            return func(*args, **kwargs)
+        if func._can_decompose():  # made of others, which come here in turn
+            with self:
+                return func.decompose(*args, **kwargs)
+        given = dict(zip((a.name for a in func._schema.arguments), args)) | kwargs
+        device = _device(given)
+        if device.type == "meta" or given.get("generator") is not None:
+            return func(*args, **kwargs)
+        if (other := _with_generator(func)) is not None:
+            return other(**given | {"generator": self._generator(device)})
+        if func is torch.ops.aten.native_dropout.default:
+            return _dropout(**given, generator=self._generator(device))
+        rates = {a.name for a in func._schema.arguments} & {"dropout_p", "dropout"}
+        if rates and not any(given.get(name) for name in rates):
+            return func(*args, **kwargs)
+        raise BadInput(
+            f"The network draws random numbers with {func._schema.name.removeprefix('aten::')}, which takes no generator, "
+            "so that they would not be the seed's own; choose a network without dropout in its attention or recurrence."
+        )
+
+    def _generator(self, device: torch.device) -> torch.Generator:
+        if device not in self.generators:
+            self.generators[device] = torch.Generator(device).manual_seed(self.seed)
+        return self.generators[device]
+
+
+@cache
+def _draws(func: OpOverload) -> bool:
+    return torch.Tag.nondeterministic_seeded in func.tags
+
+
+@cache
+def _with_generator(func: OpOverload) -> OpOverload | None:
+    """The operation with an argument for the generator: itself, or the overload that has one argument more."""
+    names = {a.name for a in func._schema.arguments}
+    if "generator" in names:
+        return func
+    others = (getattr(func.overloadpacket, name) for name in func.overloadpacket.overloads())
+    found = (o for o in others if {a.name for a in o._schema.arguments} == names | {"generator"})
+    return next(found, None)
+
+
+def _device(given: dict[str, object]) -> torch.device:
+    """Where an operation draws, always with the index of its device."""
+    tensors = (value for value in given.values() if isinstance(value, Tensor))
+    return next((t.device for t in tensors), None) or torch.empty(0, device=given.get("device")).device
+
+
+def _dropout(input: Tensor, p: float, train: bool | None, generator: torch.Generator) -> tuple[Tensor, Tensor]:
+    """The fused kernel of GPUs, whose noise takes no generator, in three."""
+    if train is False:
+        return input.clone(), torch.ones_like(input, dtype=torch.bool)
+    kept = torch.empty_like(input, dtype=torch.bool).bernoulli_(1 - p, generator=generator)
+    return input * kept * (1 / (1 - p) if p < 1 else 0.0), kept

@@ -1,0 +1,99 @@
+"""The one door through which files are written: whole, under a name of one's own, and held while they are added to."""
+
+import os
+import re
+import stat
+import subprocess
+import sys
+import threading
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+
+import pytest
+
+from retrainlab.errors import BadInput
+from retrainlab.paths import locked, make_writable, probe, set_aside, write_whole
+
+PACKAGE = Path(__file__).parent.parent / "retrainlab"
+
+
+@pytest.mark.parametrize(("umask", "mode"), [(0o022, 0o644), (0o077, 0o600)])
+def test_the_umask_decides_who_may_read_whatever_writes_the_file(tmp_path, umask, mode):
+    def fill(path: Path) -> None:
+        path.unlink()
+        os.close(os.open(path, os.O_CREAT | os.O_WRONLY, 0o700))
+
+    before = os.umask(umask)
+    try:
+        write_whole(tmp_path / "file", fill)
+    finally:
+        os.umask(before)
+    assert stat.S_IMODE((tmp_path / "file").stat().st_mode) == mode
+
+
+def test_a_pipe_is_written_as_it_is(tmp_path):
+    os.mkfifo(pipe := tmp_path / "pipe")
+    with ThreadPoolExecutor(1) as pool:
+        read = pool.submit(pipe.read_text)
+        write_whole(pipe, lambda path: path.write_text("a"))
+        assert read.result(10) == "a" and list(tmp_path.iterdir()) == [pipe]
+
+
+def test_a_folder_is_tried_by_many_at_once_and_nothing_is_left(tmp_path):
+    """Pitfall: a probe with a fixed name, which the first to finish takes from the others."""
+    with ThreadPoolExecutor(8) as pool:
+        list(pool.map(lambda _: make_writable(tmp_path / "new"), range(200)))
+    assert not list((tmp_path / "new").iterdir())
+
+
+def test_a_folder_that_is_a_file_is_a_sentence(tmp_path):
+    (tmp_path / "file").write_text("")
+    with pytest.raises(BadInput, match="cannot be written"):
+        make_writable(tmp_path / "file" / "new")
+    with pytest.raises(OSError):
+        probe(tmp_path / "file")
+
+
+ADD = """
+import sys
+from pathlib import Path
+from retrainlab.paths import locked, write_whole
+path = Path(sys.argv[1])
+for _ in range(30):
+    with locked(path):
+        count = int(path.read_text()) + 1
+        write_whole(path, lambda temporary: temporary.write_text(str(count)))
+"""
+
+
+def test_processes_that_add_under_the_lock_lose_nothing_of_one_another(tmp_path):
+    (tmp_path / "count").write_text("0")
+    both = [subprocess.Popen([sys.executable, "-c", ADD, tmp_path / "count"]) for _ in range(2)]
+    assert [process.wait(60) for process in both] == [0, 0]
+    assert (tmp_path / "count").read_text() == "60"
+
+
+def test_threads_wait_for_the_lock(tmp_path):
+    entered = threading.Event()
+    with ThreadPoolExecutor(1) as pool:
+        with locked(tmp_path / "file"):
+            waits = pool.submit(lambda: [locked(tmp_path / "file").__enter__(), entered.set()])
+            assert not entered.wait(0.2)
+        assert waits.result(10) and entered.is_set()
+
+
+def test_what_is_set_aside_has_a_name_of_its_own(tmp_path):
+    for text in ("a", "b"):
+        (tmp_path / "x.json").write_text(text)
+        with pytest.warns(UserWarning, match="Damaged: .*x.json .why.; set aside in .*, then this."):
+            set_aside([tmp_path / "x.json", tmp_path / "absent"], tmp_path / "damaged", "why", "then this")
+    assert sorted(p.read_text() for p in (tmp_path / "damaged").glob("x-*.json")) == ["a", "b"]
+
+
+def test_everything_is_written_through_the_door():
+    """A line that writes fills the temporary file that the door hands out; a printed page lies in a folder of its own."""
+    writes = re.compile(r"(?<!stats)\.(write_text|write_bytes|touch|to_csv)\(|\bopen\([^)]*[\"'][wax]b?[\"']")
+    for file in [*PACKAGE.rglob("*.py"), *(PACKAGE.parent / "benchmarks").glob("*.py")]:
+        if file.name not in ("paths.py", "tables.py"):
+            for line in filter(writes.search, file.read_text().splitlines()):
+                assert "lambda" in line or line.strip().startswith("page.write_text("), (file.name, line)
