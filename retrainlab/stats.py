@@ -18,6 +18,7 @@ from scipy.special import stdtr, stdtrit
 
 from retrainlab import tables
 from retrainlab.errors import choose
+from retrainlab.settle import listed
 
 LEVEL = 0.95
 SEEDS = 3  # with fewer, an interval rests on a single difference between two numbers, or on none
@@ -81,7 +82,7 @@ def _clean(values: Sequence[float]) -> np.ndarray:
 def summary(frame: pd.DataFrame, by: list[str], value: str) -> pd.DataFrame:
     """Mean of `value` over seeds for each combination of `by`, in order of appearance: columns by, mean, low, high, n (the
     runs that count) and left_out (those without a value)."""
-    rows = []
+    by, rows = listed(by, str, "summary's by"), []
     for group, part in frame.groupby(by, sort=False):
         values = part[value].astype(float).dropna()
         counts = {"n": len(values), "left_out": len(part) - len(values)}
@@ -97,7 +98,7 @@ def paired(frame: pd.DataFrame, by: list[str], value: str, compare: str, baselin
     names has equal LOSSES on every seed; and corrected, the verdict after Holm's correction over the whole table, in which
     a run counts once.
     """
-    levels = list(frame[compare].unique())
+    by, levels = listed(by, str, "paired's by"), list(frame[compare].unique())
     choose(baseline, levels, f"{compare} to compare with")
     levels = [baseline, *(level for level in levels if level != baseline)]
     wide = frame.assign(**{value: frame[value].astype(float)}).pivot(index=[*by, "seed"], columns=compare, values=value)

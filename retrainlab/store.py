@@ -80,6 +80,10 @@ class Store:
 
     def __post_init__(self) -> None:
         object.__setattr__(self, "root", Path(self.root))
+        try:
+            str(self.root).encode()
+        except UnicodeEncodeError:
+            raise BadInput(f"The store {str(self.root)!r} has a name that is not UTF-8; name another folder.") from None
 
     def check_writable(self) -> None:
         """Raise BadInput now rather than after the first hour's work."""

@@ -392,6 +392,11 @@ def test_a_path_that_the_terminal_cannot_write_costs_nothing(tmp_path, monkeypat
         assert next(csv.DictReader(file))["data"] == data.encode("utf-8", "backslashreplace").decode()
 
 
+def test_a_store_whose_name_is_no_text_is_refused_before_any_work(capsys):
+    """Pitfall: its tensors cannot be opened by that name, and are called damaged after training."""
+    assert "not UTF-8; name another folder" in refused(["run", *QUICK, "--store", "store\udcff"], capsys)
+
+
 def printing(shell: str) -> subprocess.CompletedProcess:
     """A command that prints one line, with what follows it in the shell."""
     code = "import sys; from retrainlab import cli; cli._doctor = lambda _: print('x'); sys.exit(cli.main(['doctor']))"

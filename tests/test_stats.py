@@ -216,3 +216,12 @@ def test_a_saved_table_is_saved_the_same_again():
     once = stats.as_saved(pd.DataFrame({"value": values, "name": "a"}))
     pd.testing.assert_frame_equal(once, stats.as_saved(once), check_exact=True)
     assert list(once["value"]) == [float(f"{x:.6g}") for x in values]
+
+
+def test_one_column_to_group_by_is_a_list_of_one():
+    """Pitfall: a text is taken letter by letter."""
+    frame = pd.DataFrame({"seed": [0, 1, 0, 1] * 2, "budget": [1, 1, 2, 2] * 2, "way": ["a"] * 4 + ["b"] * 4})
+    frame["value"] = [0.1, 0.2, 0.3, 0.5, 0.2, 0.3, 0.4, 0.7]
+    pd.testing.assert_frame_equal(stats.summary(frame, "budget", "value"), stats.summary(frame, ["budget"], "value"))
+    both = [stats.paired(frame, by, "value", "way", "a") for by in ("budget", ["budget"])]
+    pd.testing.assert_frame_equal(*both)
