@@ -100,9 +100,14 @@ class Store:
         """Bytes that are free on the store's disk."""
         return shutil.disk_usage(next(filter(os.path.isdir, (self.root, *self.root.absolute().parents)))).free
 
-    def check(self, kind: str, key: str) -> bool:
-        """Whether that thing is stored and whole; tensors are compared with their checksum, too."""
-        return self._whole(kind, key) is not None
+    def check(self, kind: str, key: str, fits: Callable[[Stored], bool] = lambda _: True) -> bool:
+        """Whether that thing is stored and whole; tensors are compared with their checksum, too. fits: asked where there is
+        no checksum to tell."""
+        found = self._whole(kind, key)
+        if found is None or found.sealed or fits(found):
+            return found is not None
+        self._set_aside(kind, key, "its tensors are not those of its network")
+        return False
 
     def result(self, key: str) -> Result | None:
         """The experiment's result, or None if it has not been run."""
@@ -212,9 +217,12 @@ class Store:
         try:
             return self._said(kind, key)
         except Unfit as error:
-            both = [self.path(kind, key, end) for end in ("json", "safetensors")]
-            set_aside(both, self.root / "damaged", str(error), "and made anew when it is needed")
+            self._set_aside(kind, key, str(error))
             return None
+
+    def _set_aside(self, kind: str, key: str, why: str) -> None:
+        both = [self.path(kind, key, end) for end in ("json", "safetensors")]
+        set_aside(both, self.root / "damaged", why, "and made anew when it is needed")
 
     def _said(self, kind: str, key: str) -> Stored | None:
         found = self.read(kind, key)
