@@ -115,7 +115,7 @@ def advise(frame: pd.DataFrame, sparsity: float, budget: float) -> Advice:
     if seeds.empty:
         raise BadInput(
             f"At sparsity {_share(sparsity)} and budget {_share(nearest)} no seed has every schedule "
-            f"({', '.join(validation)}); run what is missing."
+            f"({', '.join(validation)}); run what is missing, and leave out a schedule that diverges with every seed."
         )
     validation, test = validation.loc[seeds], test.loc[seeds]
     means = validation.mean().round(10)  # no noise of float sums

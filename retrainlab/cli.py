@@ -69,7 +69,7 @@ HELP = {  # an option for each of these fields of Recipe, SGD, Prune and Retrain
     "keep_first": "leave the first layer dense",
     "keep_last": "leave the last layer dense",
     "n": "weights kept of each m, for structure n:m",
-    "m": "neighbours of which n are kept, for structure n:m",
+    "m": "neighbours of which n are kept, along a layer's inputs, for structure n:m",
     "schedule": f"{', '.join(NAMED_SCHEDULES)}, or with --lr {', '.join(s for s in FREE_SCHEDULES if s != 'custom')}; "
     "study takes several",
     "budget": "length of a cycle's retraining, as a share of the dense run; 0 is none; study takes several",

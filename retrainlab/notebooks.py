@@ -22,9 +22,9 @@ def papermill():
     """The package; raises BadInput where it is not installed."""
     try:
         import papermill
-    except ImportError:
+    except ImportError as error:
         raise BadInput(
-            "Notebooks need the notebook stack, which is not installed: pip install 'retrainlab[lab]'."
+            f"Notebooks need the notebook stack, which cannot be loaded ({error}): pip install 'retrainlab[lab]'."
         ) from None
     return papermill
 

@@ -237,8 +237,10 @@ def prune_filters(
     """Drop round(sparsity * F) of all F convolution filters, those of smallest score (Li et al. 2017).
 
     scores: from `filter_scores`. Linear layers stay whole (a row of the last one is a class), and every layer keeps at
-    least one filter. Raises BadInput if that leaves too few to remove.
+    least one filter. Raises BadInput if that leaves too few to remove, or if there is no convolution.
     """
+    if not scores:
+        raise BadInput("This network has no filters to prune, for want of convolutions; choose another structure.")
     count = round(sparsity * sum(s.numel() for s in scores.values()))
     start = masks or {name: torch.ones_like(w, dtype=torch.bool) for name, w in weights.items()}
     open_ = {

@@ -177,7 +177,8 @@ def semi_structured(
 ) -> nn.Module:
     """A copy in `dtype` (float16 or bfloat16) whose 2:4 Linear layers run on the GPU's sparse kernels, for inference.
 
-    Convolutions have no such kernels in torch and stay dense, and so do Linear layers whose size is no multiple of 32x64.
+    Convolutions and attention's projections, which n:m prunes too, have no such kernels in torch and stay dense, and so do
+    Linear layers whose size is no multiple of 32x64.
     Raises BadInput where the parameters' device has no such kernels, or if no layer is left to convert.
     """
     device = next(iter(params.values())).device

@@ -204,8 +204,12 @@ def _print(text: str, out: Path) -> Path:
         page.write_text(text, encoding="utf-8")
         subprocess.run([browser, *options, *files], check=True, capture_output=True, timeout=120)
         write_whole(out, printed.replace)
-    except (OSError, subprocess.SubprocessError) as error:
-        raise _NoPrint(f"{browser} did not print ({type(error).__name__})") from None
+    except subprocess.CalledProcessError as error:
+        raise _NoPrint(f"{browser} ended with exit code {error.returncode}") from None
+    except subprocess.TimeoutExpired as error:
+        raise _NoPrint(f"{browser} had not printed after {error.timeout:g} s") from None
+    except OSError as error:
+        raise _NoPrint(f"{error.filename or browser}: {error.strerror}") from None
     finally:
         shutil.rmtree(folder, ignore_errors=True)
     return out

@@ -72,8 +72,8 @@ class State:
 @dataclass(frozen=True, eq=False)
 class Setup:
     """What trainings that are compared share, on several threads too. model gives the architecture only, its tensors are not
-    used; prunable: the names of Conv and Linear weights, which always decay; augment: random crops and flips in
-    training; precision: see `Recipe`."""
+    used; prunable: the names of the weights that pruning may touch (see `models`), which always decay; augment: random
+    crops and flips in training; precision: see `Recipe`."""
 
     model: nn.Module
     data: Dataset

@@ -441,7 +441,7 @@ def test_notebooks_are_thin_stripped_and_linked(path):
     assert notebook["metadata"]["kernelspec"]["name"] == "python3"
     code = [c for c in notebook["cells"] if c["cell_type"] == "code"]
     assert all(c["outputs"] == [] and c["execution_count"] is None for c in code)
-    assert all(len(c["source"]) <= 6 for c in code[1:])
+    assert all(len(c["source"]) <= 8 for c in code[1:])
     assert code[0]["metadata"]["tags"] == ["parameters"]
     text = "\n".join("".join(c["source"]) for c in notebook["cells"] if c["cell_type"] == "markdown")
     levels = [len(m) for m in re.findall(r"^(#+) ", text, re.M)]

@@ -339,6 +339,12 @@ def test_too_many_filters_are_refused():
         prune(gaussian(), 0.8, structure="filters", dense=("conv1",))
 
 
+def test_filters_of_a_network_without_convolutions_are_refused():
+    """Pitfall: nothing is pruned, and the table says 0.00 % without a word."""
+    with pytest.raises(BadInput, match="no filters to prune"):
+        prune(gaussian({"layer1": (8, 4), "layer2": (4, 8)}), 0.5, structure="filters")
+
+
 def test_filters_of_smallest_root_mean_square_go():
     w = gaussian()
     rms = {(n, i): w[n][i].square().mean().sqrt().item() for n in ("conv1", "conv2", "conv3") for i in range(len(w[n]))}

@@ -184,7 +184,7 @@ def test_a_sparsity_that_jumps_about_its_trend_is_reached():
 
 
 @pytest.mark.parametrize("lost", [math.nan, None], ids=str)
-@pytest.mark.parametrize("wall", [0.03, 0.1, 0.6])
+@pytest.mark.parametrize("wall", [0.028, 0.03, 0.045])
 def test_a_run_that_diverges_is_not_chosen_and_the_search_goes_on_on_this_side_of_it(wall, lost):
     """None: as a frame has it in which nothing is known."""
     calls = []

@@ -3,6 +3,7 @@
 import json
 import re
 import shutil
+import subprocess
 from collections import Counter
 from dataclasses import replace
 from html.parser import HTMLParser
@@ -202,6 +203,27 @@ def test_without_a_browser_the_html_is_made_and_a_sentence_says_what_is_not(
     assert [p.name for p in tmp_path.iterdir()] == [f"{slides.NAME}.html"], "nothing else is left behind"
     slides.make(str(tmp_path), pdf=False, figures=str(folder))
     assert "left out" not in capsys.readouterr().err
+
+
+@pytest.mark.parametrize(
+    "error, words",
+    [
+        (subprocess.CalledProcessError(3, "browser"), "ended with exit code 3"),
+        (subprocess.TimeoutExpired("browser", 120), "had not printed after 120 s"),
+        (OSError(28, "No space left on device", "deck.pdf"), "deck.pdf: No space left on device"),
+    ],
+)
+def test_why_nothing_was_printed_is_told(error, words, tmp_path, monkeypatch):
+    """Pitfall: a full disk is told as a browser that does not print."""
+
+    def fail(*args, **options):
+        raise error
+
+    monkeypatch.setattr(slides.shutil, "which", lambda name: "browser")
+    monkeypatch.setattr(slides.subprocess, "run", fail)
+    with pytest.raises(slides._NoPrint, match=words):
+        slides._print("<p>", tmp_path / "deck.pdf")
+    assert not list(tmp_path.iterdir())
 
 
 # ---- in a browser ----------------------------------------------------------------------------------------------------

@@ -30,6 +30,7 @@ from retrainlab.explore.recovery import (
     pruned_words,
 )
 from retrainlab.paths import store_root
+from retrainlab.settle import settled
 from retrainlab.store import Store
 from retrainlab.training import Point
 
@@ -50,6 +51,7 @@ class FirstLook:
     def __init__(
         self, recipe: Recipe, store: Store, device: str, sparsity: int = 90, schedule: str = "LLR", budget: float = 0.1
     ):
+        sparsity = settled(sparsity, int, "The sparsity in percent")
         Prune(sparsity / 100), Retrain(choose(schedule, NAMED_SCHEDULES, "schedule"), budget)  # BadInput now
         self.recipe, self.store = recipe, store
         self.lock, self.desk = threading.RLock(), parts.Desk("Retrain", device)
