@@ -240,8 +240,8 @@ class Store:
             raise Unfit(f"{path.name}: {_first_line(error)}") from None
         if not about and digest is None:
             return tensors, False
-        own = {"kind": kind, "key": key, "sha256": seal.of_tensors(f"{kind}/{key}", tensors)}
-        if about != own or digest not in (None, own["sha256"]):
+        own = seal.of_tensors(name := f"{kind}/{key}", tensors)
+        if about != {name: own} or digest not in (None, own):
             raise Unfit(f"the content of {path.name} is not that of its checksum")
         return tensors, digest is not None
 
@@ -254,9 +254,10 @@ class Store:
     def _put_tensors(self, kind: str, key: str, tensors: dict[str, torch.Tensor]) -> str:
         """Returns their checksum."""
         whole = {name: t.detach().cpu().contiguous() for name, t in tensors.items()}
-        about = {"kind": kind, "key": key, "sha256": seal.of_tensors(f"{kind}/{key}", whole)}
+        digest = seal.of_tensors(name := f"{kind}/{key}", whole)
+        about = {name: digest}  # one entry: several would be written in any order
         self._write(self.path(kind, key, "safetensors"), lambda path: save_file(whole, path, about))
-        return about["sha256"]
+        return digest
 
     def _write(self, path: Path, fill: Callable[[Path], object]) -> None:
         try:
