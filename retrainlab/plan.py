@@ -7,6 +7,7 @@ together make one task, and each leaves its result in the store as soon as it is
 from collections.abc import Callable, Hashable, Iterable, Iterator, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, field, replace
+from functools import cache
 from typing import TypeVar
 
 import torch
@@ -20,7 +21,7 @@ from retrainlab.folders import printable
 from retrainlab.processes import advance
 from retrainlab.result import Result
 from retrainlab.sources import fingerprint
-from retrainlab.store import Store, Unfit
+from retrainlab.store import Store, Stored, Unfit
 from retrainlab.training import Point
 from retrainlab.workers import Task
 
@@ -97,11 +98,16 @@ class Missing:
         """What is stored is looked at, so that a damaged file is made anew with the rest."""
         out = Missing({}, {}, {})
         whole: set[str] = set()
+        shapes = cache(_shapes)
 
-        def lacks(kind: str, name: str) -> bool:
+        def lacks(kind: str, name: str, recipe: Recipe) -> bool:
+            def fits(found: Stored) -> bool:
+                own = {n: t.shape for n, t in found.tensors.items() if not n.startswith("momentum/")}
+                return bool(found.result.outcome) or own == shapes(alike(recipe))[kind]
+
             if fresh or name in getattr(out, kind):
                 return True
-            if name not in whole and store.check(kind, name):
+            if name not in whole and store.check(kind, name, fits):
                 whole.add(name)
             return name not in whole
 
@@ -116,9 +122,9 @@ class Missing:
                 out.found[name] = result
                 continue
             out.results[name] = e
-            if lacks("dense", name := dense_key(e.recipe, data)):
+            if lacks("dense", name := dense_key(e.recipe, data), e.recipe):
                 out.dense[name] = e.recipe
-            if lacks("pruned", name := pruned_key(e.recipe, e.prune, data)):
+            if lacks("pruned", name := pruned_key(e.recipe, e.prune, data), e.recipe):
                 out.pruned[name] = e.recipe, e.prune
         return out
 
@@ -141,6 +147,15 @@ class Missing:
         """Of training, for all whose recipe is `alike`."""
         dense = sum(r.epochs for r in self.dense.values() if alike(r) == recipe)
         return dense + sum(cost(e) for e in self.results.values() if alike(while_retraining(e)) == recipe)
+
+
+def _shapes(recipe: Recipe) -> dict[str, dict[str, torch.Size]]:
+    """Of the stored tensors of a dense run, its momentum aside, and of its masks."""
+    setup = setting(recipe, torch.device("cpu"))[0]
+    params = {name: p.shape for name, p in setup.model.named_parameters()}
+    dense = {f"params/{name}": shape for name, shape in params.items()}
+    dense |= {f"buffers/{name}": b.shape for name, b in setup.model.named_buffers()}
+    return {"dense": dense, "pruned": {name: params[name] for name in setup.prunable}}
 
 
 def tasks(missing: Missing, engines: Mapping[Recipe, Engine], workers: int, marks: Marks) -> list[Task]:

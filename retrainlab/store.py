@@ -104,9 +104,14 @@ class Store:
         """Bytes that are free on the store's disk."""
         return shutil.disk_usage(next(filter(os.path.isdir, (self.root, *self.root.absolute().parents)))).free
 
-    def check(self, kind: str, key: str) -> bool:
-        """Whether that thing is stored and whole; tensors are compared with their checksum, too."""
-        return self._whole(kind, key) is not None
+    def check(self, kind: str, key: str, fits: Callable[[Stored], bool] = lambda _: True) -> bool:
+        """Whether that thing is stored and whole; tensors are compared with their checksum, too. fits: asked where there is
+        no checksum to tell."""
+        found = self._whole(kind, key)
+        if found is None or found.sealed or fits(found):
+            return found is not None
+        self._set_aside(kind, key, "its tensors are not those of its network")
+        return False
 
     def result(self, key: str) -> Result | None:
         """The experiment's result, or None if it has not been run."""
@@ -216,9 +221,12 @@ class Store:
         try:
             return self._said(kind, key)
         except Unfit as error:
-            both = [self.path(kind, key, end) for end in ("json", "safetensors")]
-            set_aside(both, self.root / "damaged", str(error), "and made anew when it is needed")
+            self._set_aside(kind, key, str(error))
             return None
+
+    def _set_aside(self, kind: str, key: str, why: str) -> None:
+        both = [self.path(kind, key, end) for end in ("json", "safetensors")]
+        set_aside(both, self.root / "damaged", why, "and made anew when it is needed")
 
     def _said(self, kind: str, key: str) -> Stored | None:
         found = self.read(kind, key)
@@ -236,8 +244,8 @@ class Store:
             raise Unfit(f"{path.name}: {_first_line(error)}") from None
         if not about and digest is None:
             return tensors, False
-        own = {"kind": kind, "key": key, "sha256": seal.of_tensors(f"{kind}/{key}", tensors)}
-        if about != own or digest not in (None, own["sha256"]):
+        own = seal.of_tensors(name := f"{kind}/{key}", tensors)
+        if about != {name: own} or digest not in (None, own):
             raise Unfit(f"the content of {path.name} is not that of its checksum")
         return tensors, digest is not None
 
@@ -250,9 +258,10 @@ class Store:
     def _put_tensors(self, kind: str, key: str, tensors: dict[str, torch.Tensor]) -> str:
         """Returns their checksum."""
         whole = {name: t.detach().cpu().contiguous() for name, t in tensors.items()}
-        about = {"kind": kind, "key": key, "sha256": seal.of_tensors(f"{kind}/{key}", whole)}
+        digest = seal.of_tensors(name := f"{kind}/{key}", whole)
+        about = {name: digest}  # one entry: several would be written in any order
         self._write(self.path(kind, key, "safetensors"), lambda path: save_file(whole, path, about))
-        return about["sha256"]
+        return digest
 
     def _write(self, path: Path, fill: Callable[[Path], object]) -> None:
         try:

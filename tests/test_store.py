@@ -6,6 +6,8 @@ import math
 import os
 import re
 import stat
+import subprocess
+import sys
 from dataclasses import replace
 from pathlib import Path
 
@@ -159,6 +161,14 @@ def test_nothing_pickles_but_what_processes_tell_one_another():
     pickles = re.compile(r"\bpickle\b|torch\.save|torch\.load\b|\bjoblib\b|\bshelve\b")
     for path in Path(retrainlab.__file__).parent.rglob("*.py"):
         assert path.name == "processes.py" or not pickles.search(path.read_text()), path
+
+
+def test_the_same_network_gives_the_same_bytes(tmp_path):
+    """In every process: no order of a hash table comes into a file."""
+    code = "import sys, test_store as t; t.Store(sys.argv[1]).put_dense(t.KEY, t.dense())"
+    for name in "abc":
+        subprocess.run([sys.executable, "-c", code, tmp_path / name], cwd=Path(__file__).parent, check=True)
+    assert len({Store(tmp_path / name).path("dense", KEY, "safetensors").read_bytes() for name in "abc"}) == 1
 
 
 def test_nan_is_not_written(store):

@@ -425,6 +425,26 @@ def test_what_is_damaged_in_the_store_is_made_anew_and_the_table_is_the_same(tmp
     assert len(made) == {"results": 1, "pruned": 2, "dense": 2}[kind]
 
 
+@pytest.mark.parametrize("kind", ["pruned", "dense"])
+@pytest.mark.parametrize("change", ["renamed", "reshaped", "left out"])
+def test_tensors_without_a_checksum_that_are_not_their_networks_are_made_anew(tmp_path, kind, change):
+    """An earlier version's files are held to the network that they are to be used for."""
+    table = go(FEW, tmp_path)
+    for path in tmp_path.rglob("*.json"):
+        record = json.loads(path.read_text())
+        path.write_text(json.dumps({k: v for k, v in record.items() if k not in ("sha256", "tensors", "outcome")}))
+    for path in tmp_path.rglob("*.safetensors"):
+        tensors = load_file(path)
+        if path.parent.name == kind:
+            name = sorted(n for n in tensors if not n.startswith("momentum"))[3]
+            tensor = tensors.pop(name)
+            tensors |= {"renamed": {f"{name}x": tensor}, "reshaped": {name: tensor[None]}, "left out": {}}[change]
+        save_file(tensors, path)
+    (tmp_path / "results" / f"{table.loc[0, 'key']}.json").unlink()
+    with pytest.warns(UserWarning, match="not those of its network"):
+        pd.testing.assert_frame_equal(facts(go(FEW, tmp_path)), facts(table))
+
+
 def test_a_store_that_is_too_full_is_told_before_any_work(tmp_path, made, monkeypatch):
     usage = shutil.disk_usage(tmp_path)
     monkeypatch.setattr(shutil, "disk_usage", lambda _: usage._replace(free=10_000))
