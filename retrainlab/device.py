@@ -23,7 +23,9 @@ def resolve(name: str = "auto") -> torch.device:
         raise BadInput(
             f"The device '{name}' was asked for, but torch finds no CUDA GPU here; use --device cpu or auto."
         )
-    if index and (not index.isdigit() or (kind == "cuda" and int(index) >= torch.cuda.device_count())):
+    if kind == "cpu" and index:
+        raise BadInput(f"There is no device '{name}'; the CPU has no number: use --device cpu.")
+    if index and (not index.isdigit() or int(index) >= torch.cuda.device_count()):
         raise BadInput(f"There is no device '{name}'; this machine has {torch.cuda.device_count()} CUDA GPUs.")
     return torch.device(name)
 

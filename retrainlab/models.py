@@ -203,6 +203,8 @@ def _check(model: nn.Module, name: str, shape: tuple[int, int, int], classes: in
     trial = copy.deepcopy(model)
     try:
         fault = _fault(trial, shape, classes)
+    except BadInput:
+        raise
     except Exception as error:
         if out_of_memory(error):
             raise
