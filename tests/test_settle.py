@@ -52,7 +52,7 @@ def test_what_holds_numbers_is_a_list_of_them(value, wanted):
         {0.5: 1},
         [[0.5]],
         np.array([[0.5]]),
-        object(),
+        ...,
     ],
     ids=str,
 )
