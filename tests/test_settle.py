@@ -39,21 +39,7 @@ def test_what_holds_numbers_is_a_list_of_them(value, wanted):
 
 @pytest.mark.parametrize(
     "value",
-    [
-        "0.5",
-        "0.5 0.9",
-        ["0.5"],
-        b"1",
-        None,
-        [None],
-        True,
-        [True],
-        {0.5},
-        {0.5: 1},
-        [[0.5]],
-        np.array([[0.5]]),
-        ...,
-    ],
+    ["0.5", "0.5 0.9", ["0.5"], b"1", None, [None], True, [True], {0.5}, {0.5: 1}, [[0.5]], np.array([[0.5]]), ...],
     ids=str,
 )
 def test_what_is_no_list_of_numbers_is_refused_by_name(value):
