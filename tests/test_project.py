@@ -87,3 +87,11 @@ def test_the_code_is_formatted_and_lints_clean():
         folders = ["retrainlab", "tests", "notebooks", "benchmarks"]
         done = subprocess.run([ruff, *arguments, *folders], cwd=ROOT, capture_output=True, text=True)
         assert done.returncode == 0, done.stdout
+
+
+@pytest.mark.xdist_group("together")
+def test_tests_that_share_something_costly_run_in_one_process(request):
+    """Pitfall: where groups are not kept, every process starts a JupyterLab of its own."""
+    if not hasattr(request.config, "workerinput"):
+        pytest.skip("in one process all run together")
+    assert request.node.nodeid.endswith("@together")
