@@ -41,6 +41,8 @@ else:
     serve(out)
 """
 
+PATIENCE = 5  # seconds that a process has to leave its work
+
 _listener: ContextVar[Tell | None] = ContextVar("listener", default=None)  # each thread has its own
 
 
@@ -130,7 +132,7 @@ class Workers(Executor):
         with self._lock:
             self._round += 1
             for process in self._busy:
-                process.popen.kill()
+                process.stop()
         self.rest()
 
     def shutdown(self, wait: bool = True, *, cancel_futures: bool = False) -> None:
@@ -235,6 +237,13 @@ class _Process:
         except (EOFError, OSError, pickle.UnpicklingError):
             raise Died(self._end_in_words()) from None
 
+    def stop(self) -> None:
+        """Let it leave what it is at, with no file half written; kill it if it does not soon."""
+        self.popen.terminate()
+        late = threading.Timer(PATIENCE, self.popen.kill)
+        late.daemon = True
+        late.start()
+
     def end(self) -> None:
         """Kill it: the store keeps whole files only."""
         self.popen.kill()
@@ -266,6 +275,7 @@ def _signal(number: int) -> str:
 
 def serve(out: BinaryIO) -> None:
     """A worker's life: one piece of work after the other; the answers go to `out`."""
+    signal.signal(signal.SIGTERM, _leave)
     inbox: SimpleQueue[bytes] = SimpleQueue()
     threading.Thread(target=_listen, args=(inbox,), daemon=True).start()
 
@@ -282,10 +292,17 @@ def serve(out: BinaryIO) -> None:
         try:
             work, args = pickle.loads(inbox.get())
             answer = pickle.dumps(("returned", work(*args)))
+        except SystemExit:
+            os._exit(1)
         except Exception as error:
             answer = _packed(error)
         work = args = None  # what they hold is not needed while it waits
         send(answer)
+
+
+def _leave(*_: object) -> None:
+    """Through all `finally` of the work, which remove what is half written."""
+    raise SystemExit(1)
 
 
 def _listen(inbox: SimpleQueue) -> None:

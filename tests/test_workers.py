@@ -11,7 +11,7 @@ from pathlib import Path
 
 import pytest
 import torch
-from works import die, fail, half_then_die, note, odd, run_out
+from works import die, fail, half_then_die, note, odd, run_out, write_slowly
 
 from retrainlab import processes
 from retrainlab.errors import BadInput, Stopped, WorkerDied
@@ -229,6 +229,16 @@ def test_ctrl_c_ends_what_runs_and_the_workers_can_be_used_again(tmp_path, pool)
     with pytest.raises(Stopped, match="1 of 4 runs are finished and kept in here"):
         run_tasks(todo, 2, press, "here", pool)
     assert pool.submit(int, "3").result() == 3 and time.monotonic() - start < 60
+
+
+def test_what_is_ended_while_it_writes_leaves_nothing_half_written(tmp_path):
+    """Pitfall: a killed process leaves its temporary file behind."""
+    with Workers(1) as pool:
+        pool.submit(write_slowly, tmp_path / "a")
+        while not (tmp_path / "a.begun").exists():
+            time.sleep(0.01)
+        pool.terminate()
+    assert [p.name for p in tmp_path.iterdir()] == ["a.begun"]
 
 
 def test_a_study_goes_on_when_another_that_shares_its_workers_is_stopped(tmp_path):

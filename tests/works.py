@@ -7,12 +7,24 @@ from pathlib import Path
 
 import psutil
 
+from retrainlab.paths import write_whole
 from retrainlab.processes import advance
 
 
 def note(path: Path) -> None:
     """Work that leaves a file with the process's number."""
     path.write_text(str(os.getpid()))
+
+
+def write_slowly(path: Path) -> None:
+    """Work that is at writing `path` for long, and says so by a file beside it."""
+
+    def fill(temporary: Path) -> None:
+        temporary.write_text("half")
+        path.with_suffix(".begun").touch()
+        time.sleep(600)
+
+    write_whole(path, fill)
 
 
 def die(path: Path | None = None) -> None:
