@@ -117,11 +117,11 @@ FEW = f"with fewer than {SEEDS} seeds nothing can be told"
 
 
 def _found(table: pd.DataFrame, column: str, verdict: str) -> str:
-    """`FT in 13 of 20, LRW in 2 of 4`: the schedules with this verdict, or none."""
+    """`FT in 13 of 20, LRW in 2 of 4`: the schedules with this verdict, in the table's order, or none."""
     judged = _judged(table)
-    cells = judged.groupby("schedule", sort=False).size()
-    found = judged[judged[column] == verdict].groupby("schedule", sort=False).size()
-    return ", ".join(f"{name} in {n} of {cells[name]}" for name, n in found.items()) or "none"
+    cells, found = (part["schedule"].value_counts() for part in (judged, judged[judged[column] == verdict]))
+    named = (name for name in table["schedule"].unique() if name in found)
+    return ", ".join(f"{name} in {found[name]} of {cells[name]}" for name in named) or "none"
 
 
 def _same_runs(table: pd.DataFrame) -> str:

@@ -28,18 +28,20 @@ ROUNDS = 3
 def images_per_second(
     recipes: Sequence[Recipe], store: Store, device: str = "auto", fresh: bool = False
 ) -> list[float]:
-    """Of training by each recipe. All are measured in turns unless all are stored already; fresh: measure in any case."""
+    """Of training by each recipe, whatever its seed; one that stands twice is measured once. All are measured in turns unless
+    all are stored already; fresh: measure in any case."""
     recipes, where = listed(recipes, Recipe, "images_per_second's recipes"), resolve(device)
     marks = [fingerprint(r.data, r.image_size) for r in recipes]
     names = [key("throughput", [replace(r, seed=0)], f"{mark} on {describe(where)}") for r, mark in zip(recipes, marks)]
-    stored = [store.result(name) for name in names]
-    if fresh or None in stored:
+    distinct = dict(zip(names, recipes))
+    stored = {name: store.result(name) for name in distinct}
+    if fresh or None in stored.values():
         with repeatable(where):
-            rates = _measured(recipes, where)
-        stored = [record(r, {"images_per_second": rate}, {}, where, 0.0) for r, rate in zip(recipes, rates)]
-        for name, result in zip(names, stored):
-            store.put_result(name, result)
-    return [result.scalars["images_per_second"] for result in stored]
+            rates = _measured(list(distinct.values()), where)
+        for (name, recipe), rate in zip(distinct.items(), rates):
+            stored[name] = record(recipe, {"images_per_second": rate}, {}, where, 0.0)
+            store.put_result(name, stored[name])
+    return [stored[name].scalars["images_per_second"] for name in names]
 
 
 def _measured(recipes: Sequence[Recipe], where: torch.device) -> list[float]:

@@ -45,6 +45,13 @@ def test_what_a_method_does_now_and_then_is_in_it(kind, moment, knobs, monkeypat
     assert len(calls) >= 2 * 3, "at least twice in each of three rounds"
 
 
+def test_a_recipe_that_stands_twice_is_measured_once_and_says_the_same_from_the_store(tmp_path):
+    """Two seeds of one recipe, which had two rates at first, and one of them afterwards."""
+    twice = [Recipe(width=4), Recipe(width=4, seed=1)]
+    first = throughput.images_per_second(twice, Store(tmp_path), "cpu")
+    assert first[0] == first[1] and throughput.images_per_second(twice, Store(tmp_path), "cpu") == first
+
+
 def test_measured_once_and_then_kept_unless_fresh(monkeypatch, tmp_path):
     calls = []
     monkeypatch.setattr(throughput, "train", lambda *a: calls.append(1) or train(*a))
