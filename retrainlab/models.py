@@ -149,6 +149,9 @@ _OURS: dict[str, tuple[Callable[..., nn.Module], int]] = {  # name -> (maker, pu
 }
 
 
+_FIT: set[tuple] = set()  # kinds of networks that have been tried on images, which takes as long as to build one
+
+
 def build(
     name: str, *, shape: tuple[int, int, int], classes: int, width: int | None = None, seed: int = 0
 ) -> nn.Module:
@@ -168,7 +171,9 @@ def build(
                     nn.init.kaiming_normal_(module.weight, nonlinearity="relu")
                     if module.bias is not None:
                         nn.init.zeros_(module.bias)
-        _check(model, name, shape, classes)
+        if (kind := (name, shape, classes, width)) not in _FIT:
+            _check(model, name, shape, classes)
+            _FIT.add(kind)
     return model
 
 

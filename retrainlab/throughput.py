@@ -28,8 +28,10 @@ ROUNDS = 3
 def images_per_second(
     recipes: Sequence[Recipe], store: Store, device: str = "auto", fresh: bool = False
 ) -> list[float]:
-    """Of training by each recipe, whatever its seed; one that stands twice is measured once. All are measured in turns unless
-    all are stored already; fresh: measure in any case."""
+    """Of training by each recipe, whatever its seed; one that stands twice is measured once.
+
+    All are measured in turns unless all are stored already; fresh: measure in any case.
+    """
     recipes, where = listed(recipes, Recipe, "images_per_second's recipes"), resolve(device)
     marks = [fingerprint(r.data, r.image_size) for r in recipes]
     names = [key("throughput", [replace(r, seed=0)], f"{mark} on {describe(where)}") for r, mark in zip(recipes, marks)]
