@@ -1,4 +1,4 @@
-"""How fast is the engine, and beside what? Measured in one run on one machine; results/DEVICE.json and the README's table.
+"""How fast is the engine, and beside what? Measured in one run on one machine, for results/DEVICE.json and docs/speed.md.
 
     python benchmarks/bench.py [--device auto] [--only steps scaling live grid precision figures]
 

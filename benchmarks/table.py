@@ -1,6 +1,6 @@
-"""The README's table of speed, made from results/*.json.
+"""The table of speed in docs/speed.md, made from results/*.json.
 
-python benchmarks/table.py     writes it between the README's two marks
+python benchmarks/table.py     writes it between the page's two marks
 """
 
 import json
@@ -98,13 +98,13 @@ def records() -> list[dict]:
     return [json.loads(path.read_text()) for path in paths if not path.name.startswith("explorers-")]
 
 
-def put(readme: str, text: str) -> str:
-    """The README with `text` between its marks."""
-    before, rest = readme.split(MARKS[0])
+def put(page: str, text: str) -> str:
+    """The page with `text` between its marks."""
+    before, rest = page.split(MARKS[0])
     return before + MARKS[0] + text + MARKS[1] + rest.split(MARKS[1])[1]
 
 
 if __name__ == "__main__":
-    path = ROOT / "README.md"
+    path = ROOT / "docs" / "speed.md"
     text = put(path.read_text(), table(records()))
     write_whole(path, lambda temporary: temporary.write_text(text))

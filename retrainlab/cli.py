@@ -124,6 +124,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
     except Failed as error:
         print(f"\nretrainlab: {error}", file=sys.stderr)
         return 1
+    except ImportError as error:
+        print(f"retrainlab: A library cannot be loaded ({error}).", file=sys.stderr)
+        return 1
     except OSError as error:
         if error.filename is not None:
             raise

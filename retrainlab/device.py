@@ -7,7 +7,7 @@ from contextlib import contextmanager
 
 import torch
 
-from retrainlab.errors import BadInput, choose
+from retrainlab.errors import BadInput, WorkerDied, choose
 
 
 def resolve(name: str = "auto") -> torch.device:
@@ -87,6 +87,17 @@ def repeatable(device: torch.device) -> Iterator[None]:
             if _inside == 0:
                 torch.set_num_threads(_before[0])
                 cudnn.benchmark, cudnn.deterministic = _before[1:]
+
+
+@contextmanager
+def lack_of_memory_told() -> Iterator[None]:
+    """Where memory runs out, WorkerDied says so in a sentence."""
+    try:
+        yield
+    except (RuntimeError, MemoryError) as error:
+        if isinstance(error, WorkerDied) or not out_of_memory(error):
+            raise
+        raise WorkerDied("Memory ran out; a smaller width, batch_size or image_size takes less.") from None
 
 
 def out_of_memory(error: BaseException) -> bool:

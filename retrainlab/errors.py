@@ -1,5 +1,6 @@
 """What went wrong, told in one sentence: what it was, what is allowed, what to do."""
 
+import math
 from collections.abc import Iterable
 from difflib import get_close_matches
 from numbers import Integral, Real
@@ -61,8 +62,15 @@ def check_number(
         bounds.append(f"at most {high:g}")
     kind = "a whole number" if whole else "a number"
     types = Integral if whole else Real
-    good = isinstance(value, types) and not isinstance(value, bool) and abs(value) < float("inf")
+    good = isinstance(value, types) and not isinstance(value, bool) and _finite(value)
     good = good and (above is None or value > above)
     good = good and (low is None or value >= low) and (high is None or value <= high)
     if not good:
         raise BadInput(f"The {what} is {value!r}, but must be {kind} {' and '.join(bounds)}.".replace(" .", "."))
+
+
+def _finite(value: float) -> bool:
+    try:
+        return math.isfinite(value)
+    except OverflowError:  # a whole number that no float can hold
+        return False

@@ -8,17 +8,19 @@ read once, when its training is over.
 import time
 from collections.abc import Callable, Generator, Iterable, Iterator, Sequence
 from dataclasses import dataclass, replace
+from functools import cached_property
 from typing import TypeVar
 
 import torch
 
-from retrainlab import metrics, schedules, shrink
-from retrainlab.config import Experiment, Prune, Recipe
+from retrainlab import metrics, schedules, seal, shrink
+from retrainlab.config import YOUNGER, Experiment, Prune, Recipe, to_dict
 from retrainlab.data import load
-from retrainlab.device import repeatable, resolve
+from retrainlab.device import lack_of_memory_told, repeatable, resolve
 from retrainlab.engine import Engine
 from retrainlab.errors import BadInput
 from retrainlab.methods import imp
+from retrainlab.methods.base import Tensors
 from retrainlab.methods.make import make
 from retrainlab.methods.sparsifier import Span
 from retrainlab.models import VGG, ResNet, build, prunable
@@ -44,6 +46,11 @@ class Dense:
 
     state: State
     result: Result
+
+    @cached_property
+    def weights(self) -> str:
+        """What tells this network from every other, as 16 hex digits: masks and results name the one they start from."""
+        return weights_of(self.state.params)
 
 
 @dataclass(frozen=True)
@@ -177,7 +184,34 @@ def _dense_course(
         "images_per_second": _rate(trained.steps, recipe, trained.seconds),
     }
     curves = curves_of(trained.points)
-    return Dense(state, record(recipe, scalars, curves, setup.data.device, trained.seconds, engine))
+    seconds, weights = trained.seconds, weights_of(state.params)
+    return Dense(state, record(recipe, scalars, curves, setup.data.device, seconds, engine, weights=weights))
+
+
+def weights_of(params: Tensors) -> str:
+    """A checksum of a network's parameters: 16 hex digits."""
+    return seal.of_tensors("weights", {name: p.detach().cpu() for name, p in params.items()})[:16]
+
+
+def belongs(pruned: Pruned, dense: Dense) -> bool:
+    """Whether these masks were made from this dense network. An earlier version's do not tell: they go with one of their
+    own age."""
+    told = pruned.result.provenance.get("weights")
+    return told == dense.weights if told is not None else "weights" not in dense.result.provenance
+
+
+def check_given(experiment: Experiment, dense: Dense, pruned: Pruned) -> None:
+    """Raise BadInput unless a dense network and masks are of the experiment's settings, and the masks that network's."""
+    for what, given, noun in (("dense network", dense, experiment.recipe), ("pruning", pruned, experiment.prune)):
+        config, wanted = YOUNGER | given.result.config, to_dict(noun)
+        other = [name for name, value in wanted.items() if name != "data" and config.get(name) != value]
+        if other:
+            raise BadInput(
+                f"The {what} given has another {', '.join(other)} than the experiment asks for; make it with the "
+                "experiment's recipe and prune."
+            )
+    if not belongs(pruned, dense):
+        raise BadInput("The masks given were made from another dense network; make them from the one given.")
 
 
 def check_dense(setup: Setup, dense: Dense) -> None:
@@ -187,7 +221,7 @@ def check_dense(setup: Setup, dense: Dense) -> None:
         wanted = dict(own)
         for name in wanted | found:
             there, here = (
-                f"{tuple(part[name].shape)} on {part[name].device}" if name in part else "missing"
+                f"{tuple(part[name].shape)}, {part[name].dtype} on {part[name].device}" if name in part else "missing"
                 for part in (wanted, found)
             )
             if there != here:
@@ -201,7 +235,8 @@ def prune_dense(recipe: Recipe, prune: Prune, dense: Dense, device: str = "auto"
     """The first cycle's masks for a dense network, and the damage: validation accuracy raw and recalibrated."""
     where = resolve(device)
     if dense.result.outcome:
-        return Pruned({}, record(prune, dict.fromkeys(DAMAGE), {}, where, 0.0, outcome=dense.result.outcome))
+        told = dict(outcome=dense.result.outcome, weights=dense.weights)
+        return Pruned({}, record(prune, dict.fromkeys(DAMAGE), {}, where, 0.0, **told))
     start = time.perf_counter()
     with repeatable(where):
         setup, _ = setting(recipe, where)
@@ -215,9 +250,11 @@ def prune_dense(recipe: Recipe, prune: Prune, dense: Dense, device: str = "auto"
         fresh = recalibrate(setup, state, (recipe.seed, "recalibrate"))
         lifted, _ = evaluate(model, fresh.params, fresh.buffers, data, data.validation)
     damage = raw, lifted, metrics.stability(before, raw), metrics.stability(before, lifted)
-    return Pruned(masks, record(prune, dict(zip(DAMAGE, damage)), {}, where, time.perf_counter() - start))
+    seconds = time.perf_counter() - start
+    return Pruned(masks, record(prune, dict(zip(DAMAGE, damage)), {}, where, seconds, weights=dense.weights))
 
 
+@lack_of_memory_told()
 def run(
     experiment: Experiment,
     device: str = "auto",
@@ -239,8 +276,11 @@ def run(
     cycle that is too long for LRW, and a `dense` or `pruned` of another network.
     """
     check_lengths(experiment)
+    given = dense is not None or pruned is not None
     dense = dense or train_dense(experiment.recipe, device, stop=stop)
     pruned = pruned or prune_dense(experiment.recipe, experiment.prune, dense, device)
+    if given:
+        check_given(experiment, dense, pruned)
     report = None if on_point is None else lambda _, point: on_point(point)
     return next(run_together([experiment], [dense], [pruned], device, on_point=report, stop=stop))[1]
 
@@ -359,7 +399,7 @@ def _course(
     curves = curves_of([p for c in cycles for p in c.trained.points])
     curves["cycle"] = [i for i, c in enumerate(cycles) for _ in c.trained.points]
     curves["layer_sparsity"] = metrics.layer_sparsity(weights)
-    return record(experiment, scalars, curves, data.device, seconds, engine)
+    return record(experiment, scalars, curves, data.device, seconds, engine, weights=dense.weights)
 
 
 def _never_pruned(experiment: Experiment, dense: Dense, device: torch.device, engine: Engine) -> Result:

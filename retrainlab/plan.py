@@ -16,12 +16,22 @@ from retrainlab.config import PRECISIONS, Experiment, Prune, Recipe, key
 from retrainlab.device import resolve
 from retrainlab.engine import Engine
 from retrainlab.errors import BadInput
-from retrainlab.experiment import alike, prune_dense, run_together, setting, train_dense_together, while_retraining
+from retrainlab.experiment import (
+    Dense,
+    Pruned,
+    alike,
+    belongs,
+    prune_dense,
+    run_together,
+    setting,
+    train_dense_together,
+    while_retraining,
+)
 from retrainlab.folders import printable
 from retrainlab.processes import advance
 from retrainlab.result import Result
 from retrainlab.sources import fingerprint
-from retrainlab.store import Store, Stored, Unfit
+from retrainlab.store import Store, Stored, Unfit, state_of
 from retrainlab.training import Point
 from retrainlab.workers import Task
 
@@ -49,9 +59,6 @@ def result_key(experiment: Experiment, data: str) -> str:
 def adopt_unsaid(experiment: Experiment, store: Store, data: str) -> bool:
     """Give what an earlier version computed in bfloat16, and stored as if in float32, the names of what it is: an
     experiment's result, dense run and masks. Whether anything got another name; nothing does in a store that is only read.
-
-    Masks do not tell what they were made from. Those without a checksum are as old as a dense run without one; beside a
-    newer one they are another network's, and go.
     """
     plain, half = (replace(experiment, recipe=replace(experiment.recipe, precision=p)) for p in PRECISIONS)
     dense, pruned, results = (
@@ -67,8 +74,6 @@ def adopt_unsaid(experiment: Experiment, store: Store, data: str) -> bool:
                 store.rename("pruned", *pruned)
             store.rename("dense", *dense)
             moved = True
-        elif first is not None and first.sealed and masks is not None and not masks.sealed:
-            store.forget("pruned", pruned[0])
     with suppress(BadInput, Unfit):
         if (result := store.read("results", results[0])) is not None and result.result.unsaid_half:
             store.rename("results", *results)
@@ -97,7 +102,7 @@ class Missing:
     def of(experiments: Sequence[Experiment], store: Store, fresh: bool, marks: Marks) -> "Missing":
         """What is stored is looked at, so that a damaged file is made anew with the rest."""
         out = Missing({}, {}, {})
-        whole: set[str] = set()
+        whole: dict[str, Stored] = {}
         shapes = cache(_shapes)
 
         def lacks(kind: str, name: str, recipe: Recipe) -> bool:
@@ -107,8 +112,8 @@ class Missing:
 
             if fresh or name in getattr(out, kind):
                 return True
-            if name not in whole and store.check(kind, name, fits):
-                whole.add(name)
+            if name not in whole and (found := store.check(kind, name, fits)):
+                whole[name] = found
             return name not in whole
 
         for e in experiments:
@@ -122,10 +127,11 @@ class Missing:
                 out.found[name] = result
                 continue
             out.results[name] = e
-            if lacks("dense", name := dense_key(e.recipe, data), e.recipe):
-                out.dense[name] = e.recipe
-            if lacks("pruned", name := pruned_key(e.recipe, e.prune, data), e.recipe):
-                out.pruned[name] = e.recipe, e.prune
+            dense, masks = dense_key(e.recipe, data), pruned_key(e.recipe, e.prune, data)
+            if lacks("dense", dense, e.recipe):
+                out.dense[dense] = e.recipe
+            if dense in out.dense or lacks("pruned", masks, e.recipe) or not _of(whole[masks], whole[dense]):
+                out.pruned[masks] = e.recipe, e.prune
         return out
 
     def bytes(self, device: torch.device) -> float:
@@ -147,6 +153,10 @@ class Missing:
         """Of training, for all whose recipe is `alike`."""
         dense = sum(r.epochs for r in self.dense.values() if alike(r) == recipe)
         return dense + sum(cost(e) for e in self.results.values() if alike(while_retraining(e)) == recipe)
+
+
+def _of(masks: Stored, dense: Stored) -> bool:
+    return belongs(Pruned(masks.tensors, masks.result), Dense(state_of(dense.tensors), dense.result))
 
 
 def _shapes(recipe: Recipe) -> dict[str, dict[str, torch.Size]]:

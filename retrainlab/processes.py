@@ -163,7 +163,7 @@ class Workers(Executor):
             del job
 
     def _answer(self, job: _Job) -> Any:
-        packed = pickle.dumps((job.work, job.args))
+        packed = pickle.dumps((os.getcwd(), job.work, job.args))
         with self._lock:
             if job.round != self._round:
                 raise CancelledError
@@ -290,7 +290,8 @@ def serve(out: BinaryIO) -> None:
     send(pickle.dumps(""))
     while True:
         try:
-            work, args = pickle.loads(inbox.get())
+            folder, work, args = pickle.loads(inbox.get())
+            os.chdir(folder)  # which the program may have left since this process began
             answer = pickle.dumps(("returned", work(*args)))
         except SystemExit:
             os._exit(1)

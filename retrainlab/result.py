@@ -137,9 +137,11 @@ def record(
     seconds: float,
     engine: object = None,
     outcome: str = "",
+    weights: str = "",
 ) -> Result:
     """A result as it is stored: None for a number that is not finite, and where it comes from. engine: what trained it,
-    in words; outcome: where its own numbers cannot tell that it has diverged."""
+    in words; outcome: where its own numbers cannot tell that it has diverged; weights: of the dense network that it starts
+    from, or is."""
 
     def finite(x):
         return None if isinstance(x, float) and not math.isfinite(x) else x
@@ -149,6 +151,8 @@ def record(
     provenance = {"device": describe(device), "seconds": round(seconds, 3), **versions()}
     if engine is not None:
         provenance |= {"engine": str(engine)}
+    if weights:
+        provenance |= {"weights": weights}
     return Result(to_dict(noun), scalars, curves, provenance, outcome)
 
 

@@ -69,7 +69,8 @@ def _as(value: object, kind: type | UnionType) -> object:
     elif get_origin(kind) in (list, tuple):
         return get_origin(kind)(_items(value, kind))
     elif kind is float and isinstance(value, Real) and not isinstance(value, bool):
-        return float(value)
+        with suppress(OverflowError):
+            return float(value)
     elif kind is int and isinstance(value, Integral) and not isinstance(value, bool):
         return int(value)
     elif kind is str and isinstance(value, os.PathLike) and isinstance(text := os.fspath(value), str):

@@ -12,6 +12,7 @@ network, with more work around each call.
 
 import copy
 import operator
+import threading
 from collections.abc import Callable
 from dataclasses import dataclass
 
@@ -86,10 +87,33 @@ def vmapped(model: nn.Module) -> Forward:
     return forward
 
 
+_tracing = threading.Lock()
+
+
+class _Tracer(fx.Tracer):
+    """Traces on its own thread alone: torch.fx patches every module of the process meanwhile, so that what other threads
+    call comes here too."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.thread = threading.get_ident()
+
+    def call_module(self, m: nn.Module, forward: Callable, args: tuple, kwargs: dict) -> object:
+        if threading.get_ident() != self.thread:
+            return forward(*args, **kwargs)
+        return super().call_module(m, forward, args, kwargs)
+
+    def getattr(self, attr: str, attr_val: object, parameter_proxy_cache: dict) -> object:
+        if threading.get_ident() != self.thread:
+            return attr_val
+        return super().getattr(attr, attr_val, parameter_proxy_cache)
+
+
 def stack(model: nn.Module) -> Forward:
     """The network with a stacked rule in place of each layer. Raises Unstackable where there is none."""
     try:
-        graph = fx.Tracer().trace(model)
+        with _tracing:  # two at once would undo each other's patches in the wrong order
+            graph = _Tracer().trace(model)
     except Exception as error:  # a network's own Python code met symbolic values
         raise Unstackable(f"{type(model).__name__} cannot be traced: {error}") from error
     modules, known = dict(model.named_modules()), dict(model.named_parameters())

@@ -17,7 +17,7 @@ import pandas as pd
 from scipy.special import stdtr, stdtrit
 
 from retrainlab import tables
-from retrainlab.errors import choose
+from retrainlab.errors import BadInput, choose
 from retrainlab.settle import listed
 
 LEVEL = 0.95
@@ -83,11 +83,21 @@ def summary(frame: pd.DataFrame, by: list[str], value: str) -> pd.DataFrame:
     """Mean of `value` over seeds for each combination of `by`, in order of appearance: columns by, mean, low, high, n (the
     runs that count) and left_out (those without a value)."""
     by, rows = listed(by, str, "summary's by"), []
+    _check_alike(frame, by)
     for group, part in frame.groupby(by, sort=False):
         values = part[value].astype(float).dropna()
         counts = {"n": len(values), "left_out": len(part) - len(values)}
         rows.append(dict(zip(by, group)) | dict(zip(("mean", "low", "high"), interval(values))) | counts)
     return pd.DataFrame(rows)
+
+
+def _check_alike(frame: pd.DataFrame, named: Sequence[str]) -> None:
+    """Raise BadInput where runs of several precisions would be taken together without a word."""
+    if "precision" in frame and "precision" not in named and frame["precision"].nunique() > 1:
+        found = ", ".join(sorted(frame["precision"].unique()))
+        raise BadInput(
+            f"These runs were computed in {found}; take those of one, or name precision as a column to group by."
+        )
 
 
 def paired(frame: pd.DataFrame, by: list[str], value: str, compare: str, baseline: str) -> pd.DataFrame:
@@ -99,6 +109,9 @@ def paired(frame: pd.DataFrame, by: list[str], value: str, compare: str, baselin
     a run counts once.
     """
     by, levels = listed(by, str, "paired's by"), list(frame[compare].unique())
+    _check_alike(frame, [*by, compare])
+    if frame.duplicated([*by, compare, "seed"]).any():
+        raise BadInput(f"Some runs stand twice for one {compare} and seed; keep one, or name what tells them apart.")
     choose(baseline, levels, f"{compare} to compare with")
     levels = [baseline, *(level for level in levels if level != baseline)]
     wide = frame.assign(**{value: frame[value].astype(float)}).pivot(index=[*by, "seed"], columns=compare, values=value)

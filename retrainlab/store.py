@@ -104,14 +104,14 @@ class Store:
         """Bytes that are free on the store's disk."""
         return shutil.disk_usage(next(filter(os.path.isdir, (self.root, *self.root.absolute().parents)))).free
 
-    def check(self, kind: str, key: str, fits: Callable[[Stored], bool] = lambda _: True) -> bool:
-        """Whether that thing is stored and whole; tensors are compared with their checksum, too. fits: asked where there is
-        no checksum to tell."""
+    def check(self, kind: str, key: str, fits: Callable[[Stored], bool] = lambda _: True) -> Stored | None:
+        """That thing if it is stored and whole; tensors are compared with their checksum, too. fits: asked where there is no
+        checksum to tell."""
         found = self._whole(kind, key)
         if found is None or found.sealed or fits(found):
-            return found is not None
+            return found
         self._set_aside(kind, key, "its tensors are not those of its network")
-        return False
+        return None
 
     def result(self, key: str) -> Result | None:
         """The experiment's result, or None if it has not been run."""
@@ -125,7 +125,7 @@ class Store:
         """The dense run with its weights and momentum on `device`, or None if it has not been made."""
         if (found := self._whole("dense", key)) is None:
             return None
-        return Dense(State(**_parts({n: t.to(device) for n, t in found.tensors.items()})), found.result)
+        return Dense(state_of({n: t.to(device) for n, t in found.tensors.items()}), found.result)
 
     def put_dense(self, key: str, dense: Dense) -> None:
         state = dense.state
@@ -290,8 +290,8 @@ def _bytes(path: Path, size: int = -1) -> bytes | None:
     except (FileNotFoundError, NotADirectoryError):
         return None
     except OSError as error:
-        if os.path.isdir(path):
-            raise Unfit(f"{path.name} is a folder") from None
+        if os.path.isdir(path) or error.errno == errno.ELOOP:
+            raise Unfit(f"{path.name} is a folder, or a link in a circle") from None
         raise BadInput(
             f"The stored file {path} cannot be read ({error.strerror}), which does not say that it is damaged; let its "
             "owner permit it (chmod a+r), or choose another folder with --store or RETRAINLAB_STORE."
@@ -304,6 +304,11 @@ def _first_line(error: Exception) -> str:
 
 def _no_number(text: str) -> None:
     raise Unfit(f"it holds {text}, which is no number")
+
+
+def state_of(tensors: dict[str, torch.Tensor]) -> State:
+    """A dense run's state from its stored tensors. Raises Unfit for a tensor that is no part of one."""
+    return State(**_parts(tensors))
 
 
 def _parts(tensors: dict[str, torch.Tensor]) -> dict[str, dict[str, torch.Tensor]]:
@@ -323,6 +328,9 @@ def _check_old(kind: str, result: Result) -> None:
     lacking = [*(scalars - result.scalars.keys()), *(curves - result.curves.keys())]
     if lacking or not isinstance(result.provenance.get("device"), str):
         raise Unfit(f"it lacks {', '.join(sorted(lacking)) or 'its device'}")
+    for name, share in result.scalars.items():
+        if name.endswith("accuracy") and share is not None and (isinstance(share, bool) or not 0 <= share <= 1):
+            raise Unfit(f"its {name} is {share}, which is no share")
 
 
 def _check_old_dense(result: Result, tensors: dict[str, torch.Tensor]) -> None:

@@ -6,9 +6,10 @@ call goes on from there.
 
 import math
 import sys
-from collections.abc import Callable, Iterable, Iterator, Sequence
+import warnings
+from collections.abc import Callable, Iterable, Sequence
 from concurrent.futures import Executor
-from contextlib import AbstractContextManager, contextmanager, nullcontext
+from contextlib import AbstractContextManager, nullcontext
 from dataclasses import asdict, replace
 from functools import lru_cache
 from itertools import product
@@ -21,9 +22,9 @@ import torch
 
 from retrainlab.config import DATASETS, MODELS, Experiment, Prune, Recipe, Retrain
 from retrainlab.data import load
-from retrainlab.device import cores, describe, out_of_memory, resolve
+from retrainlab.device import cores, describe, lack_of_memory_told, resolve
 from retrainlab.engine import Engine, fastest, forced
-from retrainlab.errors import BadInput, WorkerDied, check_number
+from retrainlab.errors import BadInput, check_number
 from retrainlab.experiment import alike, check, check_lengths, setting, while_retraining
 from retrainlab.folders import printable
 from retrainlab.methods.knobs import at
@@ -77,20 +78,7 @@ def grid(
     return list(dict.fromkeys(every))  # a repeated seed is no further replication
 
 
-@contextmanager
-def _lack_of_memory_told() -> Iterator[None]:
-    """What runs out of memory outside of a run, such as a look at the network, is told in a sentence too."""
-    try:
-        yield
-    except (RuntimeError, MemoryError) as error:
-        if not out_of_memory(error):
-            raise
-        raise WorkerDied(
-            "Memory ran out before the first run; a smaller width, batch_size or image_size takes less."
-        ) from None
-
-
-@_lack_of_memory_told()
+@lack_of_memory_told()
 def run_study(
     experiments: Sequence[Experiment],
     *,
@@ -149,9 +137,21 @@ def run_study(
             if hasattr(report, "close"):
                 report.close()
     keys = [result_key(e, marks[e.recipe.data, e.recipe.image_size]) for e in experiments]
-    return pd.DataFrame(
-        [row(e, k, missing.found.get(k) or _stored(store.result(k))) for e, k in zip(experiments, keys)]
-    )
+    results = [missing.found.get(key) or _stored(store.result(key)) for key in keys]
+    _check_starts(experiments, results)
+    return pd.DataFrame([row(e, key, result) for e, key, result in zip(experiments, keys, results)])
+
+
+def _check_starts(experiments: Sequence[Experiment], results: Sequence[Result]) -> None:
+    """Warn where rows of one recipe do not start from one dense network, whose differences would be no paired ones."""
+    starts: dict[Recipe, set[str]] = {}
+    for e, result in zip(experiments, results):
+        starts.setdefault(e.recipe, set()).update(filter(None, [result.provenance.get("weights")]))
+    several = [recipe for recipe, found in starts.items() if len(found) > 1]
+    if several:
+        first = f"the first training of {several[0].model}, seed {several[0].seed}, was made more than once"
+        words = f"Some rows start from other networks than their neighbours: {first}; fresh makes all anew."
+        warnings.warn(words, stacklevel=3)
 
 
 def workers(jobs: int = 0, device: str = "auto") -> AbstractContextManager[Workers | None]:

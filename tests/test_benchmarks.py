@@ -1,4 +1,4 @@
-"""What speed is claimed by: the usual loop does the same work as ours, and the README's table is the results'."""
+"""What speed is claimed by: the usual loop does the same work as ours, and the page's table is the results'."""
 
 import copy
 import sys
@@ -154,6 +154,6 @@ def test_a_gpus_table_has_every_row_of_its_first_network_and_few_of_the_others(m
     assert "| 25% |" in second and "a copy moves 1.00 TB/s" in told and "not measured" not in told
 
 
-def test_the_readmes_table_is_that_of_the_results():
-    readme = (FOLDER.parent / "README.md").read_text()
-    assert table.put(readme, table.table(table.records())) == readme
+def test_the_pages_table_is_that_of_the_results():
+    page = (FOLDER.parent / "docs" / "speed.md").read_text()
+    assert table.put(page, table.table(table.records())) == page

@@ -360,13 +360,17 @@ def test_given_networks_and_masks_are_used_and_not_changed(parts, dense, monkeyp
 
 def test_a_dense_network_or_masks_of_another_recipe_are_refused(parts, dense):
     other = Experiment(replace(RECIPE, width=5), ONCE.prune, ONCE.retrain)
-    narrow = re.escape("'conv.weight' is (4, 1, 3, 3) on cpu and should be (5, 1, 3, 3) on cpu")
+    narrow = re.escape("is (4, 1, 3, 3), torch.float32 on cpu and should be (5, 1, 3, 3), torch.float32 on cpu")
     for adopt in (lambda: prune_dense(other.recipe, other.prune, dense, "cpu"), lambda: run(other, "cpu", dense=dense)):
         with pytest.raises(BadInput, match=narrow):
             adopt()
     wide = train_dense(replace(other.recipe, epochs=1), "cpu")
-    with pytest.raises(BadInput, match="The mask of 'conv.weight'"):
+    with pytest.raises(BadInput, match="The dense network given has another epochs"):
         run(other, "cpu", dense=wide, pruned=parts[ONCE]["pruned"])
+    with pytest.raises(BadInput, match="The pruning given has another sparsity"):
+        run(replace(ONCE, prune=Prune(0.5)), "cpu", dense=dense, pruned=parts[ONCE]["pruned"])
+    with pytest.raises(BadInput, match="The masks given were made from another dense network"):
+        run(replace(other, recipe=replace(other.recipe, epochs=1)), "cpu", dense=wide, pruned=parts[ONCE]["pruned"])
 
 
 def test_the_first_cycles_masks_are_those_given(parts, dense, trainings):

@@ -123,7 +123,8 @@ def test_of_an_empty_store_everything_is_missing_once(tmp_path):
         ([("results", 0)], ([0, 1], [(0, 0.9), (1, 0.5), (1, 0.9)], [1, 2, 3])),
         ([("results", 0), ("results", 1)], ([1], [(1, 0.5), (1, 0.9)], [2, 3])),
         ([("dense", 0)], ([1], WHOLE[1], WHOLE[2])),
-        ([("pruned", 3)], (WHOLE[0], WHOLE[1][:3], WHOLE[2])),
+        ([("pruned", 3)], WHOLE),  # masks of a network that is not there
+        ([("dense", 3), ("pruned", 3)], ([0], WHOLE[1][:3], WHOLE[2])),
         ([("dense", 2), ("pruned", 2), ("results", 3)], ([0], [(0, 0.5), (0, 0.9)], [0, 1, 2])),
         ([("results", i) for i in range(4)], ([], [], [])),
     ],

@@ -54,9 +54,15 @@ def test_make_alone_lists_every_target():
 
 
 def test_links_in_the_documents_lead_somewhere():
-    for name in ("README.md", "CONTRIBUTING.md"):
-        for target in re.findall(r"\]\(([^)#:]+)\)", (ROOT / name).read_text()):
-            assert (ROOT / target).exists(), f"{name}: {target}"
+    for path in (ROOT / "README.md", ROOT / "CONTRIBUTING.md", *(ROOT / "docs").glob("*.md")):
+        for target in re.findall(r"\]\(([^)#:]+)\)", path.read_text()):
+            assert (path.parent / target).exists(), f"{path.name}: {target}"
+
+
+def test_the_readme_is_short():
+    """At most 900 words besides code, pictures and addresses."""
+    text = re.sub(r"```.*?```|!\[[^]]*\]\([^)]*\)", "", (ROOT / "README.md").read_text(), flags=re.S)
+    assert len(re.sub(r"\]\([^)]*\)", "]", text).split()) <= 900
 
 
 def test_every_command_of_the_readme_exists():

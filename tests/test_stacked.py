@@ -1,6 +1,7 @@
 """Every stacked rule gives what the network gives to each member alone: scores, gradients, statistics."""
 
 import importlib.util
+from concurrent.futures import ThreadPoolExecutor
 
 import pytest
 import torch
@@ -427,3 +428,16 @@ def test_the_noise_of_all_members_is_that_of_each_alone(layer):
         alone = one_by_one(model, {name: p[i : i + 1] for name, p in params.items()}, {}, images)
         torch.testing.assert_close(together[i : i + 1], alone)
         assert torch.equal(torch.random.get_rng_state(), after)
+
+
+def test_networks_are_taken_apart_on_several_threads_at_once():
+    """Pitfall: torch.fx patches every module of the process while it traces; two traces left the patch behind."""
+    whole = nn.Linear(2, 2)
+    models = [build("resnet20", shape=(3, 8, 8), classes=3, width=2, seed=seed) for seed in range(8)]
+    before = nn.Module.__call__
+    with ThreadPoolExecutor(8) as pool:
+        taken = [pool.submit(stack, model) for model in models]
+        used = [pool.submit(lambda: [whole(torch.ones(1, 2)) for _ in range(200)]) for _ in range(4)]
+        assert all(callable(future.result()) for future in taken)
+        assert all(torch.equal(out, whole(torch.ones(1, 2))) for future in used for out in future.result())
+    assert nn.Module.__call__ is before

@@ -225,3 +225,20 @@ def test_one_column_to_group_by_is_a_list_of_one():
     pd.testing.assert_frame_equal(stats.summary(frame, "budget", "value"), stats.summary(frame, ["budget"], "value"))
     both = [stats.paired(frame, by, "value", "way", "a") for by in ("budget", ["budget"])]
     pd.testing.assert_frame_equal(*both)
+
+
+def test_runs_of_several_precisions_are_not_taken_together_without_a_word():
+    rows = [
+        {"schedule": s, "precision": p, "seed": seed, "test_accuracy": 0.9}
+        for s in ("FT", "LLR") for p in ("float32", "bfloat16") for seed in range(3)
+    ]  # fmt: skip
+    frame = pd.DataFrame(rows)
+    with pytest.raises(BadInput, match="computed in bfloat16, float32; take those of one"):
+        stats.summary(frame, ["schedule"], "test_accuracy")
+    with pytest.raises(BadInput, match="computed in bfloat16, float32"):
+        stats.paired(frame.assign(where=0), ["where"], "test_accuracy", "schedule", "LLR")
+    assert len(stats.paired(frame, ["precision"], "test_accuracy", "schedule", "LLR")) == 2
+    ft = frame[frame["schedule"] == "FT"].assign(where=0)
+    assert len(stats.paired(ft, ["where"], "test_accuracy", "precision", "float32")) == 1
+    with pytest.raises(BadInput, match="stand twice for one schedule and seed"):
+        stats.paired(frame.drop(columns="precision").assign(where=0), ["where"], "test_accuracy", "schedule", "LLR")

@@ -16,6 +16,7 @@ from retrainlab.experiment import (
     Dense,
     Pruned,
     alike,
+    belongs,
     prune_dense,
     run_together,
     setting,
@@ -134,7 +135,7 @@ def run(
         if (recipe, prune) not in pruned:
             name = pruned_key(recipe, prune, marks[recipe.data, recipe.image_size])
             found = store.pruned(name, device)
-            if found is None:
+            if found is None or not belongs(found, dense[recipe]):
                 found = prune_dense(recipe, prune, dense[recipe], str(device))
                 _keep(lambda name=name, found=found: store.put_pruned(name, found))
             pruned[recipe, prune] = found
