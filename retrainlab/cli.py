@@ -6,9 +6,12 @@ Ctrl-C with what is kept and 130. torch is loaded by the command that needs it, 
 
 import argparse
 import os
+import signal
 import sys
+import threading
 import warnings
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import fields
 from pathlib import Path
 from typing import get_args
@@ -103,8 +106,39 @@ KNOB_HELP = {  # an option for each setting of the methods that sparsify during 
 }
 
 
+def _open_closed() -> None:
+    """Give streams that were closed (`2>&-`) to nowhere, before a file that is opened takes their numbers."""
+    for number, name in enumerate(("stdin", "stdout", "stderr")):
+        try:
+            os.fstat(number)
+        except OSError:
+            os.open(os.devnull, os.O_RDWR)  # takes the lowest free number
+            setattr(sys, name, os.fdopen(number, "w" if number else "r", closefd=False))
+
+
+@contextmanager
+def _stopped_by_signals() -> Iterator[None]:
+    """What ends the command from outside is as Ctrl-C, which keeps what is finished and leaves nothing behind."""
+    numbers = [getattr(signal, name) for name in ("SIGTERM", "SIGHUP") if hasattr(signal, name)]
+    numbers = [number for number in numbers if signal.getsignal(number) == signal.SIG_DFL]  # not under nohup
+    if threading.current_thread() is not threading.main_thread():
+        numbers = []
+    before = {number: signal.signal(number, signal.default_int_handler) for number in numbers}
+    try:
+        yield
+    finally:
+        for number, handler in before.items():
+            signal.signal(number, handler)
+
+
 def main(arguments: Sequence[str] | None = None) -> int:
     """The command line; returns the exit code."""
+    _open_closed()
+    with _stopped_by_signals():
+        return _main(arguments)
+
+
+def _main(arguments: Sequence[str] | None) -> int:
     for stream in (sys.stdout, sys.stderr):  # a name that the terminal cannot write is no reason to stop
         if hasattr(stream, "reconfigure"):
             stream.reconfigure(errors="backslashreplace")
@@ -341,7 +375,9 @@ def _study(options: argparse.Namespace) -> None:
         for s in axes["schedule"]
     ]
     csv = getattr(options, "csv", None)
-    table = Path(csv).resolve() if csv and csv != "-" else None
+    table = Path(csv) if csv and csv != "-" else None
+    if table is not None and _new(table):
+        table = table.resolve()  # a link stays one; a pipe by name has no other
     if table is not None and (table.is_dir() or not os.access(table.parent if _new(table) else table, os.W_OK)):
         raise BadInput(f"The table cannot be written to {table}; name a file in a folder that exists and is yours.")
 

@@ -168,11 +168,14 @@ class Prune:
         if self.structure == "n:m":
             check_number(self.m, "m of n:m", low=2, whole=True)
             check_number(self.n, "n of n:m", low=1, high=self.m, whole=True)
-            if abs(self.sparsity - (1 - self.n / self.m)) > 1e-9:
+            exact = 1 - self.n / self.m
+            if abs(self.sparsity - exact) > 5e-4:
                 raise BadInput(
-                    f"Keeping {self.n} of each {self.m} weights is a sparsity of {1 - self.n / self.m:g}, "
-                    f"not {self.sparsity:g}; give that sparsity, or another n and m."
+                    f"Keeping {self.n} of each {self.m} weights is a sparsity of {exact:g}, not {self.sparsity:g}; give "
+                    "that sparsity, or another n and m."
                 )
+            if abs(self.sparsity - exact) > 1e-9:  # such as 0.667, which means 1:3
+                object.__setattr__(self, "sparsity", exact)
             if self.cycles != 1 or self.allocation != "global":
                 raise BadInput(
                     "An n:m pattern is pruned in one cycle and has no allocation; leave both at their defaults."

@@ -160,7 +160,7 @@ def _kernel() -> list[Finding]:
         command = KernelSpecManager().get_kernel_spec("python3").argv[0]
     except Exception as error:
         return [Finding("kernel python3", f"none ({error})", False, remedy)]
-    ours = shutil.which(command) is not None and command in (sys.executable, "python", "python3")
+    ours = command in ("python", "python3") or command == sys.executable  # Jupyter takes its own for a bare name
     return [Finding("kernel python3", command, ours, "" if ours else remedy)]
 
 
@@ -169,6 +169,8 @@ def _store(asked: str | None) -> list[Finding]:
     from retrainlab.store import Store
 
     store = None
+    if asked and not os.path.isdir(asked):
+        return [Finding("store", f"there is no folder {asked}", False, "name one that is there", required=True)]
     try:
         store = Store(asked or store_root())
         count = store.count()

@@ -10,7 +10,7 @@ from pathlib import Path
 
 from retrainlab import notebooks, presets
 from retrainlab.config import ENGINES, PRECISIONS
-from retrainlab.errors import BadInput, Failed, choose
+from retrainlab.errors import BadInput, Failed, check_number, choose
 from retrainlab.paths import check_free, make_writable, project
 from retrainlab.progress import duration
 from retrainlab.settle import listed, settled
@@ -30,7 +30,7 @@ def select(names: Sequence[str]) -> list[str]:
     if not names:
         return list(known)
     short = {full.split("_")[0]: full for full in known}
-    return [short.get(name) or choose(name, known, "figure") for name in names]
+    return list(dict.fromkeys(short.get(name) or choose(name, known, "figure") for name in names))
 
 
 def make(
@@ -54,6 +54,7 @@ def make(
     choose(preset, presets.PRESETS, "preset")
     choose(engine, ENGINES, "engine")
     choose(precision, PRECISIONS, "precision")
+    check_number(jobs, "number of jobs", low=0, whole=True)
     chosen, paths = select(names), available()
     root = project()
     folder = Path(output).resolve() if output else presets.folder(preset, presets.asked(preset, precision=precision))

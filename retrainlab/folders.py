@@ -203,6 +203,11 @@ def _part(
     if not names:
         why = dict(walk.bad).get(folder, "no folder of images in it")
         raise BadInput(f"{shown} holds no class ({why}), but wanted is one folder of images for each; see to it.")
+    if folder and len({_split(name) for name in names} - {None}) > 1:
+        raise BadInput(
+            f"{shown} holds {_listed(names)}, which are names of splits, where classes are wanted; give that folder itself, "
+            "or rename them."
+        )
     classes = classes or tuple(names)
     if unknown := [name for name in names if name not in classes]:
         raise BadInput(f"{shown} has classes that training has not: {_listed(unknown)}; rename or remove them.")

@@ -92,7 +92,12 @@ def summary(frame: pd.DataFrame, by: list[str], value: str) -> pd.DataFrame:
 
 
 def _check_alike(frame: pd.DataFrame, named: Sequence[str]) -> None:
-    """Raise BadInput where runs of several precisions would be taken together without a word."""
+    """Raise BadInput where one run stands twice, as in two tables that overlap, or runs of several precisions would be taken
+    together without a word."""
+    if "key" in frame and frame.duplicated([*named, "key"]).any():
+        raise BadInput(
+            "Some runs stand twice, and would count as so many seeds; keep one of each: frame.drop_duplicates('key')."
+        )
     if "precision" in frame and "precision" not in named and frame["precision"].nunique() > 1:
         found = ", ".join(sorted(frame["precision"].unique()))
         raise BadInput(
@@ -163,6 +168,7 @@ def compared(frame: pd.DataFrame, by: list[str], value: str, compare: str, basel
 def overall(frame: pd.DataFrame, value: str, compare: str, baseline: str) -> pd.DataFrame:
     """Differences to `baseline` on average over all cells of a grid, seed by seed: columns compare, overall_mean,
     overall_low, overall_high and overall, the verdict after Holm's correction. A seed that lacks a cell is left out."""
+    _check_alike(frame, [compare])
     means = frame.groupby([compare, "seed"], sort=False)[value].agg(lambda v: v.astype(float).mean(skipna=False))
     found = paired(means.reset_index().assign(where="everywhere"), ["where"], value, compare, baseline)
     names = {name: f"overall_{name}" for name in ("mean", "low", "high")} | {"corrected": "overall"}

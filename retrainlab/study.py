@@ -65,6 +65,10 @@ def grid(
         seeds = range(seeds)
     seeds, sparsities = listed(seeds, int, "grid's seeds"), listed(sparsities, float, "grid's sparsities")
     budgets, schedules = listed(budgets, float, "grid's budgets"), listed(schedules, str | Retrain, "grid's schedules")
+    for what, values in (("sparsities", sparsities), ("budgets", budgets)):
+        distinct = sorted(set(values))
+        if any(b - a < 1e-6 for a, b in zip(distinct, distinct[1:])):
+            raise BadInput(f"Two of the {what} differ by less than a millionth: {distinct}; give each once.")
     plans = [Retrain(s) if isinstance(s, str) else s for s in schedules]
     every = (
         Experiment(
@@ -215,11 +219,18 @@ def row(experiment: Experiment, name: str, result: Result) -> dict:
     return asked | measured | words | {"device": result.provenance["device"], "key": name}
 
 
+def layer_names(recipe: Recipe) -> tuple[str, ...]:
+    """Of the weights that pruning may touch, in the order of the network's layers."""
+    data = load(recipe.data, all_train=recipe.all_train, image_size=recipe.image_size)
+    return prunable(skeleton(recipe.model, shape=data.shape, classes=data.classes, width=recipe.width))
+
+
 @lru_cache(maxsize=64)
 def not_pruned(recipe: Recipe, prune: Prune) -> str:
-    """What to know of the network with its sparsity and its speed-up, in sentences: what is neither pruned nor counted,
-    and which layers an n:m pattern leaves dense. Empty if there is nothing, as for single weights of our own networks."""
-    if recipe.model in MODELS and prune.structure != "n:m":
+    """What to know of the network with its sparsity and its speed-up, in sentences: what is neither pruned nor counted, and
+    what an n:m pattern or whole filters leave dense. Empty if there is nothing, as for single weights of our own
+    networks."""
+    if recipe.model in MODELS and prune.structure == "unstructured":
         return ""
     try:
         data = load(recipe.data, all_train=recipe.all_train, image_size=recipe.image_size)
@@ -236,6 +247,13 @@ def not_pruned(recipe: Recipe, prune: Prune) -> str:
             f" {prune.n}:{prune.m} leaves {few(left)} dense, {100 * share:.2g} % of the prunable weights, because {prune.m} "
             "does not divide their inputs."
         )
+    if prune.structure == "filters":
+        whole = {name for name, w in weights.items() if w.dim() != 4}
+        share = sum(weights[n].numel() for n in whole) / sum(w.numel() for w in weights.values())
+        if share > 0.05:
+            words += (
+                f" Whole filters are of convolutions: other layers, {100 * share:.2g} % of the prunable weights, stay."
+            )
     return words.strip()
 
 

@@ -6,6 +6,7 @@ import json
 import os
 import shlex
 import shutil
+import signal
 import subprocess
 import sys
 import warnings
@@ -15,7 +16,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from retrainlab import paths, sources
+from retrainlab import cli, paths, sources
 from retrainlab.cli import main
 
 ROOT = Path(__file__).parent.parent
@@ -476,3 +477,31 @@ def test_runs_that_diverge_are_left_out_of_the_table_and_named(capsys):
     out = capsys.readouterr().out
     assert "dense: diverged" in out and "1 of 1 runs" in out and "diverged: the first training, within 31 steps" in out
     assert not any(word in out for word in ("10.", "0.10", "0.09"))
+
+
+@pytest.mark.skipif(os.name != "posix", reason="a POSIX shell")
+@pytest.mark.parametrize("closed", [">&-", "2>&-", "<&- >&- 2>&-"])
+def test_streams_that_are_closed_end_nothing(closed):
+    """Pitfall: Python has no sys.stdout then, and the next file that is opened takes its number."""
+    assert printing(closed).returncode == 0
+
+
+@pytest.mark.skipif(os.name != "posix", reason="pipes with names are POSIX's")
+def test_a_table_can_go_to_a_pipe_that_the_shell_names(tmp_path):
+    read, write = os.pipe()
+    with open(read) as reader:
+        assert main(["study", *QUICK, "--budget", "0.5", "--csv", f"/dev/fd/{write}"]) == 0
+        os.close(write)
+        assert "test_accuracy" in reader.readline()
+
+
+@pytest.mark.skipif(os.name != "posix", reason="signals are POSIX's")
+def test_sigterm_is_told_as_ctrl_c_is_and_what_was_ignored_stays_so(monkeypatch, capsys):
+    monkeypatch.setattr(cli, "_doctor", lambda _: signal.raise_signal(signal.SIGTERM))
+    before = signal.signal(signal.SIGHUP, signal.SIG_IGN)
+    try:
+        assert main(["doctor"]) == 130 and "goes on from there" in capsys.readouterr().err
+        monkeypatch.setattr(cli, "_doctor", lambda _: signal.raise_signal(signal.SIGHUP))
+        assert main(["doctor"]) == 0
+    finally:
+        signal.signal(signal.SIGHUP, before)

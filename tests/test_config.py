@@ -390,3 +390,8 @@ def test_a_first_prune_never_brings_back_what_the_method_has_taken():
         Experiment(Recipe(method=STR()), prune)
     Experiment(Recipe(method=GMP(0.9)), Prune(0.9))
     Experiment(Recipe(method=GMP(0.5)), Prune(0.9, cycles=2))
+
+
+def test_a_pattern_may_be_asked_for_by_a_rounded_sparsity():
+    assert Prune(0.667, structure="n:m", n=1, m=3) == Prune(1 - 1 / 3, structure="n:m", n=1, m=3)
+    assert "is a sparsity of 0.666667, not 0.6" in sentence(lambda: Prune(0.6, structure="n:m", n=1, m=3))

@@ -220,6 +220,7 @@ def test_a_split_that_was_not_known_before_gives_another_fingerprint_than_its_fi
 
 
 LAYOUTS = {
+    "splits one level too deep": (("train/train/cat", "train/val/cat"), "names of splits, where classes are wanted"),
     "a class beside train": (("train/cat", "train/dog", "eel"), "holds eel beside train"),
     "splits and classes": (("train/cat", "train/dog", "test/cat", "fold2/cat"), "holds fold2 beside test, train"),
     "no train": (("val/cat", "val/dog", "test/cat"), "one folder train"),

@@ -227,6 +227,19 @@ def test_one_column_to_group_by_is_a_list_of_one():
     pd.testing.assert_frame_equal(*both)
 
 
+def test_a_run_that_stands_twice_is_no_second_seed():
+    """Pitfall: two overlapping tables put together halve the interval."""
+    rows = [
+        {"schedule": s, "seed": i, "key": f"{s}{i}", "acc": 0.9 + i / 100} for s in ("FT", "LLR") for i in (0, 1, 2, 0)
+    ]
+    for refused in (
+        lambda f: stats.summary(f, ["schedule"], "acc"),
+        lambda f: stats.overall(f, "acc", "schedule", "LLR"),
+    ):
+        with pytest.raises(BadInput, match="Some runs stand twice, and would count as so many seeds"):
+            refused(pd.DataFrame(rows))
+
+
 def test_runs_of_several_precisions_are_not_taken_together_without_a_word():
     rows = [
         {"schedule": s, "precision": p, "seed": seed, "test_accuracy": 0.9}

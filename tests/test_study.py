@@ -106,6 +106,11 @@ def test_a_grid_takes_iterators_and_chosen_seeds():
     assert len(made) == 16 and {e.recipe.seed for e in made} == {4, 7}
 
 
+def test_sparsities_that_no_table_can_tell_apart_are_refused():
+    with pytest.raises(BadInput, match="Two of the sparsities differ by less than a millionth"):
+        grid(RECIPE, sparsities=[0.5, 0.5 + 1e-10], budgets=[1.0], schedules=["FT"])
+
+
 def test_a_grid_keeps_a_plans_other_fields_and_the_pruning():
     plan = Retrain("linear", lr=0.3, budget=0.7, ramp="cosine")
     axes = dict(sparsities=[0.8], budgets=[0.2], schedules=[plan], seeds=1)
