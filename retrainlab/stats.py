@@ -94,7 +94,7 @@ def summary(frame: pd.DataFrame, by: list[str], value: str) -> pd.DataFrame:
 def _check_alike(frame: pd.DataFrame, named: Sequence[str]) -> None:
     """Raise BadInput where one run stands twice, as in two tables that overlap, or runs of several precisions would be taken
     together without a word."""
-    if "key" in frame and frame.duplicated([*named, "key"]).any():
+    if {"key", "seed"} <= {*frame} and frame.duplicated([*named, "seed", "key"]).any():
         raise BadInput(
             "Some runs stand twice, and would count as so many seeds; keep one of each: frame.drop_duplicates('key')."
         )

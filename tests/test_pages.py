@@ -125,7 +125,11 @@ def test_what_ends_lab_ends_jupyter(name):
     jupyter = [sys.executable, "-c", "import os, time; print(os.getpid(), flush=True); time.sleep(600)"]
     code = f"from retrainlab import lab; lab.command = lambda port, browser: {jupyter!r}; lab.serve()"
     running = subprocess.Popen(
-        [sys.executable, "-c", code], stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, text=True
+        [sys.executable, "-c", code],
+        stdout=subprocess.PIPE,
+        stderr=subprocess.DEVNULL,
+        text=True,
+        preexec_fn=lambda: [signal.signal(number, signal.SIG_DFL) for number in (signal.SIGHUP, signal.SIGINT)],
     )
     child = int(running.stdout.readline())
     running.send_signal(getattr(signal, name))
