@@ -125,7 +125,7 @@ def test_a_setting_that_misses_its_sparsity_is_taken_only_if_all_do(able):
 
 def test_all_entrants_run_and_each_trains_for_the_total(tmp_path):
     def study(experiments):
-        return run_study(experiments, store=tmp_path, progress=lambda *_: None)
+        return run_study(experiments, store=tmp_path, jobs=1, progress=lambda *_: None)
 
     names = ("BIMP", "GSM", "DPF", "DNW", "CS", "LC", "RigL", "Static", "Random", "Dense")
     chosen, rows, _, searches = contest.contest(
