@@ -11,12 +11,13 @@ from importlib import metadata
 from textwrap import wrap
 from typing import TYPE_CHECKING
 
-from retrainlab.errors import BadInput
+from retrainlab.errors import BadInput, shortened
 from retrainlab.paths import lend_places
 
 if TYPE_CHECKING:
     from retrainlab.store import Store
 
+NAMED = 10  # stored files that a finding names
 SAMPLE = 50  # stored files that are looked at unless all are asked for
 ROOM = 200e6  # bytes without which a store is nearly full
 BROWSERS = ("chromium", "chromium-browser", "google-chrome", "google-chrome-stable", "firefox", "microsoft-edge")
@@ -212,16 +213,13 @@ def _files(store: "Store", looked: list[tuple[str, str]], all_: int) -> list[Fin
         remedy = "give the study's command again: it sets them aside and makes them anew; or delete them"
         if len(looked) < all_:
             remedy += f"; `{command('doctor --store')}` looks at all"
-        out.append(Finding("stored files", _listed(damaged), False, remedy, True, "damaged"))
+        out.append(Finding("stored files", shortened(damaged, NAMED), False, remedy, True, "damaged"))
     if closed:
         remedy = f"let their owner permit it: chmod -R a+rX {store.root}"
-        out.append(Finding("stored files", f"may not be read: {_listed(closed)}", False, remedy, True, "closed"))
+        out.append(
+            Finding("stored files", f"may not be read: {shortened(closed, NAMED)}", False, remedy, True, "closed")
+        )
     return out
-
-
-def _listed(names: list[str], most: int = 10) -> str:
-    more = [f"and {len(names) - most} more"] if len(names) > most else []
-    return ", ".join([*names[:most], *more])
 
 
 def _engines() -> list[Finding]:

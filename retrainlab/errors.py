@@ -1,7 +1,7 @@
 """What went wrong, told in one sentence: what it was, what is allowed, what to do."""
 
 import math
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from difflib import get_close_matches
 from numbers import Integral, Real
 
@@ -41,6 +41,12 @@ def choose(name: str, allowed: Iterable[str], what: str, more: str = "") -> str:
     near = get_close_matches(str(name).lower(), lower, n=1, cutoff=0.5)
     hint = f"did you mean '{lower[near[0]]}'? " if near else ""
     raise BadInput(f"There is no {what} '{name}': {hint}Allowed: {', '.join([*allowed, *([more] if more else [])])}.")
+
+
+def shortened(names: Sequence[str], most: int) -> str:
+    """The first `most` of the names, and how many more there are: `a, b, and 3 more`."""
+    more = [f"and {len(names) - most:,} more"] if len(names) > most else []
+    return ", ".join([*names[:most], *more])
 
 
 def check_number(

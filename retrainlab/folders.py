@@ -17,7 +17,7 @@ import numpy as np
 
 from retrainlab import pixels
 from retrainlab.config import DATASETS
-from retrainlab.errors import BadInput
+from retrainlab.errors import BadInput, shortened
 
 SIZE = 224  # pixels, where none are asked for
 SPLITS = {  # the names in use for each, in any case
@@ -77,8 +77,7 @@ def printable(name: str) -> str:
 
 
 def _listed(names: Sequence[str], most: int = 5) -> str:
-    more = [f"and {len(names) - most:,} more"] if len(names) > most else []
-    return ", ".join([*map(printable, names[:most]), *more])
+    return shortened([*map(printable, names)], most)
 
 
 # ---- the walk --------------------------------------------------------------------------------------------------------

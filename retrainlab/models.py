@@ -18,7 +18,7 @@ from torch import Tensor, nn
 from retrainlab.config import MODELS
 from retrainlab.data import stream
 from retrainlab.device import out_of_memory
-from retrainlab.errors import BadInput, choose
+from retrainlab.errors import BadInput, choose, shortened
 from retrainlab.noise import Seeded
 
 
@@ -334,7 +334,7 @@ def few(names: Sequence[str]) -> str:
     ends = dict.fromkeys(name.rpartition(".")[2] for name in names)
     if len(names) > 4 and len(ends) <= 4 and "weight" not in ends:
         names = tuple(ends)
-    return ", ".join([*names[:4], *([f"and {len(names) - 4} more"] if len(names) > 4 else [])])
+    return shortened(names, 4)
 
 
 def skeleton(name: str, *, shape: tuple[int, int, int], classes: int, width: int | None = None) -> nn.Module:
