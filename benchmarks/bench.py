@@ -36,19 +36,23 @@ import torch
 from usual import loaders
 from usual import retrain as usual_retrain
 
-from retrainlab import batched, presets, stats, training
+from retrainlab import stats
 from retrainlab.config import NAMED_SCHEDULES, PRECISIONS, Prune, Recipe
-from retrainlab.data import Augmentation, Dataset, Split, load, stream
+from retrainlab.data.dataset import Augmentation, Dataset, Split, load
 from retrainlab.device import cores, describe, out_of_memory, repeatable, resolve
-from retrainlab.engine import TOGETHER, decide, probe
-from retrainlab.experiment import original_curve
-from retrainlab.methods import imp
+from retrainlab.figures import presets
+from retrainlab.layers import prunable
 from retrainlab.metrics import multiply_adds
-from retrainlab.models import build, prunable
+from retrainlab.models import build
+from retrainlab.noise import stream
 from retrainlab.paths import write_whole
 from retrainlab.progress import Progress
-from retrainlab.study import grid, run_study
-from retrainlab.training import Job, Setup, State
+from retrainlab.study.grids import grid
+from retrainlab.study.run import run_study
+from retrainlab.study.stages import dense_curve
+from retrainlab.training import cycles, loop, masked, together
+from retrainlab.training.engine import TOGETHER, decide, probe
+from retrainlab.training.state import Job, Setup, State
 
 FOLDER = Path(__file__).parent / "results"
 MEMBERS = {"cpu": (1, 4, 16, 64), "cuda": (1, 2, 4, 8, 16, 32, 64)}
@@ -85,10 +89,10 @@ class Case:
     def jobs(self, setup: Setup, members: int, steps: int, on_point=None) -> list[Job]:
         """Members that start as the same pruned network and differ in their learning rates."""
         state = State.of(setup.model, setup.data.device)
-        masks = imp.prune_state(state, Prune(SPARSITY), setup.prunable, 0, 0)
-        state = imp.apply(state, masks)
+        masks = cycles.prune_state(state, Prune(SPARSITY), setup.prunable, 0, 0)
+        state = masked.apply(state, masks)
         rates = [torch.full((steps,), 1e-3 * (1 + i), dtype=torch.float64) for i in range(members)]
-        return [Job(state, r, ("benchmark",), imp.Masked(masks), evaluations=1, on_point=on_point) for r in rates]
+        return [Job(state, r, ("benchmark",), masked.Masked(masks), evaluations=1, on_point=on_point) for r in rates]
 
 
 NETWORKS = ("resnet20", "resnet56", "resnet18", "vgg16", "wrn28-10")
@@ -159,7 +163,7 @@ def _usual(kind: str, case: Case, setup: Setup, members: int) -> Callable[[int],
 def _loop(kind: str, case: Case, setup: Setup, members: int) -> Callable[[int], float]:
     def run(steps: int) -> float:
         with repeatable(setup.data.device):
-            return training.train(setup, case.jobs(setup, 1, steps)[0]).seconds
+            return loop.train(setup, case.jobs(setup, 1, steps)[0]).seconds
 
     return run
 
@@ -167,7 +171,7 @@ def _loop(kind: str, case: Case, setup: Setup, members: int) -> Callable[[int], 
 def _engine(kind: str, case: Case, setup: Setup, members: int) -> Callable[[int], float]:
     def run(steps: int) -> float:
         with repeatable(setup.data.device):
-            done = batched.train(setup, case.jobs(setup, members, steps), graph=kind == "graph")
+            done = together.train(setup, case.jobs(setup, members, steps), graph=kind == "graph")
             return sum(trained.seconds for _, trained in done)
 
     return run
@@ -216,9 +220,9 @@ def ceilings(device: torch.device) -> dict:
         work()
         times = []
         for _ in range(5):
-            start = training.now(device)
+            start = loop.now(device)
             work()
-            times.append(training.now(device) - start)
+            times.append(loop.now(device) - start)
         return min(times)
 
     out = {"copy_bytes_per_second": 2 * big.nbytes / best(lambda: big.clone())}
@@ -312,9 +316,9 @@ def live(device: torch.device, seconds: float) -> dict:
     def once(listening: bool) -> float:
         jobs = case.jobs(setup, 8, 200, (lambda p: seen.append((p.step, p.accuracy))) if listening else None)
         jobs = [replace(job, evaluations=20) for job in jobs]
-        start = training.now(device)
-        list(batched.train(setup, jobs))
-        return training.now(device) - start
+        start = loop.now(device)
+        list(together.train(setup, jobs))
+        return loop.now(device) - start
 
     with repeatable(device):
         once(True)
@@ -337,7 +341,7 @@ def whole_grid(device: torch.device, seconds: float) -> dict:
         ours = time.perf_counter() - start
     data = load(recipe.data, str(device))
     model = build(recipe.model, shape=data.shape, classes=data.classes, width=recipe.width).to(device)
-    masks = imp.prune_state(State.of(model, device), Prune(SPARSITY), prunable(model), 0, recipe.seed)
+    masks = cycles.prune_state(State.of(model, device), Prune(SPARSITY), prunable(model), 0, recipe.seed)
     pair = loaders(data, recipe.batch_size, min(4, cores()))
 
     def usual(masks: dict, steps: int, evaluations: int) -> float:
@@ -346,7 +350,7 @@ def whole_grid(device: torch.device, seconds: float) -> dict:
         return usual_retrain(copy.deepcopy(model), masks, *pair, curve, **options)[1]
 
     usual({}, 40, 1)  # starts the workers
-    full = len(original_curve(recipe, data.steps_per_epoch(recipe.batch_size)).lr)
+    full = len(dense_curve(recipe, data.steps_per_epoch(recipe.batch_size)).lr)
     lengths = [round(b * full) for b in settings.budgets for _ in NAMED_SCHEDULES]
     parts = len(settings.sparsities) * settings.seeds
     theirs = settings.seeds * usual({}, full, 20) + parts * sum(usual(masks, n, 5) for n in lengths)

@@ -29,8 +29,8 @@ from playwright.sync_api import expect, sync_playwright
 from retrainlab.device import describe, resolve
 from retrainlab.paths import write_whole
 
-sys.path.insert(0, str(Path(__file__).parents[1] / "tests"))
-from browser.lab import HOW, SLOW, App, Lab, Server, find_browser, launch
+sys.path.insert(0, str(Path(__file__).parents[1]))
+from tests.browser.lab import HOW, SLOW, App, Lab, Server, find_browser, launch
 
 FOLDER = Path(__file__).parent / "results"
 SPARSITY, BUDGET = "Weights removed (%)", "Budget (% of dense run)"
@@ -144,9 +144,10 @@ def stop(b: Bench) -> dict:
 
 
 SILENT = """
-from retrainlab.explore import live, racing
+from retrainlab.explore.kit import live
+from retrainlab.explore.views import race
 from retrainlab.paths import store_root
-from retrainlab.store import Store
+from retrainlab.study.store import Store
 import time, torch
 if "real" not in globals():
     real, took = live.run, []
@@ -168,7 +169,7 @@ def cost(b: Bench) -> dict:
         shown = json.loads(b.lab.execute("print(list(took[-1]))"))
         shutil.rmtree(b.store / "results")
         b.lab.execute(
-            "race = live.Live(racing.experiments(racing.Settings(budget=0.25)))\n"
+            "race = live.Live(race.experiments(race.Settings(budget=0.25)))\n"
             f"live.run(race, Store(store_root()), torch.device({str(b.device)!r}), lambda: False)"
         )
         silent = json.loads(b.lab.execute("print(list(took[-1]))"))

@@ -17,7 +17,7 @@ from torch.utils.data import DataLoader
 from torchvision import transforms
 
 from retrainlab.config import SGD
-from retrainlab.data import Dataset, Split
+from retrainlab.data.dataset import Dataset, Split
 from retrainlab.device import synchronise
 
 

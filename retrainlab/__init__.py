@@ -16,10 +16,10 @@ _HOME = {
     "Prune": "config",
     "Retrain": "config",
     "Experiment": "config",
-    "BadInput": "errors",
-    "Result": "experiment",
-    "run": "experiment",
-    "Store": "store",
+    "BadInput": "checks",
+    "Result": "study.result",
+    "run": "study.stages",
+    "Store": "study.store",
 }
 __all__ = ["__version__", *_HOME]
 

@@ -17,8 +17,8 @@ import numpy as np
 import pandas as pd
 
 from retrainlab import stats
+from retrainlab.checks import BadInput, check_number
 from retrainlab.config import NAMED_SCHEDULES
-from retrainlab.errors import BadInput, check_number
 from retrainlab.stats import SEEDS
 
 COLUMNS = ("seed", "sparsity", "budget", "schedule", "validation_accuracy", "test_accuracy", "epochs")

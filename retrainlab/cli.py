@@ -17,6 +17,7 @@ from pathlib import Path
 from typing import get_args
 
 from retrainlab import __version__, tables
+from retrainlab.checks import BadInput, Failed, choose
 from retrainlab.config import (
     ALLOCATIONS,
     DATASETS,
@@ -31,7 +32,6 @@ from retrainlab.config import (
     Recipe,
     Retrain,
 )
-from retrainlab.errors import BadInput, Failed, choose
 from retrainlab.methods.knobs import KNOBS, Knobs
 
 COLUMNS = {  # of the table that `run` and `study` print: column -> (heading, factor to the unit in the heading)
@@ -324,9 +324,9 @@ def _noun(kind: type, options: argparse.Namespace, names: dict[str, str], **more
 
 
 def _figures(options: argparse.Namespace) -> None:
-    from retrainlab import figures
+    from retrainlab.figures import run
 
-    figures.make(
+    run.make(
         options.names,
         preset=options.preset,
         jobs=options.jobs,
@@ -352,7 +352,7 @@ def _export(options: argparse.Namespace) -> None:
 
 
 def _slides(options: argparse.Namespace) -> None:
-    from retrainlab import slides
+    from retrainlab.figures import slides
 
     slides.make(options.output, options.preset, pdf=not options.no_pdf, figures=options.figures)
 
@@ -381,7 +381,8 @@ def _study(options: argparse.Namespace) -> None:
     if table is not None and (table.is_dir() or not os.access(table.parent if _new(table) else table, os.W_OK)):
         raise BadInput(f"The table cannot be written to {table}; name a file in a folder that exists and is yours.")
 
-    from retrainlab.study import grid, run_study
+    from retrainlab.study.grids import grid
+    from retrainlab.study.run import run_study
 
     frame = run_study(
         grid(
@@ -468,7 +469,7 @@ def _left_out(frame) -> list[str]:
 
 
 def _data(options: argparse.Namespace) -> None:
-    from retrainlab.sources import download
+    from retrainlab.data.sources import download
 
     print(f"{options.name} is in {download(options.name)}.")
 

@@ -10,9 +10,8 @@ import json
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass, field, fields, is_dataclass
 
-from retrainlab.errors import BadInput, check_number, choose
+from retrainlab.checks import BadInput, check_number, choose, settle
 from retrainlab.methods.knobs import Knobs
-from retrainlab.settle import settle
 
 SCHEMA = 1  # part of every hash: raise it when the meaning of every stored result changes
 YOUNGER: dict[str, object] = {

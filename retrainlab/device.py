@@ -7,7 +7,7 @@ from contextlib import contextmanager
 
 import torch
 
-from retrainlab.errors import BadInput, WorkerDied, choose
+from retrainlab.checks import BadInput, WorkerDied, choose
 
 
 def resolve(name: str = "auto") -> torch.device:

@@ -11,11 +11,11 @@ from importlib import metadata
 from textwrap import wrap
 from typing import TYPE_CHECKING
 
-from retrainlab.errors import BadInput, shortened
+from retrainlab.checks import BadInput, shortened
 from retrainlab.paths import lend_places
 
 if TYPE_CHECKING:
-    from retrainlab.store import Store
+    from retrainlab.study.store import Store
 
 NAMED = 10  # stored files that a finding names
 SAMPLE = 50  # stored files that are looked at unless all are asked for
@@ -125,8 +125,8 @@ def _home() -> list[Finding]:
 
 def _data() -> list[Finding]:
     from retrainlab.config import DATASETS
+    from retrainlab.data.sources import CONTENT, fashion_folder, missing
     from retrainlab.paths import data_root
-    from retrainlab.sources import CONTENT, fashion_folder, missing
 
     lacking, root = missing(), data_root()
     out = []
@@ -142,12 +142,12 @@ def _data() -> list[Finding]:
 
 def folder(name: str) -> Finding:
     """What a folder of images holds, once each of them has been read."""
-    from retrainlab import folders
+    from retrainlab.data import folders, reading
 
     try:
         found = folders.find(name)
-        folders.read(found, 4)
-        return Finding("data: folder", folders.words(found, None))
+        reading.read(found, 4)
+        return Finding("data: folder", reading.words(found, None))
     except BadInput as error:
         return Finding("data: folder", str(error), False, required=True)
 
@@ -167,7 +167,7 @@ def _kernel() -> list[Finding]:
 
 def _store(asked: str | None) -> list[Finding]:
     from retrainlab.paths import store_root
-    from retrainlab.store import Store
+    from retrainlab.study.store import Store
 
     store = None
     if asked and not os.path.isdir(asked):
@@ -194,7 +194,7 @@ def _store(asked: str | None) -> list[Finding]:
 def _files(store: "Store", looked: list[tuple[str, str]], all_: int) -> list[Finding]:
     """How many of the stored files are what their checksums say, and which are not."""
     from retrainlab.paths import command
-    from retrainlab.store import Unfit
+    from retrainlab.study.store import Unfit
 
     sealed, damaged, closed = [], [], []
     for kind, key in looked:
@@ -223,8 +223,8 @@ def _files(store: "Store", looked: list[tuple[str, str]], all_: int) -> list[Fin
 
 
 def _engines() -> list[Finding]:
-    from retrainlab.engine import TIMES, of_record, remembered
     from retrainlab.paths import engines_file
+    from retrainlab.training.engine import TIMES, of_record, remembered
 
     known = remembered()
     if not known:

@@ -4,12 +4,11 @@ from collections.abc import Sequence
 from importlib import import_module
 from pathlib import Path
 
-from retrainlab.errors import WorkerDied, choose
+from retrainlab.checks import WorkerDied, choose, listed
 from retrainlab.paths import check_free, in_project, make_writable, project, write_text
-from retrainlab.settle import listed
 
 PAGES = ("schedules", "race", "predict", "draw", "budget", "allr", "methods")
-_MODULES = {"schedules": "curves"}  # of retrainlab.explore, where its name is another
+STEMS = {"methods": "compare"}  # of retrainlab.explore.views, where a page has another name
 
 
 def make(
@@ -27,11 +26,11 @@ def make(
     for name in names or PAGES:
         check_free(folder / f"{name}.html")
     from retrainlab import study
-    from retrainlab.explore import live, pages
+    from retrainlab.explore.kit import live, pages
     from retrainlab.progress import Progress
 
     place, out, died = study.opened(store or None), [], None
-    made = {n: import_module(f"retrainlab.explore.{_MODULES.get(n, n)}").page(place) for n in names or PAGES}
+    made = {n: import_module(f"retrainlab.explore.views.{STEMS.get(n, n)}").page(place) for n in names or PAGES}
     needs = list(dict.fromkeys(e for page in made.values() for e in page.needs))
     if needs:
         try:

@@ -5,7 +5,7 @@ import subprocess
 import sys
 from importlib.util import find_spec
 
-from retrainlab.errors import BadInput, check_number
+from retrainlab.checks import BadInput, check_number
 from retrainlab.paths import home, lend_places, project
 
 

@@ -5,6 +5,7 @@ torch draws from one generator for the whole process, so what one thread draws d
 generator of its own, and torch's own are neither read nor changed.
 """
 
+import hashlib
 from functools import cache
 
 import torch
@@ -12,7 +13,7 @@ from torch import Tensor
 from torch._ops import OpOverload
 from torch.utils._python_dispatch import TorchDispatchMode
 
-from retrainlab.errors import BadInput
+from retrainlab.checks import BadInput
 
 
 class Seeded(TorchDispatchMode):
@@ -96,3 +97,12 @@ def _dropout(input: Tensor, p: float, train: bool | None, generator: torch.Gener
         return input.clone(), torch.ones_like(input, dtype=torch.bool)
     kept = torch.empty_like(input, dtype=torch.bool).bernoulli_(1 - p, generator=generator)
     return input * kept * (1 / (1 - p) if p < 1 else 0.0), kept
+
+
+def stream(*name: int | str) -> torch.Generator:
+    """A CPU generator of its own for everything named differently: stream(seed, "batches", epoch).
+
+    It lives on the CPU so that every device sees the same batches.
+    """
+    digest = hashlib.sha256("/".join(map(str, name)).encode()).digest()
+    return torch.Generator().manual_seed(int.from_bytes(digest[:8], "big") >> 1)

@@ -14,7 +14,7 @@ from contextlib import contextmanager, suppress
 from pathlib import Path
 
 import retrainlab
-from retrainlab.errors import BadInput
+from retrainlab.checks import BadInput
 
 _ROOT = Path(retrainlab.__file__).parent.parent
 

@@ -11,8 +11,8 @@ from collections.abc import Callable
 import torch
 from torch import Tensor
 
+from retrainlab.checks import BadInput, choose
 from retrainlab.config import ALLOCATIONS, SCORES, STRUCTURES
-from retrainlab.errors import BadInput, choose
 
 Weights = dict[str, Tensor]
 Masks = dict[str, Tensor]

@@ -18,12 +18,12 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
+from retrainlab.checks import BadInput, check_number, choose
 from retrainlab.config import DENSE_SCHEDULES, FREE_SCHEDULES, NAMED_SCHEDULES, check_initial_lr, check_points
-from retrainlab.errors import BadInput, check_number, choose
 
 
 @dataclass(frozen=True)
-class Original:
+class DenseCurve:
     """The dense run's curve: `lr` of shape [N], whose first `warmup` iterations are its warm-up."""
 
     lr: Tensor
@@ -127,7 +127,7 @@ def dense(
     milestones: Sequence[float] = (0.5, 0.75),
     gamma: float = 0.1,
     every: float = 0.3,
-) -> Original:
+) -> DenseCurve:
     """The dense run's curve of n iterations with peak `lr`.
 
     name: constant | step (times gamma after each share `every`) | multistep (times gamma at each share in `milestones`)
@@ -150,18 +150,18 @@ def dense(
         shape = stepped(n, milestones, gamma)[warmup:]
     else:
         shape = {"constant": constant, "cosine": cosine, "linear": linear}[name](m)
-    return Original(lr * torch.cat([ramp(warmup), shape]), warmup)
+    return DenseCurve(lr * torch.cat([ramp(warmup), shape]), warmup)
 
 
 # ---- retraining ------------------------------------------------------------------------------------------------------
 
 
-def ft(original: Original, n: int) -> Tensor:
+def ft(original: DenseCurve, n: int) -> Tensor:
     """Fine-tuning: the last learning rate of the dense run, n times (Han et al. 2015)."""
     return constant(n) * original.last
 
 
-def lrw(original: Original, n: int, clamp: bool = False) -> Tensor:
+def lrw(original: DenseCurve, n: int, clamp: bool = False) -> Tensor:
     """Learning-rate rewinding: the last n iterations of the dense run again (Renda et al. 2020).
 
     Raises BadInput if n is longer than the dense run, unless `clamp` is set: then eta_max is held until the replay can
@@ -179,7 +179,7 @@ def lrw(original: Original, n: int, clamp: bool = False) -> Tensor:
     return torch.cat([held, original.decay])
 
 
-def slr(original: Original, n: int, warmup: float = 0.1, shape: str = "linear") -> Tensor:
+def slr(original: DenseCurve, n: int, warmup: float = 0.1, shape: str = "linear") -> Tensor:
     """Scaled rewinding: the whole dense curve compressed into what the warm-up leaves (Le & Hua 2021).
 
     The dense run's own warm-up is replaced by its peak, eta_max.
@@ -191,18 +191,18 @@ def slr(original: Original, n: int, warmup: float = 0.1, shape: str = "linear") 
     return with_warmup(curve[index], w, shape)
 
 
-def clr(original: Original, n: int, warmup: float = 0.1, shape: str = "linear") -> Tensor:
+def clr(original: DenseCurve, n: int, warmup: float = 0.1, shape: str = "linear") -> Tensor:
     """Cyclic restart: a cosine from eta_max to eta_min (Le & Hua 2021)."""
     w = int(warmup * n)
     return with_warmup(original.floor + (original.peak - original.floor) * cosine(n - w), w, shape)
 
 
-def llr(original: Original, n: int, warmup: float = 0.1, shape: str = "linear") -> Tensor:
+def llr(original: DenseCurve, n: int, warmup: float = 0.1, shape: str = "linear") -> Tensor:
     """Linear restart: a line from eta_max to 0 (Zimmer et al. 2023)."""
     return allr(original, n, 1.0, warmup, shape)
 
 
-def allr(original: Original, n: int, d: float, warmup: float = 0.1, shape: str = "linear") -> Tensor:
+def allr(original: DenseCurve, n: int, d: float, warmup: float = 0.1, shape: str = "linear") -> Tensor:
     """Adaptive linear restart: a line from d * eta_max to 0, with d in [0, 1] from `allr_factor` (Zimmer et al. 2023)."""
     w = int(warmup * n)
     return with_warmup(d * original.peak * linear(n - w), w, shape)
@@ -222,7 +222,7 @@ def allr_factor(relative_norm_drop: float, removed: float, budget: float) -> flo
 
 def retraining(
     name: str,
-    original: Original,
+    original: DenseCurve,
     n: int,
     *,
     d: float = 1.0,

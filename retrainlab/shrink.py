@@ -13,10 +13,11 @@ from torch import Tensor, nn
 from torch.sparse import to_sparse_semi_structured
 
 from retrainlab import metrics
-from retrainlab.errors import BadInput
-from retrainlab.methods.base import Tensors
-from retrainlab.models import VGG, ResNet, prunable
+from retrainlab.checks import BadInput
+from retrainlab.layers import prunable
+from retrainlab.models import VGG, ResNet
 from retrainlab.pruning import Masks
+from retrainlab.training.method import Tensors
 
 Size = tuple[int, int]
 

@@ -17,8 +17,7 @@ import pandas as pd
 from scipy.special import stdtr, stdtrit
 
 from retrainlab import tables
-from retrainlab.errors import BadInput, choose
-from retrainlab.settle import listed
+from retrainlab.checks import BadInput, choose, listed
 
 LEVEL = 0.95
 SEEDS = 3  # with fewer, an interval rests on a single difference between two numbers, or on none

@@ -12,8 +12,8 @@ from scipy import stats as scipy_stats
 
 from retrainlab import advice
 from retrainlab.advice import OUT, SAME, UNSURE, advise, words
+from retrainlab.checks import BadInput
 from retrainlab.config import NAMED_SCHEDULES
-from retrainlab.errors import BadInput
 
 BASE = (0.70, 0.90, 0.80, 0.85, 0.75)  # seeds differ far more than schedules do
 NOISE = (0.001, -0.002, 0.002, 0.0, -0.001)

@@ -17,11 +17,11 @@ import bench  # noqa: E402
 import table  # noqa: E402
 import usual  # noqa: E402
 
-from retrainlab.batched import walks  # noqa: E402
 from retrainlab.config import SGD, Prune, Recipe  # noqa: E402
-from retrainlab.experiment import setting, train_dense  # noqa: E402
-from retrainlab.methods import imp  # noqa: E402
-from retrainlab.training import evaluate  # noqa: E402
+from retrainlab.study.stages import prepare, train_dense  # noqa: E402
+from retrainlab.training import cycles  # noqa: E402
+from retrainlab.training.loop import evaluate  # noqa: E402
+from retrainlab.training.together import in_slots  # noqa: E402
 
 CPU = torch.device("cpu")
 
@@ -30,9 +30,9 @@ CPU = torch.device("cpu")
 def retrained():
     """A trained network after pruning and the usual loop: (setup, masks, network, accuracy, seconds, gradient steps)."""
     recipe = Recipe(width=4, epochs=3)
-    setup, _ = setting(recipe, CPU)
+    setup, _ = prepare(recipe, CPU)
     dense = train_dense(recipe, "cpu")
-    masks = imp.prune_state(dense.state, Prune(0.5), setup.prunable, 0, 0)
+    masks = cycles.prune_state(dense.state, Prune(0.5), setup.prunable, 0, 0)
     model = copy.deepcopy(setup.model)
     model.load_state_dict(dense.state.params | dense.state.buffers)
     rates, real = [], torch.optim.SGD.step
@@ -75,7 +75,7 @@ def test_the_usual_loop_sees_the_images_we_see(retrained):
 
 def test_members_of_a_benchmark_share_no_slot():
     case = bench.Case("resnet8", (1, 8, 8), 32, 4)
-    assert len(walks(case.jobs(case.setup(CPU), 16, 3))) == 16
+    assert len(in_slots(case.jobs(case.setup(CPU), 16, 3))) == 16
 
 
 def test_the_traffic_of_resnet20_is_counted_by_hand():

@@ -16,8 +16,9 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from retrainlab import cli, paths, sources
+from retrainlab import cli, paths
 from retrainlab.cli import main
+from retrainlab.data import sources
 
 ROOT = Path(__file__).parent.parent
 QUICK = ["--width", "4", "--epochs", "2", "--jobs", "1"]
@@ -202,8 +203,8 @@ def test_doctor_shows_the_engines_that_were_chosen(capsys, tmp_path, monkeypatch
 
 def test_doctor_reads_every_stored_file_or_a_sample(capsys, tmp_path):
     """60 truncated files are no store that is ok; an earlier version's files are, and are counted."""
-    from retrainlab.result import Result
-    from retrainlab.store import UNSEALED, Store
+    from retrainlab.study.result import Result
+    from retrainlab.study.store import UNSEALED, Store
 
     store = Store(tmp_path / "store")
     scalars, curves = (dict.fromkeys(names, value) for names, value in zip(UNSEALED["results"], (0.5, [0.5])))
@@ -328,12 +329,12 @@ def test_a_repeated_seed_is_no_further_replication(capsys):
 
 
 def test_a_lost_worker_is_told_without_a_stack_trace(capsys, monkeypatch):
-    from retrainlab import study, workers
+    from retrainlab.study import run, workers
 
     def dies(*_, **__):
         raise workers.WorkerDied("A worker process ended unexpectedly.")
 
-    monkeypatch.setattr(study, "run_study", dies)
+    monkeypatch.setattr(run, "run_study", dies)
     assert main(["run", *QUICK]) == 1
     assert capsys.readouterr().err.strip() == "retrainlab: A worker process ended unexpectedly."
 
@@ -437,7 +438,7 @@ def homeless(monkeypatch):
 
 
 def test_without_a_home_digits_need_a_store_and_nothing_else(homeless, tmp_path, capsys, monkeypatch):
-    monkeypatch.setattr("retrainlab.study.WORTH_A_PROBE", 0)
+    monkeypatch.setattr("retrainlab.study.run.WORTH_A_PROBE", 0)
     assert main(["run", *QUICK, "--budget", "0.5", "--store", str(tmp_path / "store")]) == 0
     assert "test_accuracy" in capsys.readouterr().out
 

@@ -8,12 +8,12 @@ from dataclasses import FrozenInstanceError, fields, replace
 from pathlib import Path
 
 import pytest
-from other_values import PRUNE, RECIPE, RETRAIN
 
 from retrainlab import config
+from retrainlab.checks import BadInput
 from retrainlab.config import SGD, YOUNGER, Experiment, Prune, Recipe, Retrain, key, to_dict
-from retrainlab.errors import BadInput
 from retrainlab.methods.knobs import GMP, KNOBS
+from tests.helpers.other_values import PRUNE, RECIPE, RETRAIN
 
 ROOT = Path(__file__).parents[1]
 

@@ -4,6 +4,7 @@ import ast
 import re
 import subprocess
 import sys
+from graphlib import TopologicalSorter
 from pathlib import Path
 
 import pytest
@@ -25,7 +26,8 @@ class Absent:
 
 sys.meta_path.insert(0, Absent())
 import retrainlab
-from retrainlab import Recipe, study
+from retrainlab import Recipe
+from retrainlab import study
 grid = study.grid(Recipe(width=4, epochs=1), sparsities=[0.9], budgets=[0.5], schedules=["LLR"], seeds=1)
 frame = study.run_study(grid, store={str(tmp_path)!r}, jobs=1)
 assert len(frame) == 1
@@ -36,45 +38,105 @@ assert "torch._dynamo" not in sys.modules  # two seconds to load
 
 
 def test_importing_the_package_loads_no_torch():
-    modules = "retrainlab, retrainlab.config, retrainlab.presets, retrainlab.methods.knobs, retrainlab.methods.bimp"
+    modules = (
+        "retrainlab, retrainlab.config, retrainlab.figures.presets, retrainlab.methods.knobs, retrainlab.methods.bimp"
+    )
     code = f"import sys, {modules}; assert 'torch' not in sys.modules"
     done = subprocess.run([sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True)
     assert done.returncode == 0, done.stderr
 
 
-def imported(path: Path) -> set[str]:
-    """Modules of the package that a file imports anywhere, functions included."""
+LAYERS = """
+checks
+paths noise progress tables device study.seal
+methods.knobs stats
+config
+data.pixels data.folders data.reading data.sources
+schedules data.dataset figures.presets
+pruning layers models training.method methods.bimp
+metrics training.stacking advice
+training.state training.loop training.masked training.together shrink
+scores training.cycles methods.sparsifier
+methods training.engine
+study.serving study.processes study.workers study.result study.stages study.store
+study
+contest
+figures
+explore.kit explore.views explore.apps
+export doctor lab cli
+"""
+
+
+def layer(module: str) -> int:
+    """The place of its line in LAYERS: that of its own name, or else of its room."""
+    rows = [line.split() for line in LAYERS.split("\n")]
+    for name in (module, module.rpartition(".")[0]):
+        for place, row in enumerate(rows):
+            if name in row:
+                return place
+    raise AssertionError(f"{module} has no place in LAYERS")
+
+
+def name_of(path: Path) -> str:
+    return ".".join(path.relative_to(PACKAGE).with_suffix("").parts).removesuffix(".__init__")
+
+
+MODULES = {name_of(path): path for path in PACKAGE.rglob("*.py") if path != PACKAGE / "__init__.py"}
+
+
+def imports_of(path: Path) -> set[str]:
+    """Modules of the package that a file imports anywhere, functions included; what only a type checker reads is not."""
+    tree = ast.parse(path.read_text())
+    skip = {
+        n
+        for node in ast.walk(tree)
+        if isinstance(node, ast.If) and "TYPE_CHECKING" in ast.unparse(node.test)
+        for n in ast.walk(node)
+    }
     out = set()
-    for node in ast.walk(ast.parse(path.read_text())):
-        if isinstance(node, ast.ImportFrom) and node.module and node.module.startswith("retrainlab"):
-            parts = node.module.split(".")[1:]
-            out |= {".".join(parts)} if parts else {a.name for a in node.names}
-        elif isinstance(node, ast.Import):
-            out |= {a.name.removeprefix("retrainlab.") for a in node.names if a.name.startswith("retrainlab.")}
-    return out
+    for node in ast.walk(tree):
+        if isinstance(node, ast.ImportFrom) and node not in skip and (node.module or "").startswith("retrainlab"):
+            base = node.module.removeprefix("retrainlab").lstrip(".")
+            for alias in node.names:
+                inner = f"{base}.{alias.name}".lstrip(".")
+                out.add(inner if inner in MODULES else base)
+    return {name for name in out if name in MODULES}
+
+
+@pytest.mark.parametrize("module", sorted(MODULES))
+def test_arrows_only_point_down(module):
+    for other in imports_of(MODULES[module]):
+        assert layer(other) <= layer(module), f"{module} imports {other}"
+
+
+def test_no_import_runs_in_a_circle():
+    TopologicalSorter({name: imports_of(path) for name, path in MODULES.items()}).prepare()
 
 
 @pytest.mark.parametrize(
     ("module", "never"),
     [
-        ("schedules", {"models", "training", "data", "experiment", "store", "study", "plots"}),
-        ("pruning", {"models", "training", "data", "experiment", "store", "study", "plots"}),
-        ("training", {"experiment", "store", "study", "plots", "figures", "pruning", "schedules"}),
-        ("methods/imp", {"experiment", "store", "study", "plots"}),
-        ("methods/knobs", {"data", "models", "pruning", "training", "methods.base"}),
-        ("methods/sparsifier", {"experiment", "store", "study", "plots", "training", "schedules"}),
-        ("experiment", {"store", "study", "plots"}),
-        ("search", {"store", "study", "plots", "training"}),
-        ("contest", {"store", "study", "plots", "training"}),
-        ("shrink", {"experiment", "store", "study", "plots"}),
-        ("saliency", {"experiment", "store", "study", "plots"}),
-        ("plots", {"store", "study", "experiment", "training"}),
-        ("plots_methods", {"store", "study", "experiment", "training", "contest"}),
-        ("config", {"data", "models", "schedules", "pruning", "training"}),
+        ("schedules", {"models", "training", "data", "study", "figures"}),
+        ("pruning", {"models", "training", "data", "study", "figures", "scores"}),
+        ("training.loop", {"study", "figures", "pruning", "schedules"}),
+        ("methods.sparsifier", {"study", "figures", "schedules"}),
+        ("figures.retraining", {"study", "training", "contest"}),
+        ("figures.contest", {"study", "training", "contest"}),
+        ("contest.search", {"study", "figures", "training"}),
+        ("contest.entrants", {"study", "figures", "training"}),
+        ("config", {"models", "schedules", "pruning", "training"}),
     ],
 )
 def test_doors_stay_shut(module, never):
-    assert not imported(PACKAGE / f"{module}.py") & never
+    rooms = {name.partition(".")[0] for name in imports_of(MODULES[module])}
+    assert not rooms & never
+
+
+def test_views_know_no_widgets():
+    for path in (PACKAGE / "explore" / "views").glob("*.py"):
+        assert not re.search(
+            r"(ipywidgets|anywidget|IPython|explore\.apps|kit\.(controls|worker|app)\b)", path.read_text()
+        ), path.name
 
 
 def test_pictures_are_made_without_pyplot():

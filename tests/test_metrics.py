@@ -4,11 +4,12 @@ import math
 
 import pytest
 import torch
-from attentive import Attentive
 from torch import nn
 
 from retrainlab import metrics
-from retrainlab.models import build, prunable
+from retrainlab.layers import prunable
+from retrainlab.models import build
+from tests.helpers.attentive import Attentive
 
 
 def weights(model):

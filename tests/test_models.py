@@ -8,14 +8,15 @@ from collections import namedtuple
 
 import pytest
 import torch
-from attentive import Attentive
 from torch import nn
 
-from retrainlab import models
+from retrainlab import layers, models
+from retrainlab.checks import BadInput
 from retrainlab.config import MODELS
-from retrainlab.errors import BadInput
-from retrainlab.models import BasicBlock, build, prunable
+from retrainlab.layers import prunable
+from retrainlab.models import BasicBlock, build
 from retrainlab.pruning import prune
+from tests.helpers.attentive import Attentive
 
 
 def count(model):
@@ -179,7 +180,7 @@ def test_a_shared_weight_is_prunable_once():
 def test_nothing_is_left_out_of_our_networks():
     for name in MODELS:
         model = models.skeleton(name, shape=(3, 32, 32), classes=10)
-        assert models.unpruned(model) == () and models.uncounted(model) == ""
+        assert layers.unpruned(model) == () and layers.uncounted(model) == ""
 
 
 def test_what_pruning_leaves_alone_is_named_by_kind_with_its_share_of_all_weights():
@@ -196,7 +197,7 @@ def test_what_pruning_leaves_alone_is_named_by_kind_with_its_share_of_all_weight
             self.tied = nn.Embedding(6, 5)
             self.tied.weight = self.rows.weight
 
-    found = {u.kind: (u.names, u.share) for u in models.unpruned(Mixed())}
+    found = {u.kind: (u.names, u.share) for u in layers.unpruned(Mixed())}
     assert found == {
         "other parameters": (("token", "norm.weight", "norm.bias"), 26 / 200),
         "transposed convolutions": (("up.weight",), 40 / 200),
@@ -204,7 +205,7 @@ def test_what_pruning_leaves_alone_is_named_by_kind_with_its_share_of_all_weight
         "bilinear layers": (("pair.weight",), 30 / 200),
         "recurrent layers": (("run.weight_ih_l0", "run.weight_hh_l0"), 12 / 200),
     }
-    assert models.uncounted(Mixed()) == (
+    assert layers.uncounted(Mixed()) == (
         "Neither pruned nor counted: other parameters (token, norm.weight, norm.bias), 13 % of all weights; "
         "transposed convolutions (up.weight), 20 % of all weights; "
         "embeddings (rows.weight, columns.weight), 20 % of all weights; "
@@ -220,10 +221,10 @@ def test_a_transformer_of_torchvision_is_pruned_but_for_its_token_and_places():
     total = sum(p.numel() for p in params.values() if p.dim() > 1)
     assert {p.device.type for p in params.values()} == {"meta"}
     assert round(0.9 * sum(params[n].numel() for n in prunable(model) if n.endswith(".weight")) / total, 3) == 0.675
-    [rest] = models.unpruned(model)
+    [rest] = layers.unpruned(model)
     assert rest.names == ("class_token", "encoder.pos_embedding")
     assert rest.share == (768 + 197 * 768) / total
-    assert "0.18 % of all weights; the products within attention" in models.uncounted(model)
+    assert "0.18 % of all weights; the products within attention" in layers.uncounted(model)
 
 
 @pytest.mark.parametrize(
@@ -239,7 +240,7 @@ def test_a_transformer_of_torchvision_is_pruned_but_for_its_token_and_places():
 )
 def test_what_torchvisions_networks_have_besides_is_told(name, words):
     model = models.skeleton(f"torchvision/{name}", shape=(3, 224, 224), classes=10)
-    assert f"Neither pruned nor counted: {words}" in models.uncounted(model)
+    assert f"Neither pruned nor counted: {words}" in layers.uncounted(model)
 
 
 @pytest.mark.parametrize("name", ["resnet8", "mlp", "torchvision/squeezenet1_1"])

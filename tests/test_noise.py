@@ -10,13 +10,17 @@ import torch.nn.functional as F
 from torch import nn
 from torch.func import vmap
 
-from retrainlab import Experiment, Prune, Recipe, Retrain, batched, experiment, training
+from retrainlab import Experiment, Prune, Recipe, Retrain
+from retrainlab.checks import BadInput
 from retrainlab.config import SGD
-from retrainlab.data import load
-from retrainlab.errors import BadInput
-from retrainlab.models import build, prunable
+from retrainlab.data.dataset import load
+from retrainlab.layers import prunable
+from retrainlab.models import build
 from retrainlab.noise import Seeded
-from retrainlab.training import Job, Setup, State, recalibrate, train
+from retrainlab.study import stages
+from retrainlab.training import together
+from retrainlab.training.loop import recalibrate, train
+from retrainlab.training.state import Job, Setup, State
 
 X = torch.linspace(-1, 1, 48).view(2, 3, 2, 4)
 
@@ -215,7 +219,7 @@ def test_trainings_with_dropout_on_four_threads_and_one_setup_are_those_of_each_
 def test_the_noise_of_a_training_is_torchs_from_one_seed(monkeypatch):
     setup = setup_of(noisy())
     own, seed = train(setup, job(setup, 0)), setup.noise((0, "t")).seed
-    monkeypatch.setattr(training, "Seeded", lambda seed: nullcontext())
+    monkeypatch.setattr("retrainlab.training.state.Seeded", lambda seed: nullcontext())
     theirs = by_torch(seed, lambda: train(setup, job(setup, 0)))
     assert same(tensors(own.state), tensors(theirs.state))
 
@@ -223,8 +227,8 @@ def test_the_noise_of_a_training_is_torchs_from_one_seed(monkeypatch):
 def test_a_training_of_many_that_waits_leaves_the_noise_of_others_alone():
     setup = setup_of(noisy())
     jobs = [job(setup, 0, 4), job(setup, 0, 8)]
-    whole = [trained.state for _, trained in batched.train(setup, jobs)]
-    waiting = batched.train(setup, jobs)
+    whole = [trained.state for _, trained in together.train(setup, jobs)]
+    waiting = together.train(setup, jobs)
     first = next(waiting)[1].state
     assert torch.equal(by_torch(2, lambda: torch.rand(3)), torch.rand(3, generator=torch.Generator().manual_seed(2)))
     assert same(tensors(first), tensors(whole[0])) and same(tensors(next(waiting)[1].state), tensors(whole[1]))
@@ -233,7 +237,7 @@ def test_a_training_of_many_that_waits_leaves_the_noise_of_others_alone():
 def test_experiments_on_two_threads_give_the_results_of_each_alone():
     def go(seed):
         recipe = Recipe(model="mlp", width=9, epochs=2, batch_size=100, seed=seed)
-        result = experiment.run(Experiment(recipe, Prune(0.9), Retrain("ALLR", 0.5)), "cpu")
+        result = stages.run(Experiment(recipe, Prune(0.9), Retrain("ALLR", 0.5)), "cpu")
         scalars = {name: v for name, v in result.scalars.items() if "per_second" not in name}
         return repr(scalars)
 

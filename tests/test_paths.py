@@ -11,7 +11,7 @@ from pathlib import Path
 
 import pytest
 
-from retrainlab.errors import BadInput
+from retrainlab.checks import BadInput
 from retrainlab.paths import locked, make_writable, probe, set_aside, write_whole
 
 PACKAGE = Path(__file__).parent.parent / "retrainlab"

@@ -10,8 +10,8 @@ from hypothesis import strategies as st
 from torch import nn
 from torch.nn.utils import prune as torch_prune
 
+from retrainlab.checks import BadInput
 from retrainlab.config import ALLOCATIONS
-from retrainlab.errors import BadInput
 from retrainlab.pruning import lamp, prune, smallest, undivided
 
 quick = settings(max_examples=40, deadline=None, database=None, derandomize=True)

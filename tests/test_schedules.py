@@ -8,9 +8,9 @@ import torch
 from torch.optim import lr_scheduler
 
 from retrainlab import metrics, pruning, schedules
+from retrainlab.checks import BadInput
 from retrainlab.config import DENSE_SCHEDULES, FREE_SCHEDULES, NAMED_SCHEDULES
-from retrainlab.errors import BadInput
-from retrainlab.schedules import Original, allr_factor, dense, piecewise_linear, retraining
+from retrainlab.schedules import DenseCurve, allr_factor, dense, piecewise_linear, retraining
 
 LENGTHS = [*range(1, 31), 57, 100]
 PEAK = 0.4
@@ -373,7 +373,7 @@ def test_dense_warmup_must_leave_an_iteration(warmup):
 
 
 def test_original_reads_peak_floor_and_last():
-    original = Original(torch.tensor([0.001, 0.5, 0.3, 0.01, 0.02], dtype=torch.float64), warmup=1)
+    original = DenseCurve(torch.tensor([0.001, 0.5, 0.3, 0.01, 0.02], dtype=torch.float64), warmup=1)
     assert (original.peak, original.floor, original.last) == (0.5, 0.01, 0.02)
     assert original.decay.tolist() == [0.5, 0.3, 0.01, 0.02]
 

@@ -9,12 +9,12 @@ import pandas as pd
 import pytest
 import torch
 
-from retrainlab import contest, export, figures, study
+from retrainlab import contest, export, study
+from retrainlab.checks import BadInput, check_number, listed, parameters, settled
 from retrainlab.config import Experiment, Prune, Recipe, Retrain
-from retrainlab.errors import BadInput, check_number
-from retrainlab.explore import pair, racing
-from retrainlab.presets import PRESETS, Preset
-from retrainlab.settle import listed, parameters, settled
+from retrainlab.explore.views import compare, race
+from retrainlab.figures import run
+from retrainlab.figures.presets import PRESETS, Preset
 
 
 @pytest.mark.parametrize(
@@ -121,7 +121,7 @@ def test_a_study_takes_one_experiment_and_refuses_what_is_none(tmp_path):
 
 
 def test_names_of_figures_pages_and_entrants_may_stand_alone():
-    assert figures.select("fig03") == ["fig03_budgets"]
+    assert run.select("fig03") == ["fig03_budgets"]
     assert contest.with_references("GMP") == ("GMP", "BIMP", "Dense")
     with pytest.raises(BadInput, match="There is no page 'rac': did you mean 'race'"):
         export.make("rac")
@@ -140,12 +140,12 @@ def test_a_contests_lists_may_be_one_thing_and_no_text():
 
 
 def test_explorers_and_presets_settle_what_they_are_given():
-    assert racing.Settings(schedules="LLR").schedules == ("LLR",)
-    assert racing.Settings(sparsity=np.float64(0.5), seed=np.int64(1)) == racing.Settings(sparsity=0.5, seed=1)
-    assert pair.Settings(pick=np.array([0, 2])).pick == (0, 2)
+    assert race.Settings(schedules="LLR").schedules == ("LLR",)
+    assert race.Settings(sparsity=np.float64(0.5), seed=np.int64(1)) == race.Settings(sparsity=0.5, seed=1)
+    assert compare.Settings(pick=np.array([0, 2])).pick == (0, 2)
     for wrong in (dict(seed="1"), dict(sparsity="0.9"), dict(schedules=3)):
         with pytest.raises(BadInput, match=f"Settings's {next(iter(wrong))} is"):
-            racing.Settings(**wrong)
+            race.Settings(**wrong)
     assert replace(PRESETS["smoke"], sparsities=0.5, contest_names="GMP").sparsities == (0.5,)
     with pytest.raises(BadInput, match="Preset's budgets is '0.1'"):
         Preset(Recipe(), budgets="0.1")

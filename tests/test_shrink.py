@@ -8,8 +8,9 @@ from torch import nn
 from torch.func import functional_call
 
 from retrainlab import metrics, shrink
-from retrainlab.errors import BadInput
-from retrainlab.models import build, in_mode, prunable
+from retrainlab.checks import BadInput
+from retrainlab.layers import prunable
+from retrainlab.models import build, in_mode
 from retrainlab.pruning import prune
 
 NETWORKS = [

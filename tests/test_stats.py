@@ -8,7 +8,7 @@ import pytest
 from scipy import stats as scipy_stats
 
 from retrainlab import stats
-from retrainlab.errors import BadInput
+from retrainlab.checks import BadInput
 
 
 def test_interval_is_students_t():

@@ -7,8 +7,8 @@ cycle's length against T0. This module does not load torch.
 
 from dataclasses import replace
 
+from retrainlab.checks import BadInput
 from retrainlab.config import Experiment, Prune, Recipe, Retrain
-from retrainlab.errors import BadInput
 
 
 def bimp(recipe: Recipe, sparsity: float, *, dense_epochs: int, cycles: int = 1, prune: Prune = Prune()) -> Experiment:

@@ -9,8 +9,8 @@ code: training starts at the network's own weights. One round, without rewinding
 import torch
 from torch import Tensor
 
-from retrainlab.methods.base import Tensors
 from retrainlab.methods.sparsifier import Sparsifier, over
+from retrainlab.training.method import Tensors
 
 
 class Cs(Sparsifier):

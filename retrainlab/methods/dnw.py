@@ -8,8 +8,8 @@ from functools import lru_cache
 import torch
 
 from retrainlab import pruning
-from retrainlab.methods.base import Tensors, member
 from retrainlab.methods.sparsifier import Sparsifier, straight_through
+from retrainlab.training.method import Tensors, member
 
 
 class Dnw(Sparsifier):

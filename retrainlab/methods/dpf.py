@@ -5,9 +5,9 @@ the next update of the mask. All layers are ranked together unless `allocation` 
 end, so that the last mask is not up to `interval` - 1 iterations old.
 """
 
-from retrainlab.methods.base import Tensors
 from retrainlab.methods.gradual import Gradual
 from retrainlab.methods.sparsifier import straight_through
+from retrainlab.training.method import Tensors
 
 
 class Dpf(Gradual):

@@ -8,8 +8,8 @@ its thresholds set back to 0, as in the authors' code. Thresholds start at 0 and
 import torch
 from torch import Tensor
 
-from retrainlab.methods.base import Tensors
 from retrainlab.methods.sparsifier import Sparsifier, over
+from retrainlab.training.method import Tensors
 
 
 class _Step(torch.autograd.Function):

@@ -4,9 +4,9 @@ Zhu & Gupta 2017, "To prune, or not to prune"; Gale, Elsen & Hooker 2019. What i
 step. All layers are ranked together unless `allocation` says otherwise (the source prunes each alike).
 """
 
-from retrainlab.methods.base import Tensors
 from retrainlab.methods.gradual import Gradual
 from retrainlab.methods.sparsifier import zero_masked
+from retrainlab.training.method import Tensors
 
 
 class Gmp(Gradual):

@@ -3,8 +3,8 @@
 import torch
 
 from retrainlab import pruning
-from retrainlab.methods.base import Tensors, member
 from retrainlab.methods.sparsifier import Sparsifier, cubic, last_update, zero_masked
+from retrainlab.training.method import Tensors, member
 
 
 class Gradual(Sparsifier):

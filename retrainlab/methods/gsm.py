@@ -6,8 +6,8 @@ magnitude after the training (`Prune`). The source starts from a trained network
 every method.
 """
 
-from retrainlab.methods.base import Tensors
 from retrainlab.methods.sparsifier import Sparsifier, keep_largest
+from retrainlab.training.method import Tensors
 
 
 class Gsm(Sparsifier):

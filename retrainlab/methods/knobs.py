@@ -9,8 +9,7 @@ only through a knob, see `search`. Shares of the run lie in [0, 1]; intervals ar
 from dataclasses import dataclass, field, replace
 from typing import ClassVar
 
-from retrainlab.errors import BadInput, check_number, choose
-from retrainlab.settle import settle
+from retrainlab.checks import BadInput, check_number, choose, settle
 
 ORDERS = ("global", "uniform", "erk", "lamp")
 

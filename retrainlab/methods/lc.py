@@ -10,9 +10,9 @@ import math
 
 import torch
 
-from retrainlab.methods.base import Tensors
 from retrainlab.methods.knobs import LC
 from retrainlab.methods.sparsifier import Sparsifier, keep_largest, over
+from retrainlab.training.method import Tensors
 
 
 class Lc(Sparsifier):

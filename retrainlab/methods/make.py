@@ -2,8 +2,7 @@
 
 from dataclasses import replace
 
-from retrainlab.methods import imp, knobs
-from retrainlab.methods.base import Method, Plain
+from retrainlab.methods import knobs
 from retrainlab.methods.cs import Cs
 from retrainlab.methods.dnw import Dnw
 from retrainlab.methods.dpf import Dpf
@@ -14,7 +13,9 @@ from retrainlab.methods.lc import Lc
 from retrainlab.methods.rigl import Rigl
 from retrainlab.methods.sparsifier import Span, random_masks
 from retrainlab.methods.str_ import Str
-from retrainlab.training import State
+from retrainlab.training import masked
+from retrainlab.training.method import Method, Plain
+from retrainlab.training.state import State
 
 SPARSIFIERS = {
     knobs.GMP: Gmp,
@@ -36,6 +37,6 @@ def make(settings: knobs.Knobs | None, start: State, span: Span) -> tuple[Method
     if isinstance(settings, knobs.Static):
         weights = {name: start.params[name] for name in span.prunable}
         masks = random_masks(weights, settings.sparsity, settings.allocation, span.seed)
-        return imp.Masked(masks), imp.apply(start.fresh_optimizer(), masks)
+        return masked.Masked(masks), masked.apply(start.fresh_optimizer(), masks)
     method = SPARSIFIERS[type(settings)](settings, span)
     return method, replace(start, params=method.begin(start.params)).fresh_optimizer()

@@ -12,8 +12,8 @@ import math
 import torch
 
 from retrainlab import pruning
-from retrainlab.methods.base import Tensors, member
 from retrainlab.methods.sparsifier import Sparsifier, random_masks, zero_masked
+from retrainlab.training.method import Tensors, member
 
 
 class Rigl(Sparsifier):

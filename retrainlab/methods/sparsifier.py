@@ -14,11 +14,11 @@ import torch
 from torch import Tensor
 
 from retrainlab import pruning
-from retrainlab.data import stream
-from retrainlab.methods.base import Method, Tensors, member
 from retrainlab.methods.knobs import Knobs
+from retrainlab.noise import stream
 from retrainlab.pruning import Masks
-from retrainlab.stacked import laid_out
+from retrainlab.training.method import Method, Tensors, member
+from retrainlab.training.stacking import laid_out
 
 
 @dataclass(frozen=True)

@@ -9,8 +9,8 @@ them would take the weights with it.
 import torch
 from torch import Tensor
 
-from retrainlab.methods.base import Tensors
 from retrainlab.methods.sparsifier import Sparsifier, over
+from retrainlab.training.method import Tensors
 
 
 class Str(Sparsifier):

@@ -7,7 +7,8 @@ from axe_playwright_python.sync_playwright import Axe
 
 from retrainlab import export
 from retrainlab.config import Recipe
-from retrainlab.explore import live, pages, racing, recommending
+from retrainlab.explore.kit import live, pages
+from retrainlab.explore.views import budget, race
 
 pytestmark = pytest.mark.xdist_group("browser")
 
@@ -18,7 +19,7 @@ def folder(tmp_path_factory):
     out = tmp_path_factory.mktemp("pages")
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(live, "recipe_of", lambda data, model, seed: Recipe(data, model, width=4, epochs=1, seed=seed))
-        patch.setattr(racing, "BUDGETS", (0.1, 0.25, 0.5))
+        patch.setattr(race, "BUDGETS", (0.1, 0.25, 0.5))
         export.make(["schedules", "race", "predict", "allr"], output=str(out), store=str(out / "store"), jobs=1)
     return out
 
@@ -97,7 +98,7 @@ def test_the_csv_and_the_python_are_those_of_the_view(opened, folder):
     with page.expect_download() as download:
         page.get_by_role("button", name="Download CSV").click()
     rows = list(csv.DictReader(open(download.value.path())))
-    settings = racing.Settings(sparsity=0.95, budget=0.5)
+    settings = race.Settings(sparsity=0.95, budget=0.5)
     assert {row["schedule"] for row in rows} == set(settings.schedules)
     page.get_by_role("button", name="Copy as Python").click()
     text = page.locator("pre").inner_text()
@@ -106,10 +107,10 @@ def test_the_csv_and_the_python_are_those_of_the_view(opened, folder):
 
 
 def test_a_page_with_intervals_and_words_on_its_axes_is_drawn(opened, folder):
-    from test_explore_budget import invented
+    from tests.explore.test_budget import invented
 
-    settings = recommending.Settings(sparsity=0.9, budget=0.1)
-    shown = recommending.view(settings, invented(settings))
+    settings = budget.Settings(sparsity=0.9, budget=0.1)
+    shown = budget.view(settings, invented(settings))
     made = pages.Page("budget", "Budget", ["-"], [pages.Control("One", [("a", 1)])], [], lambda _: shown)
     (folder / "budget.html").write_text(pages.html(made))
     page = opened("budget")

@@ -1,0 +1,190 @@
+"""What went wrong, told in one sentence: what it was, what is allowed, what to do."""
+
+import math
+import os
+from collections.abc import Iterable, Mapping, Sequence, Set
+from contextlib import suppress
+from dataclasses import fields, is_dataclass
+from difflib import get_close_matches
+from itertools import repeat
+from numbers import Integral, Real
+from types import NoneType, UnionType
+from typing import get_args, get_origin
+
+
+class _Sentence:
+    """An exception whose sentence says all: a notebook shows it without a stack trace."""
+
+    def _render_traceback_(self) -> list[str]:  # IPython's hook
+        return [f"retrainlab: {self}"]
+
+
+class BadInput(_Sentence, ValueError):
+    """Raised before any work starts. The CLI prints its sentence and exits with 2."""
+
+
+class Stopped(_Sentence, KeyboardInterrupt):
+    """A study was stopped by the user; its sentence says what is kept. The CLI exits with 130."""
+
+
+class Failed(_Sentence, RuntimeError):
+    """Some of what was asked could not be made; its sentences say what, and what is kept. The CLI exits with 1."""
+
+
+class WorkerDied(Failed):
+    """A worker ended for lack of memory, or without a word; its sentence says what is kept. The CLI exits with 1."""
+
+
+def choose(name: str, allowed: Iterable[str], what: str, more: str = "") -> str:
+    """Return `name` if it is one of `allowed`; otherwise raise BadInput that names the nearest right one.
+
+    more: what is allowed besides, in words.
+    """
+    allowed = list(allowed)
+    if name in allowed:
+        return name
+    lower = {a.lower(): a for a in allowed}
+    near = get_close_matches(str(name).lower(), lower, n=1, cutoff=0.5)
+    hint = f"did you mean '{lower[near[0]]}'? " if near else ""
+    raise BadInput(f"There is no {what} '{name}': {hint}Allowed: {', '.join([*allowed, *([more] if more else [])])}.")
+
+
+def shortened(names: Sequence[str], most: int) -> str:
+    """The first `most` of the names, and how many more there are: `a, b, and 3 more`."""
+    more = [f"and {len(names) - most:,} more"] if len(names) > most else []
+    return ", ".join([*names[:most], *more])
+
+
+def check_number(
+    value: float,
+    what: str,
+    *,
+    above: float | None = None,
+    low: float | None = None,
+    high: float | None = None,
+    whole: bool = False,
+) -> None:
+    """Raise BadInput unless `value` is a number with `above` < value, `low` <= value <= `high` (each if given)."""
+    bounds = []
+    if above is not None:
+        bounds.append(f"above {above:g}")
+    if low is not None:
+        bounds.append(f"at least {low:g}")
+    if high is not None:
+        bounds.append(f"at most {high:g}")
+    kind = "a whole number" if whole else "a number"
+    types = Integral if whole else Real
+    good = isinstance(value, types) and not isinstance(value, bool) and _finite(value)
+    good = good and (above is None or value > above)
+    good = good and (low is None or value >= low) and (high is None or value <= high)
+    if not good:
+        raise BadInput(f"The {what} is {value!r}, but must be {kind} {' and '.join(bounds)}.".replace(" .", "."))
+
+
+def _finite(value: float) -> bool:
+    try:
+        return math.isfinite(value)
+    except OverflowError:  # a whole number that no float can hold
+        return False
+
+
+WORDS = {bool: "True or False", int: "a whole number", float: "a number", str: "a text"}
+
+
+def settle(noun: object) -> None:
+    """Bring every field to its declared type, so that equal settings are equal and hash alike (1 and 1.0, a list and a
+    tuple, numpy's numbers); raise BadInput for what cannot be that type."""
+    for f in fields(noun):
+        value = settled(getattr(noun, f.name), f.type, f"{type(noun).__name__}'s {f.name}")
+        object.__setattr__(noun, f.name, value)
+
+
+def parameters(names: dict[str, object]) -> None:
+    """The same for a notebook's parameters and the types that their cell declares: call it with `globals()`."""
+    for name, kind in names.get("__annotations__", {}).items():
+        names[name] = settled(names[name], kind, f"The parameter {name}")
+
+
+def listed(value: object, of: type | UnionType, what: str) -> list:
+    """A list of what is in `value`, each brought to the type `of`; one alone, such as a number or a name, is a list of
+    one."""
+    return settled(value, list[of], what)
+
+
+def settled(value: object, kind: type | UnionType, what: str) -> object:
+    """`value` as that type: True or False, numbers, texts, dataclasses, and lists, tuples and unions of these.
+
+    Arrays and series are lists; one thing where a list is meant is a list of one. A path is a text, with a slash in it.
+    Raises BadInput, with `what` it is, for all else: a text where a number is meant, None, a set (which has no order).
+    """
+    try:
+        return _as(value, kind)
+    except _Unfit as error:
+        raise BadInput(f"{what} {error}.") from None
+
+
+class _Unfit(Exception):
+    """Its text goes on after the name of what is wrong."""
+
+
+def plain(value: object) -> object:
+    """numpy's, pandas' and torch's numbers and arrays as Python's numbers and lists; all else as it is."""
+    return value.tolist() if hasattr(value, "tolist") else value
+
+
+def _as(value: object, kind: type | UnionType) -> object:
+    value = plain(value)
+    if isinstance(kind, UnionType):  # such as int | None
+        kinds = [k for k in get_args(kind) if k is not NoneType]
+        if value is None and NoneType in get_args(kind) or is_dataclass(value) and isinstance(value, tuple(kinds)):
+            return value
+        for other in kinds:
+            if not is_dataclass(other):
+                with suppress(_Unfit):
+                    return _as(value, other)
+    elif get_origin(kind) in (list, tuple):
+        return get_origin(kind)(_items(value, kind))
+    elif kind is float and isinstance(value, Real) and not isinstance(value, bool):
+        with suppress(OverflowError):
+            return float(value)
+    elif kind is int and isinstance(value, Integral) and not isinstance(value, bool):
+        return int(value)
+    elif kind is str and isinstance(value, os.PathLike) and isinstance(text := os.fspath(value), str):
+        return text if "/" in text or "\\" in text else f"./{text}"
+    elif kind not in (int, float) and isinstance(value, kind):
+        return value
+    raise _Unfit(f"is {value!r}, but must be {_words(kind)}")
+
+
+def _items(value: object, kind: type) -> list:
+    """Of a list; or of a tuple, with a type for each place or one type and an ellipsis for all."""
+    of, *more = get_args(kind)
+    many = more in ([], [Ellipsis])
+    if isinstance(value, Set):
+        raise _Unfit(f"is {value!r}, which has no order, but must be a list")
+    if isinstance(value, str | bytes | Mapping) or not hasattr(value, "__iter__"):
+        if many and get_origin(of) not in (list, tuple):
+            try:
+                return [_as(value, of)]
+            except _Unfit:
+                raise _Unfit(f"is {value!r}, but must be {_words(of)}, or a list of such") from None
+        raise _Unfit(f"is {value!r}, but must be a list")
+    items = list(value)
+    if not many and len(items) != len(more) + 1:
+        raise _Unfit(f"is {value!r}, but must be {_words(kind)}")
+    out = []
+    for item, its in zip(items, repeat(of) if many else (of, *more)):
+        try:
+            out.append(_as(item, its))
+        except _Unfit:
+            raise _Unfit(f"has the entry {plain(item)!r}, but each entry must be {_words(its)}") from None
+    return out
+
+
+def _words(kind: type | UnionType) -> str:
+    if isinstance(kind, UnionType):
+        words = [_words(k) for k in get_args(kind) if k is not NoneType]
+        return " or ".join(words) if len(words) < 3 else f"one of {', '.join(words)}"
+    if get_origin(kind) is tuple:
+        return "a pair"
+    return WORDS.get(kind) or f"{kind.__name__}(...)"

@@ -1,0 +1,25 @@
+"""The contest: every method at one total of epochs, each with the best of its settings."""
+
+from retrainlab.contest.entrants import (
+    ENTRANTS,
+    GRID,
+    Candidate,
+    candidates,
+    contest,
+    lengths,
+    retrained,
+    splits,
+    with_references,
+)
+
+__all__ = [
+    "ENTRANTS",
+    "GRID",
+    "Candidate",
+    "candidates",
+    "contest",
+    "lengths",
+    "retrained",
+    "splits",
+    "with_references",
+]

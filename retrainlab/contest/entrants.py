@@ -1,0 +1,240 @@
+"""The contest: every method at one total of epochs, each with the best of its settings.
+
+An entrant turns (a recipe of T epochs, a sparsity) into a grid of candidates, `GRID` of them for every entrant, each of
+which trains for exactly T epochs in all. The best on validation, over the tuning seeds, is then run with every seed;
+no choice sees a test image. CS, STR and DST search for the sparsity first, and what that costs is told; a setting with
+which they miss it is taken only if they do with all; so is one with which a training has diverged.
+"""
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, replace
+
+import pandas as pd
+
+from retrainlab.checks import BadInput, check_number, choose, listed
+from retrainlab.config import Experiment, Prune, Recipe, Retrain
+from retrainlab.contest.search import KNOB, reach
+from retrainlab.methods.bimp import bimp
+from retrainlab.methods.knobs import CS, DNW, DPF, DST, GMP, GSM, LC, STR, Knobs, RigL, Static
+
+GRID = 3
+Study = Callable[[list[Experiment]], pd.DataFrame]
+"""`study.run_study` with its options."""
+
+
+@dataclass(frozen=True)
+class Candidate:
+    """One setting of an entrant: in words, and as an experiment of exactly the recipe's epochs."""
+
+    setting: str
+    experiment: Experiment
+
+
+def _trained(recipe: Recipe, sparsity: float, method: Knobs | None) -> Experiment:
+    """All epochs with the method, then the hard prune, and no retraining."""
+    return Experiment(replace(recipe, schedule="linear", method=method), Prune(sparsity), Retrain(budget=0.0))
+
+
+def _split(recipe: Recipe, sparsity: float, score: str) -> list[Candidate]:
+    out = []
+    for share, cycles in ((0.5, 1), (0.25, 1), (0.25, 3)):
+        dense = min(max(1, round(share * recipe.epochs)), recipe.epochs - 1)
+        what = bimp(recipe, sparsity, dense_epochs=dense, cycles=cycles, prune=Prune(score=score))
+        out.append(Candidate(f"{dense} of {recipe.epochs} epochs dense, cycles: {cycles}", what))
+    return out
+
+
+def _rates(recipe: Recipe, sparsity: float, method: Knobs | None) -> list[Candidate]:
+    rates = [factor * recipe.lr for factor in (0.5, 1.0, 2.0)]
+    return [Candidate(f"learning rate {lr:g}", _trained(replace(recipe, lr=lr), sparsity, method)) for lr in rates]
+
+
+def _each(recipe: Recipe, sparsity: float, words: str, methods: Sequence[Knobs], field: str) -> list[Candidate]:
+    return [Candidate(f"{words} {getattr(m, field):g}", _trained(recipe, sparsity, m)) for m in methods]
+
+
+def _decays(recipe: Recipe, sparsity: float, method: Knobs, decays: Sequence[float]) -> list[Candidate]:
+    recipes = [replace(recipe, sgd=replace(recipe.sgd, weight_decay=decay)) for decay in decays]
+    return [Candidate(f"weight decay {r.sgd.weight_decay:g}", _trained(r, sparsity, method)) for r in recipes]
+
+
+def _gsm(recipe: Recipe, sparsity: float) -> list[Candidate]:
+    """What gets no gradient must decay within the run; with the source's momentum a step is five times that of 0.9."""
+    recipe = replace(recipe, lr=recipe.lr / 2, sgd=replace(recipe.sgd, momentum=0.98))
+    return _decays(recipe, sparsity, GSM(sparsity), (0.003, 0.01, 0.02))
+
+
+ENTRANTS: dict[str, Callable[[Recipe, float], list[Candidate]]] = {
+    "BIMP": lambda r, s: _split(r, s, "magnitude"),
+    "GMP": lambda r, s: _each(r, s, "end", [GMP(s, end=e) for e in (0.5, 0.75, 0.9)], "end"),
+    "GSM": _gsm,
+    "DPF": lambda r, s: _decays(r, s, DPF(s), (1e-4, 2e-4, 5e-4)),
+    "DNW": lambda r, s: _rates(r, s, DNW(s)),
+    "CS": lambda r, s: _rates(r, s, CS(s0=-0.05)),
+    "STR": lambda r, s: _each(r, s, "t from", [STR(t0=t) for t in (-8.0, -5.0, -3.0)], "t0"),
+    "DST": lambda r, s: _rates(r, s, DST(alpha=2e-3)),
+    "LC": lambda r, s: _each(r, s, "growth of mu", [LC(s, growth=g) for g in (1.5, 2.0, 3.0)], "growth"),
+    "RigL": lambda r, s: _each(r, s, "drop", [RigL(s, drop=d) for d in (0.1, 0.3, 0.5)], "drop"),
+    "Static": lambda r, s: _rates(r, s, Static(s)),
+    "Random": lambda r, s: _split(r, s, "random"),
+    "Dense": lambda r, s: _rates(r, 0.0, None),
+}
+
+
+def candidates(name: str, recipe: Recipe, sparsity: float) -> list[Candidate]:
+    """The entrant's grid within `recipe.epochs` epochs (at least 4) in all; `Random` is BIMP with a random mask,
+    `Static` a random mask from the start, `Dense` is not pruned."""
+    choose(name, ENTRANTS, "entrant")
+    if recipe.epochs < 4:
+        raise BadInput(f"The contest has {recipe.epochs} epochs in all, but needs at least 4; give it more.")
+    grid = ENTRANTS[name](recipe, sparsity)
+    assert len(grid) == GRID
+    return grid
+
+
+def with_references(names: Sequence[str]) -> tuple[str, ...]:
+    """The names and those that figure 5 compares with: BIMP and Dense."""
+    names = listed(names, str, "The contest's names")
+    return tuple(dict.fromkeys([*names, "BIMP", "Dense"]))
+
+
+def contest(
+    recipe: Recipe,
+    sparsities: Sequence[float],
+    study: Study,
+    *,
+    names: Sequence[str] = tuple(ENTRANTS),
+    seeds: int = 5,
+    tuning_seeds: int = 2,
+    tolerance: float = 0.005,
+    most: int = 8,
+) -> tuple[list[tuple[str, Experiment]], pd.DataFrame, pd.DataFrame, pd.DataFrame]:
+    """Tune and run every entrant at each sparsity. tolerance, most: of the final searches, see `search.reach`; while
+    tuning a sparsity may be off twice as far, after half as many rounds.
+
+    Returns the chosen (entrant, experiment) of every seed; their rows of the study, with the columns `entrant` and
+    `setting` in front; the validation accuracies that the settings were chosen by; and the searches, one row each.
+    """
+    names = listed(names, str, "The contest's names")
+    sparsities = listed(sparsities, float, "The contest's sparsities")
+    check_number(seeds, "number of seeds", low=1, whole=True)
+    check_number(tuning_seeds, "number of tuning seeds", low=1, whole=True)
+    grids = {(n, s): candidates(n, recipe, s) for n in names for s in (sparsities if n != "Dense" else sparsities[:1])}
+    flat = [(n, s, c) for (n, s), grid in grids.items() for c in grid]
+    first, searches = _reached([c.experiment for _, _, c in flat], study, 2 * tolerance, most // 2)
+    missed = set(searches.index[~searches["reached"].astype(bool)])
+    tuned = [
+        (n, s, c.setting, place not in missed, seeded(e, seed))
+        for place, ((n, s, c), e) in enumerate(zip(flat, first))
+        for seed in range(tuning_seeds)
+    ]
+    frame = study([e for *_, e in tuned])
+    tuning = pd.DataFrame([{"entrant": n, "sparsity": s, "setting": c, "reached": r} for n, s, c, r, _ in tuned])
+    for column in ("seed", "validation_accuracy", "validation_loss"):
+        tuning[column] = frame[column].to_numpy()
+    chosen = _best(tuning)
+    final = [
+        (n, c.setting, seeded(e, seed))
+        for (n, s, c), e in zip(flat, first)
+        if chosen[n, s] == c.setting
+        for seed in range(seeds)
+    ]
+    runs, more = _reached([e for *_, e in final], study, tolerance, most)
+    rows = study(runs)
+    rows.insert(0, "entrant", [n for n, *_ in final])
+    rows.insert(1, "setting", [words for _, words, _ in final])
+    searches = pd.concat([searches.assign(what="tuning"), more.assign(what="final")], ignore_index=True)
+    return list(zip(rows["entrant"], runs)), rows, tuning, searches
+
+
+def seeded(experiment: Experiment, seed: int) -> Experiment:
+    """The same experiment with another seed."""
+    return replace(experiment, recipe=replace(experiment.recipe, seed=seed))
+
+
+def _reached(
+    experiments: list[Experiment], study: Study, tolerance: float, most: int
+) -> tuple[list[Experiment], pd.DataFrame]:
+    """The experiments, those with a knob to turn at their sparsity, all others as they are; and their searches, by their
+    places."""
+    turning = [i for i, e in enumerate(experiments) if type(e.recipe.method) in KNOB]
+    found, table = reach([experiments[i] for i in turning], study, tolerance=tolerance, most=most)
+    out = list(experiments)
+    for i, e in zip(turning, found):
+        out[i] = e
+    return out, table.set_axis(turning)
+
+
+def _best(tuning: pd.DataFrame) -> dict[tuple[str, float], str]:
+    """The setting of highest mean validation accuracy for each entrant and sparsity, of those that have diverged with no
+    seed, and of these of those that have reached it, if any has; ties go to the lower loss."""
+    known = tuning.assign(diverged=tuning["validation_accuracy"].isna())
+    means = known.groupby(["entrant", "sparsity", "setting"], sort=False, as_index=False).mean(numeric_only=True)
+    means["diverged"] = means["diverged"] > 0
+    means["validation_accuracy"] = means["validation_accuracy"].round(9)
+    by = ["diverged", "reached", "validation_accuracy", "validation_loss"]
+    ranked = means.sort_values(by, ascending=[True, False, False, True], kind="stable")
+    best = ranked.groupby(["entrant", "sparsity"], sort=False)["setting"].first()
+    return best.to_dict()
+
+
+# ---- comparisons beside the contest, also at equal totals ------------------------------------------------------------
+
+
+def retrained(
+    chosen: Sequence[tuple[str, Experiment]], recipe: Recipe, sparsity: float, budget: float
+) -> list[tuple[str, Experiment]]:
+    """The contest's networks trained by a method, and the dense ones (as `IMP`), each pruned hard and then retrained
+    alike, on a line from `recipe`'s peak to 0 with its optimiser, for `budget` times the training: pairs of entrant and
+    experiment."""
+    out = []
+    for name, e in chosen:
+        if name == "Dense" or e.prune.sparsity == sparsity and e.retrain.budget == 0:
+            plan = replace(
+                e, prune=Prune(sparsity), retrain=Retrain("linear", budget=budget, lr=recipe.lr, sgd=recipe.sgd)
+            )
+            out.append(("IMP" if name == "Dense" else name, plan))
+    return out
+
+
+def splits(
+    recipe: Recipe, sparsities: Sequence[float], shares: Sequence[float], cycles: Sequence[int], seeds: int
+) -> list[Experiment]:
+    """BIMP at one total, `recipe.epochs`, for every dense share (rounded to epochs), number of cycles and seed."""
+    sparsities, shares = listed(sparsities, float, "splits' sparsities"), listed(shares, float, "splits' shares")
+    cycles = listed(cycles, int, "splits' cycles")
+    check_number(seeds, "number of seeds", low=1, whole=True)
+    dense = dict.fromkeys(min(max(1, round(share * recipe.epochs)), recipe.epochs - 1) for share in shares)
+    return [
+        bimp(replace(recipe, seed=seed), sparsity, dense_epochs=epochs, cycles=k)
+        for seed in range(seeds)
+        for sparsity in sparsities
+        for epochs in dense
+        for k in cycles
+    ]
+
+
+def lengths(
+    recipe: Recipe, sparsity: float, extra: Sequence[float], cycles: int, seeds: int
+) -> list[tuple[str, int, Experiment]]:
+    """(what, epochs in all, experiment) at totals of `recipe.epochs` times 1 + each of `extra`: one-shot and iterative
+    pruning that retrain with LLR for all the rest; one-shot with a longer dense run and the shortest retraining; and
+    dense training alone."""
+    recipe = replace(recipe, schedule="linear")
+    check_number(seeds, "number of seeds", low=1, whole=True)
+    rests = sorted({max(1, round(share * recipe.epochs)) for share in listed(extra, float, "lengths' extra")})
+    out = []
+    for seed in range(seeds):
+        own = replace(recipe, seed=seed)
+        for rest in rests:
+            total = own.epochs + rest
+            longer = replace(own, epochs=total - rests[0])
+            llr = Retrain("LLR", budget=rest / own.epochs, split=True)
+            short = Retrain("LLR", budget=rests[0] / longer.epochs)
+            out += [
+                ("one-shot", total, Experiment(own, Prune(sparsity), llr)),
+                (f"iterative, {cycles} cycles", total, Experiment(own, Prune(sparsity, cycles=cycles), llr)),
+                ("longer dense, one-shot", total, Experiment(longer, Prune(sparsity), short)),
+                ("dense, not pruned", total, Experiment(replace(own, epochs=total), Prune(0.0), Retrain(budget=0.0))),
+            ]
+    return out

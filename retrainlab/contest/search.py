@@ -1,0 +1,206 @@
+"""Reach a sparsity that only a knob decides: a bracketed search in which every run is an ordinary, stored result.
+
+CS, STR and DST have no target of their own. Sparsity rises with their knob; the search brackets the target, then
+interpolates. All experiments search at once, so that their runs train together; what was tried is in the store, and the
+same search made again trains nothing.
+"""
+
+import math
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, replace
+from itertools import pairwise
+
+import pandas as pd
+
+from retrainlab.checks import BadInput, check_number, listed
+from retrainlab.config import Experiment, Recipe
+from retrainlab.methods.knobs import CS, DST, STR, Knobs
+
+Tried = Sequence[tuple[float, float]]
+"""(knob, sparsity) of the runs so far that have not diverged."""
+
+
+@dataclass(frozen=True)
+class Knob:
+    """What a search turns: a field of the method's settings; sparsity rises with sign * value. step: how far it goes
+    while it knows nothing, a factor if `log`, else a difference; low, high: its range."""
+
+    field: str
+    sign: int
+    step: float
+    low: float
+    high: float
+    log: bool = False
+
+    def scale(self, value: float) -> float:
+        """The knob where sparsity rises with it and steps are differences."""
+        return self.sign * (math.log(value) if self.log else value)
+
+    @property
+    def stride(self) -> float:
+        """A step on that scale."""
+        return math.log(self.step) if self.log else self.step
+
+    def value(self, scaled: float) -> float:
+        """Undoes `scale`, within the range; six digits, so that a stored knob reads well."""
+        raw = math.exp(self.sign * scaled) if self.log else self.sign * scaled
+        return float(f"{min(max(raw, self.low), self.high):.6g}")
+
+
+FALL = 0.05  # in the logit: what is less is noise
+WIDE = 4  # knobs that are tried at once where sparsity does not rise steadily
+COLUMNS = ["method", "seed", "sparsity", "knob", "sparsity_trained", "runs", "epochs", "reached"]
+KNOB: dict[type, Knob] = {
+    CS: Knob("s0", -1, 0.05, -10.0, 10.0),
+    STR: Knob("decay", 1, 2.0, 1e-6, 10.0, log=True),
+    DST: Knob("alpha", 1, 3.0, 1e-9, 0.05, log=True),  # beyond, whole layers start over, and sparsity falls again
+}
+
+
+def following(tried: Tried, target: float, knob: Knob) -> float:
+    """The knob to try next, by a line in the logit of the sparsity: between the first neighbours that bracket the target
+    (sparsity may fall again beyond), kept off both by a tenth (halfway, after 8 runs); halfway between neighbours before
+    them whose sparsity falls although it should rise, for they hide a peak; or onward from the last, one step at most."""
+    points, goal, step = _scaled(tried, knob), _logit(target), knob.stride
+    for (a, low), (b, high) in pairwise(points):
+        if low < goal <= high:
+            share = 0.5 if len(points) > 8 else min(max((goal - low) / (high - low), 0.1), 0.9)
+            return knob.value(a + (b - a) * share)
+        if high + FALL < low < goal and b - a > step / 8:
+            return knob.value((a + b) / 2)
+    upward = points[-1][1] < goal
+    (a, low), (b, high) = (points[-2:] if upward else points[:2]) if len(points) > 1 else points * 2
+    slope = (high - low) / (b - a) if b > a else 0.0
+    way = abs(goal - (high if upward else low)) / slope if slope > 0 else step
+    way = min(max(way, step / 4), step)
+    return knob.value(b + way if upward else a - way)
+
+
+def proposals(tried: Tried, target: float, knob: Knob) -> list[float]:
+    """The knobs to try next: that of `following`; and, if sparsity has fallen where it should rise, the middles of the
+    gaps whose better end is nearest to the target, up to WIDE knobs. There it jumps, and any run may hit."""
+    gaps, goal = list(pairwise(_scaled(tried, knob))), _logit(target)
+    steady = not any(high + FALL < low for (_, low), (_, high) in gaps)
+    near = sorted(
+        (min(abs(goal - low), abs(goal - high)), a, b) for (a, low), (b, high) in gaps if b - a > knob.stride / 32
+    )
+    middles = [] if steady else [knob.value((a + b) / 2) for _, a, b in near]
+    return list(dict.fromkeys([following(tried, target, knob), *middles]))[:WIDE]
+
+
+def _scaled(tried: Tried, knob: Knob) -> list[tuple[float, float]]:
+    """The runs in order, on the scales of the search: knob, and logit of the sparsity."""
+    return sorted((knob.scale(value), _logit(sparsity)) for value, sparsity in tried)
+
+
+def _logit(share: float) -> float:
+    share = min(max(share, 1e-4), 1 - 1e-4)
+    return math.log(share / (1 - share))
+
+
+def reach(
+    experiments: Sequence[Experiment],
+    study: Callable[[list[Experiment]], pd.DataFrame],
+    *,
+    tolerance: float = 0.005,
+    most: int = 8,
+) -> tuple[list[Experiment], pd.DataFrame]:
+    """Turn each experiment's knob until its training leaves `prune.sparsity`, give or take `tolerance` (a share).
+
+    experiments: with the method CS, STR or DST, whose settings are the first try. Those that differ in nothing but the
+    knob and the sparsity they seek are trained alike, and so search in common: what one has tried, all know. study:
+    runs a list of experiments and returns a row for each, `run_study` with its options. most: rounds of runs. Returns
+    the experiments with their final knobs, and a row for each: method, seed, sparsity (asked), knob, sparsity_trained
+    (that of the training alone), runs and epochs (of training, its equal share of the common search), reached (whether
+    within the tolerance). A run that has diverged is never the one that is found, unless all have: sparsity_trained is
+    NaN then. Raises BadInput for another method.
+    """
+    experiments = listed(experiments, Experiment, "reach's experiments")
+    check_number(tolerance, "tolerance of the search", above=0, high=0.5)
+    check_number(most, "most rounds of a search", low=1, whole=True)
+    for e in experiments:
+        if type(e.recipe.method) not in KNOB:
+            names = ", ".join(k.__name__ for k in KNOB)
+            raise BadInput(f"Only {names} reach a sparsity by a search, not {e.recipe.method}; leave it out.")
+    shared = [_without_knob(e) for e in experiments]
+    tried: dict[Recipe, dict[float, float]] = {recipe: {} for recipe in shared}
+    for number in range(most):
+        runs: dict[tuple[Recipe, float], Experiment] = {}
+        for e, recipe in zip(experiments, shared):
+            known = tried[recipe]
+            if not number:
+                values = _first(e, [x for x, other in zip(experiments, shared) if other == recipe])
+            elif _closest(known, e)[1] <= tolerance:
+                continue
+            else:
+                values = _next(known, e.prune.sparsity, _knob(e))
+            for value in values:
+                if value not in known:
+                    runs.setdefault((recipe, value), with_knob(e, value))
+        if not runs:
+            break
+        frame = study(list(runs.values()))
+        for (recipe, value), sparsity in zip(runs, frame["trained_sparsity"].astype(float)):
+            tried[recipe][value] = sparsity
+    rows, found = [], []
+    for e, recipe in zip(experiments, shared):
+        value, miss = _closest(tried[recipe], e)
+        found.append(with_knob(e, value))
+        count = len(tried[recipe]) / shared.count(recipe)
+        rows.append(
+            {
+                "method": e.recipe.method.name,
+                "seed": e.recipe.seed,
+                "sparsity": e.prune.sparsity,
+                "knob": value,
+                "sparsity_trained": tried[recipe][value],
+                "runs": count,
+                "epochs": count * e.recipe.epochs,
+                "reached": miss <= tolerance,
+            }
+        )
+    return found, pd.DataFrame(rows, columns=COLUMNS)
+
+
+def _first(e: Experiment, together: Sequence[Experiment]) -> list[float]:
+    """The knob given; and, if all who search in common (`together`) give the same, its neighbours on both sides."""
+    knob = _knob(e)
+    value = getattr(e.recipe.method, knob.field)
+    if any(getattr(x.recipe.method, knob.field) != value for x in together):
+        return [value]
+    return [value, *(knob.value(knob.scale(value) + way * knob.stride) for way in (-1, 1))]
+
+
+def _next(tried: dict[float, float], target: float, knob: Knob) -> list[float]:
+    """The knobs to try next, from the runs that have not diverged; in place of one that did, the middle between it and the
+    nearest of those. None if all have diverged: nothing tells then where to look."""
+    known = {value: sparsity for value, sparsity in tried.items() if not math.isnan(sparsity)}
+    out = []
+    for value in proposals(list(known.items()), target, knob) if known else ():
+        if value in tried and value not in known:
+            at = knob.scale(value)
+            value = knob.value((at + min((knob.scale(v) for v in known), key=lambda v: abs(v - at))) / 2)
+        out.append(value)
+    return out
+
+
+def _closest(tried: dict[float, float], e: Experiment) -> tuple[float, float]:
+    """(knob, how far its sparsity was off) of the best run; infinitely far for one that has diverged."""
+    miss = {v: math.inf if math.isnan(s) else abs(s - e.prune.sparsity) for v, s in tried.items()}
+    value = min(miss, key=miss.get)
+    return value, miss[value]
+
+
+def _knob(e: Experiment) -> Knob:
+    return KNOB[type(e.recipe.method)]
+
+
+def _without_knob(e: Experiment) -> Recipe:
+    return with_knob(e, _knob(e).low).recipe
+
+
+def with_knob(experiment: Experiment, value: float) -> Experiment:
+    """The experiment with another value of its method's knob."""
+    method: Knobs = experiment.recipe.method
+    method = replace(method, **{KNOB[type(method)].field: value})
+    return replace(experiment, recipe=replace(experiment.recipe, method=method))

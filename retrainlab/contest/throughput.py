@@ -1,0 +1,63 @@
+"""How fast a method trains: images per second of its whole loop, one network at a time, measured once and kept.
+
+Data loading and augmentation are in it, the device is synchronised, evaluations are left out. Methods take turns, round
+after round, so that a machine that slows down slows all of them; the median over the rounds counts.
+"""
+
+from collections.abc import Sequence
+from dataclasses import replace
+from statistics import median
+
+import torch
+
+from retrainlab.checks import listed
+from retrainlab.config import Recipe, key
+from retrainlab.data.sources import fingerprint
+from retrainlab.device import describe, repeatable, resolve
+from retrainlab.methods.make import make
+from retrainlab.methods.sparsifier import Span
+from retrainlab.study.result import record
+from retrainlab.study.stages import prepare
+from retrainlab.study.store import Store
+from retrainlab.training.loop import train
+from retrainlab.training.state import Job, State
+
+STEPS = 64  # at least, and two epochs: so that what a method does now and then is in it
+ROUNDS = 3
+
+
+def images_per_second(
+    recipes: Sequence[Recipe], store: Store, device: str = "auto", fresh: bool = False
+) -> list[float]:
+    """Of training by each recipe, whatever its seed; one that stands twice is measured once.
+
+    All are measured in turns unless all are stored already; fresh: measure in any case.
+    """
+    recipes, where = listed(recipes, Recipe, "images_per_second's recipes"), resolve(device)
+    marks = [fingerprint(r.data, r.image_size) for r in recipes]
+    names = [key("throughput", [replace(r, seed=0)], f"{mark} on {describe(where)}") for r, mark in zip(recipes, marks)]
+    distinct = dict(zip(names, recipes))
+    stored = {name: store.result(name) for name in distinct}
+    if fresh or None in stored.values():
+        with repeatable(where):
+            rates = _measured(list(distinct.values()), where)
+        for (name, recipe), rate in zip(distinct.items(), rates):
+            stored[name] = record(recipe, {"images_per_second": rate}, {}, where, 0.0)
+            store.put_result(name, stored[name])
+    return [stored[name].scalars["images_per_second"] for name in names]
+
+
+def _measured(recipes: Sequence[Recipe], where: torch.device) -> list[float]:
+    runs = []
+    for recipe in recipes:
+        setup = prepare(recipe, where)[0].barely_evaluated()
+        per_epoch = setup.data.steps_per_epoch(recipe.batch_size)
+        span = Span(setup.prunable, max(STEPS, 2 * per_epoch), per_epoch)
+        runs.append((setup, recipe, span))
+    seconds: list[list[float]] = [[] for _ in runs]
+    for _ in range(ROUNDS):
+        for (setup, recipe, span), times in zip(runs, seconds):
+            method, start = make(recipe.method, State.of(setup.model, where), span)
+            curve = torch.full((span.steps,), recipe.lr / 10, dtype=torch.float64)
+            times.append(train(setup, Job(start, curve, ("throughput",), method, evaluations=1)).seconds)
+    return [span.steps * recipe.batch_size / median(times) for (_, recipe, span), times in zip(runs, seconds)]

@@ -1,0 +1,1 @@
+"""Images: from files and packages to splits and batches on the device."""

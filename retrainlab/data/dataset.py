@@ -1,0 +1,199 @@
+"""Images as tensors on the device: load(name) -> Dataset with clean splits, and seeded batches with augmentation.
+
+Images stay uint8 until a batch is used; then they are cropped, flipped and normalised there, a whole batch at once.
+Validation and test images are never augmented, and the splits never change: they follow from a fixed shuffle (by hash
+of the index) within each class, whatever the seed and the versions of the libraries.
+"""
+
+import hashlib
+from collections.abc import Iterator
+from dataclasses import dataclass
+from functools import lru_cache
+
+import numpy as np
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+
+from retrainlab.checks import BadInput
+from retrainlab.data import sources
+from retrainlab.data.folders import Found, printable
+from retrainlab.noise import stream
+
+
+@dataclass(frozen=True)
+class Split:
+    """images: uint8 [N, C, H, W]; labels: int64 [N]."""
+
+    images: Tensor
+    labels: Tensor
+
+    def __len__(self) -> int:
+        return len(self.labels)
+
+
+@dataclass(frozen=True)
+class Augmentation:
+    """pad: pixels of zero padding before a random crop back to size; flip: mirror each image with probability 1/2."""
+
+    pad: int = 0
+    flip: bool = False
+
+
+@dataclass(frozen=True)
+class Dataset:
+    """Three splits on one device. mean, std: float [C], per channel over the training images, in units of 0..255."""
+
+    name: str
+    train: Split
+    validation: Split
+    test: Split
+    classes: int
+    mean: Tensor
+    std: Tensor
+    augmentation: Augmentation
+
+    @property
+    def shape(self) -> tuple[int, int, int]:
+        """(channels, height, width) of an image."""
+        return tuple(self.train.images.shape[1:])
+
+    @property
+    def device(self) -> torch.device:
+        return self.train.images.device
+
+    def normalise(self, images: Tensor) -> Tensor:
+        """uint8 [B, C, H, W] -> float32 of the same shape, zero mean and unit variance over the training split."""
+        return (images.float() - self.mean.view(-1, 1, 1)) / self.std.view(-1, 1, 1)
+
+    def steps_per_epoch(self, batch_size: int) -> int:
+        """Whole batches in an epoch; the images left over change with every epoch's order. BadInput if there is none."""
+        if batch_size > len(self.train):
+            raise BadInput(
+                f"The batch size is {batch_size}, but {self.name} has {len(self.train)} training images; "
+                "give a batch size of at most that."
+            )
+        return len(self.train) // batch_size
+
+
+def _fixed_order(count: int) -> np.ndarray:
+    """A shuffle of range(count) that no version of any library changes: by hash of the index."""
+    return np.argsort([hashlib.blake2b(i.to_bytes(8, "big"), digest_size=8).digest() for i in range(count)])
+
+
+def stratified(labels: np.ndarray, count: int) -> np.ndarray:
+    """Indices of `count` items in which every class has its share (largest remainders rounded up); sorted."""
+    order = _fixed_order(len(labels))
+    classes, sizes = np.unique(labels, return_counts=True)
+    exact = count * sizes / len(labels)
+    take = np.floor(exact).astype(int)
+    take[np.argsort(take - exact, kind="stable")[: count - take.sum()]] += 1
+    ordered = labels[order]
+    return np.sort(np.concatenate([order[ordered == c][:k] for c, k in zip(classes, take)]))
+
+
+# ---- batches ---------------------------------------------------------------------------------------------------------
+
+
+def crop_and_flip(images: Tensor, pad: int, shift: Tensor, flip: Tensor) -> Tensor:
+    """Shift each image by its own offset within a zero border of `pad` pixels, then mirror where `flip`.
+
+    images: [B, C, H, W]; shift: int64 [B, 2] in 0..2*pad, (pad, pad) changes nothing; flip: bool [B].
+    """
+    b, c, h, w = images.shape
+    padded = F.pad(images, (pad, pad, pad, pad))
+    column = torch.arange(w, device=images.device).expand(b, w)
+    column = torch.where(flip[:, None], w - 1 - column, column) + shift[:, 1:]
+    row = torch.arange(h, device=images.device) + shift[:, :1]
+    batch = torch.arange(b, device=images.device).view(b, 1, 1, 1)
+    channel = torch.arange(c, device=images.device).view(1, c, 1, 1)
+    return padded[batch, channel, row[:, None, :, None], column[:, None, None, :]]
+
+
+def batches(
+    data: Dataset, batch_size: int, steps: int, seed: tuple[int | str, ...], augment: bool = True
+) -> Iterator[tuple[Tensor, Tensor]]:
+    """`steps` training batches (images float32 [B, C, H, W], labels [B]), reshuffled each epoch, all from `seed`.
+
+    The same seed gives the same images in the same order with the same crops on every device. Each epoch's random
+    numbers are drawn at once and moved to the device once.
+    """
+    per_epoch = data.steps_per_epoch(batch_size)
+    split, (pad, flip) = data.train, (data.augmentation.pad, data.augmentation.flip)
+    augment = augment and (pad > 0 or flip)
+    for epoch in range(-(-steps // per_epoch)):
+        generator = stream(*seed, epoch)
+        order = torch.randperm(len(split), generator=generator)[: per_epoch * batch_size].to(data.device)
+        shift = torch.randint(0, 2 * pad + 1, (len(order), 2), generator=generator).to(data.device)
+        mirror = (torch.rand(len(order), generator=generator) < (0.5 if flip else 0)).to(data.device)
+        for step in range(min(per_epoch, steps - epoch * per_epoch)):
+            part = slice(step * batch_size, (step + 1) * batch_size)
+            images = split.images[order[part]]
+            if augment:
+                images = crop_and_flip(images, pad, shift[part], mirror[part])
+            yield data.normalise(images), split.labels[order[part]]
+
+
+def clean_batches(data: Dataset, split: Split, batch_size: int = 1024) -> Iterator[tuple[Tensor, Tensor]]:
+    """All of `split` in order, normalised and otherwise untouched, as (images float32, labels)."""
+    for start in range(0, len(split), batch_size):
+        part = slice(start, start + batch_size)
+        yield data.normalise(split.images[part]), split.labels[part]
+
+
+# ---- loading ---------------------------------------------------------------------------------------------------------
+
+# Test and validation images to split off, where a source has no such images of its own.
+HELD_OUT = {"digits": (540, 257), "fashion-mnist": (0, 5000), "cifar10": (0, 5000), "cifar100": (0, 5000)}
+AUGMENTATIONS = {
+    "digits": Augmentation(1, False),
+    "fashion-mnist": Augmentation(2, True),
+    "cifar10": Augmentation(4, True),
+    "cifar100": Augmentation(4, True),
+}
+
+
+def load(name: str, device: str = "cpu", *, all_train: bool = False, image_size: int | None = None) -> Dataset:
+    """The data set `name` on `device`, kept for the next call as long as its files stay as they are.
+
+    name: `digits` (1,797 images of 8x8, embedded in scikit-learn: 1,000 / 257 / 540 for training, validation and test),
+    `fashion-mnist` (55,000 / 5,000 / 10,000 of 28x28), `cifar10`, `cifar100` (45,000 / 5,000 / 10,000 of 32x32), or the
+    path of a folder in ImageFolder layout (`image_size` pixels square; what it does not split, 15 % each, is split off
+    training). all_train adds the validation images to training.
+    Raises BadInput when the files are not there, with what is wanted where and the command that gets it.
+    """
+    return _load(name, device, all_train, image_size, sources.signature(name))
+
+
+@lru_cache(maxsize=4)
+def _load(name: str, device: str, all_train: bool, image_size: int | None, there: Found | str) -> Dataset:
+    source, shown = sources.read(name, image_size, there), printable(name)
+    images, labels = source.train
+    fifteen = round(0.15 * len(labels))
+    counts = HELD_OUT.get(name, (fifteen, fifteen))
+    rest = np.arange(len(labels))
+    held = []
+    for given, count in zip((source.test, source.validation), counts):
+        if given is None:
+            index = rest[stratified(labels[rest], count)]
+            rest = np.setdiff1d(rest, index)
+            given = images[index], labels[index]
+        held.append(given)
+    train = (images[rest], labels[rest])
+    if all_train:
+        train = tuple(np.concatenate(pair) for pair in zip(train, held[1]))
+    test, validation, train = (
+        Split(torch.from_numpy(np.ascontiguousarray(x)).to(device), torch.from_numpy(y.astype(np.int64)).to(device))
+        for x, y in (*held, train)
+    )
+    if not len(train) or not len(validation) or not len(test):
+        raise BadInput(f"{shown} has too few images ({len(labels)}) to split off validation and test images; add some.")
+    pixels = train.images.transpose(0, 1).flatten(1)
+    mean = torch.stack([channel.double().mean() for channel in pixels])
+    std = torch.stack([channel.double().std(correction=0) for channel in pixels])
+    if (std == 0).any():
+        raise BadInput(f"A colour channel of {shown} is constant over all training images, so it cannot be normalised.")
+    height = train.images.shape[2]
+    augmentation = AUGMENTATIONS.get(name, Augmentation(height // 8, True))
+    classes = int(labels.max()) + 1
+    return Dataset(shown, train, validation, test, classes, mean.float(), std.float(), augmentation)

@@ -1,0 +1,240 @@
+"""A folder of images: one walk says which files are read, as which class of which split; reading, fingerprint and words
+all follow it.
+
+Classes are folders, either in the folder itself or in folders that have a split's name. Links are followed. What is hidden,
+and what systems leave behind, is neither a class nor an image; what cannot be told, or read right, is refused by name.
+"""
+
+import os
+import stat
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+
+from retrainlab.checks import BadInput, shortened
+from retrainlab.config import DATASETS
+
+SIZE = 224  # pixels, where none are asked for
+SPLITS = {  # the names in use for each, in any case
+    "train": ("train", "training"),
+    "validation": ("validation", "valid", "val", "dev"),
+    "test": ("test", "testing"),
+}
+IMAGES = (".jpg", ".jpeg", ".png", ".ppm", ".bmp", ".pgm", ".tif", ".tiff", ".webp")  # torchvision's list
+LITTER = ("__macosx", "@eadir", "$recycle.bin", "system volume information", "lost+found", "thumbs.db", "desktop.ini")
+
+Images = tuple[np.ndarray, np.ndarray]  # uint8 [N, C, H, W] and class numbers [N]
+
+
+@dataclass(frozen=True)
+class File:
+    """An image. name: below the folder, with its split and class; stamp: changes whenever the file does."""
+
+    name: str
+    label: int
+    stamp: tuple[int, ...]
+
+
+@dataclass(frozen=True)
+class Part:
+    """A split that the folder has: the name of its own folder, "" for the folder itself, and its images in order."""
+
+    folder: str
+    files: tuple[File, ...]
+
+
+@dataclass(frozen=True)
+class Found:
+    """What is read of the folder at `root`, by split in the order train, validation, test; None is split off train.
+
+    bad: names that stand for images but are none that can be opened, with the reason; other: names that are not read.
+    """
+
+    root: str
+    classes: tuple[str, ...]
+    parts: tuple[Part | None, Part | None, Part | None]
+    bad: tuple[tuple[str, str], ...]
+    other: tuple[str, ...]
+
+    @property
+    def files(self) -> list[File]:
+        """The images of all parts."""
+        return [file for part in self.parts if part for file in part.files]
+
+    def path(self, file: File) -> str:
+        """Where the image lies."""
+        return os.path.join(self.root, file.name)
+
+
+def printable(name: str) -> str:
+    """A file's name in words: bytes that are no text, and control characters, as escapes."""
+    return "".join(c if c.isprintable() else ascii(c)[1:-1] for c in name)
+
+
+def some(names: Sequence[str], most: int = 5) -> str:
+    """The first of some file names, printable, and how many more there are."""
+    return shortened([*map(printable, names)], most)
+
+
+# ---- the walk --------------------------------------------------------------------------------------------------------
+
+
+class _Walk:
+    """Lists the folders below `root`, and gathers what of them is bad or not read. Names are relative to it; `above` are the
+    identities of the folders that hold one, by which links that lead in circles are known."""
+
+    def __init__(self, root: str):
+        self.root, self.bad, self.other = root, [], []
+
+    def _entries(self, name: str, above: frozenset) -> tuple[list[str], list[tuple[str, os.stat_result]], frozenset]:
+        """The folders and files in a folder, and the identities above those."""
+        path = os.path.join(self.root, name)
+        folders, files = [], []
+        try:
+            own, found = os.stat(path), sorted(os.listdir(path))
+        except OSError as error:
+            self.bad.append((name, error.strerror))
+            return folders, files, above
+        if (own.st_dev, own.st_ino) in above:
+            self.bad.append((name, "a link to a folder that holds it"))
+            return folders, files, above
+        for inner in (os.path.join(name, n) for n in found if not n.startswith(".") and n.lower() not in LITTER):
+            try:
+                status = os.stat(os.path.join(self.root, inner))
+            except OSError as error:
+                link = os.path.islink(os.path.join(self.root, inner))
+                self.bad.append((inner, "a link to nothing" if link else error.strerror))
+                continue
+            if stat.S_ISDIR(status.st_mode):
+                folders.append(inner)
+            else:
+                files.append((inner, status))
+        return folders, files, above | {(own.st_dev, own.st_ino)}
+
+    def folders(self, name: str, above: frozenset = frozenset()) -> tuple[list[str], frozenset]:
+        """The folders in one that should hold nothing else, and the identities above them."""
+        folders, files, above = self._entries(name, above)
+        self.other += [inner for inner, _ in files]
+        return folders, above
+
+    def images(self, folder: str, label: int, above: frozenset) -> list[File]:
+        """All images below a class's folder, in ImageFolder's order."""
+        out, todo = [], [(folder, above)]
+        while todo:
+            folders, files, above = self._entries(*todo.pop())
+            for inner in folders:
+                if inner.lower().endswith(IMAGES):
+                    self.bad.append((inner, "a folder"))
+                else:
+                    todo.append((inner, above))
+            for inner, s in files:
+                if not inner.lower().endswith(IMAGES):
+                    self.other.append(inner)
+                elif not stat.S_ISREG(s.st_mode):
+                    self.bad.append((inner, "a pipe, socket or device"))
+                else:
+                    out.append(File(inner, label, (s.st_dev, s.st_ino, s.st_size, s.st_mtime_ns, s.st_ctime_ns)))
+        return sorted(out, key=lambda file: os.path.split(file.name))
+
+
+def _split(folder: str) -> str | None:
+    """The split that a folder's name stands for."""
+    return next((split for split, names in SPLITS.items() if os.path.basename(folder).lower() in names), None)
+
+
+def find(name: str) -> Found:
+    """Walk the folder `name`; no file is opened. Raises BadInput for a layout that cannot be told."""
+    root = os.path.abspath(os.path.expanduser(name))
+    if not os.path.isdir(root):
+        raise BadInput(
+            f"There is no image folder {printable(root)}: wanted is a folder with one folder of images per class, or with "
+            "train/ (and validation/, test/) that hold them; or name a data set: " + ", ".join(DATASETS) + "."
+        )
+    walk = _Walk(root)
+    top, above = walk.folders("")
+    if any(map(_split, top)):
+        classes, parts = (), []
+        for folder in _splits(walk, top, above):
+            part = None
+            if folder is not None:
+                classes, part = _part(walk, folder, *walk.folders(folder, above), classes)
+            parts.append(part)
+    else:
+        classes, part = _part(walk, "", top, above, ())
+        _check_flat(root, classes, part)
+        parts = [part, None, None]
+    if len(classes) == 1:
+        raise BadInput(
+            f"{printable(root)} has one class only, {printable(classes[0])}; give the folder that holds all classes."
+        )
+    return Found(root, classes, tuple(parts), tuple(sorted(walk.bad)), tuple(sorted(walk.other)))
+
+
+def _splits(walk: _Walk, top: list[str], above: frozenset) -> list[str | None]:
+    """The folders of train, validation and test among those at the top. BadInput if others are classes, or two are one."""
+    shown, named = printable(walk.root), [folder for folder in top if _split(folder)]
+    for folder in (f for f in top if f not in named):
+        if _Walk(walk.root).images(folder, 0, above):
+            raise BadInput(
+                f"{shown} holds {printable(folder)} beside {some(named)}, so that splits and classes cannot be told "
+                "apart: name the splits train, validation and test, or, if all are classes, move them into one folder train."
+            )
+        walk.other.append(folder)
+    of = {split: [folder for folder in named if _split(folder) == split] for split in SPLITS}
+    if not of["train"] or any(len(folders) > 1 for folders in of.values()):
+        raise BadInput(
+            f"{shown} holds {some(named)}, but wanted is one folder train and at most one validation and one test: "
+            "rename them, or, if they are classes, move them into one folder train."
+        )
+    return [next(iter(folders), None) for folders in of.values()]
+
+
+def _part(
+    walk: _Walk, folder: str, inner: list[str], above: frozenset, classes: tuple[str, ...]
+) -> tuple[tuple[str, ...], Part]:
+    """The classes, which are `classes` if training has said them already, and a split's images; inner: its folders."""
+    shown = printable(os.path.join(walk.root, folder))
+    names = [os.path.basename(path) for path in inner]
+    if not names:
+        why = dict(walk.bad).get(folder, "no folder of images in it")
+        raise BadInput(f"{shown} holds no class ({why}), but wanted is one folder of images for each; see to it.")
+    if folder and len({_split(name) for name in names} - {None}) > 1:
+        raise BadInput(
+            f"{shown} holds {some(names)}, which are names of splits, where classes are wanted; give that folder itself, "
+            "or rename them."
+        )
+    classes = classes or tuple(names)
+    if unknown := [name for name in names if name not in classes]:
+        raise BadInput(f"{shown} has classes that training has not: {some(unknown)}; rename or remove them.")
+    files, empty = [], []
+    for name, path in zip(names, inner):
+        before = len(walk.bad)
+        own = walk.images(path, classes.index(name), above)
+        files += own
+        if not own and len(walk.bad) == before:
+            empty.append(name)
+        if halves := {f for file in own if _split(f := file.name[len(path) + 1 :].partition(os.sep)[0])}:
+            raise BadInput(
+                f"The class {printable(name)} in {shown} holds folders with names of splits ({some(sorted(halves))}): "
+                "make train, validation and test the outer folders, and the classes the inner ones."
+            )
+    if empty:
+        raise BadInput(
+            f"Class folders in {shown} hold no images ({' '.join(IMAGES)}): {some(empty)}; fill or remove them."
+        )
+    return classes, Part(folder, tuple(files))
+
+
+def _check_flat(root: str, classes: tuple[str, ...], part: Part) -> None:
+    """Raise BadInput where all that should be classes hold nothing but folders of the same names, as splits do."""
+    inner = {c: set() for c in classes}
+    for file in part.files:
+        _, first, *more = file.name.split(os.sep)
+        inner[classes[file.label]].add(first if more else None)
+    same = set.intersection(*inner.values())
+    if len(same) > 1 and len(classes) > 1 and not any(None in names for names in inner.values()):
+        raise BadInput(
+            f"In {printable(root)}, {some(classes)} all hold folders {some(sorted(same))}: if these are "
+            "the classes, name the outer ones train, validation and test; if not, move the images out of these."
+        )

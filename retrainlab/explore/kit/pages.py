@@ -1,0 +1,108 @@
+"""An explorer as one HTML file for readers without a kernel: every view that its sliders can reach, made beforehand.
+
+An explorer module gives `page(store)`; `html` puts its views, the charts' script and a little of its own into one file
+that loads nothing from anywhere.
+"""
+
+import json
+from collections.abc import Callable, Sequence
+from dataclasses import asdict, dataclass
+from html import escape
+from itertools import product
+from pathlib import Path
+from typing import Any
+
+from retrainlab.config import Experiment
+
+HERE = Path(__file__).parents[1] / "web"
+
+
+@dataclass(frozen=True)
+class Control:
+    """A slider over `values`, or with `choice` a drop-down list: pairs of words and what the page's `view` is given.
+    start: the place of the value it starts at."""
+
+    label: str
+    values: Sequence[tuple[str, Any]]
+    start: int = 0
+    choice: bool = False
+
+    def __post_init__(self) -> None:
+        if not 0 <= self.start < len(self.values):
+            raise ValueError(f"'{self.label}' starts at place {self.start} of {len(self.values)} values")
+
+
+@dataclass(frozen=True)
+class View:
+    """What a page shows for one setting of its controls: charts, a sentence, a table (caption, headings, rows), the numbers
+    as CSV and the view as Python."""
+
+    charts: Sequence[dict]
+    words: str
+    table: tuple[str, Sequence[str], Sequence[Sequence[str]]] | None = None
+    csv: str = ""
+    code: str = ""
+
+
+@dataclass(frozen=True)
+class Page:
+    """name: of the file. intro: paragraphs. needs: the experiments that must be stored before `view` is called with a
+    value of each control. hidden: a view shows only when it is asked for."""
+
+    name: str
+    title: str
+    intro: Sequence[str]
+    controls: Sequence[Control]
+    needs: Sequence[Experiment]
+    view: Callable[..., View]
+    hidden: bool = False
+
+
+def html(page: Page) -> str:
+    """The page with all its views; raises BadInput where results are missing."""
+    views = {}
+    for places in product(*(range(len(c.values)) for c in page.controls)):
+        values = [control.values[i][1] for control, i in zip(page.controls, places)]
+        views[",".join(map(str, places))] = asdict(page.view(*values))
+    data = {
+        "name": page.name,
+        "hidden": page.hidden,
+        "controls": [
+            {"label": c.label, "words": [words for words, _ in c.values], "start": c.start, "choice": c.choice}
+            for c in page.controls
+        ],
+        "views": views,
+    }
+    scripts = "\n".join((HERE / name).read_text() for name in ("chart.js", "take.js", "page.js"))
+    return _TEMPLATE.format(
+        title=escape(page.title),
+        intro="\n".join(f"<p>{escape(words)}</p>" for words in page.intro),
+        data=json.dumps(data, separators=(",", ":"), allow_nan=False).replace("</", "<\\/"),
+        style=(HERE / "page.css").read_text(),
+        scripts=scripts,
+    )
+
+
+_TEMPLATE = """<!DOCTYPE html>
+<html lang="en">
+<head>
+<meta charset="utf-8">
+<meta name="viewport" content="width=device-width, initial-scale=1">
+<title>{title} - retrainlab</title>
+<style>
+{style}</style>
+</head>
+<body>
+<main>
+<h1>{title}</h1>
+{intro}
+<div id="controls"></div>
+<div id="view"></div>
+</main>
+<footer>Made by retrainlab from stored results; this file needs no network.</footer>
+<script type="application/json" id="data">{data}</script>
+<script type="module">
+{scripts}</script>
+</body>
+</html>
+"""

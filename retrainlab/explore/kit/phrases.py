@@ -1,0 +1,32 @@
+"""Numbers and settings as an explorer writes them: percent, digits of a CSV, lines of Python."""
+
+import math
+from dataclasses import fields
+
+# ---- numbers and words -----------------------------------------------------------------------------------------------
+
+
+def percent(share: float) -> str:
+    """`92.2 %` for 0.922."""
+    return f"{100 * share:.1f} %"
+
+
+def digits(share: float) -> str:
+    """Six digits for a CSV; empty for NaN."""
+    return "" if math.isnan(share) else f"{share:.6g}"
+
+
+def short(noun: object) -> str:
+    """A dataclass as Python that makes it again: the fields that are not at their defaults."""
+    plain = type(noun)()
+    given = {f.name: getattr(noun, f.name) for f in fields(noun) if f.init}
+    told = [f"{name}={value!r}" for name, value in given.items() if value != getattr(plain, name)]
+    return f"{type(noun).__name__}({', '.join(told)})"
+
+
+def python(recipe: object, *lines: str) -> str:
+    """A few lines of Python after the imports and the recipe that they need."""
+    names = ", ".join(["Experiment", "Prune", "Recipe", "Retrain", "study"])
+    text = "\n".join([f"recipe = {short(recipe)}", *lines, ""])
+    more = [f"from retrainlab.config import {name}" for name in ("SGD",) if f"{name}(" in text]
+    return "\n".join([f"from retrainlab import {names}", *more, "", text])

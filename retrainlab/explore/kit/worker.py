@@ -1,0 +1,169 @@
+"""One piece of work at a time, in a thread, with Start, Stop and how far it is."""
+
+import resource
+import sys
+import threading
+import time
+from collections.abc import Callable
+from contextlib import suppress
+
+import ipywidgets as widgets
+import torch
+
+from retrainlab.checks import BadInput
+from retrainlab.device import cores, describe, memory, resolve
+from retrainlab.explore.kit.controls import Note, Status, row
+from retrainlab.progress import Left, duration
+from retrainlab.training.engine import out_of_memory
+
+FRAME = 0.1 if cores() > 2 else 0.2  # seconds from one drawing to the next while something runs
+# of the time, at most, that drawing takes in the kernel; less on two cores, where the browser draws on those that train
+SHARE = 0.1 if cores() > 2 else 0.02
+
+
+def device_words(device: torch.device) -> str:
+    """Which device computes, its memory, and how much of it is taken now."""
+    if device.type == "cuda":
+        return f"{describe(device)}, {torch.cuda.memory_allocated(device) / 2**30:.2f} GiB of it in use"
+    unit = 2**30 if sys.platform == "darwin" else 2**20
+    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / unit
+    return ", ".join(filter(None, [describe(device), memory(), f"this kernel has used up to {peak:.2f} GiB"]))
+
+
+# ---- one piece of work at a time -------------------------------------------------------------------------------------
+
+
+class Worker:
+    """At most one piece of work in a daemon thread, and a second thread that draws while it runs."""
+
+    def __init__(self):
+        self._lock = threading.Lock()
+        self._stop = threading.Event()
+        self._thread: threading.Thread | None = None
+        self.busy = False
+
+    def start(
+        self,
+        work: Callable[[Callable[[], bool]], str],
+        draw: Callable[[], None],
+        settle: Callable[[str], None],
+        ended: Callable[[], None] = lambda: None,
+    ) -> bool:
+        """Run work(stopped) unless something runs already, and draw() while it does: each FRAME, or as seldom as it must
+        be to take no more than SHARE of the time. Say whether it was started.
+
+        `stopped` tells whether `stop` was called. When it is over, settle(sentence) is called with what the work returned,
+        or with its error; then, when the next can start, ended().
+        """
+        with self._lock:
+            if self.busy:
+                return False
+            self.busy = True
+            stop, done = threading.Event(), threading.Event()
+
+            def run() -> None:
+                try:
+                    sentence = work(stop.is_set)
+                except BadInput as error:
+                    sentence = str(error)
+                except Exception as error:
+                    sentence = f"It went wrong: {type(error).__name__}: {error}"
+                    if out_of_memory(error):
+                        sentence = "Memory ran out; a smaller network or fewer seeds take less."
+                done.set()
+                try:
+                    settle(sentence)
+                finally:
+                    self.busy = False
+                ended()
+
+            def watch() -> None:
+                pause = FRAME
+                while not done.wait(pause):
+                    start = time.thread_time()
+                    with suppress(Exception):  # a frame that fails is one frame less; the last is drawn by `settle`
+                        draw()
+                    spent = time.thread_time() - start
+                    pause = max(FRAME - spent, spent * (1 - SHARE) / SHARE)
+
+            self._stop = stop
+            self._thread = threading.Thread(target=run, daemon=True, name="retrainlab")
+            self._thread.start()
+            threading.Thread(target=watch, daemon=True, name="retrainlab-draw").start()
+            return True
+
+    def stop(self) -> None:
+        """Ask the work to end; it does so at its next step."""
+        self._stop.set()
+
+    def wait(self, seconds: float = 60) -> bool:
+        """Wait for the work to end, `ended` included; say whether it has."""
+        if self._thread is not None:
+            self._thread.join(seconds)
+        return self._thread is None or not self._thread.is_alive()
+
+
+class Desk:
+    """Start and Stop, a progress bar with the time left, a status line, the device: what every explorer that trains has.
+
+    start: the word on the button. `go` begins work unless some runs already; `tell` is for the work to say how far it is.
+    """
+
+    def __init__(self, start: str, device: str):
+        self.device, self.worker = resolve(device), Worker()
+        self.start = widgets.Button(description=start, button_style="primary")
+        self.stop = widgets.Button(description="Stop", disabled=True)
+        self.bar = widgets.IntProgress(0, 0, 1000, description="Progress", layout=widgets.Layout(flex="1 1 16em"))
+        self.left, self.status, self.where = widgets.Label(""), Status(), Note()
+        self.stop.on_click(lambda _: self.worker.stop())
+        self.buttons = row(self.start, self.stop, self.bar, self.left)
+        self.left_over, self.share, self.running = Left(), 0.0, False
+        self.where.say(f"Computes on {device_words(self.device)}.")
+
+    def go(
+        self,
+        work: Callable[[Callable[[], bool]], str],
+        draw: Callable[[], None],
+        ended: Callable[[], None] | None = None,
+    ) -> bool:
+        """Do work(stopped) in the background, which returns the sentence to say at its end."""
+
+        def over(sentence: str) -> None:
+            self.running = False
+            try:
+                draw()
+            finally:
+                self.bar.value, self.left.value = 0, ""
+                self.start.disabled, self.stop.disabled = False, True
+                self.where.say(f"Computes on {device_words(self.device)}.")
+                if sentence:
+                    self.status.say(sentence)
+
+        def begin(stopped: Callable[[], bool]) -> str:
+            self.left_over, self.share, self.running = Left(), 0.0, True
+            self.start.disabled, self.stop.disabled = True, False
+            return work(stopped)
+
+        def frame() -> None:
+            self.follow()
+            draw()
+
+        return self.worker.start(begin, frame, over, ended or (lambda: None))
+
+    def tell(self, share: float, words: str = "") -> None:
+        """share: of the work, 0 to 1, from 0 again in each stage; words: for the status line, if they are to change. The bar
+        follows with the next drawing, since a message for each point would cost more than the point."""
+        self.left_over.add(time.monotonic(), share)
+        self.share = share
+        if words:
+            self.status.say(words)
+
+    def follow(self) -> None:
+        """Show how far it is."""
+        left = self.left_over.at(time.monotonic())
+        self.bar.value = round(1000 * self.share)
+        self.left.value = f"about {duration(left)} left" if left else ""
+
+    def end(self) -> None:
+        """Stop what runs."""
+        self.worker.stop()

@@ -1,0 +1,1 @@
+"""What explorers show: numbers, sentences, pictures and pages. No widgets."""

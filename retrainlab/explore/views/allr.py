@@ -1,0 +1,326 @@
+"""What `allr` shows, without its widgets: how damage and budget make ALLR's first learning rate, on a network's weights.
+
+`Settings` and `Anatomy` -> `factors_picture`, `weights_picture`, `table`, `words`. The magnitudes are sorted once, and
+every view reads sums that are already there.
+"""
+
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass
+from functools import cache, cached_property
+
+import torch
+from torch import Tensor
+
+from retrainlab.checks import BadInput, check_number, choose, settle
+from retrainlab.config import DATASETS, MODELS, Recipe
+from retrainlab.data.sources import fingerprint
+from retrainlab.explore.kit import chart, live, phrases
+from retrainlab.explore.kit.pages import Control, Page, View
+from retrainlab.explore.kit.phrases import percent
+from retrainlab.explore.views import race
+from retrainlab.schedules import allr_factor
+from retrainlab.study import plan
+from retrainlab.study.stages import dense_curve, prepare
+from retrainlab.study.store import Store
+from retrainlab.training.state import State
+
+NORMS = {"prunable": "prunable weights", "all": "all parameters"}
+LOOKS = {"prunable": {"color": chart.BLUE}, "all": {"color": chart.GREEN, "dash": "7 4"}}
+BOLD = {"color": "#222222"}
+SPARSITIES = tuple(round(i / 100, 2) for i in range(100)) + (0.995,)  # of the curves
+BINS = 81
+
+
+@dataclass(frozen=True)
+class Settings:
+    """What the sliders say. sparsity in [0, 0.995] and budget in (0, 1] are shares; norm: ALLR's, a key of NORMS."""
+
+    sparsity: float = 0.9
+    budget: float = 0.1
+    norm: str = "prunable"
+    data: str = "digits"
+    model: str = "resnet8"
+    seed: int = 0
+
+    def __post_init__(self) -> None:
+        settle(self)
+        check_number(self.sparsity, "sparsity", low=0, high=0.995)
+        check_number(self.budget, "budget (share of the dense run)", above=0, high=1)
+        choose(self.norm, NORMS, "norm for ALLR")
+        choose(self.data, DATASETS, "data set")
+        choose(self.model, MODELS, "model")
+        check_number(self.seed, "seed", low=0, whole=True)
+
+    @property
+    def recipe(self) -> Recipe:
+        return live.recipe_of(self.data, self.model, self.seed)
+
+
+# ---- the numbers -----------------------------------------------------------------------------------------------------
+
+
+@dataclass(frozen=True)
+class Factor:
+    """ALLR's numbers (Zimmer et al. 2023, section 3): drop = ||W - W_p|| / ||W||; removed: s; d1, d2 and d in [0, 1]; and
+    the learning rate d * eta_max that it starts from."""
+
+    drop: float
+    removed: float
+    d1: float
+    d2: float
+    d: float
+    start: float
+
+    @property
+    def decides(self) -> str:
+        return "d1" if self.d1 > self.d2 else "d2"
+
+
+@dataclass(frozen=True, eq=False)
+class Anatomy:
+    """A trained network as ALLR sees it under one-shot global magnitude pruning. magnitudes: of the N prunable weights,
+    sorted; gone: the sum of squares of the first i of them, float64 [N + 1]; totals: ||W||^2 for each of NORMS; peak:
+    eta_max; weights: with their signs, sorted; edges [BINS + 1] of the bars, the outermost of which have no end."""
+
+    magnitudes: Tensor
+    gone: Tensor
+    totals: dict[str, float]
+    peak: float
+    weights: Tensor
+    edges: Tensor
+
+    @staticmethod
+    def of(state: State, prunable: Sequence[str], peak: float) -> "Anatomy":
+        weights = torch.cat([state.params[name].detach().flatten().cpu() for name in prunable]).sort().values
+        magnitudes = weights.abs().sort().values
+        gone = torch.cat([torch.zeros(1, dtype=torch.float64), magnitudes.double().square().cumsum(0)])
+        others = [p for name, p in state.params.items() if name not in set(prunable)]
+        total = gone[-1].item()
+        totals = {"prunable": total, "all": total + sum(float(p.detach().double().square().sum()) for p in others)}
+        far = magnitudes[math.ceil(0.999 * len(magnitudes)) - 1].item() or 1.0
+        return Anatomy(magnitudes, gone, totals, peak, weights, torch.linspace(-far, far, BINS + 1))
+
+    def count(self, sparsity: float) -> int:
+        """How many weights go, as `pruning.prune` counts."""
+        return round(sparsity * len(self.magnitudes))
+
+    def threshold(self, sparsity: float) -> float | None:
+        """The largest magnitude that goes; None if nothing does."""
+        count = self.count(sparsity)
+        return self.magnitudes[count - 1].item() if count else None
+
+    def factor(self, sparsity: float, budget: float, norm: str) -> Factor:
+        """From the sums, what `metrics.norm_drop` of the pruned network and `schedules.allr_factor` give."""
+        size, count = len(self.magnitudes), self.count(sparsity)
+        removed = 1 - (size - count) / size
+        total = self.totals[norm]
+        drop = math.sqrt(self.gone[count].item() / total) if total else 0.0
+        d = allr_factor(drop, removed, budget)
+        return Factor(drop, removed, allr_factor(drop, removed, 0.0), min(budget, 1.0), d, d * self.peak)
+
+    @cached_property
+    def damage(self) -> dict[str, list[float]]:
+        """d1 at each of SPARSITIES, by norm."""
+        return {norm: [self.factor(s, 0.0, norm).d1 for s in SPARSITIES] for norm in NORMS}
+
+    def bars(self, sparsity: float) -> tuple[list[int], list[int]]:
+        """How many weights each bar holds, and how many of them go."""
+        places = torch.searchsorted(self.weights, self.edges)
+        places[0], places[-1] = 0, len(self.weights)
+        threshold = self.threshold(sparsity)
+        if threshold is None:
+            return places.diff().tolist(), [0] * BINS
+        ends = torch.tensor([-threshold, threshold])
+        low = torch.searchsorted(self.weights, ends[:1]).item()
+        high = torch.searchsorted(self.weights, ends[1:], right=True).item()
+        return places.diff().tolist(), places.clamp(low, high).diff().tolist()
+
+
+# ---- pictures and words ----------------------------------------------------------------------------------------------
+
+
+def factors_picture(settings: Settings, anatomy: Anatomy) -> dict:
+    """Left: d1 over sparsity for both norms, d2, and d for the chosen norm. Right: the start over the budget."""
+    s, peak = settings, anatomy.peak
+    now = {norm: anatomy.factor(s.sparsity, s.budget, norm) for norm in NORMS}
+    chosen, x = now[s.norm], [100 * share for share in SPARSITIES]
+    damage = anatomy.damage
+    left = [
+        chart.line(x, [min(max(d1, s.budget), 1.0) for d1 in damage[s.norm]], BOLD, width=6, opacity=0.4),
+        *(chart.line(x, damage[norm], LOOKS[norm]) for norm in NORMS),
+        chart.level(s.budget, f"d2 = {s.budget:.3g}", right=s.budget < 0.5, above=s.budget < 0.1),
+        chart.cut(100 * s.sparsity, f"d = {chosen.d:.2f}", right=s.sparsity > 0.5),
+        chart.point(100 * s.sparsity, chosen.d, {"color": chart.RED}),
+    ]
+    right = []
+    for norm, factor in now.items():  # level at d1, then the budget's own line: three points are the whole curve
+        corners = [(0, factor.d1), (factor.d1, factor.d1), (1, 1)]
+        budgets, starts = [100 * b for b, _ in corners], [peak * d for _, d in corners]
+        if norm == s.norm:
+            right.insert(0, chart.line(budgets, starts, BOLD, width=6, opacity=0.4))
+        right.append(chart.line(budgets, starts, LOOKS[norm]))
+    right += [
+        chart.level(peak, f"eta_max = {peak:.3g}"),
+        chart.cut(100 * s.budget, f"start = {chosen.start:.3g}", right=s.budget > 0.5),
+        chart.point(100 * s.budget, chosen.start, {"color": chart.RED}),
+    ]
+    panels = [
+        chart.panel(left, x=(0, 100), y=(0, 1.04), xlabel="Weights removed (%)", ylabel="d1, d2 and d"),
+        chart.panel(
+            right,
+            x=(0, 100),
+            y=(0, 1.2 * peak),
+            xlabel="Budget (% of the dense run)",
+            ylabel="ALLR starts at",
+            title=f"With {percent(s.sparsity)} removed",
+        ),
+    ]
+    some = ", ".join(
+        f"{d1:.2f} at {100 * share:g} %" for share, d1 in zip(SPARSITIES, damage[s.norm]) if share in (0.5, 0.8, 0.95)
+    )
+    alt = (
+        f"Left: d1 over the share of weights removed, norm over {NORMS[s.norm]}: {some}; d is the larger of d1 and d2 = "
+        f"{s.budget:.3g}, and {chosen.d:.2f} at {percent(s.sparsity)}. Right: the learning rate that ALLR starts from over "
+        f"the budget: level until the budget exceeds d1, then in proportion to it; {chosen.start:.3g} at "
+        f"{percent(s.budget)}."
+    )
+    legend = [(f"d1, norm over {name}", LOOKS[norm]) for norm, name in NORMS.items()]
+    legend.append((f"d, norm over {NORMS[s.norm]}", BOLD | {"width": 6}))
+    return chart.chart(panels, alt, width=1060, height=420, legend=legend)
+
+
+def weights_picture(settings: Settings, anatomy: Anatomy) -> dict:
+    """How many weights have which value, on a logarithmic axis, and which of them go."""
+    held, lost = anatomy.bars(settings.sparsity)
+    width = (anatomy.edges[1] - anatomy.edges[0]).item()
+    x = [edge + width / 2 for edge in anatomy.edges[:-1].tolist()]
+    threshold, far = anatomy.threshold(settings.sparsity), anatomy.edges[-1].item()
+    floor = 0.5  # an empty bar has no height on a logarithmic axis
+    some = [i for i in range(BINS) if lost[i]]
+    marks = [
+        chart.bars(x, [max(n, floor) for n in held], 0.9 * width, chart.BLUE, floor),
+        chart.bars([x[i] for i in some], [lost[i] for i in some], 0.9 * width, chart.ORANGE, floor),
+    ]
+    if threshold is not None:
+        marks += [chart.cut(-threshold, right=True), chart.cut(threshold, f"cut at {threshold:.3g}")]
+    panel = chart.panel(
+        marks,
+        x=(-far - width, far + width),
+        y=(floor, 2 * max(held)),
+        xlabel="Weight after the dense run (the outermost bars hold all beyond)",
+        ylabel="Weights",
+        ylog=True,
+    )
+    size, count = len(anatomy.magnitudes), anatomy.count(settings.sparsity)
+    where = "nothing is removed" if threshold is None else f"{count:,}, those within {threshold:.3g} of 0, are removed"
+    alt = f"Histogram of {size:,} weights from {-far:.3g} to {far:.3g}; {where}."
+    legend = [("stay", {"color": chart.BLUE, "width": 8}), ("removed", {"color": chart.ORANGE, "width": 8})]
+    return chart.chart([panel], alt, width=1060, height=300, legend=legend)
+
+
+HEADS = ("norm over", "share of it removed", "d1", "d2", "d", "decided by", "start (d times eta_max)")
+
+
+def table(settings: Settings, anatomy: Anatomy) -> list[tuple[str, ...]]:
+    """Both norms as words."""
+    rows = []
+    for norm, name in NORMS.items():
+        f = anatomy.factor(settings.sparsity, settings.budget, norm)
+        chosen = " (chosen)" if norm == settings.norm else ""
+        numbers = [f"{v:.3f}" for v in (f.d1, f.d2, f.d)]
+        rows.append((name + chosen, percent(f.drop), *numbers, f.decides, f"{f.start:.4g}"))
+    return rows
+
+
+def words(settings: Settings, anatomy: Anatomy) -> str:
+    """Which of d1 and d2 decides, with the numbers."""
+    s = settings
+    f = anatomy.factor(s.sparsity, s.budget, s.norm)
+    other = next(norm for norm in NORMS if norm != s.norm)
+    count, size = anatomy.count(s.sparsity), len(anatomy.magnitudes)
+    if not count:
+        text = "Nothing is removed, so d1 = 0"
+    else:
+        text = (
+            f"The {count:,} smallest of {size:,} weights hold {percent(f.drop)} of the norm over {NORMS[s.norm]}, of at "
+            f"most sqrt(s) = {percent(math.sqrt(f.removed))}: d1 = {f.d1:.3f}"
+        )
+    if f.decides == "d1":
+        text += f", above the budget's d2 = {f.d2:.3g}, so the damage decides"
+    else:
+        text += f", not above the budget's d2 = {f.d2:.3g}, so the budget decides"
+    start = f"ALLR starts at {f.d:.3f} of the peak {anatomy.peak:.3g}, {f.start:.3g}"
+    there = anatomy.factor(s.sparsity, s.budget, other)
+    same = "; the other norm changes nothing" if there.d == f.d else f"; with {NORMS[other]}, at {there.start:.3g}"
+    return f"{text}. {start}{same}."
+
+
+def csv(settings: Settings, anatomy: Anatomy) -> str:
+    """d1, d and the start over sparsity, at the slider's budget."""
+    rows = []
+    for share in sorted({*SPARSITIES, settings.sparsity}):
+        both = [anatomy.factor(share, settings.budget, norm) for norm in NORMS]
+        numbers = [100 * share, *(f.d1 for f in both), settings.budget, *(f.d for f in both), *(f.start for f in both)]
+        rows.append(",".join(f"{v:.5g}" for v in numbers))
+    heads = [
+        "sparsity_percent",
+        *(f"d1_{n}" for n in NORMS),
+        "d2",
+        *(f"{w}_{n}" for w in ("d", "start") for n in NORMS),
+    ]
+    return "\n".join([",".join(heads), *rows, ""])
+
+
+def code(settings: Settings) -> str:
+    """The view as Python, which retrains with both norms."""
+    s = settings
+    return phrases.python(
+        s.recipe,
+        f'plans = [Retrain("ALLR", {s.budget!r}, allr_norm=norm) for norm in {tuple(NORMS)!r}]',
+        f"frame = study.run_study([Experiment(recipe, Prune({s.sparsity!r}), plan) for plan in plans])",
+        'print(frame[["allr_norm", "norm_drop", "removed", "allr_factor", "peak_lr"]])',
+    )
+
+
+def page(store: Store) -> Page:
+    """One network for digits: sparsity, budget and norm by controls."""
+    sparsities = (0.0, 0.1, 0.2, 0.3, 0.4, 0.5, 0.6, 0.7, 0.8, 0.9, 0.95, 0.98, 0.99)
+    budgets = (0.025, 0.05, 0.1, 0.25, 0.5, 1.0)
+    recipe = Settings().recipe
+
+    @cache
+    def anatomy() -> Anatomy:
+        dense = store.dense(plan.dense_key(recipe, fingerprint(recipe.data, recipe.image_size)), torch.device("cpu"))
+        if dense is None:
+            raise BadInput("The page about ALLR needs the trained network, which is not in the store; make it first.")
+        if dense.result.outcome:
+            raise BadInput(
+                f"The page about ALLR has no trained network ({dense.result.outcome}); choose another recipe."
+            )
+        setup, _ = prepare(recipe, torch.device("cpu"))
+        peak = dense_curve(recipe, setup.data.steps_per_epoch(recipe.batch_size)).peak
+        return Anatomy.of(dense.state, setup.prunable, peak)
+
+    def view(sparsity: float, budget: float, norm: str) -> View:
+        s, a = Settings(sparsity, budget, norm), anatomy()
+        pictures = [factors_picture(s, a), weights_picture(s, a)]
+        return View(pictures, words(s, a), ("ALLR's numbers", HEADS, table(s, a)), csv(s, a), code(s))
+
+    intro = (
+        "ALLR retrains on a line from d times the dense run's peak learning rate to 0. d is the larger of the damage d1, "
+        "which pruning did to the norm of the weights, and of d2, the budget. Choose how much is pruned and how long the "
+        "retraining is."
+    )
+    return Page(
+        "allr",
+        "Anatomy of ALLR",
+        [intro],
+        [
+            Control("Weights removed", [(f"{100 * s:g} %", s) for s in sparsities], 9),
+            Control("Budget (share of the dense run)", [(f"{100 * b:g} %", b) for b in budgets], 2),
+            Control("Norm over", [(name, norm) for norm, name in NORMS.items()], choice=True),
+        ],
+        race.experiments(race.Settings(schedules=("LLR",))),
+        view,
+    )

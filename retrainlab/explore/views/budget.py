@@ -1,0 +1,377 @@
+"""The advice that stored results give at a sparsity and a budget, or what is missing for it.
+
+`Settings` -> `experiments` -> `table` (a frame) -> `view`: picture, words, rows, CSV, code. The experiments are figure 3's,
+so that what that figure needed is here too; `measure` runs the rest.
+"""
+
+import math
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, replace
+from functools import lru_cache
+
+import pandas as pd
+
+from retrainlab import advice, stats, study
+from retrainlab.advice import Advice
+from retrainlab.checks import BadInput, check_number, choose, settle
+from retrainlab.config import DATASETS, MODELS, NAMED_SCHEDULES, Experiment, Prune, Recipe, Retrain
+from retrainlab.data.sources import fingerprint
+from retrainlab.explore.kit import chart, live, phrases, worker
+from retrainlab.explore.kit.live import Live
+from retrainlab.explore.kit.pages import Control, Page, View
+from retrainlab.explore.kit.phrases import percent
+from retrainlab.figures.presets import PRESETS, Preset
+from retrainlab.study.plan import cost, dense_key
+from retrainlab.study.result import Result
+from retrainlab.study.store import Store
+
+Results = Mapping[Experiment, Result]
+
+SCHEDULES = NAMED_SCHEDULES
+HEADS = ("schedule", "mean validation", "mean test", "95 % interval", "difference", "its interval", "verdict")
+
+
+def preset_of(data: str) -> Preset:
+    """The preset whose sparsities, budgets and training a data set has."""
+    return PRESETS.get(data, PRESETS["cifar10"])
+
+
+@dataclass(frozen=True)
+class Settings:
+    """What is asked. model: the preset's if empty; sparsity: a share; budget: a share of the dense run, above 0 and at most
+    1; seeds: how many, from 0 on."""
+
+    data: str = "digits"
+    model: str = ""
+    sparsity: float = 0.95
+    budget: float = 0.1
+    seeds: int = 5
+
+    def __post_init__(self) -> None:
+        settle(self)
+        choose(self.data, DATASETS, "data set")
+        object.__setattr__(self, "model", self.model or preset_of(self.data).recipe.model)
+        choose(self.model, MODELS, "model")
+        check_number(self.budget, "budget (share of the dense run)", above=0, high=1)
+        check_number(self.seeds, "number of seeds", low=1, whole=True)
+        Prune(self.sparsity)
+        Retrain(budget=self.budget)
+
+    @property
+    def recipe(self) -> Recipe:
+        return live.recipe_of(self.data, self.model, 0)
+
+    @property
+    def sparsities(self) -> tuple[float, ...]:
+        """The preset's, and the one asked for."""
+        return tuple(sorted({*preset_of(self.data).sparsities, self.sparsity}))
+
+    @property
+    def budgets(self) -> tuple[float, ...]:
+        """The preset's, and the one asked for."""
+        return tuple(sorted({*preset_of(self.data).budgets, self.budget}))
+
+    @property
+    def needed(self) -> tuple[float, ...]:
+        """The budget and the next larger one, if there is one: what the advice needs."""
+        return tuple(b for b in self.budgets if b >= self.budget)[:2]
+
+
+def experiments(settings: Settings, budgets: Sequence[float] = ()) -> list[Experiment]:
+    """Every schedule and seed at the sparsity; budgets: those that the advice needs if empty."""
+    s = settings
+    return study.grid(
+        s.recipe, sparsities=[s.sparsity], budgets=budgets or s.needed, schedules=SCHEDULES, seeds=s.seeds
+    )
+
+
+def load(wanted: Sequence[Experiment], store: Store) -> dict[Experiment, Result]:
+    """What the store has of them."""
+    return {wanted[place]: result for place, result in live.stored(wanted, store).results.items()}
+
+
+def table(results: Results) -> pd.DataFrame:
+    """The results as rows, as a study makes them."""
+    return pd.DataFrame([study.row(e, "", result) for e, result in results.items()])
+
+
+def missing(settings: Settings, results: Results) -> list[Experiment]:
+    """What the advice needs and is not there, seed by seed."""
+    return [e for e in experiments(settings) if e not in results]
+
+
+# ---- pictures and words ----------------------------------------------------------------------------------------------
+
+
+def look_up(settings: Settings, frame: pd.DataFrame) -> tuple[Advice | None, str]:
+    """The advice and its words, or None and why there is none."""
+    if frame.empty:
+        return None, ""
+    try:
+        found = advice.advise(frame, settings.sparsity, settings.budget)
+    except BadInput as error:
+        return None, str(error)
+    return found, advice.words(found)
+
+
+def missing_words(settings: Settings, lacking: Sequence[Experiment]) -> str:
+    """What must be measured first, and how long that trains; empty for nothing."""
+    if not lacking:
+        return ""
+    counts = []
+    for budget in settings.needed:
+        part = sum(e.retrain.budget == budget for e in lacking)
+        if part:
+            counts.append(f"{part} of {len(SCHEDULES) * settings.seeds} at a budget of {100 * budget:.4g} %")
+    epochs = sum(map(cost, lacking))
+    return (
+        f"Not measured yet at {100 * settings.sparsity:.4g} % sparsity: {' and '.join(counts)}, about {epochs:.3g} epochs "
+        "of retraining, after the first training of each seed. The button below measures it; what is finished is kept."
+    )
+
+
+def picture(settings: Settings, frame: pd.DataFrame, found: Advice | None) -> dict:
+    """Left: test accuracy against budget at the sparsity, with 95 % intervals; right: the other schedules' differences to
+    the recommended one in validation accuracy."""
+    left, alt = _against_budget(settings, frame, found)
+    panels, more = [left], ""
+    if found is not None and found.others:
+        right, more = _differences(found)
+        panels.append(right)
+    legend = [(name, chart.schedule(name)) for name in SCHEDULES]
+    columns = (0.56, 0.44) if len(panels) == 2 else ()
+    return chart.chart(panels, f"{alt}{more}", width=1060, height=430, legend=legend, columns=columns)
+
+
+def _against_budget(settings: Settings, frame: pd.DataFrame, found: Advice | None) -> tuple[dict, str]:
+    budgets = [100 * b for b in settings.budgets]
+    cut = found.budget if found is not None else settings.budget
+    marks, ends, told = [chart.cut(100 * cut, f"{100 * cut:.4g} %")], [], []
+    if not frame.empty:
+        if math.isfinite(dense := 100 * frame.groupby("seed")["dense_test_accuracy"].first().mean()):
+            marks.append(chart.level(dense, f"dense: {dense:.1f} %", right=True, above=True))
+            ends.append(dense)
+        means = stats.summary(frame, ["schedule", "budget"], "test_accuracy").sort_values("budget")
+        means = means[means["n"] > 0]  # without a schedule that always diverged
+        for place, (name, own) in enumerate(_named(means)):
+            look = chart.schedule(name)
+            aside = 1 + 0.02 * (place - (len(SCHEDULES) - 1) / 2)  # side by side, so that no interval hides another
+            mean, low, high = (100 * own[end] for end in ("mean", "low", "high"))
+            x = 100 * own["budget"] * aside
+            marks.append(chart.line(x, mean, look, marks=len(x)))
+            sure = own["n"] > 1
+            marks.append(chart.errors(x[sure], low[sure], high[sure], look["color"]))
+            ends += [*mean, *low[sure], *high[sure]]
+            told.append(f"{name} " + ", ".join(f"{m:.1f} % at {100 * b:.4g} %" for m, b in zip(mean, own["budget"])))
+    bottom, top = min(ends, default=0), max(ends, default=100)
+    room = max(0.5, 0.06 * (top - bottom))
+    panel = chart.panel(
+        marks,
+        x=(0.8 * budgets[0], 1.25 * budgets[-1]),
+        y=(max(0, bottom - room), min(100, top) + room),
+        xlabel="Budget (% of the dense run)",
+        ylabel="Test accuracy (%)",
+        title=f"{100 * settings.sparsity:.4g} % sparsity: mean and 95 % interval",
+        xlog=True,
+        xticks=[(b, f"{b:.4g}") for b in budgets],
+    )
+    return panel, f"Left: test accuracy against budget. {'; '.join(told) or 'Nothing is measured yet'}."
+
+
+def lost_words(frame: pd.DataFrame) -> str:
+    """How many runs have diverged and count nowhere; empty for none."""
+    count = 0 if frame.empty else int((frame["outcome"] != "").sum())
+    return f"{count} of {len(frame)} runs diverged and are left out." if count else ""
+
+
+def _named(means: pd.DataFrame) -> list[tuple[str, pd.DataFrame]]:
+    return [(name, own) for name in SCHEDULES if len(own := means[means["schedule"] == name])]
+
+
+def _differences(found: Advice) -> tuple[dict, str]:
+    """The vertical axis holds what cannot be told apart, and of the rest what is not far below: those have an arrow. With
+    too few seeds there are no intervals."""
+    rows = [(c.schedule, c.verdict, *(100 * x for x in c.difference)) for c in found.others]
+    if not found.enough:
+        rows = [(name, verdict, mean, math.inf, math.inf) for name, verdict, mean, *_ in rows]
+    reach = {name: max(abs(x) for x in values if math.isfinite(x)) for name, _, *values in rows}
+    close = [reach[name] for name, verdict, *_ in rows if verdict != advice.OUT]
+    limit = max(0.5, 3 * max(close)) if close else max(0.5, 3 * min(reach.values()))
+    shown = [row for row in rows if reach[row[0]] <= limit]
+    ends = [0.0, *(x for _, _, *values in shown for x in values if math.isfinite(x))]
+    room = max(0.1, 0.08 * (max(ends) - min(ends)))
+    marks, ticks = [chart.level(0, f"{found.schedule}, recommended", above=True)], []
+    for place, (name, _, mean, low, high) in enumerate(rows):
+        look, far = chart.schedule(name), reach[name] > limit
+        ticks.append((place, f"{name} {mean:+.1f}{' ↓' if far else ''}"))
+        if not far:
+            marks.append(chart.point(place, mean, look))
+            if math.isfinite(low):
+                marks.append(chart.errors([place], [low], [high], look["color"]))
+    panel = chart.panel(
+        marks,
+        x=(-0.6, len(rows) - 0.4),
+        y=(min(ends) - room, max(ends) + room),
+        xlabel=f"Schedule and its mean difference (points){'; ↓: far below' if len(shown) < len(rows) else ''}",
+        ylabel="Validation accuracy, difference (points)",
+        title=f"Others to {found.schedule}{f', {100 * found.level:.3g} % intervals' if found.enough else ''}",
+        xticks=ticks,
+    )
+    told = "; ".join(
+        f"{name} {mean:+.1f}{_span(low, high, ' ({:+.1f} to {:+.1f})')}" for name, _, mean, low, high in rows
+    )
+    return panel, f" Right: differences in validation accuracy to {found.schedule}, in points: {told}."
+
+
+def _span(low: float, high: float, form: str = "{:.1f} to {:.1f}") -> str:
+    return form.format(low, high) if math.isfinite(low) else ""
+
+
+def rows(found: Advice | None) -> list[tuple[str, ...]]:
+    """The table in words: the recommended schedule, then the others by mean validation accuracy."""
+    if found is None:
+        return []
+    _, low, high = (100 * x for x in found.test)
+    first = (found.schedule, percent(found.validation), percent(found.test[0]), _span(low, high), "", "", "recommended")
+    out = [first]
+    for c in sorted(found.others, key=lambda c: -c.validation):
+        _, low, high = (100 * x for x in c.test)
+        mean, *ends = (100 * x for x in c.difference)
+        test = percent(c.test[0]), _span(low, high)
+        out.append(
+            (c.schedule, percent(c.validation), *test, f"{mean:+.2f}", _span(*ends, "{:+.2f} to {:+.2f}"), c.verdict)
+        )
+    return out
+
+
+def caption(found: Advice | None) -> str:
+    """Above the table."""
+    if found is None:
+        return "No advice yet"
+    return (
+        f"{100 * found.sparsity:.4g} % sparsity, budget {100 * found.budget:.4g} %, seeds: {len(found.seeds)}; differences "
+        f"in points of validation accuracy, {100 * found.level:.3g} % intervals"
+    )
+
+
+def csv(found: Advice | None) -> str:
+    """The table as numbers; accuracies and differences are shares, what is not known is empty."""
+    if found is None:
+        return ""
+    head = "sparsity,budget,schedule,seeds,mean_validation_accuracy,mean_test_accuracy,test_low,test_high"
+    lines = [f"{head},validation_difference,difference_low,difference_high,verdict"]
+    own = (found.schedule, found.validation, found.test, (0.0, math.nan, math.nan), "recommended")
+    others = ((c.schedule, c.validation, c.test, c.difference, c.verdict) for c in found.others)
+    for name, validation, test, difference, verdict in (own, *others):
+        numbers = [f"{x:.6g}" if math.isfinite(x) else "" for x in (validation, *test, *difference)]
+        where = f"{found.sparsity:.10g},{found.budget:.10g},{name},{len(found.seeds)}"
+        lines.append(",".join([where, *numbers, verdict]))
+    return "\n".join([*lines, ""])
+
+
+def code(settings: Settings) -> str:
+    """The advice as Python."""
+    s = settings
+    return phrases.python(
+        s.recipe,
+        "from retrainlab import advice",
+        "",
+        f"experiments = study.grid(recipe, sparsities=[{s.sparsity!r}], budgets={list(s.needed)!r},",
+        f"    schedules={list(SCHEDULES)!r}, seeds={s.seeds})",
+        "frame = study.run_study(experiments)  # what is stored is not computed again",
+        f"print(advice.words(advice.advise(frame, {s.sparsity!r}, {s.budget!r})))",
+    )
+
+
+def view(settings: Settings, results: Results) -> View:
+    """All that is shown, from the results that there are; those at other sparsities do no harm."""
+    own = {e: r for e, r in results.items() if e.prune.sparsity == settings.sparsity}
+    frame = table(own)
+    found, words = look_up(settings, frame)
+    lacking = missing(settings, own)
+    said = " ".join(filter(None, ["From what there is so far." if lacking and found else "", words]))
+    said = " ".join(filter(None, [said, lost_words(frame), missing_words(settings, lacking)]))
+    return View(
+        [picture(settings, frame, found)], said, (caption(found), HEADS, rows(found)), csv(found), code(settings)
+    )
+
+
+# ---- the page --------------------------------------------------------------------------------------------------------
+
+
+def page(store: Store, start: Settings = Settings()) -> Page:
+    """For readers without a kernel: the sparsities and budgets of a preset, from the settings `start` on."""
+
+    @lru_cache(maxsize=len(start.sparsities))
+    def known(sparsity: float) -> Results:
+        return load(experiments(replace(start, sparsity=sparsity), start.budgets), store)
+
+    def show_one(sparsity: float, budget: float) -> View:
+        return view(replace(start, sparsity=sparsity, budget=budget), known(sparsity))
+
+    def slider(label: str, values: Sequence[float], value: float) -> Control:
+        return Control(label, [(f"{100 * x:.4g} %", x) for x in values], values.index(value))
+
+    return Page(
+        name="budget",
+        title="Which schedule for my budget?",
+        intro=[
+            "A network is trained, pruned at once by global magnitude, and retrained for a share of the first training's "
+            "length. Choose how much is removed and how much retraining you can pay for.",
+            "The recommended schedule has the highest mean validation accuracy; its test accuracy is only reported. The "
+            "sentences say how sure that is, and when the data cannot tell.",
+            advice.LIMITS,
+        ],
+        controls=[
+            slider("Weights removed", start.sparsities, start.sparsity),
+            slider("Budget (of the dense run)", start.budgets, start.budget),
+        ],
+        needs=study.grid(
+            start.recipe, sparsities=start.sparsities, budgets=start.budgets, schedules=SCHEDULES, seeds=start.seeds
+        ),
+        view=show_one,
+    )
+
+
+# ---- measuring -------------------------------------------------------------------------------------------------------
+
+
+def measure(
+    lacking: Sequence[Experiment],
+    store: Store,
+    desk: worker.Desk,
+    stop: Callable[[], bool],
+    keep: Callable[[Results], None],
+) -> None:
+    """Run them seed by seed, so that Stop keeps the seeds before; keep(results) gets what is whole after each."""
+    seeds = {seed: [e for e in lacking if e.recipe.seed == seed] for seed in sorted({e.recipe.seed for e in lacking})}
+    phases = {seed: _phases(some, store) for seed, some in seeds.items()}
+    whole, done = sum(sum(p) for p in phases.values()), 0.0
+    for number, (seed, some) in enumerate(seeds.items(), 1):
+        if stop():
+            return
+        tell = _Tell(phases[seed], done, whole, desk, f"Seed {seed} ({number} of {len(seeds)}): ")
+        group = Live(some)
+        live.run(group, store, desk.device, stop, tell)
+        keep({some[i]: result for i, result in group.results.items() if not result.scalars["stopped"]})
+        done += sum(phases[seed])
+
+
+def _phases(some: Sequence[Experiment], store: Store) -> list[float]:
+    """Epochs of each phase of `live.run`: the first training if it is not stored, then the retraining."""
+    recipe = some[0].recipe
+    there = store.check("dense", dense_key(recipe, fingerprint(recipe.data, recipe.image_size)))
+    return [*([] if there else [float(recipe.epochs)]), sum(map(cost, some))]
+
+
+class _Tell:
+    """Puts a seed's phases on one bar with all other seeds; a phase begins when it says its words."""
+
+    def __init__(self, phases: Sequence[float], done: float, whole: float, desk: worker.Desk, lead: str):
+        self.phases, self.done, self.whole, self.desk, self.lead = phases, done, whole, desk, lead
+        self.place = -1
+
+    def __call__(self, share: float, words: str) -> None:
+        self.place = min(self.place + bool(words), len(self.phases) - 1)
+        now = self.done + sum(self.phases[: self.place]) + share * self.phases[self.place]
+        self.desk.tell(now / self.whole, f"{self.lead}{words}" if words else "")

@@ -1,0 +1,182 @@
+"""Predict first: rank the schedules before they race, then see how right that was. A group's guesses share one table.
+
+`score` compares a `Guess` with what came out; `Predict` ties it to widgets. Guesses are kept beside the results they are
+about, in `guesses.json` of the store, so that a meeting can go on after a break.
+"""
+
+import json
+import math
+from collections.abc import Mapping, Sequence
+from contextlib import suppress
+from dataclasses import asdict, dataclass
+from itertools import combinations
+
+import pandas as pd
+
+from retrainlab import tables
+from retrainlab.checks import BadInput, check_number
+from retrainlab.explore.kit import live
+from retrainlab.explore.kit.live import Live
+from retrainlab.explore.kit.pages import Control, Page, View
+from retrainlab.explore.kit.phrases import percent
+from retrainlab.explore.views.race import (
+    HEADS,
+    Settings,
+    code,
+    csv,
+    dense_accuracy,
+    diverged,
+    experiments,
+    picture,
+    ranking,
+    standing,
+)
+from retrainlab.paths import locked, set_aside, write_whole
+from retrainlab.study.store import Store
+
+SPARSITIES, BUDGETS = (0.8, 0.9, 0.95, 0.98), (0.025, 0.05, 0.1, 0.25, 0.5)
+
+
+@dataclass(frozen=True)
+class Guess:
+    """Who guesses, the schedules from best to worst, and the points between first and last."""
+
+    name: str
+    order: tuple[str, ...]
+    gap: float
+
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "order", tuple(self.order))
+        if len(set(self.order)) < len(self.order) or not all(isinstance(s, str) for s in self.order):
+            raise BadInput(f"The guess's order is {self.order!r}, but must name each schedule once.")
+        if not self.name.strip():
+            raise BadInput("The guess has no name; type one, so that the table can tell whose it is.")
+        check_number(self.gap, "gap between first and last in points", low=0, high=100)
+
+    @staticmethod
+    def of(name: str, places: Mapping[str, int], gap: float) -> "Guess":
+        """From the place of each schedule; BadInput unless these are 1 to n, each once."""
+        if sorted(places.values()) != list(range(1, len(places) + 1)):
+            twice = next(p for p in places.values() if list(places.values()).count(p) > 1)
+            sharing = " and ".join(s for s, p in places.items() if p == twice)
+            raise BadInput(f"{sharing} share place {twice}; give each schedule a place of its own.")
+        return Guess(name, tuple(sorted(places, key=places.get)), gap)
+
+
+def score(guess: Guess, accuracies: Mapping[str, float]) -> tuple[float, float]:
+    """(the share of pairs of schedules put in the right order, by how many points the gap was off). accuracies: shares by
+    schedule; one without has diverged, and is behind all that have one. A pair that ended equal counts half, whichever way
+    it was guessed."""
+    pairs = list(combinations(guess.order, 2))
+    came = {name: accuracies.get(name, -math.inf) for name in guess.order}
+    right = sum(1.0 if came[a] > came[b] else 0.5 if came[a] == came[b] else 0 for a, b in pairs)
+    gap = 100 * (max(accuracies.values(), default=0) - min(accuracies.values(), default=0))
+    return right / len(pairs), abs(guess.gap - gap)
+
+
+def table(guesses: Sequence[Guess], race: Live) -> list[tuple[str, ...]]:
+    """A row for each guess, the best first once the race is over: name, order, pairs right, gap guessed and off."""
+    if not race.whole:
+        return [(g.name, " > ".join(g.order), "", f"{g.gap:g}", "") for g in guesses]
+    accuracies = {name: value for name, value, _ in standing(race)}
+    raced = sorted([*accuracies, *diverged(race)])
+    about = [g for g in guesses if sorted(g.order) == raced]  # a file may say anything
+    scored = sorted(((score(g, accuracies), g) for g in about), key=lambda pair: (-pair[0][0], pair[0][1]))
+    return [(g.name, " > ".join(g.order), percent(right), f"{g.gap:g}", f"{off:.1f}") for (right, off), g in scored]
+
+
+GUESS_HEADS = ("name", "order, best first", "pairs right", "gap guessed (points)", "off by")
+
+
+def words(guesses: Sequence[Guess], race: Live) -> str:
+    """Who guessed best, and what came out."""
+    rows, lost = standing(race), diverged(race)
+    came = ", ".join([*(f"{name} {percent(value)}" for name, value, _ in rows), *(f"{name} diverged" for name in lost)])
+    made = table(guesses, race)
+    best = [name for name, _, right, _, _ in made if right == made[0][2]]
+    lead = f"{' and '.join(best)} had the most pairs right ({made[0][2]}). " if made else "Nobody had guessed. "
+    gap = f"; {100 * (rows[0][1] - rows[-1][1]):.1f} points from first to last" if rows else ""
+    return f"{lead}It came out as: {came}{gap}."
+
+
+class Guesses:
+    """The guesses about every race, by the race's name, in a file of the store, which several kernels may share; in memory
+    where that cannot be written."""
+
+    def __init__(self, store: Store):
+        self.path = store.root / "guesses.json"
+        self.all = self._kept()
+        self._unwritten: list[tuple[str, Guess]] = []
+
+    def add(self, race: str, guess: Guess) -> None:
+        """A second guess of the same name replaces the first. What others have added meanwhile is taken in."""
+        self._unwritten.append((race, guess))
+        self._put(race, guess)
+        with suppress(OSError), locked(self.path):
+            self.all = self._kept()
+            for one in self._unwritten:
+                self._put(*one)
+            text = json.dumps({name: [asdict(g) for g in guesses] for name, guesses in self.all.items()}, indent=1)
+            write_whole(self.path, lambda path: path.write_text(text + "\n"))
+            self._unwritten.clear()
+
+    def _put(self, race: str, guess: Guess) -> None:
+        self.all[race] = [g for g in self.all.get(race, []) if g.name != guess.name] + [guess]
+
+    def _kept(self) -> dict[str, list[Guess]]:
+        """What the file says; a damaged one is set aside."""
+        try:
+            known = json.loads(self.path.read_bytes())
+            return {name: [Guess(**g) for g in guesses] for name, guesses in known.items()}
+        except (FileNotFoundError, NotADirectoryError, PermissionError):
+            return {}
+        except (OSError, ValueError, TypeError, AttributeError, RecursionError) as error:
+            why = str(error).splitlines()[0] if str(error) else type(error).__name__
+            set_aside([self.path], self.path.parent / "damaged", why, "and the guesses begin anew")
+            return {}
+
+
+def race_chart(race: Live) -> dict:
+    """The race, with the dense network's accuracy where a result tells it."""
+    steps = max((curve.steps[-1] for curve in list(race.second.values()) if curve.steps), default=100)
+    return picture(race, dense_accuracy(race), steps)
+
+
+def guesses_csv(guesses: Sequence[Guess], race: Live) -> str:
+    """The table of guesses."""
+    columns = ["name", "order", "pairs_right", "gap_guessed", "gap_off"]
+    return tables.csv(pd.DataFrame(table(guesses, race), columns=columns))
+
+
+def page(store: Store) -> Page:
+    """The races of one seed of digits, to be guessed in a page without a kernel."""
+    budgets, sparsities = (0.025, 0.05, 0.1, 0.25), (0.9, 0.95, 0.98)
+
+    def settings(sparsity: float, budget: float) -> Settings:
+        return Settings(sparsity=sparsity, budget=budget)
+
+    def view(sparsity: float, budget: float) -> View:
+        race = live.stored(experiments(settings(sparsity, budget)), store)
+        return View(
+            [race_chart(race)],
+            words([], race).removeprefix("Nobody had guessed. "),
+            ("What came out", HEADS, ranking(race)),
+            csv(race),
+            code(settings(sparsity, budget)),
+        )
+
+    return Page(
+        "predict",
+        "Predict first",
+        [
+            "Rank FT, LRW, SLR, CLR, LLR and ALLR from best to worst, and guess the gap between first and last. Then show "
+            "the answer."
+        ],
+        [
+            Control("Weights removed", [(f"{100 * s:g} %", s) for s in sparsities], 1),
+            Control("Budget (share of the dense run)", [(f"{100 * b:g} %", b) for b in budgets], 1),
+        ],
+        [e for s in sparsities for b in budgets for e in experiments(settings(s, b))],
+        view,
+        hidden=True,
+    )

@@ -1,0 +1,257 @@
+"""A race of retraining schedules in numbers: `Settings` -> `experiments` -> `live.Live` -> `picture`, `ranking`, `words`."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from retrainlab.checks import BadInput, choose, settle
+from retrainlab.config import DATASETS, MODELS, NAMED_SCHEDULES, Experiment, Prune, Recipe, Retrain
+from retrainlab.explore.kit import chart, live, phrases
+from retrainlab.explore.kit.live import Live
+from retrainlab.explore.kit.pages import Control, Page, View
+from retrainlab.explore.kit.phrases import percent
+from retrainlab.explore.views.start import collapse_alt
+from retrainlab.study.store import Store
+
+POINTS = 40  # of a curve in each cycle
+BUDGETS = (0.025, 0.05, 0.1, 0.25, 0.5)
+
+
+@dataclass(frozen=True)
+class Settings:
+    """What is raced. sparsity, budget (a cycle's, of the dense run): shares; schedules: of the named ones."""
+
+    data: str = "digits"
+    model: str = "resnet8"
+    sparsity: float = 0.95
+    allocation: str = "global"
+    budget: float = 0.1
+    cycles: int = 1
+    schedules: tuple[str, ...] = NAMED_SCHEDULES
+    seed: int = 0
+
+    def __post_init__(self) -> None:
+        settle(self)
+        if not self.schedules:
+            raise BadInput("No schedule is chosen: tick at least one.")
+        for name in self.schedules:
+            choose(name, NAMED_SCHEDULES, "retraining schedule")
+        choose(self.data, DATASETS, "data set")
+        choose(self.model, MODELS, "model")
+        Prune(self.sparsity, allocation=self.allocation, cycles=self.cycles)
+        Retrain(self.schedules[0], self.budget)
+
+    @property
+    def recipe(self) -> Recipe:
+        return live.recipe_of(self.data, self.model, self.seed)
+
+
+def experiments(settings: Settings, points: int = POINTS) -> list[Experiment]:
+    """One for each schedule, which share all but that."""
+    s = settings
+    prune = Prune(s.sparsity, allocation=s.allocation, cycles=s.cycles)
+    return [Experiment(s.recipe, prune, Retrain(name, s.budget), evaluations=points) for name in s.schedules]
+
+
+# ---- the pictures and words of a race, from its numbers -------------------------------------------------------------
+
+
+def standing(race: Live) -> list[tuple[str, float, float | None]]:
+    """(schedule, validation accuracy, test accuracy or None until it has ended), the best first; ties in the given order.
+    What has diverged is left out."""
+    rows = []
+    for place, e in enumerate(race.experiments):
+        result, curve = race.results.get(place), race.second.get(place)
+        if curve is None or not curve.accuracy or race.diverged(place):
+            continue
+        ended = result is not None and not result.scalars["stopped"]
+        now = result.scalars["validation_accuracy"] if result else curve.accuracy[-1]
+        rows.append((e.retrain.schedule, now, result.scalars["test_accuracy"] if ended else None))
+    return sorted(rows, key=lambda row: -row[1])
+
+
+def diverged(race: Live) -> list[str]:
+    """The schedules that have."""
+    return [e.retrain.schedule for i, e in enumerate(race.experiments) if race.diverged(i)]
+
+
+def ranking(race: Live) -> list[tuple[str, ...]]:
+    """The standing as words: place, schedule, accuracies, what it is behind the first; then those that have diverged, and
+    those that wait."""
+    rows, lost = standing(race), diverged(race)
+    told = {name for name, *_ in rows} | set(lost)
+    waiting = [e.retrain.schedule for e in race.experiments if e.retrain.schedule not in told]
+    return [
+        (
+            str(1 + sum(other[1] > value for other in rows)),
+            name,
+            percent(value),
+            "..." if test is None else percent(test),
+            f"{100 * (value - rows[0][1]):+.1f}" if value < rows[0][1] else "",
+        )
+        for name, value, test in rows
+    ] + [("", name, what, "", "") for what, names in (("diverged", lost), ("", waiting)) for name in names]
+
+
+HEADS = ("place", "schedule", "validation", "test", "points behind")
+
+
+def picture(race: Live, dense: float | None, steps: int) -> dict:
+    """Accuracy and learning rate over the steps of retraining. dense: accuracy before pruning, if known; steps: of all."""
+    level = [] if dense is None else [chart.level(100 * dense, f"dense: {percent(dense)}")]
+    accuracy, rates, legend = level, [], []
+    for place, e in enumerate(race.experiments):
+        name, curve = e.retrain.schedule, race.second.get(place)
+        look = chart.schedule(name)
+        legend.append((name, look))
+        if curve is not None:
+            points = list(zip(curve.steps, curve.accuracy, curve.lr))
+            x, y, lr = zip(*points) if points else ((), (), ())
+            broad = 3.2 if name in ("FT", "LLR") else 2
+            accuracy.append(chart.line(x, [100 * v for v in y], look, offset=place, width=broad))
+            rates.append(chart.line(x, lr, look, offset=place, width=broad, step=True))
+    top = max((rate for mark in rates for rate in mark["y"] if rate is not None), default=0.1)
+    frame = {"x": (0, steps), "xlabel": "Retraining step"}
+    left = chart.panel(accuracy, y=(0, 104), ylabel="Validation accuracy (%)", **frame)
+    right = chart.panel(rates, y=(0, 1.08 * (top or 0.1)), ylabel="Learning rate", **frame)
+    said = [f"{name} {percent(value)}" for name, value, _ in standing(race)]
+    rows = "; ".join(said + [f"{name} diverged" for name in diverged(race)]) or "nothing has been retrained yet"
+    alt = f"Left: validation accuracy over {steps} steps of retraining; now, the best first: {rows}. Right: learning rates."
+    return chart.chart([left, right], alt, width=1060, height=430, legend=legend, columns=(0.56, 0.44))
+
+
+def dense_accuracy(race: Live) -> float | None:
+    """The dense network's validation accuracy, where a result tells it."""
+    known = (r.scalars["dense_validation_accuracy"] for r in list(race.results.values()))
+    return next((share for share in known if share is not None), None)
+
+
+def caption(settings: Settings, what: str = "Ranking") -> str:
+    """Whose numbers these are."""
+    s = settings
+    cycles = f", {s.cycles} cycles" if s.cycles > 1 else ""
+    return (
+        f"{what} ({s.data}, {s.model}, {100 * s.sparsity:g} % removed, {s.allocation}, budget {100 * s.budget:g} %{cycles}, "
+        f"seed {s.seed})"
+    )
+
+
+def prune_picture(accuracies: dict[int, float], dense: float, sparsity: float, layers: dict[str, float]) -> dict:
+    """Left: accuracy straight after pruning over sparsity (percent; known for whole ones); right: the share that goes in
+    each layer."""
+    known = sorted(accuracies)
+    marks = [
+        *([chart.level(100 * dense, f"dense: {percent(dense)}")] if accuracies else []),
+        chart.line(known, [100 * accuracies[s] for s in known], {"color": chart.BLUE}, width=2.4),
+        chart.cut(sparsity),
+    ]
+    if (near := nearest(sparsity)) in accuracies:
+        marks.append(chart.point(near, 100 * accuracies[near], {"color": chart.RED}))
+    left = chart.panel(marks, x=(0, 100), y=(0, 108), xlabel="Weights removed (%)", ylabel="Straight after pruning (%)")
+    places = list(range(len(layers)))
+    shares = [100 * share for share in layers.values()]
+    every = max(1, len(layers) // 8)
+    names = [
+        (i, name.removesuffix(".weight").replace("blocks.", "")) for i, name in enumerate(layers) if i % every == 0
+    ]
+    right = chart.panel(
+        [chart.bars(places, shares, 0.7, chart.BLUE), chart.level(sparsity, f"all: {sparsity:g} %", above=True)],
+        x=(-0.6, max(1, len(layers)) - 0.4),
+        y=(0, 104),
+        xlabel="Layer",
+        ylabel="Removed from it (%)",
+        xticks=names,
+    )
+    listed = ", ".join(f"{name} {share:.0f} %" for (_, name), share in zip(names, shares[::every]))
+    alt = collapse_alt(accuracies, dense, near) + (f" Right: what each layer loses: {listed}." if layers else "")
+    return chart.chart([left, right], alt, width=1060, height=320, columns=(0.44, 0.56))
+
+
+def nearest(sparsity: float) -> int:
+    """The whole percentage, 99 at most, at which accuracy after pruning is known."""
+    return min(99, round(sparsity))
+
+
+def words(race: Live) -> str:
+    """What a race that is over shows, and that the sparsity was checked."""
+    rows, lost = standing(race), diverged(race)
+    if not rows and not lost:
+        return "Stopped before the first step of retraining."
+    if not race.whole:
+        return "Stopped; what there is stays on screen, and nothing unfinished is stored."
+    if not rows:
+        return f"Nothing can be ranked: {lost_words(lost)}"
+    some, *more = (r.scalars for r in race.results.values() if not r.outcome)
+    zeros = min(s["sparsity_achieved"] for s in (some, *more))
+    best = [name for name, value, _ in rows if value == rows[0][1]]
+    lead = f"{' and '.join(best)} end{'s' if len(best) == 1 else ''} first with {percent(rows[0][1])}"
+    gap = f", {100 * (rows[0][1] - rows[-1][1]):.1f} points before {rows[-1][0]}" if len(rows) > len(best) else ""
+    return (
+        f"{lead}{gap}; the dense network had {percent(some['dense_validation_accuracy'])}, straight after the first prune "
+        f"it was {percent(some['pruned_validation_accuracy'])}. Checked in each: {percent(zeros)} of "
+        "the weights are exactly 0. One seed only: differences of a point or two may be luck."
+        f"{f' Left out: {lost_words(lost)}' if lost else ''}"
+    )
+
+
+def lost_words(names: Sequence[str]) -> str:
+    """That these have diverged."""
+    *some, last = names
+    return f"{', '.join(some)}{' and ' if some else ''}{last} diverged (the loss or the weights were no longer finite)."
+
+
+def csv(race: Live) -> str:
+    """Every point of every curve."""
+    rows = [
+        f"{e.retrain.schedule},{step},{'' if lr is None else f'{lr:.8g}'},{phrases.digits(accuracy)}"
+        for place, e in enumerate(race.experiments)
+        if (curve := race.second.get(place)) is not None
+        for step, lr, accuracy in zip(curve.steps, curve.lr, curve.accuracy)
+    ]
+    return "\n".join(["schedule,step,lr,validation_accuracy", *rows, ""]) if rows else ""
+
+
+def code(settings: Settings) -> str:
+    """The race as Python."""
+    s = settings
+    return phrases.python(
+        s.recipe,
+        f"experiments = study.grid(recipe, sparsities=[{s.sparsity!r}], budgets=[{s.budget!r}],",
+        f"    schedules={list(s.schedules)!r}, seeds=[{s.seed}], evaluations={POINTS},",
+        f"    prune=Prune(allocation={s.allocation!r}, cycles={s.cycles}))",
+        "frame = study.run_study(experiments)",
+        'print(frame[["schedule", "validation_accuracy", "test_accuracy", "sparsity_achieved"]])',
+    )
+
+
+def page(store: Store) -> Page:
+    """Races of one seed of digits: sparsity and budget by sliders."""
+    sparsities, budgets = (0.8, 0.9, 0.95, 0.98), BUDGETS
+
+    def settings(sparsity: float, budget: float) -> Settings:
+        return Settings(sparsity=sparsity, budget=budget)
+
+    def view(sparsity: float, budget: float) -> View:
+        race = live.stored(experiments(settings(sparsity, budget)), store)
+        steps = max(r.scalars["steps"] for r in race.results.values())
+        return View(
+            [picture(race, dense_accuracy(race), steps)],
+            words(race),
+            ("Ranking", HEADS, ranking(race)),
+            csv(race),
+            code(settings(sparsity, budget)),
+        )
+
+    return Page(
+        "race",
+        "Prune and retrain: a race of schedules",
+        [
+            "A network that reads handwritten digits was pruned and then retrained with six schedules, which share all "
+            "else. Choose how much was pruned and how long the retraining was."
+        ],
+        [
+            Control("Weights removed", [(f"{100 * s:g} %", s) for s in sparsities], 2),
+            Control("Budget (share of the dense run)", [(f"{100 * b:g} %", b) for b in budgets], 2),
+        ],
+        [e for s in sparsities for b in budgets for e in experiments(settings(s, b))],
+        view,
+    )

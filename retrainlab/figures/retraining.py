@@ -1,0 +1,170 @@
+"""DataFrame -> matplotlib Figure, one function a figure; and how a figure is saved with its data.
+
+Figures are made without pyplot, so that they never mix between cells or threads. Colours are seaborn's colour-blind-safe
+palette, and every schedule has its own line style and marker as well. Shares become percent here and nowhere else.
+"""
+
+from collections.abc import Sequence
+
+import matplotlib
+import pandas as pd
+from matplotlib.axes import Axes
+from matplotlib.colors import LogNorm
+from matplotlib.figure import Figure
+from matplotlib.ticker import FixedLocator, FuncFormatter, NullLocator
+
+from retrainlab.figures import sentences
+from retrainlab.figures.sentences import percent
+from retrainlab.figures.style import COLORS, LEVEL, RC, SCHEDULES, bare_line, in_order, legend, style
+
+
+def schedules(curves: pd.DataFrame) -> Figure:
+    """Figure 1. curves: columns panel (`dense` or the budget as a share), schedule, epoch, lr."""
+    with matplotlib.rc_context(RC):
+        panels = list(curves["panel"].unique())
+        figure = Figure(figsize=(9.6, 3.1 * ((len(panels) + 1) // 2) + 0.5), layout="constrained")
+        axes = figure.subplots(-(-len(panels) // 2), 2, sharey=True, squeeze=False)
+        for ax, panel in zip(axes.flat, panels):
+            part = curves[curves["panel"] == panel]
+            if panel == "dense":
+                ax.plot(part["epoch"], part["lr"], color="0.15", drawstyle="steps-post")
+                ax.set_title("Dense run")
+            else:
+                for name in in_order(part["schedule"]):
+                    line = part[part["schedule"] == name]
+                    ax.plot(line["epoch"], line["lr"], drawstyle="steps-post", **bare_line(name))
+                ax.set_title(f"Retraining, budget {percent(float(panel))}")
+            ax.set_xlim(0, part["epoch"].max())
+            ax.set_ylim(bottom=0)
+        for ax in axes.flat[len(panels) :]:
+            ax.set_visible(False)
+        for ax in axes[:, 0]:
+            ax.set_ylabel("Learning rate")
+        for ax in axes.flat[max(0, len(panels) - 2) : len(panels)]:
+            ax.set_xlabel("Epoch")
+        legend(figure, axes.flat[1], 6)
+        return figure
+
+
+def recovery(points: pd.DataFrame, what: str) -> Figure:
+    """Figure 2. points: columns schedule, step, lr, validation_accuracy (a share; missing where not measured; at step 0
+    straight after pruning) and dense (before it); what: the title."""
+    dense, pruned = sentences.levels(points)
+    with matplotlib.rc_context(RC):
+        figure = Figure(figsize=(9, 7.2), layout="constrained")
+        top, bottom = figure.subplots(2, 1, sharex=True, height_ratios=[2.3, 1])
+        for i, name in enumerate(in_order(points["schedule"])):
+            line = points[points["schedule"] == name]
+            measured = line.dropna(subset=["validation_accuracy"])
+            every = max(1, len(measured) // 6)  # markers of curves that coincide stand side by side
+            marks = style(name) | {"markevery": (i % every, every)}
+            top.plot(measured["step"], 100 * measured["validation_accuracy"], **marks)
+            bottom.plot(line["step"], line["lr"], drawstyle="steps-post", **bare_line(name))
+        across = {"xycoords": ("axes fraction", "data"), "textcoords": "offset points"}
+        for level in (dense, pruned):
+            top.axhline(100 * level, **LEVEL)
+        top.annotate(f"dense: {100 * dense:.1f} %", (0, 100 * dense), xytext=(8, -6), va="top", **across)
+        after = f"straight after pruning: {100 * pruned:.1f} %"
+        top.annotate(after, (1, 100 * pruned), xytext=(-8, 6), ha="right", va="bottom", **across)
+        top.set(ylabel="Validation accuracy (%)", title=what, ylim=(0, 102), xlim=(0, points["step"].max()))
+        bottom.set(ylabel="Learning rate", xlabel="Retraining step (iteration)")
+        bottom.set_ylim(bottom=0)
+        legend(figure, top, 6)
+        return figure
+
+
+def budgets(table: pd.DataFrame) -> Figure:
+    """Figure 3. table: columns sparsity, budget, schedule, mean, low, high (shares) and dense (mean accuracy of the dense
+    networks); and paired differences to the baseline, as `stats.compared` has them."""
+    names = {f"difference_{name}": name for name in ("mean", "low", "high")}
+    difference = (
+        table[["sparsity", "budget", "schedule", *names]].dropna(subset=["difference_mean"]).rename(columns=names)
+    )
+    baseline, dense = sentences.baseline(table), table["dense"].iloc[0]
+    with matplotlib.rc_context(RC):
+        sparsities = list(table["sparsity"].unique())
+        figure = Figure(figsize=(3.3 * len(sparsities) + 0.4, 7.4), layout="constrained")
+        axes = figure.subplots(2, len(sparsities), sharex=True, squeeze=False, height_ratios=[1.3, 1])
+        for column, sparsity in enumerate(sparsities):
+            top, bottom = axes[:, column]
+            _lines(top, table[table["sparsity"] == sparsity])
+            _lines(bottom, difference[difference["sparsity"] == sparsity])
+            top.axhline(100 * dense, **LEVEL, label=f"dense, {100 * dense:.1f} %")
+            bottom.axhline(0, color=COLORS[baseline], linewidth=1.6)
+            low, high = top.get_ylim()
+            top.set_ylim(max(low, 0), min(high, 101))
+            top.set_title(f"Sparsity {percent(sparsity)}")
+            bottom.set_xlabel("Budget (% of dense run)")
+        axes[0, 0].set_ylabel("Test accuracy (%)")
+        axes[1, 0].set_ylabel(f"Difference to {baseline}\n(percentage points)")
+        legend(figure, axes[0, 0], 7 if len(sparsities) > 3 else 4)
+        return figure
+
+
+def _lines(ax: Axes, frame: pd.DataFrame) -> None:
+    """A line per schedule over the budget, with intervals drawn side by side; columns as in `budgets`."""
+    for name in in_order(frame["schedule"]):
+        line = frame[frame["schedule"] == name]
+        aside = 1.03 ** (SCHEDULES.index(name) - (len(SCHEDULES) - 1) / 2)
+        spread = [100 * (line["mean"] - line["low"]), 100 * (line["high"] - line["mean"])]
+        bars = {"elinewidth": 1.2, "capsize": 2, "markeredgecolor": "w", "markeredgewidth": 0.5}
+        ax.errorbar(100 * line["budget"] * aside, 100 * line["mean"], yerr=spread, **bars, **style(name))
+    ax.set_xscale("log")
+    ax.xaxis.set_major_locator(FixedLocator(sorted(100 * frame["budget"].unique())))
+    ax.xaxis.set_minor_locator(NullLocator())
+    ax.xaxis.set_major_formatter(FuncFormatter(lambda x, _: f"{x:g}"))
+    ax.tick_params(labelbottom=True)
+
+
+def best_lr(cells: pd.DataFrame) -> Figure:
+    """Figure 4. cells: columns sparsity, budget, best_lr, allr_lr (initial learning rates), best_accuracy,
+    allr_accuracy (test, shares): a map of the best start with ALLR's in brackets, and one of what ALLR's gains."""
+    with matplotlib.rc_context(RC):
+        cells = cells.assign(gain=sentences.gain(cells))
+        figure = Figure(figsize=(12.5, 1.6 + 0.85 * cells["sparsity"].nunique()), layout="constrained")
+        left, right = figure.subplots(1, 2)
+
+        def table(column: str) -> pd.DataFrame:
+            return cells.pivot(index="sparsity", columns="budget", values=column).sort_index(ascending=False)
+
+        words = table("best_lr").map("{:.3g}".format) + "\n" + table("allr_lr").map("({:.2g})".format)
+        rates = cells["best_lr"]
+        scale = {"norm": LogNorm(rates.min() / 1.01, rates.max() * 1.01)}
+        _map(left, table("best_lr"), words, "cividis", "Initial learning rate", scale)
+        ticks = sorted(rates.unique())
+        left.collections[0].colorbar.set_ticks(ticks, labels=[f"{t:g}" for t in ticks], minor=False)
+        left.collections[0].colorbar.minorticks_off()
+        left.set_title("Best initial learning rate (ALLR's)")
+        limit = max(cells["gain"].abs().max(), 0.5)
+        words = table("gain").map("{:+.1f}".format)
+        _map(right, table("gain"), words, "PuOr", "Percentage points", {"vmin": -limit, "vmax": limit})
+        right.set_title("Test accuracy: ALLR minus best start")
+        return figure
+
+
+def _map(ax: Axes, values: pd.DataFrame, words: pd.DataFrame, palette: str, unit: str, bounds: dict) -> None:
+    import seaborn as sns
+
+    sns.heatmap(
+        values,
+        ax=ax,
+        annot=words,
+        fmt="",
+        cmap=palette,
+        linewidths=1,
+        cbar_kws={"label": unit},
+        annot_kws={"fontsize": 13},
+        xticklabels=[f"{100 * b:g}" for b in values.columns],
+        yticklabels=[f"{100 * s:g}" for s in values.index],
+        **bounds,
+    )
+    for text, face in zip(ax.texts, ax.collections[0].get_facecolors()):
+        text.set_color("k" if _luminance(face[:3]) > 0.18 else "w")  # whichever contrasts more, by WCAG's formula
+    ax.set(xlabel="Budget (% of dense run)", ylabel="Sparsity (%)")
+    ax.tick_params(rotation=0)
+
+
+def _luminance(rgb: Sequence[float]) -> float:
+    """WCAG's relative luminance of a colour with components in [0, 1]."""
+    linear = [c / 12.92 if c <= 0.04045 else ((c + 0.055) / 1.055) ** 2.4 for c in rgb]
+    return 0.2126 * linear[0] + 0.7152 * linear[1] + 0.0722 * linear[2]

@@ -1,0 +1,93 @@
+"""Run the figure notebooks through papermill: notebooks/figNN_*.ipynb -> figures/PRESET/.
+
+The notebooks stay as they are; what they print while they compute is shown live, their figures are the output.
+"""
+
+import sys
+import time
+from collections.abc import Sequence
+from pathlib import Path
+
+from retrainlab.checks import BadInput, Failed, check_number, choose, listed, settled
+from retrainlab.config import ENGINES, PRECISIONS
+from retrainlab.figures import notebooks, presets
+from retrainlab.paths import check_free, make_writable, project
+from retrainlab.progress import duration
+
+ENDS = ("png", "svg", "csv", "json")  # of what a notebook leaves
+CELL_TIMEOUT = 30 * 24 * 3600  # seconds; a preset for a GPU may train for days in one cell
+
+
+def available() -> dict[str, Path]:
+    """Figure notebooks by name, in order: fig01_schedules, ..."""
+    return {path.stem: path for path in sorted((project() / "notebooks").glob("fig*.ipynb"))}
+
+
+def select(names: Sequence[str]) -> list[str]:
+    """Full names for what the user called `fig03` or `fig03_budgets`; all of them for nothing."""
+    known, names = available(), listed(names, str, "figures' names")
+    if not names:
+        return list(known)
+    short = {full.split("_")[0]: full for full in known}
+    return list(dict.fromkeys(short.get(name) or choose(name, known, "figure") for name in names))
+
+
+def make(
+    names: Sequence[str] = (),
+    *,
+    preset: str = "digits",
+    jobs: int = 0,
+    device: str = "auto",
+    engine: str = "auto",
+    precision: str = "float32",
+    fresh: bool = False,
+    store: str = "",
+    output: str = "",
+) -> list[Path]:
+    """Run the notebooks of `names` (all if none) one after the other into `output`, or figures/PRESET (`presets.folder`).
+
+    Returns the PNGs. Raises BadInput before any runs, or when a notebook says so, and KeyboardInterrupt on Ctrl-C. A
+    notebook that fails ends no other; Failed then says in the end what went wrong with each, and where what was executed
+    of it is: OUTPUT/failed/.
+    """
+    choose(preset, presets.PRESETS, "preset")
+    choose(engine, ENGINES, "engine")
+    choose(precision, PRECISIONS, "precision")
+    check_number(jobs, "number of jobs", low=0, whole=True)
+    chosen, paths = select(names), available()
+    root = project()
+    folder = Path(output).resolve() if output else presets.folder(preset, presets.asked(preset, precision=precision))
+    given = {
+        "preset": preset,
+        "jobs": jobs,
+        "device": device,
+        "engine": engine,
+        "precision": precision,
+        "fresh": settled(fresh, bool, "figures' fresh"),
+        "store": settled(store, str, "figures' store"),
+        "output": str(folder),
+    }
+    for name in chosen:
+        unknown = set(given) - notebooks.parameters(paths[name])
+        if unknown:
+            raise BadInput(f"The notebook {name} has no parameter {', '.join(sorted(unknown))}; restore it from git.")
+    make_writable(folder)
+    for path in (folder / f"{name}.{end}" for name in chosen for end in ENDS):
+        check_free(path)
+    shown = folder.relative_to(root) if folder.is_relative_to(root) else folder
+    begin, failed = time.monotonic(), {}
+    for number, name in enumerate(chosen, 1):
+        start = time.monotonic()
+        print(f"[{number}/{len(chosen)}] {name}", file=sys.stderr, flush=True)
+        keep = folder / "failed" / f"{name}.ipynb"
+        try:
+            notebooks.execute(paths[name], given, keep, CELL_TIMEOUT, live=True)
+        except Failed as error:
+            failed[name] = f"{name}: {error}"
+        end = "failed" if name in failed else f"{shown}/{name}.png"
+        print(f"      {end}  ({duration(time.monotonic() - start)})", flush=True)
+    made = [folder / f"{name}.png" for name in chosen if name not in failed]
+    print(f"{len(made)} figures in {shown}/, {duration(time.monotonic() - begin)}.")
+    if failed:
+        raise Failed("\n".join([f"{len(failed)} of {len(chosen)} figures failed.", *failed.values()]))
+    return made

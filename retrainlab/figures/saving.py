@@ -1,0 +1,94 @@
+"""How a figure is saved with its data, its words and where it comes from."""
+
+import base64
+import html
+import json
+from dataclasses import dataclass
+from importlib import metadata
+from io import BytesIO
+from pathlib import Path
+
+import matplotlib
+import pandas as pd
+from matplotlib.figure import Figure
+
+from retrainlab import stats
+from retrainlab.figures import presets
+from retrainlab.figures.presets import Preset
+from retrainlab.figures.style import RC
+from retrainlab.paths import write_whole
+
+# ---- saving ----------------------------------------------------------------------------------------------------------
+
+
+@dataclass(frozen=True)
+class Picture:
+    """A saved figure as a notebook shows it: an image with its alternative text and a caption."""
+
+    png: bytes
+    alt: str
+    caption: str
+
+    def _repr_html_(self) -> str:
+        source = base64.b64encode(self.png).decode()
+        return (
+            f'<figure><img alt="{html.escape(self.alt)}" style="max-width: 100%; background: white" '
+            f'src="data:image/png;base64,{source}"><figcaption>{html.escape(self.caption)}</figcaption></figure>'
+        )
+
+
+def png(figure: Figure, dpi: int = 100, metadata: dict | None = None) -> bytes:
+    """The figure as PNG bytes, the same for the same figure."""
+    out = BytesIO()
+    figure.savefig(out, format="png", dpi=dpi, metadata={"Software": None, **(metadata or {})})
+    return out.getvalue()
+
+
+def save(
+    figure: Figure,
+    data: pd.DataFrame,
+    name: str,
+    *,
+    preset: str,
+    settings: Preset,
+    output: Path | str,
+    results: pd.DataFrame,
+    caption: str,
+    alt: str,
+) -> Picture:
+    """Write NAME.png, .svg, .csv (the numbers drawn) and .json (caption, alt text, provenance) to `output`, or, if that is
+    empty, to figures/PRESET; with other settings than the preset's to figures/own/PRESET, which is told. The same figure and
+    data give the same bytes.
+
+    alt: written from the data. results: the study's rows, whose keys and devices go into the provenance, and to the caption
+    what of their networks is not pruned.
+    """
+    caption = " ".join([caption, *filter(None, dict.fromkeys(results.get("not_pruned", ())))])
+    folder, own = Path(output or presets.folder(preset, settings)), presets.changed(preset, settings)
+    if own and not output:
+        print(
+            f"Not the preset's own {', '.join(own)}: the figure goes to {folder}, and figures/{preset} stays as it is."
+        )
+    words = {"Title": caption, "Description": alt}
+    image = png(figure, 160, words)
+    vector = BytesIO()
+    with matplotlib.rc_context(RC):
+        figure.savefig(vector, format="svg", metadata={"Date": None, "Creator": None, **words})
+    about = {
+        "caption": caption,
+        "alt": alt,
+        "preset": preset,
+        "parameters": own,
+        "devices": sorted(set(results["device"])),
+        "versions": {p: metadata.version(p) for p in ("retrainlab", "torch", "numpy", "matplotlib", "seaborn")},
+        "results": sorted(set(results["key"])),
+    }
+    files = {
+        ".png": image,
+        ".svg": vector.getvalue(),
+        ".csv": stats.to_csv(data).encode("utf-8", "backslashreplace"),
+        ".json": (json.dumps(about, indent=1) + "\n").encode(),
+    }
+    for end, content in files.items():
+        write_whole(folder / f"{name}{end}", lambda path, content=content: path.write_bytes(content))
+    return Picture(image, alt, caption)

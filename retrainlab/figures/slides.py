@@ -1,0 +1,215 @@
+"""`retrainlab slides`: a deck for a reading group, from notebooks/slides_retraining.ipynb, as one HTML file and a PDF.
+
+The notebook shows figures that are there and computes none; what it says of them is read from their tables. The HTML loads
+nothing: reveal.js (vendor/reveal) and the pictures are inside.
+"""
+
+import json
+import os
+import re
+import shutil
+import struct
+import subprocess
+import sys
+import tempfile
+from dataclasses import dataclass
+from html import escape
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from retrainlab.checks import BadInput, choose
+from retrainlab.figures import notebooks
+from retrainlab.figures.presets import PRESETS
+from retrainlab.figures.sentences import FIGURES, words
+from retrainlab.paths import check_free, command, make_writable, project, write_text, write_whole
+from retrainlab.stats import read_saved
+
+if TYPE_CHECKING:
+    from nbformat import NotebookNode
+
+    from retrainlab.figures.saving import Picture
+
+NAME = "slides_retraining"
+BROWSERS = ("chromium", "chromium-browser", "google-chrome", "google-chrome-stable", "microsoft-edge")  # that print
+CELL_TIMEOUT = 600  # seconds
+NO_PDF = (
+    "The PDF was left out: {why}. To get it, install Chromium (on Debian: apt install chromium) and run this again, or open "
+    "the HTML in Chrome or Edge with ?print-pdf at the end of its address and print it to a file."
+)
+START = """Reveal.initialize({
+  width: 1280, height: 720, margin: 0, center: false, hash: true, slideNumber: "c/t", transition: "none",
+  backgroundTransition: "none", pdfSeparateFragments: false, pdfMaxPagesPerSlide: 1, plugins: [RevealNotes],
+});"""
+TALL = 1.6  # width over height, below which a figure leaves room beside it
+
+
+# ---- what the notebook shows -----------------------------------------------------------------------------------------
+
+
+@dataclass(frozen=True)
+class Evidence:
+    """A figure with sentences read from its table, as a slide shows them."""
+
+    picture: "Picture"
+    sentences: tuple[str, ...]
+
+    def _repr_html_(self) -> str:
+        width, height = struct.unpack(">II", self.picture.png[16:24])
+        items = "".join(f"<li>{escape(sentence)}</li>" for sentence in self.sentences)
+        place = "beside" if width < TALL * height else "below"
+        return f'<div class="evidence {place}"><ul>{items}</ul>{self.picture._repr_html_()}</div>'
+
+
+@dataclass(frozen=True)
+class Deck:
+    """The figures of a preset, or those in another folder: by `show`, one of `sentences.FIGURES`."""
+
+    preset: str = "digits"
+    figures: str = ""
+
+    @property
+    def folder(self) -> Path:
+        return Path(self.figures) if self.figures else project() / "figures" / self.preset
+
+    def check(self) -> None:
+        """Raises BadInput for an unknown preset, or unless every figure is there, with the table that this version saves."""
+        choose(self.preset, PRESETS, "preset")
+        again = f"make it again: {command(f'figures --preset {self.preset}')}."
+        missing = [n for n in FIGURES if not all((self.folder / f"{n}.{e}").is_file() for e in ("png", "csv", "json"))]
+        if missing:
+            raise BadInput(f"The slides show what is in {self.folder}, but {', '.join(missing)} is not there; {again}")
+        for name in FIGURES:
+            try:
+                words(name, read_saved(self.folder / f"{name}.csv")), self._about(name)["alt"]
+            except (LookupError, ValueError):
+                raise BadInput(
+                    f"The table or the words of {name} in {self.folder} are another version's; {again}"
+                ) from None
+
+    def show(self, name: str) -> Evidence:
+        """The figure `name`, with its alternative text, its caption and what its table says."""
+        from retrainlab.figures.saving import Picture
+
+        about, said = self._about(name), words(name, read_saved(self.folder / f"{name}.csv"))
+        image = (self.folder / f"{name}.png").read_bytes()
+        return Evidence(Picture(image, about["alt"], about["caption"]), said.points)
+
+    def _about(self, name: str) -> dict:
+        return json.loads((self.folder / f"{name}.json").read_text(encoding="utf-8"))
+
+    def _repr_html_(self) -> str:
+        self.check()
+        devices = sorted({device for name in FIGURES for device in self._about(name)["devices"]})
+        return f"<p>Figures: preset {self.preset}, computed on {escape(' and '.join(devices))}.</p>"
+
+
+# ---- the deck --------------------------------------------------------------------------------------------------------
+
+
+def make(output: str = "", preset: str = "digits", pdf: bool = True, figures: str = "") -> list[Path]:
+    """Write slides_retraining.html, and with `pdf` slides_retraining.pdf, to `output` (`slides` in the project if empty).
+    They show the preset's figures, or those in the folder `figures`.
+
+    Returns what was written; where no browser prints, that is the HTML alone, and a sentence says so. Raises BadInput before
+    any work for an unknown preset, figures that are not there, and a folder that cannot be written; Failed if the notebook
+    ends with anything else.
+    """
+    deck = Deck(preset, str(Path(figures).resolve()) if figures else "")
+    deck.check()
+    folder = Path(output).resolve() if output else project() / "slides"
+    make_writable(folder)
+    page, printed = folder / f"{NAME}.html", folder / f"{NAME}.pdf"
+    for path in (page, printed)[: 1 + pdf]:
+        check_free(path)
+    notebook = _executed(deck, folder)
+    text = html(notebook)
+    write_text(page, text)
+    made = [page]
+    if pdf:
+        try:
+            made.append(_print(html(notebook, script=False), printed))
+        except _NoPrint as reason:
+            print(NO_PDF.format(why=reason), file=sys.stderr, flush=True)
+    for path in made:
+        print(f"{path}  ({path.stat().st_size / 2**20:.1f} MiB)", flush=True)
+    return made
+
+
+def _executed(deck: Deck, folder: Path) -> "NotebookNode":
+    path, given = project() / "notebooks" / f"{NAME}.ipynb", {"preset": deck.preset, "figures": deck.figures}
+    notebook = notebooks.execute(path, given, folder / "failed" / path.name, CELL_TIMEOUT)
+    for cell in notebook.cells:
+        if cell.cell_type == "markdown":
+            cell.source = _named(cell.source)
+        else:  # what libraries print on one machine is nothing for an audience
+            cell.outputs = [output for output in cell.outputs if output.output_type != "stream"]
+    return notebook
+
+
+def html(notebook: "NotebookNode", script: bool = True) -> str:
+    """The executed notebook as one HTML text that loads nothing: slides, or without `script` a page a slide to print."""
+    from nbconvert import SlidesExporter
+
+    here = Path(__file__).parent
+    exporter = SlidesExporter(
+        template_file=str(here / "slides.html.j2"),
+        exclude_input=True,
+        exclude_input_prompt=True,
+        exclude_output_prompt=True,
+        exclude_anchor_links=True,
+    )
+
+    def vendored(*names: str) -> list[str]:
+        return [(here / "vendor" / "reveal" / name).read_text(encoding="utf-8") for name in names]
+
+    files = {"css": vendored("reset.css"), "js": []}
+    if script:
+        files["css"] += vendored("reveal.css")
+        files["js"] += [*map(_inline, vendored("reveal.js", "notes.js")), START]
+    text, _ = exporter.from_notebook_node(notebook, resources={"reveal_files": files})
+    return text
+
+
+def _named(markdown: str) -> str:
+    """Links to notebooks as their names: the HTML goes where the notebooks do not."""
+    return re.sub(r"\[[^]]+\]\(([\w-]+\.ipynb)\)", r"`notebooks/\1`", markdown)
+
+
+def _inline(script: str) -> str:
+    """The script as it may stand in HTML: these strings would change how a parser reads on."""
+    return re.sub(r"<(?=!--|/?script)", r"\\x3c", script)
+
+
+class _NoPrint(Exception):
+    """Why there is no PDF."""
+
+
+def _print(text: str, out: Path) -> Path:
+    """Print the HTML `text` as the PDF `out`, which is returned. Raises _NoPrint."""
+    browser = next((path for name in BROWSERS if (path := shutil.which(name))), None)
+    if browser is None:
+        raise _NoPrint("no browser that prints is on the path")
+    root = hasattr(os, "geteuid") and os.geteuid() == 0  # for whom Chromium has no sandbox
+    folder = Path(tempfile.mkdtemp(prefix=".slides-", dir=out.parent))  # a confined browser may read no other place
+    page, printed = folder / "print.html", folder / "print.pdf"
+    options = [
+        "--headless",
+        "--disable-gpu",
+        "--no-first-run",
+        "--no-pdf-header-footer",
+        *(["--no-sandbox"] if root else []),
+    ]
+    files = [f"--user-data-dir={folder / 'profile'}", f"--print-to-pdf={printed}", page.as_uri()]
+    try:
+        page.write_text(text, encoding="utf-8")
+        subprocess.run([browser, *options, *files], check=True, capture_output=True, timeout=120)
+        write_whole(out, printed.replace)
+    except subprocess.CalledProcessError as error:
+        raise _NoPrint(f"{browser} ended with exit code {error.returncode}") from None
+    except subprocess.TimeoutExpired as error:
+        raise _NoPrint(f"{browser} had not printed after {error.timeout:g} s") from None
+    except OSError as error:
+        raise _NoPrint(f"{error.filename or browser}: {error.strerror}") from None
+    finally:
+        shutil.rmtree(folder, ignore_errors=True)
+    return out

@@ -1,0 +1,81 @@
+"""How much the training loss would rise if a weight were taken away, to second order: a score that knows the data.
+
+It needs a network and images, so it lives apart from `pruning`, whose scores know tensors only.
+"""
+
+import torch
+from torch import Tensor
+from torch.autograd.graph import saved_tensors_hooks
+from torch.func import functional_call, grad, vmap
+
+from retrainlab.checks import check_number
+from retrainlab.models import in_mode
+from retrainlab.pruning import Weights
+from retrainlab.training.method import Tensors
+from retrainlab.training.state import Setup, State
+
+MEMORY = 256 * 2**20
+"""Bytes that a chunk of gradients may take, about; one gradient is always taken at once."""
+
+
+@torch.no_grad()  # torch.func differentiates all the same, and nothing else is recorded
+def obd(setup: Setup, state: State, images: int = 512) -> Weights:
+    """Optimal Brain Damage: h_kk w_k^2 / 2 for each weight named in `setup.prunable` (LeCun, Denker & Solla 1989).
+
+    h_kk is the diagonal of the Hessian of the mean cross-entropy, without weight decay, in evaluation mode: BatchNorm
+    uses its running statistics, so each image counts by itself. images: how many un-augmented training images, evenly
+    spaced over the split (all of them if it has no more). Returns tensors of the weights' shapes, on their device: none
+    is negative, and 0 where the weight is 0. `state` and the network's modes stay as they are.
+
+    The Hessian of softmax and cross-entropy is diag(p) - p p^T = S S^T with S[:, c] = sqrt(p_c) (e_c - p), so that the
+    diagonal of the Gauss-Newton matrix is the mean over images of sum_c (d S[:, c]^T scores / d w_k)^2 with S held
+    fixed, whatever the labels. It is h_kk exactly where the scores are piecewise affine in every single weight: with
+    ReLU, pooling, and normalisation in evaluation mode. SiLU, GELU, LayerNorm and attention bend them; there it is the
+    Gauss-Newton (Levenberg-Marquardt) approximation, which the paper uses as well.
+    Raises BadInput for a number of images that is not whole or below 1.
+    """
+    check_number(images, "number of images", low=1, whole=True)
+    model, data = setup.model, setup.data
+    weights = {name: state.params[name] for name in setup.prunable}
+    count = min(images, len(data.train))
+    index = torch.arange(count, device=data.device) * len(data.train) // count
+
+    def along(weights: Tensors, image: Tensor, one: Tensor) -> Tensor:
+        """S[:, c]^T scores of one image; one: e_c."""
+        scores = functional_call(model, (state.params | weights, state.buffers), (image[None],))[0]
+        p = scores.detach().softmax(0)
+        return (p @ one).sqrt() * ((one - p) @ scores)
+
+    gradients = vmap(grad(along), in_dims=(None, 0, 0))
+    curvature = {name: torch.zeros_like(w) for name, w in weights.items()}
+    with in_mode(model, training=False):
+        some = data.normalise(data.train.images[index[:1]])
+        one = torch.eye(data.classes, device=some.device, dtype=some.dtype)
+        chunk = max(1, MEMORY // _bytes(setup, state, some))
+        try:
+            gradients(weights, some, one[:1])
+        except RuntimeError:  # the network looks at its numbers (an `if`, .item()), which vmap forbids: one by one then
+            chunk = 1
+
+            def gradients(weights: Tensors, image: Tensor, one: Tensor) -> Tensors:
+                return {name: g[None] for name, g in grad(along)(weights, image[0], one[0]).items()}
+
+        for pair in torch.arange(count * data.classes, device=data.device).split(chunk):  # (image, class), row-major
+            inputs = data.normalise(data.train.images[index[pair // data.classes]])
+            for name, g in gradients(weights, inputs, one[pair % data.classes]).items():
+                curvature[name] += g.square().sum(0)
+    return {name: curvature[name] / count * w.square() / 2 for name, w in weights.items()}
+
+
+def _bytes(setup: Setup, state: State, image: Tensor) -> int:
+    """What the gradient of one image and class takes: itself and the tensors that a backward pass wants kept, both
+    twice, since vmap copies them into other layouts."""
+    kept: dict[int, Tensor] = {}  # held on to, so that no two have the same address
+
+    def keep(tensor: Tensor) -> None:
+        kept[tensor.data_ptr()] = tensor.detach()
+
+    params = {name: p.detach().requires_grad_(name in setup.prunable) for name, p in state.params.items()}
+    with torch.enable_grad(), saved_tensors_hooks(keep, lambda _: None):
+        functional_call(setup.model, (params, state.buffers), (image,))
+    return 2 * sum(t.nbytes for t in [*kept.values(), *(state.params[name] for name in setup.prunable)])

@@ -1,0 +1,28 @@
+"""Studies: a grid of experiments -> a tidy DataFrame; from the store what is there, and the rest on all cores.
+
+    grids      every combination of seeds, sparsities, budgets and schedules
+    stages     train, prune, retrain: what one experiment is made of
+    run        carries a grid out: plan cuts what is missing into tasks, workers spreads these over processes
+    reading    what is stored, as tables
+
+What others call is importable from here; a worker, which needs little of it, loads no more than that.
+"""
+
+from importlib import import_module
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from retrainlab.study.grids import grid
+    from retrainlab.study.reading import curves, layer_names, layers, masks, not_pruned, opened, row
+    from retrainlab.study.run import run_study, workers
+
+_HOME = {"grid": "grids", "run_study": "run", "workers": "run"} | dict.fromkeys(
+    ("curves", "layer_names", "layers", "masks", "not_pruned", "opened", "row"), "reading"
+)
+__all__ = ["curves", "grid", "layer_names", "layers", "masks", "not_pruned", "opened", "row", "run_study", "workers"]
+
+
+def __getattr__(name: str):
+    if name not in _HOME:
+        raise AttributeError(f"module 'retrainlab.study' has no attribute '{name}'")
+    return getattr(import_module(f"retrainlab.study.{_HOME[name]}"), name)

@@ -1,0 +1,138 @@
+"""A grid of experiments -> a tidy DataFrame: from the store what is there, and the rest on all cores.
+
+Each result is written as soon as it is done, so that Ctrl-C, a crash or a power cut loses only what was running; the same
+call goes on from there.
+"""
+
+import sys
+import warnings
+from collections.abc import Callable, Sequence
+from concurrent.futures import Executor
+from contextlib import AbstractContextManager, nullcontext
+from dataclasses import replace
+from pathlib import Path
+from typing import TypeVar
+
+import pandas as pd
+import torch
+
+from retrainlab.checks import check_number, listed, settled
+from retrainlab.config import DATASETS, Experiment, Recipe
+from retrainlab.data.sources import content
+from retrainlab.device import cores, describe, lack_of_memory_told, resolve
+from retrainlab.progress import Progress
+from retrainlab.study.plan import Missing, result_key, tasks
+from retrainlab.study.processes import Workers
+from retrainlab.study.reading import fingerprints, opened, row, stored
+from retrainlab.study.result import Result
+from retrainlab.study.stages import check, check_lengths, common, prepare, while_retraining
+from retrainlab.study.store import Store
+from retrainlab.study.workers import run_tasks
+from retrainlab.training.engine import Engine, fastest, forced
+from retrainlab.training.state import State
+
+T = TypeVar("T")
+WORTH_A_PROBE = 1000  # steps; with fewer, measuring which engine is fastest takes longer than it saves
+QUICK = 12  # seconds of work that one process does sooner than others have started
+
+
+@lack_of_memory_told()
+def run_study(
+    experiments: Sequence[Experiment],
+    *,
+    store: Store | Path | str | None = None,
+    jobs: int = 0,
+    device: str = "auto",
+    engine: str = "auto",
+    fresh: bool = False,
+    progress: Callable[[float, float, str], None] | None = None,
+    executor: Executor | None = None,
+) -> pd.DataFrame:
+    """One row per experiment, in the order given: the configuration and every scalar of its result.
+
+    store: where results are kept (a Store, or its folder). jobs: processes on a CPU, 0 for one per core; a GPU is used
+    by this process alone. engine: `loop`, `batched`, `graph`, or `auto` for the fastest (see `engine`). fresh: make
+    everything anew, in place of what is stored. executor: any `concurrent.futures.Executor` instead of local processes.
+    progress: see `progress.Progress`, the default.
+    Raises BadInput before any work starts, and Stopped (a KeyboardInterrupt) on Ctrl-C with all finished results kept.
+    """
+    experiments = listed(experiments, Experiment, "run_study's experiments")
+    fresh = settled(fresh, bool, "run_study's fresh")
+    check_number(jobs, "number of jobs", low=0, whole=True)
+    store = opened(store)
+    where = resolve(device)
+    marks = fingerprints(experiments)
+    if engine != "auto":
+        forced(engine, where)
+    missing = Missing.of(experiments, store, fresh, marks)
+    if missing.results:
+        store.check_writable()
+        for recipe, prune in {(replace(e.recipe, seed=0), e.prune) for e in experiments}:
+            check(recipe, prune, where)
+        for e in {replace(e, recipe=replace(e.recipe, seed=0)) for e in experiments}:
+            check_lengths(e)
+        store.check_room(missing.bytes(where))
+        for data, size in marks:
+            if data not in DATASETS:
+                print(f"study: {content(data, size)}", file=sys.stderr)
+        report = progress or Progress("study")
+        words = describe(where)
+        try:
+            engines, seconds = _engines(missing, engine, where, lambda word: report(0.0, 1.0, f"{word} on {words}"))
+            count = min(jobs or cores(), len(missing.results)) if where.type == "cpu" else 1
+            if not jobs and executor is None and 0 < seconds < QUICK:
+                count = 1
+            todo = tasks(missing, engines, count, marks)
+            bound = [replace(t, args=(store, str(where), *t.args)) for t in todo]
+            run_tasks(
+                bound,
+                min(count, len(bound)),
+                lambda done, total, word: report(done, total, f"{word} on {words}"),
+                str(store.root),
+                executor,
+            )
+        finally:
+            if hasattr(report, "close"):
+                report.close()
+    keys = [result_key(e, marks[e.recipe.data, e.recipe.image_size]) for e in experiments]
+    results = [missing.found.get(key) or stored(store.result(key)) for key in keys]
+    _check_starts(experiments, results)
+    return pd.DataFrame([row(e, key, result) for e, key, result in zip(experiments, keys, results)])
+
+
+def _check_starts(experiments: Sequence[Experiment], results: Sequence[Result]) -> None:
+    """Warn where rows of one recipe do not start from one dense network, whose differences would be no paired ones."""
+    starts: dict[Recipe, set[str]] = {}
+    for e, result in zip(experiments, results):
+        starts.setdefault(e.recipe, set()).update(filter(None, [result.provenance.get("weights")]))
+    several = [recipe for recipe, found in starts.items() if len(found) > 1]
+    if several:
+        first = f"the first training of {several[0].model}, seed {several[0].seed}, was made more than once"
+        words = f"Some rows start from other networks than their neighbours: {first}; fresh makes all anew."
+        warnings.warn(words, stacklevel=3)
+
+
+def workers(jobs: int = 0, device: str = "auto") -> AbstractContextManager[Workers | None]:
+    """Processes for several studies one after the other, given to each as its `executor`: `with workers() as pool:`. None
+    where a study works in this process: one job, or a GPU."""
+    check_number(jobs, "number of jobs", low=0, whole=True)
+    count = (jobs or cores()) if resolve(device).type == "cpu" else 1
+    return Workers(count) if count > 1 else nullcontext()
+
+
+def _engines(
+    missing: Missing, kind: str, where: torch.device, tell: Callable[[str], None]
+) -> tuple[dict[Recipe, Engine], float]:
+    """An engine for each network, data set and batch size; and the seconds that one process would take, 0 if unknown."""
+    out, seconds = {}, []
+    wanted = [*missing.dense.values(), *map(while_retraining, missing.results.values())]
+    for recipe in dict.fromkeys(map(common, wanted)):
+        setup, original = prepare(recipe, where)
+        steps = missing.epochs(recipe) * len(original.lr) / recipe.epochs
+        if kind != "auto":
+            out[recipe] = forced(kind, where)
+        else:
+            worth = tell if steps >= WORTH_A_PROBE else None
+            out[recipe] = fastest(setup, State.of(setup.model, where), recipe, worth)
+        seconds.append(steps * out[recipe].seconds)
+    return out, sum(seconds) if all(seconds) else 0.0

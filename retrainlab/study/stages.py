@@ -1,0 +1,437 @@
+"""Run an experiment: train_dense(recipe), prune_dense(...), run(experiment) -> Result.
+
+The three stages can be shared: every experiment with the same recipe starts from the same dense network, and every one
+with the same pruning from the same masks. Choices and curves use validation images; the test images of a network are
+read once, when its training is over.
+"""
+
+import time
+from collections.abc import Callable, Generator, Iterable, Iterator, Sequence
+from dataclasses import dataclass, replace
+from functools import cached_property
+from typing import TypeVar
+
+import torch
+
+from retrainlab import metrics, schedules, shrink
+from retrainlab.checks import BadInput
+from retrainlab.config import YOUNGER, Experiment, Prune, Recipe, to_dict
+from retrainlab.data.dataset import load
+from retrainlab.device import lack_of_memory_told, repeatable, resolve
+from retrainlab.layers import prunable
+from retrainlab.methods.make import make
+from retrainlab.methods.sparsifier import Span
+from retrainlab.models import VGG, ResNet, build
+from retrainlab.pruning import Masks
+from retrainlab.schedules import DenseCurve
+from retrainlab.study import seal
+from retrainlab.study.result import Result, curves_of, record
+from retrainlab.training import cycles, masked
+from retrainlab.training.engine import Engine
+from retrainlab.training.loop import evaluate, recalibrate
+from retrainlab.training.method import Tensors
+from retrainlab.training.state import Job, Point, Setup, State, Trained
+
+T = TypeVar("T")
+DAMAGE = ("validation_accuracy", "recalibrated_validation_accuracy", "stability", "recalibrated_stability")
+UNKNOWN = (  # of an experiment whose dense run has diverged
+    *("test_accuracy", "test_loss", "validation_accuracy", "validation_loss"),
+    *("dense_test_accuracy", "dense_validation_accuracy", "trained_sparsity"),
+    *("pruned_validation_accuracy", "recalibrated_validation_accuracy", "stability", "recalibrated_stability"),
+    *("recovery", "sparsity_achieved", "norm_drop", "removed", "allr_factor", "peak_lr"),
+    *("theoretical_speedup", "shrunken_speedup", "measured_speedup"),
+)
+
+
+@dataclass(frozen=True)
+class Dense:
+    """A trained dense network: its state (momentum included) and what was measured."""
+
+    state: State
+    result: Result
+
+    @cached_property
+    def weights(self) -> str:
+        """What tells this network from every other, as 16 hex digits: masks and results name the one they start from."""
+        return weights_of(self.state.params)
+
+
+@dataclass(frozen=True)
+class Pruned:
+    """The first cycle's masks, and what pruning alone did; no masks if the dense run has diverged, whose weights are no
+    numbers to choose among."""
+
+    masks: Masks
+    result: Result
+
+
+def prepare(recipe: Recipe, device: torch.device) -> tuple[Setup, DenseCurve]:
+    """What the stages share: network (as initialised), data on the device and optimiser; the dense learning rates."""
+    data = load(recipe.data, str(device), all_train=recipe.all_train, image_size=recipe.image_size)
+    model = build(recipe.model, shape=data.shape, classes=data.classes, width=recipe.width, seed=recipe.seed)
+    setup = Setup(
+        model.to(device), data, recipe.sgd, recipe.batch_size, prunable(model), recipe.augment, recipe.precision
+    )
+    return setup, dense_curve(recipe, data.steps_per_epoch(recipe.batch_size))
+
+
+def common(recipe: Recipe) -> Recipe:
+    """What recipes must have in common to train together: all but length, learning rates, method and seed."""
+    return Recipe(
+        data=recipe.data,
+        model=recipe.model,
+        width=recipe.width,
+        batch_size=recipe.batch_size,
+        sgd=recipe.sgd,
+        augment=recipe.augment,
+        all_train=recipe.all_train,
+        image_size=recipe.image_size,
+        precision=recipe.precision,
+    )
+
+
+def while_retraining(experiment: Experiment) -> Recipe:
+    """The recipe with the optimiser of the retraining."""
+    return replace(experiment.recipe, sgd=experiment.retrain.sgd or experiment.recipe.sgd)
+
+
+def dense_curve(recipe: Recipe, steps_per_epoch: int) -> DenseCurve:
+    """The recipe's learning rates, one per iteration."""
+    n = recipe.epochs * steps_per_epoch
+    return schedules.dense(
+        recipe.schedule, n, recipe.lr, warmup=int(recipe.warmup * n), milestones=recipe.milestones, gamma=recipe.gamma
+    )
+
+
+def dense_curve_of(recipe: Recipe) -> DenseCurve:
+    """The same, for the recipe's own data."""
+    data = load(recipe.data, all_train=recipe.all_train, image_size=recipe.image_size)
+    return dense_curve(recipe, data.steps_per_epoch(recipe.batch_size))
+
+
+def check(recipe: Recipe, prune: Prune, device: torch.device) -> None:
+    """Raise BadInput now for what would fail later: data, network, schedule or a sparsity that cannot be reached."""
+    setup, _ = prepare(recipe, device)
+    if prune.score == "obd":  # counts do not depend on the score
+        prune = replace(prune, score="magnitude")
+    cycles.prune_state(State.of(setup.model, device), prune, setup.prunable, prune.cycles - 1, recipe.seed)
+
+
+def check_lengths(experiment: Experiment) -> None:
+    """Raise BadInput now if LRW has too little to replay in the last cycle, which takes what a split budget leaves over:
+    whether it does depends on the number of images."""
+    retrain = experiment.retrain
+    if retrain.schedule == "LRW" and retrain.split and retrain.budget:
+        curve = dense_curve_of(experiment.recipe)
+        longest = max(cycles.lengths(experiment.prune, retrain, len(curve.lr)))
+        schedules.retraining("LRW", curve, longest, clamp=retrain.clamp)
+
+
+def train_dense(
+    recipe: Recipe,
+    device: str = "auto",
+    on_point: Callable[[Point], None] | None = None,
+    stop: Callable[[], bool] | None = None,
+) -> Dense:
+    """The dense run of the recipe."""
+    report = None if on_point is None else lambda _, point: on_point(point)
+    return next(train_dense_together([recipe], device, on_point=report, stop=stop))[1]
+
+
+def train_dense_together(
+    recipes: Sequence[Recipe],
+    device: str = "auto",
+    engine: Engine = Engine(),
+    *,
+    on_point: Callable[[int, Point], None] | None = None,
+    stop: Callable[[], bool] | None = None,
+) -> Iterator[tuple[int, Dense]]:
+    """The first trainings of recipes that share network, data, optimiser and batch size (see `common`): (place in
+    `recipes`, dense run) as each ends."""
+    where = resolve(device)
+    with repeatable(where):
+        settings = [prepare(recipe, where) for recipe in recipes]
+        courses = [
+            _dense_course(settings[0][0], recipe, State.of(own.model, where), original, engine, _own(on_point, i))
+            for i, (recipe, (own, original)) in enumerate(zip(recipes, settings))
+        ]
+        yield from drive(settings[0][0], courses, engine, stop)
+
+
+def _dense_course(
+    setup: Setup,
+    recipe: Recipe,
+    start: State,
+    original: DenseCurve,
+    engine: Engine,
+    on_point: Callable[[Point], None] | None,
+) -> Generator[Job, Trained, Dense]:
+    evaluations = min(recipe.epochs, 20)
+    per_epoch = setup.data.steps_per_epoch(recipe.batch_size)
+    span = Span(setup.prunable, len(original.lr), per_epoch, recipe.seed, original.peak)
+    method, start = make(recipe.method, start, span)
+    trained = yield Job(start, original.lr, (recipe.seed, "dense"), method, evaluations, on_point)
+    state = trained.state
+    test, test_loss = evaluate(setup.model, state.params, state.buffers, setup.data, setup.data.test)
+    weights = {name: state.params[name] for name in setup.prunable}
+    scalars = {
+        "test_accuracy": test,
+        "test_loss": test_loss,
+        "validation_accuracy": trained.points[-1].accuracy,
+        "validation_loss": trained.points[-1].loss,
+        "parameters": sum(p.numel() for p in state.params.values()),
+        "prunable_weights": sum(w.numel() for w in weights.values()),
+        "multiply_adds": metrics.multiply_adds(setup.model, setup.data.shape, weights)[0],
+        "sparsity": metrics.sparsity(weights),
+        "steps": trained.steps,
+        "images_per_second": _rate(trained.steps, recipe, trained.seconds),
+    }
+    curves = curves_of(trained.points)
+    seconds, weights = trained.seconds, weights_of(state.params)
+    return Dense(state, record(recipe, scalars, curves, setup.data.device, seconds, engine, weights=weights))
+
+
+def weights_of(params: Tensors) -> str:
+    """A checksum of a network's parameters: 16 hex digits."""
+    return seal.of_tensors("weights", {name: p.detach().cpu() for name, p in params.items()})[:16]
+
+
+def belongs(pruned: Pruned, dense: Dense) -> bool:
+    """Whether these masks were made from this dense network. An earlier version's do not tell: they go with one of their
+    own age."""
+    told = pruned.result.provenance.get("weights")
+    return told == dense.weights if told is not None else "weights" not in dense.result.provenance
+
+
+def check_given(experiment: Experiment, dense: Dense, pruned: Pruned) -> None:
+    """Raise BadInput unless a dense network and masks are of the experiment's settings, and the masks that network's."""
+    for what, given, noun in (("dense network", dense, experiment.recipe), ("pruning", pruned, experiment.prune)):
+        config, wanted = YOUNGER | given.result.config, to_dict(noun)
+        other = [name for name, value in wanted.items() if name != "data" and config.get(name) != value]
+        if other:
+            raise BadInput(
+                f"The {what} given has another {', '.join(other)} than the experiment asks for; make it with the "
+                "experiment's recipe and prune."
+            )
+    if not belongs(pruned, dense):
+        raise BadInput("The masks given were made from another dense network; make them from the one given.")
+
+
+def check_dense(setup: Setup, dense: Dense) -> None:
+    """Raise BadInput unless a dense network that was given has the tensors of the recipe's, where this run computes."""
+    model, given = setup.model, dense.state
+    for own, found in ((model.named_parameters(), given.params), (model.named_buffers(), given.buffers)):
+        wanted = dict(own)
+        for name in wanted | found:
+            there, here = (
+                f"{tuple(part[name].shape)}, {part[name].dtype} on {part[name].device}" if name in part else "missing"
+                for part in (wanted, found)
+            )
+            if there != here:
+                raise BadInput(
+                    f"The dense network given is not one of this recipe on this device: '{name}' is {here} and should be "
+                    f"{there}; train it with the same recipe and device."
+                )
+
+
+def prune_dense(recipe: Recipe, prune: Prune, dense: Dense, device: str = "auto") -> Pruned:
+    """The first cycle's masks for a dense network, and the damage: validation accuracy raw and recalibrated."""
+    where = resolve(device)
+    if dense.result.outcome:
+        told = dict(outcome=dense.result.outcome, weights=dense.weights)
+        return Pruned({}, record(prune, dict.fromkeys(DAMAGE), {}, where, 0.0, **told))
+    start = time.perf_counter()
+    with repeatable(where):
+        setup, _ = prepare(recipe, where)
+        check_dense(setup, dense)
+        model, data = setup.model, setup.data
+        scores = cycles.saliency(setup, dense.state, prune)
+        masks = cycles.prune_state(dense.state, prune, setup.prunable, 0, recipe.seed, scores=scores)
+        state = masked.apply(dense.state, masks)
+        before = dense.result.scalars["validation_accuracy"]
+        raw, _ = evaluate(model, state.params, state.buffers, data, data.validation)
+        fresh = recalibrate(setup, state, (recipe.seed, "recalibrate"))
+        lifted, _ = evaluate(model, fresh.params, fresh.buffers, data, data.validation)
+    damage = raw, lifted, metrics.stability(before, raw), metrics.stability(before, lifted)
+    seconds = time.perf_counter() - start
+    return Pruned(masks, record(prune, dict(zip(DAMAGE, damage)), {}, where, seconds, weights=dense.weights))
+
+
+@lack_of_memory_told()
+def run(
+    experiment: Experiment,
+    device: str = "auto",
+    *,
+    dense: Dense | None = None,
+    pruned: Pruned | None = None,
+    on_point: Callable[[Point], None] | None = None,
+    stop: Callable[[], bool] | None = None,
+) -> Result:
+    """The whole experiment; `dense` and `pruned` are made first where they are not given.
+
+    Scalars with `dense_` and `trained_` tell of the first training, by whatever method, before any prune. Scalars of
+    several cycles: `pruned_`, `recalibrated_` and stability tell of the first prune, that of the dense network;
+    norm_drop, removed, allr_factor and peak_lr of the last; recovery sums what all cycles lost and regained. A training
+    that diverges is the last, and `outcome` says which it was: there is no accuracy then, and sparsity is the masks'.
+
+    stop: asked before each step; once true, the result is that of the steps made so far, and its scalar `stopped` says
+    so. Raises BadInput for data that is missing, a batch larger than the data, images the network cannot take, a last
+    cycle that is too long for LRW, and a `dense` or `pruned` of another network.
+    """
+    check_lengths(experiment)
+    given = dense is not None or pruned is not None
+    dense = dense or train_dense(experiment.recipe, device, stop=stop)
+    pruned = pruned or prune_dense(experiment.recipe, experiment.prune, dense, device)
+    if given:
+        check_given(experiment, dense, pruned)
+    report = None if on_point is None else lambda _, point: on_point(point)
+    return next(run_together([experiment], [dense], [pruned], device, on_point=report, stop=stop))[1]
+
+
+def run_together(
+    experiments: Sequence[Experiment],
+    dense: Sequence[Dense],
+    pruned: Sequence[Pruned],
+    device: str = "auto",
+    engine: Engine = Engine(),
+    *,
+    on_point: Callable[[int, Point], None] | None = None,
+    stop: Callable[[], bool] | None = None,
+) -> Iterator[tuple[int, Result]]:
+    """Run experiments that share network, data, retraining's optimiser and batch size (see `common`), each from its own
+    dense network and masks: (place in `experiments`, result) as each ends; see `run`. on_point(place, point) sees each
+    point of every curve as it is made."""
+    where = resolve(device)
+    with repeatable(where):
+        setup, _ = prepare(while_retraining(experiments[0]), where)
+        for given in dense:
+            check_dense(setup, given)
+        originals = {
+            r: dense_curve(r, setup.data.steps_per_epoch(r.batch_size)) for r in {e.recipe for e in experiments}
+        }
+        courses = [
+            _course(setup, e, dense[i], pruned[i], originals[e.recipe], engine, _own(on_point, i))
+            for i, e in enumerate(experiments)
+        ]
+        yield from drive(setup, courses, engine, stop)
+
+
+def _own(on_point: Callable[[int, Point], None] | None, place: int) -> Callable[[Point], None] | None:
+    return None if on_point is None else lambda point: on_point(place, point)
+
+
+def drive(
+    setup: Setup, courses: Sequence[Generator[Job, Trained, T]], engine: Engine, stop: Callable[[], bool] | None = None
+) -> Iterator[tuple[int, T]]:
+    """Carry courses out together: each yields a Job when it wants something trained, is sent what came of it, and at last
+    returns what it is for. Yields (place, that) as each ends."""
+    jobs: list[tuple[int, Job]] = []
+    came: Iterable[tuple[int, Trained | None]] = ((place, None) for place in range(len(courses)))
+    while True:
+        for place, trained in came:
+            try:
+                jobs.append((place, courses[place].send(trained)))
+            except StopIteration as end:
+                yield place, end.value
+        if not jobs:
+            return
+        now, jobs = jobs, []
+        came = ((now[i][0], trained) for i, trained in engine.train(setup, [job for _, job in now], stop))
+
+
+def _course(
+    setup: Setup,
+    experiment: Experiment,
+    dense: Dense,
+    pruned: Pruned,
+    original: DenseCurve,
+    engine: Engine,
+    on_point: Callable[[Point], None] | None,
+) -> Generator[Job, Trained, Result]:
+    recipe, prune, retrain = experiment.recipe, experiment.prune, experiment.retrain
+    model, data = setup.model, setup.data
+    if dense.result.outcome:
+        return _never_pruned(experiment, dense, data.device, engine)
+    state, masks, done = yield from cycles.run(
+        setup,
+        dense.state,
+        recipe,
+        prune,
+        retrain,
+        original,
+        masks=pruned.masks,
+        evaluations=experiment.evaluations,
+        on_point=on_point,
+    )
+    last = done[-1]
+    validation, validation_loss = last.trained.points[-1].accuracy, last.trained.points[-1].loss
+    if retrain.recalibrate:
+        validation, validation_loss = evaluate(model, state.params, state.buffers, data, data.validation)
+    test, test_loss = evaluate(model, state.params, state.buffers, data, data.test)
+    diverged = last.trained.diverged
+    weights = masks if diverged else {name: state.params[name] for name in setup.prunable}
+    dense_count, nonzero = metrics.multiply_adds(model, data.shape, weights)
+    before, first = dense.result.scalars, pruned.result.scalars
+    steps = sum(c.trained.steps for c in done)
+    seconds = sum(c.trained.seconds for c in done)
+    scalars = {
+        "test_accuracy": test,
+        "test_loss": test_loss,
+        "validation_accuracy": validation,
+        "validation_loss": validation_loss,
+        "dense_test_accuracy": before["test_accuracy"],
+        "dense_validation_accuracy": before["validation_accuracy"],
+        "trained_sparsity": before["sparsity"],
+        "pruned_validation_accuracy": first["validation_accuracy"],
+        "recalibrated_validation_accuracy": first["recalibrated_validation_accuracy"],
+        "stability": first["stability"],
+        "recalibrated_stability": first["recalibrated_stability"],
+        "recovery": metrics.recovery(*_lost_and_regained(before["validation_accuracy"], done, validation)),
+        "sparsity_achieved": metrics.sparsity(weights),
+        "norm_drop": last.norm_drop,
+        "removed": last.removed,
+        "allr_factor": last.factor,
+        "peak_lr": last.peak_lr,
+        "theoretical_speedup": metrics.theoretical_speedup(dense_count, nonzero),
+        **_shrunken(setup, None if diverged else state, masks, prune),
+        "steps": steps,
+        "total_steps": before["steps"] + steps,
+        "stopped": last.trained.stopped,
+        "images_per_second": _rate(steps, recipe, seconds),
+    }
+    curves = curves_of([p for c in done for p in c.trained.points])
+    curves["cycle"] = [i for i, c in enumerate(done) for _ in c.trained.points]
+    curves["layer_sparsity"] = metrics.layer_sparsity(weights)
+    return record(experiment, scalars, curves, data.device, seconds, engine, weights=dense.weights)
+
+
+def _never_pruned(experiment: Experiment, dense: Dense, device: torch.device, engine: Engine) -> Result:
+    """The result of an experiment whose dense run has diverged: that, and no number."""
+    spent = {"steps": 0, "total_steps": dense.result.scalars["steps"], "stopped": False, "images_per_second": 0.0}
+    curves = curves_of([]) | {"cycle": [], "layer_sparsity": {}}
+    scalars = dict.fromkeys(UNKNOWN) | spent
+    return record(experiment, scalars, curves, device, 0.0, engine, dense.result.outcome)
+
+
+def _shrunken(setup: Setup, state: State | None, masks: Masks, prune: Prune) -> dict[str, float | None]:
+    """How much faster the smaller network is that whole-filter pruning leaves, in theory and measured (256 test images at
+    once); None where `shrink` builds none, and for a network that has diverged."""
+    if state is None or prune.structure != "filters" or not isinstance(setup.model, ResNet | VGG):
+        return {"shrunken_speedup": None, "measured_speedup": None}
+    data = setup.data
+    images = data.normalise(data.test.images[:256])
+    both = shrink.speedup(setup.model, state.params, state.buffers, masks, images)
+    return {"shrunken_speedup": both["theoretical_speedup"], "measured_speedup": both["measured_speedup"]}
+
+
+def _lost_and_regained(dense: float, cycles: list[cycles.Cycle], final: float) -> tuple[float, float]:
+    """Validation accuracy lost by all prunes, and regained by all retrainings; `final` is after the last of them."""
+    ends = [c.trained.points[-1].accuracy for c in cycles[:-1]]
+    pruned = [c.trained.points[0].accuracy for c in cycles]
+    lost = sum(before - after for before, after in zip([dense, *ends], pruned))
+    return lost, sum(end - after for end, after in zip([*ends, final], pruned))
+
+
+def _rate(steps: int, recipe: Recipe, seconds: float) -> float:
+    """Training images per second, loading and augmentation included, the device synchronised."""
+    return steps * recipe.batch_size / seconds if seconds else 0.0

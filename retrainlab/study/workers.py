@@ -1,0 +1,221 @@
+"""Run tasks that need one another on all cores: what is ready, what has failed, and what goes on all the same.
+
+A task is a picklable function and its arguments; it leaves its result in the store and returns nothing. Ctrl-C, a crash or
+a killed process loses what was running and nothing else.
+"""
+
+import heapq
+import warnings
+from collections import defaultdict
+from collections.abc import Callable, Sequence
+from concurrent.futures import FIRST_COMPLETED, BrokenExecutor, CancelledError, Executor, Future, wait
+from dataclasses import dataclass, field
+from queue import SimpleQueue
+from traceback import clear_frames
+
+from retrainlab.checks import BadInput, Stopped, WorkerDied
+from retrainlab.device import out_of_memory
+from retrainlab.study.processes import Died, Inline, NotStarted, Workers
+
+NAMED = 5  # tasks that failed, and that a sentence names
+
+
+@dataclass(order=True)
+class Task:
+    """`work(*args)`, after the tasks whose keys it `needs`. Ordered by stage, then longest first (`rank`); `cost` is its
+    share of the progress, in any unit; `runs`: how many runs it makes; `words`: which these are, for the reader."""
+
+    rank: tuple[int, float, int]
+    key: str = field(compare=False)
+    work: Callable = field(compare=False)
+    args: tuple = field(compare=False)
+    cost: float = field(compare=False)
+    needs: frozenset[str] = field(compare=False)
+    runs: int = field(default=1, compare=False)
+    words: str = field(default="", compare=False)
+
+
+def run_tasks(
+    tasks: Sequence[Task],
+    workers: int,
+    progress: Callable[[float, float, str], None],
+    place: str,
+    executor: Executor | None = None,
+) -> None:
+    """Run all tasks in order of rank, each after those it needs, on `workers` processes (1: in this one) or `executor`,
+    such as `Workers` that are there already. Where none can be started, this process does the work, and a warning says so.
+
+    A task whose worker died, or that ran out of memory beside others, is tried once more, alone. One that fails takes with
+    it those that need it, and no others. progress(cost done, total cost, words) is called as tasks advance and end; place:
+    where results are kept, for the words. Raises BadInput as soon as a task does, Stopped on Ctrl-C; and when all others
+    have ended, what a task raised, or WorkerDied if a worker died or memory ran out.
+    """
+    ledger = _Ledger(tasks, progress)
+    own = Workers(workers) if executor is None and workers > 1 else None
+    pool = executor or own or Inline()
+    slots = pool.count if isinstance(pool, Workers | Inline) else 2 * workers
+    refusal = "no thread can be started"
+    running: dict[Future, Task] = {}
+    reports: SimpleQueue = SimpleQueue()
+
+    def begin(task: Task) -> None:
+        more = {}
+        if isinstance(pool, Inline):
+            more = {"tell": lambda share, made: ledger.hear(task.key, share, made)}
+        elif isinstance(pool, Workers):
+            more = {"tell": lambda share, made: reports.put((task.key, share, made))}
+        running[pool.submit(task.work, *task.args, **more)] = task
+
+    try:
+        ledger.tell()
+        while ledger.ready or running or ledger.again:
+            if not slots:
+                words = f"No worker can be started here ({refusal}); this process does the work."
+                warnings.warn(words, stacklevel=2)
+                pool, slots = Inline(), 1
+            while ledger.ready and len(running) < slots:
+                begin(heapq.heappop(ledger.ready))
+            if not running and isinstance(pool, Inline):  # what has killed a worker might kill this process
+                ledger.fail(ledger.again.pop(), "its worker died, and no other could be started")
+            elif not running:
+                if isinstance(pool, Workers):
+                    pool.rest()
+                begin(ledger.again.pop())
+            for future in wait(running, timeout=0.5, return_when=FIRST_COMPLETED).done:
+                task = running.pop(future)
+                error = CancelledError() if future.cancelled() else future.exception()
+                if isinstance(error, CancelledError):  # another study has ended what the workers were at
+                    ledger.put_back(task)
+                elif isinstance(error, NotStarted):
+                    slots, refusal = slots - 1, str(error)
+                    ledger.put_back(task)
+                elif error is None:
+                    ledger.end(task)
+                elif isinstance(error, BadInput | BrokenExecutor) or not isinstance(error, Exception):
+                    raise error
+                else:
+                    ledger.suffer(task, error, alone=isinstance(pool, Inline))
+                future = error = None
+            at_work = {t.key for t in running.values()}
+            while not reports.empty():
+                if (report := reports.get())[0] in at_work:
+                    ledger.hear(*report)
+    except KeyboardInterrupt:
+        kept = f"{ledger.count()} of {ledger.runs} runs are finished and kept in {place}"
+        raise Stopped(f"Stopped: {kept}; the same command goes on from there.") from None
+    except BrokenExecutor as error:
+        kept = f"{ledger.count()} of {ledger.runs} runs are kept in {place}"
+        raise WorkerDied(f"The executor broke ({error}); {kept}; the same call goes on from there.") from None
+    finally:
+        for future in running:
+            future.cancel()
+        if running and isinstance(pool, Workers):
+            pool.terminate()
+        if own is not None:
+            own.shutdown()
+    if ledger.failed:
+        words = ledger.account(place)
+        if ledger.bug is None:
+            raise WorkerDied(words)
+        ledger.bug.add_note(words)
+        raise ledger.bug
+
+
+class _Ledger:
+    """What of the tasks is ready, under way, done, and failed; and how far all is.
+
+    ready: a heap; again: those that are to be tried once more, alone; failed: with the reason; left: those not begun
+    because of these; bug: the first error that is neither a lost worker nor lack of memory.
+    """
+
+    def __init__(self, tasks: Sequence[Task], progress: Callable[[float, float, str], None]):
+        self.progress, self.tasks = progress, {t.key: t for t in tasks}
+        self.waiting = {t.key: set(t.needs) for t in tasks}
+        self.dependents: dict[str, list[Task]] = defaultdict(list)
+        for task in tasks:
+            for need in task.needs:
+                self.dependents[need].append(task)
+        self.ready = [t for t in tasks if not t.needs]
+        heapq.heapify(self.ready)
+        self.again: list[Task] = []
+        self.tried: set[str] = set()
+        self.failed: list[tuple[Task, str]] = []
+        self.left: dict[str, Task] = {}
+        self.bug: Exception | None = None
+        self.under_way: dict[str, tuple[float, int]] = {}
+        self.total, self.runs = sum(t.cost for t in tasks), sum(t.runs for t in tasks)
+        self.done, self.made, self.open = 0.0, 0, len(tasks)
+
+    def count(self) -> int:
+        """Runs that are made and kept."""
+        return self.made + sum(made for _, made in self.under_way.values())
+
+    def tell(self) -> None:
+        done = self.done + sum(share * self.tasks[key].cost for key, (share, _) in self.under_way.items())
+        done = min(done, 0.999 * self.total) if self.open else self.total
+        self.progress(done, self.total, f"{self.count()} of {self.runs} runs")
+
+    def hear(self, key: str, share: float, made: int) -> None:
+        """A task says how far it is."""
+        share_before, made_before = self.under_way.get(key, (0.0, 0))  # more than now if it is tried once more
+        self.under_way[key] = max(share, share_before), max(made, made_before)
+        self.tell()
+
+    def end(self, task: Task) -> None:
+        """It is done; those that waited for it alone are ready."""
+        self._close(task, task.runs)
+        self.tell()
+        for other in self.dependents[task.key]:
+            self.waiting[other.key].discard(task.key)
+            if not self.waiting[other.key]:
+                heapq.heappush(self.ready, other)
+
+    def put_back(self, task: Task) -> None:
+        """It has not begun."""
+        if task.key in self.tried:
+            self.again.append(task)
+        else:
+            heapq.heappush(self.ready, task)
+
+    def suffer(self, task: Task, error: Exception, alone: bool) -> None:
+        """It has failed; alone: nothing ran beside it that may have taken its memory."""
+        if isinstance(error, Died):
+            reason = f"its worker {error}, twice" + ("; out of memory?" if "SIGKILL" in str(error) else "")
+        elif out_of_memory(error):
+            reason = "memory ran out; a smaller batch_size or width takes less"
+        else:
+            self.bug = self.bug or error
+            reason = f"{type(error).__name__}: {error}"
+        clear_frames(error.__traceback__)  # a trace holds tensors
+        again = isinstance(error, Died) or out_of_memory(error)
+        if again and not alone and task.key not in self.tried:
+            self.tried.add(task.key)
+            self.again.append(task)
+        else:
+            self.fail(task, reason)
+
+    def fail(self, task: Task, reason: str) -> None:
+        """It has failed for good, and with it those that need it."""
+        self.failed.append((task, reason))
+        self._close(task, self.under_way.get(task.key, (0, 0))[1])
+        below = list(self.dependents[task.key])
+        while below:
+            other = below.pop()
+            if other.key not in self.left:
+                self.left[other.key] = other
+                self._close(other, 0)
+                below += self.dependents[other.key]
+        self.tell()
+
+    def account(self, place: str) -> str:
+        """What has failed and what is kept, in a sentence."""
+        named = ", ".join(f"{task.words or task.key} ({reason})" for task, reason in self.failed[:NAMED])
+        more = f", and {len(self.failed) - NAMED} more" if len(self.failed) > NAMED else ""
+        left = sum(t.runs for t in self.left.values())
+        needing = f", and with it {left} run{'s' * (left > 1)} that need{'s' * (left == 1)} it" if left else ""
+        kept = f"{self.made} of {self.runs} runs are kept in {place}"
+        return f"Failed: {named}{more}{needing}; {kept}, and the same command tries the others again."
+
+    def _close(self, task: Task, made: int) -> None:
+        self.under_way.pop(task.key, None)
+        self.done, self.made, self.open = self.done + task.cost, self.made + made, self.open - 1

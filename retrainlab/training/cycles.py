@@ -1,0 +1,203 @@
+"""Iterative magnitude pruning: k times {prune to the next total sparsity, retrain}; one-shot is k = 1.
+
+Han et al. 2015; Renda, Frankle & Carbin 2020; the schedules' part in Zimmer, Spiegel & Pokutta 2023.
+"""
+
+from collections.abc import Callable, Generator, Sequence
+from dataclasses import dataclass, replace
+
+import torch
+from torch import Tensor
+
+from retrainlab import metrics, pruning
+from retrainlab.checks import BadInput
+from retrainlab.config import Prune, Recipe, Retrain
+from retrainlab.noise import stream
+from retrainlab.pruning import Masks, Weights
+from retrainlab.schedules import DenseCurve, allr_factor, retraining
+from retrainlab.scores import obd
+from retrainlab.training.loop import evaluate, recalibrate
+from retrainlab.training.masked import Masked, apply
+from retrainlab.training.method import Plain, Tensors
+from retrainlab.training.state import Job, Point, Setup, State, Trained
+
+
+@dataclass(frozen=True)
+class Cycle:
+    """One prune-retrain cycle: the share that the prune removed of the weights that were not 0 before it, relative norm
+    drop, ALLR's factor, the first and the largest learning rate, and the training, whose first point is straight after
+    the prune."""
+
+    removed: float
+    norm_drop: float
+    factor: float
+    first_lr: float
+    peak_lr: float
+    trained: Trained
+
+
+def prune_state(
+    state: State,
+    prune: Prune,
+    prunable: tuple[str, ...],
+    cycle: int,
+    seed: int,
+    masks: Masks | None = None,
+    scores: Weights | None = None,
+) -> Masks:
+    """The masks of cycle `cycle` (from 0) for the weights of `state`. scores: see `pruning.prune`."""
+    return pruning.prune(
+        {name: state.params[name] for name in prunable},
+        prune.targets[cycle],
+        score=prune.score,
+        scores=scores,
+        allocation=prune.allocation,
+        structure=prune.structure,
+        masks=masks,
+        generator=stream(seed, "prune", cycle),
+        dense=(*prunable[: prune.keep_first], *prunable[len(prunable) - prune.keep_last :]),
+        n=prune.n,
+        m=prune.m,
+    )
+
+
+def run(
+    setup: Setup,
+    dense: State,
+    recipe: Recipe,
+    prune: Prune,
+    retrain: Retrain,
+    original: DenseCurve,
+    *,
+    masks: Masks | None = None,
+    evaluations: int = 5,
+    on_point: Callable[[Point], None] | None = None,
+) -> Generator[Job, Trained, tuple[State, Masks, list[Cycle]]]:
+    """All cycles from the dense network, as a generator that asks for each training (yields a Job, is sent what came of
+    it) and returns (final state, final masks, one Cycle each). The cycle that is stopped or diverges is the last.
+
+    original: the dense run's curve; for a cycle's length see `lengths`. masks: those of the first cycle where they are
+    already known. Batches depend on the seed and the cycle alone, so that all schedules that are compared see the same
+    images in the same order.
+
+    What the first training left at 0 no prune removes, so that ALLR's d1 is 0 after a method that has reached the sparsity
+    already. Raises BadInput for masks that do not fit the network, and for ALLR where all that the masks take from a
+    densely trained network is 0 already: how much it lost is not to be known any more.
+    """
+    state, cycles = dense, []
+    if masks is not None:
+        pruning.check_masks(masks, {name: state.params[name] for name in setup.prunable})
+    for cycle, n in enumerate(lengths(prune, retrain, len(original.lr))):
+        before = {name: state.params[name] for name in setup.prunable}
+        if cycle > 0 or masks is None:
+            masks = prune_state(state, prune, setup.prunable, cycle, recipe.seed, masks, saliency(setup, state, prune))
+        alive, kept = _alive(before), _alive({name: w.masked_fill(~masks[name], 0) for name, w in before.items()})
+        removed = 1 - kept / alive if alive else 0.0
+        extra = {k: v for k, v in state.params.items() if k not in before} if retrain.allr_norm == "all" else None
+        drop = metrics.norm_drop(before, masks, extra)
+        factor = 1.0
+        if retrain.allr_cycles == "every" or cycle == prune.cycles - 1:
+            if cycle == 0 and recipe.method is None and retrain.schedule == "ALLR":
+                _check_damage(masks, removed)
+            factor = allr_factor(drop, removed, n / len(original.lr) if retrain.split else retrain.budget)
+        carried = retrain.optimizer == "keep" or (retrain.optimizer == "cycles" and cycle > 0)
+        state = apply(state if carried else state.fresh_optimizer(), masks)
+        if n == 0:
+            accuracy, loss = evaluate(setup.model, state.params, state.buffers, setup.data, setup.data.validation)
+            point = Point(0, accuracy, loss, None, setup.sparsity(state.params))
+            cycles.append(Cycle(removed, drop, factor, 0.0, 0.0, Trained(state, (point,), 0, 0.0)))
+            if not point.finite:
+                break
+            continue
+        curve = retraining(
+            retrain.schedule,
+            original,
+            n,
+            d=factor,
+            lr=retrain.lr,
+            warmup=retrain.warmup,
+            shape=retrain.ramp,
+            points=retrain.points,
+            clamp=retrain.clamp,
+        )
+        trained = yield from _retrained(setup, state, masks, curve, recipe.seed, cycle, retrain, evaluations, on_point)
+        state = trained.state
+        cycles.append(Cycle(removed, drop, factor, curve[0].item(), curve.max().item(), trained))
+        if trained.stopped or trained.diverged:
+            break
+    if retrain.recalibrate and not cycles[-1].trained.diverged:
+        state = recalibrate(setup, state, (recipe.seed, "recalibrate"))
+    return state, masks, cycles
+
+
+def _alive(weights: Weights) -> float:
+    """The share of the weights that are not 0."""
+    return sum(int(w.count_nonzero()) for w in weights.values()) / sum(w.numel() for w in weights.values())
+
+
+def _check_damage(masks: Masks, removed: float) -> None:
+    """Raise BadInput if the first masks remove weights, and all of them were gone before."""
+    if not removed and not all(bool(m.all()) for m in masks.values()):
+        raise BadInput(
+            "ALLR measures what the prune took, but all that these masks remove is 0 in the network already; give the "
+            "network as it was before the prune, or take LLR."
+        )
+
+
+def lengths(prune: Prune, retrain: Retrain, steps: int) -> list[int]:
+    """The iterations of each cycle after a first training of `steps`: round(budget * steps), and at least one unless the
+    budget is 0; if the budget is split, it is for all cycles together, in equal parts with the remainder to the last."""
+    n = max(1, round(retrain.budget * steps)) if retrain.budget else 0
+    if not retrain.split:
+        return [n] * prune.cycles
+    each = n // prune.cycles
+    return [each] * (prune.cycles - 1) + [n - each * (prune.cycles - 1)]
+
+
+def saliency(setup: Setup, state: State, prune: Prune) -> Weights | None:
+    """The scores that only the data can tell; None for those that `pruning` makes itself."""
+    return obd(setup, state) if prune.score == "obd" else None
+
+
+def _retrained(
+    setup: Setup,
+    start: State,
+    masks: Masks,
+    curve: Tensor,
+    seed: int,
+    cycle: int,
+    retrain: Retrain,
+    evaluations: int,
+    on_point: Callable[[Point], None] | None,
+) -> Generator[Job, Trained, Trained]:
+    """One cycle's training: of the masked network; of its biases and normalisation only; or of several copies, averaged. If
+    a copy diverges, so has the average, and the curve is that copy's."""
+    method, begin = Masked(masks), start
+    if retrain.freeze:
+        method, begin = Plain(), start.frozen(setup.prunable)
+    copies = []
+    for copy in range(retrain.copies):
+        name = (seed, "retrain", cycle, *([copy] if copy else []))
+        trained = yield Job(begin, curve, name, method, evaluations, on_point if not copy else None)
+        copies.append(trained)
+        if trained.stopped or trained.diverged:
+            break
+    ends = [t.state for t in copies]
+    if retrain.freeze:
+        ends = [end.thawed(setup.prunable, list(start.params)) for end in ends]
+    steps, seconds = sum(t.steps for t in copies), sum(t.seconds for t in copies)
+    if len(ends) == 1 or copies[-1].diverged:
+        return replace(copies[-1], state=ends[-1], steps=steps, seconds=seconds)
+    state = recalibrate(setup, average(ends), (seed, "recalibrate", cycle))
+    accuracy, loss = evaluate(setup.model, state.params, state.buffers, setup.data, setup.data.validation)
+    points = (*copies[0].points[:-1], replace(copies[0].points[-1], accuracy=accuracy, loss=loss))
+    return Trained(state, points, steps, seconds, copies[-1].stopped)
+
+
+def average(states: Sequence[State]) -> State:
+    """The mean of the parameters and momenta; buffers are the first's, to be recalibrated."""
+
+    def mean(parts: list[Tensors]) -> Tensors:
+        return {name: torch.stack([part[name] for part in parts]).mean(0) for name in parts[0]}
+
+    return State(mean([s.params for s in states]), states[0].buffers, mean([s.momentum for s in states]))

@@ -1,0 +1,162 @@
+"""What a training is made of: the state it changes, what trainings share, what one asks for, and what comes of it."""
+
+import math
+from collections.abc import Callable, Sequence
+from contextlib import AbstractContextManager, nullcontext
+from dataclasses import dataclass, field, replace
+from functools import cached_property
+
+import torch
+from torch import Tensor, nn
+
+from retrainlab.config import SGD
+from retrainlab.data.dataset import Dataset, Split
+from retrainlab.noise import Seeded, stream
+from retrainlab.training.method import Method, Plain, Tensors
+from retrainlab.training.stacking import has_noise
+
+
+@dataclass(frozen=True)
+class State:
+    """All that training changes: parameters, buffers (BatchNorm's statistics) and momentum, by name."""
+
+    params: Tensors
+    buffers: Tensors
+    momentum: Tensors
+
+    @staticmethod
+    def of(model: nn.Module, device: torch.device | str = "cpu") -> "State":
+        """The network's own tensors, copied to `device`, with a momentum of zero."""
+        params = {name: p.detach().clone().to(device) for name, p in model.named_parameters()}
+        buffers = {name: b.detach().clone().to(device) for name, b in model.named_buffers()}
+        return State(params, buffers, {name: torch.zeros_like(p) for name, p in params.items()})
+
+    def copy(self) -> "State":
+        """Tensors of its own, each in the plain order of memory."""
+        parts = (self.params, self.buffers, self.momentum)
+        plain = torch.contiguous_format
+        return State(*({name: t.detach().clone(memory_format=plain) for name, t in part.items()} for part in parts))
+
+    def trimmed(self) -> "State":
+        """The same without the momentum of parameters that a method has removed."""
+        return replace(self, momentum={name: self.momentum[name] for name in self.params})
+
+    def frozen(self, names: Sequence[str]) -> "State":
+        """The same network with some parameters among the buffers, where no training reaches them."""
+        still = {name: self.params[name] for name in names}
+        params, momentum = ({n: t for n, t in part.items() if n not in still} for part in (self.params, self.momentum))
+        return State(params, self.buffers | still, momentum)
+
+    def thawed(self, names: Sequence[str], order: Sequence[str]) -> "State":
+        """Undoes `frozen`: parameters in `order`; what was frozen has a momentum of zero."""
+        back = {name: self.buffers[name] for name in names}
+        params, momentum = self.params | back, self.momentum | {n: torch.zeros_like(t) for n, t in back.items()}
+        buffers = {name: b for name, b in self.buffers.items() if name not in back}
+        return State({n: params[n] for n in order}, buffers, {n: momentum[n] for n in order})
+
+    def fresh_optimizer(self) -> "State":
+        """The same network with a momentum of zero."""
+        return replace(self, momentum={name: torch.zeros_like(p) for name, p in self.params.items()})
+
+
+@dataclass(frozen=True, eq=False)
+class Setup:
+    """What trainings that are compared share, on several threads too. model gives the architecture only, its tensors are not
+    used; prunable: the names of the weights that pruning may touch (see `models`), which always decay; augment: random
+    crops and flips in training; precision: see `Recipe`."""
+
+    model: nn.Module
+    data: Dataset
+    sgd: SGD
+    batch_size: int
+    prunable: tuple[str, ...]
+    augment: bool = True
+    precision: str = "float32"
+
+    def autocast(self) -> AbstractContextManager:
+        """Where a step's forward pass and loss are computed."""
+        half = self.precision == "bfloat16"
+        return torch.autocast(self.data.device.type, torch.bfloat16, enabled=half, cache_enabled=False)
+
+    @cached_property
+    def noisy(self) -> bool:
+        """Whether the network draws random numbers as it trains; raises as `stacked.has_noise` does."""
+        return has_noise(self.model, self.data.shape)
+
+    def noise(self, seed: tuple[int | str, ...]) -> AbstractContextManager:
+        """What to be in while the network trains: its random numbers then are those of `seed` alone. Nothing where it draws
+        none, since each operation takes longer inside."""
+        return Seeded(stream(*seed, "noise").initial_seed()) if self.noisy else nullcontext()
+
+    def decayed(self, params: Tensors) -> list[str]:
+        """The names of those of `params` that weight decay acts on; never what a method learns besides the weights."""
+        own = [name for name, _ in self.model.named_parameters() if name in params]
+        return [name for name in own if self.sgd.decay_norm or name in self.prunable]
+
+    def barely_evaluated(self) -> "Setup":
+        """The same with 8 validation images: for measurements of the steps alone."""
+        few = Split(self.data.validation.images[:8], self.data.validation.labels[:8])
+        return replace(self, data=replace(self.data, validation=few))
+
+    def sparsity(self, tensors: Tensors) -> float:
+        """The share of zeros in the prunable weights among `tensors`."""
+        weights = [tensors[name] for name in self.prunable]
+        nonzero = torch.stack([w.count_nonzero() for w in weights]).sum().item()
+        return 1 - nonzero / sum(w.numel() for w in weights)
+
+
+@dataclass(frozen=True)
+class Point:
+    """One point of a curve: validation accuracy (share) and loss (nats) after `step` steps, both NaN where weights or
+    scores are not finite; `train_loss` is the mean over the steps since the point before (None at the start); `sparsity`
+    is that of the weights evaluated; `lr` is the learning rate of the step that comes next, or of the last."""
+
+    step: int
+    accuracy: float
+    loss: float
+    train_loss: float | None
+    sparsity: float = 0.0
+    lr: float = 0.0
+
+    @property
+    def finite(self) -> bool:
+        """Whether both losses are numbers, neither infinite nor NaN."""
+        return math.isfinite(self.loss) and math.isfinite(self.train_loss or 0.0)
+
+
+@dataclass(frozen=True, eq=False)
+class Job:
+    """What is a training's own. It starts from `start`, which stays as it was, and makes one step for each learning
+    rate of `curve` (1-D). Weights that stand among the buffers of `start` are not trained. seed names the stream of
+    batches. evaluations: curve points, evenly spaced, besides the one at the start; on_point sees each as it is
+    made."""
+
+    start: State
+    curve: Tensor
+    seed: tuple[int | str, ...]
+    method: Method = field(default_factory=Plain)
+    evaluations: int = 5
+    on_point: Callable[[Point], None] | None = None
+
+    @property
+    def pauses(self) -> set[int]:
+        """The steps after which the network is evaluated, the start not among them."""
+        n = len(self.curve)
+        return {round(n * i / self.evaluations) for i in range(1, self.evaluations + 1)}
+
+
+@dataclass(frozen=True)
+class Trained:
+    """state: where training ended; points: its curve; steps: how many were made; seconds: spent in them (data included,
+    evaluations not, synchronised); stopped: whether `stop` ended it early."""
+
+    state: State
+    points: tuple[Point, ...]
+    steps: int
+    seconds: float
+    stopped: bool = False
+
+    @property
+    def diverged(self) -> bool:
+        """Whether its numbers were no longer finite at its last point, which ended it."""
+        return not self.points[-1].finite

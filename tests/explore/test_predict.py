@@ -1,0 +1,200 @@
+"""Guesses: scored against hand counts, kept in the store's folder, and never about a race that was shown."""
+
+import csv
+import io
+import json
+import math
+from concurrent.futures import ThreadPoolExecutor
+
+import pytest
+
+pytest.importorskip("ipywidgets")
+
+from retrainlab.checks import BadInput
+from retrainlab.config import NAMED_SCHEDULES, Recipe
+from retrainlab.explore.apps.predict import Predict
+from retrainlab.explore.kit import live
+from retrainlab.explore.views import predict
+from retrainlab.explore.views.predict import Guess, Guesses, score
+from retrainlab.explore.views.race import Settings
+from retrainlab.study.store import Store
+from tests.explore.test_race import fake
+
+
+def test_the_score_is_the_share_of_pairs_in_the_right_order():
+    came = {"FT": 0.80, "LLR": 0.95, "ALLR": 0.90}
+    assert score(Guess("a", ("LLR", "ALLR", "FT"), 15), came) == (1, pytest.approx(0))
+    assert score(Guess("a", ("FT", "ALLR", "LLR"), 5), came) == (0, pytest.approx(10))
+    assert score(Guess("a", ("ALLR", "LLR", "FT"), 20), came)[0] == pytest.approx(2 / 3)
+    assert score(Guess("a", ("LLR", "FT"), 0), {"FT": 0.9, "LLR": 0.9}) == (0.5, 0)
+
+
+def test_a_schedule_that_diverged_came_last():
+    came = {"LLR": 0.95, "ALLR": 0.90}
+    assert score(Guess("a", ("LLR", "ALLR", "FT"), 5), came) == (1, pytest.approx(0))
+    assert score(Guess("a", ("FT", "LLR", "ALLR"), 5), came)[0] == pytest.approx(1 / 3)
+    assert score(Guess("a", ("FT", "LLR"), 5), {}) == (0.5, 5)
+    text = predict.words([Guess("Ann", ("LLR", "FT"), 1)], fake({"FT": math.nan, "LLR": 0.9}))
+    assert text.startswith(
+        "Ann had the most pairs right (100.0 %). It came out as: LLR 90.0 %, FT diverged; 0.0 points"
+    )
+    assert predict.words([], fake({"FT": math.nan})).endswith("It came out as: FT diverged.")
+
+
+def test_places_make_an_order():
+    assert Guess.of("a", {"FT": 3, "LLR": 1, "ALLR": 2}, 4).order == ("LLR", "ALLR", "FT")
+    with pytest.raises(BadInput, match="FT and ALLR share place 1"):
+        Guess.of("a", {"FT": 1, "LLR": 2, "ALLR": 1}, 4)
+    with pytest.raises(BadInput, match="no name"):
+        Guess(" ", ("FT",), 1)
+    with pytest.raises(BadInput, match="at most 100"):
+        Guess("a", ("FT",), 101)
+
+
+def test_the_table_is_sorted_by_score_then_gap_and_its_csv_can_be_read():
+    race = fake({"FT": 0.8, "LLR": 0.9})
+    guesses = [
+        Guess("worst", ("FT", "LLR"), 10),
+        Guess('far, "off"', ("LLR", "FT"), 50),
+        Guess("best", ("LLR", "FT"), 9),
+    ]
+    assert [row[0] for row in predict.table(guesses, race)] == ["best", 'far, "off"', "worst"]
+    rows = list(csv.DictReader(io.StringIO(predict.guesses_csv(guesses, race))))
+    assert rows[1]["name"] == 'far, "off"' and rows[1]["order"] == "LLR > FT" and rows[0]["pairs_right"] == "100.0 %"
+    assert 'best and far, "off" had the most pairs right (100.0 %)' in predict.words(guesses, race)
+    assert "10.0 points from first to last" in predict.words([], race)
+
+
+def test_guesses_are_kept_and_a_second_one_replaces_the_first(tmp_path):
+    kept = Guesses(Store(tmp_path))
+    kept.add("race", Guess("Ann", ("FT", "LLR"), 1))
+    kept.add("race", Guess("Bob", ("LLR", "FT"), 2))
+    kept.add("race", Guess("Ann", ("LLR", "FT"), 3))
+    assert (
+        Guesses(Store(tmp_path)).all
+        == kept.all
+        == {"race": [Guess("Bob", ("LLR", "FT"), 2), Guess("Ann", ("LLR", "FT"), 3)]}
+    )
+
+
+ANN = {"name": "Ann", "order": ["FT", "LLR"], "gap": 1}
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "{ damaged",
+        "[]",
+        "[" * 100_000,
+        json.dumps({"race": ANN}),
+        *(json.dumps({"race": [ANN | bad]}) for bad in ({"name": 3}, {"order": 3}, {"order": [[], 1]}, {"gap": "1"})),
+    ],
+)
+def test_a_damaged_file_of_guesses_is_set_aside_and_not_written_over(tmp_path, text):
+    (tmp_path / "guesses.json").write_text(text)
+    with pytest.warns(UserWarning, match="guesses.json .*; set aside in .*damaged, and the guesses begin anew"):
+        kept = Guesses(Store(tmp_path))
+    assert kept.all == {}
+    kept.add("race", Guess("Bob", ("LLR", "FT"), 2))
+    [aside] = (tmp_path / "damaged").iterdir()
+    assert aside.read_text() == text and Guesses(Store(tmp_path)).all == kept.all != {}
+
+
+def test_two_kernels_lose_none_of_each_others_guesses(tmp_path):
+    both = [Guesses(Store(tmp_path)) for _ in range(2)]
+
+    def guess(place: int) -> None:
+        for i in range(10):
+            both[place].add(f"race {i % 3}", Guess(f"{place} {i}", ("FT", "LLR"), 1))
+
+    with ThreadPoolExecutor(2) as pool:
+        list(pool.map(guess, range(2)))
+    kept = Guesses(Store(tmp_path)).all
+    assert sorted(g.name for guesses in kept.values() for g in guesses) == [
+        f"{p} {i}" for p in (0, 1) for i in range(10)
+    ]
+    both[1].add("race 0", Guess("last", ("FT", "LLR"), 1))
+    assert both[1].all == Guesses(Store(tmp_path)).all
+
+
+def test_guesses_that_could_not_be_written_are_written_with_the_next(tmp_path, monkeypatch):
+    kept = Guesses(Store(tmp_path))
+    with monkeypatch.context() as patch:
+        patch.setattr(predict, "write_whole", lambda *_: (_ for _ in ()).throw(OSError()))
+        kept.add("race", Guess("Ann", ("FT", "LLR"), 1))
+    assert [g.name for g in kept.all["race"]] == ["Ann"]
+    Guesses(Store(tmp_path)).add("race", Guess("Bob", ("FT", "LLR"), 1))
+    kept.add("race", Guess("Cy", ("FT", "LLR"), 1))
+    assert [g.name for g in Guesses(Store(tmp_path)).all["race"]] == ["Bob", "Ann", "Cy"]
+
+
+def test_a_name_that_begins_like_a_formula_reaches_the_table_as_text():
+    race = fake({"FT": 0.8, "LLR": 0.9})
+    made = predict.guesses_csv([Guess("=1+1", ("FT", "LLR"), 1), Guess("-5", ("LLR", "FT"), 1)], race)
+    assert [row.split(",")[0] for row in made.splitlines()] == ["name", "-5", "'=1+1"]
+
+
+def test_a_guess_about_other_schedules_is_left_out():
+    race = fake({"FT": 0.8, "LLR": 0.9})
+    guesses = [Guess("Ann", ("FT", "LLR"), 1), Guess("Bob", ("FT", "SLR"), 1), Guess("Cy", (), 1)]
+    assert [row[0] for row in predict.table(guesses, race)] == ["Ann"]
+
+
+@pytest.fixture
+def view(tmp_path, monkeypatch):
+    monkeypatch.setattr(live, "recipe_of", lambda data, model, seed: Recipe(data, model, width=4, epochs=1, seed=seed))
+    return Predict(Settings(sparsity=0.9, budget=0.5), Store(tmp_path), "cpu")
+
+
+@pytest.mark.xdist_group("predict")
+def test_guess_then_race_then_no_more_guesses(view, tmp_path):
+    assert "hidden" in view.chart.spec["alt"] and view.ranking.value == ""
+    view.guess()
+    assert "no name" in view.said.value
+    view.name.value = "Ann"
+    view.places["FT"].value = 2
+    view.guess()
+    assert "FT and LRW share place 2" in view.said.value and "Ann" not in view.table.value
+    view.places["FT"].value = 1
+    view.guess()
+    assert "Kept: Ann says FT" in view.said.value and "Ann" in view.table.value and "hidden" in view.chart.spec["alt"]
+
+    view.start()
+    assert view.desk.worker.wait() and "Ann had the most pairs right" in view.desk.status.value
+    accuracies = {name: value for name, value, _ in predict.standing(view.race)}
+    right, _ = score(Guess("Ann", NAMED_SCHEDULES, 5), accuracies)
+    assert f"<td>{100 * right:.1f} %</td>" in view.table.value and view.ranking.value.count("<tr>") == 7
+
+    view.name.value = "Bob"
+    view.guess()
+    assert "has been shown already" in view.said.value and "Bob" not in view.table.value
+
+    # another race is hidden again, and so is the first after it, though both are stored
+    view.budget.value = 0.25
+    assert "hidden" in view.chart.spec["alt"] and "Ann" not in view.table.value
+    view.guess()
+    assert "Kept: Bob" in view.said.value
+    view.budget.value = 0.5
+    view.guess()
+    assert "has been shown already" in view.said.value
+    view.start()
+    assert not view.desk.worker.busy and "Ann had the most pairs right" in view.desk.status.value, "from the store"
+    again = Predict(view.settings, Store(tmp_path), "cpu")
+    assert "Ann" in again.table.value
+
+
+def test_those_who_share_the_first_place_are_all_named():
+    race = fake({"FT": 0.8, "LLR": 0.9})
+    guesses = [Guess("Ann", ("LLR", "FT"), 1), Guess("Bob", ("LLR", "FT"), 10), Guess("Cy", ("FT", "LLR"), 1)]
+    assert predict.words(guesses, race).startswith("Bob and Ann had the most pairs right (100.0 %)")
+
+
+@pytest.mark.xdist_group("predict")
+def test_a_race_that_showed_nothing_can_still_be_guessed(view, monkeypatch):
+    real = view.desk.worker.start
+    monkeypatch.setattr(view.desk.worker, "start", lambda work, *rest: real(lambda _: work(lambda: True), *rest))
+    view.start()
+    assert view.desk.worker.wait() and "Stopped" in view.desk.status.value
+    view.name.value = "Ann"
+    view.guess()
+    assert "Kept: Ann" in view.said.value

@@ -1,0 +1,65 @@
+"""Work for workers in tests; it loads no torch, so that they start soon."""
+
+import os
+import signal
+import time
+from pathlib import Path
+
+import psutil
+
+from retrainlab.paths import write_whole
+from retrainlab.study.serving import advance
+
+
+def note(path: Path) -> None:
+    """Work that leaves a file with the process's number."""
+    path.write_text(str(os.getpid()))
+
+
+def write_slowly(path: Path) -> None:
+    """Work that is at writing `path` for long, and says so by a file beside it."""
+
+    def fill(temporary: Path) -> None:
+        temporary.write_text("half")
+        path.with_suffix(".begun").touch()
+        time.sleep(600)
+
+    write_whole(path, fill)
+
+
+def die(path: Path | None = None) -> None:
+    """Work that kills its process; with `path`, the first time only, and the second it notes who else is there."""
+    if path is not None and path.exists():
+        path.write_text(str(len(psutil.Process().parent().children())))
+    else:
+        if path is not None:
+            path.touch()
+        signal.raise_signal(signal.SIGKILL)
+
+
+def run_out(path: Path, error: Exception) -> None:
+    """Work that has not enough memory, the first time."""
+    if not path.exists():
+        path.touch()
+        raise error
+
+
+def fail(error: Exception) -> None:
+    raise error
+
+
+class Odd(Exception):
+    """Cannot be unpacked from its pickle."""
+
+    def __init__(self, one, two):
+        super().__init__(f"{one} and {two}")
+
+
+def odd() -> None:
+    raise Odd(1, 2)
+
+
+def half_then_die(path: Path) -> None:
+    advance(0.25 if path.exists() else 0.5, 1)
+    time.sleep(1)
+    die(path)
