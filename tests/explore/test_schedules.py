@@ -16,7 +16,7 @@ from retrainlab.explore.views.schedules import Settings
 
 
 def test_closing_closes_everything_inside():
-    explorer = schedules_app.Explorer(Settings(epochs=2))
+    explorer = schedules_app.Schedules(Settings(epochs=2))
     explorer.close()
     assert explorer.chart.comm is None and explorer.budget.slider.comm is None and explorer.dense.comm is None
 
@@ -65,7 +65,7 @@ def test_an_axis_ends_at_a_round_number_above_the_data(value, top):
 
 
 def test_every_control_redraws_and_nothing_fails_at_the_ends_of_any_slider():
-    explorer = schedules_app.Explorer(Settings(epochs=2, steps_per_epoch=5))
+    explorer = schedules_app.Schedules(Settings(epochs=2, steps_per_epoch=5))
     before = explorer.chart.spec
     for pair in (explorer.budget, explorer.peak, explorer.warmup, explorer.damage, explorer.free_lr):
         box = pair.row.children[0]
@@ -84,7 +84,7 @@ def test_every_control_redraws_and_nothing_fails_at_the_ends_of_any_slider():
 
 
 def test_moving_a_slider_back_gives_the_same_picture():
-    explorer = schedules_app.Explorer(Settings())
+    explorer = schedules_app.Schedules(Settings())
     first = explorer.chart.spec
     explorer.budget.slider.value = 40.0
     assert explorer.chart.spec != first and "12 epochs" in explorer.status.value
@@ -93,7 +93,7 @@ def test_moving_a_slider_back_gives_the_same_picture():
 
 
 def test_the_drawn_steps_are_the_curves_and_the_python_makes_them():
-    explorer = schedules_app.Explorer(Settings(epochs=4, steps_per_epoch=10, budget=0.5, free="rex"))
+    explorer = schedules_app.Schedules(Settings(epochs=4, steps_per_epoch=10, budget=0.5, free="rex"))
     names = [entry["name"] for entry in explorer.chart.spec["legend"]]
     lines = dict(zip(names, explorer.chart.spec["panels"][1]["marks"]))
     scope = {}
@@ -108,13 +108,13 @@ def test_the_drawn_steps_are_the_curves_and_the_python_makes_them():
 
 
 def test_callbacks_on_several_threads_end_with_the_last_picture():
-    explorer = schedules_app.Explorer(Settings(epochs=4))
+    explorer = schedules_app.Schedules(Settings(epochs=4))
     threads = [threading.Thread(target=explorer.redraw) for _ in range(4)]
     explorer.damage.slider.value = 0.2
     for t in threads:
         t.start()
     for t in threads:
         t.join()
-    want = schedules_app.Explorer(Settings(epochs=4))
+    want = schedules_app.Schedules(Settings(epochs=4))
     want.damage.slider.value = 0.2
     assert explorer.chart.spec == want.chart.spec
