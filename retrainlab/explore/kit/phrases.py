@@ -1,6 +1,7 @@
 """Numbers and settings as an explorer writes them: percent, digits of a CSV, lines of Python."""
 
 import math
+from collections.abc import Sequence
 from dataclasses import fields
 
 # ---- numbers and words -----------------------------------------------------------------------------------------------
@@ -14,6 +15,19 @@ def percent(share: float) -> str:
 def digits(share: float) -> str:
     """Six digits for a CSV; empty for NaN."""
     return "" if math.isnan(share) else f"{share:.6g}"
+
+
+def listed(names: Sequence[str]) -> str:
+    """`A, B and C`."""
+    *some, last = names
+    return f"{', '.join(some)}{' and ' if some else ''}{last}"
+
+
+def stopped_words(begun: bool) -> str:
+    """That a race was stopped; begun: whether any of it has retrained at all."""
+    if not begun:
+        return "Stopped before the first step of retraining."
+    return "Stopped; what there is stays on screen, and nothing unfinished is stored."
 
 
 def short(noun: object) -> str:
