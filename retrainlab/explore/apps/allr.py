@@ -9,7 +9,7 @@ from dataclasses import replace
 from pathlib import Path
 
 from retrainlab.config import DATASETS, MODELS, Recipe
-from retrainlab.explore.kit import app, controls, worker
+from retrainlab.explore.kit import app, collapse, controls, worker
 from retrainlab.explore.views.allr import (
     HEADS,
     NORMS,
@@ -22,9 +22,7 @@ from retrainlab.explore.views.allr import (
     weights_picture,
     words,
 )
-from retrainlab.explore.views.start import dense_network
 from retrainlab.paths import store_root
-from retrainlab.study.stages import prepare
 from retrainlab.study.store import Store
 
 
@@ -86,15 +84,14 @@ class Allr:
 
     def _look(self, recipe: Recipe, stopped: Callable[[], bool]) -> str:
         self.desk.status.say("Looking for the trained network; if there is none yet, it is trained now.")
-        setup, original = prepare(recipe, self.desk.device)
 
-        def tell(point) -> None:
-            self.desk.tell(point.step / len(original.lr), "Training the network once ...")
+        def tell(share: float) -> None:
+            self.desk.tell(share, "Training the network once ...")
 
-        dense = dense_network(recipe, self.store, str(self.desk.device), tell, stopped)
+        dense, setup, peak = collapse.trained(recipe, self.store, self.desk.device, tell, stopped)
         if stopped():
             return "Stopped. Press 'Get the network' to train it from the start."
-        anatomy = Anatomy.of(dense.state, setup.prunable, original.peak)
+        anatomy = Anatomy.of(dense.state, setup.prunable, peak)
         with self.lock:
             self.recipe, self.anatomy = recipe, anatomy
         return "Move the sliders: nothing has to be trained for this."
