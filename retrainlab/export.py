@@ -7,8 +7,7 @@ from pathlib import Path
 from retrainlab.checks import WorkerDied, choose, listed
 from retrainlab.paths import check_free, in_project, make_writable, project, write_text
 
-PAGES = ("schedules", "race", "predict", "draw", "budget", "allr", "methods")
-STEMS = {"methods": "compare"}  # of retrainlab.explore.views, where a page has another name
+PAGES = ("schedules", "race", "predict", "draw", "budget", "allr", "compare")
 
 
 def make(
@@ -30,7 +29,7 @@ def make(
     from retrainlab.progress import Progress
 
     place, out, died = study.opened(store or None), [], None
-    made = {n: import_module(f"retrainlab.explore.views.{STEMS.get(n, n)}").page(place) for n in names or PAGES}
+    made = {n: import_module(f"retrainlab.explore.views.{n}").page(place) for n in names or PAGES}
     needs = list(dict.fromkeys(e for page in made.values() for e in page.needs))
     if needs:
         try:

@@ -113,7 +113,7 @@ def test_sliders_answer_in_mid_race_and_another_cell_run_changes_nothing(lab, ra
 
 
 def test_two_explorers_answer_at_once(lab, racing):
-    other = lab.show("explore_schedules", "curves")
+    other = lab.show("explore_schedules", "schedules")
     for key in ("ArrowRight", "ArrowLeft"):
         other.press(BUDGET, key)
     lab.open("explore_race")

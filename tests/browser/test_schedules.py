@@ -11,7 +11,7 @@ BUDGET = "Budget (% of dense run)"
 
 @pytest.fixture
 def app(lab):
-    return lab.show("explore_schedules", "curves")
+    return lab.show("explore_schedules", "schedules")
 
 
 def test_sliders_and_number_boxes_move_the_picture(app):

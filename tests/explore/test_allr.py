@@ -15,7 +15,7 @@ pytest.importorskip("ipywidgets")
 from retrainlab import metrics, study
 from retrainlab.checks import BadInput
 from retrainlab.config import Experiment, Prune, Recipe, Retrain
-from retrainlab.explore.apps.allr import Explorer
+from retrainlab.explore.apps.allr import Allr
 from retrainlab.explore.kit import app, live
 from retrainlab.explore.views import allr
 from retrainlab.explore.views.allr import NORMS, Anatomy, Settings
@@ -162,7 +162,7 @@ def test_settings_that_make_no_sense_are_refused(bad):
 
 
 def test_sliders_follow_at_once_and_the_code_gives_the_same_numbers(tmp_path, tiny, monkeypatch, capsys):
-    explorer = Explorer(Settings(), Store(tmp_path), "cpu")
+    explorer = Allr(Settings(), Store(tmp_path), "cpu")
     assert explorer.desk.worker.wait() and "Move the sliders" in explorer.desk.status.value
     seen = set()
     times = []
@@ -198,7 +198,7 @@ def test_sliders_follow_at_once_and_the_code_gives_the_same_numbers(tmp_path, ti
 
 
 def test_a_change_while_a_network_is_trained_ends_it_and_trains_the_next(tmp_path, tiny):
-    explorer = Explorer(Settings(), Store(tmp_path), "cpu")
+    explorer = Allr(Settings(), Store(tmp_path), "cpu")
     explorer.seed.slider.value = 2
     deadline = time.monotonic() + 20
     while time.monotonic() < deadline and (explorer.recipe is None or explorer.recipe.seed != 2):
@@ -208,7 +208,7 @@ def test_a_change_while_a_network_is_trained_ends_it_and_trains_the_next(tmp_pat
 
 
 def test_stop_ends_the_training_and_stores_nothing(tmp_path, tiny):
-    explorer = Explorer(Settings(), Store(tmp_path), "cpu")
+    explorer = Allr(Settings(), Store(tmp_path), "cpu")
     explorer.desk.worker.stop()
     assert explorer.desk.worker.wait(5) and "Stopped." in explorer.desk.status.value
     assert explorer.anatomy is None and Store(tmp_path).count()["dense"] == 0
@@ -218,7 +218,7 @@ def test_stop_ends_the_training_and_stores_nothing(tmp_path, tiny):
 
 def test_a_device_that_is_not_there_is_one_sentence(tmp_path):
     with pytest.raises(BadInput, match="There is no device"):
-        Explorer(Settings(), Store(tmp_path), "tpu")
+        Allr(Settings(), Store(tmp_path), "tpu")
 
 
 # ---- the page and the notebook ---------------------------------------------------------------------------------------

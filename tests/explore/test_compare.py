@@ -17,7 +17,7 @@ from retrainlab import contest, study
 from retrainlab.checks import BadInput
 from retrainlab.config import Recipe
 from retrainlab.contest.search import reach
-from retrainlab.explore.apps.compare import Methods
+from retrainlab.explore.apps.compare import Compare
 from retrainlab.explore.kit import live, phrases
 from retrainlab.explore.kit.app import _shown
 from retrainlab.explore.kit.live import Curve, Live
@@ -224,7 +224,9 @@ def test_the_code_is_python_that_names_what_it_uses(names):
     text = compare.code(Settings(*names))
     ast.parse(text)
     assert (
-        ("reach(" in text) == ("from retrainlab.search import reach" in text) == any(n in text for n in ("CS", "STR"))
+        ("reach(" in text)
+        == ("from retrainlab.contest.search import reach" in text)
+        == any(n in text for n in ("CS", "STR"))
     )
 
 
@@ -233,7 +235,7 @@ def test_the_code_is_python_that_names_what_it_uses(names):
 
 def test_what_is_stored_shows_at_once_and_other_settings_do_not(filled):
     store, frame = filled
-    app = Methods(Settings(), store, "cpu")
+    app = Compare(Settings(), store, "cpu")
     assert app.desk.status.value.count("From the store.") == 1 and not app.desk.worker.busy
     assert (
         phrases.percent(frame["test_accuracy"][1]) in app.table.value and app.take.csv and "candidates" in app.take.code
@@ -259,14 +261,14 @@ def test_what_is_stored_shows_at_once_and_other_settings_do_not(filled):
 def test_a_run_gives_the_results_of_a_study_and_is_kept(tmp_path, filled):
     _, frame = filled
     store = Store(tmp_path)
-    app = Methods(Settings(), store, "cpu")
+    app = Compare(Settings(), store, "cpu")
     assert "Not trained yet: BIMP and GMP." in app.desk.status.value
     app.desk.start.click()
     assert app.desk.worker.wait() and "points ahead" in app.desk.status.value or "both end" in app.desk.status.value
     got = [app.pair.live.results[i].scalars["test_accuracy"] for i in (0, 1)]
     assert got == pytest.approx(list(frame["test_accuracy"][:2]), abs=0.02)
     seen = app.chart.spec
-    again = Methods(Settings(), store, "cpu")
+    again = Compare(Settings(), store, "cpu")
     assert "From the store." in again.desk.status.value and again.chart.spec == seen
     again.close()
     app.close()
@@ -274,7 +276,7 @@ def test_a_run_gives_the_results_of_a_study_and_is_kept(tmp_path, filled):
 
 def test_a_search_runs_before_its_method_and_goes_on_from_the_store(tmp_path):
     store, settings = Store(tmp_path), Settings("STR", "Dense", 0.5)
-    app = Methods(settings, store, "cpu")
+    app = Compare(settings, store, "cpu")
     assert "Not trained yet: STR and Dense" in app.desk.status.value
     said = []
     app.desk.status.observe(lambda change: said.append(change["new"]), names="value")
@@ -285,7 +287,7 @@ def test_a_search_runs_before_its_method_and_goes_on_from_the_store(tmp_path):
     assert 3 <= runs[0] <= 6 and runs[1] == 0 and f"took {runs[0]} runs" in app.desk.status.value
     assert store.count()["results"] == runs[0] + 1
     assert f", decay {app.pair.live.experiments[0].recipe.method.decay:g}" in app.table.value
-    again = Methods(settings, store, "cpu")
+    again = Compare(settings, store, "cpu")
     assert "From the store." in again.desk.status.value and again.pair.runs == runs
     again.close()
     app.close()
@@ -295,7 +297,7 @@ def test_a_search_runs_before_its_method_and_goes_on_from_the_store(tmp_path):
 def test_stop_ends_all_within_a_second_and_stores_nothing_unfinished(tmp_path, monkeypatch, first):
     monkeypatch.setitem(PRESETS, "digits", replace(PRESETS["digits"], contest=replace(TINY, epochs=400)))
     store = Store(tmp_path)
-    app, begun = Methods(Settings(first, "GMP"), store, "cpu"), threading.Event()
+    app, begun = Compare(Settings(first, "GMP"), store, "cpu"), threading.Event()
     real = live._add
 
     def add(curve, point):
@@ -339,7 +341,7 @@ def test_the_page_shows_what_is_stored(filled):
 
 
 def test_the_notebook_shows_the_explorer(filled):
-    path = Path(__file__).parents[2] / "notebooks" / "explore_methods.ipynb"
+    path = Path(__file__).parents[2] / "notebooks" / "explore_compare.ipynb"
     cells = [c for c in json.loads(path.read_text())["cells"] if c["cell_type"] == "code"]
     assert all(c["outputs"] == [] and c["execution_count"] is None for c in cells)
     assert cells[0]["metadata"]["tags"] == ["parameters"] and len(cells[1]["source"]) <= 6
@@ -349,6 +351,6 @@ def test_the_notebook_shows_the_explorer(filled):
     names["device"] = "cpu"
     exec("".join(cells[1]["source"]), names)
     assert names["settings"] == Settings()
-    app = _shown.pop("methods")[1]
+    app = _shown.pop("compare")[1]
     assert "From the store." in app.desk.status.value
     app.close()

@@ -94,8 +94,7 @@ def test_every_page_has_a_module_with_a_notebook():
     from importlib import import_module
 
     for name in export.PAGES:
-        stem = export.STEMS.get(name, name)
-        view, app = (import_module(f"retrainlab.explore.{room}.{stem}") for room in ("views", "apps"))
+        view, app = (import_module(f"retrainlab.explore.{room}.{name}") for room in ("views", "apps"))
         assert callable(view.page) and callable(app.show)
 
 

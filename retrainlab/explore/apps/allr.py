@@ -28,7 +28,7 @@ from retrainlab.study.stages import prepare
 from retrainlab.study.store import Store
 
 
-class Explorer:
+class Allr:
     """The widgets and the network; `lock` guards what two threads read and write."""
 
     def __init__(self, settings: Settings, store: Store, device: str):
@@ -126,4 +126,4 @@ class Explorer:
 def show(settings: Settings = Settings(), *, store: str = "", device: str = "auto") -> None:
     """Display it. store: folder of results, empty for the project's own; device: auto, cpu, cuda or cuda:N."""
     folder = Store(Path(store) if store else store_root())
-    app.present("allr", (settings, store, device), lambda: Explorer(settings, folder, device))
+    app.present("allr", (settings, store, device), lambda: Allr(settings, folder, device))

@@ -38,7 +38,7 @@ from retrainlab.paths import store_root
 from retrainlab.study.store import Store
 
 
-class Methods:
+class Compare:
     """The widgets and the pair that is shown; `lock` guards what two threads read and write."""
 
     def __init__(self, settings: Settings, store: Store, device: str):
@@ -52,14 +52,14 @@ class Methods:
         self.sparsity = controls.number("Weights removed (%)", 100 * s.sparsity, 0.5, 99.5, 0.5)
         self.data = controls.choice("Data set", DATA, s.data)
         self.seed = controls.number("Seed", s.seed, 0, 20, 1)
-        self.chart, self.table, self.take = controls.Chart(), controls.Table(), controls.Take(name="methods")
+        self.chart, self.table, self.take = controls.Chart(), controls.Table(), controls.Take(name="compare")
         pairs = [widget for both in zip(self.names, self.picks) for widget in both]
         inputs = controls.row(
             controls.column(*pairs),
             controls.column(self.sparsity.row, self.data, controls.about(self.data), self.seed.row),
         )
         shown = [self.desk.buttons, self.desk.status, self.desk.where, self.chart, self.table, self.take]
-        self.box = controls.app("methods", [inputs, *shown])
+        self.box = controls.app("compare", [inputs, *shown])
         self._offer(s.pick)
         for widget in (*self.names, self.data):
             widget.observe(lambda _: self.change(), names="value")
@@ -200,4 +200,4 @@ class Methods:
 def show(settings: Settings = Settings(), *, store: str = "", device: str = "auto") -> None:
     """Display it. store: folder of results, empty for the project's own; device: auto, cpu, cuda or cuda:N."""
     folder = Store(Path(store) if store else store_root())
-    app.present("methods", (settings, store, device), lambda: Methods(settings, folder, device))
+    app.present("compare", (settings, store, device), lambda: Compare(settings, folder, device))

@@ -9,7 +9,7 @@ from retrainlab.explore.kit import app, controls, worker
 from retrainlab.explore.views.schedules import FREE, NO_FREE, Settings, code, compute, csv, picture, words
 
 
-class Explorer:
+class Schedules:
     """The widgets. Every change reads them all, draws, and says what is seen."""
 
     def __init__(self, settings: Settings, log: bool = False):
@@ -33,7 +33,7 @@ class Explorer:
         show = controls.row(controls.title("Show"), *self.boxes.values())
         where = controls.Note()
         where.say(f"Nothing is trained here; the other explorers would compute on {worker.device_words(resolve())}.")
-        self.box = controls.app("curves", [inputs, show, self.chart, self.status, self.take, where])
+        self.box = controls.app("schedules", [inputs, show, self.chart, self.status, self.take, where])
         for widget in (*(n.slider for n in numbers), self.dense, self.ramp, self.free, self.axis, *self.boxes.values()):
             widget.observe(self.redraw, names="value")
         self.redraw()
@@ -70,4 +70,4 @@ class Explorer:
 
 def show(settings: Settings = Settings(), log: bool = False) -> None:
     """Display the explorer; log: start on a logarithmic axis."""
-    app.present("curves", (settings, log), lambda: Explorer(settings, log))
+    app.present("schedules", (settings, log), lambda: Schedules(settings, log))

@@ -1,4 +1,4 @@
-"""What `methods` shows, without its widgets: two methods of the contest at one total of epochs.
+"""What `compare` shows, without its widgets: two methods of the contest at one total of epochs.
 
 `Settings` -> `experiments` -> `sought` (the search, for CS, STR and DST) -> `Pair` -> `picture`, `table`, `words`. The
 entrants and their settings are those of the contest.
@@ -282,7 +282,7 @@ def code(settings: Settings) -> str:
     s = settings
     lines = ["from retrainlab.contest import candidates"]
     turn = [turned(e) for e in experiments(s)]
-    lines += ["from retrainlab.search import reach"] * any(turn)
+    lines += ["from retrainlab.contest.search import reach"] * any(turn)
     lines += ["", f"plans = {list(zip(s.names, s.pick))!r}"]
     lines.append(f"experiments = [candidates(name, recipe, {s.sparsity!r})[i].experiment for name, i in plans]")
     if any(turn):
@@ -314,7 +314,7 @@ def page(store: Store) -> Page:
     pairs = [Settings(name, "Dense", s) for s in sparsities for name in names if name != "Dense"]
     options = [(name, name) for name in names]
     return Page(
-        "methods",
+        "compare",
         "Methods side by side",
         [
             "Two ways to a sparse network that reads handwritten digits, with the same number of epochs in all: BIMP "
