@@ -259,7 +259,7 @@ def test_kept_optimizer_starts_each_cycle_with_the_masked_momentum_before():
     run(Prune(0.8, cycles=3), Retrain("FT", 0.2, optimizer="keep"), model=model, state=dense_state, seen=seen)
     for before, (begin, job, _) in zip([dense_state, *(end for _, _, end in seen)], seen, strict=False):
         for n, v in before.momentum.items():
-            assert torch.equal(begin.momentum[n], v.masked_fill(job.method.removed.get(n, torch.tensor(False)), 0))
+            assert torch.equal(begin.momentum[n], v.masked_fill(~job.method.masks.get(n, torch.tensor(True)), 0))
         assert any(v.ne(0).any() for v in begin.momentum.values())
 
 
@@ -271,7 +271,7 @@ def test_an_optimizer_for_all_cycles_starts_fresh_after_the_dense_run_and_is_car
     assert all(v.eq(0).all() for v in seen[0][0].momentum.values())
     for (_, _, end), (begin, job, _) in zip(seen, seen[1:], strict=False):
         for n, v in end.momentum.items():
-            assert torch.equal(begin.momentum[n], v.masked_fill(job.method.removed.get(n, torch.tensor(False)), 0))
+            assert torch.equal(begin.momentum[n], v.masked_fill(~job.method.masks.get(n, torch.tensor(True)), 0))
         assert any(v.ne(0).any() for v in begin.momentum.values())
 
 

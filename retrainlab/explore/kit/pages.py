@@ -32,11 +32,6 @@ class Control:
             raise ValueError(f"'{self.label}' starts at place {self.start} of {len(self.values)} values")
 
 
-def shares(label: str, values: Sequence[float], start: int = 0) -> Control:
-    """A slider over shares, which says them in percent."""
-    return Control(label, [(f"{100 * x:.4g} %", x) for x in values], start)
-
-
 @dataclass(frozen=True)
 class View:
     """What an explorer shows for one setting of its controls, and all that crosses from numbers to widgets and pages.

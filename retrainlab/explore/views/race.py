@@ -8,7 +8,7 @@ from retrainlab.config import DATASETS, MODELS, NAMED_SCHEDULES, Experiment, Pru
 from retrainlab.explore.kit import chart, collapse, live, phrases
 from retrainlab.explore.kit.collapse import Network
 from retrainlab.explore.kit.live import Live
-from retrainlab.explore.kit.pages import Page, View, shares
+from retrainlab.explore.kit.pages import Control, Page, View
 from retrainlab.explore.kit.phrases import percent
 from retrainlab.study.store import Store
 from retrainlab.training import cycles
@@ -258,7 +258,10 @@ def page(store: Store) -> Page:
             "A network that reads handwritten digits was pruned and then retrained with six schedules, which share all "
             "else. Choose how much was pruned and how long the retraining was."
         ],
-        [shares("Weights removed", sparsities, 2), shares("Budget (share of the dense run)", budgets, 2)],
+        [
+            Control("Weights removed", phrases.shares(sparsities), 2),
+            Control("Budget (share of the dense run)", phrases.shares(budgets), 2),
+        ],
         [e for s in sparsities for b in budgets for e in experiments(Settings(sparsity=s, budget=b))],
         view_of,
     )
