@@ -285,13 +285,12 @@ def run(
     if given:
         check_given(experiment, dense, pruned)
     report = None if on_point is None else lambda _, point: on_point(point)
-    return next(run_together([experiment], [dense], [pruned], device, on_point=report, stop=stop))[1]
+    return next(run_together([experiment], [(dense, pruned)], device, on_point=report, stop=stop))[1]
 
 
 def run_together(
     experiments: Sequence[Experiment],
-    dense: Sequence[Dense],
-    pruned: Sequence[Pruned],
+    starts: Sequence[tuple[Dense, Pruned]],
     device: str = "auto",
     engine: Engine = Engine(),
     *,
@@ -299,19 +298,19 @@ def run_together(
     stop: Callable[[], bool] | None = None,
 ) -> Iterator[tuple[int, Result]]:
     """Run experiments that share network, data, retraining's optimiser and batch size (see `common`), each from its own
-    dense network and masks: (place in `experiments`, result) as each ends; see `run`. on_point(place, point) sees each
+    dense network and masks (`starts`, one pair each): (place in `experiments`, result) as each ends; see `run`. on_point(place, point) sees each
     point of every curve as it is made."""
     where = resolve(device)
     with repeatable(where):
         setup, _ = prepare(while_retraining(experiments[0]), where)
-        for given in dense:
-            check_dense(setup, given)
+        for dense, _ in starts:
+            check_dense(setup, dense)
         originals = {
             r: dense_curve(r, setup.data.steps_per_epoch(r.batch_size)) for r in {e.recipe for e in experiments}
         }
         courses = [
-            _course(setup, e, dense[i], pruned[i], originals[e.recipe], engine, _own(on_point, i))
-            for i, e in enumerate(experiments)
+            _course(setup, e, *start, originals[e.recipe], engine, _own(on_point, i))
+            for i, (e, start) in enumerate(zip(experiments, starts, strict=True))
         ]
         yield from drive(setup, courses, engine, stop)
 
