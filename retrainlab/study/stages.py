@@ -98,9 +98,7 @@ def while_retraining(experiment: Experiment) -> Recipe:
 def dense_curve(recipe: Recipe, steps_per_epoch: int) -> DenseCurve:
     """The recipe's learning rates, one per iteration."""
     n = recipe.epochs * steps_per_epoch
-    return schedules.dense(
-        recipe.schedule, n, recipe.lr, warmup=int(recipe.warmup * n), milestones=recipe.milestones, gamma=recipe.gamma
-    )
+    return schedules.dense(recipe, n)
 
 
 def dense_curve_of(recipe: Recipe) -> DenseCurve:
@@ -124,7 +122,7 @@ def check_lengths(experiment: Experiment) -> None:
     if retrain.schedule == "LRW" and retrain.split and retrain.budget:
         curve = dense_curve_of(experiment.recipe)
         longest = max(cycles.lengths(experiment.prune, retrain, len(curve.lr)))
-        schedules.retraining("LRW", curve, longest, clamp=retrain.clamp)
+        schedules.retraining(retrain, curve, longest)
 
 
 def train_dense(
@@ -298,8 +296,8 @@ def run_together(
     stop: Callable[[], bool] | None = None,
 ) -> Iterator[tuple[int, Result]]:
     """Run experiments that share network, data, retraining's optimiser and batch size (see `common`), each from its own
-    dense network and masks (`starts`, one pair each): (place in `experiments`, result) as each ends; see `run`. on_point(place, point) sees each
-    point of every curve as it is made."""
+    dense network and masks (`starts`, one pair each): (place in `experiments`, result) as each ends; see `run`.
+    on_point(place, point) sees each point of every curve as it is made."""
     where = resolve(device)
     with repeatable(where):
         setup, _ = prepare(while_retraining(experiments[0]), where)
