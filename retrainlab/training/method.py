@@ -40,6 +40,11 @@ class Method:
         """Whether both, given equal weights, gradients and steps, always do the same."""
         return self is other
 
+    def begin(self, params: Tensors) -> Tensors:
+        """The parameters that training starts from, given the network's, which stay as they are. Called once, for a method
+        that trains from a network of its own; retraining starts from weights that are masked already."""
+        return params
+
     def effective(self, params: Tensors) -> Tensors:
         """The weights that the forward pass sees; differentiable in `params`."""
         return params
@@ -84,7 +89,7 @@ class SideBySide(Method):
 
     def effective(self, params: Tensors) -> Tensors:
         parts = [method.effective(member(params, i)) for i, method in enumerate(self.methods)]
-        return {name: torch.stack([part[name] for part in parts]) for name in params}
+        return {name: torch.stack([part[name] for part in parts]) for name in parts[0]}
 
     def penalty(self, params: Tensors) -> Tensor | None:
         parts = [method.penalty(member(params, i)) for i, method in enumerate(self.methods)]
