@@ -51,5 +51,5 @@ doctor: $(READY)  ## say what is here, and how to get what is missing
 	@$(BIN)/retrainlab doctor
 
 clean:  ## remove .venv and caches; store/ and the figures, but for smoke, stay
-	@rm -rf .venv build *.egg-info .pytest_cache .ruff_cache .hypothesis figures/smoke
+	@rm -rf .venv build *.egg-info .pytest_cache .ruff_cache .mypy_cache .hypothesis figures/smoke
 	@find . \( -name __pycache__ -o -name .ipynb_checkpoints \) -prune -exec rm -rf {} +

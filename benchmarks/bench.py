@@ -153,8 +153,7 @@ def _measured(kind: str, case: Case, members: int, device: str, seconds: float, 
 
 
 def _usual(kind: str, case: Case, setup: Setup, members: int) -> Callable[[int], float]:
-    masks = case.jobs(setup, 1, 1)[0].method.removed
-    masks = {name: (~gone).float() for name, gone in masks.items()}
+    masks = {name: mask.float() for name, mask in case.jobs(setup, 1, 1)[0].method.masks.items()}
     pair = loaders(setup.data, case.batch, min(4, cores()))
     options = dict(sgd=setup.sgd, device=setup.data.device, evaluations=1)
     return lambda steps: usual_retrain(copy.deepcopy(setup.model), masks, *pair, [1e-3] * steps, **options)[1]

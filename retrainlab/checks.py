@@ -1,4 +1,5 @@
-"""What went wrong, told in one sentence: what it was, what is allowed, what to do."""
+"""What refuses bad input: the errors, each told in one sentence; names and numbers; and `settle`, which brings values to
+their declared types."""
 
 import math
 import os
@@ -9,8 +10,10 @@ from difflib import get_close_matches
 from functools import partial
 from itertools import repeat
 from numbers import Integral, Real
-from types import NoneType, UnionType
+from types import GenericAlias, NoneType, UnionType
 from typing import Any, get_args, get_origin
+
+WORDS = {bool: "True or False", int: "a whole number", float: "a number", str: "a text"}
 
 
 class _Sentence:
@@ -37,9 +40,10 @@ class WorkerDied(Failed):
 
 
 def choose(name: str, allowed: Iterable[str], what: str, more: str = "") -> str:
-    """Return `name` if it is one of `allowed`; otherwise raise BadInput that names the nearest right one.
+    """Return `name` if it is allowed.
 
-    more: what is allowed besides, in words.
+    what: the kind of thing that it names, for the error; more: what is allowed besides, in words.
+    Raises BadInput, with the nearest allowed name.
     """
     allowed = list(allowed)
     if name in allowed:
@@ -57,7 +61,7 @@ def shortened(names: Sequence[str], most: int) -> str:
 
 
 def check_number(
-    value: float,
+    value: Any,
     what: str,
     *,
     above: float | None = None,
@@ -65,27 +69,25 @@ def check_number(
     high: float | None = None,
     whole: bool = False,
 ) -> None:
-    """Raise BadInput unless `value` is a number with `above` < value, `low` <= value <= `high` (each if given)."""
-    bounds = []
-    if above is not None:
-        bounds.append(f"above {above:g}")
-    if low is not None:
-        bounds.append(f"at least {low:g}")
-    if high is not None:
-        bounds.append(f"at most {high:g}")
-    kind = "a whole number" if whole else "a number"
-    types = Integral if whole else Real
-    good = isinstance(value, types) and not isinstance(value, bool) and _finite(value)
+    """Raise BadInput unless `value` is a finite number with `above` < value and `low` <= value <= `high`, where given.
+
+    what: its name in the error; whole: whether it must be a whole number.
+    """
+    good = _is_number(value, whole)
     good = good and (above is None or value > above)
     good = good and (low is None or value >= low) and (high is None or value <= high)
     if not good:
-        raise BadInput(f"The {what} is {value!r}, but must be {kind} {' and '.join(bounds)}.".replace(" .", "."))
+        bounds = [("above", above), ("at least", low), ("at most", high)]
+        words = " and ".join(f"{word} {bound:g}" for word, bound in bounds if bound is not None)
+        kind = "a whole number" if whole else "a number"
+        raise BadInput(f"The {what} is {value!r}, but must be {kind}{words and ' '}{words}.")
 
 
-def _finite(value: float) -> bool:
+def _is_number(value: Any, whole: bool) -> bool:
+    """Whether it is a finite number; True and False are none, nor is a whole number that no float can hold."""
     try:
-        return math.isfinite(value)
-    except OverflowError:  # a whole number that no float can hold
+        return not isinstance(value, bool) and isinstance(value, Integral if whole else Real) and math.isfinite(value)
+    except OverflowError:
         return False
 
 
@@ -134,34 +136,38 @@ def check_fields(noun: Any) -> None:
             f.metadata["check"](value, f.metadata["what"] or f"{type(noun).__name__}'s {f.name}")
 
 
-WORDS = {bool: "True or False", int: "a whole number", float: "a number", str: "a text"}
+def settle(noun: Any) -> None:
+    """Bring every field of a dataclass to its declared type, so that equal settings are equal and hash alike (1 and 1.0,
+    a list and a tuple, numpy's numbers).
 
-
-def settle(noun: object) -> None:
-    """Bring every field to its declared type, so that equal settings are equal and hash alike (1 and 1.0, a list and a
-    tuple, numpy's numbers); raise BadInput for what cannot be that type."""
+    Raises BadInput for what cannot be that type.
+    """
     for f in fields(noun):
         value = settled(getattr(noun, f.name), f.type, f"{type(noun).__name__}'s {f.name}")
         object.__setattr__(noun, f.name, value)
 
 
-def parameters(names: dict[str, object]) -> None:
-    """The same for a notebook's parameters and the types that their cell declares: call it with `globals()`."""
+def parameters(names: dict[str, Any]) -> None:
+    """Bring a notebook's parameters to the types that their cell declares: call it with `globals()`.
+
+    Raises BadInput for what cannot be that type.
+    """
     for name, kind in names.get("__annotations__", {}).items():
         names[name] = settled(names[name], kind, f"The parameter {name}")
 
 
-def listed(value: object, of: type | UnionType, what: str) -> list:
+def listed(value: object, of: Any, what: str) -> list:
     """A list of what is in `value`, each brought to the type `of`; one alone, such as a number or a name, is a list of
-    one."""
-    return settled(value, list[of], what)
+    one. Raises BadInput, as `settled` does."""
+    return settled(value, GenericAlias(list, (of,)), what)
 
 
-def settled(value: object, kind: type | UnionType, what: str) -> object:
-    """`value` as that type: True or False, numbers, texts, dataclasses, and lists, tuples and unions of these.
+def settled(value: object, kind: Any, what: str) -> Any:
+    """Return `value` as the type `kind`.
 
-    Arrays and series are lists; one thing where a list is meant is a list of one. A path is a text, with a slash in it.
-    Raises BadInput, with `what` it is, for all else: a text where a number is meant, None, a set (which has no order).
+    Arrays and series become lists; one thing where a list is meant, a list of one; a path, a text with a slash in it.
+    kind: bool, int, float, str, a dataclass, or a list, tuple or union of these; what: its name in the error.
+    Raises BadInput for all else: a text where a number is meant, None, a set (which has no order).
     """
     try:
         return _as(value, kind)
@@ -173,12 +179,12 @@ class _Unfit(Exception):
     """Its text goes on after the name of what is wrong."""
 
 
-def plain(value: object) -> object:
+def plain(value: Any) -> Any:
     """numpy's, pandas' and torch's numbers and arrays as Python's numbers and lists; all else as it is."""
     return value.tolist() if hasattr(value, "tolist") else value
 
 
-def _as(value: object, kind: type | UnionType) -> object:
+def _as(value: object, kind: Any) -> object:
     value = plain(value)
     if isinstance(kind, UnionType):  # such as int | None
         kinds = [k for k in get_args(kind) if k is not NoneType]
@@ -188,12 +194,14 @@ def _as(value: object, kind: type | UnionType) -> object:
             if not is_dataclass(other):
                 with suppress(_Unfit):
                     return _as(value, other)
-    elif get_origin(kind) in (list, tuple):
-        return get_origin(kind)(_items(value, kind))
-    elif kind is float and isinstance(value, Real) and not isinstance(value, bool):
+    elif get_origin(kind) is list:
+        return _items(value, kind)
+    elif get_origin(kind) is tuple:
+        return tuple(_items(value, kind))
+    elif kind is float and not isinstance(value, bool) and isinstance(value, Real):
         with suppress(OverflowError):
             return float(value)
-    elif kind is int and isinstance(value, Integral) and not isinstance(value, bool):
+    elif kind is int and not isinstance(value, bool) and isinstance(value, Integral):
         return int(value)
     elif kind is str and isinstance(value, os.PathLike) and isinstance(text := os.fspath(value), str):
         return text if "/" in text or "\\" in text else f"./{text}"
@@ -202,13 +210,13 @@ def _as(value: object, kind: type | UnionType) -> object:
     raise _Unfit(f"is {value!r}, but must be {_words(kind)}")
 
 
-def _items(value: object, kind: type) -> list:
+def _items(value: object, kind: Any) -> list:
     """Of a list; or of a tuple, with a type for each place or one type and an ellipsis for all."""
     of, *more = get_args(kind)
     many = more in ([], [Ellipsis])
     if isinstance(value, Set):
         raise _Unfit(f"is {value!r}, which has no order, but must be a list")
-    if isinstance(value, str | bytes | Mapping) or not hasattr(value, "__iter__"):
+    if isinstance(value, str | bytes | Mapping) or not isinstance(value, Iterable):
         if many and get_origin(of) not in (list, tuple):
             try:
                 return [_as(value, of)]
@@ -227,7 +235,7 @@ def _items(value: object, kind: type) -> list:
     return out
 
 
-def _words(kind: type | UnionType) -> str:
+def _words(kind: Any) -> str:
     if isinstance(kind, UnionType):
         words = [_words(k) for k in get_args(kind) if k is not NoneType]
         return " or ".join(words) if len(words) < 3 else f"one of {', '.join(words)}"

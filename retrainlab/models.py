@@ -193,9 +193,8 @@ def _from_torchvision(name: str, channels: int, classes: int, width: int | None)
     model = models.get_model(short, weights=None, num_classes=classes)
     if channels != 3:
         path, first = next((n, m) for n, m in model.named_modules() if isinstance(m, nn.Conv2d))
-        stem = nn.Conv2d(
-            channels, first.out_channels, first.kernel_size, first.stride, first.padding, bias=first.bias is not None
-        )
+        sizes = first.kernel_size, first.stride, first.padding
+        stem = nn.Conv2d(channels, first.out_channels, *sizes, bias=first.bias is not None)  # type: ignore[arg-type]  # pairs
         model.set_submodule(path, stem)
     return model
 

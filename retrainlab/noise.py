@@ -7,6 +7,7 @@ generator of its own, and torch's own are neither read nor changed.
 
 import hashlib
 from functools import cache
+from typing import Any
 
 import torch
 from torch import Tensor
@@ -85,7 +86,7 @@ def _with_generator(func: OpOverload) -> OpOverload | None:
     return next(found, None)
 
 
-def _device(given: dict[str, object]) -> torch.device:
+def _device(given: dict[str, Any]) -> torch.device:
     """Where an operation draws, always with the index of its device."""
     tensors = (value for value in given.values() if isinstance(value, Tensor))
     return next((t.device for t in tensors), None) or torch.empty(0, device=given.get("device")).device

@@ -17,6 +17,7 @@ from retrainlab.checks import BadInput
 from retrainlab.layers import prunable
 from retrainlab.models import VGG, ResNet
 from retrainlab.pruning import Masks
+from retrainlab.training.masked import zeroed
 from retrainlab.training.method import Tensors
 
 Size = tuple[int, int]
@@ -46,15 +47,10 @@ class Spread(nn.Module):
         return stream.index_copy(1, self.places, x)
 
 
-def masked(params: Tensors, masks: Masks) -> Tensors:
-    """The parameters, exactly 0 where masked; those without a mask are the same tensors."""
-    return params | {name: params[name].detach().masked_fill(~mask, 0) for name, mask in masks.items()}
-
-
 def _copy(model: nn.Module, params: Tensors, buffers: Tensors, masks: Masks) -> nn.Module:
     """A network in evaluation mode with copies of these tensors, masked."""
     own = copy.deepcopy(model).eval()
-    tensors = masked(params, masks) | buffers
+    tensors = zeroed(params, masks) | buffers
     own.load_state_dict({name: t.detach().clone() for name, t in tensors.items()}, assign=True)
     return own
 
@@ -155,7 +151,7 @@ def speedup(
     """
     shape = tuple(images.shape[1:])
     small = shrink(model, params, buffers, masks, shape)
-    slow = metrics.latency(model, masked(params, masks), buffers, images, repeats)
+    slow = metrics.latency(model, zeroed(params, masks), buffers, images, repeats)
     fast = metrics.latency(small, dict(small.named_parameters()), dict(small.named_buffers()), images, repeats)
     return {
         "theoretical_speedup": metrics.theoretical_speedup(_executed(model, shape), _executed(small, shape)),

@@ -14,6 +14,7 @@ from pathlib import Path
 
 import numpy as np
 import pandas as pd
+from numpy.typing import ArrayLike
 from scipy.special import stdtr, stdtrit
 
 from retrainlab import tables
@@ -28,7 +29,7 @@ NAMED = 4  # runs that are named where several are left out
 # ---- intervals -------------------------------------------------------------------------------------------------------
 
 
-def interval(values: Sequence[float], level: float = LEVEL) -> tuple[float, float, float]:
+def interval(values: ArrayLike, level: float = LEVEL) -> tuple[float, float, float]:
     """(mean, low, high) by Student's t over independent `values`; infinitely wide for a single one, mean NaN for none."""
     values = np.asarray(values, dtype=float)
     mean = float(values.mean()) if len(values) else math.nan
@@ -38,7 +39,7 @@ def interval(values: Sequence[float], level: float = LEVEL) -> tuple[float, floa
     return mean, mean - half, mean + half
 
 
-def difference(values: Sequence[float], level: float = LEVEL) -> tuple[float, float, float]:
+def difference(values: ArrayLike, level: float = LEVEL) -> tuple[float, float, float]:
     """As `interval`, for differences of accuracies: infinitely wide if all are one value other than 0; free of the noise of
     float sums."""
     values = _clean(values)
@@ -46,13 +47,13 @@ def difference(values: Sequence[float], level: float = LEVEL) -> tuple[float, fl
     return (mean, low, high) if low < high or not values.any() else (mean, -math.inf, math.inf)
 
 
-def verdict(values: Sequence[float], level: float = LEVEL) -> str:
+def verdict(values: ArrayLike, level: float = LEVEL) -> str:
     """What differences say: better or worse where there are SEEDS of them and their interval excludes 0, or undecided."""
     _, low, high = difference(values, level)
-    return "undecided" if len(values) < SEEDS or low <= 0 <= high else "better" if low > 0 else "worse"
+    return "undecided" if np.size(values) < SEEDS or low <= 0 <= high else "better" if low > 0 else "worse"
 
 
-def _p_value(values: Sequence[float]) -> float:
+def _p_value(values: ArrayLike) -> float:
     """Of `difference` excluding 0 (two-sided); NaN for fewer than SEEDS values, 1 for those that are all equal."""
     values = _clean(values)
     if len(values) < SEEDS:
@@ -61,7 +62,7 @@ def _p_value(values: Sequence[float]) -> float:
     return float(2 * stdtr(len(values) - 1, -abs(values.mean()) * math.sqrt(len(values)) / spread)) if spread else 1.0
 
 
-def holm(p: Sequence[float]) -> np.ndarray:
+def holm(p: ArrayLike) -> np.ndarray:
     """p-values of a family corrected for its size (Holm 1979); NaN is no member and stays NaN."""
     p = np.asarray(p, dtype=float)
     order = np.argsort(p, kind="stable")[: np.isfinite(p).sum()]
@@ -70,7 +71,7 @@ def holm(p: Sequence[float]) -> np.ndarray:
     return out
 
 
-def _clean(values: Sequence[float]) -> np.ndarray:
+def _clean(values: ArrayLike) -> np.ndarray:
     """Without the noise of float sums, and without -0."""
     return np.round(np.asarray(values, dtype=float), 10) + 0.0
 

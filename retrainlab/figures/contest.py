@@ -1,39 +1,34 @@
-"""Figures 5 to 9: DataFrame -> matplotlib Figure, one function a figure, in the style of `plots`."""
+"""Figures 5 to 9: DataFrame -> matplotlib Figure, one function a figure."""
 
 import matplotlib
 import pandas as pd
 from matplotlib.axes import Axes
-from matplotlib.colors import ListedColormap, to_rgb
+from matplotlib.colors import ListedColormap
 from matplotlib.figure import Figure
 from matplotlib.ticker import FixedLocator, FuncFormatter, NullLocator
 from torch import Tensor
 
-from retrainlab.figures.sentences import CONTROLS, percent, titles
-from retrainlab.figures.style import LEVEL, PALETTE, RC, legend
+from retrainlab.figures.sentences.contest import CONTROLS, titles
+from retrainlab.figures.sentences.phrases import percent
+from retrainlab.figures.style import ALLOCATIONS, BLUE, LEVEL, METHODS, OTHER, RC, RED, Look, legend, place
 
-_PALETTE = [to_rgb(color) for color in PALETTE]
-_MARKS = "osv^DXP*<>hd"
-
-
-def _color(entrant: str) -> object:
-    """BIMP and IMP, the methods that sparsify during training, and the controls each have a colour."""
-    return _PALETTE[3] if entrant in ("BIMP", "IMP") else "0.35" if entrant in CONTROLS else _PALETTE[0]
+_BARS = {"elinewidth": 1.3, "capsize": 2.5, "markeredgecolor": "w", "markeredgewidth": 0.5}
 
 
-def _mark(entrant: str) -> str:
-    return "D" if entrant in ("BIMP", "IMP") else "s" if entrant in CONTROLS else "o"
+def _kind(entrant: str) -> Look:
+    """BIMP, the controls, and the methods that sparsify during training each have a look."""
+    return Look(RED, "D") if entrant == "BIMP" else Look("0.35", "s") if entrant in CONTROLS else Look(BLUE, "o")
 
 
-def _series(i: int) -> dict:
-    """Colour and marker of the i-th line."""
-    return {"color": _PALETTE[(0, 3, 2, 7, 4, 9, 1)[i % 7]], "marker": _MARKS[i % len(_MARKS)]}
+def _spread(line: pd.DataFrame, mean: str = "mean") -> list[pd.Series]:
+    """How far the interval reaches to both sides of the mean, in percent."""
+    return [100 * (line[mean] - line["low"]), 100 * (line["high"] - line[mean])]
 
 
-def _bars(line: pd.DataFrame) -> list:
-    return [100 * (line["mean"] - line["low"]), 100 * (line["high"] - line["mean"])]
-
-
-_ERROR = {"elinewidth": 1.3, "capsize": 2.5, "markeredgecolor": "w", "markeredgewidth": 0.5}
+def _line(ax: Axes, x: pd.Series, line: pd.DataFrame, label: str, look: Look) -> None:
+    """Means over x with their intervals."""
+    marks = {"label": label, "color": look.color, "marker": look.marker}
+    ax.errorbar(x, 100 * line["mean"], yerr=_spread(line), **_BARS, **marks)
 
 
 def contest(table: pd.DataFrame) -> Figure:
@@ -50,10 +45,10 @@ def contest(table: pd.DataFrame) -> Figure:
             part = table[table["sparsity"] == sparsity].set_index("entrant")
             for row, name in enumerate(names):
                 one = part.loc[[name]]
-                style = {"color": _color(name), "marker": _mark(name), "markersize": 8}
-                ax.errorbar(100 * one["mean"], [row], xerr=_bars(one), linestyle="", **_ERROR, **style)
+                marks = {"color": _kind(name).color, "marker": _kind(name).marker, "markersize": 8}
+                ax.errorbar(100 * one["mean"], [row], xerr=_spread(one), linestyle="", **_BARS, **marks)
             ax.axvline(100 * table["dense"].iloc[0], **LEVEL)
-            ax.axvline(100 * part.loc["BIMP", "mean"], color=_color("BIMP"), linewidth=1)
+            ax.axvline(100 * part.loc["BIMP", "mean"], color=_kind("BIMP").color, linewidth=1)
             ax.set_xlim(max(0, 100 * part["mean"].min() - 6), 101)
             ax.set(title=f"Sparsity {percent(sparsity)}", xlabel="Test accuracy (%)")
         faster, rate = axes[-2:]
@@ -69,7 +64,7 @@ def contest(table: pd.DataFrame) -> Figure:
         faster.xaxis.set_major_formatter(FuncFormatter(lambda x, _: f"{x:g}"))
         faster.set(title="Speed-up in theory", xlabel="Dense / non-zero multiply-adds")
         mean = table.groupby("entrant")["images_per_second"].median().reindex(names) / 1000
-        rate.barh(range(len(names)), mean, color=[_color(n) for n in names], height=0.6)
+        rate.barh(range(len(names)), mean, color=[_kind(n).color for n in names], height=0.6)
         rate.set(title="Training", xlabel="1000 images / s")
         axes[0].set_yticks(range(len(names)), names)
         axes[0].set_ylim(-0.6, len(names) - 0.3)
@@ -91,8 +86,7 @@ def splits(accuracy: pd.DataFrame, total: int) -> Figure:
             for i, k in enumerate(part["cycles"].unique()):
                 line = part[part["cycles"] == k]
                 label = "1 cycle" if k == 1 else f"{k} cycles"
-                x = 100 * line["share"] + (i - 1) * 0.8
-                ax.errorbar(x, 100 * line["mean"], yerr=_bars(line), label=label, **_ERROR, **_series(i))
+                _line(ax, 100 * line["share"] + (i - 1) * 0.8, line, label, place(i))
             ax.set(title=f"Sparsity {percent(sparsity)}", xlabel=f"Dense share of {total} epochs (%)", xlim=(0, 100))
             ax.set_ylim(max(0, 100 * part["mean"].min() - 8), 101)
         axes[0].set_ylabel("Test accuracy (%)")
@@ -106,15 +100,13 @@ def stability(points: pd.DataFrame) -> Figure:
     with matplotlib.rc_context(RC):
         figure = Figure(figsize=(12.5, 5.6), layout="constrained")
         axes = figure.subplots(1, 2, sharey=True)
-        names = list(points["entrant"].unique())
         for ax, what, title in zip(axes, ("raw", "recalibrated"), titles(points)):
-            for i, name in enumerate(names):
+            for name in points["entrant"].unique():
                 one = points[(points["what"] == what) & (points["entrant"] == name)]
-                bars = [100 * (one["after"] - one["low"]), 100 * (one["high"] - one["after"])]
-                color = _color(name) if name in ("IMP", *CONTROLS) else _PALETTE[(0, 1, 2, 4, 5, 9)[i % 6]]
-                marks = {"color": color, "marker": _MARKS[i % len(_MARKS)], "markersize": 9}
+                look = METHODS.get(name, OTHER)
+                marks = {"color": look.color, "marker": look.marker, "markersize": 9, "label": name}
                 wrong = 100 * (1 - one["before"]).clip(lower=0.001)
-                ax.errorbar(wrong, 100 * one["after"], yerr=bars, linestyle="", label=name, **_ERROR, **marks)
+                ax.errorbar(wrong, 100 * one["after"], yerr=_spread(one, "after"), linestyle="", **_BARS, **marks)
             ax.set_xscale("log")  # of the error, so that 12 % and 95 % both find room
             ax.invert_xaxis()
             ax.xaxis.set_major_locator(FixedLocator([2, 5, 10, 20, 50, 90]))
@@ -138,9 +130,7 @@ def lengths(accuracy: pd.DataFrame) -> Figure:
             for i, what in enumerate(part["what"].unique()):
                 line = part[part["what"] == what]
                 aside = (i - 1.5) * 0.008 * (epochs[-1] - epochs[0])
-                ax.errorbar(
-                    line["epochs"] + aside, 100 * line["mean"], yerr=_bars(line), label=what, **_ERROR, **_series(i)
-                )
+                _line(ax, line["epochs"] + aside, line, what, place(i))
             ax.set(title=f"Sparsity {percent(sparsity)}", xlabel="Epochs in all", xticks=epochs)
         axes[0].set_ylabel("Test accuracy (%)")
         legend(figure, axes[0], 4)
@@ -152,6 +142,7 @@ def allocations(accuracy: pd.DataFrame, layers: pd.DataFrame, masks: dict[str, T
     allocation, layer, sparsity (of one sparsity in all, shares); masks: of the layer `layer` for each allocation."""
     with matplotlib.rc_context(RC):
         names = list(accuracy["allocation"].unique())
+        looks = {name: ALLOCATIONS.get(name, OTHER) for name in names}
         figure = Figure(figsize=(12.5, 8.2), layout="constrained")
         grid = figure.add_gridspec(2, 1, height_ratios=[1.35, 1])
         top = grid[0].subgridspec(1, 2, width_ratios=[1, 1.5])
@@ -159,16 +150,14 @@ def allocations(accuracy: pd.DataFrame, layers: pd.DataFrame, masks: dict[str, T
         for i, name in enumerate(names):
             line = accuracy[accuracy["allocation"] == name]
             aside = (i - (len(names) - 1) / 2) * 0.12
-            left.errorbar(
-                100 * line["sparsity"] + aside, 100 * line["mean"], yerr=_bars(line), label=name, **_ERROR, **_series(i)
-            )
+            _line(left, 100 * line["sparsity"] + aside, line, name, looks[name])
         left.set(xlabel="Sparsity (%)", ylabel="Test accuracy after retraining (%)")
         order = list(layers["layer"].unique())
         width = 0.8 / len(names)
         for i, name in enumerate(names):
             part = layers[layers["allocation"] == name].set_index("layer").reindex(order)
             x = [k + (i - (len(names) - 1) / 2) * width for k in range(len(order))]
-            right.bar(x, 100 * part["sparsity"], width, color=_series(i)["color"], edgecolor="w", linewidth=0.4)
+            right.bar(x, 100 * part["sparsity"], width, color=looks[name].color, edgecolor="w", linewidth=0.4)
         short = [n.removesuffix(".weight").removeprefix("blocks.") for n in order]
         right.set_xticks(range(len(order)), short, rotation=30, ha="right")
         right.set(ylabel="Sparsity of the layer (%)", ylim=(0, 102))

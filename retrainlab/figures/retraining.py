@@ -1,4 +1,4 @@
-"""DataFrame -> matplotlib Figure, one function a figure; and how a figure is saved with its data.
+"""Figures 1 to 4: DataFrame -> matplotlib Figure, one function a figure.
 
 Figures are made without pyplot, so that they never mix between cells or threads. Colours are seaborn's colour-blind-safe
 palette, and every schedule has its own line style and marker as well. Shares become percent here and nowhere else.
@@ -13,9 +13,9 @@ from matplotlib.colors import LogNorm
 from matplotlib.figure import Figure
 from matplotlib.ticker import FixedLocator, FuncFormatter, NullLocator
 
-from retrainlab.figures import sentences
-from retrainlab.figures.sentences import percent
-from retrainlab.figures.style import COLORS, LEVEL, RC, SCHEDULES, bare_line, in_order, legend, style
+from retrainlab.figures.sentences import retraining as sentences
+from retrainlab.figures.sentences.phrases import percent
+from retrainlab.figures.style import LEVEL, RC, SCHEDULES, bare_line, in_order, legend, style
 
 
 def schedules(curves: pd.DataFrame) -> Figure:
@@ -90,7 +90,7 @@ def budgets(table: pd.DataFrame) -> Figure:
             _lines(top, table[table["sparsity"] == sparsity])
             _lines(bottom, difference[difference["sparsity"] == sparsity])
             top.axhline(100 * dense, **LEVEL, label=f"dense, {100 * dense:.1f} %")
-            bottom.axhline(0, color=COLORS[baseline], linewidth=1.6)
+            bottom.axhline(0, color=SCHEDULES[baseline].color, linewidth=1.6)
             low, high = top.get_ylim()
             top.set_ylim(max(low, 0), min(high, 101))
             top.set_title(f"Sparsity {percent(sparsity)}")
@@ -105,7 +105,7 @@ def _lines(ax: Axes, frame: pd.DataFrame) -> None:
     """A line per schedule over the budget, with intervals drawn side by side; columns as in `budgets`."""
     for name in in_order(frame["schedule"]):
         line = frame[frame["schedule"] == name]
-        aside = 1.03 ** (SCHEDULES.index(name) - (len(SCHEDULES) - 1) / 2)
+        aside = 1.03 ** (list(SCHEDULES).index(name) - (len(SCHEDULES) - 1) / 2)
         spread = [100 * (line["mean"] - line["low"]), 100 * (line["high"] - line["mean"])]
         bars = {"elinewidth": 1.2, "capsize": 2, "markeredgecolor": "w", "markeredgewidth": 0.5}
         ax.errorbar(100 * line["budget"] * aside, 100 * line["mean"], yerr=spread, **bars, **style(name))

@@ -1,17 +1,55 @@
-"""How figures look: colours, line styles and markers of the schedules, and matplotlib's settings."""
+"""How figures look: colours, dashes and markers by name, and matplotlib's settings."""
 
 from collections.abc import Sequence
+from dataclasses import dataclass
 
 from matplotlib.axes import Axes
-from matplotlib.colors import to_rgb
 from matplotlib.figure import Figure
 
-SCHEDULES = ("FT", "LRW", "SLR", "CLR", "LLR", "ALLR")
 # seaborn's palette and style, written out: to load seaborn, which only the map needs, would take a second a notebook
-PALETTE = ("#0173b2", "#de8f05", "#029e73", "#d55e00", "#cc78bc", "#ca9161", "#fbafe4", "#949494", "#ece133", "#56b4e9")
-COLORS = dict(zip(SCHEDULES, [to_rgb(PALETTE[i]) for i in (7, 9, 2, 4, 0, 3)]))
-_LINES = dict(zip(SCHEDULES, ["-", (0, (4, 2)), (0, (1, 1)), (0, (6, 1, 1, 1)), "-", (0, (5, 1))]))
-_MARKERS = dict(zip(SCHEDULES, "osv^DX"))
+BLUE, ORANGE, GREEN, RED, PURPLE = "#0173b2", "#de8f05", "#029e73", "#d55e00", "#cc78bc"
+BROWN, GREY, SKY = "#ca9161", "#949494", "#56b4e9"
+
+
+@dataclass(frozen=True)
+class Look:
+    """Colour, marker and dashes: `-` for none, or matplotlib's offset and lengths in line widths."""
+
+    color: str
+    marker: str
+    dashes: str | tuple[int, tuple[float, ...]] = "-"
+
+
+SCHEDULES = {
+    "FT": Look(GREY, "o"),
+    "LRW": Look(SKY, "s", (0, (4, 2))),
+    "SLR": Look(GREEN, "v", (0, (1, 1))),
+    "CLR": Look(PURPLE, "^", (0, (6, 1, 1, 1))),
+    "LLR": Look(BLUE, "D"),
+    "ALLR": Look(RED, "X", (0, (5, 1))),
+}
+METHODS = {
+    "GMP": Look(BLUE, "o"),
+    "GSM": Look(ORANGE, "s"),
+    "DPF": Look(GREEN, "v"),
+    "DNW": Look(PURPLE, "^"),
+    "CS": Look(BROWN, "D"),
+    "STR": Look(SKY, "X"),
+    "DST": Look(BLUE, "P"),
+    "LC": Look(ORANGE, "*"),
+    "RigL": Look(GREEN, "<"),
+    "Static": Look("0.35", ">"),
+    "IMP": Look(RED, "h"),
+}
+ALLOCATIONS = {
+    "global": Look(BLUE, "o"),
+    "uniform": Look(RED, "s"),
+    "erk": Look(GREEN, "v"),
+    "lamp": Look(GREY, "^"),
+    "random": Look(PURPLE, "D"),
+}
+OTHER = Look(ORANGE, "*")  # a method or an allocation of one's own
+PLACES = tuple(map(Look, (BLUE, RED, GREEN, GREY, PURPLE, SKY, ORANGE), "osv^DXP"))
 LEVEL = {"color": "0.15", "linestyle": (0, (2, 2)), "linewidth": 1.4}
 RC = {
     **{name: "0.15" for name in ("axes.labelcolor", "xtick.color", "ytick.color", "text.color")},
@@ -24,9 +62,15 @@ RC = {
 }
 
 
+def place(i: int) -> Look:
+    """How the i-th of what is only counted looks, such as numbers of cycles."""
+    return PLACES[i % len(PLACES)]
+
+
 def style(schedule: str) -> dict:
-    """Colour, line style and marker of a schedule, the same in every figure."""
-    return {"color": COLORS[schedule], "linestyle": _LINES[schedule], "marker": _MARKERS[schedule], "label": schedule}
+    """How a schedule's line is drawn and labelled, the same in every figure: matplotlib's names."""
+    look = SCHEDULES[schedule]
+    return {"color": look.color, "linestyle": look.dashes, "marker": look.marker, "label": schedule}
 
 
 def bare_line(schedule: str) -> dict:
@@ -40,6 +84,6 @@ def in_order(names: Sequence[str]) -> list[str]:
 
 
 def legend(figure: Figure, axes: Axes, columns: int) -> None:
-    """The legend of `axes`, above the whole figure."""
+    """Put the legend of `axes` above the whole figure."""
     handles, labels = axes.get_legend_handles_labels()
     figure.legend(handles, labels, loc="outside upper center", ncols=columns, frameon=False)

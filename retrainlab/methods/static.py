@@ -1,9 +1,7 @@
 """A control: a random mask from the start, and training within it."""
 
-from collections.abc import Sequence
-
-from retrainlab.methods.knobs import Knobs
 from retrainlab.methods.sparsifier import Span, random_masks
+from retrainlab.methods.table import Static as Knobs
 from retrainlab.training.masked import Masked
 from retrainlab.training.method import Tensors
 
@@ -15,12 +13,7 @@ class Static(Masked):
         super().__init__({})
         self.knobs, self.span = knobs, span
 
-    @classmethod
-    def stacked(cls, methods: Sequence[Masked]) -> Masked:
-        return Masked.stacked(methods)
-
     def begin(self, params: Tensors) -> Tensors:
         weights = {name: params[name] for name in self.span.prunable}
-        masks = random_masks(weights, self.knobs.sparsity, self.knobs.allocation, self.span.seed)
-        super().__init__(masks)
-        return params | {name: params[name].masked_fill(~mask, 0) for name, mask in masks.items()}
+        super().__init__(random_masks(weights, self.knobs.sparsity, self.knobs.allocation, self.span.seed))
+        return super().begin(params)

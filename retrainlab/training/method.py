@@ -1,6 +1,7 @@
 """What a method may do: map raw parameters to the effective weights of the forward pass, and act at a few moments.
 
-The base class does nothing at any of them. The loop in `training` calls, in every step,
+The base class does nothing at any of them. Training starts from what `begin` makes of the network's parameters. The
+loop in `training` calls, in every step,
 `effective` -> forward -> `penalty` -> backward -> `edit_gradients` -> SGD -> `after_step`; after every epoch
 `after_epoch`; once at the end `finish`, and only then evaluates. So a method that binarises or prunes at the end is
 always judged by what it leaves behind.
@@ -24,8 +25,8 @@ class Method:
     steady: whether `effective`, `penalty` and `edit_gradients` do the same with the same tensors in every step, so that
     a step can be recorded once and replayed; a method that reads a counter, or a value from the device, is not.
 
-    A method that needs random numbers takes them from a generator of its own (`data.stream`), never from torch's: that one
-    belongs to all threads.
+    A method that needs random numbers takes them from a generator of its own (`noise.stream`), never from torch's: that
+    one belongs to all threads.
     """
 
     steady: bool = False

@@ -73,8 +73,8 @@ def test_the_contest_is_sorted_by_the_middle_sparsity_and_shows_its_means():
 
 
 def test_controls_methods_and_bimp_differ_in_colour_and_mark():
-    colours = {to_rgb(plots._color(n)) for n in ("BIMP", "GMP", "Random")}
-    marks = {plots._mark(n) for n in ("BIMP", "GMP", "Random")}
+    colours = {to_rgb(plots._kind(n).color) for n in ("BIMP", "GMP", "Random")}
+    marks = {plots._kind(n).marker for n in ("BIMP", "GMP", "Random")}
     assert len(colours) == len(marks) == 3
 
 

@@ -33,7 +33,7 @@ def study(seeds: int = SEEDS, **levels) -> pd.DataFrame:
 
 def budgets_frame() -> pd.DataFrame:
     """Figure 3's: LRW is FT but at the longest budget."""
-    frame = study(sparsity=SPARSITIES, budget=BUDGETS, schedule=style.SCHEDULES)
+    frame = study(sparsity=SPARSITIES, budget=BUDGETS, schedule=tuple(style.SCHEDULES))
     measured = ["test_accuracy", "validation_accuracy", "test_loss", "validation_loss"]
     twin, ft = (
         (frame["schedule"] == "LRW") & (frame["budget"] < 0.5),

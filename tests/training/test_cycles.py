@@ -128,9 +128,9 @@ def test_every_cycle_starts_and_ends_with_its_masked_weights_and_momentum_at_zer
     run(Prune(0.9, cycles=3), Retrain("FT", 0.2, optimizer=optimizer), sgd=SGD(0.9, True, 0.1), seen=seen)
     assert len(seen) == 3
     for begin, job, end in seen:
-        for n, gone in job.method.removed.items():
+        for n, mask in job.method.masks.items():
             for tensors in (begin.params, begin.momentum, end.params, end.momentum):
-                assert tensors[n][gone].eq(0).all()
+                assert tensors[n][~mask].eq(0).all()
 
 
 @pytest.mark.parametrize(
@@ -172,7 +172,7 @@ def test_masks_of_the_cycles_are_nested_and_hit_each_total(score):
     model = network()
     prune = Prune(0.9, score, cycles=4)
     run(prune, Retrain("CLR", 0.2), model=model, seen=seen)
-    gone = [{n: job.method.removed[n] for n in prunable(model)} for _, job, _ in seen]
+    gone = [{n: ~job.method.masks[n] for n in prunable(model)} for _, job, _ in seen]
     for target, now in zip(prune.targets, gone, strict=True):
         assert sum(int(g.sum()) for g in now.values()) == round(target * size(model))
     for early, late in zip(gone, gone[1:], strict=False):
@@ -259,7 +259,7 @@ def test_kept_optimizer_starts_each_cycle_with_the_masked_momentum_before():
     run(Prune(0.8, cycles=3), Retrain("FT", 0.2, optimizer="keep"), model=model, state=dense_state, seen=seen)
     for before, (begin, job, _) in zip([dense_state, *(end for _, _, end in seen)], seen, strict=False):
         for n, v in before.momentum.items():
-            assert torch.equal(begin.momentum[n], v.masked_fill(job.method.removed.get(n, torch.tensor(False)), 0))
+            assert torch.equal(begin.momentum[n], v.masked_fill(~job.method.masks.get(n, torch.tensor(True)), 0))
         assert any(v.ne(0).any() for v in begin.momentum.values())
 
 
@@ -271,7 +271,7 @@ def test_an_optimizer_for_all_cycles_starts_fresh_after_the_dense_run_and_is_car
     assert all(v.eq(0).all() for v in seen[0][0].momentum.values())
     for (_, _, end), (begin, job, _) in zip(seen, seen[1:], strict=False):
         for n, v in end.momentum.items():
-            assert torch.equal(begin.momentum[n], v.masked_fill(job.method.removed.get(n, torch.tensor(False)), 0))
+            assert torch.equal(begin.momentum[n], v.masked_fill(~job.method.masks.get(n, torch.tensor(True)), 0))
         assert any(v.ne(0).any() for v in begin.momentum.values())
 
 

@@ -17,6 +17,7 @@ from retrainlab.data.dataset import Augmentation, Dataset, Split, batches, clean
 from retrainlab.device import repeatable
 from retrainlab.training import loop
 from retrainlab.training.loop import direction, evaluate, recalibrate, train
+from retrainlab.training.masked import Masked
 from retrainlab.training.method import Method, Plain
 from retrainlab.training.state import Job, Point, Setup, State
 from tests.helpers.diary import Diary
@@ -719,3 +720,13 @@ def test_training_on_a_gpu_repeats_its_bits_and_agrees_with_the_cpu():
     here = tensors(go().state)
     for name, tensor in tensors(first).items():
         torch.testing.assert_close(tensor.cpu(), here[name], rtol=2e-2, atol=2e-2)
+
+
+def test_a_method_begins_with_the_network_as_it_is_and_one_under_masks_with_zeros():
+    params = State.of(network()).params
+    masks = {name: torch.arange(params[name].numel()).view_as(params[name]) % 2 == 0 for name in PRUNABLE}
+    assert Method().begin(params) is params
+    begun = Masked(masks).begin(params)
+    for name, before in params.items():
+        assert torch.equal(begun[name], before * masks[name] if name in masks else before)
+    assert all(params[name].all() for name in PRUNABLE)

@@ -94,7 +94,7 @@ def jobs_of(setup, make, *, name="resnet8", steps=STEPS, seeds=SEEDS, lr=0.1, **
         width = None if name in NETWORKS and shape[0] == 3 else 16
         start = State.of(network(name, i, some.dtype, width, shape).to(some.device), some.device)
         if isinstance(method, masked.Masked):
-            start = masked.apply(start, {name: ~gone for name, gone in method.removed.items()})
+            start = masked.apply(start, method.masks)
         out.append(Job(start, rates(n, lr, i), seed, method, (5, 2, 1)[i % 3], **more))
     return out
 
@@ -158,8 +158,8 @@ def test_masked_members_of_each_network_end_as_in_the_loop(name):
     for trained, job in zip(mine, jobs):
         assert any((trained.state.params[n] - p).abs().max() > 1e-4 for n, p in job.start.params.items())
         for part in (trained.state.params, trained.state.momentum):
-            for layer, gone in job.method.removed.items():
-                assert gone.any() and torch.equal(part[layer][gone], torch.zeros_like(part[layer][gone]))
+            for layer, mask in job.method.masks.items():
+                assert not mask.all() and torch.equal(part[layer][~mask], torch.zeros_like(part[layer][~mask]))
 
 
 @pytest.mark.parametrize("name", MODELS)
@@ -224,7 +224,7 @@ def test_in_float32_a_study_network_differs_from_the_loops_by_rounding(own):
     setup, jobs = setup_of(model, load("digits"), batch_size=32), []
     for i in range(8):
         method = masked.Masked(masks_of(setup, i))
-        start = masked.apply(State.of(model), {name: ~gone for name, gone in method.removed.items()})
+        start = masked.apply(State.of(model), method.masks)
         jobs.append(Job(start, rates(1, 0.1, i), (i * own, "t"), method))
     with repeatable(CPU):
         mine, wanted = train_together(setup, jobs), alone(setup, jobs)
@@ -242,7 +242,7 @@ def test_a_member_that_diverges_harms_no_other_and_its_masked_weights_are_still_
     wild = replace(wild, curve=torch.full((12,), 1e200, dtype=torch.float64))
     first, *others = train_together(setup, [wild, *calm])
     assert not all(p.isfinite().all() for p in first.state.params.values())
-    assert not any(first.state.params[name][gone].any() for name, gone in wild.method.removed.items())
+    assert not any(first.state.params[name][~mask].any() for name, mask in wild.method.masks.items())
     assert_alike(others, alone(setup, calm))
 
 
@@ -563,7 +563,9 @@ ALIKE = {
     "a shorter curve": lambda job: replace(job, curve=job.curve[:3]),
     "other evaluations": lambda job: replace(job, evaluations=4),
     "equal tensors": lambda job: replace(job, start=job.start.copy()),
-    "equal masks": lambda job: replace(job, method=masked.Masked({n: ~gone for n, gone in job.method.removed.items()})),
+    "equal masks": lambda job: replace(
+        job, method=masked.Masked({n: mask.clone() for n, mask in job.method.masks.items()})
+    ),
 }
 UNLIKE = {
     "another curve": lambda job: replace(job, curve=flat(6, 0.04)),
@@ -661,7 +663,7 @@ def test_every_tensor_of_a_stack_stays_where_it_is(monkeypatch, seeds):
     def step(stack):
         real(stack)
         held = held_by([vars(stack), vars(stack.method)])
-        assert len(held) > 3 * len(stack.params) + len(stack.method.removed)
+        assert len(held) > 3 * len(stack.params) + len(stack.method.masks)
         seen.append((stack, held, [t.data_ptr() for t in held]))
 
     monkeypatch.setattr(together._Stack, "step", step)
@@ -817,8 +819,8 @@ def test_bfloat16_learns_in_float32_parameters_with_exact_zeros():
         assert kinds == {torch.float32} and not identical(h.state, f.state)
         assert h.points[-1].accuracy > 0.9 and h.points[-1].loss < h.points[0].loss / 2
         assert h.points[-1].train_loss == pytest.approx(f.points[-1].train_loss, rel=0.3)
-        for name, gone in job.method.removed.items():
-            zeros = h.state.params[name][gone]
+        for name, mask in job.method.masks.items():
+            zeros = h.state.params[name][~mask]
             assert torch.equal(zeros, torch.zeros_like(zeros))
 
 
@@ -847,7 +849,7 @@ def test_members_on_a_gpu_end_as_in_the_loop(graph, seeds):
         mine, wanted = train_together(setup, jobs, graph=graph), alone(setup, jobs)
     assert_alike(mine, wanted, tolerance=1e-8)
     for trained, job in zip(mine, jobs):
-        assert not any(trained.state.params[name][gone].any() for name, gone in job.method.removed.items())
+        assert not any(trained.state.params[name][~mask].any() for name, mask in job.method.masks.items())
 
 
 # ---- attention -------------------------------------------------------------------------------------------------------

@@ -1,18 +1,160 @@
-"""One explorer of a kind is shown at a time."""
+"""What every explorer is: controls that say its `Settings`, and a `View` of what they ask for, one of a kind on the page."""
 
 import threading
 from collections.abc import Callable, Hashable
+from dataclasses import replace
+from pathlib import Path
+from typing import Any, ClassVar, Generic, TypeVar
 
 import ipywidgets as widgets
 from IPython.display import display
 
+from retrainlab.checks import BadInput
+from retrainlab.explore.kit import controls
+from retrainlab.explore.kit.pages import View
+from retrainlab.explore.kit.worker import Desk
+from retrainlab.paths import store_root
+from retrainlab.study.store import Store
+
+Settings = TypeVar("Settings")
+
+
+class Screen:
+    """The widgets that show a `View`: `charts`, its words as `note`, `table`, and `take` for its CSV and Python.
+
+    name: of the CSV file.
+    charts: how many.
+    """
+
+    def __init__(self, name: str, charts: int = 1):
+        self.charts = tuple(controls.Chart() for _ in range(charts))
+        self.note, self.table, self.take = controls.Status(), controls.Table(), controls.Take(name=name)
+
+    def put(self, view: View, csv: bool = True) -> None:
+        """Show it; csv: its numbers too, which are too long to cross to the page with every frame of a race."""
+        for chart, spec in zip(self.charts, view.charts, strict=True):
+            chart.spec = spec
+        self.note.say(view.words)
+        if view.table is not None:
+            self.table.set(*view.table)
+        self.take.code = view.code
+        if csv:
+            self.take.csv = view.csv
+
+    def close(self) -> None:
+        """Close all, also what is nowhere on the page."""
+        for widget in (*self.charts, self.note, self.table, self.take):
+            close(widget)
+
+
+class App(Generic[Settings]):
+    """An explorer on the page: it owns the store, the lock, the desk (Start, Stop, how far it is), what is shown, its end.
+
+    A subclass names itself, says in `__init__` which widgets there are, and in `view` what they ask for:
+
+        class Budget(App[Settings]):
+            stem, button, initial = "budget", "Measure it now", Settings()
+
+            def __init__(self, settings: Settings, store: Store, device: str):
+                super().__init__(settings, store, device)
+                self.inputs = controls.inputs(settings, "data", "model", "budget")  # those fields of Settings
+                self.status = self.screen.note  # where a mistake is told; unless said, the desk's line
+                shown = self.screen.note, *self.screen.charts, self.screen.table, self.screen.take
+                self.lay_out(controls.columns(self.inputs, ("data", "model"), ("budget",)), *shown, self.desk.buttons)
+                self.watch(self.draw, *self.inputs.values())  # under the lock, and a BadInput becomes a sentence
+                self.press(self.desk.start, self.start)
+                self.draw()
+
+            def view(self) -> View | None:
+                return budget.view(self.settings(), self.found)
+
+        show = Budget.show
+
+    stem: the name of its modules, of its CSS class `retrainlab-STEM`, and of its CSV file.
+    button: the word that starts its work.
+    initial: the settings that it starts with unless told otherwise.
+    charts: how many a view has.
+    """
+
+    stem: ClassVar[str]
+    button: ClassVar[str] = "Run"
+    initial: ClassVar[Any]
+    charts: ClassVar[int] = 1
+
+    def __init__(self, settings: Settings, store: Store, device: str):
+        self.store, self.given, self.lock = store, settings, threading.RLock()
+        self.desk = Desk(self.button, device)
+        self.inputs: dict[str, controls.Control] = {}
+        self.screen = Screen(self.stem, self.charts)
+        self.status: controls.Status = self.desk.status
+        self.box = widgets.VBox()
+
+    @classmethod
+    def show(cls, settings: Settings | None = None, *, store: str = "", device: str = "auto") -> None:
+        """Display it, the only one of its kind.
+
+        settings: where its controls start; None for those of `initial`.
+        store: a folder of results; empty for the project's own.
+        device: auto, cpu, cuda or cuda:N.
+        """
+        start = cls.initial if settings is None else settings
+        folder = Store(Path(store) if store else store_root())
+        present(cls.stem, (start, store, device), lambda: cls(start, folder, device))
+
+    def lay_out(self, *parts: widgets.Widget) -> None:
+        """Put the widgets into the explorer's box, from top to bottom."""
+        self.box = controls.app(self.stem, parts)
+
+    def settings(self) -> Settings:
+        """What the controls say, and what was given where there is none. Raises BadInput if it makes no sense."""
+        return replace(self.given, **{name: control.value for name, control in self.inputs.items()})
+
+    def view(self) -> View | None:
+        """What there is to show; None for nothing yet. Raises BadInput for what cannot be shown."""
+        raise NotImplementedError
+
+    def put(self, view: View) -> None:
+        """Show it on the screen, with its CSV unless something runs."""
+        self.screen.put(view, csv=not self.desk.running)
+
+    def draw(self) -> None:
+        """Show what there is."""
+        self.do(lambda: None if (view := self.view()) is None else self.put(view))
+
+    # ---- what a reader does ----
+
+    def do(self, action: Callable[[], object]) -> None:
+        """Act under the lock; what is refused is told in the status line."""
+        with self.lock:
+            try:
+                action()
+            except BadInput as error:
+                self.status.say(str(error))
+
+    def watch(self, action: Callable[[], object], *sources: controls.Control) -> None:
+        """Act whenever a reader changes one of these controls."""
+        for source in sources:
+            controls.observe(source, lambda _: self.do(action))
+
+    def press(self, button: widgets.Button, action: Callable[[], object]) -> None:
+        """Act whenever a reader presses this button."""
+        button.on_click(lambda _: self.do(action))
+
+    def close(self) -> None:
+        """End what runs, and every widget."""
+        self.desk.end()
+        self.screen.close()
+        for box in (self.box, self.desk.buttons, self.desk.status, self.desk.where):
+            close(box)
+
+
 # ---- one explorer of a kind ------------------------------------------------------------------------------------------
 
-_shown: dict[str, tuple[Hashable, object]] = {}
+_shown: dict[str, tuple[Hashable, Any]] = {}
 _showing = threading.Lock()
 
 
-def present(name: str, settings: Hashable, make: Callable[[], object]) -> object:
+def present(name: str, settings: Hashable, make: Callable[[], Any]) -> Any:
     """Display the explorer of that name, and return it. A cell that runs again with the same settings shows the same
     explorer as it is, whatever it is doing; with others it stops and closes the one before."""
     with _showing:

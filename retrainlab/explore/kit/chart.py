@@ -9,8 +9,6 @@ import math
 from collections.abc import Iterable, Sequence
 from typing import Any
 
-from matplotlib.colors import to_hex
-
 from retrainlab.figures import style
 
 Mark = dict[str, Any]
@@ -21,16 +19,16 @@ SERIES = (
     {"color": GREEN, "symbol": "v", "dash": "2 2"},
     {"color": PURPLE, "symbol": "^", "dash": "9 3 2 3"},
 )
+OTHER = {"color": ORANGE, "symbol": "*", "dash": "8 3 2 3"}  # a free or drawn schedule
 
 
 def schedule(name: str) -> dict:
-    """Colour, dashes and symbol of a retraining schedule, as in the figures; of any other curve its own."""
+    """Colour, dashes and symbol of a retraining schedule, as in the figures; OTHER for any other curve."""
     if name not in style.SCHEDULES:
-        return {"color": ORANGE, "symbol": "*", "dash": "8 3 2 3"}
-    own = style.style(name)
-    dashes = own["linestyle"]
-    dash = None if dashes == "-" else " ".join(f"{2 * part:g}" for part in dashes[1])
-    return {"color": to_hex(own["color"]), "dash": dash, "symbol": own["marker"]}
+        return OTHER
+    look = style.SCHEDULES[name]
+    dash = None if look.dashes == "-" else " ".join(f"{2 * part:g}" for part in look.dashes[1])
+    return {"color": look.color, "dash": dash, "symbol": look.marker}
 
 
 # ---- marks -----------------------------------------------------------------------------------------------------------

@@ -5,14 +5,15 @@ Callbacks may run on any thread of the kernel, so nothing here assumes one, and 
 
 import html
 import math
-from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import anywidget
 import ipywidgets as widgets
 import traitlets
 
+from retrainlab.config import ALLOCATIONS, DATASETS, MODELS, NAMED_SCHEDULES
 from retrainlab.data.sources import content
 
 LABEL = {"description_width": "13em"}
@@ -20,15 +21,38 @@ LABEL = {"description_width": "13em"}
 
 @dataclass(frozen=True)
 class Number:
-    """A number box, whose label names it to everybody, and a slider over the same range. Watch `slider`, read `value`."""
+    """A number box, whose label names it to everybody, and a slider over the same range; `row` holds both.
+
+    digits: how many of a fraction's are kept.
+    percent: whether `value` is a share of 1 where the widgets say percent.
+    """
 
     slider: widgets.Widget
     row: widgets.HBox
     digits: int = 5
+    percent: bool = False
 
     @property
     def value(self) -> float:
-        return _short(self.slider.value, self.digits)
+        """What the widgets say."""
+        shown = _short(self.slider.value, self.digits)
+        return round(shown / 100, 6) if self.percent else shown
+
+
+@dataclass(frozen=True)
+class Ticks:
+    """A checkbox for each name, in a row; `value` is the names that are ticked."""
+
+    boxes: dict[str, widgets.Checkbox]
+    row: widgets.HBox
+
+    @property
+    def value(self) -> tuple[str, ...]:
+        """The names that are ticked."""
+        return ticked(self.boxes)
+
+
+Control = Number | Ticks | widgets.ValueWidget
 
 
 def _short(x: float, digits: int) -> float:
@@ -59,6 +83,12 @@ def number(label: str, value: float, low: float, high: float, step: float, log: 
     return Number(slider, row, digits)
 
 
+def share(label: str, value: float, low: float, high: float, step: float = 0.5) -> Number:
+    """A number in percent, from `low` to `high`, whose value is a share, as `value` is."""
+    percent = _short(100 * value, 5)
+    return replace(number(label, round(percent) if isinstance(step, int) else percent, low, high, step), percent=True)
+
+
 def choice(label: str, options: Iterable, value) -> widgets.Dropdown:
     """A labelled drop-down list."""
     layout = widgets.Layout(width="auto", min_width="0")
@@ -75,6 +105,51 @@ def boxes(names: Iterable[str], chosen: Iterable[str]) -> dict[str, widgets.Chec
 def ticked(boxes: dict[str, widgets.Checkbox]) -> tuple[str, ...]:
     """The names of those that are ticked."""
     return tuple(name for name, box in boxes.items() if box.value)
+
+
+def ticks(label: str, names: Iterable[str], chosen: Iterable[str]) -> Ticks:
+    """A labelled row of checkboxes, those of `chosen` ticked."""
+    made = boxes(names, chosen)
+    return Ticks(made, row(title(label), *made.values()))
+
+
+FIELDS: dict[str, Callable[..., Control]] = {
+    "data": lambda value: choice("Data set", DATASETS, value),
+    "model": lambda value: choice("Network", MODELS, value),
+    "sparsity": lambda value: share("Weights removed (%)", value, 0.0, 99.5),
+    "allocation": lambda value: choice("Shared among layers", ALLOCATIONS, value),
+    "budget": lambda value: share("Budget (% of dense run)", value, 0.5, 100.0),
+    "cycles": lambda value: number("Cycles", value, 1, 5, 1),
+    "seed": lambda value: number("Seed", value, 0, 20, 1),
+    "seeds": lambda value: number("Seeds", value, 1, 10, 1),
+    "schedules": lambda value: ticks("Schedules", NAMED_SCHEDULES, value),
+}
+
+
+def inputs(settings: object, *names: str) -> dict[str, Control]:
+    """The usual control for each of these fields of `settings`, which starts at its value there."""
+    return {name: FIELDS[name](getattr(settings, name)) for name in names}
+
+
+def observe(control: Control, react: Callable[[dict], None]) -> None:
+    """Call react(change) when a reader changes the control."""
+    parts = [control.slider] if isinstance(control, Number) else [control]
+    for part in control.boxes.values() if isinstance(control, Ticks) else parts:
+        part.observe(react, names="value")
+
+
+def columns(inputs: Mapping[str, Control], *groups: Sequence[str | widgets.Widget]) -> widgets.HBox:
+    """Columns of controls, by name or as they are, side by side; under the data set stands what is in it."""
+    out = []
+    for group in groups:
+        shown: list[widgets.Widget] = []
+        for part in group:
+            control = inputs[part] if isinstance(part, str) else part
+            shown.append(control.row if isinstance(control, Number | Ticks) else control)
+            if part == "data":
+                shown.append(about(control))
+        out.append(column(*shown))
+    return row(*out)
 
 
 def row(*children: widgets.Widget) -> widgets.HBox:

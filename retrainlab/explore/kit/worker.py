@@ -117,7 +117,7 @@ class Desk:
         self.left, self.status, self.where = widgets.Label(""), Status(), Note()
         self.stop.on_click(lambda _: self.worker.stop())
         self.buttons = row(self.start, self.stop, self.bar, self.left)
-        self.left_over, self.share, self.running = Left(), 0.0, False
+        self.left_over, self.share, self.running, self.ended = Left(), 0.0, False, False
         self.where.say(f"Computes on {device_words(self.device)}.")
 
     def go(
@@ -126,7 +126,9 @@ class Desk:
         draw: Callable[[], None],
         ended: Callable[[], None] | None = None,
     ) -> bool:
-        """Do work(stopped) in the background, which returns the sentence to say at its end."""
+        """Do work(stopped) in the background, which returns the sentence to say at its end; say whether it was begun."""
+        if self.ended:
+            return False
 
         def over(sentence: str) -> None:
             self.running = False
@@ -165,5 +167,6 @@ class Desk:
         self.left.value = f"about {duration(left)} left" if left else ""
 
     def end(self) -> None:
-        """Stop what runs."""
+        """Stop what runs, and begin nothing more."""
+        self.ended = True
         self.worker.stop()
