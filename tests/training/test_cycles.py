@@ -12,7 +12,7 @@ from retrainlab.checks import BadInput
 from retrainlab.config import OPTIMIZERS, SGD, Prune, Recipe, Retrain
 from retrainlab.data.dataset import Augmentation, Dataset, Split, batches
 from retrainlab.layers import prunable
-from retrainlab.methods.knobs import GMP
+from retrainlab.methods.table import GMP
 from retrainlab.models import build
 from retrainlab.pruning import prune
 from retrainlab.schedules import dense, retraining

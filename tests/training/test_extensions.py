@@ -217,7 +217,7 @@ def test_pruning_by_obd_needs_its_scores_and_others_take_none():
 
 
 def test_a_networks_method_is_trained_before_the_prune_and_its_stability_told():
-    from retrainlab.methods.knobs import GMP, GSM
+    from retrainlab.methods.table import GMP, GSM
 
     for method, stable in ((GMP(0.8), True), (GSM(0.8), False)):
         result = run(Experiment(replace(RECIPE, method=method), Prune(0.8), Retrain("LLR", 0.2)), "cpu")
@@ -228,7 +228,7 @@ def test_a_networks_method_is_trained_before_the_prune_and_its_stability_told():
 
 
 def test_a_dense_run_streams_its_sparsity():
-    from retrainlab.methods.knobs import GMP
+    from retrainlab.methods.table import GMP
 
     curve = train_dense(replace(RECIPE, epochs=4, method=GMP(0.8, interval=10)), "cpu").result.curves["weight_sparsity"]
     assert curve == sorted(curve) and curve[0] == 0 and curve[-1] == pytest.approx(0.8, abs=1e-3) and 0 < curve[1] < 0.8
