@@ -91,6 +91,12 @@ class Advice:
         """Whether there are seeds enough to tell anything."""
         return len(self.seeds) >= SEEDS
 
+    @property
+    def compared(self) -> tuple[Comparison, ...]:
+        """The recommended schedule, whose difference to itself has no interval, and then the others."""
+        own = Comparison(self.schedule, self.validation, self.test, (0.0, math.nan, math.nan), "recommended")
+        return (own, *self.others)
+
     def judged(self, *verdicts: str) -> tuple[str, ...]:
         """The other schedules with one of these verdicts."""
         return tuple(c.schedule for c in self.others if c.verdict in verdicts)

@@ -11,7 +11,7 @@ from functools import lru_cache
 import pandas as pd
 
 from retrainlab import advice, stats, study
-from retrainlab.advice import Advice, Estimate, share
+from retrainlab.advice import Advice, share
 from retrainlab.checks import BadInput, check_number, choose, settle
 from retrainlab.config import DATASETS, MODELS, NAMED_SCHEDULES, Experiment, Prune, Recipe, Retrain
 from retrainlab.data.sources import fingerprint
@@ -225,20 +225,14 @@ def _span(low: float, high: float, form: str = "{:.1f} to {:.1f}") -> str:
     return form.format(low, high) if math.isfinite(low) else ""
 
 
-def _accuracies(validation: float, test: Estimate) -> tuple[str, str, str]:
-    mean, low, high = test
-    return percent(validation), percent(mean), _span(100 * low, 100 * high)
-
-
 def rows(found: Advice | None) -> list[tuple[str, ...]]:
     """The table in words: the recommended schedule, then the others by mean validation accuracy."""
-    if found is None:
-        return []
-    out = [(found.schedule, *_accuracies(found.validation, found.test), "", "", "recommended")]
-    for c in sorted(found.others, key=lambda c: -c.validation):
+    out = []
+    for c in sorted(found.compared, key=lambda c: (c.schedule != found.schedule, -c.validation)) if found else ():
+        test, low, high = (100 * x for x in c.test)
         mean, *ends = (100 * x for x in c.difference)
-        difference = f"{mean:+.2f}", _span(*ends, "{:+.2f} to {:+.2f}")
-        out.append((c.schedule, *_accuracies(c.validation, c.test), *difference, c.verdict))
+        difference = f"{mean:+.2f}" if c.schedule != found.schedule else "", _span(*ends, "{:+.2f} to {:+.2f}")
+        out.append((c.schedule, percent(c.validation), f"{test:.1f} %", _span(low, high), *difference, c.verdict))
     return out
 
 
@@ -256,14 +250,14 @@ def csv(found: Advice | None) -> str:
     """The table as numbers; accuracies and differences are shares, what is not known is empty."""
     if found is None:
         return ""
-    own = (found.schedule, found.validation, found.test, (0.0, None, None), "recommended")
-    others = ((c.schedule, c.validation, c.test, c.difference, c.verdict) for c in found.others)
     where = f"{found.sparsity:.10g}", f"{found.budget:.10g}"
-    lines = [
-        (*where, name, len(found.seeds), validation, *test, *difference, verdict)
-        for name, validation, test, difference, verdict in (own, *others)
-    ]
-    return phrases.csv(COLUMNS, lines)
+    return phrases.csv(
+        COLUMNS,
+        [
+            (*where, c.schedule, len(found.seeds), c.validation, *c.test, *c.difference, c.verdict)
+            for c in found.compared
+        ],
+    )
 
 
 def code(settings: Settings) -> str:
