@@ -6,7 +6,7 @@ from itertools import count
 import pandas as pd
 
 from retrainlab.config import Experiment
-from retrainlab.contest.search import KNOB, reach
+from retrainlab.contest.search import reach, searched
 from retrainlab.explore.kit.live import Live
 
 ROUNDS = 4  # at most, as while the contest tunes
@@ -18,7 +18,7 @@ class Unfinished(Exception):
 
 def turned(experiment: Experiment) -> bool:
     """Whether only a search reaches the sparsity."""
-    return type(experiment.recipe.method) in KNOB
+    return searched(experiment.recipe)
 
 
 def sought(

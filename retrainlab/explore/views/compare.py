@@ -10,7 +10,6 @@ from dataclasses import dataclass, field, replace
 from retrainlab.checks import BadInput, check_number, choose, settle
 from retrainlab.config import Experiment, Recipe
 from retrainlab.contest.entrants import ENTRANTS, GRID, Candidate, candidates
-from retrainlab.contest.search import KNOB
 from retrainlab.data.dataset import load
 from retrainlab.explore.kit import chart, live, phrases, searching
 from retrainlab.explore.kit.live import Live
@@ -18,6 +17,7 @@ from retrainlab.explore.kit.pages import Control, Page, View
 from retrainlab.explore.kit.phrases import percent
 from retrainlab.explore.kit.searching import ROUNDS, Unfinished, turned
 from retrainlab.figures.presets import PRESETS
+from retrainlab.methods.table import entry
 from retrainlab.study.store import Store
 
 DATA = ("digits", "fashion-mnist", "cifar10")  # those with a contest
@@ -187,7 +187,7 @@ def table(pair: Pair) -> list[tuple[str, ...]]:
         e, result = pair.live.experiments[place], pair.live.results.get(place)
         setting = candidate.setting
         if pair.runs[place]:
-            knob = KNOB[type(e.recipe.method)].field
+            knob = entry(e.recipe.method).knob.field
             setting += f", {knob} {getattr(e.recipe.method, knob):g}"
         numbers = ("...",) * 4
         if result is not None and not result.scalars["stopped"]:
