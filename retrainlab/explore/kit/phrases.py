@@ -1,7 +1,12 @@
 """Numbers and settings as an explorer writes them: percent, digits of a CSV, lines of Python."""
 
 import math
+from collections.abc import Iterable, Sequence
 from dataclasses import fields
+
+import pandas as pd
+
+from retrainlab import tables
 
 # ---- numbers and words -----------------------------------------------------------------------------------------------
 
@@ -9,6 +14,17 @@ from dataclasses import fields
 def percent(share: float) -> str:
     """`92.2 %` for 0.922."""
     return f"{100 * share:.1f} %"
+
+
+def shares(values: Iterable[float]) -> list[tuple[str, float]]:
+    """Options of a control for shares: `2.5 %` and 0.025."""
+    return [(f"{100 * share:g} %", share) for share in values]
+
+
+def csv(heads: Sequence[str], rows: Iterable[Sequence[object]], digits: int = 6) -> str:
+    """Rows under headings as CSV. Floats have `digits` digits; None, NaN and infinity are empty."""
+    finite = [[None if isinstance(x, float) and not math.isfinite(x) else x for x in row] for row in rows]
+    return tables.csv(pd.DataFrame(finite, columns=list(heads)), f"%.{digits}g")
 
 
 def digits(share: float) -> str:
