@@ -13,13 +13,14 @@ import pandas as pd
 from retrainlab.checks import BadInput, check_number, choose, settle
 from retrainlab.config import Experiment, Recipe
 from retrainlab.contest.entrants import ENTRANTS, GRID, Candidate, candidates
-from retrainlab.contest.search import KNOB, reach
+from retrainlab.contest.search import reach, searched
 from retrainlab.data.dataset import load
 from retrainlab.explore.kit import chart, live, phrases
 from retrainlab.explore.kit.live import Curve, Live
 from retrainlab.explore.kit.pages import Control, Page, View
 from retrainlab.explore.kit.phrases import percent
 from retrainlab.figures.presets import PRESETS
+from retrainlab.methods.table import entry
 from retrainlab.study.store import Store
 
 DATA = ("digits", "fashion-mnist", "cifar10")  # those with a contest
@@ -91,7 +92,7 @@ def experiments(settings: Settings) -> list[Experiment]:
 
 def turned(experiment: Experiment) -> bool:
     """Whether only a search reaches the sparsity."""
-    return type(experiment.recipe.method) in KNOB
+    return searched(experiment.recipe)
 
 
 # ---- the search ------------------------------------------------------------------------------------------------------
@@ -246,7 +247,7 @@ def table(pair: Pair) -> list[tuple[str, ...]]:
         e, result = pair.live.experiments[place], pair.live.results.get(place)
         setting = candidate.setting
         if pair.runs[place]:
-            knob = KNOB[type(e.recipe.method)].field
+            knob = entry(e.recipe.method).knob.field
             setting += f", {knob} {getattr(e.recipe.method, knob):g}"
         numbers = ("...",) * 4
         if result is not None and not result.scalars["stopped"]:
