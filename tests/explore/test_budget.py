@@ -20,7 +20,7 @@ from retrainlab.study.result import Result
 from retrainlab.study.store import Store
 from tests.helpers.invented import invented
 
-TINY = presets.Preset(Recipe(width=4, epochs=1), seeds=3, sparsities=(0.5, 0.9), budgets=(0.25, 0.5))
+TINY = presets.Preset("digits", Recipe(width=4, epochs=1), seeds=3, sparsities=(0.5, 0.9), budgets=(0.25, 0.5))
 
 
 @pytest.fixture
