@@ -285,9 +285,9 @@ def _make_results(store: Store, device: str, engine: Engine, experiments: Sequen
     dense = {r: _there(store.dense(dense_key(r, data), where), store) for r in {e.recipe for e in experiments}}
     pairs = {(e.recipe, e.prune) for e in experiments}
     pruned = {pair: _there(store.pruned(pruned_key(*pair, data), where), store) for pair in pairs}
-    starts = [dense[e.recipe] for e in experiments], [pruned[e.recipe, e.prune] for e in experiments]
+    starts = [(dense[e.recipe], pruned[e.recipe, e.prune]) for e in experiments]
     meter = _Meter([cost(e) for e in experiments], [(e.evaluations + 1) * e.prune.cycles for e in experiments])
-    for i, result in run_together(experiments, *starts, device, engine, on_point=meter):
+    for i, result in run_together(experiments, starts, device, engine, on_point=meter):
         store.put_result(result_key(experiments[i], data), result)
         meter.ended(i)
 

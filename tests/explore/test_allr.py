@@ -193,7 +193,7 @@ def test_sliders_follow_at_once_and_the_code_gives_the_same_numbers(tmp_path, ti
     # another network takes the place of the first; the one that is there is not trained again
     before = explorer.anatomy
     explorer.inputs["seed"].slider.value = 1
-    assert explorer.desk.worker.wait() and explorer.anatomy is not before and explorer.recipe.seed == 1
+    assert explorer.desk.worker.wait() and explorer.anatomy is not before and explorer.network.recipe.seed == 1
     explorer.desk.start.click()
     assert not explorer.desk.worker.busy
     explorer.close()
@@ -203,9 +203,9 @@ def test_a_change_while_a_network_is_trained_ends_it_and_trains_the_next(tmp_pat
     explorer = Allr(Settings(), Store(tmp_path), "cpu")
     explorer.inputs["seed"].slider.value = 2
     deadline = time.monotonic() + 20
-    while time.monotonic() < deadline and (explorer.recipe is None or explorer.recipe.seed != 2):
+    while time.monotonic() < deadline and (explorer.network is None or explorer.network.recipe.seed != 2):
         time.sleep(0.02)
-    assert explorer.recipe.seed == 2
+    assert explorer.network.recipe.seed == 2
     explorer.close()
 
 

@@ -9,7 +9,7 @@ pytest.importorskip("ipywidgets")
 
 from retrainlab import schedules
 from retrainlab.checks import BadInput
-from retrainlab.config import NAMED_SCHEDULES
+from retrainlab.config import NAMED_SCHEDULES, Recipe, Retrain
 from retrainlab.explore.apps.schedules import Schedules
 from retrainlab.explore.views import schedules as schedules_view
 from retrainlab.explore.views.schedules import Settings
@@ -33,11 +33,11 @@ def test_closing_closes_everything_inside():
 def test_curves_are_those_of_the_package():
     s = Settings(budget=0.4, damage=0.3, warmup=0.2, ramp="cosine", free="rex", free_lr=0.07)
     got = schedules_view.compute(s)
-    original = schedules.dense("multistep", 930, 0.1)
+    original = schedules.dense(Recipe(lr=0.1), 930)
     assert got.d == 0.4 and s.steps == 372
-    want = schedules.retraining("ALLR", original, 372, d=0.4, warmup=0.2, shape="cosine")
+    want = schedules.retraining(Retrain("ALLR", warmup=0.2, ramp="cosine"), original, 372, d=0.4)
     assert torch.equal(got.retraining["ALLR"], want)
-    want = schedules.retraining("rex", original, 372, lr=0.07, warmup=0.2, shape="cosine")
+    want = schedules.retraining(Retrain("rex", lr=0.07, warmup=0.2, ramp="cosine"), original, 372)
     assert torch.equal(got.retraining["rex"], want)
     assert list(got.retraining) == [*NAMED_SCHEDULES, "rex"]
 

@@ -46,13 +46,6 @@ MARKS = {("digits", None): MARK}
 TOGETHER = Engine("batched", 8, 1)
 
 
-@pytest.fixture(autouse=True)
-def elsewhere(tmp_path, monkeypatch):
-    monkeypatch.setenv("RETRAINLAB_STORE", str(tmp_path / "store"))
-    monkeypatch.setenv("RETRAINLAB_DATA", str(tmp_path / "data"))
-    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
-
-
 def some(recipe=RECIPE, sparsities=(0.5,), schedules=("FT", "LRW", "LLR"), budgets=(1.0,), seeds=1):
     return grid(recipe, sparsities=sparsities, budgets=budgets, schedules=schedules, seeds=seeds)
 
@@ -291,14 +284,14 @@ def test_a_task_is_of_runs_that_can_be_made_together_and_no_more_than_a_workers_
     lacking, todo, engine, workers = drawn
     for task in todo:
         if task.work is plan._make_dense:
-            common = {common(recipe) for recipe in task.args[1]}
-            same = [recipe for recipe in lacking.dense.values() if common(recipe) in common]
-            assert len(common) == 1 and task.runs <= engine.members
+            shared = {common(recipe) for recipe in task.args[1]}
+            same = [recipe for recipe in lacking.dense.values() if common(recipe) in shared]
+            assert len(shared) == 1 and task.runs <= engine.members
         elif task.work is plan._make_results:
-            common = {common(e.recipe) for e in task.args[1]}
-            same = [e for e in lacking.results.values() if common(e.recipe) in common]
+            shared = {common(e.recipe) for e in task.args[1]}
+            same = [e for e in lacking.results.values() if common(e.recipe) in shared]
             pairs = {(e.recipe, e.prune) for e in task.args[1]}
-            assert len(common) == 1 and (len(pairs) == 1 or task.runs <= engine.members)
+            assert len(shared) == 1 and (len(pairs) == 1 or task.runs <= engine.members)
         else:
             continue
         assert task.args[0] == engine and (engine.kind != "loop" or task.runs == 1)
@@ -367,7 +360,7 @@ def made_alone():
     pruned = {pair: prune_dense(*pair, dense[pair[0]], "cpu") for pair in {(e.recipe, e.prune) for e in COURSES}}
     starts = [(dense[e.recipe], pruned[e.recipe, e.prune]) for e in COURSES]
     results = [run(e, "cpu", dense=own, pruned=masks) for e, (own, masks) in zip(COURSES, starts)]
-    return SimpleNamespace(dense=dense, starts=tuple(zip(*starts)), results=results)
+    return SimpleNamespace(dense=dense, starts=starts, results=results)
 
 
 def near(value):
@@ -401,7 +394,7 @@ def test_dense_runs_made_together_are_those_made_alone(alone, precise):
 def test_experiments_made_together_are_those_made_alone(alone, precise, engine):
     seen = [[] for _ in COURSES]
     points = lambda place, point: seen[place].append(point.accuracy)  # noqa: E731
-    made = list(run_together(COURSES, *alone.starts, "cpu", engine, on_point=points))
+    made = list(run_together(COURSES, alone.starts, "cpu", engine, on_point=points))
     assert sorted(place for place, _ in made) == [0, 1, 2, 3, 4]
     for place, result in made:
         assert_same_result(result, alone.results[place])
@@ -415,9 +408,9 @@ def test_stop_ends_experiments_made_together_where_it_ends_each(alone, precise):
         calls = iter(range(1000))
         return lambda: next(calls) >= steps
 
-    dense, pruned = alone.starts
-    for place, result in run_together(COURSES[:2], dense[:2], pruned[:2], "cpu", TOGETHER, stop=after(5)):
-        wanted = run(COURSES[place], "cpu", dense=dense[place], pruned=pruned[place], stop=after(5))
+    for place, result in run_together(COURSES[:2], alone.starts[:2], "cpu", TOGETHER, stop=after(5)):
+        dense, pruned = alone.starts[place]
+        wanted = run(COURSES[place], "cpu", dense=dense, pruned=pruned, stop=after(5))
         assert_same_result(result, wanted)
         assert wanted.scalars["stopped"] and wanted.scalars["steps"] == 5
 
@@ -435,15 +428,15 @@ WILD = {  # what ends in the first of two cycles, and the words of its outcome
 def test_experiments_that_diverge_say_so_by_every_engine_and_harm_none_beside_them(alone, precise):
     """Pitfalls: 10 % for a network of NaN; its mask lost to NaN; recovery, loss and later cycles all the same."""
     plans = [*COURSES[:2], *(Experiment(RECIPE, TWICE, retrain, evaluations=2) for retrain, _ in WILD.values())]
-    starts = [[part[0]] * len(plans) for part in alone.starts]
-    made = dict(run_together(plans, *starts, "cpu", TOGETHER))
+    dense, pruned = alone.starts[0]
+    made = dict(run_together(plans, [(dense, pruned)] * len(plans), "cpu", TOGETHER))
     for i in (0, 1):
         assert made[i].outcome == ""
         assert_same_result(made[i], alone.results[i])
-    masks, first = starts[1][0].masks, COURSES[0].prune.targets[0]
+    masks, first = pruned.masks, COURSES[0].prune.targets[0]
     ordinary = alone.results[0].scalars
     for i, (_, words) in enumerate(WILD.values(), 2):
-        result, loop = made[i], run(plans[i], "cpu", dense=starts[0][0], pruned=starts[1][0])
+        result, loop = made[i], run(plans[i], "cpu", dense=dense, pruned=pruned)
         s = result.scalars
         assert result.outcome == loop.outcome == f"diverged: retraining, cycle {words}"
         lost = {name for name in ordinary if s[name] is None and ordinary[name] is not None}

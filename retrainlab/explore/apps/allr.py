@@ -6,29 +6,24 @@ Nothing is retrained, so everything follows the sliders.
 from collections.abc import Callable
 from dataclasses import replace
 
-from retrainlab.config import Recipe
 from retrainlab.explore.kit import controls
-from retrainlab.explore.kit.app import App
+from retrainlab.explore.kit.collapse import Network
+from retrainlab.explore.kit.looking import Looking
 from retrainlab.explore.kit.pages import View
 from retrainlab.explore.views import allr as views
 from retrainlab.explore.views.allr import NORMS, Anatomy, Settings
-from retrainlab.explore.views.start import dense_network
-from retrainlab.study.stages import prepare
 from retrainlab.study.store import Store
 
-READY = "Move the sliders: nothing has to be trained for this."
 
-
-class Allr(App[Settings]):
-    """The explorer of ALLR, and the network that it shows: its `recipe` and its `anatomy`."""
+class Allr(Looking[Settings]):
+    """The explorer of ALLR: the network that it shows, and its `anatomy`."""
 
     stem, button, initial, charts = "allr", "Get the network", Settings(), 2
+    stopped_words = "Stopped. Press 'Get the network' to train it from the start."
 
     def __init__(self, settings: Settings, store: Store, device: str):
         super().__init__(settings, store, device)
-        self.recipe: Recipe | None = None
         self.anatomy: Anatomy | None = None
-        self.again = False  # whether the inputs changed while a network was trained
         self.inputs = controls.inputs(settings, "sparsity", "budget", "data", "model", "seed")
         self.inputs["norm"] = controls.choice("Norm over", [(n, norm) for norm, n in NORMS.items()], settings.norm)
         factors, network = ("sparsity", "budget", "norm"), ("data", "model", "seed")
@@ -41,40 +36,19 @@ class Allr(App[Settings]):
         self.press(desk.start, self.look)
         self.do(self.look)
 
-    def look(self) -> None:
-        """Get the network that the controls ask for, unless it is there; instead of the one that is trained now."""
-        wanted = self.settings().recipe
-        if self.recipe == wanted and not self.desk.worker.busy:
-            self.desk.status.say(READY)
-        elif not self.desk.go(lambda stopped: self._look(wanted, stopped), self.draw, self._looked):
-            self.desk.worker.stop()
-            self.again = True
+    def ready(self) -> str:
+        return "Move the sliders: nothing has to be trained for this."
 
-    def _look(self, recipe: Recipe, stopped: Callable[[], bool]) -> str:
-        self.desk.status.say("Looking for the trained network; if there is none yet, it is trained now.")
-        setup, original = prepare(recipe, self.desk.device)
-
-        def tell(point) -> None:
-            self.desk.tell(point.step / len(original.lr), "Training the network once ...")
-
-        dense = dense_network(recipe, self.store, str(self.desk.device), tell, stopped)
-        if stopped():
-            return "Stopped. Press 'Get the network' to train it from the start."
-        anatomy = Anatomy.of(dense.state, setup.prunable, original.peak)
+    def found(self, network: Network, stopped: Callable[[], bool]) -> str:
+        anatomy = Anatomy.of(network.dense.state, network.setup.prunable, network.peak)
         with self.lock:
-            self.recipe, self.anatomy = recipe, anatomy
-        return READY
-
-    def _looked(self) -> None:
-        with self.lock:
-            again, self.again = self.again, False
-        if again:
-            self.do(self.look)
+            self.anatomy = anatomy
+            return super().found(network, stopped)
 
     def view(self) -> View | None:
-        if self.anatomy is None or self.recipe is None:
+        if self.anatomy is None or self.network is None:
             return None
-        r = self.recipe
+        r = self.network.recipe
         return views.view(replace(self.settings(), data=r.data, model=r.model, seed=r.seed), self.anatomy)
 
 

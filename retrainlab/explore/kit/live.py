@@ -145,14 +145,13 @@ def run(
     meter = _Meter({i: _steps(live.experiments[i], dense) for i in missing}, tell, "Retraining ...")
     for places in groups.values():
         experiments = [live.experiments[i] for i in places]
-        starts = [dense[e.recipe] for e in experiments]
-        masks = [pruned[e.recipe, e.prune] for e in experiments]
+        starts = [(dense[e.recipe], pruned[e.recipe, e.prune]) for e in experiments]
 
         def on_point(place: int, point: Point, places=places) -> None:
             _add(live.second.setdefault(places[place], Curve()), point)
             meter(places[place], live.second[places[place]].steps[-1])
 
-        done = run_together(experiments, starts, masks, str(device), together(device), on_point=on_point, stop=stop)
+        done = run_together(experiments, starts, str(device), together(device), on_point=on_point, stop=stop)
         for place, result in done:
             live.results[places[place]] = result
             if result.outcome:

@@ -32,6 +32,19 @@ def digits(share: float) -> str:
     return "" if math.isnan(share) else f"{share:.6g}"
 
 
+def listed(names: Sequence[str]) -> str:
+    """`A, B and C`."""
+    *some, last = names
+    return f"{', '.join(some)}{' and ' if some else ''}{last}"
+
+
+def stopped_words(begun: bool) -> str:
+    """That a race was stopped; begun: whether any of it has retrained at all."""
+    if not begun:
+        return "Stopped before the first step of retraining."
+    return "Stopped; what there is stays on screen, and nothing unfinished is stored."
+
+
 def short(noun: object) -> str:
     """A dataclass as Python that makes it again: the fields that are not at their defaults."""
     plain = type(noun)()

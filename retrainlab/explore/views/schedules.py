@@ -8,7 +8,7 @@ from torch import Tensor
 
 from retrainlab import schedules
 from retrainlab.checks import check_number, choose, settle
-from retrainlab.config import DENSE_SCHEDULES, FREE_SCHEDULES, NAMED_SCHEDULES
+from retrainlab.config import DENSE_SCHEDULES, FREE_SCHEDULES, NAMED_SCHEDULES, Recipe, Retrain
 from retrainlab.explore.kit import chart, phrases
 from retrainlab.explore.kit.pages import Control, Page, View
 from retrainlab.schedules import DenseCurve
@@ -80,14 +80,12 @@ class Curves:
 def compute(settings: Settings) -> Curves:
     """All curves. Raises BadInput where a setting makes no sense."""
     s = settings
-    original = schedules.dense(s.dense, s.epochs * s.steps_per_epoch, s.peak)
+    original = schedules.dense(Recipe(schedule=s.dense, lr=s.peak), s.epochs * s.steps_per_epoch)
     d = schedules.allr_factor(s.damage, 1.0, s.budget)
-    curves = {
-        name: schedules.retraining(name, original, s.steps, d=d, warmup=s.warmup, shape=s.ramp)
-        for name in NAMED_SCHEDULES
-    }
+    how = dict(warmup=s.warmup, ramp=s.ramp)
+    curves = {name: schedules.retraining(Retrain(name, **how), original, s.steps, d) for name in NAMED_SCHEDULES}
     if s.free != NO_FREE:
-        curves[s.free] = schedules.retraining(s.free, original, s.steps, lr=s.free_lr, warmup=s.warmup, shape=s.ramp)
+        curves[s.free] = schedules.retraining(Retrain(s.free, lr=s.free_lr, **how), original, s.steps)
     changes = (original.lr != original.last).nonzero()
     plateau = len(original.lr) - (int(changes[-1]) + 1 if len(changes) else 0)
     return Curves(original, curves, d, plateau)
@@ -173,17 +171,17 @@ def code(settings: Settings) -> str:
     """The curves as Python."""
     s = settings
     lines = [
-        "from retrainlab import schedules",
+        "from retrainlab import Recipe, Retrain, schedules",
         "",
-        f"original = schedules.dense({s.dense!r}, {s.epochs * s.steps_per_epoch}, {s.peak!r})",
+        f"original = schedules.dense(Recipe(schedule={s.dense!r}, lr={s.peak!r}), {s.epochs * s.steps_per_epoch})",
         f"d = schedules.allr_factor({s.damage!r}, 1.0, {s.budget!r})",
-        f"how = dict(d=d, warmup={s.warmup!r}, shape={s.ramp!r})",
+        f"how = dict(warmup={s.warmup!r}, ramp={s.ramp!r})",
         f"names = {list(NAMED_SCHEDULES)!r}",
-        f"curves = {{name: schedules.retraining(name, original, {s.steps}, **how) for name in names}}",
+        f"curves = {{name: schedules.retraining(Retrain(name, **how), original, {s.steps}, d) for name in names}}",
     ]
     if s.free != NO_FREE:
         lines.append(
-            f"curves[{s.free!r}] = schedules.retraining({s.free!r}, original, {s.steps}, lr={s.free_lr!r}, **how)"
+            f"curves[{s.free!r}] = schedules.retraining(Retrain({s.free!r}, lr={s.free_lr!r}, **how), original, {s.steps})"
         )
     return "\n".join(lines) + "\n"
 

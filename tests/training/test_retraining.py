@@ -1,4 +1,4 @@
-"""What rides on pruning and retraining: no retraining at all, a split budget, PERP, averaged copies, OBD as a score."""
+"""Other retraining: none at all, a split budget, biases alone (PERP), averaged copies; after OBD and after a method."""
 
 from dataclasses import replace
 
@@ -28,7 +28,7 @@ def dense():
 
 
 def course(dense, pruned: Prune, plan: Retrain, seen: list | None = None):
-    """imp.run in the plain loop: (state, masks, cycles); the jobs it asked for go to `seen`."""
+    """cycles.run in the plain loop: (state, masks, cycles); the jobs it asked for go to `seen`."""
     generator = cycles.run(SETUP, dense.state, RECIPE, pruned, plan, ORIGINAL)
     try:
         job = next(generator)
@@ -62,7 +62,7 @@ def test_courses_with_and_without_training_end_together(dense):
     plans = [Retrain(budget=0), Retrain("LLR", 0.2), Retrain(budget=0, recalibrate=True)]
     experiments = [Experiment(RECIPE, Prune(0.8), plan) for plan in plans]
     pruned = prune_dense(RECIPE, Prune(0.8), dense, "cpu")
-    results = dict(run_together(experiments, [dense] * 3, [pruned] * 3, "cpu", Engine("batched", 8, 1)))
+    results = dict(run_together(experiments, [(dense, pruned)] * 3, "cpu", Engine("batched", 8, 1)))
     assert [results[i].scalars["steps"] for i in range(3)] == [0, 12, 0]
     assert results[2].scalars["validation_accuracy"] == pytest.approx(
         pruned.result.scalars["recalibrated_validation_accuracy"]
@@ -143,7 +143,7 @@ def test_perp_in_the_engine_is_perp_alone(dense):
     plans = [Retrain("LLR", 0.3, freeze=True), Retrain("FT", 0.3, freeze=True), Retrain("LLR", 0.3)]
     experiments = [Experiment(RECIPE, Prune(s), plan) for s in (0.5, 0.8) for plan in plans]
     pruned = [prune_dense(RECIPE, e.prune, dense, "cpu") for e in experiments]
-    together = dict(run_together(experiments, [dense] * 6, pruned, "cpu", Engine("batched", 8, 1)))
+    together = dict(run_together(experiments, [(dense, own) for own in pruned], "cpu", Engine("batched", 8, 1)))
     for i, e in enumerate(experiments):
         alone = run(e, "cpu", dense=dense, pruned=pruned[i])
         assert together[i].scalars["validation_loss"] == pytest.approx(alone.scalars["validation_loss"], rel=1e-3)
