@@ -18,7 +18,7 @@ from retrainlab.explore.views import predict
 from retrainlab.explore.views.predict import Guess, Guesses, score
 from retrainlab.explore.views.race import Settings
 from retrainlab.study.store import Store
-from tests.explore.test_race import fake
+from tests.helpers.invented import fake
 
 
 def test_the_score_is_the_share_of_pairs_in_the_right_order():
