@@ -16,8 +16,8 @@ from retrainlab.explore.apps.budget import Budget
 from retrainlab.explore.views import budget
 from retrainlab.explore.views.budget import Settings
 from retrainlab.figures import presets
-from retrainlab.study.plan import result_key
 from retrainlab.study.result import Result
+from retrainlab.study.results import Results
 from retrainlab.study.store import Store
 
 TINY = presets.Preset(Recipe(width=4, epochs=1), seeds=3, sparsities=(0.5, 0.9), budgets=(0.25, 0.5))
@@ -49,7 +49,7 @@ def invented(settings: Settings) -> dict[Experiment, Result]:
 
 def put(results: dict[Experiment, Result], store: Store) -> None:
     for e, r in results.items():
-        store.put_result(result_key(e, "digits/1"), r)
+        Results.at(store).put(e, r)
 
 
 def test_runs_that_diverged_are_left_out_and_said_to_be(tiny):

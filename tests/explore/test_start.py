@@ -10,12 +10,13 @@ pytest.importorskip("ipywidgets")
 
 from retrainlab.checks import BadInput
 from retrainlab.config import NAMED_SCHEDULES, Recipe
+from retrainlab.device import resolve
 from retrainlab.explore.apps import start as start_app
 from retrainlab.explore.apps.start import FirstLook
 from retrainlab.explore.views import start as start_view
 from retrainlab.explore.views.start import Attempt
-from retrainlab.study import plan
 from retrainlab.study.result import Result
+from retrainlab.study.results import Results
 from retrainlab.study.store import Store
 
 TINY = Recipe(width=4, epochs=1)
@@ -139,7 +140,7 @@ def test_prune_retrain_and_stop(look, tmp_path):
     assert "stopped" in look.attempts[-1].label
 
     # the figures' own key: a second look trains nothing
-    assert Store(tmp_path).check("dense", plan.dense_key(TINY, "digits/1"))
+    assert Results.at(tmp_path).dense(TINY, resolve("cpu"))
     again = FirstLook(TINY, Store(tmp_path), "cpu")
     again.prepare()
     assert again.desk.worker.wait() and again.accuracies == look.accuracies

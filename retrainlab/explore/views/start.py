@@ -6,12 +6,11 @@ from dataclasses import dataclass
 
 from retrainlab.checks import BadInput
 from retrainlab.config import Prune, Recipe
-from retrainlab.data.sources import fingerprint
 from retrainlab.device import repeatable, resolve
 from retrainlab.explore.kit import chart, phrases
 from retrainlab.explore.kit.phrases import percent
-from retrainlab.study import plan
 from retrainlab.study.result import Result
+from retrainlab.study.results import Results
 from retrainlab.study.stages import Dense, prepare, train_dense
 from retrainlab.study.store import Store
 from retrainlab.training import cycles, masked
@@ -29,13 +28,13 @@ def dense_network(
 ) -> Dense:
     """The trained network, from the store that the figures use or else trained now and stored there if that is whole
     and the store can be written. Raises BadInput for one that has diverged."""
-    name = plan.dense_key(recipe, fingerprint(recipe.data, recipe.image_size))
-    dense = store.dense(name, resolve(device))
+    results = Results.at(store)
+    dense = results.dense(recipe, resolve(device))
     if dense is None:
         dense = train_dense(recipe, device, on_point, stop)
         if not stop():
             try:
-                store.put_dense(name, dense)
+                results.put(recipe, dense)
             except BadInput:
                 pass  # a store that is only read, as on a shared machine: it is trained again next time
     if dense.result.outcome:
