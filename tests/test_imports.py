@@ -61,7 +61,7 @@ methods training.engine
 study.serving study.processes study.workers study.result study.stages study.older study.store
 study
 contest
-figures
+figures.sentences figures
 explore.kit explore.views explore.apps
 export doctor lab cli
 """

@@ -8,7 +8,8 @@ from matplotlib.figure import Figure
 from matplotlib.ticker import FixedLocator, FuncFormatter, NullLocator
 from torch import Tensor
 
-from retrainlab.figures.sentences import CONTROLS, percent, titles
+from retrainlab.figures.sentences.contest import CONTROLS, titles
+from retrainlab.figures.sentences.phrases import percent
 from retrainlab.figures.style import ALLOCATIONS, BLUE, LEVEL, METHODS, OTHER, RC, RED, Look, legend, place
 
 _BARS = {"elinewidth": 1.3, "capsize": 2.5, "markeredgecolor": "w", "markeredgewidth": 0.5}

@@ -13,8 +13,8 @@ from matplotlib.colors import LogNorm
 from matplotlib.figure import Figure
 from matplotlib.ticker import FixedLocator, FuncFormatter, NullLocator
 
-from retrainlab.figures import sentences
-from retrainlab.figures.sentences import percent
+from retrainlab.figures.sentences import retraining as sentences
+from retrainlab.figures.sentences.phrases import percent
 from retrainlab.figures.style import LEVEL, RC, SCHEDULES, bare_line, in_order, legend, style
 
 

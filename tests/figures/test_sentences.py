@@ -9,6 +9,7 @@ from scipy.stats import spearmanr
 
 from retrainlab import stats
 from retrainlab.figures import run, sentences
+from retrainlab.figures.sentences import phrases
 from tests.helpers.made_figures import DRAW, TABLES, budgets_frame, table
 
 
@@ -40,7 +41,7 @@ def test_means_that_tie_but_for_noise_have_the_ranks_of_ties():
     before, after = [0.1, 0.5, 0.5, 0.8, 0.9], [0.95, 0.94, 0.93, 0.93, 0.93]
     noise = 1e-12 * np.array([0, 1, -1, 1, -1])
     points = pd.DataFrame({"what": "raw", "entrant": list("ABCDE"), "before": before + noise, "after": after - noise})
-    found = sentences.ranks(stats.as_saved(points.assign(stability=points["before"])))
+    found = sentences.contest.ranks(stats.as_saved(points.assign(stability=points["before"])))
     assert set(found["correlation"]) == {spearmanr(before, after)[0]}
     assert spearmanr(points["before"], points["after"])[0] != spearmanr(before, after)[0], "noise matters to scipy"
 
@@ -72,7 +73,7 @@ def test_too_few_seeds_are_said_to_tell_nothing():
 
 def test_accuracies_are_ranked_and_what_diverged_comes_last():
     names, shares = ["A", "B", "C", "D"], [0.5, math.nan, 0.9, 0.5]
-    assert sentences._accuracies(names, shares) == "C 90.0 %, A 50.0 %, D 50.0 %, B none"
+    assert phrases.accuracies(names, shares) == "C 90.0 %, A 50.0 %, D 50.0 %, B none"
 
 
 def test_the_words_are_those_of_the_numbers():

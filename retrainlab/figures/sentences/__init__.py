@@ -1,0 +1,43 @@
+"""What is said of each figure: its alternative text, the results in its caption, and the sentences on its slide.
+
+Pure functions of the figure's table as it is saved (`stats.as_saved`), and the only place where these numbers are worked
+out: whoever reads the saved table again gets the same words.
+"""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+
+import pandas as pd
+
+from retrainlab.figures.sentences import contest, retraining
+from retrainlab.figures.sentences.phrases import Said
+
+FIGURES: dict[str, Callable[[pd.DataFrame], Said]] = {
+    "fig01_schedules": retraining.schedules,
+    "fig02_recovery": retraining.recovery,
+    "fig03_budgets": retraining.budgets,
+    "fig04_best_lr": retraining.best_lr,
+    "fig05_contest": contest.contest,
+    "fig06_split": contest.splits,
+    "fig07_stability": contest.stability,
+    "fig08_lengths": contest.lengths,
+    "fig09_where": contest.allocations,
+}
+
+
+@dataclass(frozen=True)
+class Words:
+    """What is said of the figure of that name.
+
+    alt: its alternative text; results: sentences for its caption, or none; points: sentences for its slide.
+    """
+
+    figure: str
+    alt: str
+    results: str
+    points: tuple[str, ...]
+
+
+def words(figure: str, table: pd.DataFrame) -> Words:
+    """What the figure's table says; figure: a name of FIGURES; table: as it is saved. KeyError for another name."""
+    return Words(figure, *FIGURES[figure](table))

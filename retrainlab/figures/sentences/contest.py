@@ -1,0 +1,172 @@
+"""What the tables of figures 5 to 9 say."""
+
+import math
+
+import pandas as pd
+
+from retrainlab.figures.sentences.phrases import (
+    FEW,
+    Said,
+    accuracies,
+    accuracy,
+    after_correction,
+    judged,
+    percent,
+    too_few,
+)
+
+CONTROLS = ("Random", "Static", "Dense")
+
+
+def _middle(table: pd.DataFrame) -> pd.DataFrame:
+    """The rows of the sparsity in the middle."""
+    sparsities = sorted(table["sparsity"].unique())
+    return table[table["sparsity"] == sparsities[len(sparsities) // 2]]
+
+
+def contest(table: pd.DataFrame) -> Said:
+    """Figure 5."""
+    others = judged(table[~table["entrant"].isin(CONTROLS)])
+    cells = _middle(table)
+    ranked = accuracies(cells["entrant"], cells["mean"])
+
+    def count(column: str) -> str:
+        better, worse, undecided = ((others[column] == v).sum() for v in ("better", "worse", "undecided"))
+        return f"better in {better}, worse in {worse}, undecided in {undecided} of {len(others)}"
+
+    def who(verdict: str) -> str:
+        named = []
+        for name, own in others[others["verdict"] == verdict].groupby("entrant", sort=False):
+            shown = zip(own["sparsity"], own["corrected"] == verdict)
+            named.append(f"{name} ({', '.join(f'{100 * s:g}' + '*' * bool(sure) for s, sure in shown)})")
+        return ", ".join(named) or "none"
+
+    counted = f"{count('verdict')} (by their intervals); {after_correction(table)}, {count('corrected')}"
+    sure = f"*: {after_correction(table)}, too"
+    if too_few(table):
+        counted, sure = f"not told apart: {FEW}", FEW.capitalize()
+    missed = table[table["search_reached"] < 1]
+    missing = ", ".join(f"{e} at {percent(s)}" for e, s in zip(missed["entrant"], missed["sparsity"])) or "none"
+    return (
+        f"A row for each entrant, a panel for each sparsity, and two panels for speed. At sparsity "
+        f"{percent(cells['sparsity'].iloc[0])}, from best to worst: {ranked}; dense {accuracy(table['dense'].iloc[0])}. "
+        f"Paired with BIMP, the methods that sparsify during training are {counted}.",
+        f"Against BIMP, the other methods are {counted}. Searches that missed their sparsity: {missing}.",
+        (
+            f"Shown better than BIMP, with the sparsities in %: {who('better')}. Shown worse: {who('worse')}.",
+            f"Undecided: {(others['verdict'] == 'undecided').sum()} of {len(others)}. {sure}.",
+        ),
+    )
+
+
+def splits(table: pd.DataFrame) -> Said:
+    """Figure 6."""
+
+    def choice(row: pd.Series) -> str:
+        cycles = f"{row['cycles']:.0f} cycle{'s' if row['cycles'] > 1 else ''}"
+        return f"{percent(row['share'])} dense, {cycles}: {accuracy(row['mean'])}"
+
+    ends = {
+        percent(sparsity): (choice(part.loc[part["mean"].idxmax()]), choice(part.loc[part["mean"].idxmin()]))
+        for sparsity, part in table.dropna(subset=["mean"]).groupby("sparsity")
+    }
+    said = "; ".join(f"sparsity {sparsity}: {best}" for sparsity, (best, _) in ends.items())
+    return (
+        f"Lines of test accuracy over the dense share of the epochs, one for each number of cycles. Highest mean: {said}.",
+        "",
+        tuple(f"Sparsity {s}: highest mean at {best}; lowest at {worst}." for s, (best, worst) in ends.items()),
+    )
+
+
+def ranks(points: pd.DataFrame) -> pd.DataFrame:
+    """Spearman's rank correlation over figure 7's entrants of accuracy after retraining with accuracy straight after the
+    prune and with stability: columns what (raw or recalibrated), of, entrants (all or without IMP), correlation, p."""
+    from scipy.stats import spearmanr  # takes half a second to load
+
+    rows = []
+    for what, part in points.dropna(subset=["after"]).groupby("what", sort=False):
+        for who, some in (("all", part), ("without IMP", part[part["entrant"] != "IMP"])):
+            for measure, column in (("accuracy", "before"), ("stability", "stability")):
+                told = len(some) > 1 and some[column].nunique() > 1 and some["after"].nunique() > 1
+                rho, p = spearmanr(some[column], some["after"]) if told else (math.nan, math.nan)
+                rows.append({"what": what, "of": measure, "entrants": who, "correlation": rho, "p": p})
+    return pd.DataFrame(rows)
+
+
+def _ranked(points: pd.DataFrame) -> dict[tuple[str, str, str], str]:
+    """The correlations of `ranks` in words, by what, of and entrants."""
+    return {
+        (row.what, row.of, row.entrants): f"{row.correlation:+.2f}" if math.isfinite(row.correlation) else "undefined"
+        for row in ranks(points).itertuples()
+    }
+
+
+def titles(points: pd.DataFrame) -> list[str]:
+    """Those of figure 7's panels: raw, then recalibrated."""
+    rank = _ranked(points)
+    return [
+        f"{what.capitalize()}: rank correlation {rank[what, 'accuracy', 'all']}" for what in ("raw", "recalibrated")
+    ]
+
+
+def stability(table: pd.DataFrame) -> Said:
+    """Figure 7."""
+    rank = _ranked(table)
+    said = "; ".join(
+        f"{what}: {rank[what, 'accuracy', 'all']} ({rank[what, 'accuracy', 'without IMP']} without IMP), "
+        f"of stability {rank[what, 'stability', 'all']} ({rank[what, 'stability', 'without IMP']})"
+        for what in ("raw", "recalibrated")
+    )
+    raw = table[table["what"] == "raw"]
+    imp, place = raw[raw["entrant"] == "IMP"], raw["after"].rank(ascending=False, method="min")
+    helped, sure = (
+        ", ".join(raw.loc[raw[c] == "better", "entrant"]) or "none" for c in ("gain_verdict", "gain_corrected")
+    )
+    gains = f"Retraining gains validation accuracy for {helped} (interval above 0); after Holm's correction for {sure}"
+    return (
+        f"Two scatter plots, a point for each method. Straight after the prune accuracies lie between "
+        f"{100 * raw['before'].min():.1f} and {accuracy(raw['before'].max())}, after retraining between "
+        f"{100 * raw['after'].min():.1f} and {accuracy(raw['after'].max())}. Rank correlation over methods, {said}.",
+        f"Rank correlation over methods, {said}. {gains}.",
+        (
+            f"Rank correlation with accuracy after retraining: accuracy before it {rank['raw', 'accuracy', 'all']} "
+            f"({rank['raw', 'accuracy', 'without IMP']} without IMP), stability {rank['raw', 'stability', 'all']}.",
+            f"IMP goes from {accuracy(imp['before'].iloc[0])} to {accuracy(imp['after'].iloc[0])}, place "
+            f"{place[imp.index[0]]:.0f} of {len(raw)}.",
+        ),
+    )
+
+
+def lengths(table: pd.DataFrame) -> Said:
+    """Figure 8."""
+    cells = table.groupby(["epochs", "sparsity"])
+    longest = "; ".join(
+        f"at sparsity {percent(s)}: {accuracies(part['what'], part['mean'], '; ')}"
+        for (epochs, s), part in cells
+        if epochs == table["epochs"].max()
+    )
+    pruned = table[table["what"] != "dense, not pruned"]
+    return (
+        f"Lines of test accuracy over the epochs in all, one for each way to spend them. At the longest, {longest}.",
+        "",
+        tuple(
+            f"{epochs:g} epochs in all, sparsity {percent(s)}: {accuracies(part['what'], part['mean'], '; ')}."
+            for (epochs, s), part in pruned.groupby(["epochs", "sparsity"])
+            if epochs in (pruned["epochs"].min(), pruned["epochs"].max())
+        ),
+    )
+
+
+def allocations(table: pd.DataFrame) -> Said:
+    """Figure 9."""
+    part = _middle(table)
+    layer = part["layer"].iloc[0]
+    at, ranked = percent(part["sparsity"].iloc[0]), accuracies(part["allocation"], part["mean"])
+    gone = ", ".join(f"{accuracy(share)} ({way})" for way, share in zip(part["allocation"], part[layer]))
+    fast = ", ".join(f"{way} {times:.1f}" for way, times in zip(part["allocation"], part["theoretical_speedup"]))
+    return (
+        f"Left: lines of test accuracy over sparsity; at {at}: {ranked}. Right: bars of the sparsity of each layer. Below: "
+        f"the masks of {layer} as images; of it go {gone}.",
+        "",
+        (f"Sparsity {at}: {ranked}.", f"Speed-up in theory, times: {fast}."),
+    )

@@ -1,0 +1,43 @@
+"""Phrases that several figures share. Shares become percent here, and differences points."""
+
+import math
+from collections.abc import Iterable
+
+import pandas as pd
+
+from retrainlab.stats import SEEDS
+
+Said = tuple[str, str, tuple[str, ...]]
+"""Alternative text, sentences for the caption (or none), and sentences for a slide."""
+FEW = f"with fewer than {SEEDS} seeds nothing can be told"
+
+
+def percent(share: float) -> str:
+    """A share in percent, with the digits that it has."""
+    return f"{100 * share:g} %"
+
+
+def accuracy(share: float) -> str:
+    """An accuracy in percent, to a tenth."""
+    return f"{100 * share:.1f} %"
+
+
+def accuracies(names: Iterable[str], shares: Iterable[float], between: str = ", ") -> str:
+    """`LLR 96.5 %, FT 81.1 %`, the highest first, ties in the order given; what diverged on every seed comes last."""
+    ranked = sorted(zip(names, shares), key=lambda pair: -pair[1] if pair[1] == pair[1] else math.inf)
+    return between.join(f"{name} {accuracy(share)}" if share == share else f"{name} none" for name, share in ranked)
+
+
+def judged(table: pd.DataFrame) -> pd.DataFrame:
+    """The rows that are compared with the baseline, a run under two names once."""
+    return table[table["verdict"].notna() & table["same_as"].isna()]
+
+
+def after_correction(table: pd.DataFrame) -> str:
+    """`after Holm's correction for all 84 comparisons`."""
+    return f"after Holm's correction for all {judged(table)['p'].notna().sum()} comparisons"
+
+
+def too_few(table: pd.DataFrame) -> bool:
+    """Whether no comparison has seeds enough for a verdict."""
+    return bool(judged(table)["p"].isna().all())

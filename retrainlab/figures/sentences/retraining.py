@@ -1,0 +1,147 @@
+"""What the tables of figures 1 to 4 say."""
+
+import math
+
+import pandas as pd
+
+from retrainlab.figures.sentences.phrases import (
+    FEW,
+    Said,
+    accuracies,
+    accuracy,
+    after_correction,
+    judged,
+    percent,
+    too_few,
+)
+
+
+def schedules(table: pd.DataFrame) -> Said:
+    """Figure 1."""
+    dense = table[table["panel"] == "dense"]
+    top, last = dense["lr"].max(), dense["lr"].iloc[-1]
+    epochs = dense["epoch"].max() * len(dense) / max(1, len(dense) - 1)
+    highest = table[table["panel"] != "dense"].groupby(["panel", "schedule"], sort=False)["lr"].max().unstack()
+    factors = (highest["ALLR"] / highest["LLR"]).map("{:.2f}".format)
+    d = ", ".join(f"{factor} at a budget of {percent(float(budget))}" for budget, factor in factors.items())
+    same = f"{factors.iloc[0]} at every budget here"
+    return (
+        f"Learning rate against epoch. First panel: the dense run, from {top:g} to {last:g} over {epochs:.0f} epochs. The "
+        f"other panels, one per budget ({', '.join(percent(float(b)) for b in factors.index)}): FT is level at {last:g}; "
+        f"LRW is the dense run's end; SLR, CLR and LLR rise to {top:g} in a tenth of the budget and come down in steps, as "
+        f"a cosine and as a line to 0; ALLR is a line to 0 from a lower start, with d = {d}.",
+        "",
+        (
+            f"The dense run goes from {top:g} to {last:g}; FT stays at {last:g}.",
+            f"SLR, CLR and LLR rise to {top:g} again, however short the budget.",
+            f"ALLR starts at d times that: d is {same if factors.nunique() == 1 else d}.",
+        ),
+    )
+
+
+def levels(table: pd.DataFrame) -> tuple[float, float]:
+    """Figure 2's validation accuracies before and straight after the prune."""
+    return table["dense"].iloc[0], table.loc[table["step"] == 0, "validation_accuracy"].iloc[0]
+
+
+def recovery(table: pd.DataFrame) -> Said:
+    """Figure 2."""
+    dense, pruned = map(accuracy, levels(table))
+    steps = int(table["step"].max())
+    last = table[table["step"] == steps]
+    final = accuracies(last["schedule"], last["validation_accuracy"])
+    return (
+        f"Validation accuracy against retraining step for {len(last)} schedules, above their learning rates. Pruning takes "
+        f"the network from {dense} to {pruned}. After {steps} steps: {final}.",
+        "",
+        (
+            f"Straight after the prune: {pruned} of the validation images.",
+            f"{steps} steps later: {final}.",
+            "One network, one seed: a point or two may be luck. Figure 3 has more seeds.",
+        ),
+    )
+
+
+def baseline(table: pd.DataFrame) -> str:
+    """The schedule that figure 3's differences are to."""
+    [name] = set(table["schedule"]) - set(table.loc[table["verdict"].notna(), "schedule"])
+    return name
+
+
+def budgets(table: pd.DataFrame) -> Said:
+    """Figure 3."""
+    name = baseline(table)
+    corner = table[(table["sparsity"] == table["sparsity"].max()) & (table["budget"] == table["budget"].min())]
+    hardest, shortest = percent(corner["sparsity"].iloc[0]), percent(corner["budget"].iloc[0])
+    there = accuracies(corner["schedule"], corner["mean"])
+    averages = table[table["verdict"].notna()].drop_duplicates("schedule")
+    average = "; ".join(_average(row) for row in averages.itertuples())
+    counted = (
+        f"Worse than {name}, of the cells: {_found(table, 'verdict', 'worse')}; better: "
+        f"{_found(table, 'verdict', 'better')} (the interval excludes 0); {after_correction(table)}, worse: "
+        f"{_found(table, 'corrected', 'worse')}; better: {_found(table, 'corrected', 'better')}"
+    )
+    counted = FEW.capitalize() if too_few(table) else counted
+    means = f"On average over all cells, less {name}, in points: {average}"
+    return (
+        f"Test accuracy against retraining budget, one panel per sparsity, one line per schedule; the dense network has "
+        f"{accuracy(table['dense'].iloc[0])}. At sparsity {hardest} and budget {shortest}: {there}. "
+        f"{counted}.{_same_runs(table)} {means}.",
+        f"{counted}.{_same_runs(table)} {means} (corrected for {len(averages)} comparisons).",
+        (f"{counted}.", f"{means}.", f"Sparsity {hardest}, budget {shortest}: {there}."),
+    )
+
+
+def _found(table: pd.DataFrame, column: str, verdict: str) -> str:
+    """`FT in 13 of 20, LRW in 2 of 4`: the schedules with this verdict, in the table's order, or none."""
+    rows = judged(table)
+    cells, found = (part["schedule"].value_counts() for part in (rows, rows[rows[column] == verdict]))
+    named = (name for name in table["schedule"].unique() if name in found)
+    return ", ".join(f"{name} in {found[name]} of {cells[name]}" for name in named) or "none"
+
+
+def _same_runs(table: pd.DataFrame) -> str:
+    """Which schedules are one run under two names, as a sentence with a space before it; empty if none are."""
+    cells = table[table["verdict"].notna()].groupby("schedule").size()
+    twins = table.dropna(subset=["same_as"]).groupby(["schedule", "same_as"], sort=False).size()
+    said = [f"{name} is the same run as {other} in {n} of {cells[name]} cells" for (name, other), n in twins.items()]
+    return f" {' and '.join(said)}, counted once." if said else ""
+
+
+def _average(row: object) -> str:
+    low, high = 100 * row.overall_low, 100 * row.overall_high
+    span = f" ({low:+.1f} to {high:+.1f})" if math.isfinite(low) else ""
+    return f"{row.schedule} {100 * row.overall_mean:+.1f}{span}, {row.overall}"
+
+
+def gain(cells: pd.DataFrame) -> pd.Series:
+    """Figure 4's differences in points: ALLR's test accuracy less that of the best start."""
+    return 100 * (cells["allr_accuracy"] - cells["best_accuracy"])
+
+
+def best_lr(table: pd.DataFrame) -> Said:
+    """Figure 4."""
+    points = gain(table)
+    low, high = table.loc[table["best_lr"].idxmin()], table.loc[table["best_lr"].idxmax()]
+
+    def where(row: pd.Series) -> str:
+        return f"sparsity {percent(row['sparsity'])} and budget {percent(row['budget'])}"
+
+    average = f"{points.mean():+.1f}"
+    out = ["ALLR's or the best start's runs all diverged."]
+    if points.notna().any():
+        worst = table.loc[points.idxmin()]
+        out = [
+            f"ALLR's test accuracy less that of the best start: {average} points on average, within half a point in "
+            f"{(points.abs() <= 0.5).sum()} of {len(table)} cells.",
+            f"Furthest off at {where(worst)}: {points.min():+.1f} points; "
+            f"there {worst['best_lr']:g} is best, ALLR starts at {worst['allr_lr']:.2g}.",
+        ]
+    return (
+        f"Two maps over sparsity and budget. Left: the best initial learning rate, from {low['best_lr']:g} at {where(low)} "
+        f"to {high['best_lr']:g} at {where(high)}; ALLR starts between {table['allr_lr'].min():.3g} and "
+        f"{table['allr_lr'].max():.3g}. Right: ALLR's test accuracy minus that of the best start, from {points.min():+.1f} "
+        f"to {points.max():+.1f} percentage points, {average} on average.",
+        "",
+        tuple(out),
+    )
