@@ -114,7 +114,7 @@ def advise(frame: pd.DataFrame, sparsity: float, budget: float) -> Advice:
     seeds = validation.dropna().index.intersection(test.dropna().index)
     if seeds.empty:
         raise BadInput(
-            f"At sparsity {_share(sparsity)} and budget {_share(nearest)} no seed has every schedule "
+            f"At sparsity {share(sparsity)} and budget {share(nearest)} no seed has every schedule "
             f"({', '.join(validation)}); run what is missing, and leave out a schedule that diverges with every seed."
         )
     validation, test = validation.loc[seeds], test.loc[seeds]
@@ -147,8 +147,8 @@ def _at_sparsity(frame: pd.DataFrame, sparsity: float) -> pd.DataFrame:
         raise BadInput(f"The results have no column {', '.join(lacking)}; give a table as study.run_study makes it.")
     known = frame[np.isclose(frame["sparsity"], sparsity, rtol=0, atol=1e-9) & (frame["budget"] > 0)]
     if known.empty:
-        there = ", ".join(_share(s) for s in sorted(set(frame["sparsity"]))) or "none"
-        raise BadInput(f"Nothing is stored at sparsity {_share(sparsity)}; stored: {there}.")
+        there = ", ".join(share(s) for s in sorted(set(frame["sparsity"]))) or "none"
+        raise BadInput(f"Nothing is stored at sparsity {share(sparsity)}; stored: {there}.")
     twice = known.duplicated(["seed", "budget", "schedule"]).any()
     if twice or known["epochs"].nunique() > 1:
         raise BadInput("These are results of more than one network or method; give those of one.")
@@ -159,8 +159,8 @@ def _nearest(budgets: Sequence[float], budget: float, sparsity: float) -> float:
     low, high = budgets[0], budgets[-1]
     if not low * (1 - 1e-9) <= budget <= high * (1 + 1e-9):
         raise BadInput(
-            f"A budget of {_share(budget)} is outside what is stored at sparsity {_share(sparsity)}, "
-            f"{_share(low)} to {_share(high)}; no advice is drawn from other lengths."
+            f"A budget of {share(budget)} is outside what is stored at sparsity {share(sparsity)}, "
+            f"{share(low)} to {share(high)}; no advice is drawn from other lengths."
         )
     return float(min(budgets, key=lambda b: round(abs(np.log(b / budget)), 9)))
 
@@ -210,11 +210,11 @@ def words(advice: Advice) -> str:
 def _budget_words(a: Advice) -> str:
     if abs(a.asked - a.budget) < 1e-9:
         return ""
-    return f"A budget of {_share(a.asked)} is not stored: this is about the nearest that is, {_share(a.budget)}."
+    return f"A budget of {share(a.asked)} is not stored: this is about the nearest that is, {share(a.budget)}."
 
 
 def _choice_words(a: Advice) -> str:
-    text = f"At {_share(a.sparsity)} sparsity and a budget of {_share(a.budget)} ({_epochs(a.epochs)} of retraining)"
+    text = f"At {share(a.sparsity)} sparsity and a budget of {share(a.budget)} ({_epochs(a.epochs)} of retraining)"
     mean, low, high = (_percent(x) for x in a.test)
     spread = f"95 % interval {low} to {high}, {len(a.seeds)} seeds" if len(a.seeds) > 1 else "one seed, so no interval"
     if not a.others:
@@ -281,5 +281,6 @@ def _percent(share: float) -> str:
     return f"{100 * share:.1f} %"
 
 
-def _share(share: float) -> str:
-    return f"{100 * share:.4g} %"
+def share(part: float) -> str:
+    """A share of 1 in percent, with four digits: `97.5 %` for 0.975."""
+    return f"{100 * part:.4g} %"

@@ -5,8 +5,9 @@ import math
 import os
 from collections.abc import Iterable, Mapping, Sequence, Set
 from contextlib import suppress
-from dataclasses import fields, is_dataclass
+from dataclasses import field, fields, is_dataclass
 from difflib import get_close_matches
+from functools import partial
 from itertools import repeat
 from numbers import Integral, Real
 from types import GenericAlias, NoneType, UnionType
@@ -88,6 +89,51 @@ def _is_number(value: Any, whole: bool) -> bool:
         return not isinstance(value, bool) and isinstance(value, Integral if whole else Real) and math.isfinite(value)
     except OverflowError:
         return False
+
+
+# ---- fields that say what they are for and what they may be ----------------------------------------------------------
+
+
+def told(default: object, help: str) -> Any:
+    """A dataclass's field with its help text, which the command line shows."""
+    return field(default=default, metadata={"help": help})
+
+
+def number(
+    default: float | None,
+    help: str,
+    what: str = "",
+    *,
+    above: float | None = None,
+    low: float | None = None,
+    high: float | None = None,
+    whole: bool = False,
+) -> Any:
+    """A told field that `check_fields` holds to these bounds, unless it is None.
+
+    what: its name in a sentence; `CLASS's FIELD` if empty.
+    """
+    check = partial(check_number, above=above, low=low, high=high, whole=whole)
+    return field(default=default, metadata={"help": help, "what": what, "check": check})
+
+
+def choice(default: str, allowed: Iterable[str], what: str, help: str = "") -> Any:
+    """A told field that `check_fields` holds to one of `allowed`. help: the list of these if empty."""
+    allowed = tuple(allowed)
+    metadata = {
+        "help": help or ", ".join(allowed),
+        "what": what,
+        "check": lambda name, what: choose(name, allowed, what),
+    }
+    return field(default=default, metadata=metadata)
+
+
+def check_fields(noun: Any) -> None:
+    """Raise BadInput for the first field that is not what `number` or `choice` asks of it."""
+    for f in fields(noun):
+        value = getattr(noun, f.name)
+        if "check" in f.metadata and value is not None:
+            f.metadata["check"](value, f.metadata["what"] or f"{type(noun).__name__}'s {f.name}")
 
 
 def settle(noun: Any) -> None:

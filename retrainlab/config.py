@@ -10,7 +10,7 @@ import json
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass, field, fields, is_dataclass
 
-from retrainlab.checks import BadInput, check_number, choose, settle
+from retrainlab.checks import BadInput, check_fields, check_number, choice, choose, number, settle, told
 from retrainlab.methods.knobs import Knobs
 
 SCHEMA = 1  # part of every hash: raise it when the meaning of every stored result changes
@@ -60,15 +60,16 @@ class SGD:
     holds for the parameters that are never pruned: biases and normalisation layers.
     """
 
-    momentum: float = 0.9
-    nesterov: bool = False
-    weight_decay: float = 1e-4
-    decay_norm: bool = True
+    momentum: float = number(0.9, "of SGD", "momentum", low=0, high=0.9999)
+    nesterov: bool = told(False, "Nesterov's momentum")
+    weight_decay: float = number(
+        1e-4, "of SGD, in the dense run and in retraining", "weight decay", low=0, high=LARGEST
+    )
+    decay_norm: bool = told(True, "decay biases and normalisation layers too")
 
     def __post_init__(self) -> None:
         settle(self)
-        check_number(self.momentum, "momentum", low=0, high=0.9999)
-        check_number(self.weight_decay, "weight decay", low=0, high=LARGEST)
+        check_fields(self)
         if self.nesterov and self.momentum == 0:
             raise BadInput("Nesterov's step needs a momentum above 0.")
 
@@ -83,50 +84,45 @@ class Recipe:
     lr: the peak learning rate; milestones: where `multistep` multiplies it by gamma, as shares of the run (`step` does so
     after each 30 %); warmup: share of the run. all_train: train on the validation images too (then nothing may be
     chosen on them). method: dense training if None, or else the settings of a method that sparsifies as it trains, such as
-    `GMP(0.9)` from `methods.knobs`. precision: of forward and backward passes, in this training and in retraining:
+    `GMP(0.9)` from `methods.table`. precision: of forward and backward passes, in this training and in retraining:
     `float32`, or `bfloat16` where torch's autocast computes in it; parameters, updates and evaluations stay in float32.
     """
 
-    data: str = "digits"
-    model: str = "resnet8"
-    width: int | None = None
-    epochs: int = 30
-    batch_size: int = 32
-    schedule: str = "multistep"
-    lr: float = 0.1
-    warmup: float = 0.0
-    milestones: tuple[float, ...] = (0.5, 0.75)
-    gamma: float = 0.1
+    data: str = told("digits", f"{', '.join(DATASETS)}, or a folder of images, such as ./images")
+    model: str = told("resnet8", f"{', '.join(MODELS)}, or torchvision/NAME")
+    width: int | None = number(
+        None,
+        "channels of the first stage (mlp: hidden units, wrn28-10: the factor 10); the published ones if left out",
+        "width",
+        low=1,
+        whole=True,
+    )
+    epochs: int = number(30, "length of the dense run", "number of epochs", low=1, whole=True)
+    batch_size: int = number(32, "images in a step", "batch size", low=2, whole=True)
+    schedule: str = choice("multistep", DENSE_SCHEDULES, "dense schedule")
+    lr: float = number(0.1, "its peak learning rate", "learning rate", above=0, high=LARGEST)
+    warmup: float = number(0.0, "share of it in which the learning rate rises", "warm-up share", low=0, high=0.9)
+    milestones: tuple[float, ...] = told((0.5, 0.75), "where multistep multiplies by gamma, as shares of the dense run")
+    gamma: float = number(0.1, "factor of step and multistep", "gamma", above=0, high=1)
     sgd: SGD = field(default_factory=SGD)
-    augment: bool = True
-    all_train: bool = False
-    image_size: int | None = None
-    seed: int = 0
+    augment: bool = told(True, "random crops (and flips, where the data allow them) in training")
+    all_train: bool = told(False, "train on the validation images too; then choose nothing on them")
+    image_size: int | None = number(None, "pixels of the images of a folder", "image size", low=4, whole=True)
+    seed: int = number(0, "random seed; study takes several", "seed", low=0, whole=True)
     method: Knobs | None = None
-    precision: str = "float32"
+    precision: str = choice("float32", PRECISIONS, "precision", "float32, or bfloat16 for forward and backward passes")
 
     def __post_init__(self) -> None:
         settle(self)
+        check_fields(self)
         if "/" not in self.data and "\\" not in self.data:
             choose(self.data, DATASETS, "data set", "or a folder of images, written with a slash, such as ./images")
             if self.image_size is not None:
                 raise BadInput(f"The images of {self.data} have a size of their own; leave the image size out.")
         if not self.model.startswith("torchvision/"):
             choose(self.model, MODELS, "model")
-        if self.width is not None:
-            check_number(self.width, "width", low=1, whole=True)
-        check_number(self.epochs, "number of epochs", low=1, whole=True)
-        check_number(self.batch_size, "batch size", low=2, whole=True)
-        choose(self.schedule, DENSE_SCHEDULES, "dense schedule")
-        check_number(self.lr, "learning rate", above=0, high=LARGEST)
-        check_number(self.warmup, "warm-up share", low=0, high=0.9)
-        check_number(self.gamma, "gamma", above=0, high=1)
         for share in self.milestones:
             check_number(share, "milestone", above=0, high=1)
-        if self.image_size is not None:
-            check_number(self.image_size, "image size", low=4, whole=True)
-        check_number(self.seed, "seed", low=0, whole=True)
-        choose(self.precision, PRECISIONS, "precision")
 
     @property
     def revision(self) -> int:
@@ -136,7 +132,7 @@ class Recipe:
 
 @dataclass(frozen=True)
 class Prune:
-    """What is taken away: `sparsity` is the total share of prunable weights that ends at zero (method.md, section 1).
+    """What is taken away: `sparsity` is the total share of prunable weights that ends at zero.
 
     cycles: 1 is one-shot; k > 1 repeats {prune, retrain} and removes the same share of what remains each time.
     structure: single weights; whole `filters` by L2 norm relative to their size (sparsity is then the share of filters);
@@ -145,23 +141,25 @@ class Prune:
     keep_first, keep_last: leave that layer dense; the total sparsity then comes from the others.
     """
 
-    sparsity: float = 0.9
-    score: str = "magnitude"
-    allocation: str = "global"
-    structure: str = "unstructured"
-    cycles: int = 1
-    keep_first: bool = False
-    keep_last: bool = False
-    n: int = 2
-    m: int = 4
+    sparsity: float = number(
+        0.9,
+        "share of the prunable weights that goes (of the filters, for structure filters); study takes several",
+        "sparsity",
+        low=0,
+        high=1,
+    )
+    score: str = choice("magnitude", SCORES, "pruning score")
+    allocation: str = choice("global", ALLOCATIONS, "allocation")
+    structure: str = choice("unstructured", STRUCTURES, "structure")
+    cycles: int = number(1, "1 is one-shot; more is iterative pruning", "number of cycles", low=1, whole=True)
+    keep_first: bool = told(False, "leave the first layer dense")
+    keep_last: bool = told(False, "leave the last layer dense")
+    n: int = told(2, "weights kept of each m, for structure n:m")
+    m: int = told(4, "neighbours of which n are kept, along a layer's inputs, for structure n:m")
 
     def __post_init__(self) -> None:
         settle(self)
-        check_number(self.sparsity, "sparsity", low=0, high=1)
-        choose(self.score, SCORES, "pruning score")
-        choose(self.allocation, ALLOCATIONS, "allocation")
-        choose(self.structure, STRUCTURES, "structure")
-        check_number(self.cycles, "number of cycles", low=1, whole=True)
+        check_fields(self)
         if self.structure == "filters" and self.allocation not in ("global", "uniform"):
             raise BadInput(f"Whole filters are allocated 'global' or 'uniform', not '{self.allocation}'.")
         if self.structure == "n:m":
@@ -210,32 +208,59 @@ class Retrain:
     budget is each copy's. sgd: the optimiser, the recipe's if None.
     """
 
-    schedule: str = "LLR"
-    budget: float = 0.1
-    lr: float | None = None
-    warmup: float = 0.1
-    ramp: str = "linear"
+    schedule: str = choice(
+        "LLR",
+        (*NAMED_SCHEDULES, *FREE_SCHEDULES),
+        "retraining schedule",
+        f"{', '.join(NAMED_SCHEDULES)}, or with --lr {', '.join(s for s in FREE_SCHEDULES if s != 'custom')}; "
+        "study takes several",
+    )
+    budget: float = number(
+        0.1,
+        "length of a cycle's retraining, as a share of the dense run; 0 is none; study takes several",
+        "budget (share of the dense run)",
+        low=0,
+    )
+    lr: float | None = told(None, "initial learning rate of a free schedule")
+    warmup: float = number(
+        0.1, "share of the retraining in which the learning rate rises", "warm-up share", low=0, high=0.9
+    )
+    ramp: str = choice("linear", ("linear", "cosine"), "warm-up ramp", "linear or cosine warm-up of the retraining")
     points: tuple[tuple[float, float], ...] = ()
-    optimizer: str = "fresh"
-    allr_norm: str = "prunable"
-    allr_cycles: str = "every"
-    clamp: bool = False
-    recalibrate: bool = False
-    split: bool = False
-    freeze: bool = False
-    copies: int = 1
+    optimizer: str = choice(
+        "fresh",
+        OPTIMIZERS,
+        "optimiser choice",
+        "fresh in every cycle; cycles: one for all of them; keep: the dense run's momentum, too",
+    )
+    allr_norm: str = choice(
+        "prunable",
+        ("prunable", "all"),
+        "norm for ALLR",
+        "ALLR's norm over the prunable weights or all parameters: prunable, all",
+    )
+    allr_cycles: str = choice(
+        "every",
+        ("every", "last"),
+        "choice of ALLR's cycles",
+        "ALLR's factor in every cycle or the last one only: every, last",
+    )
+    clamp: bool = told(False, "let LRW retrain for longer than the dense run")
+    recalibrate: bool = told(False, "refresh BatchNorm's statistics after the last step")
+    split: bool = told(False, "the budget is for all cycles together, as in BIMP")
+    freeze: bool = told(False, "retrain biases and normalisation only (PERP)")
+    copies: int = number(
+        1,
+        "retrain so many copies with one mask and average them (sparse model soups)",
+        "number of copies to average",
+        low=1,
+        whole=True,
+    )
     sgd: SGD | None = None
 
     def __post_init__(self) -> None:
         settle(self)
-        choose(self.schedule, (*NAMED_SCHEDULES, *FREE_SCHEDULES), "retraining schedule")
-        check_number(self.budget, "budget (share of the dense run)", low=0)
-        check_number(self.copies, "number of copies to average", low=1, whole=True)
-        check_number(self.warmup, "warm-up share", low=0, high=0.9)
-        choose(self.ramp, ("linear", "cosine"), "warm-up ramp")
-        choose(self.optimizer, OPTIMIZERS, "optimiser choice")
-        choose(self.allr_norm, ("prunable", "all"), "norm for ALLR")
-        choose(self.allr_cycles, ("every", "last"), "choice of ALLR's cycles")
+        check_fields(self)
         free = self.schedule in FREE_SCHEDULES and self.schedule != "custom"
         if free:
             check_initial_lr(self.schedule, self.lr)
@@ -254,7 +279,9 @@ class Experiment:
     recipe: Recipe = field(default_factory=Recipe)
     prune: Prune = field(default_factory=Prune)
     retrain: Retrain = field(default_factory=Retrain)
-    evaluations: int = 5
+    evaluations: int = number(
+        5, "points of the retraining curve after the first", "number of evaluations", low=1, whole=True
+    )
 
     @property
     def revision(self) -> int:
@@ -263,7 +290,7 @@ class Experiment:
 
     def __post_init__(self) -> None:
         settle(self)
-        check_number(self.evaluations, "number of evaluations", low=1, whole=True)
+        check_fields(self)
         left = getattr(self.recipe.method, "sparsity", 0.0)
         if self.prune.targets[0] < left - 1e-9:
             raise BadInput(

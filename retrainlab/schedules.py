@@ -1,7 +1,8 @@
 """Learning-rate schedules as curves: a 1-D float64 tensor with one learning rate per iteration, in closed form.
 
 A curve can be plotted, compared with its formula, drawn by a reader or stacked for many networks; nothing here knows an
-optimiser or a model. Conventions, the same for every curve of `n` iterations with `w` warm-up iterations:
+optimiser or a model. Each name of `config` has its function in one of two tables, DENSE and RETRAINING. Conventions, the
+same for every curve of `n` iterations with `w` warm-up iterations:
 
 - the warm-up rises from 0 towards the peak and takes `w` steps, the first above 0, none at the peak;
 - iteration `w` is the peak, taken once;
@@ -12,14 +13,14 @@ Spiegel & Pokutta 2023, arXiv 2111.00843).
 """
 
 import math
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 import torch
 from torch import Tensor
 
-from retrainlab.checks import BadInput, check_number, choose
-from retrainlab.config import DENSE_SCHEDULES, FREE_SCHEDULES, NAMED_SCHEDULES, check_initial_lr, check_points
+from retrainlab.checks import BadInput, check_number
+from retrainlab.config import Recipe, Retrain, check_points
 
 
 @dataclass(frozen=True)
@@ -117,58 +118,72 @@ def piecewise_linear(n: int, points: Sequence[tuple[float, float]]) -> Tensor:
 
 # ---- the dense run ---------------------------------------------------------------------------------------------------
 
+EVERY = tuple(0.3 * i for i in (1, 2, 3))  # shares of the run after which `step` reduces the learning rate
 
-def dense(
-    name: str,
-    n: int,
-    lr: float,
-    *,
-    warmup: int = 0,
-    milestones: Sequence[float] = (0.5, 0.75),
-    gamma: float = 0.1,
-    every: float = 0.3,
-) -> DenseCurve:
-    """The dense run's curve of n iterations with peak `lr`.
 
-    name: constant | step (times gamma after each share `every`) | multistep (times gamma at each share in `milestones`)
-    | cosine | linear, the last two to 0. Shares are of the whole run, its warm-up included, as recipes state them.
-    Raises BadInput for an unknown name, or a warm-up that leaves no iteration for the rest.
+def reduced(milestones: Sequence[float], gamma: float, n: int, w: int) -> Tensor:
+    """`stepped` over a run of n iterations, less the w of its warm-up; shape [n - w].
+
+    Raises BadInput if the warm-up reaches the first milestone.
     """
-    choose(name, DENSE_SCHEDULES, "dense schedule")
-    if not 0 <= warmup < n:
-        raise BadInput(f"The warm-up takes {warmup} of {n} iterations, but must leave at least one; shorten it.")
-    m = n - warmup
-    if name == "step":
-        milestones = [every * i for i in range(1, math.ceil(1 / every))]
-    if name in ("step", "multistep"):
-        first = round(min(milestones, default=1.0) * n)
-        if warmup >= max(1, first):
-            raise BadInput(
-                f"The warm-up takes {warmup} iterations, but the learning rate is first reduced at iteration {first}; "
-                "shorten the warm-up or move the first milestone."
-            )
-        shape = stepped(n, milestones, gamma)[warmup:]
-    else:
-        shape = {"constant": constant, "cosine": cosine, "linear": linear}[name](m)
-    return DenseCurve(lr * torch.cat([ramp(warmup), shape]), warmup)
+    first = round(min(milestones, default=1.0) * n)
+    if w >= max(1, first):
+        raise BadInput(
+            f"The warm-up takes {w} iterations, but the learning rate is first reduced at iteration {first}; "
+            "shorten the warm-up or move the first milestone."
+        )
+    return stepped(n, milestones, gamma)[w:]
+
+
+DENSE: dict[str, Callable[[Recipe, int, int], Tensor]] = {
+    "constant": lambda recipe, n, w: constant(n - w),
+    "step": lambda recipe, n, w: reduced(EVERY, recipe.gamma, n, w),
+    "multistep": lambda recipe, n, w: reduced(recipe.milestones, recipe.gamma, n, w),
+    "cosine": lambda recipe, n, w: cosine(n - w),
+    "linear": lambda recipe, n, w: linear(n - w),
+}
+"""(recipe, iterations n, of which w are its warm-up) -> what comes after the warm-up as a share of the peak, [n - w]."""
+
+
+def dense(recipe: Recipe, n: int) -> DenseCurve:
+    """The dense run's curve of n iterations, as the recipe's schedule, lr, warmup, milestones and gamma say.
+
+    Shares are of the whole run, its warm-up included, as recipes state them. Raises BadInput for a warm-up that reaches
+    the first milestone.
+    """
+    w = int(recipe.warmup * n)
+    return DenseCurve(recipe.lr * torch.cat([ramp(w), DENSE[recipe.schedule](recipe, n, w)]), w)
 
 
 # ---- retraining ------------------------------------------------------------------------------------------------------
 
+Curve = Callable[[Retrain, DenseCurve, int, float], Tensor]
+"""(settings, dense run, iterations n, ALLR's d) -> learning rates, shape [n]."""
 
-def ft(original: DenseCurve, n: int) -> Tensor:
+
+def warmed(decay: Curve) -> Curve:
+    """The curve whose warm-up, a share of it, rises to where `decay` starts, which has the iterations that are left."""
+
+    def curve(retrain: Retrain, original: DenseCurve, n: int, d: float) -> Tensor:
+        w = int(retrain.warmup * n)
+        return with_warmup(decay(retrain, original, n - w, d), w, retrain.ramp)
+
+    return curve
+
+
+def ft(retrain: Retrain, original: DenseCurve, n: int, d: float) -> Tensor:
     """Fine-tuning: the last learning rate of the dense run, n times (Han et al. 2015)."""
     return constant(n) * original.last
 
 
-def lrw(original: DenseCurve, n: int, clamp: bool = False) -> Tensor:
+def lrw(retrain: Retrain, original: DenseCurve, n: int, d: float) -> Tensor:
     """Learning-rate rewinding: the last n iterations of the dense run again (Renda et al. 2020).
 
-    Raises BadInput if n is longer than the dense run, unless `clamp` is set: then eta_max is held until the replay can
-    start, and through the dense run's own warm-up.
+    Raises BadInput if n is longer than the dense run, unless `retrain.clamp` is set: then eta_max is held until the
+    replay can start, and through the dense run's own warm-up.
     """
     missing = n - len(original.lr)
-    if missing > 0 and not clamp:
+    if missing > 0 and not retrain.clamp:
         raise BadInput(
             f"LRW replays the last {n} iterations, but the dense run has only {len(original.lr)}; "
             "retrain for less, or set clamp to hold the peak learning rate until the replay can start."
@@ -179,33 +194,50 @@ def lrw(original: DenseCurve, n: int, clamp: bool = False) -> Tensor:
     return torch.cat([held, original.decay])
 
 
-def slr(original: DenseCurve, n: int, warmup: float = 0.1, shape: str = "linear") -> Tensor:
-    """Scaled rewinding: the whole dense curve compressed into what the warm-up leaves (Le & Hua 2021).
-
-    The dense run's own warm-up is replaced by its peak, eta_max.
-    """
-    w = int(warmup * n)
+def slr(retrain: Retrain, original: DenseCurve, m: int, d: float) -> Tensor:
+    """Scaled rewinding: the whole dense curve, its own warm-up replaced by its peak, compressed into m iterations (Le &
+    Hua 2021)."""
     curve = original.lr.clone()
     curve[: original.warmup] = original.peak
-    index = (torch.arange(n - w) * len(curve)) // (n - w)
-    return with_warmup(curve[index], w, shape)
+    return curve[(torch.arange(m) * len(curve)) // m]
 
 
-def clr(original: DenseCurve, n: int, warmup: float = 0.1, shape: str = "linear") -> Tensor:
+def clr(retrain: Retrain, original: DenseCurve, m: int, d: float) -> Tensor:
     """Cyclic restart: a cosine from eta_max to eta_min (Le & Hua 2021)."""
-    w = int(warmup * n)
-    return with_warmup(original.floor + (original.peak - original.floor) * cosine(n - w), w, shape)
+    return original.floor + (original.peak - original.floor) * cosine(m)
 
 
-def llr(original: DenseCurve, n: int, warmup: float = 0.1, shape: str = "linear") -> Tensor:
+def llr(retrain: Retrain, original: DenseCurve, m: int, d: float) -> Tensor:
     """Linear restart: a line from eta_max to 0 (Zimmer et al. 2023)."""
-    return allr(original, n, 1.0, warmup, shape)
+    return original.peak * linear(m)
 
 
-def allr(original: DenseCurve, n: int, d: float, warmup: float = 0.1, shape: str = "linear") -> Tensor:
+def allr(retrain: Retrain, original: DenseCurve, m: int, d: float) -> Tensor:
     """Adaptive linear restart: a line from d * eta_max to 0, with d in [0, 1] from `allr_factor` (Zimmer et al. 2023)."""
-    w = int(warmup * n)
-    return with_warmup(d * original.peak * linear(n - w), w, shape)
+    return d * original.peak * linear(m)
+
+
+def cosine_to_floor(retrain: Retrain, original: DenseCurve, m: int, d: float) -> Tensor:
+    """A cosine from `retrain.lr` to the dense run's eta_min, or level if that is higher."""
+    floor = min(original.floor, retrain.lr)
+    return floor + (retrain.lr - floor) * cosine(m)
+
+
+RETRAINING: dict[str, Curve] = {
+    "FT": ft,
+    "LRW": lrw,
+    "SLR": warmed(slr),
+    "CLR": warmed(clr),
+    "LLR": warmed(llr),
+    "ALLR": warmed(allr),
+    "constant": warmed(lambda retrain, original, m, d: retrain.lr * constant(m)),
+    "stepped": warmed(lambda retrain, original, m, d: retrain.lr * stepped(m, (0.5, 0.75), 0.1)),
+    "cosine": warmed(cosine_to_floor),
+    "linear": warmed(lambda retrain, original, m, d: retrain.lr * linear(m)),
+    "rex": warmed(lambda retrain, original, m, d: retrain.lr * rex(m)),
+    "cosine-to-0": warmed(lambda retrain, original, m, d: retrain.lr * cosine(m)),
+    "custom": lambda retrain, original, n, d: piecewise_linear(n, retrain.points),
+}
 
 
 def allr_factor(relative_norm_drop: float, removed: float, budget: float) -> float:
@@ -220,59 +252,12 @@ def allr_factor(relative_norm_drop: float, removed: float, budget: float) -> flo
     return min(max(d1, d2), 1.0)
 
 
-def retraining(
-    name: str,
-    original: DenseCurve,
-    n: int,
-    *,
-    d: float = 1.0,
-    lr: float | None = None,
-    warmup: float = 0.1,
-    shape: str = "linear",
-    milestones: Sequence[float] = (0.5, 0.75),
-    gamma: float = 0.1,
-    points: Sequence[tuple[float, float]] = (),
-    clamp: bool = False,
-) -> Tensor:
-    """The retraining curve of that name, n iterations long (n >= 1); shape [n], float64.
+def retraining(retrain: Retrain, original: DenseCurve, n: int, d: float = 1.0) -> Tensor:
+    """The learning rates of one cycle's retraining; shape [n], float64.
 
-    FT, LRW, SLR, CLR, LLR and ALLR follow the dense run `original`; ALLR starts at d times its peak. The free ones
-    (constant, stepped, cosine, linear, rex, cosine-to-0) have the initial value `lr`; cosine ends at the dense run's
-    eta_min (or `lr` if that is lower), cosine-to-0 at 0. `points` draws the custom one, learning rates absolute.
-    `warmup` is the share of n that rises to the peak; FT, LRW and custom take none.
+    retrain: its schedule, lr, warmup, ramp, points and clamp. original: the dense run's curve, which FT, LRW, SLR, CLR,
+    LLR and ALLR follow. n: how many iterations, at least 1. d: ALLR's factor in [0, 1]; the others ignore it.
+    Raises BadInput for n below 1, or an LRW that is longer than the dense run without clamp.
     """
-    choose(name, (*NAMED_SCHEDULES, *FREE_SCHEDULES), "retraining schedule")
     check_number(n, "number of retraining iterations", low=1, whole=True)
-    match name:
-        case "FT":
-            return ft(original, n)
-        case "LRW":
-            return lrw(original, n, clamp)
-        case "SLR":
-            return slr(original, n, warmup, shape)
-        case "CLR":
-            return clr(original, n, warmup, shape)
-        case "LLR":
-            return llr(original, n, warmup, shape)
-        case "ALLR":
-            return allr(original, n, d, warmup, shape)
-        case "custom":
-            return piecewise_linear(n, points)
-    check_initial_lr(name, lr)
-    w = int(warmup * n)
-    m = n - w
-    match name:
-        case "constant":
-            decay = lr * constant(m)
-        case "stepped":
-            decay = lr * stepped(m, milestones, gamma)
-        case "linear":
-            decay = lr * linear(m)
-        case "rex":
-            decay = lr * rex(m)
-        case "cosine-to-0":
-            decay = lr * cosine(m)
-        case "cosine":
-            floor = min(original.floor, lr)
-            decay = floor + (lr - floor) * cosine(m)
-    return with_warmup(decay, w, shape)
+    return RETRAINING[retrain.schedule](retrain, original, n, d)

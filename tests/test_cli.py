@@ -258,25 +258,36 @@ def test_help_does_not_load_torch():
         assert "usage: retrainlab" in done.stdout
 
 
+def options_of(command: str) -> set[str]:
+    [commands] = (a for a in cli._parser()._actions if a.choices)
+    return {action.dest for action in commands.choices[command]._actions}
+
+
 def test_every_setting_but_drawn_points_has_an_option():
     from dataclasses import fields
 
-    from retrainlab.cli import DENSE_NAMES, HELP
     from retrainlab.config import SGD, Prune, Recipe, Retrain
+    from retrainlab.options import DENSE_NAMES
 
     names = {DENSE_NAMES.get(f.name, f.name) for f in fields(Recipe)} - {"sgd", "method"}
     names |= {f.name for noun in (SGD, Prune, Retrain) for f in fields(noun)} - {"points", "sgd"}
-    assert names == set(HELP)
+    methods = {"method", *_method_settings()}
+    machine = {"help", "jobs", "device", "store", "engine", "fresh"}
+    assert options_of("run") == names | methods | machine and not names & methods
+    assert options_of("study") == options_of("run") | {"csv"}
+
+
+def _method_settings() -> set[str]:
+    from dataclasses import fields
+
+    from retrainlab.methods.table import METHODS
+
+    names = {f.name for entry in METHODS.values() for f in fields(entry.settings)} - {"name", "sparsity"}
+    return {"order" if name == "allocation" else name for name in names}
 
 
 def test_every_setting_of_a_method_has_an_option():
-    from dataclasses import fields
-
-    from retrainlab.cli import HELP, KNOB_HELP, _setting
-    from retrainlab.methods.knobs import KNOBS
-
-    names = {f.name for kind in KNOBS.values() for f in fields(kind)} - {"name", "sparsity"}
-    assert names == {_setting(name) for name in KNOB_HELP} and not set(KNOB_HELP) & set(HELP)
+    assert _method_settings() <= options_of("run")
 
 
 def test_a_method_and_its_settings_reach_the_recipe(tmp_path):

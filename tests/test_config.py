@@ -12,7 +12,7 @@ import pytest
 from retrainlab import config
 from retrainlab.checks import BadInput
 from retrainlab.config import SGD, YOUNGER, Experiment, Prune, Recipe, Retrain, key, to_dict
-from retrainlab.methods.knobs import GMP, KNOBS
+from retrainlab.methods.table import GMP, METHODS
 from tests.helpers.other_values import PRUNE, RECIPE, RETRAIN
 
 ROOT = Path(__file__).parents[1]
@@ -154,11 +154,11 @@ def test_results_after_a_sparsifying_method_have_a_revision_and_no_others(monkey
     assert [key("result", [e], "digits/1") == now for e, now in zip(both, today, strict=True)] == [True, False]
 
 
-@pytest.mark.parametrize("name", KNOBS)
+@pytest.mark.parametrize("name", METHODS)
 def test_only_the_methods_that_changed_have_a_revision(name, monkeypatch):
-    recipe = Recipe(method=KNOBS[name]())
+    recipe = Recipe(method=METHODS[name].settings())
     today = key("dense", [recipe], "digits/1")
-    monkeypatch.setattr(KNOBS[name], "revision", 0, raising=False)
+    monkeypatch.setattr(METHODS[name].settings, "revision", 0, raising=False)
     assert (key("dense", [recipe], "digits/1") != today) == (name in ("CS", "RigL"))
 
 
@@ -383,7 +383,7 @@ def test_nouns_are_plain_dataclasses_without_hidden_state():
 
 
 def test_a_first_prune_never_brings_back_what_the_method_has_taken():
-    from retrainlab.methods.knobs import GMP, STR
+    from retrainlab.methods.table import GMP, STR
 
     for prune in (Prune(0.5), Prune(0.9, cycles=3)):
         assert "at least 0.9" in sentence(lambda p=prune: Experiment(Recipe(method=GMP(0.9)), p))

@@ -39,7 +39,7 @@ assert "torch._dynamo" not in sys.modules  # two seconds to load
 
 def test_importing_the_package_loads_no_torch():
     modules = (
-        "retrainlab, retrainlab.config, retrainlab.figures.presets, retrainlab.methods.knobs, retrainlab.methods.bimp"
+        "retrainlab, retrainlab.config, retrainlab.figures.presets, retrainlab.methods.table, retrainlab.methods.bimp"
     )
     code = f"import sys, {modules}; assert 'torch' not in sys.modules"
     done = subprocess.run([sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True)
@@ -52,7 +52,7 @@ paths noise progress tables device study.seal
 methods.knobs stats
 config
 data.pixels data.folders data.reading data.sources
-schedules data.dataset figures.presets
+schedules data.dataset methods.table figures.presets
 pruning layers models training.method methods.bimp
 metrics training.stacking advice
 training.state training.loop training.masked training.together shrink
@@ -63,7 +63,8 @@ study
 contest
 figures.sentences figures
 explore.kit explore.views explore.apps
-export doctor lab cli
+report options export doctor lab
+cli
 """
 
 

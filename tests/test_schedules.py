@@ -9,19 +9,26 @@ from torch.optim import lr_scheduler
 
 from retrainlab import metrics, pruning, schedules
 from retrainlab.checks import BadInput
-from retrainlab.config import DENSE_SCHEDULES, FREE_SCHEDULES, NAMED_SCHEDULES
-from retrainlab.schedules import DenseCurve, allr_factor, dense, piecewise_linear, retraining
+from retrainlab.config import DENSE_SCHEDULES, FREE_SCHEDULES, NAMED_SCHEDULES, Recipe, Retrain
+from retrainlab.schedules import DenseCurve, allr_factor, piecewise_linear, retraining
 
 LENGTHS = [*range(1, 31), 57, 100]
 PEAK = 0.4
+
+
+def dense(name, n, lr, **options):
+    return schedules.dense(Recipe(schedule=name, lr=lr, **options), n)
+
+
 STEPPED = dense("multistep", 200, PEAK)  # 0.4 for 100 steps, 0.04 for 50, 0.004 for 50
 POINTS = ((0.0, 0.1), (0.25, 0.5), (0.75, 0.2), (1.0, 0.0))
 DECAYING = ("CLR", "LLR", "ALLR", "cosine", "linear", "rex", "cosine-to-0")  # each value below the one before
-EXTRA = {name: {"lr": 0.3} for name in FREE_SCHEDULES} | {"custom": {"points": POINTS}, "ALLR": {"d": 0.6}}
+EXTRA = {name: {"lr": 0.3} for name in FREE_SCHEDULES} | {"custom": {"points": POINTS}}
 
 
 def make(name, n, original=STEPPED, **options):
-    return retraining(name, original, n, **EXTRA.get(name, {}), **options)
+    d = 0.6 if name == "ALLR" else 1.0
+    return retraining(Retrain(name, **EXTRA.get(name, {}), **options), original, n, d)
 
 
 def written_out(n, share, first, decay, ramp="linear"):
@@ -36,7 +43,7 @@ def written_out(n, share, first, decay, ramp="linear"):
 
 
 def expected(name, n, share=0.1, ramp="linear"):
-    """Each retraining curve after STEPPED, from method.md's table."""
+    """Each retraining curve after STEPPED, by its definition."""
     low = 0.004
 
     def to(end, first):
@@ -94,7 +101,7 @@ def test_curve_matches_its_closed_form_at_every_length(name):
 @pytest.mark.parametrize("share, ramp", [(0.0, "linear"), (0.3, "cosine"), (0.9, "linear")])
 def test_curve_matches_its_closed_form_with_other_warmups(name, share, ramp):
     for n in (1, 2, 7, 40):
-        curve = make(name, n, warmup=share, shape=ramp)
+        curve = make(name, n, warmup=share, ramp=ramp)
         assert curve.tolist() == pytest.approx(expected(name, n, share, ramp), rel=1e-12)
 
 
@@ -102,7 +109,7 @@ def test_curve_matches_its_closed_form_with_other_warmups(name, share, ramp):
 @pytest.mark.parametrize("ramp", ["linear", "cosine"])
 def test_every_rate_is_above_zero(name, ramp):
     """Pitfall: the warm-up's first step is at 0, so that it trains nothing."""
-    assert all(make(name, n, shape=ramp).min() > 0 for n in LENGTHS)
+    assert all(make(name, n, ramp=ramp).min() > 0 for n in LENGTHS)
 
 
 @pytest.mark.parametrize("name", DECAYING)
@@ -110,7 +117,7 @@ def test_every_rate_is_above_zero(name, ramp):
 def test_peak_is_taken_exactly_once_right_after_the_warmup(name, ramp):
     """Pitfall: the warm-up takes the peak, and then the decay takes it again."""
     for n in LENGTHS:
-        curve = make(name, n, shape=ramp)
+        curve = make(name, n, ramp=ramp)
         w = int(0.1 * n)
         assert curve.argmax() == w and int((curve == curve.max()).sum()) == 1
         assert (curve[: w + 1].diff() > 0).all() and (curve[w:].diff() < 0).all()
@@ -147,7 +154,7 @@ def test_rex_would_reach_zero_one_step_after_the_last():
 @pytest.mark.parametrize("ramp", ["linear", "cosine"])
 def test_curve_has_no_jump(name, ramp):
     """Pitfall: warm-up and decay do not meet: a step is skipped or doubled between them."""
-    curve = torch.cat([torch.zeros(1, dtype=torch.float64), make(name, 1000, shape=ramp)])
+    curve = torch.cat([torch.zeros(1, dtype=torch.float64), make(name, 1000, ramp=ramp)])
     steepest = 1 / 101 * (math.pi / 2 if ramp == "cosine" else 1)  # the ramp's; every decay is slower
     assert curve.diff().abs().max() <= curve.max() * steepest * (1 + 1e-9)
     if ramp == "linear":
@@ -156,12 +163,12 @@ def test_curve_has_no_jump(name, ramp):
 
 def test_stepped_starts_at_its_initial_value_however_short_the_run():
     for n in range(1, 31):
-        curve = retraining("stepped", STEPPED, n, lr=0.3, warmup=0, milestones=(0.05, 0.5))
-        assert curve[0].item() == 0.3, n
+        curve = 0.3 * schedules.stepped(n, (0.05, 0.5), 0.1)
+        assert curve[0].item() == make("stepped", n, warmup=0)[0].item() == 0.3, n
 
 
 def test_cosine_never_rises_when_it_starts_below_the_dense_end():
-    curve = retraining("cosine", STEPPED, 20, lr=0.001, warmup=0)
+    curve = retraining(Retrain("cosine", lr=0.001, warmup=0), STEPPED, 20)
     assert curve.tolist() == pytest.approx([0.001] * 20)
 
 
@@ -172,8 +179,8 @@ def test_lrw_below_the_last_plateau_is_ft():
 
 
 def test_lrw_of_the_full_length_is_the_dense_run():
-    original = dense("cosine", 80, 0.1, warmup=8)
-    assert torch.equal(retraining("LRW", original, 80), original.lr)
+    original = dense("cosine", 80, 0.1, warmup=0.1)
+    assert torch.equal(retraining(Retrain("LRW"), original, 80), original.lr)
 
 
 def test_lrw_longer_than_the_dense_run_is_refused_with_both_lengths():
@@ -184,13 +191,13 @@ def test_lrw_longer_than_the_dense_run_is_refused_with_both_lengths():
 
 def test_lrw_clamped_holds_the_first_rate_until_the_replay_starts():
     original = dense("linear", 10, 1.0)
-    curve = retraining("LRW", original, 14, clamp=True)
+    curve = retraining(Retrain("LRW", clamp=True), original, 14)
     assert curve.tolist() == [1.0] * 4 + original.lr.tolist()
 
 
 def test_slr_replaces_the_dense_warmup_by_the_peak():
-    original = dense("multistep", 100, 0.1, warmup=20)
-    curve = retraining("SLR", original, 100, warmup=0)
+    original = dense("multistep", 100, 0.1, warmup=0.2)
+    curve = retraining(Retrain("SLR", warmup=0), original, 100)
     assert curve[:20].tolist() == [0.1] * 20
     assert torch.equal(curve[20:], original.lr[20:])
 
@@ -198,27 +205,32 @@ def test_slr_replaces_the_dense_warmup_by_the_peak():
 @pytest.mark.parametrize("n", [5, 30, 100, 1000])
 def test_slr_of_a_linear_dense_run_is_llr_up_to_its_grid(n):
     original = dense("linear", 1000, 0.1)
-    gap = retraining("SLR", original, n) - retraining("LLR", original, n)
+    gap = retraining(Retrain("SLR"), original, n) - retraining(Retrain("LLR"), original, n)
     assert gap.min() >= -1e-12 and gap.max() < 0.1 / 1000
 
 
 def test_ft_and_lrw_of_a_linear_dense_run():
     original = dense("linear", 1000, 0.1)
-    assert retraining("FT", original, 10).max().item() == pytest.approx(1e-4)
-    lower = retraining("LLR", dense("linear", 1000, 0.03), 300, warmup=0)  # LRW is LLR started lower
-    assert torch.allclose(retraining("LRW", original, 300), lower, atol=1e-12)
+    assert retraining(Retrain("FT"), original, 10).max().item() == pytest.approx(1e-4)
+    lower = retraining(Retrain("LLR", warmup=0), dense("linear", 1000, 0.03), 300)  # LRW is LLR started lower
+    assert torch.allclose(retraining(Retrain("LRW"), original, 300), lower, atol=1e-12)
 
 
 def test_clr_and_ft_read_the_dense_run_after_its_warmup():
-    original = dense("multistep", 400, 0.1, warmup=150)
+    original = dense("multistep", 400, 0.1, warmup=0.375)
     assert original.lr[0] < original.floor == pytest.approx(0.001)
-    ends = retraining("CLR", original, 1000, warmup=0)[-1].item()
+    ends = retraining(Retrain("CLR", warmup=0), original, 1000)[-1].item()
     assert ends == pytest.approx(0.001, rel=1e-3)
+
+
+def test_each_name_of_the_settings_has_its_function_and_no_function_lacks_a_name():
+    assert tuple(schedules.DENSE) == DENSE_SCHEDULES
+    assert tuple(schedules.RETRAINING) == NAMED_SCHEDULES + FREE_SCHEDULES
 
 
 def test_unknown_schedule_names_the_nearest():
     with pytest.raises(BadInput, match="did you mean 'cosine-to-0'"):
-        retraining("cosine_to_0", STEPPED, 10)
+        retraining(Retrain("cosine_to_0"), STEPPED, 10)
     with pytest.raises(BadInput, match="did you mean 'multistep'"):
         dense("multi-step", 10, 0.1)
 
@@ -226,7 +238,7 @@ def test_unknown_schedule_names_the_nearest():
 @pytest.mark.parametrize("n", [0, -1, 2.5])
 def test_retraining_needs_a_whole_number_of_iterations(n):
     with pytest.raises(BadInput):
-        retraining("LLR", STEPPED, n)
+        retraining(Retrain("LLR"), STEPPED, n)
 
 
 # ---- ALLR's factor ---------------------------------------------------------------------------------------------------
@@ -262,7 +274,7 @@ def test_allr_factor_is_the_larger_of_damage_and_budget_within_0_and_1():
 
 
 def test_allr_with_factor_one_is_llr():
-    assert torch.equal(retraining("ALLR", STEPPED, 33, d=1.0), retraining("LLR", STEPPED, 33))
+    assert torch.equal(retraining(Retrain("ALLR"), STEPPED, 33, d=1.0), retraining(Retrain("LLR"), STEPPED, 33))
 
 
 # ---- the drawn curve -------------------------------------------------------------------------------------------------
@@ -325,21 +337,21 @@ def by_torch(n, lr, scheduler):
     [
         ("constant", {}, lambda o: lr_scheduler.ConstantLR(o, factor=1.0)),
         ("step", {}, lambda o: lr_scheduler.StepLR(o, 36, 0.1)),
-        ("step", {"every": 0.25, "gamma": 0.5}, lambda o: lr_scheduler.StepLR(o, 30, 0.5)),
+        ("multistep", {"milestones": (0.25, 0.5, 0.75), "gamma": 0.5}, lambda o: lr_scheduler.StepLR(o, 30, 0.5)),
         ("multistep", {}, lambda o: lr_scheduler.MultiStepLR(o, [60, 90], 0.1)),
         ("multistep", {"milestones": (0.1, 0.3), "gamma": 0.2}, lambda o: lr_scheduler.MultiStepLR(o, [12, 36], 0.2)),
         ("cosine", {}, lambda o: lr_scheduler.CosineAnnealingLR(o, 120)),
         ("linear", {}, lambda o: lr_scheduler.PolynomialLR(o, 120, power=1)),
         ("linear", {}, lambda o: lr_scheduler.LinearLR(o, 1.0, 0.0, 120)),
-        ("constant", {"warmup": 12}, lambda o: lr_scheduler.LambdaLR(o, lambda i: min((i + 1) / 13, 1))),
+        ("constant", {"warmup": 0.1}, lambda o: lr_scheduler.LambdaLR(o, lambda i: min((i + 1) / 13, 1))),
         (
             "linear",
-            {"warmup": 12},
+            {"warmup": 0.1},
             lambda o: lr_scheduler.LambdaLR(o, lambda i: (i + 1) / 13 if i < 12 else (120 - i) / 108),
         ),
         (
             "multistep",
-            {"warmup": 12},  # milestones are shares of the whole run, its warm-up included
+            {"warmup": 0.1},  # milestones are shares of the whole run, its warm-up included
             lambda o: lr_scheduler.LambdaLR(o, lambda i: (i + 1) / 13 if i < 12 else 0.1 ** ((i >= 60) + (i >= 90))),
         ),
     ],
@@ -352,21 +364,22 @@ def test_dense_schedule_agrees_with_torch(name, options, scheduler):
 @pytest.mark.parametrize("name", DENSE_SCHEDULES)
 def test_dense_schedule_has_its_length_and_peak_at_every_length(name):
     for n in range(1, 31):
-        for warmup in {0, n // 10, n - 1}:
+        for share in (0.0, 0.1, 0.9):
+            warmup = int(share * n)
             if (
                 name in ("step", "multistep")
                 and warmup
                 and warmup >= max(1, round((0.3 if name == "step" else 0.5) * n))
             ):
                 with pytest.raises(BadInput, match="first reduced"):
-                    dense(name, n, 0.3, warmup=warmup)
+                    dense(name, n, 0.3, warmup=share)
                 continue
-            original = dense(name, n, 0.3, warmup=warmup)
+            original = dense(name, n, 0.3, warmup=share)
             assert original.lr.shape == (n,) and original.lr.min() > 0 and original.warmup == warmup
             assert original.lr.argmax() == warmup and original.peak == pytest.approx(0.3)
 
 
-@pytest.mark.parametrize("warmup", [-1, 10, 11])
+@pytest.mark.parametrize("warmup", [-0.1, 1.0, 1.1])
 def test_dense_warmup_must_leave_an_iteration(warmup):
     with pytest.raises(BadInput, match="warm-up"):
         dense("linear", 10, 0.1, warmup=warmup)
@@ -383,7 +396,7 @@ def test_warmup_with_no_steps_changes_nothing():
 
 
 def test_a_clamped_rewind_holds_the_peak_through_the_dense_warmup():
-    original = dense("linear", 20, 0.3, warmup=5)
-    curve = schedules.lrw(original, 30, clamp=True)
+    original = dense("linear", 20, 0.3, warmup=0.25)
+    curve = retraining(Retrain("LRW", clamp=True), original, 30)
     assert curve.shape == (30,)
     assert (curve[:16] == 0.3).all() and torch.equal(curve[15:], original.decay)

@@ -2,8 +2,8 @@
 
 An entrant turns (a recipe of T epochs, a sparsity) into a grid of candidates, `GRID` of them for every entrant, each of
 which trains for exactly T epochs in all. The best on validation, over the tuning seeds, is then run with every seed;
-no choice sees a test image. CS, STR and DST search for the sparsity first, and what that costs is told; a setting with
-which they miss it is taken only if they do with all; so is one with which a training has diverged.
+no choice sees a test image. A method with a knob searches for the sparsity first, and what that costs is told; a
+setting with which it misses it is taken only if it does with all; so is one with which a training has diverged.
 """
 
 from collections.abc import Callable, Sequence
@@ -13,9 +13,9 @@ import pandas as pd
 
 from retrainlab.checks import BadInput, check_number, choose, listed
 from retrainlab.config import Experiment, Prune, Recipe, Retrain
-from retrainlab.contest.search import KNOB, reach
+from retrainlab.contest.search import reach, searched
 from retrainlab.methods.bimp import bimp
-from retrainlab.methods.knobs import CS, DNW, DPF, DST, GMP, GSM, LC, STR, Knobs, RigL, Static
+from retrainlab.methods.table import METHODS, rates
 
 GRID = 3
 Study = Callable[[list[Experiment]], pd.DataFrame]
@@ -30,11 +30,6 @@ class Candidate:
     experiment: Experiment
 
 
-def _trained(recipe: Recipe, sparsity: float, method: Knobs | None) -> Experiment:
-    """All epochs with the method, then the hard prune, and no retraining."""
-    return Experiment(replace(recipe, schedule="linear", method=method), Prune(sparsity), Retrain(budget=0.0))
-
-
 def _split(recipe: Recipe, sparsity: float, score: str) -> list[Candidate]:
     out = []
     for share, cycles in ((0.5, 1), (0.25, 1), (0.25, 3)):
@@ -44,40 +39,17 @@ def _split(recipe: Recipe, sparsity: float, score: str) -> list[Candidate]:
     return out
 
 
-def _rates(recipe: Recipe, sparsity: float, method: Knobs | None) -> list[Candidate]:
-    rates = [factor * recipe.lr for factor in (0.5, 1.0, 2.0)]
-    return [Candidate(f"learning rate {lr:g}", _trained(replace(recipe, lr=lr), sparsity, method)) for lr in rates]
-
-
-def _each(recipe: Recipe, sparsity: float, words: str, methods: Sequence[Knobs], field: str) -> list[Candidate]:
-    return [Candidate(f"{words} {getattr(m, field):g}", _trained(recipe, sparsity, m)) for m in methods]
-
-
-def _decays(recipe: Recipe, sparsity: float, method: Knobs, decays: Sequence[float]) -> list[Candidate]:
-    recipes = [replace(recipe, sgd=replace(recipe.sgd, weight_decay=decay)) for decay in decays]
-    return [Candidate(f"weight decay {r.sgd.weight_decay:g}", _trained(r, sparsity, method)) for r in recipes]
-
-
-def _gsm(recipe: Recipe, sparsity: float) -> list[Candidate]:
-    """What gets no gradient must decay within the run; with the source's momentum a step is five times that of 0.9."""
-    recipe = replace(recipe, lr=recipe.lr / 2, sgd=replace(recipe.sgd, momentum=0.98))
-    return _decays(recipe, sparsity, GSM(sparsity), (0.003, 0.01, 0.02))
+def _trained(tried: list[tuple[str, Recipe]], sparsity: float) -> list[Candidate]:
+    """All epochs of each recipe on a line to 0, then the hard prune, and no retraining."""
+    prune, none = Prune(sparsity), Retrain(budget=0.0)
+    return [Candidate(words, Experiment(replace(r, schedule="linear"), prune, none)) for words, r in tried]
 
 
 ENTRANTS: dict[str, Callable[[Recipe, float], list[Candidate]]] = {
     "BIMP": lambda r, s: _split(r, s, "magnitude"),
-    "GMP": lambda r, s: _each(r, s, "end", [GMP(s, end=e) for e in (0.5, 0.75, 0.9)], "end"),
-    "GSM": _gsm,
-    "DPF": lambda r, s: _decays(r, s, DPF(s), (1e-4, 2e-4, 5e-4)),
-    "DNW": lambda r, s: _rates(r, s, DNW(s)),
-    "CS": lambda r, s: _rates(r, s, CS(s0=-0.05)),
-    "STR": lambda r, s: _each(r, s, "t from", [STR(t0=t) for t in (-8.0, -5.0, -3.0)], "t0"),
-    "DST": lambda r, s: _rates(r, s, DST(alpha=2e-3)),
-    "LC": lambda r, s: _each(r, s, "growth of mu", [LC(s, growth=g) for g in (1.5, 2.0, 3.0)], "growth"),
-    "RigL": lambda r, s: _each(r, s, "drop", [RigL(s, drop=d) for d in (0.1, 0.3, 0.5)], "drop"),
-    "Static": lambda r, s: _rates(r, s, Static(s)),
+    **{name: lambda r, s, method=method: _trained(method.tried(r, s), s) for name, method in METHODS.items()},
     "Random": lambda r, s: _split(r, s, "random"),
-    "Dense": lambda r, s: _rates(r, 0.0, None),
+    "Dense": lambda r, s: _trained(rates(None)(r, s), 0.0),
 }
 
 
@@ -157,7 +129,7 @@ def _reached(
 ) -> tuple[list[Experiment], pd.DataFrame]:
     """The experiments, those with a knob to turn at their sparsity, all others as they are; and their searches, by their
     places."""
-    turning = [i for i, e in enumerate(experiments) if type(e.recipe.method) in KNOB]
+    turning = [i for i, e in enumerate(experiments) if searched(e.recipe)]
     found, table = reach([experiments[i] for i in turning], study, tolerance=tolerance, most=most)
     out = list(experiments)
     for i, e in zip(turning, found):

@@ -1,60 +1,29 @@
 """Reach a sparsity that only a knob decides: a bracketed search in which every run is an ordinary, stored result.
 
-CS, STR and DST have no target of their own. Sparsity rises with their knob; the search brackets the target, then
-interpolates. All experiments search at once, so that their runs train together; what was tried is in the store, and the
-same search made again trains nothing.
+A method with a `Knob` in `methods.table` has no target of its own. Sparsity rises with the knob; the search brackets the
+target, then interpolates. All experiments search at once, so that their runs train together; what was tried is in the
+store, and the same search made again trains nothing.
 """
 
 import math
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from itertools import pairwise
 
 import pandas as pd
 
 from retrainlab.checks import BadInput, check_number, listed
 from retrainlab.config import Experiment, Recipe
-from retrainlab.methods.knobs import CS, DST, STR, Knobs
+from retrainlab.methods.knobs import Knob
+from retrainlab.methods.table import SEARCHED, entry
 
 Tried = Sequence[tuple[float, float]]
 """(knob, sparsity) of the runs so far that have not diverged."""
 
 
-@dataclass(frozen=True)
-class Knob:
-    """What a search turns: a field of the method's settings; sparsity rises with sign * value. step: how far it goes
-    while it knows nothing, a factor if `log`, else a difference; low, high: its range."""
-
-    field: str
-    sign: int
-    step: float
-    low: float
-    high: float
-    log: bool = False
-
-    def scale(self, value: float) -> float:
-        """The knob where sparsity rises with it and steps are differences."""
-        return self.sign * (math.log(value) if self.log else value)
-
-    @property
-    def stride(self) -> float:
-        """A step on that scale."""
-        return math.log(self.step) if self.log else self.step
-
-    def value(self, scaled: float) -> float:
-        """Undoes `scale`, within the range; six digits, so that a stored knob reads well."""
-        raw = math.exp(self.sign * scaled) if self.log else self.sign * scaled
-        return float(f"{min(max(raw, self.low), self.high):.6g}")
-
-
 FALL = 0.05  # in the logit: what is less is noise
 WIDE = 4  # knobs that are tried at once where sparsity does not rise steadily
 COLUMNS = ["method", "seed", "sparsity", "knob", "sparsity_trained", "runs", "epochs", "reached"]
-KNOB: dict[type, Knob] = {
-    CS: Knob("s0", -1, 0.05, -10.0, 10.0),
-    STR: Knob("decay", 1, 2.0, 1e-6, 10.0, log=True),
-    DST: Knob("alpha", 1, 3.0, 1e-9, 0.05, log=True),  # beyond, whole layers start over, and sparsity falls again
-}
 
 
 def following(tried: Tried, target: float, knob: Knob) -> float:
@@ -107,7 +76,7 @@ def reach(
 ) -> tuple[list[Experiment], pd.DataFrame]:
     """Turn each experiment's knob until its training leaves `prune.sparsity`, give or take `tolerance` (a share).
 
-    experiments: with the method CS, STR or DST, whose settings are the first try. Those that differ in nothing but the
+    experiments: with a method that has a knob; its settings are the first try. Those that differ in nothing but the
     knob and the sparsity they seek are trained alike, and so search in common: what one has tried, all know. study:
     runs a list of experiments and returns a row for each, `run_study` with its options. most: rounds of runs. Returns
     the experiments with their final knobs, and a row for each: method, seed, sparsity (asked), knob, sparsity_trained
@@ -119,9 +88,10 @@ def reach(
     check_number(tolerance, "tolerance of the search", above=0, high=0.5)
     check_number(most, "most rounds of a search", low=1, whole=True)
     for e in experiments:
-        if type(e.recipe.method) not in KNOB:
-            names = ", ".join(k.__name__ for k in KNOB)
-            raise BadInput(f"Only {names} reach a sparsity by a search, not {e.recipe.method}; leave it out.")
+        if not searched(e.recipe):
+            raise BadInput(
+                f"Only {', '.join(SEARCHED)} reach a sparsity by a search, not {e.recipe.method}; leave it out."
+            )
     shared = [_without_knob(e) for e in experiments]
     tried: dict[Recipe, dict[float, float]] = {recipe: {} for recipe in shared}
     for number in range(most):
@@ -191,8 +161,13 @@ def _closest(tried: dict[float, float], e: Experiment) -> tuple[float, float]:
     return value, miss[value]
 
 
+def searched(recipe: Recipe) -> bool:
+    """Whether the recipe's method reaches a sparsity only by a search."""
+    return recipe.method is not None and entry(recipe.method).knob is not None
+
+
 def _knob(e: Experiment) -> Knob:
-    return KNOB[type(e.recipe.method)]
+    return entry(e.recipe.method).knob
 
 
 def _without_knob(e: Experiment) -> Recipe:
@@ -201,6 +176,5 @@ def _without_knob(e: Experiment) -> Recipe:
 
 def with_knob(experiment: Experiment, value: float) -> Experiment:
     """The experiment with another value of its method's knob."""
-    method: Knobs = experiment.recipe.method
-    method = replace(method, **{KNOB[type(method)].field: value})
+    method = replace(experiment.recipe.method, **{_knob(experiment).field: value})
     return replace(experiment, recipe=replace(experiment.recipe, method=method))

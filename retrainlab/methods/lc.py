@@ -10,8 +10,8 @@ import math
 
 import torch
 
-from retrainlab.methods.knobs import LC
 from retrainlab.methods.sparsifier import Sparsifier, keep_largest, over
+from retrainlab.methods.table import LC
 from retrainlab.training.method import Tensors
 
 

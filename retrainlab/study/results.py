@@ -282,9 +282,8 @@ def retrainings(
     starts: the trained networks by recipe, and the masks by (recipe, prune).
     """
     meter = Meter(experiments, watch)
-    dense = [starts[e.recipe] for e in experiments]
-    masks = [starts[e.recipe, e.prune] for e in experiments]
-    for place, made in run_together(experiments, dense, masks, str(device), engine, on_point=meter, stop=watch.stop):
+    pairs = [(starts[e.recipe], starts[e.recipe, e.prune]) for e in experiments]
+    for place, made in run_together(experiments, pairs, str(device), engine, on_point=meter, stop=watch.stop):
         meter.ended(place)
         yield experiments[place], made
 

@@ -103,9 +103,7 @@ def while_retraining(experiment: Experiment) -> Recipe:
 def dense_curve(recipe: Recipe, steps_per_epoch: int) -> DenseCurve:
     """The recipe's learning rates, one per iteration."""
     n = recipe.epochs * steps_per_epoch
-    return schedules.dense(
-        recipe.schedule, n, recipe.lr, warmup=int(recipe.warmup * n), milestones=recipe.milestones, gamma=recipe.gamma
-    )
+    return schedules.dense(recipe, n)
 
 
 def dense_curve_of(recipe: Recipe) -> DenseCurve:
@@ -129,7 +127,7 @@ def check_lengths(experiment: Experiment) -> None:
     if retrain.schedule == "LRW" and retrain.split and retrain.budget:
         curve = dense_curve_of(experiment.recipe)
         longest = max(cycles.lengths(experiment.prune, retrain, len(curve.lr)))
-        schedules.retraining("LRW", curve, longest, clamp=retrain.clamp)
+        schedules.retraining(retrain, curve, longest)
 
 
 def train_dense(
@@ -289,13 +287,12 @@ def run(
     if given:
         check_given(experiment, dense, pruned)
     report = None if on_point is None else lambda _, point: on_point(point)
-    return next(run_together([experiment], [dense], [pruned], device, on_point=report, stop=stop))[1]
+    return next(run_together([experiment], [(dense, pruned)], device, on_point=report, stop=stop))[1]
 
 
 def run_together(
     experiments: Sequence[Experiment],
-    dense: Sequence[Dense],
-    pruned: Sequence[Pruned],
+    starts: Sequence[tuple[Dense, Pruned]],
     device: str = "auto",
     engine: Engine = Engine(),
     *,
@@ -303,19 +300,19 @@ def run_together(
     stop: Callable[[], bool] | None = None,
 ) -> Iterator[tuple[int, Result]]:
     """Run experiments that share network, data, retraining's optimiser and batch size (see `common`), each from its own
-    dense network and masks: (place in `experiments`, result) as each ends; see `run`. on_point(place, point) sees each
-    point of every curve as it is made."""
+    dense network and masks (`starts`, one pair each): (place in `experiments`, result) as each ends; see `run`.
+    on_point(place, point) sees each point of every curve as it is made."""
     where = resolve(device)
     with repeatable(where):
         setup, _ = prepare(while_retraining(experiments[0]), where)
-        for given in dense:
-            check_dense(setup, given)
+        for dense, _ in starts:
+            check_dense(setup, dense)
         originals = {
             r: dense_curve(r, setup.data.steps_per_epoch(r.batch_size)) for r in {e.recipe for e in experiments}
         }
         courses = [
-            _course(setup, e, dense[i], pruned[i], originals[e.recipe], engine, _own(on_point, i))
-            for i, e in enumerate(experiments)
+            _course(setup, e, *start, originals[e.recipe], engine, _own(on_point, i))
+            for i, (e, start) in enumerate(zip(experiments, starts, strict=True))
         ]
         yield from drive(setup, courses, engine, stop)
 

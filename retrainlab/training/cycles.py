@@ -109,17 +109,7 @@ def run(
             if not point.finite:
                 break
             continue
-        curve = retraining(
-            retrain.schedule,
-            original,
-            n,
-            d=factor,
-            lr=retrain.lr,
-            warmup=retrain.warmup,
-            shape=retrain.ramp,
-            points=retrain.points,
-            clamp=retrain.clamp,
-        )
+        curve = retraining(retrain, original, n, factor)
         trained = yield from _retrained(setup, state, masks, curve, recipe.seed, cycle, retrain, evaluations, on_point)
         state = trained.state
         cycles.append(Cycle(removed, drop, factor, curve[0].item(), curve.max().item(), trained))

@@ -29,7 +29,7 @@ class Masked(Method):
 
     @classmethod
     def stacked(cls, methods: Sequence["Masked"]) -> "Masked":
-        together = cls({})
+        together = Masked({})
         for name in {name: None for method in methods for name in method.masks}:
             some = next(method.masks[name] for method in methods if name in method.masks)
             parts = [method.masks.get(name, torch.ones_like(some)) for method in methods]
@@ -37,8 +37,8 @@ class Masked(Method):
         return together
 
     def same(self, other: Method) -> bool:
-        if not type(self) is type(other) is Masked or self.masks.keys() != other.masks.keys():
-            return self is other
+        if not isinstance(other, Masked) or self.masks.keys() != other.masks.keys():
+            return False
         return all(torch.equal(mask, other.masks[name]) for name, mask in self.masks.items())
 
     def begin(self, params: Tensors) -> Tensors:

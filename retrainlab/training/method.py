@@ -90,7 +90,7 @@ class SideBySide(Method):
 
     def effective(self, params: Tensors) -> Tensors:
         parts = [method.effective(member(params, i)) for i, method in enumerate(self.methods)]
-        return {name: torch.stack([part[name] for part in parts]) for name in params}
+        return {name: torch.stack([part[name] for part in parts]) for name in parts[0]}
 
     def penalty(self, params: Tensors) -> Tensor | None:
         parts = [method.penalty(member(params, i)) for i, method in enumerate(self.methods)]

@@ -10,7 +10,7 @@ from retrainlab import contest
 from retrainlab.checks import BadInput
 from retrainlab.config import Prune, Recipe, Retrain
 from retrainlab.methods.bimp import bimp
-from retrainlab.methods.knobs import GMP
+from retrainlab.methods.table import GMP
 from retrainlab.study.run import run_study
 from retrainlab.training.cycles import lengths
 

@@ -9,8 +9,9 @@ import pytest
 
 from retrainlab.checks import BadInput
 from retrainlab.config import Experiment, Prune, Recipe, Retrain
-from retrainlab.contest.search import KNOB, WIDE, Knob, following, proposals, reach, with_knob
-from retrainlab.methods.knobs import CS, DST, GMP, STR
+from retrainlab.contest.search import WIDE, following, proposals, reach, with_knob
+from retrainlab.methods.knobs import Knob
+from retrainlab.methods.table import CS, DST, GMP, METHODS, STR, entry
 from retrainlab.study.run import run_study
 
 RECIPE = Recipe(width=4, epochs=3, schedule="linear")
@@ -25,7 +26,7 @@ def pretend(formula, calls):
 
     def study(experiments):
         calls.append(list(experiments))
-        knobs = [getattr(e.recipe.method, KNOB[type(e.recipe.method)].field) for e in experiments]
+        knobs = [getattr(e.recipe.method, entry(e.recipe.method).knob.field) for e in experiments]
         return pd.DataFrame({"trained_sparsity": [formula(k) for k in knobs]})
 
     return study
@@ -49,7 +50,7 @@ def logistic(x):
 def test_every_reachable_target_is_found_within_the_tolerance(method, formula):
     targets = (0.5, 0.8, 0.95) if isinstance(method, DST) else (0.5, 0.8, 0.9, 0.95, 0.98)
     found, table = reach([experiment(method, s) for s in targets], pretend(formula, []), most=30)
-    knob = KNOB[type(method)].field
+    knob = entry(method).knob.field
     if method == DST(alpha=5e-6):  # its sparsity ends at 0.9
         assert table["reached"].tolist() == [True, True, False]
         found, targets = found[:2], targets[:2]
@@ -72,7 +73,7 @@ def test_the_table_counts_every_training_once():
 def test_a_target_out_of_reach_gives_the_closest_run_and_says_so():
     found, table = reach([experiment(STR())], pretend(lambda d: 0.3, []))
     assert not table["reached"].any() and table["sparsity_trained"].tolist() == [0.3]
-    assert KNOB[STR].low <= found[0].recipe.method.decay <= KNOB[STR].high
+    assert METHODS["STR"].knob.low <= found[0].recipe.method.decay <= METHODS["STR"].knob.high
 
 
 def test_the_same_search_again_asks_for_the_same_runs():
@@ -145,7 +146,7 @@ def test_a_peak_between_runs_is_looked_for_where_sparsity_falls_beyond_it(top, t
 
 
 def test_a_fall_that_is_noise_does_not_keep_the_search():
-    knob = KNOB[STR]
+    knob = METHODS["STR"].knob
     noisy = [(0.001, 0.3), (0.002, 0.299), (0.004, 0.5), (0.008, 0.95)]
     assert 0.004 < following(noisy, 0.9, knob) < 0.008
 

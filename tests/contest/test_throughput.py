@@ -6,9 +6,9 @@ from retrainlab.config import Recipe
 from retrainlab.contest import throughput
 from retrainlab.methods.dpf import Dpf
 from retrainlab.methods.gmp import Gmp
-from retrainlab.methods.knobs import DPF, GMP, LC, STR, RigL
 from retrainlab.methods.lc import Lc
 from retrainlab.methods.rigl import Rigl
+from retrainlab.methods.table import DPF, GMP, LC, STR, RigL
 from retrainlab.study.results import Results
 from retrainlab.training.loop import train
 from retrainlab.training.state import Trained

@@ -168,20 +168,22 @@ def test_sliders_follow_at_once_and_the_code_gives_the_same_numbers(tmp_path, ti
     times = []
     for value in (10.0, 50.0, 80.5, 99.5, 0.0, 95.0):
         start = time.perf_counter()
-        explorer.sparsity.slider.value = value
+        explorer.inputs["sparsity"].slider.value = value
         times.append(time.perf_counter() - start)
-        seen.add((explorer.charts[0].spec["alt"], explorer.charts[1].spec["alt"], explorer.note.value))
+        seen.add(
+            (explorer.screen.charts[0].spec["alt"], explorer.screen.charts[1].spec["alt"], explorer.screen.note.value)
+        )
     assert len(seen) == 6 and sorted(times)[3] < 0.03, times
     for value in (0.5, 100.0, 5.0):
-        explorer.budget.slider.value = value
-    explorer.norm.value = "all"
+        explorer.inputs["budget"].slider.value = value
+    explorer.inputs["norm"].value = "all"
     now = explorer.settings()
-    assert now == Settings(0.95, 0.05, "all") and "all parameters" in explorer.note.value
+    assert now == Settings(0.95, 0.05, "all") and "all parameters" in explorer.screen.note.value
 
     # the experiment that the button hands out measures what is on screen
     monkeypatch.setenv("RETRAINLAB_STORE", str(tmp_path))
     made = {}
-    exec(explorer.take.code, made)
+    exec(explorer.screen.take.code, made)
     for norm, row in zip(NORMS, made["frame"].itertuples()):
         f = explorer.anatomy.factor(0.95, 0.05, norm)
         assert (row.norm_drop, row.removed) == (pytest.approx(f.drop, rel=1e-9), f.removed)
@@ -190,8 +192,8 @@ def test_sliders_follow_at_once_and_the_code_gives_the_same_numbers(tmp_path, ti
 
     # another network takes the place of the first; the one that is there is not trained again
     before = explorer.anatomy
-    explorer.seed.slider.value = 1
-    assert explorer.desk.worker.wait() and explorer.anatomy is not before and explorer.recipe.seed == 1
+    explorer.inputs["seed"].slider.value = 1
+    assert explorer.desk.worker.wait() and explorer.anatomy is not before and explorer.network.recipe.seed == 1
     explorer.desk.start.click()
     assert not explorer.desk.worker.busy
     explorer.close()
@@ -199,11 +201,11 @@ def test_sliders_follow_at_once_and_the_code_gives_the_same_numbers(tmp_path, ti
 
 def test_a_change_while_a_network_is_trained_ends_it_and_trains_the_next(tmp_path, tiny):
     explorer = Allr(Settings(), Store(tmp_path), "cpu")
-    explorer.seed.slider.value = 2
+    explorer.inputs["seed"].slider.value = 2
     deadline = time.monotonic() + 20
-    while time.monotonic() < deadline and (explorer.recipe is None or explorer.recipe.seed != 2):
+    while time.monotonic() < deadline and (explorer.network is None or explorer.network.recipe.seed != 2):
         time.sleep(0.02)
-    assert explorer.recipe.seed == 2
+    assert explorer.network.recipe.seed == 2
     explorer.close()
 
 
@@ -212,7 +214,7 @@ def test_stop_ends_the_training_and_stores_nothing(tmp_path, tiny):
     explorer.desk.worker.stop()
     assert explorer.desk.worker.wait(5) and "Stopped." in explorer.desk.status.value
     assert explorer.anatomy is None and Store(tmp_path).count()["dense"] == 0
-    explorer.budget.slider.value = 50.0  # nothing to draw: nothing happens
+    explorer.inputs["budget"].slider.value = 50.0  # nothing to draw: nothing happens
     explorer.close()
 
 

@@ -179,26 +179,32 @@ def test_the_page_has_a_view_for_every_place_of_its_sliders(tiny, tmp_path):
 def test_choices_change_what_is_shown(tiny, tmp_path):
     put(invented(tiny), Store(tmp_path))
     explorer = Budget(tiny, Store(tmp_path), "cpu")
-    assert "At 90 % sparsity and a budget of 25 %" in explorer.note.value and explorer.desk.start.disabled
-    before = explorer.chart.spec
-    explorer.budget.value = 0.5
-    assert explorer.chart.spec != before and "nothing longer is stored" in explorer.note.value
-    assert "budgets=[0.5]" in explorer.take.code and ",0.5," in explorer.take.csv
-    explorer.sparsity.value = 0.5
-    assert "9 of 9 at a budget of 50 %" in explorer.note.value and not explorer.desk.start.disabled
-    assert explorer.take.csv == "" and len(explorer.chart.spec["panels"]) == 1
-    explorer.data.value = "fashion-mnist"
+    assert "At 90 % sparsity and a budget of 25 %" in explorer.screen.note.value and explorer.desk.start.disabled
+    before = explorer.screen.charts[0].spec
+    explorer.inputs["budget"].value = 0.5
+    assert explorer.screen.charts[0].spec != before and "nothing longer is stored" in explorer.screen.note.value
+    assert "budgets=[0.5]" in explorer.screen.take.code and ",0.5," in explorer.screen.take.csv
+    explorer.inputs["sparsity"].value = 0.5
+    assert "9 of 9 at a budget of 50 %" in explorer.screen.note.value and not explorer.desk.start.disabled
+    assert explorer.screen.take.csv == "" and len(explorer.screen.charts[0].spec["panels"]) == 1
+    explorer.inputs["data"].value = "fashion-mnist"
     assert explorer.settings() == Settings("fashion-mnist", "resnet8", 0.95, 0.5, 3)
-    explorer.data.value = "digits"
-    explorer.seeds.slider.value = 2
-    explorer.sparsity.value, explorer.budget.value = 0.9, 0.25
-    assert "From 2 seeds the data cannot tell" in explorer.note.value
+    explorer.inputs["data"].value = "digits"
+    explorer.inputs["seeds"].slider.value = 2
+    explorer.inputs["sparsity"].value, explorer.inputs["budget"].value = 0.9, 0.25
+    assert "From 2 seeds the data cannot tell" in explorer.screen.note.value
     explorer.close()
 
 
 def test_every_control_has_a_label(tiny, tmp_path):
     explorer = Budget(tiny, Store(tmp_path), "cpu")
-    controls = (explorer.data, explorer.model, explorer.sparsity, explorer.budget, explorer.seeds.row.children[0])
+    controls = (
+        explorer.inputs["data"],
+        explorer.inputs["model"],
+        explorer.inputs["sparsity"],
+        explorer.inputs["budget"],
+        explorer.inputs["seeds"].row.children[0],
+    )
     assert all(control.description for control in controls)
     explorer.close()
 
@@ -208,7 +214,7 @@ def test_a_damaged_result_counts_as_missing(tiny, tmp_path):
     next((tmp_path / "results").glob("*.json")).write_text("{")
     with pytest.warns(UserWarning, match="Damaged"):
         explorer = Budget(tiny, Store(tmp_path), "cpu")
-    assert "1 of " in explorer.note.value
+    assert "1 of " in explorer.screen.note.value
     explorer.close()
 
 
@@ -221,20 +227,23 @@ def test_what_is_missing_is_measured_and_kept(tiny, tmp_path, writable):
     (tmp_path / "file").touch()
     store = Store(tmp_path if writable else tmp_path / "file")
     explorer = Budget(settings, store, "cpu")
-    assert "6 of 6 at a budget of 50 %" in explorer.note.value
+    assert "6 of 6 at a budget of 50 %" in explorer.screen.note.value
     explorer.desk.start.click()
     assert explorer.desk.worker.wait()
     assert "Measured: 6 of 6." in explorer.desk.status.value and explorer.desk.start.disabled
-    assert "From 2 seeds the data cannot tell" in explorer.note.value and "Not measured" not in explorer.note.value
-    assert len(explorer.results) == 6 and store.count()["results"] == (6 if writable else 0)
-    assert all(abs(r.scalars["sparsity_achieved"] - 0.9) < 1e-3 for r in explorer.results.values())
+    assert (
+        "From 2 seeds the data cannot tell" in explorer.screen.note.value
+        and "Not measured" not in explorer.screen.note.value
+    )
+    assert len(explorer.found) == 6 and store.count()["results"] == (6 if writable else 0)
+    assert all(abs(r.scalars["sparsity_achieved"] - 0.9) < 1e-3 for r in explorer.found.values())
     explorer.start()
     assert not explorer.desk.worker.busy, "nothing is left to do"
     if writable:
         frame = study.run_study(budget.experiments(settings), store=store, device="cpu")
-        assert advice.words(advice.advise(frame, 0.9, 0.5)) in re.sub("<.*?>", "", explorer.note.value)
+        assert advice.words(advice.advise(frame, 0.9, 0.5)) in re.sub("<.*?>", "", explorer.screen.note.value)
         again = Budget(settings, store, "cpu")
-        assert again.note.value == explorer.note.value and again.desk.start.disabled
+        assert again.screen.note.value == explorer.screen.note.value and again.desk.start.disabled
         again.close()
     explorer.close()
 

@@ -84,7 +84,7 @@ def test_curves_are_those_stored_one_behind_the_other(filled):
     store, frame = filled
     both = compare.known(Settings(), store)
     assert both.live.whole and both.runs == [0, 0]
-    bimp, gmp = (compare.joined(both.live, i, PER_EPOCH) for i in (0, 1))
+    bimp, gmp = (compare.joined(both.live, i) for i in (0, 1))
     assert bimp[0] == sorted(bimp[0]) and bimp[0][0] == 0 and bimp[0][-1] == gmp[0][-1] == 4 * PER_EPOCH
     phase = both.live.experiments[0].recipe.epochs * PER_EPOCH
     place = bimp[0].index(phase)
@@ -95,14 +95,14 @@ def test_curves_are_those_stored_one_behind_the_other(filled):
     assert bimp[1][-1] == frame["validation_accuracy"][0] and gmp[1][-1] == frame["validation_accuracy"][1]
     assert gmp[2] == sorted(gmp[2]) and gmp[2][0] == 0 and gmp[2][-1] == pytest.approx(0.9, abs=1e-3)
 
-    left, right = compare.picture(both, PER_EPOCH)["panels"]
+    left, right = compare.picture(both)["panels"]
     assert [m["x"] for m in left["marks"] if m["kind"] == "cut"] == [phase]
     assert left["marks"][0]["y"][-1] == pytest.approx(100 * bimp[1][-1], rel=1e-4)
     assert right["marks"][1]["y"][-1] == pytest.approx(90, abs=0.1)
-    rows = compare.table(both, PER_EPOCH)
+    rows = compare.table(both)
     assert [row[0] for row in rows] == ["BIMP", "GMP"] and [row[1] for row in rows][1] == "end 0.75"
     assert rows[0][3] == phrases.percent(frame["test_accuracy"][0]) and rows[0][4:] == ("90.0 %", "4", "none")
-    assert len(compare.csv(both, PER_EPOCH).splitlines()) == 1 + len(bimp[0]) + len(gmp[0])
+    assert len(compare.csv(both).splitlines()) == 1 + len(bimp[0]) + len(gmp[0])
 
 
 def result(validation: float, **more) -> Result:
@@ -140,14 +140,11 @@ def test_a_method_that_diverged_has_no_accuracy_beside_the_other():
     both = pair_of(Settings(), result(0.9), wild)
     text = compare.words(both)
     assert "GMP diverged: the first training, within 9 steps; BIMP ends at 90.0 %" in text
-    assert [row[2:6] for row in compare.table(both, PER_EPOCH)] == [
-        ("90.0 %", "50.0 %", "90.0 %", "4"),
-        ("diverged", "", "", "4"),
-    ]
+    assert [row[2:6] for row in compare.table(both)] == [("90.0 %", "50.0 %", "90.0 %", "4"), ("diverged", "", "", "4")]
     both.live.first[1] = Curve([0, 9], [0.1, float("nan")], [0.0] * 2, [0.1] * 2)
-    spec = compare.picture(both, PER_EPOCH)
+    spec = compare.picture(both)
     json.dumps(spec, allow_nan=False)
-    assert "GMP diverged" in spec["alt"] and "nan" not in spec["alt"] + compare.csv(both, PER_EPOCH)
+    assert "GMP diverged" in spec["alt"] and "nan" not in spec["alt"] + compare.csv(both)
 
 
 def test_words_and_table_tell_what_a_search_cost_and_missed():
@@ -157,15 +154,13 @@ def test_words_and_table_tell_what_a_search_cost_and_missed():
         "The search for CS's sparsity took 6 runs, and came no nearer than 70.0 % before the hard prune."
         in compare.words(both)
     )
-    row = compare.table(both, PER_EPOCH)[1]
+    row = compare.table(both)[1]
     assert row[1] == "learning rate 0.1, s0 -0.05" and row[-1] == "6"
-    assert compare.table(pair_of(settings, result(0.9)), PER_EPOCH)[1][2:] == ("...",) * 5
+    assert compare.table(pair_of(settings, result(0.9)))[1][2:] == ("...",) * 5
 
 
 def test_pictures_of_nothing_and_of_one_cut_for_both():
-    spec = compare.picture(
-        Pair(Settings("BIMP", "Random"), Live(compare.experiments(Settings("BIMP", "Random")))), PER_EPOCH
-    )
+    spec = compare.picture(Pair(Settings("BIMP", "Random"), Live(compare.experiments(Settings("BIMP", "Random")))))
     assert "nothing has been trained yet" in spec["alt"]
     (cut,) = [m for m in spec["panels"][0]["marks"] if m["kind"] == "cut"]
     assert cut["label"].startswith("BIMP and Random")
@@ -173,9 +168,9 @@ def test_pictures_of_nothing_and_of_one_cut_for_both():
 
 def test_a_share_counts_parts_of_trainings():
     running = Live(compare.experiments(Settings()), first={1: Curve([0, 62], [0, 0], [0, 0], [0, 0])})
-    assert compare.share(running, PER_EPOCH) == 0.5
+    assert compare.share(running) == 0.5
     running.results[0] = result(0.9)
-    assert compare.share(running, PER_EPOCH) == 1.5
+    assert compare.share(running) == 1.5
 
 
 # ---- the search ------------------------------------------------------------------------------------------------------
@@ -238,12 +233,14 @@ def test_what_is_stored_shows_at_once_and_other_settings_do_not(filled):
     app = Compare(Settings(), store, "cpu")
     assert app.desk.status.value.count("From the store.") == 1 and not app.desk.worker.busy
     assert (
-        phrases.percent(frame["test_accuracy"][1]) in app.table.value and app.take.csv and "candidates" in app.take.code
+        phrases.percent(frame["test_accuracy"][1]) in app.screen.table.value
+        and app.screen.take.csv
+        and "candidates" in app.screen.take.code
     )
     app.desk.start.click()
     assert not app.desk.worker.busy
     app.picks[1].value = 2
-    assert "Not trained yet: GMP. Press Run." in app.desk.status.value and "end 0.9" in app.table.value
+    assert "Not trained yet: GMP. Press Run." in app.desk.status.value and "end 0.9" in app.screen.table.value
     app.names[0].value = "GMP"
     assert "Both methods are GMP: choose two that differ." in app.desk.status.value
     app.desk.start.click()
@@ -253,7 +250,7 @@ def test_what_is_stored_shows_at_once_and_other_settings_do_not(filled):
     assert app.settings() == Settings("Dense", "GMP", pick=(1, 2))
     app.picks[1].value = 1
     assert "From the store." in app.desk.status.value and "0.0 % of Dense&#x27;s weights" in app.desk.status.value
-    app.data.value = "cifar10"
+    app.inputs["data"].value = "cifar10"
     assert "cifar" in app.desk.status.value.lower()
     app.close()
 
@@ -267,9 +264,9 @@ def test_a_run_gives_the_results_of_a_study_and_is_kept(tmp_path, filled):
     assert app.desk.worker.wait() and "points ahead" in app.desk.status.value or "both end" in app.desk.status.value
     got = [app.pair.live.results[i].scalars["test_accuracy"] for i in (0, 1)]
     assert got == pytest.approx(list(frame["test_accuracy"][:2]), abs=0.02)
-    seen = app.chart.spec
+    seen = app.screen.charts[0].spec
     again = Compare(Settings(), store, "cpu")
-    assert "From the store." in again.desk.status.value and again.chart.spec == seen
+    assert "From the store." in again.desk.status.value and again.screen.charts[0].spec == seen
     again.close()
     app.close()
 
@@ -286,7 +283,7 @@ def test_a_search_runs_before_its_method_and_goes_on_from_the_store(tmp_path):
     runs = app.pair.runs
     assert 3 <= runs[0] <= 6 and runs[1] == 0 and f"took {runs[0]} runs" in app.desk.status.value
     assert store.count()["results"] == runs[0] + 1
-    assert f", decay {app.pair.live.experiments[0].recipe.method.decay:g}" in app.table.value
+    assert f", decay {app.pair.live.experiments[0].recipe.method.decay:g}" in app.screen.table.value
     again = Compare(settings, store, "cpu")
     assert "From the store." in again.desk.status.value and again.pair.runs == runs
     again.close()
@@ -324,11 +321,7 @@ def test_the_page_shows_what_is_stored(filled):
     assert len(page.needs) == len(set(page.needs)) == 5 * 3 + 1
     view = page.view("BIMP", "GMP", 0.9)
     both = compare.known(Settings(), store)
-    assert (
-        view.words == compare.words(both)
-        and view.charts == [compare.picture(both, PER_EPOCH)]
-        and len(view.table[2]) == 2
-    )
+    assert view.words == compare.words(both) and view.charts == [compare.picture(both)] and len(view.table[2]) == 2
     json.dumps(view.charts, allow_nan=False)
     assert page.view("Dense", "Dense", 0.9).words == "Both methods are Dense: choose two that differ."
     with pytest.raises(BadInput, match="not in the store"):

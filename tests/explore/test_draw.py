@@ -100,7 +100,7 @@ def test_an_added_point_lies_on_the_curve_and_can_be_removed_again():
 @pytest.mark.parametrize("name", ["LLR", "CLR", "SLR", "FT"])
 def test_shapes_follow_the_schedules_they_are_named_after(name):
     n = 2000
-    drawn, real = schedules.piecewise_linear(n, SHAPES[name]), schedules.retraining(name, ORIGINAL, n)
+    drawn, real = schedules.piecewise_linear(n, SHAPES[name]), schedules.retraining(Retrain(name), ORIGINAL, n)
     gap = (drawn - real).abs()
     assert gap.mean() < 0.001 and gap.quantile(0.98) < 0.003  # of a peak of 0.1; SLR's drops take a share of 0.01
 
@@ -111,7 +111,7 @@ def test_the_line_of_python_gives_the_drawn_curve_back(name):
     again = eval(draw.line(retrain), {"Retrain": Retrain})
     assert again == retrain
     want = schedules.piecewise_linear(93, SHAPES[name])
-    assert torch.equal(schedules.retraining(again.schedule, ORIGINAL, 93, points=again.points), want)
+    assert torch.equal(schedules.retraining(again, ORIGINAL, 93), want)
     places, rates = draw.curve(retrain, Recipe())
     shares = [(place / 100, rate) for place, rate in zip(places, rates) if 0 < place < 100]
     assert torch.allclose(schedules.piecewise_linear(93, [(0, rates[0]), *shares, (1, rates[-1])]), want)
@@ -123,7 +123,7 @@ def test_named_curves_are_those_of_the_package(name, budget):
     places, rates = draw.curve(Retrain(name, budget), Recipe())
     n, whole = len(rates), dense_curve(Recipe(), round(len(rates) / budget / 30))
     assert places[0] == 0 and places[-1] < 100 and 200 <= n < 1000
-    assert rates == schedules.retraining(name, whole, n).tolist()
+    assert rates == schedules.retraining(Retrain(name), whole, n).tolist()
 
 
 @pytest.mark.parametrize(

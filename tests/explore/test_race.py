@@ -266,47 +266,51 @@ def view(tmp_path):
 
 @pytest.mark.xdist_group("race")
 def test_prune_race_store_stop_and_errors(view, tmp_path, monkeypatch):
-    assert len(view.network.accuracies) == 100 and "10 % " in view.note.value.replace("(10 %", "10 % ")
+    assert len(view.network.accuracies) == 100 and "10 % " in view.pruning.note.value.replace("(10 %", "10 % ")
 
     # the layers' bars are the masks' exact shares
     recipe = view.network.recipe
-    masks = cycles.prune_state(view.network.dense.state, Prune(0.9), view.network.prunable, 0, 0)
+    masks = cycles.prune_state(view.network.dense.state, Prune(0.9), view.network.setup.prunable, 0, 0)
     shares = metrics.layer_sparsity(masks)
-    bars = view.charts[0].spec["panels"][1]["marks"][0]["y"]
+    bars = view.pruning.charts[0].spec["panels"][1]["marks"][0]["y"]
     assert bars == pytest.approx([100 * s for s in shares.values()], rel=1e-4)
 
-    view.start()
+    view.desk.start.click()
     assert view.desk.worker.wait() and view.race.whole and "Checked in each: 90.0 %" in view.desk.status.value
-    assert view.table.value.count("<tr>") == 7 and len(view.take.csv.splitlines()) > 6 * 5
-    first = view.charts[1].spec
+    assert view.screen.table.value.count("<tr>") == 7 and len(view.screen.take.csv.splitlines()) > 6 * 5
+    first = view.screen.charts[0].spec
     assert Results.at(tmp_path).dense(recipe, CPU)
     assert Store(tmp_path).count()["results"] == 6
 
     # once more: from the store, at once, and the same picture
-    view.start()
-    assert "From the store." in view.desk.status.value and not view.desk.worker.busy and view.charts[1].spec == first
+    view.desk.start.click()
+    assert (
+        "From the store." in view.desk.status.value
+        and not view.desk.worker.busy
+        and view.screen.charts[0].spec == first
+    )
 
     # no schedule: a sentence, and what was shown stays
-    for box in view.boxes.values():
+    for box in view.inputs["schedules"].boxes.values():
         box.value = False
-    view.start()
-    assert "No schedule is chosen" in view.desk.status.value and view.charts[1].spec == first
+    view.desk.start.click()
+    assert "No schedule is chosen" in view.desk.status.value and view.screen.charts[0].spec == first
 
     # stopped: what there is stays
-    view.boxes["LLR"].value = True
-    view.seed.slider.value = 0
-    view.budget.slider.value = 100.0
+    view.inputs["schedules"].boxes["LLR"].value = True
+    view.inputs["seed"].slider.value = 0
+    view.inputs["budget"].slider.value = 100.0
     real = view.desk.worker.start
     monkeypatch.setattr(view.desk.worker, "start", lambda work, *rest: real(lambda _: work(lambda: True), *rest))
-    view.start()
+    view.desk.start.click()
     assert view.desk.worker.wait() and "Stopped" in view.desk.status.value and Store(tmp_path).count()["results"] == 6
 
 
 @pytest.mark.xdist_group("race")
 def test_another_network_is_looked_at_even_when_asked_for_in_mid_race(view):
-    view.start()
-    view.allocation.value = "uniform"  # while it races
-    view.sparsity.slider.value = 50.0
+    view.desk.start.click()
+    view.inputs["allocation"].value = "uniform"  # while it races
+    view.inputs["sparsity"].slider.value = 50.0
     for _ in range(100):
         if not view.desk.worker.busy and view.network.allocation == "uniform" and len(view.network.accuracies) == 100:
             break
@@ -314,7 +318,7 @@ def test_another_network_is_looked_at_even_when_asked_for_in_mid_race(view):
         time.sleep(0.05)
     assert view.network.allocation == "uniform" and view.race.whole
     assert "Checked in each: 90.0 %" in view.desk.status.value, "the outcome stays on screen"
-    bars = view.charts[0].spec["panels"][1]["marks"][0]["y"]
+    bars = view.pruning.charts[0].spec["panels"][1]["marks"][0]["y"]
     assert bars == pytest.approx([50] * len(bars), abs=1)
 
 
@@ -331,7 +335,7 @@ def test_a_data_set_that_is_not_here_is_a_sentence(tmp_path, monkeypatch):
     monkeypatch.setenv("RETRAINLAB_DATA", str(tmp_path))
     view = Race(Settings(data="cifar10"), Store(tmp_path), "cpu")
     assert view.desk.worker.wait() and "cifar10" in view.desk.status.value and view.network is None
-    view.start()
+    view.desk.start.click()
     assert "cifar10" in view.desk.status.value and "Traceback" not in view.desk.status.value
 
 
@@ -344,7 +348,7 @@ def test_a_network_that_cannot_be_had_is_looked_for_once(view, monkeypatch, tmp_
     monkeypatch.setenv("RETRAINLAB_DATA", str(tmp_path))
     looks, real = [], view._look
     monkeypatch.setattr(view, "_look", lambda *asked: looks.append(asked[0].data) or real(*asked))
-    view.data.value = "cifar10"
+    view.inputs["data"].value = "cifar10"
     time.sleep(0.5)
     assert view.desk.worker.wait() and looks == ["cifar10"] and "cifar10" in view.desk.status.value
 
@@ -352,17 +356,18 @@ def test_a_network_that_cannot_be_had_is_looked_for_once(view, monkeypatch, tmp_
 @pytest.mark.xdist_group("race")
 def test_a_closed_race_looks_for_nothing(view, monkeypatch):
     view.close()
-    monkeypatch.setattr(view.desk, "go", lambda *_: pytest.fail("it was closed"))
+    monkeypatch.setattr(view.desk.worker, "start", lambda *_: pytest.fail("it was closed"))
+    view.network = None
     view.look()
 
 
 @pytest.mark.xdist_group("race")
 def test_half_percents_are_pruned_as_asked_and_told_of_the_nearest_known(view):
-    view.sparsity.slider.value = 94.5
-    level = view.charts[0].spec["panels"][1]["marks"][1]
-    assert level["label"] == "all: 94.5 %" and view.note.value.startswith("<p>At 94 %: ")
-    view.sparsity.slider.value = 99.5
-    assert view.note.value.startswith("<p>At 99 %: ") and "1 %" in view.note.value
+    view.inputs["sparsity"].slider.value = 94.5
+    level = view.pruning.charts[0].spec["panels"][1]["marks"][1]
+    assert level["label"] == "all: 94.5 %" and view.pruning.note.value.startswith("<p>At 94 %: ")
+    view.inputs["sparsity"].slider.value = 99.5
+    assert view.pruning.note.value.startswith("<p>At 99 %: ") and "1 %" in view.pruning.note.value
 
 
 def test_no_level_is_shown_that_nobody_knows():

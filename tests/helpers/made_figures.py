@@ -9,6 +9,7 @@ import pandas as pd
 import torch
 
 from retrainlab import schedules, stats
+from retrainlab.config import Recipe, Retrain
 from retrainlab.figures import contest, presets, retraining, saving, sentences, style
 
 SPARSITIES, BUDGETS, SEEDS = (0.8, 0.9, 0.95, 0.98), (0.025, 0.05, 0.1, 0.25, 0.5), 5
@@ -45,11 +46,11 @@ def budgets_frame() -> pd.DataFrame:
 
 
 def _schedules() -> pd.DataFrame:
-    original = schedules.dense("multistep", 60, 0.1)
+    original = schedules.dense(Recipe(lr=0.1), 60)
     rows = [("dense", "dense", i / 2, lr) for i, lr in enumerate(original.lr.tolist())]
     for budget in (0.1, 0.25, 0.5):
         for name in style.SCHEDULES:
-            curve = schedules.retraining(name, original, round(60 * budget), d=0.761)
+            curve = schedules.retraining(Retrain(name), original, round(60 * budget), d=0.761)
             rows += [(budget, name, i / 2, lr) for i, lr in enumerate(curve.tolist())]
     return pd.DataFrame(rows, columns=["panel", "schedule", "epoch", "lr"])
 

@@ -1,7 +1,7 @@
 """A valid other value for every field of the nouns: for tests that no field is forgotten."""
 
 from retrainlab.config import SGD
-from retrainlab.methods.knobs import GMP
+from retrainlab.methods.table import GMP
 
 RECIPE = dict(
     data="./pictures",

@@ -17,9 +17,10 @@ from retrainlab.checks import BadInput
 from retrainlab.config import SGD
 from retrainlab.data.dataset import batches
 from retrainlab.layers import prunable
-from retrainlab.methods.knobs import CS, DNW, DPF, DST, GMP, GSM, KNOBS, LC, STR, RigL, Static, at
+from retrainlab.methods.knobs import at
 from retrainlab.methods.make import make
 from retrainlab.methods.sparsifier import Span
+from retrainlab.methods.table import CS, DNW, DPF, DST, GMP, GSM, LC, METHODS, STR, RigL, Static
 from retrainlab.models import build
 from retrainlab.training import loop
 from retrainlab.training.loop import evaluate
@@ -442,8 +443,8 @@ ALL = {
     "STR": STR(-2, 0.1),
     "DST": DST(0.02),
     "LC": LC(0.8),
-    "Static": Static(0.8),
     "RigL": RigL(0.8, 3),
+    "Static": Static(0.8),
 }
 EXACT = {"GMP": GMP, "DPF": DPF, "DNW": DNW, "Static": Static, "RigL": RigL}
 
@@ -453,7 +454,7 @@ def settings(name, **more):
 
 
 def test_all_methods_are_tested():
-    assert list(ALL) == list(KNOBS) and set(KNOBS) == {name.partition(",")[0] for name in CASES}
+    assert list(ALL) == list(METHODS) and set(METHODS) == {name.partition(",")[0] for name in CASES}
 
 
 @pytest.mark.parametrize("made", [3, 17, 99], ids=["stopped early", "stopped late", "to its end"])
@@ -905,7 +906,7 @@ def test_a_setting_out_of_its_range_is_told_in_a_sentence(kind, field, value, wo
 
 @pytest.mark.parametrize("name", ALL)
 def test_settings_that_mean_the_same_are_equal_and_carry_their_name(name):
-    kind = KNOBS[name]
+    kind = METHODS[name].settings
     assert ALL[name].name == name and kind() == kind() and hash(kind()) == hash(kind())
     at_half = at(ALL[name], 0.5)
     assert at_half == (replace(ALL[name], sparsity=0.5) if hasattr(ALL[name], "sparsity") else ALL[name])

@@ -6,9 +6,9 @@ import pytest
 import torch
 
 from retrainlab.device import repeatable
-from retrainlab.methods.knobs import CS, DNW, DPF, DST, GMP, GSM, KNOBS, LC, STR, RigL, Static
 from retrainlab.methods.make import make
 from retrainlab.methods.sparsifier import Span, Sparsifier
+from retrainlab.methods.table import CS, DNW, DPF, DST, GMP, GSM, LC, METHODS, STR, RigL, Static
 from retrainlab.training import loop, together
 from retrainlab.training.engine import Engine
 from retrainlab.training.method import SideBySide
@@ -71,7 +71,7 @@ def both(setup, make_jobs, stop=lambda: None):
     return done
 
 
-@pytest.mark.parametrize("name", KNOBS)
+@pytest.mark.parametrize("name", METHODS)
 def test_members_with_settings_of_their_own_end_as_in_the_loop(name):
     """They leave after 4, 8, 13 and 18 steps, so that the others' state lives on three times."""
     setup = setup_of()
@@ -80,13 +80,13 @@ def test_members_with_settings_of_their_own_end_as_in_the_loop(name):
     assert len({int((w == 0).sum()) for w in ends}) >= (1 if name in ("GSM", "LC") else 4)
 
 
-@pytest.mark.parametrize("name", KNOBS)
+@pytest.mark.parametrize("name", METHODS)
 def test_a_member_that_trains_beside_none_ends_as_in_the_loop(name):
     setup = setup_of()
     both(setup, lambda: jobs_of(setup, MEMBERS[name][:1], (7,), (3,)))
 
 
-@pytest.mark.parametrize("name", KNOBS)
+@pytest.mark.parametrize("name", METHODS)
 def test_a_stop_ends_all_where_it_would_end_each(name):
     """Before the last member, after the first; what stops is finished too."""
     setup = setup_of()
@@ -149,7 +149,7 @@ def test_equal_settings_share_no_state():
     assert identical(first.state, second.state)
 
 
-@pytest.mark.parametrize("name", [n for n in KNOBS if n != "Static"])
+@pytest.mark.parametrize("name", [n for n in METHODS if n != "Static"])
 def test_what_a_member_has_besides_its_weights_changes_in_place(name):
     """So that a step which was recorded once reads it: the stacked method and each member's own see the same."""
     setup = setup_of()
@@ -169,7 +169,7 @@ def test_what_a_member_has_besides_its_weights_changes_in_place(name):
     assert {n: t.data_ptr() for n, t in whole.tensors.items()} == places
 
 
-@pytest.mark.parametrize("name", KNOBS)
+@pytest.mark.parametrize("name", METHODS)
 def test_no_method_makes_the_host_wait_for_its_device_in_a_step(name, monkeypatch, reads):
     """Pitfall: reading a value in every step stalls the accelerator, and a step that does cannot be recorded."""
     at, waits = waits_in_steps(monkeypatch, reads)
@@ -179,7 +179,7 @@ def test_no_method_makes_the_host_wait_for_its_device_in_a_step(name, monkeypatc
     assert all(before == after for before, after in zip(at[::2], at[1::2])) and waits.count == 0
 
 
-@pytest.mark.parametrize("name", KNOBS)
+@pytest.mark.parametrize("name", METHODS)
 def test_a_recorded_step_is_replayed_with_the_loops_results(name, monkeypatch):
     setup, recorder = setup_of(), Recorder(monkeypatch)
     kind = dict(settings=MEMBERS[name][:2], lengths=(12, 7), seeds=(0, 1))
@@ -190,7 +190,7 @@ def test_a_recorded_step_is_replayed_with_the_loops_results(name, monkeypatch):
 
 @pytest.mark.skipif(not torch.cuda.is_available(), reason="no CUDA GPU here")
 @pytest.mark.parametrize("graph", [False, True], ids=["calls", "graph"])
-@pytest.mark.parametrize("name", KNOBS)
+@pytest.mark.parametrize("name", METHODS)
 def test_members_on_a_gpu_end_as_in_the_loop(name, graph):
     device = torch.device("cuda")
     setup = setup_of(network().to(device), images((3, 8, 8), device=device))

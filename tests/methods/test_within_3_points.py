@@ -8,7 +8,7 @@ import torch
 
 from retrainlab.config import SGD, Prune, Recipe
 from retrainlab.data.dataset import Split
-from retrainlab.methods.knobs import CS, DNW, DPF, DST, GMP, GSM, LC, STR, RigL, Static
+from retrainlab.methods.table import CS, DNW, DPF, DST, GMP, GSM, LC, STR, RigL, Static
 from retrainlab.study.stages import prepare, train_dense_together
 from retrainlab.training import cycles, masked
 from retrainlab.training.engine import Engine

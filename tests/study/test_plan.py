@@ -365,7 +365,7 @@ def made_alone():
     pruned = {pair: prune_dense(*pair, dense[pair[0]], "cpu") for pair in {(e.recipe, e.prune) for e in COURSES}}
     starts = [(dense[e.recipe], pruned[e.recipe, e.prune]) for e in COURSES]
     results = [run(e, "cpu", dense=own, pruned=masks) for e, (own, masks) in zip(COURSES, starts)]
-    return SimpleNamespace(dense=dense, starts=tuple(zip(*starts)), results=results)
+    return SimpleNamespace(dense=dense, starts=starts, results=results)
 
 
 def near(value):
@@ -399,7 +399,7 @@ def test_dense_runs_made_together_are_those_made_alone(alone, precise):
 def test_experiments_made_together_are_those_made_alone(alone, precise, engine):
     seen = [[] for _ in COURSES]
     points = lambda place, point: seen[place].append(point.accuracy)  # noqa: E731
-    made = list(run_together(COURSES, *alone.starts, "cpu", engine, on_point=points))
+    made = list(run_together(COURSES, alone.starts, "cpu", engine, on_point=points))
     assert sorted(place for place, _ in made) == [0, 1, 2, 3, 4]
     for place, result in made:
         assert_same_result(result, alone.results[place])
@@ -413,9 +413,9 @@ def test_stop_ends_experiments_made_together_where_it_ends_each(alone, precise):
         calls = iter(range(1000))
         return lambda: next(calls) >= steps
 
-    dense, pruned = alone.starts
-    for place, result in run_together(COURSES[:2], dense[:2], pruned[:2], "cpu", TOGETHER, stop=after(5)):
-        wanted = run(COURSES[place], "cpu", dense=dense[place], pruned=pruned[place], stop=after(5))
+    for place, result in run_together(COURSES[:2], alone.starts[:2], "cpu", TOGETHER, stop=after(5)):
+        dense, pruned = alone.starts[place]
+        wanted = run(COURSES[place], "cpu", dense=dense, pruned=pruned, stop=after(5))
         assert_same_result(result, wanted)
         assert wanted.scalars["stopped"] and wanted.scalars["steps"] == 5
 
@@ -433,15 +433,15 @@ WILD = {  # what ends in the first of two cycles, and the words of its outcome
 def test_experiments_that_diverge_say_so_by_every_engine_and_harm_none_beside_them(alone, precise):
     """Pitfalls: 10 % for a network of NaN; its mask lost to NaN; recovery, loss and later cycles all the same."""
     plans = [*COURSES[:2], *(Experiment(RECIPE, TWICE, retrain, evaluations=2) for retrain, _ in WILD.values())]
-    starts = [[part[0]] * len(plans) for part in alone.starts]
-    made = dict(run_together(plans, *starts, "cpu", TOGETHER))
+    dense, pruned = alone.starts[0]
+    made = dict(run_together(plans, [(dense, pruned)] * len(plans), "cpu", TOGETHER))
     for i in (0, 1):
         assert made[i].outcome == ""
         assert_same_result(made[i], alone.results[i])
-    masks, first = starts[1][0].masks, COURSES[0].prune.targets[0]
+    masks, first = pruned.masks, COURSES[0].prune.targets[0]
     ordinary = alone.results[0].scalars
     for i, (_, words) in enumerate(WILD.values(), 2):
-        result, loop = made[i], run(plans[i], "cpu", dense=starts[0][0], pruned=starts[1][0])
+        result, loop = made[i], run(plans[i], "cpu", dense=dense, pruned=pruned)
         s = result.scalars
         assert result.outcome == loop.outcome == f"diverged: retraining, cycle {words}"
         lost = {name for name in ordinary if s[name] is None and ordinary[name] is not None}

@@ -14,7 +14,7 @@ from retrainlab.config import SGD, Experiment, Prune, Recipe, Retrain, to_dict
 from retrainlab.data.dataset import Split, load
 from retrainlab.device import repeatable
 from retrainlab.layers import prunable
-from retrainlab.methods.knobs import CS, DNW, DPF, DST, GMP, GSM, LC, STR, RigL, Static
+from retrainlab.methods.table import CS, DNW, DPF, DST, GMP, GSM, LC, STR, RigL, Static
 from retrainlab.study import stages
 from retrainlab.study.stages import dense_curve, prepare, prune_dense, run, train_dense
 from retrainlab.training import cycles, loop

@@ -12,7 +12,7 @@ from retrainlab.checks import BadInput
 from retrainlab.config import OPTIMIZERS, SGD, Prune, Recipe, Retrain
 from retrainlab.data.dataset import Augmentation, Dataset, Split, batches
 from retrainlab.layers import prunable
-from retrainlab.methods.knobs import GMP
+from retrainlab.methods.table import GMP
 from retrainlab.models import build
 from retrainlab.pruning import prune
 from retrainlab.schedules import dense, retraining
@@ -21,7 +21,7 @@ from retrainlab.training.loop import evaluate, train
 from retrainlab.training.state import Setup, State
 
 BATCH = 10  # 4 steps per epoch
-ORIGINAL = dense("multistep", 20, 0.1)
+ORIGINAL = dense(Recipe(lr=0.1), 20)
 
 
 def split(count, seed):
@@ -478,5 +478,5 @@ def test_stopping_ends_after_the_step_with_the_masks_applied():
 def test_retraining_follows_the_named_curve():
     seen = []
     run(Prune(0.5, cycles=2), Retrain("SLR", 0.5, ramp="cosine"), seen=seen)
-    want = retraining("SLR", ORIGINAL, 10, shape="cosine")
+    want = retraining(Retrain("SLR", ramp="cosine"), ORIGINAL, 10)
     assert len(seen) == 2 and all(torch.equal(job.curve, want) for _, job, _ in seen)

@@ -62,7 +62,7 @@ def test_courses_with_and_without_training_end_together(dense):
     plans = [Retrain(budget=0), Retrain("LLR", 0.2), Retrain(budget=0, recalibrate=True)]
     experiments = [Experiment(RECIPE, Prune(0.8), plan) for plan in plans]
     pruned = prune_dense(RECIPE, Prune(0.8), dense, "cpu")
-    results = dict(run_together(experiments, [dense] * 3, [pruned] * 3, "cpu", Engine("batched", 8, 1)))
+    results = dict(run_together(experiments, [(dense, pruned)] * 3, "cpu", Engine("batched", 8, 1)))
     assert [results[i].scalars["steps"] for i in range(3)] == [0, 12, 0]
     assert results[2].scalars["validation_accuracy"] == pytest.approx(
         pruned.result.scalars["recalibrated_validation_accuracy"]
@@ -143,7 +143,7 @@ def test_perp_in_the_engine_is_perp_alone(dense):
     plans = [Retrain("LLR", 0.3, freeze=True), Retrain("FT", 0.3, freeze=True), Retrain("LLR", 0.3)]
     experiments = [Experiment(RECIPE, Prune(s), plan) for s in (0.5, 0.8) for plan in plans]
     pruned = [prune_dense(RECIPE, e.prune, dense, "cpu") for e in experiments]
-    together = dict(run_together(experiments, [dense] * 6, pruned, "cpu", Engine("batched", 8, 1)))
+    together = dict(run_together(experiments, [(dense, own) for own in pruned], "cpu", Engine("batched", 8, 1)))
     for i, e in enumerate(experiments):
         alone = run(e, "cpu", dense=dense, pruned=pruned[i])
         assert together[i].scalars["validation_loss"] == pytest.approx(alone.scalars["validation_loss"], rel=1e-3)
@@ -217,7 +217,7 @@ def test_pruning_by_obd_needs_its_scores_and_others_take_none():
 
 
 def test_a_networks_method_is_trained_before_the_prune_and_its_stability_told():
-    from retrainlab.methods.knobs import GMP, GSM
+    from retrainlab.methods.table import GMP, GSM
 
     for method, stable in ((GMP(0.8), True), (GSM(0.8), False)):
         result = run(Experiment(replace(RECIPE, method=method), Prune(0.8), Retrain("LLR", 0.2)), "cpu")
@@ -228,7 +228,7 @@ def test_a_networks_method_is_trained_before_the_prune_and_its_stability_told():
 
 
 def test_a_dense_run_streams_its_sparsity():
-    from retrainlab.methods.knobs import GMP
+    from retrainlab.methods.table import GMP
 
     curve = train_dense(replace(RECIPE, epochs=4, method=GMP(0.8, interval=10)), "cpu").result.curves["weight_sparsity"]
     assert curve == sorted(curve) and curve[0] == 0 and curve[-1] == pytest.approx(0.8, abs=1e-3) and 0 < curve[1] < 0.8

@@ -15,9 +15,9 @@ from retrainlab.config import MODELS, SGD
 from retrainlab.data.dataset import Augmentation, Dataset, Split, load
 from retrainlab.device import repeatable
 from retrainlab.layers import prunable
-from retrainlab.methods.knobs import DST, GMP
 from retrainlab.methods.make import make
 from retrainlab.methods.sparsifier import Span
+from retrainlab.methods.table import DST, GMP
 from retrainlab.models import build
 from retrainlab.schedules import dense, retraining
 from retrainlab.training import loop, masked, together

@@ -3,7 +3,6 @@
 import threading
 from collections.abc import Callable, Hashable
 from dataclasses import replace
-from pathlib import Path
 from typing import Any, ClassVar, Generic, TypeVar
 
 import ipywidgets as widgets
@@ -13,7 +12,7 @@ from retrainlab.checks import BadInput
 from retrainlab.explore.kit import controls
 from retrainlab.explore.kit.pages import View
 from retrainlab.explore.kit.worker import Desk
-from retrainlab.paths import store_root
+from retrainlab.study.results import Results
 from retrainlab.study.store import Store
 
 Settings = TypeVar("Settings")
@@ -35,7 +34,9 @@ class Screen:
         for chart, spec in zip(self.charts, view.charts, strict=True):
             chart.spec = spec
         self.note.say(view.words)
-        if view.table is not None:
+        if view.table is None:
+            self.table.value = ""
+        else:
             self.table.set(*view.table)
         self.take.code = view.code
         if csv:
@@ -85,7 +86,8 @@ class App(Generic[Settings]):
         self.store, self.given, self.lock = store, settings, threading.RLock()
         self.desk = Desk(self.button, device)
         self.inputs: dict[str, controls.Control] = {}
-        self.screen = Screen(self.stem, self.charts)
+        self.screens: list[Screen] = []
+        self.screen = self.new_screen(self.charts)
         self.status: controls.Status = self.desk.status
         self.box = widgets.VBox()
 
@@ -98,12 +100,17 @@ class App(Generic[Settings]):
         device: auto, cpu, cuda or cuda:N.
         """
         start = cls.initial if settings is None else settings
-        folder = Store(Path(store) if store else store_root())
+        folder = Results.at(store).store
         present(cls.stem, (start, store, device), lambda: cls(start, folder, device))
 
     def lay_out(self, *parts: widgets.Widget) -> None:
         """Put the widgets into the explorer's box, from top to bottom."""
         self.box = controls.app(self.stem, parts)
+
+    def new_screen(self, charts: int = 1) -> Screen:
+        """Widgets for a view of so many charts, which are closed with the rest."""
+        self.screens.append(Screen(self.stem, charts))
+        return self.screens[-1]
 
     def settings(self) -> Settings:
         """What the controls say, and what was given where there is none. Raises BadInput if it makes no sense."""
@@ -143,7 +150,8 @@ class App(Generic[Settings]):
     def close(self) -> None:
         """End what runs, and every widget."""
         self.desk.end()
-        self.screen.close()
+        for screen in self.screens:
+            screen.close()
         for box in (self.box, self.desk.buttons, self.desk.status, self.desk.where):
             close(box)
 

@@ -34,8 +34,12 @@ class Control:
 
 @dataclass(frozen=True)
 class View:
-    """What a page shows for one setting of its controls: charts, a sentence, a table (caption, headings, rows), the numbers
-    as CSV and the view as Python."""
+    """What an explorer shows for one setting of its controls, and all that crosses from numbers to widgets and pages.
+
+    table: caption, headings, rows.
+    csv: the numbers on screen.
+    code: the view as Python.
+    """
 
     charts: Sequence[dict]
     words: str

@@ -1,7 +1,12 @@
 """Numbers and settings as an explorer writes them: percent, digits of a CSV, lines of Python."""
 
 import math
+from collections.abc import Iterable, Sequence
 from dataclasses import fields
+
+import pandas as pd
+
+from retrainlab import tables
 
 # ---- numbers and words -----------------------------------------------------------------------------------------------
 
@@ -11,9 +16,33 @@ def percent(share: float) -> str:
     return f"{100 * share:.1f} %"
 
 
+def shares(values: Iterable[float]) -> list[tuple[str, float]]:
+    """Options of a control for shares: `2.5 %` and 0.025."""
+    return [(f"{100 * share:g} %", share) for share in values]
+
+
+def csv(heads: Sequence[str], rows: Iterable[Sequence[object]], digits: int = 6) -> str:
+    """Rows under headings as CSV. Floats have `digits` digits; None, NaN and infinity are empty."""
+    finite = [[None if isinstance(x, float) and not math.isfinite(x) else x for x in row] for row in rows]
+    return tables.csv(pd.DataFrame(finite, columns=list(heads)), f"%.{digits}g")
+
+
 def digits(share: float) -> str:
     """Six digits for a CSV; empty for NaN."""
     return "" if math.isnan(share) else f"{share:.6g}"
+
+
+def listed(names: Sequence[str]) -> str:
+    """`A, B and C`."""
+    *some, last = names
+    return f"{', '.join(some)}{' and ' if some else ''}{last}"
+
+
+def stopped_words(begun: bool) -> str:
+    """That a race was stopped; begun: whether any of it has retrained at all."""
+    if not begun:
+        return "Stopped before the first step of retraining."
+    return "Stopped; what there is stays on screen, and nothing unfinished is stored."
 
 
 def short(noun: object) -> str:

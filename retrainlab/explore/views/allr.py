@@ -1,7 +1,6 @@
-"""What `allr` shows, without its widgets: how damage and budget make ALLR's first learning rate, on a network's weights.
+"""Anatomy of ALLR: how damage and budget make its first learning rate, on a trained network's weights.
 
-`Settings` and `Anatomy` -> `factors_picture`, `weights_picture`, `table`, `words`. The magnitudes are sorted once, and
-every view reads sums that are already there.
+The magnitudes are sorted once, and every view reads sums that are already there.
 """
 
 import math
@@ -26,14 +25,21 @@ from retrainlab.training.state import State
 
 NORMS = {"prunable": "prunable weights", "all": "all parameters"}
 LOOKS = {"prunable": {"color": chart.BLUE}, "all": {"color": chart.GREEN, "dash": "7 4"}}
-BOLD = {"color": "#222222"}
+BOLD = {"color": "#222222", "width": 6, "opacity": 0.4}
+BUDGET = "Budget (% of the dense run)"
 SPARSITIES = tuple(round(i / 100, 2) for i in range(100)) + (0.995,)  # of the curves
+PAGE_SPARSITIES = (0.0, 0.1, 0.2, 0.3, 0.4, 0.5, 0.6, 0.7, 0.8, 0.9, 0.95, 0.98, 0.99)
+PAGE_BUDGETS = (0.025, 0.05, 0.1, 0.25, 0.5, 1.0)
 BINS = 81
 
 
 @dataclass(frozen=True)
 class Settings:
-    """What the sliders say. sparsity in [0, 0.995] and budget in (0, 1] are shares; norm: ALLR's, a key of NORMS."""
+    """What the widgets say.
+
+    sparsity, budget: shares, in [0, 0.995] and (0, 1].
+    norm: ALLR's, a key of NORMS.
+    """
 
     sparsity: float = 0.9
     budget: float = 0.1
@@ -61,8 +67,13 @@ class Settings:
 
 @dataclass(frozen=True)
 class Factor:
-    """ALLR's numbers (Zimmer et al. 2023, section 3): drop = ||W - W_p|| / ||W||; removed: s; d1, d2 and d in [0, 1]; and
-    the learning rate d * eta_max that it starts from."""
+    """ALLR's numbers (Zimmer et al. 2023, section 3).
+
+    drop: share of the norm that pruning takes, ||W - W_p|| / ||W||.
+    removed: share s of the weights that it takes.
+    d1, d2, d: damage, budget and the larger of them, in [0, 1].
+    start: the first learning rate, d * eta_max.
+    """
 
     drop: float
     removed: float
@@ -73,14 +84,21 @@ class Factor:
 
     @property
     def decides(self) -> str:
+        """Which of d1 and d2 makes d."""
         return "d1" if self.d1 > self.d2 else "d2"
 
 
 @dataclass(frozen=True, eq=False)
 class Anatomy:
-    """A trained network as ALLR sees it under one-shot global magnitude pruning. magnitudes: of the N prunable weights,
-    sorted; gone: the sum of squares of the first i of them, float64 [N + 1]; totals: ||W||^2 for each of NORMS; peak:
-    eta_max; weights: with their signs, sorted; edges [BINS + 1] of the bars, the outermost of which have no end."""
+    """A trained network as ALLR sees it when it is pruned at once, everywhere by magnitude.
+
+    magnitudes: of the N prunable weights, sorted [N].
+    gone: sum of squares of the i smallest magnitudes, for i from 0 to N, float64 [N + 1].
+    totals: ||W||^2 for each of NORMS.
+    peak: the dense run's largest learning rate, eta_max.
+    weights: the prunable weights with their signs, sorted [N].
+    edges: of the histogram's bars, the outermost of which hold all beyond [BINS + 1].
+    """
 
     magnitudes: Tensor
     gone: Tensor
@@ -91,6 +109,7 @@ class Anatomy:
 
     @staticmethod
     def of(state: State, prunable: Sequence[str], peak: float) -> "Anatomy":
+        """Sort a network's weights; prunable: the names of the parameters that pruning may touch."""
         weights = torch.cat([state.params[name].detach().flatten().cpu() for name in prunable]).sort().values
         magnitudes = weights.abs().sort().values
         gone = torch.cat([torch.zeros(1, dtype=torch.float64), magnitudes.double().square().cumsum(0)])
@@ -141,43 +160,35 @@ class Anatomy:
 
 def factors_picture(settings: Settings, anatomy: Anatomy) -> dict:
     """Left: d1 over sparsity for both norms, d2, and d for the chosen norm. Right: the start over the budget."""
-    s, peak = settings, anatomy.peak
+    s, peak, damage = settings, anatomy.peak, anatomy.damage
     now = {norm: anatomy.factor(s.sparsity, s.budget, norm) for norm in NORMS}
     chosen, x = now[s.norm], [100 * share for share in SPARSITIES]
-    damage = anatomy.damage
     left = [
-        chart.line(x, [min(max(d1, s.budget), 1.0) for d1 in damage[s.norm]], BOLD, width=6, opacity=0.4),
+        chart.line(x, [min(max(d1, s.budget), 1.0) for d1 in damage[s.norm]], BOLD),
         *(chart.line(x, damage[norm], LOOKS[norm]) for norm in NORMS),
         chart.level(s.budget, f"d2 = {s.budget:.3g}", right=s.budget < 0.5, above=s.budget < 0.1),
         chart.cut(100 * s.sparsity, f"d = {chosen.d:.2f}", right=s.sparsity > 0.5),
         chart.point(100 * s.sparsity, chosen.d, {"color": chart.RED}),
     ]
-    right = []
-    for norm, factor in now.items():  # level at d1, then the budget's own line: three points are the whole curve
-        corners = [(0, factor.d1), (factor.d1, factor.d1), (1, 1)]
-        budgets, starts = [100 * b for b, _ in corners], [peak * d for _, d in corners]
-        if norm == s.norm:
-            right.insert(0, chart.line(budgets, starts, BOLD, width=6, opacity=0.4))
-        right.append(chart.line(budgets, starts, LOOKS[norm]))
-    right += [
+    # level at d1, then the budget's own line: three points are the whole curve
+    corners = {norm: [(0, f.d1), (f.d1, f.d1), (1, 1)] for norm, f in now.items()}
+
+    def starts(norm: str, look: dict) -> dict:
+        return chart.line([100 * b for b, _ in corners[norm]], [peak * d for _, d in corners[norm]], look)
+
+    right = [
+        starts(s.norm, BOLD),
+        *(starts(norm, LOOKS[norm]) for norm in NORMS),
         chart.level(peak, f"eta_max = {peak:.3g}"),
         chart.cut(100 * s.budget, f"start = {chosen.start:.3g}", right=s.budget > 0.5),
         chart.point(100 * s.budget, chosen.start, {"color": chart.RED}),
     ]
+    title = f"With {percent(s.sparsity)} removed"
     panels = [
         chart.panel(left, x=(0, 100), y=(0, 1.04), xlabel="Weights removed (%)", ylabel="d1, d2 and d"),
-        chart.panel(
-            right,
-            x=(0, 100),
-            y=(0, 1.2 * peak),
-            xlabel="Budget (% of the dense run)",
-            ylabel="ALLR starts at",
-            title=f"With {percent(s.sparsity)} removed",
-        ),
+        chart.panel(right, x=(0, 100), y=(0, 1.2 * peak), xlabel=BUDGET, ylabel="ALLR starts at", title=title),
     ]
-    some = ", ".join(
-        f"{d1:.2f} at {100 * share:g} %" for share, d1 in zip(SPARSITIES, damage[s.norm]) if share in (0.5, 0.8, 0.95)
-    )
+    some = ", ".join(f"{damage[s.norm][SPARSITIES.index(x)]:.2f} at {100 * x:g} %" for x in (0.5, 0.8, 0.95))
     alt = (
         f"Left: d1 over the share of weights removed, norm over {NORMS[s.norm]}: {some}; d is the larger of d1 and d2 = "
         f"{s.budget:.3g}, and {chosen.d:.2f} at {percent(s.sparsity)}. Right: the learning rate that ALLR starts from over "
@@ -185,7 +196,7 @@ def factors_picture(settings: Settings, anatomy: Anatomy) -> dict:
         f"{percent(s.budget)}."
     )
     legend = [(f"d1, norm over {name}", LOOKS[norm]) for norm, name in NORMS.items()]
-    legend.append((f"d, norm over {NORMS[s.norm]}", BOLD | {"width": 6}))
+    legend.append((f"d, norm over {NORMS[s.norm]}", {"color": BOLD["color"], "width": BOLD["width"]}))
     return chart.chart(panels, alt, width=1060, height=420, legend=legend)
 
 
@@ -260,15 +271,10 @@ def csv(settings: Settings, anatomy: Anatomy) -> str:
     rows = []
     for share in sorted({*SPARSITIES, settings.sparsity}):
         both = [anatomy.factor(share, settings.budget, norm) for norm in NORMS]
-        numbers = [100 * share, *(f.d1 for f in both), settings.budget, *(f.d for f in both), *(f.start for f in both)]
-        rows.append(",".join(f"{v:.5g}" for v in numbers))
-    heads = [
-        "sparsity_percent",
-        *(f"d1_{n}" for n in NORMS),
-        "d2",
-        *(f"{w}_{n}" for w in ("d", "start") for n in NORMS),
-    ]
-    return "\n".join([",".join(heads), *rows, ""])
+        numbers = (*(f.d1 for f in both), settings.budget, *(f.d for f in both), *(f.start for f in both))
+        rows.append((100 * share, *numbers))
+    d1, d, start = ([f"{name}_{norm}" for norm in NORMS] for name in ("d1", "d", "start"))
+    return phrases.csv(["sparsity_percent", *d1, "d2", *d, *start], rows, 5)
 
 
 def code(settings: Settings) -> str:
@@ -282,10 +288,16 @@ def code(settings: Settings) -> str:
     )
 
 
+def view(settings: Settings, anatomy: Anatomy, caption: str = "") -> View:
+    """All that is shown; caption: of the table, which names the network if it is empty."""
+    s, a = settings, anatomy
+    caption = caption or f"ALLR's numbers ({s.data}, {s.model}, seed {s.seed})"
+    pictures = [factors_picture(s, a), weights_picture(s, a)]
+    return View(pictures, words(s, a), (caption, HEADS, table(s, a)), csv(s, a), code(s))
+
+
 def page(store: Store) -> Page:
     """One network for digits: sparsity, budget and norm by controls."""
-    sparsities = (0.0, 0.1, 0.2, 0.3, 0.4, 0.5, 0.6, 0.7, 0.8, 0.9, 0.95, 0.98, 0.99)
-    budgets = (0.025, 0.05, 0.1, 0.25, 0.5, 1.0)
     recipe = Settings().recipe
 
     @cache
@@ -301,11 +313,6 @@ def page(store: Store) -> Page:
         peak = dense_curve(recipe, setup.data.steps_per_epoch(recipe.batch_size)).peak
         return Anatomy.of(dense.state, setup.prunable, peak)
 
-    def view(sparsity: float, budget: float, norm: str) -> View:
-        s, a = Settings(sparsity, budget, norm), anatomy()
-        pictures = [factors_picture(s, a), weights_picture(s, a)]
-        return View(pictures, words(s, a), ("ALLR's numbers", HEADS, table(s, a)), csv(s, a), code(s))
-
     intro = (
         "ALLR retrains on a line from d times the dense run's peak learning rate to 0. d is the larger of the damage d1, "
         "which pruning did to the norm of the weights, and of d2, the budget. Choose how much is pruned and how long the "
@@ -316,10 +323,10 @@ def page(store: Store) -> Page:
         "Anatomy of ALLR",
         [intro],
         [
-            Control("Weights removed", [(f"{100 * s:g} %", s) for s in sparsities], 9),
-            Control("Budget (share of the dense run)", [(f"{100 * b:g} %", b) for b in budgets], 2),
+            Control("Weights removed", phrases.shares(PAGE_SPARSITIES), PAGE_SPARSITIES.index(0.9)),
+            Control("Budget (share of the dense run)", phrases.shares(PAGE_BUDGETS), PAGE_BUDGETS.index(0.1)),
             Control("Norm over", [(name, norm) for norm, name in NORMS.items()], choice=True),
         ],
         race.experiments(race.Settings(schedules=("LLR",))),
-        view,
+        lambda sparsity, budget, norm: view(Settings(sparsity, budget, norm), anatomy(), "ALLR's numbers"),
     )

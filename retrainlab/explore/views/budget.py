@@ -1,7 +1,6 @@
-"""The advice that stored results give at a sparsity and a budget, or what is missing for it.
+"""Which schedule for a budget: the advice that stored results give, or what is missing for it.
 
-`Settings` -> `experiments` -> `table` (a frame) -> `view`: picture, words, rows, CSV, code. The experiments are figure 3's,
-so that what that figure needed is here too; `measure` runs the rest.
+The experiments are figure 3's, so that what that figure needed is here too.
 """
 
 import math
@@ -12,7 +11,7 @@ from functools import lru_cache
 import pandas as pd
 
 from retrainlab import advice, stats, study
-from retrainlab.advice import Advice
+from retrainlab.advice import Advice, Estimate, share
 from retrainlab.checks import BadInput, check_number, choose, settle
 from retrainlab.config import DATASETS, MODELS, NAMED_SCHEDULES, Experiment, Prune, Recipe, Retrain
 from retrainlab.explore.kit import chart, live, phrases, worker
@@ -25,9 +24,11 @@ from retrainlab.study.result import Result
 from retrainlab.study.results import cost
 from retrainlab.study.store import Store
 
-Results = Mapping[Experiment, Result]
+Found = Mapping[Experiment, Result]
 
 SCHEDULES = NAMED_SCHEDULES
+COLUMNS = ("sparsity", "budget", "schedule", "seeds", "mean_validation_accuracy", "mean_test_accuracy", "test_low")
+COLUMNS += ("test_high", "validation_difference", "difference_low", "difference_high", "verdict")
 HEADS = ("schedule", "mean validation", "mean test", "95 % interval", "difference", "its interval", "verdict")
 
 
@@ -38,8 +39,13 @@ def preset_of(data: str) -> Preset:
 
 @dataclass(frozen=True)
 class Settings:
-    """What is asked. model: the preset's if empty; sparsity: a share; budget: a share of the dense run, above 0 and at most
-    1; seeds: how many, from 0 on."""
+    """What is asked.
+
+    model: the preset's if empty.
+    sparsity: share of the weights that goes, in [0, 1).
+    budget: length of the retraining as a share of the dense run, above 0 and at most 1.
+    seeds: how many, from 0 on.
+    """
 
     data: str = "digits"
     model: str = ""
@@ -90,14 +96,14 @@ def load(wanted: Sequence[Experiment], store: Store) -> dict[Experiment, Result]
     return {wanted[place]: result for place, result in live.stored(wanted, store).results.items()}
 
 
-def table(results: Results) -> pd.DataFrame:
+def table(results: Found) -> pd.DataFrame:
     """The results as rows, as a study makes them."""
     return pd.DataFrame([study.row(e, "", result) for e, result in results.items()])
 
 
-def missing(settings: Settings, results: Results) -> list[Experiment]:
+def missing(settings: Settings, found: Found) -> list[Experiment]:
     """What the advice needs and is not there, seed by seed."""
-    return [e for e in experiments(settings) if e not in results]
+    return [e for e in experiments(settings) if e not in found]
 
 
 # ---- pictures and words ----------------------------------------------------------------------------------------------
@@ -118,14 +124,11 @@ def missing_words(settings: Settings, lacking: Sequence[Experiment]) -> str:
     """What must be measured first, and how long that trains; empty for nothing."""
     if not lacking:
         return ""
-    counts = []
-    for budget in settings.needed:
-        part = sum(e.retrain.budget == budget for e in lacking)
-        if part:
-            counts.append(f"{part} of {len(SCHEDULES) * settings.seeds} at a budget of {100 * budget:.4g} %")
-    epochs = sum(map(cost, lacking))
+    parts = {budget: sum(e.retrain.budget == budget for e in lacking) for budget in settings.needed}
+    whole, epochs = len(SCHEDULES) * settings.seeds, sum(map(cost, lacking))
+    counts = [f"{part} of {whole} at a budget of {share(budget)}" for budget, part in parts.items() if part]
     return (
-        f"Not measured yet at {100 * settings.sparsity:.4g} % sparsity: {' and '.join(counts)}, about {epochs:.3g} epochs "
+        f"Not measured yet at {share(settings.sparsity)} sparsity: {' and '.join(counts)}, about {epochs:.3g} epochs "
         "of retraining, after the first training of each seed. The button below measures it; what is finished is kept."
     )
 
@@ -133,36 +136,35 @@ def missing_words(settings: Settings, lacking: Sequence[Experiment]) -> str:
 def picture(settings: Settings, frame: pd.DataFrame, found: Advice | None) -> dict:
     """Left: test accuracy against budget at the sparsity, with 95 % intervals; right: the other schedules' differences to
     the recommended one in validation accuracy."""
-    left, alt = _against_budget(settings, frame, found)
-    panels, more = [left], ""
+    left, alt = _against_budget(settings, frame, settings.budget if found is None else found.budget)
+    panels, columns = [left], ()
     if found is not None and found.others:
         right, more = _differences(found)
-        panels.append(right)
+        panels, columns, alt = [left, right], (0.56, 0.44), alt + more
     legend = [(name, chart.schedule(name)) for name in SCHEDULES]
-    columns = (0.56, 0.44) if len(panels) == 2 else ()
-    return chart.chart(panels, f"{alt}{more}", width=1060, height=430, legend=legend, columns=columns)
+    return chart.chart(panels, alt, width=1060, height=430, legend=legend, columns=columns)
 
 
-def _against_budget(settings: Settings, frame: pd.DataFrame, found: Advice | None) -> tuple[dict, str]:
+def _against_budget(settings: Settings, frame: pd.DataFrame, budget: float) -> tuple[dict, str]:
+    """The panel and its words; budget: the one that is marked."""
     budgets = [100 * b for b in settings.budgets]
-    cut = found.budget if found is not None else settings.budget
-    marks, ends, told = [chart.cut(100 * cut, f"{100 * cut:.4g} %")], [], []
+    marks, ends, told = [chart.cut(100 * budget, share(budget))], [], []
     if not frame.empty:
         if math.isfinite(dense := 100 * frame.groupby("seed")["dense_test_accuracy"].first().mean()):
             marks.append(chart.level(dense, f"dense: {dense:.1f} %", right=True, above=True))
             ends.append(dense)
         means = stats.summary(frame, ["schedule", "budget"], "test_accuracy").sort_values("budget")
         means = means[means["n"] > 0]  # without a schedule that always diverged
-        for place, (name, own) in enumerate(_named(means)):
+        named = [(name, own) for name in SCHEDULES if len(own := means[means["schedule"] == name])]
+        for place, (name, own) in enumerate(named):
             look = chart.schedule(name)
             aside = 1 + 0.02 * (place - (len(SCHEDULES) - 1) / 2)  # side by side, so that no interval hides another
             mean, low, high = (100 * own[end] for end in ("mean", "low", "high"))
-            x = 100 * own["budget"] * aside
+            x, sure = 100 * own["budget"] * aside, own["n"] > 1
             marks.append(chart.line(x, mean, look, marks=len(x)))
-            sure = own["n"] > 1
             marks.append(chart.errors(x[sure], low[sure], high[sure], look["color"]))
             ends += [*mean, *low[sure], *high[sure]]
-            told.append(f"{name} " + ", ".join(f"{m:.1f} % at {100 * b:.4g} %" for m, b in zip(mean, own["budget"])))
+            told.append(f"{name} " + ", ".join(f"{m:.1f} % at {share(b)}" for m, b in zip(mean, own["budget"])))
     bottom, top = min(ends, default=0), max(ends, default=100)
     room = max(0.5, 0.06 * (top - bottom))
     panel = chart.panel(
@@ -171,7 +173,7 @@ def _against_budget(settings: Settings, frame: pd.DataFrame, found: Advice | Non
         y=(max(0, bottom - room), min(100, top) + room),
         xlabel="Budget (% of the dense run)",
         ylabel="Test accuracy (%)",
-        title=f"{100 * settings.sparsity:.4g} % sparsity: mean and 95 % interval",
+        title=f"{share(settings.sparsity)} sparsity: mean and 95 % interval",
         xlog=True,
         xticks=[(b, f"{b:.4g}") for b in budgets],
     )
@@ -182,10 +184,6 @@ def lost_words(frame: pd.DataFrame) -> str:
     """How many runs have diverged and count nowhere; empty for none."""
     count = 0 if frame.empty else int((frame["outcome"] != "").sum())
     return f"{count} of {len(frame)} runs diverged and are left out." if count else ""
-
-
-def _named(means: pd.DataFrame) -> list[tuple[str, pd.DataFrame]]:
-    return [(name, own) for name in SCHEDULES if len(own := means[means["schedule"] == name])]
 
 
 def _differences(found: Advice) -> tuple[dict, str]:
@@ -227,20 +225,20 @@ def _span(low: float, high: float, form: str = "{:.1f} to {:.1f}") -> str:
     return form.format(low, high) if math.isfinite(low) else ""
 
 
+def _accuracies(validation: float, test: Estimate) -> tuple[str, str, str]:
+    mean, low, high = test
+    return percent(validation), percent(mean), _span(100 * low, 100 * high)
+
+
 def rows(found: Advice | None) -> list[tuple[str, ...]]:
     """The table in words: the recommended schedule, then the others by mean validation accuracy."""
     if found is None:
         return []
-    _, low, high = (100 * x for x in found.test)
-    first = (found.schedule, percent(found.validation), percent(found.test[0]), _span(low, high), "", "", "recommended")
-    out = [first]
+    out = [(found.schedule, *_accuracies(found.validation, found.test), "", "", "recommended")]
     for c in sorted(found.others, key=lambda c: -c.validation):
-        _, low, high = (100 * x for x in c.test)
         mean, *ends = (100 * x for x in c.difference)
-        test = percent(c.test[0]), _span(low, high)
-        out.append(
-            (c.schedule, percent(c.validation), *test, f"{mean:+.2f}", _span(*ends, "{:+.2f} to {:+.2f}"), c.verdict)
-        )
+        difference = f"{mean:+.2f}", _span(*ends, "{:+.2f} to {:+.2f}")
+        out.append((c.schedule, *_accuracies(c.validation, c.test), *difference, c.verdict))
     return out
 
 
@@ -249,7 +247,7 @@ def caption(found: Advice | None) -> str:
     if found is None:
         return "No advice yet"
     return (
-        f"{100 * found.sparsity:.4g} % sparsity, budget {100 * found.budget:.4g} %, seeds: {len(found.seeds)}; differences "
+        f"{share(found.sparsity)} sparsity, budget {share(found.budget)}, seeds: {len(found.seeds)}; differences "
         f"in points of validation accuracy, {100 * found.level:.3g} % intervals"
     )
 
@@ -258,15 +256,14 @@ def csv(found: Advice | None) -> str:
     """The table as numbers; accuracies and differences are shares, what is not known is empty."""
     if found is None:
         return ""
-    head = "sparsity,budget,schedule,seeds,mean_validation_accuracy,mean_test_accuracy,test_low,test_high"
-    lines = [f"{head},validation_difference,difference_low,difference_high,verdict"]
-    own = (found.schedule, found.validation, found.test, (0.0, math.nan, math.nan), "recommended")
+    own = (found.schedule, found.validation, found.test, (0.0, None, None), "recommended")
     others = ((c.schedule, c.validation, c.test, c.difference, c.verdict) for c in found.others)
-    for name, validation, test, difference, verdict in (own, *others):
-        numbers = [f"{x:.6g}" if math.isfinite(x) else "" for x in (validation, *test, *difference)]
-        where = f"{found.sparsity:.10g},{found.budget:.10g},{name},{len(found.seeds)}"
-        lines.append(",".join([where, *numbers, verdict]))
-    return "\n".join([*lines, ""])
+    where = f"{found.sparsity:.10g}", f"{found.budget:.10g}"
+    lines = [
+        (*where, name, len(found.seeds), validation, *test, *difference, verdict)
+        for name, validation, test, difference, verdict in (own, *others)
+    ]
+    return phrases.csv(COLUMNS, lines)
 
 
 def code(settings: Settings) -> str:
@@ -283,17 +280,15 @@ def code(settings: Settings) -> str:
     )
 
 
-def view(settings: Settings, results: Results) -> View:
+def view(settings: Settings, results: Found) -> View:
     """All that is shown, from the results that there are; those at other sparsities do no harm."""
     own = {e: r for e, r in results.items() if e.prune.sparsity == settings.sparsity}
-    frame = table(own)
-    found, words = look_up(settings, frame)
-    lacking = missing(settings, own)
-    said = " ".join(filter(None, ["From what there is so far." if lacking and found else "", words]))
-    said = " ".join(filter(None, [said, lost_words(frame), missing_words(settings, lacking)]))
-    return View(
-        [picture(settings, frame, found)], said, (caption(found), HEADS, rows(found)), csv(found), code(settings)
-    )
+    frame, lacking = table(own), missing(settings, own)
+    found, said = look_up(settings, frame)
+    so_far = "From what there is so far." if lacking and found else ""
+    text = " ".join(filter(None, [so_far, said, lost_words(frame), missing_words(settings, lacking)]))
+    shown = caption(found), HEADS, rows(found)
+    return View([picture(settings, frame, found)], text, shown, csv(found), code(settings))
 
 
 # ---- the page --------------------------------------------------------------------------------------------------------
@@ -303,33 +298,29 @@ def page(store: Store, start: Settings = Settings()) -> Page:
     """For readers without a kernel: the sparsities and budgets of a preset, from the settings `start` on."""
 
     @lru_cache(maxsize=len(start.sparsities))
-    def known(sparsity: float) -> Results:
+    def known(sparsity: float) -> Found:
         return load(experiments(replace(start, sparsity=sparsity), start.budgets), store)
 
     def show_one(sparsity: float, budget: float) -> View:
         return view(replace(start, sparsity=sparsity, budget=budget), known(sparsity))
 
-    def slider(label: str, values: Sequence[float], value: float) -> Control:
-        return Control(label, [(f"{100 * x:.4g} %", x) for x in values], values.index(value))
-
+    removed, budgets = start.sparsities, start.budgets
     return Page(
-        name="budget",
-        title="Which schedule for my budget?",
-        intro=[
+        "budget",
+        "Which schedule for my budget?",
+        [
             "A network is trained, pruned at once by global magnitude, and retrained for a share of the first training's "
             "length. Choose how much is removed and how much retraining you can pay for.",
             "The recommended schedule has the highest mean validation accuracy; its test accuracy is only reported. The "
             "sentences say how sure that is, and when the data cannot tell.",
             advice.LIMITS,
         ],
-        controls=[
-            slider("Weights removed", start.sparsities, start.sparsity),
-            slider("Budget (of the dense run)", start.budgets, start.budget),
+        [
+            Control("Weights removed", phrases.shares(removed), removed.index(start.sparsity)),
+            Control("Budget (of the dense run)", phrases.shares(budgets), budgets.index(start.budget)),
         ],
-        needs=study.grid(
-            start.recipe, sparsities=start.sparsities, budgets=start.budgets, schedules=SCHEDULES, seeds=start.seeds
-        ),
-        view=show_one,
+        study.grid(start.recipe, sparsities=removed, budgets=budgets, schedules=SCHEDULES, seeds=start.seeds),
+        show_one,
     )
 
 
@@ -341,7 +332,7 @@ def measure(
     store: Store,
     desk: worker.Desk,
     stop: Callable[[], bool],
-    keep: Callable[[Results], None],
+    keep: Callable[[Found], None],
 ) -> None:
     """Run them seed by seed, so that Stop keeps the seeds before; keep(results) gets what is whole after each."""
     seeds = {seed: [e for e in lacking if e.recipe.seed == seed] for seed in sorted({e.recipe.seed for e in lacking})}

@@ -1,7 +1,7 @@
-"""What `compare` shows, without its widgets: two methods of the contest at one total of epochs.
+"""Two methods of the contest at one total of epochs: accuracy and sparsity over all steps.
 
-`Settings` -> `experiments` -> `sought` (the search, for CS, STR and DST) -> `Pair` -> `picture`, `table`, `words`. The
-entrants and their settings are those of the contest.
+The entrants and their settings are those of the contest. CS, STR and DST reach a sparsity only by a search, which
+`sought` makes before they are compared.
 """
 
 from collections.abc import Callable
@@ -13,26 +13,32 @@ import pandas as pd
 from retrainlab.checks import BadInput, check_number, choose, settle
 from retrainlab.config import Experiment, Recipe
 from retrainlab.contest.entrants import ENTRANTS, GRID, Candidate, candidates
-from retrainlab.contest.search import KNOB, reach
+from retrainlab.contest.search import reach, searched
 from retrainlab.data.dataset import load
 from retrainlab.explore.kit import chart, live, phrases
 from retrainlab.explore.kit.live import Curve, Live
 from retrainlab.explore.kit.pages import Control, Page, View
 from retrainlab.explore.kit.phrases import percent
 from retrainlab.figures.presets import PRESETS
+from retrainlab.methods.table import entry
 from retrainlab.study.store import Store
 
 DATA = ("digits", "fashion-mnist", "cifar10")  # those with a contest
-ROUNDS = 4  # of a search, as while the contest tunes
+ROUNDS = 4  # of a search at most, as while the contest tunes
 MIDDLE = 1
 LOOKS = chart.SERIES[:2]
-PARTS = ("first", "second", "results")  # of what is live
-WIDTH, HEIGHT = 1060, 430
+SIZE = {"width": 1060, "height": 430}
+PAGE_METHODS = ("BIMP", "GMP", "DPF", "RigL", "Static", "Dense")  # none of which needs a search
+PAGE_SPARSITIES = (0.8, 0.9, 0.95)
 
 
 @dataclass(frozen=True)
 class Settings:
-    """What is compared. sparsity: a share; pick: which of the contest's settings of each method, 0 to 2."""
+    """What is compared.
+
+    sparsity: share of the weights that goes, above 0 and at most 0.995.
+    pick: which of the contest's settings each method has, 0 to 2.
+    """
 
     first: str = "BIMP"
     second: str = "GMP"
@@ -64,7 +70,7 @@ class Settings:
 
     @property
     def tolerance(self) -> float:
-        """Of a search, a share: that of the contest's tuning."""
+        """How far off the sparsity that a search finds may be, as while the contest tunes (a share)."""
         return 2 * PRESETS[self.data].tolerance
 
 
@@ -86,7 +92,7 @@ def experiments(settings: Settings) -> list[Experiment]:
 
 def turned(experiment: Experiment) -> bool:
     """Whether only a search reaches the sparsity."""
-    return type(experiment.recipe.method) in KNOB
+    return searched(experiment.recipe)
 
 
 # ---- the search ------------------------------------------------------------------------------------------------------
@@ -98,57 +104,70 @@ class Unfinished(Exception):
 
 @dataclass
 class Pair:
-    """The two experiments, how far they are, and how many runs each method's search took."""
+    """The two experiments, how far they are, and how many runs each method's search took (0 for none)."""
 
     settings: Settings
     live: Live
     runs: list[int] = field(default_factory=lambda: [0, 0])
 
+    @staticmethod
+    def of(settings: Settings) -> "Pair":
+        """Before anything has run."""
+        return Pair(settings, Live(experiments(settings)))
+
+    def take(self, place: int, other: Live, its: int) -> None:
+        """Make what `other` has of its experiment number `its` the curves and the result of that at `place`."""
+        for mine, theirs in (
+            (self.live.first, other.first),
+            (self.live.second, other.second),
+            (self.live.results, other.results),
+        ):
+            if its in theirs:
+                mine[place] = theirs[its]
+
+    def fill(self, store: Store) -> None:
+        """Take what the store has, but for a method whose sparsity has not been found yet."""
+        there = live.stored(self.live.experiments, store, firsts=True)
+        for i, e in enumerate(there.experiments):
+            if self.runs[i] or not turned(e):
+                self.take(i, there, i)
+
 
 def sought(settings: Settings, run: Callable[[list[Experiment], int], Live]) -> Pair:
-    """The pair at its sparsity, those with a knob after a search of at most ROUNDS rounds of `run(experiments, round)`,
-    which raises Unfinished to give up. What the search has of the two is in the pair already."""
-    pair = Pair(settings, Live(experiments(settings)))
+    """The pair, in which each method with a knob has the one that a search found for the sparsity.
+
+    run: called with the experiments of a round and its number, from 1 to ROUNDS.
+    Returns the pair with the curves and results of the runs that were found.
+    Raises Unfinished if a round does not end.
+    """
+    pair, rounds = Pair.of(settings), count(1)
     seen: dict[Experiment, tuple[Live, int]] = {}
     turn = [i for i, e in enumerate(pair.live.experiments) if turned(e)]
-
-    rounds = count(1)
 
     def study(tried: list[Experiment]) -> pd.DataFrame:
         came = run(tried, next(rounds))
         if not came.whole:
             raise Unfinished
         seen.update({e: (came, place) for place, e in enumerate(tried)})
-        found = [came.results[i].scalars["trained_sparsity"] for i in range(len(tried))]
-        return pd.DataFrame({"trained_sparsity": found})
+        return pd.DataFrame(
+            {"trained_sparsity": [came.results[i].scalars["trained_sparsity"] for i in range(len(tried))]}
+        )
 
     asked = [pair.live.experiments[i] for i in turn]
     found, rows = reach(asked, study, tolerance=settings.tolerance, most=ROUNDS)
     for i, e, runs in zip(turn, found, rows["runs"]):
         pair.live.experiments[i], pair.runs[i] = e, round(runs)
-        came, place = seen[e]
-        for part in PARTS:
-            if place in getattr(came, part):
-                getattr(pair.live, part)[i] = getattr(came, part)[place]
+        pair.take(i, *seen[e])
     return pair
 
 
 def known(settings: Settings, store: Store) -> Pair:
     """What the store has of the pair, without training. A search that is not all there leaves its method out."""
-
-    def read(tried: list[Experiment], _: int) -> Live:
-        return live.stored(tried, store, firsts=True)
-
     try:
-        pair = sought(settings, read)
+        pair = sought(settings, lambda tried, _: live.stored(tried, store, firsts=True))
     except Unfinished:
-        pair = Pair(settings, Live(experiments(settings)))
-    there = live.stored(pair.live.experiments, store, firsts=True)
-    for i, e in enumerate(there.experiments):
-        if turned(e) and not pair.runs[i]:
-            for part in PARTS:
-                getattr(there, part).pop(i, None)
-    pair.live = there
+        pair = Pair.of(settings)
+    pair.fill(store)
     return pair
 
 
@@ -156,11 +175,11 @@ def known(settings: Settings, store: Store) -> Pair:
 
 
 def steps_per_epoch(recipe: Recipe) -> int:
-    """Iterations of an epoch of its data."""
+    """How many iterations an epoch of its data has."""
     return load(recipe.data).steps_per_epoch(recipe.batch_size)
 
 
-def joined(running: Live, place: int, per_epoch: int) -> tuple[list[int], list[float], list[float]]:
+def joined(running: Live, place: int) -> tuple[list[int], list[float], list[float]]:
     """Steps, accuracies and sparsities (shares) of an experiment: the first training, and behind it the retraining, or
     what the hard prune left where there is none."""
     e, first = running.experiments[place], running.first.get(place, Curve())
@@ -168,30 +187,30 @@ def joined(running: Live, place: int, per_epoch: int) -> tuple[list[int], list[f
     if second is None and place in running.results:
         second = Curve.of(running.results[place].curves)
     second = second or Curve()
-    start = e.recipe.epochs * per_epoch
+    start = e.recipe.epochs * steps_per_epoch(e.recipe)
     points = list(zip(first.steps, first.accuracy, first.sparsity))
     points += [(start + step, *rest) for step, *rest in zip(second.steps, second.accuracy, second.sparsity)]
     steps, accuracy, sparsity = map(list, zip(*points)) if points else ([], [], [])
     return steps, accuracy, sparsity
 
 
-def share(running: Live, per_epoch: int) -> float:
-    """How many of the trainings are done, parts of one too; `per_epoch` steps are an epoch."""
+def share(running: Live) -> float:
+    """How many of the trainings are done, parts of one too."""
     done = 0.0
     for place, e in enumerate(running.experiments):
-        steps = joined(running, place, per_epoch)[0]
-        total = e.recipe.epochs * (1 + e.retrain.budget) * per_epoch
+        steps = joined(running, place)[0]
+        total = e.recipe.epochs * (1 + e.retrain.budget) * steps_per_epoch(e.recipe)
         done += 1 if place in running.results else min(steps[-1] / total, 1) if steps else 0
     return done
 
 
-def picture(pair: Pair, per_epoch: int) -> dict:
+def picture(pair: Pair) -> dict:
     """Left: validation accuracy over all steps; right: the share of weights that are 0. A line marks where a first
-    training ends and a retraining begins. per_epoch: steps."""
-    names, running = pair.settings.names, pair.live
+    training ends and a retraining begins."""
+    names, running, per_epoch = pair.settings.names, pair.live, steps_per_epoch(pair.settings.recipe)
     accuracy, sparsity, told, cuts = [], [], [], {}
     for place, (name, look) in enumerate(zip(names, LOOKS)):
-        steps, shares, zeros = joined(running, place, per_epoch)
+        steps, shares, zeros = joined(running, place)
         accuracy.append(chart.line(steps, [100 * v for v in shares], look, offset=place))
         sparsity.append(chart.line(steps, [100 * v for v in zeros], look, offset=place))
         if running.diverged(place):
@@ -206,7 +225,8 @@ def picture(pair: Pair, per_epoch: int) -> dict:
         label = f"{' and '.join(those)}: prune, then retrain"
         accuracy.append(chart.cut(step, label, chart.GREY, right=step > total / 2))
         sparsity.append(chart.cut(step, "", chart.GREY))
-    sparsity.append(chart.level(100 * pair.settings.sparsity, f"asked: {percent(pair.settings.sparsity)}", right=True))
+    asked = percent(pair.settings.sparsity)
+    sparsity.append(chart.level(100 * pair.settings.sparsity, f"asked: {asked}", right=True))
     frame = {"x": (0, total), "y": (0, 104), "xlabel": f"Step ({per_epoch} are an epoch)"}
     panels = [
         chart.panel(accuracy, ylabel="Validation accuracy (%)", **frame),
@@ -214,28 +234,26 @@ def picture(pair: Pair, per_epoch: int) -> dict:
     ]
     ends = "; ".join(told) or "nothing has been trained yet"
     alt = f"Left: validation accuracy over {total} steps. Right: sparsity. The last points: {ends}."
-    return chart.chart(panels, alt, width=WIDTH, height=HEIGHT, legend=list(zip(names, LOOKS)))
+    return chart.chart(panels, alt, legend=list(zip(names, LOOKS)), **SIZE)
 
 
 HEADS = ("method", "setting", "validation", "test", "sparsity reached", "epochs in all", "runs of search")
 
 
-def table(pair: Pair, per_epoch: int) -> list[tuple[str, ...]]:
+def table(pair: Pair) -> list[tuple[str, ...]]:
     """Each method as words; dots for what has not ended, no accuracies for what has diverged."""
     rows = []
     for place, (name, candidate) in enumerate(zip(pair.settings.names, chosen(pair.settings))):
         e, result = pair.live.experiments[place], pair.live.results.get(place)
         setting = candidate.setting
         if pair.runs[place]:
-            field_ = KNOB[type(e.recipe.method)].field
-            setting += f", {field_} {getattr(e.recipe.method, field_):g}"
-        some = result.scalars if result is not None and not result.scalars["stopped"] else None
+            knob = entry(e.recipe.method).knob.field
+            setting += f", {knob} {getattr(e.recipe.method, knob):g}"
         numbers = ("...",) * 4
-        if some and result.outcome:
-            numbers = ("diverged", "", "", f"{some['total_steps'] / per_epoch:g}")
-        elif some:
-            shares = (percent(some[k]) for k in ("validation_accuracy", "test_accuracy", "sparsity_achieved"))
-            numbers = (*shares, f"{some['total_steps'] / per_epoch:g}")
+        if result is not None and not result.scalars["stopped"]:
+            shares = (result.scalars[k] for k in ("validation_accuracy", "test_accuracy", "sparsity_achieved"))
+            told = ("diverged", "", "") if result.outcome else map(percent, shares)
+            numbers = (*told, f"{result.scalars['total_steps'] / steps_per_epoch(e.recipe):g}")
         rows.append((name, setting, *numbers, str(pair.runs[place] or ("..." if turned(e) else "none"))))
     return rows
 
@@ -267,14 +285,11 @@ def words(pair: Pair) -> str:
     return text + "One seed only: differences of a point or two may be luck."
 
 
-def csv(pair: Pair, per_epoch: int) -> str:
-    """Every point of both curves."""
-    rows = [
-        f"{name},{step},{phrases.digits(accuracy)},{zeros:.6g}"
-        for place, name in enumerate(pair.settings.names)
-        for step, accuracy, zeros in zip(*joined(pair.live, place, per_epoch))
-    ]
-    return "\n".join(["method,step,validation_accuracy,sparsity", *rows, ""]) if rows else ""
+def csv(pair: Pair) -> str:
+    """Every point of both curves; empty if there is none."""
+    names = pair.settings.names
+    rows = [(name, *point) for place, name in enumerate(names) for point in zip(*joined(pair.live, place))]
+    return phrases.csv(("method", "step", "validation_accuracy", "sparsity"), rows) if rows else ""
 
 
 def code(settings: Settings) -> str:
@@ -294,25 +309,29 @@ def code(settings: Settings) -> str:
     return phrases.python(s.recipe, *lines)
 
 
-def page(store: Store) -> Page:
-    """Two of six methods, none of which needs a search, on one seed of digits."""
-    names, sparsities = ("BIMP", "GMP", "DPF", "RigL", "Static", "Dense"), (0.8, 0.9, 0.95)
+def view(pair: Pair, caption: str = "") -> View:
+    """All that is shown; caption: of the table, which says what was asked for if it is empty."""
+    s = pair.settings
+    caption = caption or f"Both methods ({s.data}, {100 * s.sparsity:g} % removed, seed {s.seed})"
+    return View([picture(pair)], words(pair), (caption, HEADS, table(pair)), csv(pair), code(s))
 
-    def view(first: str, second: str, sparsity: float) -> View:
+
+def page(store: Store) -> Page:
+    """Two of six methods on one seed of digits."""
+
+    def show_one(first: str, second: str, sparsity: float) -> View:
         try:
             settings = Settings(first, second, sparsity)
         except BadInput as error:
             empty = chart.panel([], x=(0, 1), y=(0, 104), xlabel="Step")
-            return View([chart.chart([empty, empty], str(error), width=WIDTH, height=HEIGHT)], str(error))
+            return View([chart.chart([empty, empty], str(error), **SIZE)], str(error))
         pair = known(settings, store)
         if not pair.live.whole:
             raise BadInput(f"The page needs the runs of {first} and {second}, which are not in the store; make them.")
-        per_epoch = steps_per_epoch(settings.recipe)
-        rows = "Both methods", HEADS, table(pair, per_epoch)
-        return View([picture(pair, per_epoch)], words(pair), rows, csv(pair, per_epoch), code(settings))
+        return view(pair, "Both methods")
 
-    pairs = [Settings(name, "Dense", s) for s in sparsities for name in names if name != "Dense"]
-    options = [(name, name) for name in names]
+    pairs = [Settings(name, "Dense", s) for s in PAGE_SPARSITIES for name in PAGE_METHODS if name != "Dense"]
+    options = [(name, name) for name in PAGE_METHODS]
     return Page(
         "compare",
         "Methods side by side",
@@ -324,8 +343,8 @@ def page(store: Store) -> Page:
         [
             Control("First method", options, 0, True),
             Control("Second method", options, 1, True),
-            Control("Weights removed", [(f"{100 * s:g} %", s) for s in sparsities], 1),
+            Control("Weights removed", phrases.shares(PAGE_SPARSITIES), 1),
         ],
         list(dict.fromkeys(e for settings in pairs for e in experiments(settings))),
-        view,
+        show_one,
     )

@@ -145,7 +145,7 @@ def curve(retrain: Retrain, recipe: Recipe) -> tuple[Sequence[float], Sequence[f
         return (), ()
     original = dense_curve(recipe, math.ceil(200 / (retrain.budget * recipe.epochs)))
     n = round(retrain.budget * len(original.lr))
-    rates = schedules.retraining(retrain.schedule, original, n, warmup=retrain.warmup).tolist()
+    rates = schedules.retraining(retrain, original, n).tolist()
     return [100 * i / n for i in range(n)], rates
 
 

@@ -1,16 +1,17 @@
-"""A race of retraining schedules in numbers: `Settings` -> `experiments` -> `live.Live` -> `picture`, `ranking`, `words`."""
+"""Prune a network and race the retraining schedules from there: `Settings` -> `experiments` -> `live.Live` -> `view`."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
 
 from retrainlab.checks import BadInput, choose, settle
 from retrainlab.config import DATASETS, MODELS, NAMED_SCHEDULES, Experiment, Prune, Recipe, Retrain
-from retrainlab.explore.kit import chart, live, phrases
+from retrainlab.explore.kit import chart, collapse, live, phrases
+from retrainlab.explore.kit.collapse import Network
 from retrainlab.explore.kit.live import Live
 from retrainlab.explore.kit.pages import Control, Page, View
 from retrainlab.explore.kit.phrases import percent
-from retrainlab.explore.views.start import collapse_alt
 from retrainlab.study.store import Store
+from retrainlab.training import cycles
 
 POINTS = 40  # of a curve in each cycle
 BUDGETS = (0.025, 0.05, 0.1, 0.25, 0.5)
@@ -135,26 +136,38 @@ def caption(settings: Settings, what: str = "Ranking") -> str:
     )
 
 
-def prune_picture(accuracies: dict[int, float], dense: float, sparsity: float, layers: dict[str, float]) -> dict:
-    """Left: accuracy straight after pruning over sparsity (percent; known for whole ones); right: the share that goes in
-    each layer."""
-    known = sorted(accuracies)
-    marks = [
-        *([chart.level(100 * dense, f"dense: {percent(dense)}")] if accuracies else []),
-        chart.line(known, [100 * accuracies[s] for s in known], {"color": chart.BLUE}, width=2.4),
-        chart.cut(sparsity),
-    ]
-    if (near := nearest(sparsity)) in accuracies:
-        marks.append(chart.point(near, 100 * accuracies[near], {"color": chart.RED}))
-    left = chart.panel(marks, x=(0, 100), y=(0, 108), xlabel="Weights removed (%)", ylabel="Straight after pruning (%)")
-    places = list(range(len(layers)))
+def steps(race: Live, dense: int = 0) -> int:
+    """How many steps the retraining has, as far as it is known.
+
+    dense: steps of the first training, if known otherwise than from the race.
+    """
+    dense = max([dense, *(curve.last for curve in list(race.first.values()))])  # copies: the race may be adding to them
+    planned = 0
+    if dense and race.experiments:
+        planned = sum(cycles.lengths(race.experiments[0].prune, race.experiments[0].retrain, dense))
+    return max([planned, *(curve.steps[-1] for curve in list(race.second.values()) if curve.steps)]) or 100
+
+
+def pruned(network: Network | None, sparsity: float) -> View:
+    """Left: accuracy straight after pruning over sparsity (of the network, if there is one); right: the share that goes in
+    each layer. sparsity: the one that is chosen, a share."""
+    place = round(100 * sparsity, 4)
+    accuracies, dense = ({}, 1.0) if network is None else (network.accuracies, network.level)
+    layers = {} if network is None else network.layers(sparsity)
+    left = chart.panel(
+        collapse.panel_marks(accuracies, dense, place),
+        x=(0, 100),
+        y=(0, 108),
+        xlabel="Weights removed (%)",
+        ylabel="Straight after pruning (%)",
+    )
     shares = [100 * share for share in layers.values()]
     every = max(1, len(layers) // 8)
     names = [
         (i, name.removesuffix(".weight").replace("blocks.", "")) for i, name in enumerate(layers) if i % every == 0
     ]
     right = chart.panel(
-        [chart.bars(places, shares, 0.7, chart.BLUE), chart.level(sparsity, f"all: {sparsity:g} %", above=True)],
+        [chart.bars(range(len(layers)), shares, 0.7, chart.BLUE), chart.level(place, f"all: {place:g} %", above=True)],
         x=(-0.6, max(1, len(layers)) - 0.4),
         y=(0, 104),
         xlabel="Layer",
@@ -162,22 +175,16 @@ def prune_picture(accuracies: dict[int, float], dense: float, sparsity: float, l
         xticks=names,
     )
     listed = ", ".join(f"{name} {share:.0f} %" for (_, name), share in zip(names, shares[::every]))
-    alt = collapse_alt(accuracies, dense, near) + (f" Right: what each layer loses: {listed}." if layers else "")
-    return chart.chart([left, right], alt, width=1060, height=320, columns=(0.44, 0.56))
-
-
-def nearest(sparsity: float) -> int:
-    """The whole percentage, 99 at most, at which accuracy after pruning is known."""
-    return min(99, round(sparsity))
+    alt = collapse.alt(accuracies, dense, place) + (f" Right: what each layer loses: {listed}." if layers else "")
+    picture = chart.chart([left, right], alt, width=1060, height=320, columns=(0.44, 0.56))
+    return View([picture], "" if network is None else network.words(place))
 
 
 def words(race: Live) -> str:
     """What a race that is over shows, and that the sparsity was checked."""
     rows, lost = standing(race), diverged(race)
-    if not rows and not lost:
-        return "Stopped before the first step of retraining."
     if not race.whole:
-        return "Stopped; what there is stays on screen, and nothing unfinished is stored."
+        return phrases.stopped_words(bool(rows or lost))
     if not rows:
         return f"Nothing can be ranked: {lost_words(lost)}"
     some, *more = (r.scalars for r in race.results.values() if not r.outcome)
@@ -195,8 +202,7 @@ def words(race: Live) -> str:
 
 def lost_words(names: Sequence[str]) -> str:
     """That these have diverged."""
-    *some, last = names
-    return f"{', '.join(some)}{' and ' if some else ''}{last} diverged (the loss or the weights were no longer finite)."
+    return f"{phrases.listed(names)} diverged (the loss or the weights were no longer finite)."
 
 
 def csv(race: Live) -> str:
@@ -223,23 +229,27 @@ def code(settings: Settings) -> str:
     )
 
 
+def view(settings: Settings, race: Live, about: str = "", network: Network | None = None) -> View:
+    """The race as it stands, with its words as if it were over.
+
+    about: the table's caption; empty for one that tells all settings.
+    network: the one that it began with, if it is known.
+    """
+    dense = dense_accuracy(race)
+    if dense is None and network is not None:
+        dense = network.level
+    length = steps(race, 0 if network is None else network.steps)
+    table = about or caption(settings), HEADS, ranking(race)
+    return View([picture(race, dense, length)], words(race), table, csv(race), code(settings))
+
+
 def page(store: Store) -> Page:
     """Races of one seed of digits: sparsity and budget by sliders."""
     sparsities, budgets = (0.8, 0.9, 0.95, 0.98), BUDGETS
 
-    def settings(sparsity: float, budget: float) -> Settings:
-        return Settings(sparsity=sparsity, budget=budget)
-
-    def view(sparsity: float, budget: float) -> View:
-        race = live.stored(experiments(settings(sparsity, budget)), store)
-        steps = max(r.scalars["steps"] for r in race.results.values())
-        return View(
-            [picture(race, dense_accuracy(race), steps)],
-            words(race),
-            ("Ranking", HEADS, ranking(race)),
-            csv(race),
-            code(settings(sparsity, budget)),
-        )
+    def view_of(sparsity: float, budget: float) -> View:
+        settings = Settings(sparsity=sparsity, budget=budget)
+        return view(settings, live.stored(experiments(settings), store), "Ranking")
 
     return Page(
         "race",
@@ -249,9 +259,9 @@ def page(store: Store) -> Page:
             "else. Choose how much was pruned and how long the retraining was."
         ],
         [
-            Control("Weights removed", [(f"{100 * s:g} %", s) for s in sparsities], 2),
-            Control("Budget (share of the dense run)", [(f"{100 * b:g} %", b) for b in budgets], 2),
+            Control("Weights removed", phrases.shares(sparsities), 2),
+            Control("Budget (share of the dense run)", phrases.shares(budgets), 2),
         ],
-        [e for s in sparsities for b in budgets for e in experiments(settings(s, b))],
-        view,
+        [e for s in sparsities for b in budgets for e in experiments(Settings(sparsity=s, budget=b))],
+        view_of,
     )

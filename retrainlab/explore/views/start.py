@@ -1,66 +1,56 @@
-"""What `first_look` shows, without its widgets: the numbers, the sentences and the pictures of a collapse and a recovery."""
+"""Prune a small trained network, watch its accuracy collapse, retrain it: what the first explorer shows.
+
+`Settings` and a `collapse.Network` -> `pruned`; the attempts to mend it -> `view`.
+"""
 
 import math
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 
-from retrainlab.checks import BadInput
-from retrainlab.config import Prune, Recipe
-from retrainlab.device import repeatable, resolve
-from retrainlab.explore.kit import chart, phrases
+from retrainlab.checks import check_number, choose, settle
+from retrainlab.config import NAMED_SCHEDULES, Experiment, Prune, Recipe, Retrain
+from retrainlab.explore.kit import chart, collapse, live, phrases
+from retrainlab.explore.kit.collapse import Network
+from retrainlab.explore.kit.pages import View
 from retrainlab.explore.kit.phrases import percent
 from retrainlab.study.result import Result
-from retrainlab.study.results import Results
-from retrainlab.study.stages import Dense, prepare, train_dense
-from retrainlab.study.store import Store
-from retrainlab.training import cycles, masked
-from retrainlab.training.loop import evaluate
-from retrainlab.training.state import Point
 
 WIDTH, HEIGHTS = 560, (330, 430)
 KEPT = 8  # attempts that stay in the picture
-
-# ---- the numbers -----------------------------------------------------------------------------------------------------
-
-
-def dense_network(
-    recipe: Recipe, store: Store, device: str, on_point: Callable[[Point], None], stop: Callable[[], bool]
-) -> Dense:
-    """The trained network, from the store that the figures use or else trained now and stored there if that is whole
-    and the store can be written. Raises BadInput for one that has diverged."""
-    results = Results.at(store)
-    dense = results.dense(recipe, resolve(device))
-    if dense is None:
-        dense = train_dense(recipe, device, on_point, stop)
-        if not stop():
-            try:
-                results.put(recipe, dense)
-            except BadInput:
-                pass  # a store that is only read, as on a shared machine: it is trained again next time
-    if dense.result.outcome:
-        raise BadInput(f"There is no trained network to show ({dense.result.outcome}); choose another seed or network.")
-    return dense
+ABOUT = {
+    "FT": "the dense run's last, small rate",
+    "LRW": "replay the end of the dense run",
+    "SLR": "the whole dense schedule, compressed",
+    "CLR": "a cosine, from the largest rate down",
+    "LLR": "a line, from the largest rate to 0",
+    "ALLR": "LLR, started lower the less the prune hurt",
+}
 
 
-def coarse_to_fine() -> list[int]:
-    """Every sparsity from 0 to 99 %: the 25 multiples of four first, so that the curve is soon seen whole."""
-    return sorted(range(100), key=lambda s: (s % 4 > 0, s))
+@dataclass(frozen=True)
+class Settings:
+    """What is tried next. sparsity in [0, 1) and budget (of the dense run, at least 0) are shares."""
 
+    sparsity: float = 0.9
+    schedule: str = "LLR"
+    budget: float = 0.1
+    seed: int = 0
 
-def collapse(
-    recipe: Recipe, dense: Dense, device: str, sparsities: Sequence[int], allocation: str = "global"
-) -> Iterator[tuple[int, float]]:
-    """(sparsity in percent, validation accuracy straight after pruning the network to it, as a share), one by one."""
-    where = resolve(device)
-    with repeatable(where):
-        setup, _ = prepare(recipe, where)
-        model, data = setup.model, setup.data
-        for percentage in sparsities:
-            masks = cycles.prune_state(
-                dense.state, Prune(percentage / 100, allocation=allocation), setup.prunable, 0, recipe.seed
-            )
-            state = masked.apply(dense.state, masks)
-            yield percentage, evaluate(model, state.params, state.buffers, data, data.validation)[0]
+    def __post_init__(self) -> None:
+        settle(self)
+        choose(self.schedule, NAMED_SCHEDULES, "schedule")
+        check_number(self.seed, "seed", low=0, whole=True)
+        Prune(self.sparsity), Retrain(self.schedule, self.budget)
+
+    @property
+    def recipe(self) -> Recipe:
+        """The dense run's."""
+        return live.recipe_of("digits", "resnet8", self.seed)
+
+    @property
+    def percent(self) -> int:
+        """The sparsity in whole percent."""
+        return round(100 * self.sparsity)
 
 
 @dataclass(frozen=True)
@@ -88,28 +78,10 @@ class Attempt:
     def plan(self) -> tuple:
         return self.schedule, self.sparsity, self.budget
 
-
-def check_sparsity(result: Result, sparsity: float, weights: int) -> None:
-    """Raise AssertionError unless exactly round(sparsity * weights) weights ended at 0."""
-    achieved = result.scalars["sparsity_achieved"]
-    zeros, wanted = round(achieved * weights), round(sparsity * weights)
-    if zeros != wanted:
-        raise AssertionError(f"{zeros} of {weights} weights are 0 at the end, not {wanted}")
-
-
-# ---- the sentences ---------------------------------------------------------------------------------------------------
-
-
-def pruned_words(sparsity: int, weights: int, dense: float, accuracy: float, classes: int) -> str:
-    """What pruning to `sparsity` percent leaves, and does; accuracies are shares."""
-    removed = round(sparsity / 100 * weights)
-    left = weights - removed
-    ratio = f", about 1 in {weights / left:.3g}" if sparsity >= 50 else ""
-    text = f"{left:,} of {weights:,} weights are left ({100 - sparsity} %{ratio}). Validation accuracy "
-    if round(1000 * accuracy) == round(1000 * dense):
-        return text + f"is what it was: {percent(accuracy)}."
-    guess = f", no better than guessing one of {classes} classes" if accuracy < 1.3 / classes else ""
-    return text + f"goes from {percent(dense)} to {percent(accuracy)}{guess}."
+    def experiment(self, recipe: Recipe) -> Experiment:
+        """What is run for it, with up to 60 points."""
+        retrain = Retrain(self.schedule, self.budget)
+        return Experiment(recipe, Prune(self.sparsity / 100), retrain, evaluations=min(self.planned, 60))
 
 
 def outcome_words(result: Result, planned: int) -> str:
@@ -132,20 +104,22 @@ def outcome_words(result: Result, planned: int) -> str:
 # ---- the pictures ----------------------------------------------------------------------------------------------------
 
 
-def collapse_chart(accuracies: dict[int, float], dense: float, sparsity: int) -> dict:
-    """Validation accuracy straight after pruning against sparsity, with a marker. accuracies: shares by sparsity in
-    percent, those known so far; dense: before pruning."""
-    known = sorted(accuracies)
-    marks = [
-        *([chart.level(100 * dense, f"dense: {percent(dense)}")] if accuracies else []),
-        chart.line(known, [100 * accuracies[s] for s in known], {"color": chart.BLUE}, width=2.4),
-        chart.cut(sparsity, color=chart.RED),
-    ]
-    if sparsity in accuracies:
-        marks.append(chart.point(sparsity, 100 * accuracies[sparsity], {"color": chart.RED}))
+def pruned(network: Network | None, sparsity: float) -> View:
+    """Validation accuracy straight after pruning over sparsity, of the network if there is one. sparsity: the one that is
+    chosen, a share."""
+    place = round(100 * sparsity)
+    accuracies, dense = ({}, 1.0) if network is None else (network.accuracies, network.level)
+    marks = collapse.panel_marks(accuracies, dense, place)
     frame = {"xlabel": "Weights removed (%)", "ylabel": "Validation accuracy (%)"}
-    alt = collapse_alt(accuracies, dense, sparsity)
-    return chart.chart([chart.panel(marks, x=(0, 100), y=(0, 108), **frame)], alt, width=WIDTH, height=HEIGHTS[0])
+    panel = chart.panel(marks, x=(0, 100), y=(0, 108), **frame)
+    picture = chart.chart([panel], collapse.alt(accuracies, dense, place), width=WIDTH, height=HEIGHTS[0])
+    return View([picture], "" if network is None else network.words(place))
+
+
+def view(attempts: Sequence[Attempt], recipe: Recipe, dense: float, zoom: bool = False) -> View:
+    """The attempts (see `attempts_chart`)."""
+    picture = attempts_chart(attempts, dense, zoom)
+    return View([picture], "", None, attempts_csv(attempts), attempts_code(recipe, attempts))
 
 
 def attempts_chart(attempts: Sequence[Attempt], dense: float, zoom: bool = False) -> dict:
@@ -162,15 +136,6 @@ def attempts_chart(attempts: Sequence[Attempt], dense: float, zoom: bool = False
     x = (0, max((a.planned for a in attempts), default=100))
     panel = chart.panel(marks, x=x, y=y, xlabel="Retraining step", ylabel="Validation accuracy (%)")
     return chart.chart([panel], attempts_alt(attempts), width=WIDTH, height=HEIGHTS[1], legend=legend)
-
-
-def collapse_alt(accuracies: dict[int, float], dense: float, sparsity: int) -> str:
-    """The first picture in words, from its numbers; accuracies are shares by sparsity in percent."""
-    if not accuracies:
-        return "An empty frame for validation accuracy straight after pruning: the trained network is not there yet."
-    some = [s for s in (0, 20, 40, 60, 80, 90, 99, sparsity) if s in accuracies]
-    pairs = ", ".join(f"{percent(accuracies[s])} at {s} %" for s in sorted(set(some)))
-    return f"Validation accuracy straight after pruning against weights removed: {pairs}. Dense: {percent(dense)}."
 
 
 def attempts_alt(attempts: Sequence[Attempt]) -> str:

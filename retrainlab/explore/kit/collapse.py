@@ -1,0 +1,165 @@
+"""A trained network, and what pruning does to it before any retraining: numbers, a panel of a chart, sentences."""
+
+from collections.abc import Callable, Iterator
+from contextlib import suppress
+from dataclasses import dataclass, field
+
+import torch
+
+from retrainlab import metrics
+from retrainlab.checks import BadInput
+from retrainlab.config import Prune, Recipe
+from retrainlab.device import repeatable
+from retrainlab.explore.kit import chart
+from retrainlab.explore.kit.chart import Mark
+from retrainlab.explore.kit.phrases import percent
+from retrainlab.pruning import Masks
+from retrainlab.study.result import Result
+from retrainlab.study.results import Results
+from retrainlab.study.stages import Dense, prepare, train_dense
+from retrainlab.study.store import Store
+from retrainlab.training import cycles, masked
+from retrainlab.training.loop import evaluate
+from retrainlab.training.state import Setup
+
+ORDER = sorted(
+    range(100), key=lambda s: (s % 4 > 0, s)
+)  # every fourth sparsity first, so that the curve is soon seen whole
+
+
+@dataclass
+class Network:
+    """A trained network and its validation accuracy straight after pruning.
+
+    allocation: how the sparsity is shared among layers.
+    peak: the largest learning rate of its first training.
+    accuracies: shares, by sparsity in whole percent; filled in by `measure`.
+    """
+
+    recipe: Recipe
+    allocation: str
+    dense: Dense
+    setup: Setup
+    peak: float
+    accuracies: dict[int, float] = field(default_factory=dict)
+
+    @property
+    def level(self) -> float:
+        """Its validation accuracy before pruning, a share."""
+        return self.dense.result.scalars["validation_accuracy"]
+
+    @property
+    def weights(self) -> int:
+        """How many weights can be pruned."""
+        return self.dense.result.scalars["prunable_weights"]
+
+    @property
+    def steps(self) -> int:
+        """Of its first training."""
+        return self.dense.result.scalars["steps"]
+
+    def masks(self, sparsity: float) -> Masks:
+        """What stays at a sparsity, a share."""
+        prune = Prune(sparsity, allocation=self.allocation)
+        return cycles.prune_state(self.dense.state, prune, self.setup.prunable, 0, self.recipe.seed)
+
+    def layers(self, sparsity: float) -> dict[str, float]:
+        """The share that each layer loses at a sparsity, by the name of its weights."""
+        return metrics.layer_sparsity(self.masks(sparsity))
+
+    def measure(self, stop: Callable[[], bool]) -> Iterator[float]:
+        """Fill in `accuracies` from coarse to fine, as far as `stop` lets it; yields the share that is done."""
+        data = self.setup.data
+        with repeatable(data.device):
+            for place, sparsity in enumerate(ORDER, 1):
+                if stop():
+                    return
+                state = masked.apply(self.dense.state, self.masks(sparsity / 100))
+                found = evaluate(self.setup.model, state.params, state.buffers, data, data.validation)
+                self.accuracies = self.accuracies | {sparsity: found[0]}  # another thread may be drawing the one before
+                yield place / len(ORDER)
+
+    def words(self, sparsity: float) -> str:
+        """What pruning to a sparsity in percent does; empty where it has not been measured yet."""
+        near = nearest(sparsity)
+        if near not in self.accuracies:
+            return ""
+        told = pruned_words(near, self.weights, self.level, self.accuracies[near], self.setup.data.classes)
+        return told if near == sparsity else f"At {near} %: {told}"
+
+
+def trained(
+    recipe: Recipe,
+    store: Store,
+    device: torch.device,
+    tell: Callable[[float], None] = lambda share: None,
+    stop: Callable[[], bool] = lambda: False,
+) -> tuple[Dense, Setup, float]:
+    """A recipe's network, from the store that the figures use or else trained now, with its setup and peak learning rate.
+
+    tell: called with the share of the training that is done.
+    stop: whether to end the training; what it has then is not stored.
+    Raises BadInput for a network that has diverged.
+    """
+    setup, original = prepare(recipe, device)
+    results = Results.at(store)
+    dense = results.dense(recipe, device)
+    if dense is None:
+        dense = train_dense(recipe, str(device), lambda point: tell(point.step / len(original.lr)), stop)
+        if not stop():
+            with suppress(BadInput):  # a store that is only read, as on a shared machine: it is trained again next time
+                results.put(recipe, dense)
+    if dense.result.outcome:
+        raise BadInput(f"There is no trained network to show ({dense.result.outcome}); choose another seed or network.")
+    return dense, setup, original.peak
+
+
+def check_sparsity(result: Result, sparsity: float, weights: int) -> None:
+    """Raise AssertionError unless exactly round(sparsity * weights) weights ended at 0."""
+    achieved = result.scalars["sparsity_achieved"]
+    zeros, wanted = round(achieved * weights), round(sparsity * weights)
+    if zeros != wanted:
+        raise AssertionError(f"{zeros} of {weights} weights are 0 at the end, not {wanted}")
+
+
+def nearest(sparsity: float) -> int:
+    """The whole percentage, 99 at most, at which accuracy after pruning is known."""
+    return min(99, round(sparsity))
+
+
+def panel_marks(accuracies: dict[int, float], dense: float, sparsity: float) -> list[Mark]:
+    """Validation accuracy straight after pruning over sparsity in percent, and a marker at the one that is chosen.
+
+    accuracies: shares, by sparsity in whole percent, as far as they are known.
+    dense: the accuracy before pruning, a share.
+    """
+    known, near = sorted(accuracies), nearest(sparsity)
+    marks = [
+        *([chart.level(100 * dense, f"dense: {percent(dense)}")] if accuracies else []),
+        chart.line(known, [100 * accuracies[s] for s in known], {"color": chart.BLUE}, width=2.4),
+        chart.cut(sparsity),
+    ]
+    if near in accuracies:
+        marks.append(chart.point(near, 100 * accuracies[near], {"color": chart.RED}))
+    return marks
+
+
+def alt(accuracies: dict[int, float], dense: float, sparsity: float) -> str:
+    """The panel in words, from its numbers (see `panel_marks`)."""
+    if not accuracies:
+        return "An empty frame for validation accuracy straight after pruning: the trained network is not there yet."
+    some = {s for s in (0, 20, 40, 60, 80, 90, 99, nearest(sparsity)) if s in accuracies}
+    pairs = ", ".join(f"{percent(accuracies[s])} at {s} %" for s in sorted(some))
+    return f"Validation accuracy straight after pruning against weights removed: {pairs}. Dense: {percent(dense)}."
+
+
+def pruned_words(sparsity: int, weights: int, dense: float, accuracy: float, classes: int) -> str:
+    """What pruning to `sparsity` percent leaves, and does; accuracies are shares."""
+    removed = round(sparsity / 100 * weights)
+    left = weights - removed
+    ratio = f", about 1 in {weights / left:.3g}" if sparsity >= 50 else ""
+    text = f"{left:,} of {weights:,} weights are left ({100 - sparsity} %{ratio}). Validation accuracy "
+    if round(1000 * accuracy) == round(1000 * dense):
+        return text + f"is what it was: {percent(accuracy)}."
+    guess = f", no better than guessing one of {classes} classes" if accuracy < 1.3 / classes else ""
+    return text + f"goes from {percent(dense)} to {percent(accuracy)}{guess}."

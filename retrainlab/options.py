@@ -1,0 +1,144 @@
+"""The command line's options for an experiment: one for each field of the nouns that has a help text, and back.
+
+Retraining has a schedule, a learning rate and a warm-up of its own, so the dense run's are told apart by name; so is a
+method's allocation from that of the prune. This module loads no torch.
+"""
+
+import argparse
+from collections.abc import Iterator
+from dataclasses import Field, fields
+from typing import TypeVar, get_args
+
+from retrainlab.checks import BadInput, choose
+from retrainlab.config import FREE_SCHEDULES, SGD, Experiment, Prune, Recipe, Retrain
+from retrainlab.methods.knobs import Knobs
+from retrainlab.methods.table import METHODS, SEARCHED
+
+DENSE_NAMES = {"schedule": "dense_schedule", "lr": "dense_lr", "warmup": "dense_warmup"}
+T = TypeVar("T", Recipe, SGD, Prune, Retrain)
+LISTS = ("seed", "sparsity", "budget", "schedule")  # of which a study takes several
+
+
+def add_compute(parser: argparse._ActionsContainer) -> None:
+    """Options of every command that may train: where, with how many processes, and the store."""
+    parser.add_argument("--jobs", type=int, default=0, help="processes on a CPU; 0 is one per core")
+    parser.add_argument("--device", default="auto", help="auto, cpu, cuda or cuda:N")
+    parser.add_argument(
+        "--store", default="", help="folder of results; RETRAINLAB_STORE or the project's store if empty"
+    )
+
+
+def add_machine(parser: argparse._ActionsContainer) -> None:
+    """The same, and those of a study's engine."""
+    add_compute(parser)
+    parser.add_argument(
+        "--engine",
+        default="auto",
+        help="loop: one training after the other; batched: many at once; graph: many at once as a CUDA graph; auto: the "
+        "fastest, by a short measurement that is remembered",
+    )
+    parser.add_argument("--fresh", action="store_true", help="compute anew what is stored already")
+
+
+def add_experiment(parser: argparse.ArgumentParser, many: bool) -> None:
+    """An option for each field of the nouns. many: seeds, sparsities, budgets and schedules are lists."""
+    dense = parser.add_argument_group("dense run")
+    _add(dense, Recipe, many)
+    _add(dense, SGD, many)
+    _add_method(parser.add_argument_group("method that sparsifies during training"))
+    _add(parser.add_argument_group("pruning"), Prune, many)
+    _add(parser.add_argument_group("retraining"), Retrain, many)
+    add_machine(parser.add_argument_group("machine"))
+
+
+def experiments(options: argparse.Namespace) -> list[Experiment]:
+    """The experiments that the options of `add_experiment` describe."""
+    from retrainlab.study.grids import grid
+
+    values = {name: getattr(options, name) for name in LISTS}
+    axes = {name: value if isinstance(value, list) else [value] for name, value in values.items()}
+    if "custom" in axes["schedule"]:
+        raise BadInput(
+            "A drawn schedule needs control points, which Python takes: Retrain('custom', points=[(0, 0.1), (1, 0)])."
+        )
+    first = {name: axis[0] for name, axis in axes.items()}
+    recipe = _noun(Recipe, options, {"seed": first["seed"], "sgd": _noun(SGD, options), "method": _method(options)})
+    prune = _noun(Prune, options, {"sparsity": first["sparsity"]})
+    free = [s for s in axes["schedule"] if s in FREE_SCHEDULES]  # without one, a stray --lr is for Retrain to refuse
+    plans = []
+    for schedule in axes["schedule"]:
+        lr = options.lr if schedule in free or not free else None
+        plans.append(_noun(Retrain, options, {"schedule": schedule, "budget": first["budget"], "lr": lr}))
+    return grid(
+        recipe, sparsities=axes["sparsity"], budgets=axes["budget"], schedules=plans, seeds=axes["seed"], prune=prune
+    )
+
+
+def _told(kind: type[T]) -> Iterator[tuple[Field, str]]:
+    """The fields of a noun that have a help text, with the names of their options."""
+    names = DENSE_NAMES if kind is Recipe else {}
+    return ((f, names.get(f.name, f.name)) for f in fields(kind) if "help" in f.metadata)
+
+
+def _noun(kind: type[T], options: argparse.Namespace, given: dict[str, object] | None = None) -> T:
+    """The noun that the options describe, but for the fields that are given."""
+    return kind(**{f.name: getattr(options, option) for f, option in _told(kind)} | (given or {}))
+
+
+def _add(group: argparse._ArgumentGroup, kind: type[T], many: bool) -> None:
+    for f, option in _told(kind):
+        kinds, default = (f.type, *get_args(f.type)), f.default
+        how: dict = {"type": next((k for k in (float, int, str) if k in kinds), None)}
+        if bool in kinds:
+            how = {"action": argparse.BooleanOptionalAction}
+        elif many and option in LISTS:
+            how["nargs"], default = "+", [default]
+        elif isinstance(default, tuple):
+            how["nargs"] = "+"
+        group.add_argument(_flag(option), default=default, help=f.metadata["help"], **how)
+
+
+# ---- methods that sparsify during training ---------------------------------------------------------------------------
+
+
+def _flag(option: str) -> str:
+    return f"--{option.replace('_', '-')}"
+
+
+def _method_options() -> dict[str, list[tuple[str, Field]]]:
+    """The options of methods: each with the names of the methods that have it, and their fields."""
+    out: dict[str, list[tuple[str, Field]]] = {}
+    for name, entry in METHODS.items():
+        for f in fields(entry.settings):
+            if "help" in f.metadata and f.name != "sparsity":  # which is that of the prune
+                out.setdefault("order" if f.name == "allocation" else f.name, []).append((name, f))
+    return out
+
+
+def _add_method(group: argparse._ArgumentGroup) -> None:
+    knobs = [_flag(entry.knob.field) for entry in METHODS.values() if entry.knob]
+    words = [f"{', '.join(several[:-1])} and {several[-1]}" for several in (SEARCHED, knobs)]
+    group.add_argument(
+        "--method",
+        help=f"{', '.join(METHODS)}; dense training if left out. Its sparsity is --sparsity; "
+        f"{words[0]} reach theirs only through {words[1]} (search.reach in Python finds them)",
+    )
+    for option, owners in _method_options().items():
+        _, f = owners[0]
+        whose = ", ".join(f"{name} {own.default}" for name, own in owners)
+        group.add_argument(_flag(option), type=f.type, help=f"{f.metadata['help']} (default: {whose})")
+
+
+def _method(options: argparse.Namespace) -> Knobs | None:
+    """The method that the options describe."""
+    name = choose(options.method, METHODS, "method") if options.method else None
+    given, stray = {}, []
+    for option, owners in _method_options().items():
+        if (value := getattr(options, option)) is not None:
+            own = [f.name for method, f in owners if method == name]
+            given |= dict.fromkeys(own, value)
+            stray += [] if own else [_flag(option)]
+    if stray:
+        whose = f"{name} has no" if name else "dense training, without --method, has no"
+        raise BadInput(f"Leave {', '.join(stray)} out: {whose} such setting.")
+    return METHODS[name].settings(**given) if name else None
