@@ -46,13 +46,6 @@ RESULTS = Results(Store("nowhere"), MARKS)
 TOGETHER = Engine("batched", 8, 1)
 
 
-@pytest.fixture(autouse=True)
-def elsewhere(tmp_path, monkeypatch):
-    monkeypatch.setenv("RETRAINLAB_STORE", str(tmp_path / "store"))
-    monkeypatch.setenv("RETRAINLAB_DATA", str(tmp_path / "data"))
-    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
-
-
 def some(recipe=RECIPE, sparsities=(0.5,), schedules=("FT", "LRW", "LLR"), budgets=(1.0,), seeds=1):
     return grid(recipe, sparsities=sparsities, budgets=budgets, schedules=schedules, seeds=seeds)
 
