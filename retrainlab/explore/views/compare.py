@@ -12,7 +12,7 @@ from retrainlab.config import Experiment, Recipe
 from retrainlab.contest.entrants import ENTRANTS, GRID, Candidate, candidates
 from retrainlab.data.dataset import load
 from retrainlab.explore.kit import chart, live, phrases, searching
-from retrainlab.explore.kit.live import Curve, Live
+from retrainlab.explore.kit.live import Live
 from retrainlab.explore.kit.pages import Control, Page, View
 from retrainlab.explore.kit.phrases import percent
 from retrainlab.explore.kit.searching import ROUNDS, Unfinished, turned
@@ -127,8 +127,6 @@ def points(running: Live, place: int) -> list[tuple[int, float, float]]:
     """(step, accuracy, sparsity) of an experiment, shares: the first training, and behind it the retraining, or what the
     hard prune left where there is none."""
     recipe, first, second = running.experiments[place].recipe, running.first.get(place), running.second.get(place)
-    if second is None and place in running.results:
-        second = Curve.of(running.results[place].curves)
     start = recipe.epochs * steps_per_epoch(recipe)
     out = list(zip(first.steps, first.accuracy, first.sparsity)) if first else []
     return (
