@@ -74,12 +74,12 @@ def with_references(names: Sequence[str]) -> tuple[str, ...]:
 class Rules:
     """How a contest is run: the seeds, from 0 on, and how near a search must come (see `search.reach`)."""
 
-    seeds: int = number(5, "of the final runs", "number of seeds", low=1, whole=True)
-    tuning_seeds: int = number(2, "by which settings are chosen", "number of tuning seeds", low=1, whole=True)
+    seeds: int = number(5, "of the final runs", "number of seeds", low=1)
+    tuning_seeds: int = number(2, "by which settings are chosen", "number of tuning seeds", low=1)
     tolerance: float = number(
         0.005, "of the final searches; while tuning, twice as much", "tolerance", above=0, high=0.25
     )
-    most: int = number(8, "rounds of a final search; while tuning, half as many", "most rounds", low=2, whole=True)
+    most: int = number(8, "rounds of a final search; while tuning, half as many", "most rounds", low=2)
 
     def __post_init__(self) -> None:
         settle(self)
