@@ -11,6 +11,7 @@ from collections.abc import Sequence
 from dataclasses import asdict, dataclass, field, fields, is_dataclass
 
 from retrainlab.checks import BadInput, check_fields, check_number, choice, choose, number, settle, told
+from retrainlab.data.sources import BUILT_IN
 from retrainlab.methods.knobs import Knobs
 
 SCHEMA = 1  # part of every hash: raise it when the meaning of every stored result changes
@@ -18,7 +19,7 @@ YOUNGER: dict[str, object] = {
     "precision": "float32"
 }  # fields that came later, with what they were before: at that value no hash names them
 
-DATASETS = ("digits", "fashion-mnist", "cifar10", "cifar100")
+DATASETS = tuple(BUILT_IN)
 MODELS = ("mlp", "resnet8", "resnet20", "resnet56", "resnet18", "vgg16", "wrn28-10")
 ENGINES = ("auto", "loop", "batched", "graph")
 PRECISIONS = ("float32", "bfloat16")

@@ -124,30 +124,26 @@ def _home() -> list[Finding]:
 
 
 def _data() -> list[Finding]:
-    from retrainlab.config import DATASETS
-    from retrainlab.data.sources import CONTENT, fashion_folder, missing
+    from retrainlab.data.sources import BUILT_IN, missing
     from retrainlab.paths import data_root
 
     lacking, root = missing(), data_root()
-    out = []
-    for name in DATASETS:
-        where = "in scikit-learn" if name == "digits" else str(root)
-        if name == "fashion-mnist" and name not in lacking:
-            where = str(fashion_folder())
-        nowhere = f"not in {root}" if root else "no folder for it"
-        found = nowhere if name in lacking else f"{where}: {CONTENT[name]}"
-        out.append(Finding(f"data: {name}", found, name not in lacking, lacking.get(name, "")))
-    return out
+    nowhere = f"not in {root}" if root else "no folder for it"
+    return [
+        Finding(f"data: {name}", nowhere, False, lacking[name])
+        if name in lacking
+        else Finding(f"data: {name}", f"{known.where()}: {known.holds}")
+        for name, known in BUILT_IN.items()
+    ]
 
 
 def folder(name: str) -> Finding:
     """What a folder of images holds, once each of them has been read."""
-    from retrainlab.data import folders, reading
+    from retrainlab.data import sources
 
     try:
-        found = folders.find(name)
-        reading.read(found, 4)
-        return Finding("data: folder", reading.words(found, None))
+        sources.source(name, 4).read()
+        return Finding("data: folder", sources.content(name))
     except BadInput as error:
         return Finding("data: folder", str(error), False, required=True)
 

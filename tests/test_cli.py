@@ -24,12 +24,6 @@ ROOT = Path(__file__).parent.parent
 QUICK = ["--width", "4", "--epochs", "2", "--jobs", "1"]
 
 
-@pytest.fixture(autouse=True)
-def private_folders(tmp_path, monkeypatch):
-    monkeypatch.setenv("RETRAINLAB_STORE", str(tmp_path / "store"))
-    monkeypatch.setenv("RETRAINLAB_DATA", str(tmp_path / "data"))
-
-
 def refused(arguments: list[str], capsys) -> str:
     """The one sentence on stderr of a command that must end with exit code 2."""
     assert main(arguments) == 2

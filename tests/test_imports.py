@@ -49,9 +49,9 @@ def test_importing_the_package_loads_no_torch():
 LAYERS = """
 checks
 paths noise progress tables device study.seal
+data.pixels data.folders data.reading data.sources
 methods.knobs stats
 config
-data.pixels data.folders data.reading data.sources
 schedules data.dataset methods.table figures.presets
 pruning layers models training.method methods.bimp
 metrics training.stacking advice

@@ -4,7 +4,6 @@ import json
 import re
 from dataclasses import replace
 
-import numpy as np
 import pytest
 
 pytest.importorskip("ipywidgets")
@@ -19,6 +18,7 @@ from retrainlab.figures import presets
 from retrainlab.study.plan import result_key
 from retrainlab.study.result import Result
 from retrainlab.study.store import Store
+from tests.helpers.invented import invented
 
 TINY = presets.Preset("digits", Recipe(width=4, epochs=1), seeds=3, sparsities=(0.5, 0.9), budgets=(0.25, 0.5))
 
@@ -29,22 +29,6 @@ def tiny(monkeypatch):
     monkeypatch.setitem(presets.PRESETS, "digits", TINY)
     monkeypatch.setattr(budget, "SCHEDULES", ("FT", "SLR", "LLR"))
     return Settings(sparsity=0.9, budget=0.25, seeds=3)
-
-
-def result(e: Experiment, validation: float, test: float) -> Result:
-    scalars = {"validation_accuracy": validation, "test_accuracy": test, "dense_test_accuracy": 0.98, "stopped": False}
-    return Result({}, scalars, {"step": [], "validation_accuracy": [], "weight_sparsity": []}, {"device": "none"})
-
-
-def invented(settings: Settings) -> dict[Experiment, Result]:
-    """FT far below, the others close; accuracies grow with the budget."""
-    out = {}
-    for e in budget.experiments(settings, settings.budgets):
-        seed, name = e.recipe.seed, e.retrain.schedule
-        own = np.random.default_rng([seed, NAMED_SCHEDULES.index(name)]).normal(0, 0.002)
-        value = 0.7 + 0.02 * seed + 0.2 * e.retrain.budget - 0.3 * (name == "FT") + 0.001 * (name == "LLR") + own
-        out[e] = result(e, value, value - 0.01)
-    return out
 
 
 def put(results: dict[Experiment, Result], store: Store) -> None:

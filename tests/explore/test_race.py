@@ -21,10 +21,10 @@ from retrainlab.explore.kit import live
 from retrainlab.explore.kit.live import Curve, Live
 from retrainlab.explore.views import race as race_view
 from retrainlab.study import plan
-from retrainlab.study.result import Result
 from retrainlab.study.store import Store
 from retrainlab.training import cycles
 from retrainlab.training.state import Point
+from tests.helpers.invented import fake
 
 CPU = torch.device("cpu")
 
@@ -148,26 +148,6 @@ def test_two_threads_at_work_leave_torch_as_it_was():
 
 
 # ---- the pictures and words ------------------------------------------------------------------------------------------
-
-
-def fake(accuracies: dict[str, float], ended: bool = True) -> Live:
-    """With NaN for one that has diverged."""
-
-    def result(value):
-        lost = math.isnan(value)
-        scalars = {
-            "validation_accuracy": None if lost else value,
-            "test_accuracy": None if lost else value - 0.01,
-            "stopped": not ended,
-            "dense_validation_accuracy": 0.98,
-            "pruned_validation_accuracy": 0.1,
-            "sparsity_achieved": 0.95,
-        }
-        return Result({}, scalars, {}, {}, "diverged: retraining, cycle 1, within 10 steps" * lost)
-
-    experiments = [Experiment(Recipe(), Prune(0.95), Retrain(name)) for name in accuracies]
-    curves = {i: Curve([0, 10], [0.1, a], [0.95] * 2, [0.1, 0.0]) for i, a in enumerate(accuracies.values())}
-    return Live(experiments, {}, curves, {i: result(a) for i, a in enumerate(accuracies.values())})
 
 
 def test_the_ranking_shares_places_and_counts_what_is_behind():

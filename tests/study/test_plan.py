@@ -46,13 +46,6 @@ MARKS = {("digits", None): MARK}
 TOGETHER = Engine("batched", 8, 1)
 
 
-@pytest.fixture(autouse=True)
-def elsewhere(tmp_path, monkeypatch):
-    monkeypatch.setenv("RETRAINLAB_STORE", str(tmp_path / "store"))
-    monkeypatch.setenv("RETRAINLAB_DATA", str(tmp_path / "data"))
-    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
-
-
 def some(recipe=RECIPE, sparsities=(0.5,), schedules=("FT", "LRW", "LLR"), budgets=(1.0,), seeds=1):
     return grid(recipe, sparsities=sparsities, budgets=budgets, schedules=schedules, seeds=seeds)
 
@@ -291,14 +284,14 @@ def test_a_task_is_of_runs_that_can_be_made_together_and_no_more_than_a_workers_
     lacking, todo, engine, workers = drawn
     for task in todo:
         if task.work is plan._make_dense:
-            common = {common(recipe) for recipe in task.args[1]}
-            same = [recipe for recipe in lacking.dense.values() if common(recipe) in common]
-            assert len(common) == 1 and task.runs <= engine.members
+            shared = {common(recipe) for recipe in task.args[1]}
+            same = [recipe for recipe in lacking.dense.values() if common(recipe) in shared]
+            assert len(shared) == 1 and task.runs <= engine.members
         elif task.work is plan._make_results:
-            common = {common(e.recipe) for e in task.args[1]}
-            same = [e for e in lacking.results.values() if common(e.recipe) in common]
+            shared = {common(e.recipe) for e in task.args[1]}
+            same = [e for e in lacking.results.values() if common(e.recipe) in shared]
             pairs = {(e.recipe, e.prune) for e in task.args[1]}
-            assert len(common) == 1 and (len(pairs) == 1 or task.runs <= engine.members)
+            assert len(shared) == 1 and (len(pairs) == 1 or task.runs <= engine.members)
         else:
             continue
         assert task.args[0] == engine and (engine.kind != "loop" or task.runs == 1)

@@ -54,12 +54,6 @@ def files(root: Path) -> list[Path]:
     return sorted(p for p in root.rglob("*") if p.is_file()) if root.exists() else []
 
 
-@pytest.fixture(autouse=True)
-def elsewhere(tmp_path, monkeypatch):
-    monkeypatch.setenv("RETRAINLAB_STORE", str(tmp_path / "default-store"))
-    monkeypatch.setenv("RETRAINLAB_DATA", str(tmp_path / "data"))
-
-
 @pytest.fixture(scope="module")
 def whole(tmp_path_factory):
     """The store of the undisturbed study, and its table."""
@@ -349,7 +343,7 @@ def test_any_executor_can_be_given_and_stays_open(tmp_path, whole, made):
 
 def test_without_a_store_the_default_one_is_used(tmp_path):
     go(FEW[:1], None)
-    assert Store(tmp_path / "default-store").count() == {"dense": 1, "pruned": 1, "results": 1}
+    assert Store(tmp_path / "store").count() == {"dense": 1, "pruned": 1, "results": 1}
 
 
 def test_progress_rises_to_the_whole_and_is_closed(tmp_path):
