@@ -187,11 +187,10 @@ def _print(text: str, out: Path) -> Path:
     browser = next((path for name in BROWSERS if (path := shutil.which(name))), None)
     if browser is None:
         raise _NoPrint("no browser that prints is on the path")
-    root = hasattr(os, "geteuid") and os.geteuid() == 0  # for whom Chromium has no sandbox
     folder = Path(tempfile.mkdtemp(prefix=".slides-", dir=out.parent))  # a confined browser may read no other place
     page, printed = folder / "print.html", folder / "print.pdf"
     options = ["--headless", "--disable-gpu", "--no-first-run", "--no-pdf-header-footer"]
-    if root:
+    if hasattr(os, "geteuid") and os.geteuid() == 0:  # for root Chromium has no sandbox
         options.append("--no-sandbox")
     files = [f"--user-data-dir={folder / 'profile'}", f"--print-to-pdf={printed}", page.as_uri()]
     try:
