@@ -114,10 +114,10 @@ def _check_runs(frame: pd.DataFrame, named: Sequence[str]) -> None:
 def paired(frame: pd.DataFrame, by: list[str], value: str, compare: str, baseline: str) -> pd.DataFrame:
     """Differences of the column `value` between each level of the column `compare` and its level `baseline`, seed by seed.
 
-    A row for each combination of the columns `by` and each other level. Columns: by, compare, mean, low, high, n (seeds that count), left_out (those where either has no value), p and verdict
-    (see `verdict`); same_as, the level before it (the baseline first) that is the same run, or empty: one run under two
-    names has equal LOSSES on every seed; and corrected, the verdict after Holm's correction over the whole table, in which
-    a run counts once.
+    A row for each combination of the columns `by` and each other level. Columns: by, compare, mean, low, high, n (seeds that
+    count), left_out (those where either has no value), p and verdict (see `verdict`); same_as, the level before it (the
+    baseline first) that is the same run, or empty: one run under two names has equal LOSSES on every seed; and corrected,
+    the verdict after Holm's correction over the whole table, in which a run counts once.
     """
     by, levels = listed(by, str, "paired's by"), list(frame[compare].unique())
     _check_runs(frame, [*by, compare])
