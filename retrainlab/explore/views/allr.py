@@ -13,13 +13,12 @@ from torch import Tensor
 
 from retrainlab.checks import BadInput, check_number, choose, settle
 from retrainlab.config import DATASETS, MODELS, Recipe
-from retrainlab.data.sources import fingerprint
 from retrainlab.explore.kit import chart, live, phrases
 from retrainlab.explore.kit.pages import Control, Page, View
 from retrainlab.explore.kit.phrases import percent
 from retrainlab.explore.views import race
 from retrainlab.schedules import allr_factor
-from retrainlab.study import plan
+from retrainlab.study.results import Results
 from retrainlab.study.stages import dense_curve, prepare
 from retrainlab.study.store import Store
 from retrainlab.training.state import State
@@ -303,7 +302,7 @@ def page(store: Store) -> Page:
 
     @cache
     def anatomy() -> Anatomy:
-        dense = store.dense(plan.dense_key(recipe, fingerprint(recipe.data, recipe.image_size)), torch.device("cpu"))
+        dense = Results.at(store).dense(recipe, torch.device("cpu"))
         if dense is None:
             raise BadInput("The page about ALLR needs the trained network, which is not in the store; make it first.")
         if dense.result.outcome:

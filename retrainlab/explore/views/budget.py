@@ -14,14 +14,14 @@ from retrainlab import advice, stats, study
 from retrainlab.advice import Advice, Estimate, share
 from retrainlab.checks import BadInput, check_number, choose, settle
 from retrainlab.config import DATASETS, MODELS, NAMED_SCHEDULES, Experiment, Prune, Recipe, Retrain
-from retrainlab.data.sources import fingerprint
 from retrainlab.explore.kit import chart, live, phrases, worker
 from retrainlab.explore.kit.live import Live
 from retrainlab.explore.kit.pages import Control, Page, View
 from retrainlab.explore.kit.phrases import percent
 from retrainlab.figures.presets import PRESETS, Preset
-from retrainlab.study.plan import cost, dense_key
+from retrainlab.progress import Stages
 from retrainlab.study.result import Result
+from retrainlab.study.results import cost
 from retrainlab.study.store import Store
 
 Found = Mapping[Experiment, Result]
@@ -336,33 +336,16 @@ def measure(
 ) -> None:
     """Run them seed by seed, so that Stop keeps the seeds before; keep(results) gets what is whole after each."""
     seeds = {seed: [e for e in lacking if e.recipe.seed == seed] for seed in sorted({e.recipe.seed for e in lacking})}
-    phases = {seed: _phases(some, store) for seed, some in seeds.items()}
-    whole, done = sum(sum(p) for p in phases.values()), 0.0
+    work = {seed: study.Results.at(store).work(some) for seed, some in seeds.items()}
+    stages = Stages(sum(work.values()), desk.tell)
     for number, (seed, some) in enumerate(seeds.items(), 1):
         if stop():
             return
-        tell = _Tell(phases[seed], done, whole, desk, f"Seed {seed} ({number} of {len(seeds)}): ")
-        group = Live(some)
+        stages.stage("", work[seed])
+        lead, group = f"Seed {seed} ({number} of {len(seeds)}): ", Live(some)
+
+        def tell(share: float, words: str, lead=lead) -> None:
+            stages.tell(share, words and lead + words)
+
         live.run(group, store, desk.device, stop, tell)
         keep({some[i]: result for i, result in group.results.items() if not result.scalars["stopped"]})
-        done += sum(phases[seed])
-
-
-def _phases(some: Sequence[Experiment], store: Store) -> list[float]:
-    """Epochs of each phase of `live.run`: the first training if it is not stored, then the retraining."""
-    recipe = some[0].recipe
-    there = store.check("dense", dense_key(recipe, fingerprint(recipe.data, recipe.image_size)))
-    return [*([] if there else [float(recipe.epochs)]), sum(map(cost, some))]
-
-
-class _Tell:
-    """Puts a seed's phases on one bar with all other seeds; a phase begins when it says its words."""
-
-    def __init__(self, phases: Sequence[float], done: float, whole: float, desk: worker.Desk, lead: str):
-        self.phases, self.done, self.whole, self.desk, self.lead = phases, done, whole, desk, lead
-        self.place = -1
-
-    def __call__(self, share: float, words: str) -> None:
-        self.place = min(self.place + bool(words), len(self.phases) - 1)
-        now = self.done + sum(self.phases[: self.place]) + share * self.phases[self.place]
-        self.desk.tell(now / self.whole, f"{self.lead}{words}" if words else "")
