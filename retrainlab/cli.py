@@ -157,18 +157,10 @@ def _parser() -> argparse.ArgumentParser:
 
 def _figures(options: argparse.Namespace) -> None:
     from retrainlab.figures import run
+    from retrainlab.study.machine import Machine
 
-    run.make(
-        options.names,
-        preset=options.preset,
-        jobs=options.jobs,
-        device=options.device,
-        engine=options.engine,
-        precision=options.precision,
-        fresh=options.fresh,
-        store=options.store,
-        output=options.output,
-    )
+    machine = Machine(options.jobs, options.device, options.engine, options.store, options.fresh)
+    run.make(options.names, options.preset, machine, precision=options.precision, output=options.output)
 
 
 def _lab(options: argparse.Namespace) -> None:

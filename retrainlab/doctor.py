@@ -124,30 +124,26 @@ def _home() -> list[Finding]:
 
 
 def _data() -> list[Finding]:
-    from retrainlab.config import DATASETS
-    from retrainlab.data.sources import CONTENT, fashion_folder, missing
+    from retrainlab.data.sources import BUILT_IN, missing
     from retrainlab.paths import data_root
 
     lacking, root = missing(), data_root()
-    out = []
-    for name in DATASETS:
-        where = "in scikit-learn" if name == "digits" else str(root)
-        if name == "fashion-mnist" and name not in lacking:
-            where = str(fashion_folder())
-        nowhere = f"not in {root}" if root else "no folder for it"
-        found = nowhere if name in lacking else f"{where}: {CONTENT[name]}"
-        out.append(Finding(f"data: {name}", found, name not in lacking, lacking.get(name, "")))
-    return out
+    nowhere = f"not in {root}" if root else "no folder for it"
+    return [
+        Finding(f"data: {name}", nowhere, False, lacking[name])
+        if name in lacking
+        else Finding(f"data: {name}", f"{known.where()}: {known.holds}")
+        for name, known in BUILT_IN.items()
+    ]
 
 
 def folder(name: str) -> Finding:
     """What a folder of images holds, once each of them has been read."""
-    from retrainlab.data import folders, reading
+    from retrainlab.data import sources
 
     try:
-        found = folders.find(name)
-        reading.read(found, 4)
-        return Finding("data: folder", reading.words(found, None))
+        sources.source(name, 4).read()
+        return Finding("data: folder", sources.content(name))
     except BadInput as error:
         return Finding("data: folder", str(error), False, required=True)
 
@@ -166,14 +162,13 @@ def _kernel() -> list[Finding]:
 
 
 def _store(asked: str | None) -> list[Finding]:
-    from retrainlab.paths import store_root
-    from retrainlab.study.store import Store
+    from retrainlab.study.results import Results
 
     store = None
     if asked and not os.path.isdir(asked):
         return [Finding("store", f"there is no folder {asked}", False, "name one that is there", required=True)]
     try:
-        store = Store(asked or store_root())
+        store = Results.at(asked).store
         count = store.count()
         found = f"{store.root}: {count['dense']} dense networks, {count['pruned']} masks, {count['results']} results"
         store.check_writable()
@@ -194,7 +189,7 @@ def _store(asked: str | None) -> list[Finding]:
 def _files(store: "Store", looked: list[tuple[str, str]], all_: int) -> list[Finding]:
     """How many of the stored files are what their checksums say, and which are not."""
     from retrainlab.paths import command
-    from retrainlab.study.store import Unfit
+    from retrainlab.study.older import Unfit
 
     sealed, damaged, closed = [], [], []
     for kind, key in looked:

@@ -7,6 +7,8 @@ from pathlib import Path
 import pytest
 import torch
 
+pytest.register_assert_rewrite("tests.helpers")
+
 ROOT = Path(__file__).parent.parent
 REWRITTEN = tuple(f"{ROOT / name}{os.sep}" for name in ("figures", "store", "slides", "pages"))
 
@@ -23,8 +25,10 @@ sys.addaudithook(refuse)
 
 
 @pytest.fixture(autouse=True)
-def own_cache(tmp_path, monkeypatch):
-    """A cache of the test's own."""
+def own_folders(tmp_path, monkeypatch):
+    """A store, data sets and a cache of the test's own."""
+    monkeypatch.setenv("RETRAINLAB_STORE", str(tmp_path / "store"))
+    monkeypatch.setenv("RETRAINLAB_DATA", str(tmp_path / "data"))
     monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
 
 

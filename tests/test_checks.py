@@ -5,13 +5,7 @@ import math
 import pytest
 
 from retrainlab.checks import BadInput, check_number, choose
-
-
-def said(call) -> str:
-    with pytest.raises(BadInput) as caught:
-        call()
-    assert "\n" not in str(caught.value) and str(caught.value).endswith(".")
-    return str(caught.value)
+from tests.helpers.refusals import said
 
 
 def test_choose_returns_an_allowed_name():

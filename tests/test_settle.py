@@ -148,7 +148,7 @@ def test_explorers_and_presets_settle_what_they_are_given():
             race.Settings(**wrong)
     assert replace(PRESETS["smoke"], sparsities=0.5, contest_names="GMP").sparsities == (0.5,)
     with pytest.raises(BadInput, match="Preset's budgets is '0.1'"):
-        Preset(Recipe(), budgets="0.1")
+        Preset("own", Recipe(), budgets="0.1")
 
 
 def test_a_notebooks_parameters_are_brought_to_the_types_of_their_cell():

@@ -17,8 +17,10 @@ from torch import Tensor
 
 from retrainlab.checks import BadInput
 from retrainlab.data import sources
-from retrainlab.data.folders import Found, printable
+from retrainlab.data.folders import printable
+from retrainlab.data.sources import Augmentation, BuiltIn, Folder
 from retrainlab.noise import stream
+from retrainlab.paths import data_root
 
 
 @dataclass(frozen=True)
@@ -30,14 +32,6 @@ class Split:
 
     def __len__(self) -> int:
         return len(self.labels)
-
-
-@dataclass(frozen=True)
-class Augmentation:
-    """pad: pixels of zero padding before a random crop back to size; flip: mirror each image with probability 1/2."""
-
-    pad: int = 0
-    flip: bool = False
 
 
 @dataclass(frozen=True)
@@ -143,15 +137,6 @@ def clean_batches(data: Dataset, split: Split, batch_size: int = 1024) -> Iterat
 
 # ---- loading ---------------------------------------------------------------------------------------------------------
 
-# Test and validation images to split off, where a source has no such images of its own.
-HELD_OUT = {"digits": (540, 257), "fashion-mnist": (0, 5000), "cifar10": (0, 5000), "cifar100": (0, 5000)}
-AUGMENTATIONS = {
-    "digits": Augmentation(1, False),
-    "fashion-mnist": Augmentation(2, True),
-    "cifar10": Augmentation(4, True),
-    "cifar100": Augmentation(4, True),
-}
-
 
 def load(name: str, device: str = "cpu", *, all_train: bool = False, image_size: int | None = None) -> Dataset:
     """The data set `name` on `device`, kept for the next call as long as its files stay as they are.
@@ -162,18 +147,18 @@ def load(name: str, device: str = "cpu", *, all_train: bool = False, image_size:
     training). all_train adds the validation images to training.
     Raises BadInput when the files are not there, with what is wanted where and the command that gets it.
     """
-    return _load(name, device, all_train, image_size, sources.signature(name))
+    source = sources.source(name, image_size)
+    return _load(source, printable(name), device, all_train, str(source.where() or data_root()))
 
 
 @lru_cache(maxsize=4)
-def _load(name: str, device: str, all_train: bool, image_size: int | None, there: Found | str) -> Dataset:
-    source, shown = sources.read(name, image_size, there), printable(name)
-    images, labels = source.train
-    fifteen = round(0.15 * len(labels))
-    counts = HELD_OUT.get(name, (fifteen, fifteen))
+def _load(source: BuiltIn | Folder, shown: str, device: str, all_train: bool, where: str) -> Dataset:
+    """where: so that a data set is read anew when it lies elsewhere; a folder's `Found` tells whenever a file changes."""
+    read = source.read()
+    images, labels = read.train
     rest = np.arange(len(labels))
     held = []
-    for given, count in zip((source.test, source.validation), counts):
+    for given, count in zip((read.test, read.validation), source.held_out):
         if given is None:
             index = rest[stratified(labels[rest], count)]
             rest = np.setdiff1d(rest, index)
@@ -193,7 +178,5 @@ def _load(name: str, device: str, all_train: bool, image_size: int | None, there
     std = torch.stack([channel.double().std(correction=0) for channel in pixels])
     if (std == 0).any():
         raise BadInput(f"A colour channel of {shown} is constant over all training images, so it cannot be normalised.")
-    height = train.images.shape[2]
-    augmentation = AUGMENTATIONS.get(name, Augmentation(height // 8, True))
     classes = int(labels.max()) + 1
-    return Dataset(shown, train, validation, test, classes, mean.float(), std.float(), augmentation)
+    return Dataset(shown, train, validation, test, classes, mean.float(), std.float(), source.augmentation)

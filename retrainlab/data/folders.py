@@ -9,11 +9,14 @@ import os
 import stat
 from collections.abc import Sequence
 from dataclasses import dataclass
-
-import numpy as np
+from typing import TYPE_CHECKING
 
 from retrainlab.checks import BadInput, shortened
-from retrainlab.config import DATASETS
+
+if TYPE_CHECKING:
+    import numpy as np
+
+    Images = tuple[np.ndarray, np.ndarray]  # uint8 [N, C, H, W] and class numbers [N]
 
 SIZE = 224  # pixels, where none are asked for
 SPLITS = {  # the names in use for each, in any case
@@ -23,8 +26,6 @@ SPLITS = {  # the names in use for each, in any case
 }
 IMAGES = (".jpg", ".jpeg", ".png", ".ppm", ".bmp", ".pgm", ".tif", ".tiff", ".webp")  # torchvision's list
 LITTER = ("__macosx", "@eadir", "$recycle.bin", "system volume information", "lost+found", "thumbs.db", "desktop.ini")
-
-Images = tuple[np.ndarray, np.ndarray]  # uint8 [N, C, H, W] and class numbers [N]
 
 
 @dataclass(frozen=True)
@@ -56,6 +57,13 @@ class Found:
     parts: tuple[Part | None, Part | None, Part | None]
     bad: tuple[tuple[str, str], ...]
     other: tuple[str, ...]
+
+    @property
+    def train(self) -> Part:
+        """The training images; the only part that is always there."""
+        part = self.parts[0]
+        assert part is not None
+        return part
 
     @property
     def files(self) -> list[File]:
@@ -144,13 +152,8 @@ def _split(folder: str) -> str | None:
 
 
 def find(name: str) -> Found:
-    """Walk the folder `name`; no file is opened. Raises BadInput for a layout that cannot be told."""
-    root = os.path.abspath(os.path.expanduser(name))
-    if not os.path.isdir(root):
-        raise BadInput(
-            f"There is no image folder {printable(root)}: wanted is a folder with one folder of images per class, or with "
-            "train/ (and validation/, test/) that hold them; or name a data set: " + ", ".join(DATASETS) + "."
-        )
+    """Walk a folder that is there; no file is opened. Raises BadInput for a layout that cannot be told."""
+    root = os.path.abspath(name)
     walk = _Walk(root)
     top, above = walk.folders("")
     if any(map(_split, top)):

@@ -1,7 +1,5 @@
 """An image file as 8-bit RGB, as it is meant to be seen; what cannot be converted without loss is refused in a few words."""
 
-import numpy as np
-
 # PIL's modes of which `convert` to RGB keeps range and meaning; grey of 16 bits is scaled, others are refused
 PLAIN = ("1", "L", "LA", "P", "PA", "RGB", "RGBA", "RGBX", "CMYK", "YCbCr")
 MOST_PIXELS = 178_956_970  # of an image, as it is and as it is resized; where PIL suspects an attack
@@ -28,6 +26,7 @@ def ordinary(image) -> bool:
 def rgb(image):
     """A PIL image, just opened, as one of RGB: 16 bits scaled to 8, turned as EXIF says. Raises ValueError, with the reason,
     for what has no one right conversion: transparency, several frames, numbers whose range is not told."""
+    import numpy as np
     from PIL import Image
 
     turns = {

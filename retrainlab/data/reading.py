@@ -6,23 +6,28 @@ from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from functools import lru_cache
-
-import numpy as np
+from typing import TYPE_CHECKING
 
 from retrainlab.checks import BadInput
 from retrainlab.data import pixels
-from retrainlab.data.folders import SIZE, SPLITS, Found, Images, printable, some
+from retrainlab.data.folders import SIZE, SPLITS, Found, printable, some
+
+if TYPE_CHECKING:
+    import numpy as np
+
+    from retrainlab.data.folders import Images
 
 # ---- reading -----------------------------------------------------------------------------------------------------------
 
 
-def read(found: Found, size: int | None) -> list[Images | None]:
+def read(found: Found, size: int | None) -> "list[Images | None]":
     """Train, validation and test images (None where the folder has no such split) at `size` pixels square, 224 if None: the
     shorter side resized to it, then the centre.
 
     Raises BadInput that names the images that cannot be read right, once all have been tried, or says that they do not fit
     into memory.
     """
+    import numpy as np
     from torchvision import transforms
 
     size = size or SIZE
@@ -45,7 +50,7 @@ def read(found: Found, size: int | None) -> list[Images | None]:
     return out
 
 
-def _read(path: str, size: int, resize: Callable) -> np.ndarray:
+def _read(path: str, size: int, resize: Callable) -> "np.ndarray":
     from PIL import Image
 
     if os.path.getsize(path) == 0:

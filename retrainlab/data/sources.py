@@ -1,73 +1,163 @@
-"""Where images come from: files and packages read into numpy arrays, with the official splits where there are some.
+"""Where images come from: files and packages read into arrays, with the official splits where there are some.
 
-Nothing is downloaded by reading; what is missing is named with the command that gets it.
+`BUILT_IN` has one record for each data set that has a name; any other name is that of a folder of images. Nothing is
+downloaded by reading; what is missing is named with the command that gets it. Importing this module loads neither torch
+nor numpy; docs/extending.md says how to add a data set.
 """
 
 import gzip
 import hashlib
 import os.path
 import zlib
+from collections.abc import Callable
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
-
-import numpy as np
+from typing import TYPE_CHECKING
 
 from retrainlab.checks import BadInput, choose
-from retrainlab.config import DATASETS
 from retrainlab.data import folders, reading
-from retrainlab.data.folders import Found, Images
+from retrainlab.data.folders import Found
 from retrainlab.paths import command, data_root
+
+if TYPE_CHECKING:
+    import numpy as np
+
+    from retrainlab.data.folders import Images
 
 DEBIAN_FASHION = Path("/usr/share/datasets/fashion-mnist")
 FASHION_SHA256 = "ca3ab2a37f845e1b8ae23cab1b51749a3011ba3bf1d9016176d75cbaabac376f"
 _FASHION_FILES = [f"{part}-{what}" for part in ("train", "t10k") for what in ("images-idx3-ubyte", "labels-idx1-ubyte")]
 
-CONTENT = {  # of the built-in data sets, in the words of `reading.words`
-    "digits": "10 classes; 1,000 train, 257 validation, 540 test images; 8 x 8 pixels; mode L",
-    "fashion-mnist": "10 classes; 55,000 train, 5,000 validation, 10,000 test images; 28 x 28 pixels; mode L",
-    "cifar10": "10 classes; 45,000 train, 5,000 validation, 10,000 test images; 32 x 32 pixels; mode RGB",
-    "cifar100": "100 classes; 45,000 train, 5,000 validation, 10,000 test images; 32 x 32 pixels; mode RGB",
-}
+
+@dataclass(frozen=True)
+class Augmentation:
+    """pad: pixels of zero padding before a random crop back to size; flip: mirror each image with probability 1/2."""
+
+    pad: int = 0
+    flip: bool = False
 
 
 @dataclass(frozen=True)
 class Source:
     """Training images, and the official validation and test images where the source has them."""
 
-    train: Images
-    validation: Images | None = None
-    test: Images | None = None
+    train: "Images"
+    validation: "Images | None" = None
+    test: "Images | None" = None
 
 
-def read(name: str, image_size: int | None, there: Found | str) -> Source:
-    """The images of a name of DATASETS, or of a folder at `image_size` pixels (224 if None); there: its `signature`.
+@dataclass(frozen=True)
+class BuiltIn:
+    """A data set that has a name.
 
-    Raises BadInput if they are not there, or are not what they should be.
+    holds: what is in it, in the words of `reading.words`. read: its images, or BadInput if they are not here or are not
+    what they should be. where: the folder or package they are in, None if they are not here, from the names of files
+    alone. held_out: how many test and validation images to split off training, where the source has none of its own.
+    downloads: the class of torchvision.datasets that fetches it; empty if it needs no download.
     """
-    if isinstance(there, Found):
-        return Source(*reading.read(there, image_size))
-    return {"digits": _digits, "fashion-mnist": _fashion}.get(name, lambda: _cifar(name))()
+
+    name: str
+    holds: str
+    read: Callable[[], Source]
+    where: Callable[[], Path | str | None]
+    held_out: tuple[int, int]
+    augmentation: Augmentation
+    downloads: str = ""
+
+    def content(self) -> str:
+        """What is in it, in a sentence."""
+        return f"{self.name}: {self.holds}."
+
+    def fingerprint(self) -> str:
+        """Its images are checked against their published content when they are read, so that the name and the version of
+        our splits identify them."""
+        return f"{self.name}/1"
 
 
-def signature(name: str) -> Found | str:
-    """What is there under that name, which changes whenever a folder's files do: all that is read of a folder, without
-    reading it; for a built-in data set, where it would be read."""
-    if name not in DATASETS:
-        return folders.find(name)
-    if name == "digits":
-        return ""
-    return str(fashion_folder() if name == "fashion-mnist" else data_root())
+@dataclass(frozen=True)
+class Folder:
+    """A folder of images, in the places of a `BuiltIn`. size: pixels square to which they are resized, 224 if None."""
+
+    found: Found
+    size: int | None
+
+    def read(self) -> Source:
+        """Its images; raises BadInput that names those that cannot be read."""
+        return Source(*reading.read(self.found, self.size))
+
+    def where(self) -> str:
+        """The folder itself."""
+        return self.found.root
+
+    @property
+    def held_out(self) -> tuple[int, int]:
+        """15 % of the training images each."""
+        count = round(0.15 * len(self.found.train.files))
+        return count, count
+
+    @property
+    def augmentation(self) -> Augmentation:
+        """Crops from a border of an eighth of the size, and flips."""
+        return Augmentation((self.size or folders.SIZE) // 8, True)
+
+    def content(self) -> str:
+        """What is in it, in a sentence: classes, splits, counts, sizes, modes, and what is not read."""
+        return reading.words(self.found, self.size)
+
+    def fingerprint(self) -> str:
+        """A hash of each file that is read."""
+        return reading.fingerprint(self.found, self.size)
+
+
+def source(name: str, image_size: int | None = None) -> BuiltIn | Folder:
+    """The data set of that name, or the folder of images with that path; no image is read yet.
+
+    image_size: pixels square of a folder's images, 224 if None. Raises BadInput for what is neither.
+    """
+    if name in BUILT_IN:
+        return BUILT_IN[name]
+    root = os.path.abspath(os.path.expanduser(name))
+    if not os.path.isdir(root):
+        raise BadInput(
+            f"There is no image folder {folders.printable(root)}: wanted is a folder with one folder of images per class, "
+            "or with train/ (and validation/, test/) that hold them; or name a data set: " + ", ".join(BUILT_IN) + "."
+        )
+    return Folder(folders.find(root), image_size)
 
 
 def fingerprint(name: str, image_size: int | None = None) -> str:
-    """What identifies the images for the store. Built-in data sets are checked against their published content when
-    they are read, so that their name and the version of our splits suffice; a folder is hashed file by file."""
-    return f"{name}/1" if name in DATASETS else reading.fingerprint(folders.find(name), image_size)
+    """What identifies the images for the store; of a folder it follows every image's content."""
+    return source(name, image_size).fingerprint()
 
 
 def content(name: str, image_size: int | None = None) -> str:
-    """What is in a data set, in a sentence: classes, splits, counts, sizes, modes, and what of a folder is not read."""
-    return f"{name}: {CONTENT[name]}." if name in DATASETS else reading.words(folders.find(name), image_size)
+    """What is in a data set, in a sentence."""
+    return source(name, image_size).content()
+
+
+def download(name: str) -> Path:
+    """Fetch a data set from its public home through torchvision; return the data root. BadInput without a network."""
+    choose(name, [known.name for known in BUILT_IN.values() if known.downloads], "data set to download")
+    from torchvision import datasets
+
+    root = _root()
+    try:
+        getattr(datasets, BUILT_IN[name].downloads)(str(root), download=True)
+    except Exception as error:  # torchvision raises whatever its transport does
+        raise BadInput(
+            f"{name} could not be fetched ({type(error).__name__}: {error}); on a machine with a network run "
+            f"`retrainlab data {name}` and copy its {root} here."
+        ) from None
+    return root
+
+
+def missing() -> dict[str, str]:
+    """For each data set that is not here, the command that gets it."""
+    return {name: command(f"data {name}") for name, known in BUILT_IN.items() if known.where() is None}
+
+
+# ---- readers ---------------------------------------------------------------------------------------------------------
 
 
 def _root() -> Path:
@@ -77,14 +167,17 @@ def _root() -> Path:
 
 
 def _digits() -> Source:
+    import numpy as np
     from sklearn.datasets import load_digits
 
     bunch = load_digits()
     return Source(((bunch.images * 15).astype(np.uint8)[:, None], bunch.target))  # 0..16 -> 0..240, exactly
 
 
-def _idx(path: Path) -> np.ndarray:
+def _idx(path: Path) -> "np.ndarray":
     """Read one (gzipped) file of MNIST's IDX format: 0, 0, type 8 (bytes), rank, big-endian sizes, then the bytes."""
+    import numpy as np
+
     opener = gzip.open if path.suffix == ".gz" else open
     with opener(path, "rb") as file:
         raw = file.read()
@@ -125,9 +218,10 @@ def _fashion() -> Source:
 
 
 def _cifar(name: str) -> Source:
+    import numpy as np
     from torchvision import datasets
 
-    maker = {"cifar10": datasets.CIFAR10, "cifar100": datasets.CIFAR100}[name]
+    maker = getattr(datasets, BUILT_IN[name].downloads)
     try:
         train, test = (maker(str(_root()), train=part) for part in (True, False))
     except (RuntimeError, OSError):
@@ -140,29 +234,49 @@ def _cifar(name: str) -> Source:
     return Source(train, test=test)
 
 
-def download(name: str) -> Path:
-    """Fetch a data set from its public home through torchvision; return the data root. BadInput without a network."""
-    choose(name, [d for d in DATASETS if d != "digits"], "data set to download")
-    from torchvision import datasets
-
-    maker = {"fashion-mnist": datasets.FashionMNIST, "cifar10": datasets.CIFAR10, "cifar100": datasets.CIFAR100}[name]
-    root = _root()
-    try:
-        maker(str(root), download=True)
-    except Exception as error:  # torchvision raises whatever its transport does
-        raise BadInput(
-            f"{name} could not be fetched ({type(error).__name__}: {error}); on a machine with a network run "
-            f"`retrainlab data {name}` and copy its {root} here."
-        ) from None
-    return root
+def _below_root(file: str) -> Path | None:
+    """The data root, if the file is below it."""
+    root = data_root()
+    return root if root is not None and os.path.isfile(root / file) else None
 
 
-def missing() -> dict[str, str]:
-    """For each data set that is not here, the command that gets it; read from the file names alone."""
-    out, root = {}, data_root()
-    if fashion_folder() is None:
-        out["fashion-mnist"] = command("data fashion-mnist")
-    for name, file in (("cifar10", "cifar-10-batches-py/data_batch_1"), ("cifar100", "cifar-100-python/train")):
-        if root is None or not os.path.isfile(root / file):
-            out[name] = command(f"data {name}")
-    return out
+# ---- the table -------------------------------------------------------------------------------------------------------
+
+_ALL = (
+    BuiltIn(
+        "digits",
+        "10 classes; 1,000 train, 257 validation, 540 test images; 8 x 8 pixels; mode L",
+        read=_digits,
+        where=lambda: "in scikit-learn",
+        held_out=(540, 257),
+        augmentation=Augmentation(1, False),
+    ),
+    BuiltIn(
+        "fashion-mnist",
+        "10 classes; 55,000 train, 5,000 validation, 10,000 test images; 28 x 28 pixels; mode L",
+        read=_fashion,
+        where=fashion_folder,
+        held_out=(0, 5000),
+        augmentation=Augmentation(2, True),
+        downloads="FashionMNIST",
+    ),
+    BuiltIn(
+        "cifar10",
+        "10 classes; 45,000 train, 5,000 validation, 10,000 test images; 32 x 32 pixels; mode RGB",
+        read=partial(_cifar, "cifar10"),
+        where=partial(_below_root, "cifar-10-batches-py/data_batch_1"),
+        held_out=(0, 5000),
+        augmentation=Augmentation(4, True),
+        downloads="CIFAR10",
+    ),
+    BuiltIn(
+        "cifar100",
+        "100 classes; 45,000 train, 5,000 validation, 10,000 test images; 32 x 32 pixels; mode RGB",
+        read=partial(_cifar, "cifar100"),
+        where=partial(_below_root, "cifar-100-python/train"),
+        held_out=(0, 5000),
+        augmentation=Augmentation(4, True),
+        downloads="CIFAR100",
+    ),
+)
+BUILT_IN = {one.name: one for one in _ALL}

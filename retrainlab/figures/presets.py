@@ -15,48 +15,48 @@ from retrainlab.paths import project
 
 @dataclass(frozen=True)
 class Preset:
-    """What the figures need to know. A field's last word is the name of the notebook's parameter that overrides it.
+    """What the figures need to know. A field's last word is the name of the notebook's parameter that overrides it."""
 
-    Sparsities and budgets are shares; the map's multiples are learning rates over the dense run's peak. recovery and curves:
-    the sparsity, the budgets and the seed that figures 1 and 2 show; baseline: what figure 3's differences are to.
-
-    contest: the recipe whose epochs are the total of figures 5 to 8; contest_names: the entrants, all if empty;
-    tolerance: of the searches for a sparsity; split: the dense shares, cycles and sparsities of figure 6; stability: the
-    sparsity and the retraining budget of figure 7; extra: retraining lengths of figure 8, as multiples of the total;
-    length_cycles: of its iterative form; where: sparsities, retraining budget and shown layer (the convolution in the
-    middle if empty) of figure 9, which has `map_seeds` seeds; precision: of all trainings.
-    """
-
-    recipe: Recipe
+    name: str
+    recipe: Recipe  # of figures 1 to 4 and 9
+    output: str = ""  # the figures' folder; if empty, the one that `folder` chooses
     seeds: int = 5
+    # figure 3: shares of weights removed, budgets as shares of the dense run, and what the differences are to
     sparsities: tuple[float, ...] = (0.8, 0.9, 0.95, 0.98)
     budgets: tuple[float, ...] = (0.025, 0.05, 0.1, 0.25, 0.5)
     baseline: str = "LLR"
+    # figure 4: its multiples are learning rates over the dense run's peak; figure 9 has its seeds, too
     map_seeds: int = 3
     map_sparsities: tuple[float, ...] = (0.5, 0.8, 0.9, 0.95, 0.98)
     map_budgets: tuple[float, ...] = (0.025, 0.05, 0.1, 0.25)
     map_multiples: tuple[float, ...] = (0.25, 0.5, 0.75, 1.0, 2.0, 4.0)
+    # figures 1 and 2: the one sparsity that they show; the budgets of 1, and the budget, points and seed of 2
     curve_sparsity: float = 0.95
     curve_budgets: tuple[float, ...] = (0.05, 0.25, 0.5)
     recovery_budget: float = 0.1
     recovery_points: int = 31
     recovery_seed: int = 0
+    # figures 5 to 8: the recipe whose epochs are their total; the entrants, all if empty; how far a search may be off
     contest: Recipe = field(default_factory=lambda: Recipe(width=8, epochs=8))
     contest_names: tuple[str, ...] = ()
     contest_sparsities: tuple[float, ...] = (0.8, 0.9, 0.95)
     tuning_seeds: int = 2
     tolerance: float = 0.005
+    # figure 6: shares of the epochs that are dense
     split_shares: tuple[float, ...] = (0.125, 0.25, 0.5, 0.75, 0.875)
     split_cycles: tuple[int, ...] = (1, 3)
-    split_sparsities: tuple[float, ...] = (0.9, 0.95)
+    split_sparsities: tuple[float, ...] = (0.9, 0.95)  # of figure 8, too
+    # figure 7: its sparsity, and the budget of its retraining
     stability_sparsity: float = 0.9
     stability_budget: float = 0.25
+    # figure 8: epochs of retraining as multiples of the total; cycles of its iterative form
     extra: tuple[float, ...] = (0.25, 0.5, 1.0)
     length_cycles: int = 3
+    # figure 9: the layer whose masks are shown is the convolution in the middle if empty
     where_sparsities: tuple[float, ...] = (0.9, 0.95, 0.98)
     where_budget: float = 0.1
     where_layer: str = ""
-    precision: str = "float32"
+    precision: str = "float32"  # of all trainings
 
     def __post_init__(self) -> None:
         settle(self)
@@ -64,8 +64,9 @@ class Preset:
             object.__setattr__(self, name, replace(getattr(self, name), precision=self.precision))
 
 
-PRESETS = {
-    "smoke": Preset(
+_ALL = (
+    Preset(
+        "smoke",
         Recipe(width=4, epochs=4),
         seeds=2,
         sparsities=(0.5, 0.9),
@@ -91,13 +92,15 @@ PRESETS = {
         where_sparsities=(0.5, 0.9),
         where_budget=0.25,
     ),
-    "digits": Preset(Recipe()),
-    "fashion-mnist": Preset(
+    Preset("digits", Recipe()),
+    Preset(
+        "fashion-mnist",
         Recipe(data="fashion-mnist", width=8, epochs=10, batch_size=128, sgd=SGD(weight_decay=5e-4)),
         seeds=3,
         contest=Recipe(data="fashion-mnist", width=8, epochs=10, batch_size=128, sgd=SGD(weight_decay=5e-4)),
     ),
-    "cifar10": Preset(
+    Preset(
+        "cifar10",
         # Renda, Frankle & Carbin (2020): 182 epochs, learning rate divided by 10 at epochs 91 and 136.
         Recipe(
             data="cifar10",
@@ -111,7 +114,8 @@ PRESETS = {
         seeds=3,
         contest=Recipe(data="cifar10", model="resnet20", epochs=100, batch_size=128, sgd=SGD(weight_decay=2e-4)),
     ),
-}
+)
+PRESETS = {preset.name: preset for preset in _ALL}
 
 
 def preset(name: str) -> Preset:
@@ -119,23 +123,26 @@ def preset(name: str) -> Preset:
     return PRESETS[choose(name, PRESETS, "preset")]
 
 
-def asked(name: str, **own: object) -> Preset:
+def asked(name: str, output: str = "", **own: object) -> Preset:
     """The preset of that name with a notebook's own settings, by field; what is empty or 0 stays as the preset has it.
     Raises BadInput for an unknown preset, and for a setting of the wrong kind."""
-    return replace(preset(name), **{what: value for what, value in own.items() if _given(value)})
+    return replace(preset(name), output=output, **{what: value for what, value in own.items() if _given(value)})
 
 
 def _given(value: object) -> bool:
     return len(value) > 0 if isinstance(value, Collection) else value != 0
 
 
-def changed(name: str, settings: Preset) -> dict[str, object]:
-    """The fields in which the settings differ from the preset of that name; the recipes' precision is told by its own."""
-    known = preset(name)
-    names = [f.name for f in fields(Preset) if f.name not in ("recipe", "contest")]
+def changed(settings: Preset) -> dict[str, object]:
+    """The fields in which the settings differ from the preset of their name; the recipes' precision is told by its own."""
+    known = preset(settings.name)
+    names = [f.name for f in fields(Preset) if f.name not in ("recipe", "contest", "output")]
     return {n: value for n in names if (value := getattr(settings, n)) != getattr(known, n)}
 
 
-def folder(name: str, settings: Preset) -> Path:
-    """Where figures go: figures/PRESET for the preset's own settings, figures/own/PRESET, which git ignores, for others."""
-    return project() / "figures" / (Path("own") / name if changed(name, settings) else name)
+def folder(settings: Preset) -> Path:
+    """Where figures go: to the output that is asked for, or else to figures/PRESET for the preset's own settings and to
+    figures/own/PRESET, which git ignores, for others."""
+    if settings.output:
+        return Path(settings.output)
+    return project() / "figures" / (Path("own") / settings.name if changed(settings) else settings.name)

@@ -5,16 +5,18 @@ The notebooks stay as they are; what they print while they compute is shown live
 
 import sys
 import time
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
+from dataclasses import asdict
 from pathlib import Path
 
-from retrainlab.checks import BadInput, Failed, check_number, choose, listed, settled
-from retrainlab.config import ENGINES, PRECISIONS
+from retrainlab.checks import BadInput, Failed, choose, listed
+from retrainlab.config import PRECISIONS
 from retrainlab.figures import notebooks, presets
 from retrainlab.paths import check_free, make_writable, project
 from retrainlab.progress import duration
+from retrainlab.study.machine import Machine
 
-ENDS = ("png", "svg", "csv", "json")  # of what a notebook leaves
+ENDS = ("png", "svg", "csv", "json")  # of the files that a notebook leaves
 CELL_TIMEOUT = 30 * 24 * 3600  # seconds; a preset for a GPU may train for days in one cell
 
 
@@ -34,14 +36,10 @@ def select(names: Sequence[str]) -> list[str]:
 
 def make(
     names: Sequence[str] = (),
-    *,
     preset: str = "digits",
-    jobs: int = 0,
-    device: str = "auto",
-    engine: str = "auto",
+    machine: Machine = Machine(),
+    *,
     precision: str = "float32",
-    fresh: bool = False,
-    store: str = "",
     output: str = "",
 ) -> list[Path]:
     """Run the notebooks of `names` (all if none) one after the other into `output`, or figures/PRESET (`presets.folder`).
@@ -50,38 +48,18 @@ def make(
     notebook that fails ends no other; Failed then says in the end what went wrong with each, and where what was executed
     of it is: OUTPUT/failed/.
     """
-    choose(preset, presets.PRESETS, "preset")
-    choose(engine, ENGINES, "engine")
     choose(precision, PRECISIONS, "precision")
-    check_number(jobs, "number of jobs", low=0, whole=True)
-    chosen, paths = select(names), available()
-    root = project()
-    folder = Path(output).resolve() if output else presets.folder(preset, presets.asked(preset, precision=precision))
-    given = {
-        "preset": preset,
-        "jobs": jobs,
-        "device": device,
-        "engine": engine,
-        "precision": precision,
-        "fresh": settled(fresh, bool, "figures' fresh"),
-        "store": settled(store, str, "figures' store"),
-        "output": str(folder),
-    }
-    for name in chosen:
-        unknown = set(given) - notebooks.parameters(paths[name])
-        if unknown:
-            raise BadInput(f"The notebook {name} has no parameter {', '.join(sorted(unknown))}; restore it from git.")
-    make_writable(folder)
-    for path in (folder / f"{name}.{end}" for name in chosen for end in ENDS):
-        check_free(path)
-    shown = folder.relative_to(root) if folder.is_relative_to(root) else folder
+    folder = presets.folder(presets.asked(preset, output, precision=precision)).resolve()
+    chosen, given = select(names), asdict(machine) | {"preset": preset, "precision": precision, "output": str(folder)}
+    _check(chosen, given, folder)
+    shown = folder.relative_to(project()) if folder.is_relative_to(project()) else folder
     begin, failed = time.monotonic(), {}
     for number, name in enumerate(chosen, 1):
         start = time.monotonic()
         print(f"[{number}/{len(chosen)}] {name}", file=sys.stderr, flush=True)
         keep = folder / "failed" / f"{name}.ipynb"
         try:
-            notebooks.execute(paths[name], given, keep, CELL_TIMEOUT, live=True)
+            notebooks.execute(available()[name], given, keep, CELL_TIMEOUT, live=True)
         except Failed as error:
             failed[name] = f"{name}: {error}"
         end = "failed" if name in failed else f"{shown}/{name}.png"
@@ -91,3 +69,14 @@ def make(
     if failed:
         raise Failed("\n".join([f"{len(failed)} of {len(chosen)} figures failed.", *failed.values()]))
     return made
+
+
+def _check(names: Sequence[str], given: Collection[str], folder: Path) -> None:
+    """Raise BadInput for a notebook without these parameters, and for files that cannot be replaced."""
+    for name in names:
+        unknown = set(given) - notebooks.parameters(available()[name])
+        if unknown:
+            raise BadInput(f"The notebook {name} has no parameter {', '.join(sorted(unknown))}; restore it from git.")
+    make_writable(folder)
+    for path in (folder / f"{name}.{end}" for name in names for end in ENDS):
+        check_free(path)

@@ -6,7 +6,6 @@ import json
 from dataclasses import dataclass
 from importlib import metadata
 from io import BytesIO
-from pathlib import Path
 
 import matplotlib
 import pandas as pd
@@ -15,10 +14,9 @@ from matplotlib.figure import Figure
 from retrainlab import stats
 from retrainlab.figures import presets
 from retrainlab.figures.presets import Preset
+from retrainlab.figures.sentences import Words
 from retrainlab.figures.style import RC
 from retrainlab.paths import write_whole
-
-# ---- saving ----------------------------------------------------------------------------------------------------------
 
 
 @dataclass(frozen=True)
@@ -45,39 +43,31 @@ def png(figure: Figure, dpi: int = 100, metadata: dict | None = None) -> bytes:
 
 
 def save(
-    figure: Figure,
-    data: pd.DataFrame,
-    name: str,
-    *,
-    preset: str,
-    settings: Preset,
-    output: Path | str,
-    results: pd.DataFrame,
-    caption: str,
-    alt: str,
+    figure: Figure, data: pd.DataFrame, said: Words, caption: str, *, settings: Preset, results: pd.DataFrame
 ) -> Picture:
-    """Write NAME.png, .svg, .csv (the numbers drawn) and .json (caption, alt text, provenance) to `output`, or, if that is
-    empty, to figures/PRESET; with other settings than the preset's to figures/own/PRESET, which is told. The same figure and
-    data give the same bytes.
+    """Write NAME.png, .svg, .csv (the numbers drawn) and .json (caption, alternative text, provenance) to the settings'
+    folder (`presets.folder`); with other settings than the preset's that is told. The same figure and data give the same
+    bytes.
 
-    alt: written from the data. results: the study's rows, whose keys and devices go into the provenance, and to the caption
-    what of their networks is not pruned.
+    said: its figure is the NAME, its alt the alternative text. results: the study's rows, whose keys and devices go into
+    the provenance, and to the caption what of their networks is not pruned.
     """
     caption = " ".join([caption, *filter(None, dict.fromkeys(results.get("not_pruned", ())))])
-    folder, own = Path(output or presets.folder(preset, settings)), presets.changed(preset, settings)
-    if own and not output:
+    folder, own = presets.folder(settings), presets.changed(settings)
+    if own and not settings.output:
         print(
-            f"Not the preset's own {', '.join(own)}: the figure goes to {folder}, and figures/{preset} stays as it is."
+            f"Not the preset's own {', '.join(own)}: the figure goes to {folder}, "
+            f"and figures/{settings.name} stays as it is."
         )
-    words = {"Title": caption, "Description": alt}
+    words = {"Title": caption, "Description": said.alt}
     image = png(figure, 160, words)
     vector = BytesIO()
     with matplotlib.rc_context(RC):
         figure.savefig(vector, format="svg", metadata={"Date": None, "Creator": None, **words})
     about = {
         "caption": caption,
-        "alt": alt,
-        "preset": preset,
+        "alt": said.alt,
+        "preset": settings.name,
         "parameters": own,
         "devices": sorted(set(results["device"])),
         "versions": {p: metadata.version(p) for p in ("retrainlab", "torch", "numpy", "matplotlib", "seaborn")},
@@ -90,5 +80,5 @@ def save(
         ".json": (json.dumps(about, indent=1) + "\n").encode(),
     }
     for end, content in files.items():
-        write_whole(folder / f"{name}{end}", lambda path, content=content: path.write_bytes(content))
-    return Picture(image, alt, caption)
+        write_whole(folder / f"{said.figure}{end}", lambda path, content=content: path.write_bytes(content))
+    return Picture(image, said.alt, caption)

@@ -90,6 +90,11 @@ def common(recipe: Recipe) -> Recipe:
     )
 
 
+def evaluations_of(recipe: Recipe) -> int:
+    """How many points the first training's curve has after the one at its start."""
+    return min(recipe.epochs, 20)
+
+
 def while_retraining(experiment: Experiment) -> Recipe:
     """The recipe with the optimiser of the retraining."""
     return replace(experiment.recipe, sgd=experiment.retrain.sgd or experiment.recipe.sgd)
@@ -163,11 +168,10 @@ def _dense_course(
     engine: Engine,
     on_point: Callable[[Point], None] | None,
 ) -> Generator[Job, Trained, Dense]:
-    evaluations = min(recipe.epochs, 20)
     per_epoch = setup.data.steps_per_epoch(recipe.batch_size)
     span = Span(setup.prunable, len(original.lr), per_epoch, recipe.seed, original.peak)
     method, start = make(recipe.method, start, span)
-    trained = yield Job(start, original.lr, (recipe.seed, "dense"), method, evaluations, on_point)
+    trained = yield Job(start, original.lr, (recipe.seed, "dense"), method, evaluations_of(recipe), on_point)
     state = trained.state
     test, test_loss = evaluate(setup.model, state.params, state.buffers, setup.data, setup.data.test)
     weights = setup.weights(state)

@@ -9,6 +9,7 @@ from retrainlab import export
 from retrainlab.config import Recipe
 from retrainlab.explore.kit import live, pages
 from retrainlab.explore.views import budget, race
+from tests.helpers.invented import invented
 
 pytestmark = pytest.mark.xdist_group("browser")
 
@@ -107,7 +108,6 @@ def test_the_csv_and_the_python_are_those_of_the_view(opened, folder):
 
 
 def test_a_page_with_intervals_and_words_on_its_axes_is_drawn(opened, folder):
-    from tests.explore.test_budget import invented
 
     settings = budget.Settings(sparsity=0.9, budget=0.1)
     shown = budget.view(settings, invented(settings))

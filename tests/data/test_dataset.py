@@ -18,15 +18,15 @@ from retrainlab.data import sources
 from retrainlab.data.dataset import Augmentation, Dataset, Split, batches, clean_batches, crop_and_flip, load
 from retrainlab.data.sources import fingerprint
 from retrainlab.noise import stream
+from tests.helpers.refusals import said
 
 PARTS = ("train", "validation", "test")
 PLAIN = Augmentation()
 
 
 @pytest.fixture(autouse=True)
-def elsewhere(tmp_path, monkeypatch):
-    """Data are looked for below tmp_path, and nothing read there is kept for the next test."""
-    monkeypatch.setenv("RETRAINLAB_DATA", str(tmp_path / "data"))
+def nothing_kept():
+    """What one test read from its own folder is not there for the next."""
     D._load.cache_clear()
     yield
     D._load.cache_clear()
@@ -46,13 +46,6 @@ def tiny(n=20, channels=1, size=5, augmentation=PLAIN, device="cpu") -> Dataset:
 
     mean, std = torch.full((channels,), 9.5, device=device), torch.full((channels,), 5.0, device=device)
     return Dataset("tiny", split(n, 0), split(7, 100), split(6, 200), 3, mean, std, augmentation)
-
-
-def said(call) -> str:
-    with pytest.raises(BadInput) as caught:
-        call()
-    assert "\n" not in str(caught.value)
-    return str(caught.value)
 
 
 def told(name: str, d: Dataset) -> str:

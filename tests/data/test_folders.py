@@ -13,12 +13,12 @@ import pytest
 from PIL import Image, ImageOps
 
 from retrainlab import study
-from retrainlab.checks import BadInput
 from retrainlab.config import Recipe
 from retrainlab.data import dataset, pixels, reading, sources
 from retrainlab.data.folders import find
 from retrainlab.data.sources import fingerprint
 from retrainlab.study.store import Store
+from tests.helpers.refusals import said
 
 
 def draw(path: Path, seed: int = 0, mode: str = "RGB") -> Path:
@@ -60,13 +60,6 @@ def refused(path: Path) -> str:
 
 def read(root: Path, size: int = 8):
     return reading.read(find(str(root)), size)
-
-
-def said(call) -> str:
-    with pytest.raises(BadInput) as caught:
-        call()
-    assert "\n" not in str(caught.value) and str(caught.value).isprintable()
-    return str(caught.value)
 
 
 def told(root: Path) -> str:

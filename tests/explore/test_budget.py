@@ -4,7 +4,6 @@ import json
 import re
 from dataclasses import replace
 
-import numpy as np
 import pytest
 
 pytest.importorskip("ipywidgets")
@@ -16,11 +15,12 @@ from retrainlab.explore.apps.budget import Budget
 from retrainlab.explore.views import budget
 from retrainlab.explore.views.budget import Settings
 from retrainlab.figures import presets
-from retrainlab.study.plan import result_key
 from retrainlab.study.result import Result
+from retrainlab.study.results import Results
 from retrainlab.study.store import Store
+from tests.helpers.invented import invented
 
-TINY = presets.Preset(Recipe(width=4, epochs=1), seeds=3, sparsities=(0.5, 0.9), budgets=(0.25, 0.5))
+TINY = presets.Preset("digits", Recipe(width=4, epochs=1), seeds=3, sparsities=(0.5, 0.9), budgets=(0.25, 0.5))
 
 
 @pytest.fixture
@@ -31,25 +31,9 @@ def tiny(monkeypatch):
     return Settings(sparsity=0.9, budget=0.25, seeds=3)
 
 
-def result(e: Experiment, validation: float, test: float) -> Result:
-    scalars = {"validation_accuracy": validation, "test_accuracy": test, "dense_test_accuracy": 0.98, "stopped": False}
-    return Result({}, scalars, {"step": [], "validation_accuracy": [], "weight_sparsity": []}, {"device": "none"})
-
-
-def invented(settings: Settings) -> dict[Experiment, Result]:
-    """FT far below, the others close; accuracies grow with the budget."""
-    out = {}
-    for e in budget.experiments(settings, settings.budgets):
-        seed, name = e.recipe.seed, e.retrain.schedule
-        own = np.random.default_rng([seed, NAMED_SCHEDULES.index(name)]).normal(0, 0.002)
-        value = 0.7 + 0.02 * seed + 0.2 * e.retrain.budget - 0.3 * (name == "FT") + 0.001 * (name == "LLR") + own
-        out[e] = result(e, value, value - 0.01)
-    return out
-
-
 def put(results: dict[Experiment, Result], store: Store) -> None:
     for e, r in results.items():
-        store.put_result(result_key(e, "digits/1"), r)
+        Results.at(store).put(e, r)
 
 
 def test_runs_that_diverged_are_left_out_and_said_to_be(tiny):
@@ -249,13 +233,17 @@ def test_what_is_missing_is_measured_and_kept(tiny, tmp_path, writable):
 
 
 def test_stop_keeps_the_seeds_before(tiny, tmp_path):
-    store, kept, told = Store(tmp_path), {}, []
+    store, told = Store(tmp_path), []
     explorer = Budget(replace(tiny, budget=0.5), store, "cpu")
     explorer.desk.tell = lambda share, words="": told.append((share, words))
     lacking = budget.missing(explorer.settings(), {})
-    budget.measure(lacking, store, explorer.desk, lambda: bool(kept), kept.update)
+    said = explorer._measure(lacking, lambda: bool(explorer.found))
+    kept = explorer.found
+    assert said.startswith("Stopped; 3 of 9 are measured and kept.")
     assert {e.recipe.seed for e in kept} == {0} and len(kept) == store.count()["results"] == 3
-    assert budget._phases(list(kept), store) == [pytest.approx(3 * 0.6)], "its first training is there now"
+    others = [replace(e, evaluations=e.evaluations + 1) for e in kept]
+    assert Results.at(store).work(kept) == 0
+    assert Results.at(store).work(others) == pytest.approx(3 * 0.6), "its first training is there now"
     shares = [share for share, _ in told]
     assert shares == sorted(shares) and shares[-1] == pytest.approx(1 / 3)
     assert [words for _, words in told if words] == [

@@ -3,6 +3,7 @@
 import io
 import json
 from concurrent.futures import ThreadPoolExecutor
+from dataclasses import replace
 
 import numpy as np
 import pandas as pd
@@ -11,6 +12,7 @@ from matplotlib.colors import to_rgb
 
 from retrainlab import stats
 from retrainlab.figures import presets, retraining, saving, style
+from retrainlab.figures.sentences import Words
 
 
 @pytest.fixture
@@ -39,8 +41,9 @@ def budget_figure(frame: pd.DataFrame):
 
 
 def save(figure, data, folder, results, settings=presets.preset("digits")):
-    where = {"preset": "digits", "settings": settings, "output": folder, "results": results}
-    return saving.save(figure, data, "name", **where, caption="A caption", alt="Six lines rise & fall <slowly>.")
+    said = Words("name", "Six lines rise & fall <slowly>.", "", ())
+    settings = replace(settings, output=folder)
+    return saving.save(figure, data, said, "A caption", settings=settings, results=results)
 
 
 def test_the_same_figure_gives_the_same_bytes(frame, tmp_path):
@@ -157,11 +160,11 @@ def test_saves_at_the_same_time_do_not_clash_and_leave_nothing_behind(tmp_path):
     """Pitfall: temporary files with fixed names, which the first to finish takes from under the others."""
     results = pd.DataFrame({"key": ["a"], "device": ["cpu"]})
     words = dict(
-        preset="smoke", settings=presets.preset("smoke"), output=tmp_path, results=results, caption="c", alt="a"
+        settings=presets.asked("smoke", tmp_path), results=results, said=Words("fig", "a", "", ()), caption="c"
     )
     data = pd.DataFrame({"name": ["=1+1", "-x", "LLR"], "value": [-0.5, 1.0, 2.0]})
     with ThreadPoolExecutor(4) as pool:
-        done = list(pool.map(lambda _: saving.save(retraining.Figure(figsize=(1, 1)), data, "fig", **words), range(24)))
+        done = list(pool.map(lambda _: saving.save(retraining.Figure(figsize=(1, 1)), data, **words), range(24)))
     assert len(done) == 24
     assert sorted(p.name for p in tmp_path.iterdir()) == ["fig.csv", "fig.json", "fig.png", "fig.svg"]
     assert (tmp_path / "fig.csv").read_text() == "name,value\n'=1+1,-0.5\n'-x,1\nLLR,2\n"

@@ -159,14 +159,5 @@ def fill(folder: Path) -> None:
     results = pd.DataFrame({"device": ["cpu, 2 cores"], "key": ["0123456789abcdef"]})
     for name, draw in DRAW.items():
         said, saved = sentences.words(name, table(name)), table(name)
-        saving.save(
-            draw(saved),
-            saved,
-            name,
-            preset="digits",
-            settings=presets.preset("digits"),
-            output=folder,
-            results=results,
-            caption=f"A caption of {name}. {said.results}",
-            alt=said.alt,
-        )
+        caption = f"A caption of {name}. {said.results}"
+        saving.save(draw(saved), saved, said, caption, settings=presets.asked("digits", folder), results=results)

@@ -24,8 +24,8 @@ from retrainlab.models import build
 from retrainlab.training import loop
 from retrainlab.training.loop import evaluate
 from retrainlab.training.state import Job, Setup, State
+from tests.helpers.members import after, images, rates, tensors
 from tests.helpers.pruning import prune
-from tests.training.test_together import after, images, rates, tensors
 
 EPOCH, BATCH = 5, 8  # steps, images
 STEPS = 50

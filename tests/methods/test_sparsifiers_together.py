@@ -13,8 +13,7 @@ from retrainlab.training import loop, together
 from retrainlab.training.engine import Engine
 from retrainlab.training.method import SideBySide
 from retrainlab.training.state import Job, Setup, State
-from tests.training.test_together import (
-    Recorder,
+from tests.helpers.members import (
     after,
     alone,
     assert_alike,
@@ -24,8 +23,8 @@ from tests.training.test_together import (
     rates,
     setup_of,
     train_together,
-    waits_in_steps,
 )
+from tests.helpers.recording import Recorder, waits_in_steps
 
 LENGTHS = (18, 13, 18, 8, 4)  # of an epoch of 5 steps
 SEEDS = (0, 0, 1, 2, 1)

@@ -20,11 +20,12 @@ from safetensors.torch import load_file, save_file
 
 from retrainlab.checks import BadInput, Stopped, WorkerDied
 from retrainlab.config import Experiment, Prune, Recipe, Retrain
-from retrainlab.study import plan, stages
+from retrainlab.study import results as results_module
+from retrainlab.study import stages
 from retrainlab.study.grids import grid
-from retrainlab.study.plan import dense_key, pruned_key, result_key
 from retrainlab.study.reading import curves, layers, not_pruned, row
 from retrainlab.study.result import Result
+from retrainlab.study.results import Results
 from retrainlab.study.run import run_study
 from retrainlab.study.store import Store
 from tests.helpers import other_values
@@ -54,12 +55,6 @@ def files(root: Path) -> list[Path]:
     return sorted(p for p in root.rglob("*") if p.is_file()) if root.exists() else []
 
 
-@pytest.fixture(autouse=True)
-def elsewhere(tmp_path, monkeypatch):
-    monkeypatch.setenv("RETRAINLAB_STORE", str(tmp_path / "default-store"))
-    monkeypatch.setenv("RETRAINLAB_DATA", str(tmp_path / "data"))
-
-
 @pytest.fixture(scope="module")
 def whole(tmp_path_factory):
     """The store of the undisturbed study, and its table."""
@@ -73,13 +68,13 @@ def made(monkeypatch):
     calls = []
 
     def spy(name, short, nouns):
-        real = getattr(plan, name)
+        real = getattr(results_module, name)
 
         def call(*args, **more):
             calls.extend((short, noun) for noun in nouns(args))
             return real(*args, **more)
 
-        monkeypatch.setattr(plan, name, call)
+        monkeypatch.setattr(results_module, name, call)
 
     spy("train_dense_together", "train_dense", lambda args: args[0])
     spy("run_together", "run", lambda args: args[0])
@@ -294,11 +289,12 @@ def test_what_one_precision_made_is_never_served_as_the_others(tmp_path, made):
 
 def as_stored_before(root: Path, half: list[Experiment], plain: list[Experiment]) -> None:
     """Leave in the store what a version would have that neither knew checksums nor wrote the precision into keys."""
+    results = Results.at(root)
     for h, p in zip(half, plain):
         names = {
-            "dense": (dense_key(h.recipe, "digits/1"), dense_key(p.recipe, "digits/1")),
-            "pruned": (pruned_key(h.recipe, h.prune, "digits/1"), pruned_key(p.recipe, p.prune, "digits/1")),
-            "results": (result_key(h, "digits/1"), result_key(p, "digits/1")),
+            "dense": (results.key(h.recipe), results.key(p.recipe)),
+            "pruned": (results.key((h.recipe, h.prune)), results.key((p.recipe, p.prune))),
+            "results": (results.key(h), results.key(p)),
         }
         for kind, (new, old) in names.items():
             if not (path := root / kind / f"{new}.json").exists():
@@ -349,7 +345,7 @@ def test_any_executor_can_be_given_and_stays_open(tmp_path, whole, made):
 
 def test_without_a_store_the_default_one_is_used(tmp_path):
     go(FEW[:1], None)
-    assert Store(tmp_path / "default-store").count() == {"dense": 1, "pruned": 1, "results": 1}
+    assert Store(tmp_path / "store").count() == {"dense": 1, "pruned": 1, "results": 1}
 
 
 def test_progress_rises_to_the_whole_and_is_closed(tmp_path):
@@ -495,14 +491,14 @@ def test_a_disk_that_fills_up_ends_a_study_in_a_sentence_and_what_is_finished_st
 
 
 def test_a_run_that_fails_keeps_what_is_finished(tmp_path, monkeypatch):
-    real = plan.run_together
+    real = results_module.run_together
 
     def fails(asked, *args, **more):
         if FEW[1] in asked:
             raise RuntimeError("broken")
         return real(asked, *args, **more)
 
-    monkeypatch.setattr(plan, "run_together", fails)
+    monkeypatch.setattr(results_module, "run_together", fails)
     with pytest.raises(RuntimeError, match="broken"):
         go(FEW, tmp_path)
     assert Store(tmp_path).count() == {"dense": 1, "pruned": 1, "results": 1}
@@ -531,7 +527,6 @@ CHILD = """
 import psutil, signal, sys
 from retrainlab.config import SGD, Experiment, Prune, Recipe, Retrain
 from retrainlab.study.run import run_study
-from retrainlab.study.plan import dense_key, pruned_key, result_key
 from retrainlab.checks import Stopped
 
 def report(done, total, word):
@@ -613,7 +608,7 @@ def test_lack_of_memory_is_told_in_a_sentence_and_what_is_finished_is_kept(tmp_p
     def runs_out(*args, **more):
         raise torch.OutOfMemoryError("CUDA out of memory")
 
-    monkeypatch.setattr(plan, "run_together", runs_out)
+    monkeypatch.setattr(results_module, "run_together", runs_out)
     words = "Failed: FT at sparsity 0.5 and budget 1, seed 0 .memory ran out.* LRW at .* 2 of 4 runs are kept in"
     with pytest.raises(WorkerDied, match=words):
         go(FEW, tmp_path)

@@ -32,12 +32,6 @@ TIMES = ("images_per_second",)
 POSITIONS = {"conv": 64, "blocks.0": 64, "blocks.1": 16, "blocks.2": 4, "classifier": 1}
 
 
-@pytest.fixture(autouse=True)
-def elsewhere(tmp_path, monkeypatch):
-    monkeypatch.setenv("RETRAINLAB_STORE", str(tmp_path / "store"))
-    monkeypatch.setenv("RETRAINLAB_DATA", str(tmp_path / "data"))
-
-
 @pytest.fixture(scope="module")
 def dense():
     return train_dense(RECIPE, "cpu")

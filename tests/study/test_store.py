@@ -19,14 +19,17 @@ import retrainlab
 from retrainlab.checks import BadInput
 from retrainlab.config import SCHEMA
 from retrainlab.paths import store_root
+from retrainlab.study import older
 from retrainlab.study import store as store_module
-from retrainlab.study.result import Result
-from retrainlab.study.stages import Dense, Pruned
-from retrainlab.study.store import Store, Unfit
+from retrainlab.study.older import Unfit
+from retrainlab.study.stages import Dense
+from retrainlab.study.store import Store
 from retrainlab.training.state import State
+from tests.helpers.refusals import said
+from tests.helpers.stored import KEY, dense, pruned, result
 
 CPU = torch.device("cpu")
-KEY = "0123456789abcdef"
+ROOT = Path(__file__).parents[2]
 
 
 @pytest.fixture
@@ -36,35 +39,8 @@ def store(tmp_path, monkeypatch):
     return Store(tmp_path / "store")
 
 
-def result(x=0.1) -> Result:
-    return Result(
-        {"recipe": {"lr": x}},
-        {"test_accuracy": 1 / 3, "recovery": None, "stopped": False},
-        {"step": [0, 5], "train_loss": [None, 0.30000000000000004]},
-        {"device": "cpu, 2 cores", "revision": None},
-    )
-
-
-def dense() -> Dense:
-    generator = torch.Generator().manual_seed(0)
-    params = {"conv.weight": torch.randn(2, 3, generator=generator), "conv.bias": torch.tensor([-0.0, 1e-42])}
-    buffers = {"norm.running_mean": torch.randn(2, generator=generator), "norm.num_batches_tracked": torch.tensor(7)}
-    return Dense(State(params, buffers, {n: 2 * p for n, p in params.items()}), result())
-
-
-def pruned() -> Pruned:
-    return Pruned({"conv.weight": torch.tensor([[True, False, True], [False, False, True]])}, result(0.2))
-
-
 def files(store: Store) -> list[str]:
     return sorted(str(p.relative_to(store.root)) for p in store.root.rglob("*") if p.is_file())
-
-
-def said(call) -> str:
-    with pytest.raises(BadInput) as caught:
-        call()
-    assert "\n" not in str(caught.value) and str(caught.value).endswith(".")
-    return str(caught.value)
 
 
 # ---- there and back --------------------------------------------------------------------------------------------------
@@ -165,9 +141,14 @@ def test_nothing_pickles_but_what_processes_tell_one_another():
 
 def test_the_same_network_gives_the_same_bytes(tmp_path):
     """In every process: no order of a hash table comes into a file."""
-    code = "import sys, test_store as t; t.Store(sys.argv[1]).put_dense(t.KEY, t.dense())"
+    code = """
+import sys
+from retrainlab.study.store import Store
+from tests.helpers.stored import KEY, dense
+Store(sys.argv[1]).put_dense(KEY, dense())
+"""
     for name in "abc":
-        subprocess.run([sys.executable, "-c", code, tmp_path / name], cwd=Path(__file__).parent, check=True)
+        subprocess.run([sys.executable, "-c", code, tmp_path / name], cwd=ROOT, check=True)
     assert len({Store(tmp_path / name).path("dense", KEY, "safetensors").read_bytes() for name in "abc"}) == 1
 
 
@@ -238,7 +219,7 @@ def unsealed(store: Store) -> None:
     filled(store)
     for path in store.root.rglob("*.safetensors"):
         save_file(load_file(path), path)
-    for kind, (scalars, curves) in store_module.UNSEALED.items():
+    for kind, (scalars, curves) in older.UNSEALED.items():
         path = store.root / kind / f"{KEY}.json"
         if path.exists():
             record = json.loads(path.read_text())
@@ -372,7 +353,7 @@ def test_a_record_without_checksum_whose_content_is_of_the_wrong_kind_is_set_asi
     unsealed(store)
     path = store.path(kind, KEY)
     record = json.loads(path.read_text())
-    name = next(iter(store_module.UNSEALED[kind][0]))
+    name = next(iter(older.UNSEALED[kind][0]))
     for part, changes in HOSTILE[change].items():
         if isinstance(changes, dict):
             if part == "scalars":
@@ -485,7 +466,7 @@ def test_a_crash_while_tensors_are_filled_in_leaves_no_half_file(store, monkeypa
 
 
 def test_a_crash_between_weights_and_record_leaves_nothing_that_is_taken_for_whole(store, monkeypatch):
-    monkeypatch.setattr(Store, "_put", crash)
+    monkeypatch.setattr(Path, "write_text", crash)
     with pytest.raises(Crash):
         store.put_dense(KEY, dense())
     assert not store.check("dense", KEY) and store.dense(KEY, CPU) is None

@@ -24,11 +24,6 @@ CPU = torch.device("cpu")
 RECIPE = Recipe(model="mlp", width=12, batch_size=8)
 
 
-@pytest.fixture(autouse=True)
-def elsewhere(tmp_path, monkeypatch):
-    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
-
-
 def tiny(dtype=torch.float64) -> Dataset:
     """44 / 24 / 12 images of 4x4 in three classes; 5 whole batches of 8 an epoch."""
     generator = torch.Generator().manual_seed(0)

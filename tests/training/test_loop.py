@@ -21,6 +21,7 @@ from retrainlab.training.masked import Masked
 from retrainlab.training.method import Method, Plain
 from retrainlab.training.state import Job, Point, Setup, State
 from tests.helpers.diary import Diary
+from tests.helpers.members import after, identical, tensors
 
 PRUNABLE = ("0.weight", "4.weight")
 
@@ -62,16 +63,6 @@ def go(model=None, rates=(0.1,) * 5, method=None, sgd=USUAL, data=DATA, start=No
 
 def setup_of(model, data=DATA, sgd=USUAL, prunable=PRUNABLE, augment=True) -> Setup:
     return Setup(model, data, sgd, 8, prunable, augment)
-
-
-def tensors(state: State) -> dict[str, torch.Tensor]:
-    parts = {"params": state.params, "buffers": state.buffers, "momentum": state.momentum}
-    return {f"{part}/{name}": t for part, group in parts.items() for name, t in group.items()}
-
-
-def identical(a: State, b: State) -> bool:
-    x, y = tensors(a), tensors(b)
-    return list(x) == list(y) and all(torch.equal(x[name], y[name]) for name in x)
 
 
 # ---- the state -------------------------------------------------------------------------------------------------------
@@ -422,11 +413,6 @@ def test_training_learns():
 # ---- stopping --------------------------------------------------------------------------------------------------------
 
 
-def after(steps):
-    calls = itertools.count()
-    return lambda: next(calls) >= steps
-
-
 @pytest.mark.parametrize("steps", [1, 3, 4])
 def test_stop_ends_training_and_reports_the_steps_made(steps):
     out = go(rates=(0.1,) * 10, evaluations=5, stop=after(steps))
@@ -463,9 +449,9 @@ def test_a_training_that_diverges_ends_at_its_next_evaluation_without_an_accurac
 
 
 def test_a_start_that_is_not_finite_is_not_trained():
-    for tensors, name in (("params", "4.bias"), ("params", "0.weight"), ("buffers", "1.running_var")):
+    for part, name in (("params", "4.bias"), ("params", "0.weight"), ("buffers", "1.running_var")):
         start = State.of(network())
-        getattr(start, tensors)[name][0] = torch.inf  # an infinite variance leaves all scores finite
+        getattr(start, part)[name][0] = torch.inf  # an infinite variance leaves all scores finite
         out = go(start=start)
         assert lost(out) and out.steps == 0 and identical(out.state, start)
 

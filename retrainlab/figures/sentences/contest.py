@@ -4,16 +4,7 @@ import math
 
 import pandas as pd
 
-from retrainlab.figures.sentences.phrases import (
-    FEW,
-    Said,
-    accuracies,
-    accuracy,
-    after_correction,
-    judged,
-    percent,
-    too_few,
-)
+from retrainlab.figures.sentences.phrases import FEW, Said, accuracies, accuracy, after_holm, judged, percent, too_few
 
 CONTROLS = ("Random", "Static", "Dense")
 
@@ -41,8 +32,8 @@ def contest(table: pd.DataFrame) -> Said:
             named.append(f"{name} ({', '.join(f'{100 * s:g}' + '*' * bool(sure) for s, sure in shown)})")
         return ", ".join(named) or "none"
 
-    counted = f"{count('verdict')} (by their intervals); {after_correction(table)}, {count('corrected')}"
-    sure = f"*: {after_correction(table)}, too"
+    counted = f"{count('verdict')} (by their intervals); {after_holm(table)}, {count('corrected')}"
+    sure = f"*: {after_holm(table)}, too"
     if too_few(table):
         counted, sure = f"not told apart: {FEW}", FEW.capitalize()
     missed = table[table["search_reached"] < 1]

@@ -33,7 +33,7 @@ def judged(table: pd.DataFrame) -> pd.DataFrame:
     return table[table["verdict"].notna() & table["same_as"].isna()]
 
 
-def after_correction(table: pd.DataFrame) -> str:
+def after_holm(table: pd.DataFrame) -> str:
     """`after Holm's correction for all 84 comparisons`."""
     return f"after Holm's correction for all {judged(table)['p'].notna().sum()} comparisons"
 

@@ -4,16 +4,7 @@ import math
 
 import pandas as pd
 
-from retrainlab.figures.sentences.phrases import (
-    FEW,
-    Said,
-    accuracies,
-    accuracy,
-    after_correction,
-    judged,
-    percent,
-    too_few,
-)
+from retrainlab.figures.sentences.phrases import FEW, Said, accuracies, accuracy, after_holm, judged, percent, too_few
 
 
 def schedules(table: pd.DataFrame) -> Said:
@@ -78,7 +69,7 @@ def budgets(table: pd.DataFrame) -> Said:
     average = "; ".join(_average(row) for row in averages.itertuples())
     counted = (
         f"Worse than {name}, of the cells: {_found(table, 'verdict', 'worse')}; better: "
-        f"{_found(table, 'verdict', 'better')} (the interval excludes 0); {after_correction(table)}, worse: "
+        f"{_found(table, 'verdict', 'better')} (the interval excludes 0); {after_holm(table)}, worse: "
         f"{_found(table, 'corrected', 'worse')}; better: {_found(table, 'corrected', 'better')}"
     )
     counted = FEW.capitalize() if too_few(table) else counted

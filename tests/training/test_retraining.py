@@ -1,4 +1,4 @@
-"""What rides on pruning and retraining: no retraining at all, a split budget, PERP, averaged copies, OBD as a score."""
+"""Other retraining: none at all, a split budget, biases alone (PERP), averaged copies; after OBD and after a method."""
 
 from dataclasses import replace
 
@@ -27,7 +27,7 @@ def dense():
 
 
 def course(dense, pruned: Prune, plan: Retrain, seen: list | None = None):
-    """imp.run in the plain loop: (state, masks, cycles); the jobs it asked for go to `seen`."""
+    """cycles.run in the plain loop: (state, masks, cycles); the jobs it asked for go to `seen`."""
     generator = cycles.run(SETUP, Experiment(RECIPE, pruned, plan), dense.state, ORIGINAL)
     try:
         job = next(generator)

@@ -1,0 +1,59 @@
+"""The options that figures and the command line share: with what studies are computed, and where they are kept."""
+
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import asdict, dataclass, replace
+from typing import TYPE_CHECKING
+
+from retrainlab.checks import check_number, choose, settle
+from retrainlab.config import ENGINES, Experiment
+from retrainlab.progress import Progress
+
+if TYPE_CHECKING:
+    from concurrent.futures import Executor
+
+    import pandas as pd
+
+
+@dataclass(frozen=True)
+class Machine:
+    """What `study.run_study` computes with. This module does not load torch.
+
+    jobs: processes on a CPU, 0 for one per core. device: auto, cpu, cuda or cuda:N. engine: loop, batched, graph, or auto
+    for the fastest. store: folder of results, the project's own if empty. fresh: compute anew what is stored already.
+    """
+
+    jobs: int = 0
+    device: str = "auto"
+    engine: str = "auto"
+    store: str = ""
+    fresh: bool = False
+
+    def __post_init__(self) -> None:
+        settle(self)
+        check_number(self.jobs, "number of jobs", low=0, whole=True)
+        choose(self.engine, ENGINES, "engine")
+
+    def study(self, experiments: Sequence[Experiment], name: str, executor: "Executor | None" = None) -> "pd.DataFrame":
+        """`study.run_study` with these options; its progress is told under `name`."""
+        from retrainlab.study.run import run_study
+
+        return run_study(experiments, **asdict(self), progress=Progress(name), executor=executor)
+
+    @contextmanager
+    def studies(self, name: str) -> "Iterator[Callable[[Sequence[Experiment]], pd.DataFrame]]":
+        """The same as a function for several studies one after the other, which share their processes; `fresh` makes anew
+        what none of them has asked for before."""
+        from retrainlab.study.run import workers
+
+        asked: set[Experiment] = set()
+        with workers(self.jobs, self.device) as pool:
+
+            def study(experiments: Sequence[Experiment]) -> "pd.DataFrame":
+                again = [e for e in experiments if e not in asked]
+                if self.fresh and again:
+                    self.study(again, name, pool)
+                asked.update(experiments)
+                return replace(self, fresh=False).study(experiments, name, pool)
+
+            yield study
