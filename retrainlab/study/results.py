@@ -27,11 +27,9 @@ from retrainlab.data.sources import fingerprint
 from retrainlab.paths import store_root
 from retrainlab.progress import Stages
 from retrainlab.study import older
+from retrainlab.study.measured import Dense, Pruned, belongs
 from retrainlab.study.result import Result
 from retrainlab.study.stages import (
-    Dense,
-    Pruned,
-    belongs,
     common,
     evaluations_of,
     prune_dense,
