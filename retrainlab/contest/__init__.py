@@ -3,6 +3,8 @@
     entrants      who takes part, with which settings; tuning and final runs; comparisons beside it at equal totals
     search        reaches a sparsity that only a method's knob decides
     throughput    how fast each method trains
+
+What others call is importable from here.
 """
 
 from retrainlab.contest.entrants import (

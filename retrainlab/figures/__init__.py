@@ -7,4 +7,6 @@
     saving                 a figure with its numbers, its words and where it comes from
     run, notebooks         `retrainlab figures`: the notebooks, through papermill
     slides                 `retrainlab slides`: the figures for a reading group
+
+Drawing and words read DataFrames, never the store.
 """
