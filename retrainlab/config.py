@@ -9,6 +9,7 @@ import hashlib
 import json
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass, field, fields, is_dataclass
+from typing import Any
 
 from retrainlab.checks import BadInput, check_fields, check_number, choice, choose, number, settle, told
 from retrainlab.data.sources import BUILT_IN
@@ -292,10 +293,11 @@ class Experiment:
     def __post_init__(self) -> None:
         settle(self)
         check_fields(self)
-        left = getattr(self.recipe.method, "sparsity", 0.0)
-        if self.prune.targets[0] < left - 1e-9:
+        method = self.recipe.method
+        left = getattr(method, "sparsity", 0.0)
+        if method is not None and self.prune.targets[0] < left - 1e-9:
             raise BadInput(
-                f"{self.recipe.method.name} trains to a sparsity of {left:g}, but the first prune after it asks for "
+                f"{method.name} trains to a sparsity of {left:g}, but the first prune after it asks for "
                 f"{self.prune.targets[0]:g}, which would bring weights back; ask for at least {left:g}, in one cycle."
             )
         cycle = self.retrain.budget / (self.prune.cycles if self.retrain.split else 1)
@@ -312,7 +314,7 @@ def to_dict(noun: Recipe | Prune | Retrain | Experiment) -> dict:
     return json.loads(json.dumps(asdict(noun)))
 
 
-def _hashed(noun: object) -> object:
+def _hashed(noun: Any) -> Any:
     """What `key` hashes of a noun: its fields, and its `revision` where the meaning of its settings has changed since
     results were first stored (a class attribute or a property, 0 if it has none): no result of before is found for it."""
     if not is_dataclass(noun):
