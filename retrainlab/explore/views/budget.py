@@ -20,8 +20,8 @@ from retrainlab.explore.kit.pages import Control, Page, View
 from retrainlab.explore.kit.phrases import percent
 from retrainlab.figures.presets import PRESETS, Preset
 from retrainlab.progress import Stages
+from retrainlab.study.making import cost
 from retrainlab.study.result import Result
-from retrainlab.study.results import cost
 from retrainlab.study.store import Store
 
 Found = Mapping[Experiment, Result]
