@@ -17,8 +17,9 @@ from retrainlab.checks import BadInput
 from retrainlab.config import Experiment, Prune, Recipe, Retrain
 from retrainlab.explore.apps.allr import Allr
 from retrainlab.explore.kit import app, live
+from retrainlab.explore.kit.anatomy import BINS, NORMS, Anatomy
 from retrainlab.explore.views import allr
-from retrainlab.explore.views.allr import NORMS, Anatomy, Settings
+from retrainlab.explore.views.allr import Settings
 from retrainlab.schedules import allr_factor
 from retrainlab.study.stages import prepare, train_dense
 from retrainlab.study.store import Store
@@ -92,7 +93,7 @@ def test_bars_hold_every_weight_and_those_that_go_are_the_smallest(dense, networ
         gone = weights[weights.abs() <= (network.threshold(sparsity) or -1)]
         assert sum(held) == len(weights) and sum(lost) == len(gone)
         assert len(gone) == network.count(sparsity)  # no ties in this network
-        inner = torch.histc(gone, allr.BINS, network.edges[0].item(), network.edges[-1].item())
+        inner = torch.histc(gone, BINS, network.edges[0].item(), network.edges[-1].item())
         assert sum(abs(a - b) for a, b in zip(inner.tolist(), lost)) <= 2  # an edge may round either way
     assert network.threshold(0.0) is None
 

@@ -67,6 +67,16 @@ class Live:
             r.scalars["stopped"] for r in list(self.results.values())
         )
 
+    def take(self, place: int, other: "Live", its: int) -> None:
+        """Make what `other` has of its experiment number `its` the curves and the result of that at `place`."""
+        for mine, theirs in zip(self._parts, other._parts):
+            if its in theirs:
+                mine[place] = theirs[its]
+
+    @property
+    def _parts(self) -> tuple[dict, ...]:
+        return self.first, self.second, self.results
+
     def diverged(self, place: int) -> bool:
         """Whether that experiment has: its result says so, or, before there is one, its last point has no number."""
         if (result := self.results.get(place)) is not None:
