@@ -7,7 +7,6 @@ from collections.abc import Iterable, Mapping, Sequence, Set
 from contextlib import suppress
 from dataclasses import field, fields, is_dataclass
 from difflib import get_close_matches
-from functools import partial
 from itertools import repeat
 from numbers import Integral, Real
 from types import GenericAlias, NoneType, UnionType
@@ -107,33 +106,27 @@ def number(
     above: float | None = None,
     low: float | None = None,
     high: float | None = None,
-    whole: bool = False,
 ) -> Any:
-    """A told field that `check_fields` holds to these bounds, unless it is None.
-
-    what: its name in a sentence; `CLASS's FIELD` if empty.
-    """
-    check = partial(check_number, above=above, low=low, high=high, whole=whole)
-    return field(default=default, metadata={"help": help, "what": what, "check": check})
-
-
-def choice(default: str, allowed: Iterable[str], what: str, help: str = "") -> Any:
-    """A told field that `check_fields` holds to one of `allowed`. help: the list of these if empty."""
-    allowed = tuple(allowed)
-    metadata = {
-        "help": help or ", ".join(allowed),
-        "what": what,
-        "check": lambda name, what: choose(name, allowed, what),
-    }
+    """A told field that `check_fields` holds to these bounds, unless it is None. what: its name in a sentence, that of the
+    field if empty."""
+    metadata = {"help": help, "what": what, "bounds": {"above": above, "low": low, "high": high}}
     return field(default=default, metadata=metadata)
 
 
-def check_fields(noun: Any) -> None:
-    """Raise BadInput for the first field that is not what `number` or `choice` asks of it."""
+def choice(default: str, allowed: Sequence[str], what: str = "", help: str = "") -> Any:
+    """A told field that `check_fields` holds to one of `allowed`. what: as above; help: the list of these if empty."""
+    return field(default=default, metadata={"help": help or ", ".join(allowed), "what": what, "allowed": allowed})
+
+
+def check_fields(noun: Any, whose: str = "") -> None:
+    """Raise BadInput for the first field that is not what `number` or `choice` asks of it. whose: stands before its name in
+    the sentence."""
     for f in fields(noun):
-        value = getattr(noun, f.name)
-        if "check" in f.metadata and value is not None:
-            f.metadata["check"](value, f.metadata["what"] or f"{type(noun).__name__}'s {f.name}")
+        value, what = getattr(noun, f.name), whose + (f.metadata.get("what") or f.name)
+        if "allowed" in f.metadata:
+            choose(value, f.metadata["allowed"], what)
+        elif "bounds" in f.metadata and value is not None:
+            check_number(value, what, **f.metadata["bounds"], whole=int in (f.type, *get_args(f.type)))
 
 
 def settle(noun: Any) -> None:

@@ -5,20 +5,12 @@ An experiment is three sentences: train this network so (Recipe), take these wei
 This module does not load torch.
 """
 
-import hashlib
-import json
 from collections.abc import Sequence
-from dataclasses import asdict, dataclass, field, fields, is_dataclass
-from typing import Any
+from dataclasses import dataclass, field
 
 from retrainlab.checks import BadInput, check_fields, check_number, choice, choose, number, settle, told
 from retrainlab.data.sources import BUILT_IN
 from retrainlab.methods.knobs import Knobs
-
-SCHEMA = 1  # part of every hash: raise it when the meaning of every stored result changes
-YOUNGER: dict[str, object] = {
-    "precision": "float32"
-}  # fields that came later, with what they were before: at that value no hash names them
 
 DATASETS = tuple(BUILT_IN)
 MODELS = ("mlp", "resnet8", "resnet20", "resnet56", "resnet18", "vgg16", "wrn28-10")
@@ -58,11 +50,11 @@ def check_points(points: Sequence[tuple[float, float]]) -> None:
 class SGD:
     """Stochastic gradient descent with the conventions of `torch.optim.SGD` (dampening 0).
 
-    momentum in [0, 1); weight_decay >= 0 is the factor of w added to the gradient. `decay_norm` says whether it also
-    holds for the parameters that are never pruned: biases and normalisation layers.
+    weight_decay: the factor of w that is added to the gradient. decay_norm: whether it also holds for the parameters that
+    are never pruned, biases and normalisation layers.
     """
 
-    momentum: float = number(0.9, "of SGD", "momentum", low=0, high=0.9999)
+    momentum: float = number(0.9, "of SGD", low=0, high=0.9999)
     nesterov: bool = told(False, "Nesterov's momentum")
     weight_decay: float = number(
         1e-4, "of SGD, in the dense run and in retraining", "weight decay", low=0, high=LARGEST
@@ -80,14 +72,11 @@ class SGD:
 class Recipe:
     """The first training, before any prune: data, network, schedule, optimiser and seed.
 
-    data: a name of DATASETS, or the path of a folder in torchvision's ImageFolder layout (then `image_size` pixels).
-    model: a name of MODELS, or `torchvision/NAME`; width: channels of its first stage (mlp: hidden units, wrn28-10: the
-    factor 10), None for the published one.
-    lr: the peak learning rate; milestones: where `multistep` multiplies it by gamma, as shares of the run (`step` does so
-    after each 30 %); warmup: share of the run. all_train: train on the validation images too (then nothing may be
-    chosen on them). method: dense training if None, or else the settings of a method that sparsifies as it trains, such as
-    `GMP(0.9)` from `methods.table`. precision: of forward and backward passes, in this training and in retraining:
-    `float32`, or `bfloat16` where torch's autocast computes in it; parameters, updates and evaluations stay in float32.
+    data: a name of DATASETS, or the path of a folder in torchvision's ImageFolder layout (then `image_size` pixels square).
+    width: None for the published one. milestones: of `multistep`; `step` multiplies by gamma after each 30 %.
+    method: None for dense training, or the settings of a method that sparsifies as it trains, such as `GMP(0.9)` from
+    `methods.table`. precision: holds in retraining, too; with `bfloat16` torch's autocast computes in it where it may, and
+    parameters, updates and evaluations stay in float32.
     """
 
     data: str = told("digits", f"{', '.join(DATASETS)}, or a folder of images, such as ./images")
@@ -95,24 +84,22 @@ class Recipe:
     width: int | None = number(
         None,
         "channels of the first stage (mlp: hidden units, wrn28-10: the factor 10); the published ones if left out",
-        "width",
         low=1,
-        whole=True,
     )
-    epochs: int = number(30, "length of the dense run", "number of epochs", low=1, whole=True)
-    batch_size: int = number(32, "images in a step", "batch size", low=2, whole=True)
+    epochs: int = number(30, "length of the dense run", "number of epochs", low=1)
+    batch_size: int = number(32, "images in a step", "batch size", low=2)
     schedule: str = choice("multistep", DENSE_SCHEDULES, "dense schedule")
     lr: float = number(0.1, "its peak learning rate", "learning rate", above=0, high=LARGEST)
     warmup: float = number(0.0, "share of it in which the learning rate rises", "warm-up share", low=0, high=0.9)
     milestones: tuple[float, ...] = told((0.5, 0.75), "where multistep multiplies by gamma, as shares of the dense run")
-    gamma: float = number(0.1, "factor of step and multistep", "gamma", above=0, high=1)
+    gamma: float = number(0.1, "factor of step and multistep", above=0, high=1)
     sgd: SGD = field(default_factory=SGD)
     augment: bool = told(True, "random crops (and flips, where the data allow them) in training")
     all_train: bool = told(False, "train on the validation images too; then choose nothing on them")
-    image_size: int | None = number(None, "pixels of the images of a folder", "image size", low=4, whole=True)
-    seed: int = number(0, "random seed; study takes several", "seed", low=0, whole=True)
+    image_size: int | None = number(None, "pixels of the images of a folder", "image size", low=4)
+    seed: int = number(0, "random seed; study takes several", low=0)
     method: Knobs | None = None
-    precision: str = choice("float32", PRECISIONS, "precision", "float32, or bfloat16 for forward and backward passes")
+    precision: str = choice("float32", PRECISIONS, help="float32, or bfloat16 for forward and backward passes")
 
     def __post_init__(self) -> None:
         settle(self)
@@ -134,26 +121,24 @@ class Recipe:
 
 @dataclass(frozen=True)
 class Prune:
-    """What is taken away: `sparsity` is the total share of prunable weights that ends at zero.
+    """Which weights are taken away: `sparsity` is the total share of prunable weights that ends at zero.
 
-    cycles: 1 is one-shot; k > 1 repeats {prune, retrain} and removes the same share of what remains each time.
-    structure: single weights; whole `filters` by L2 norm relative to their size (sparsity is then the share of filters);
-    or `n:m`, n weights kept of each m neighbours along the inputs (sparsity must be 1 - n/m; layers whose inputs m does
-    not divide stay dense, and the sparsity reached is less by their share).
-    keep_first, keep_last: leave that layer dense; the total sparsity then comes from the others.
+    cycles: k > 1 repeats {prune, retrain} and removes the same share of what remains each time. structure: single
+    weights; whole `filters` by L2 norm relative to their size (sparsity is then the share of filters); or `n:m`, n weights
+    kept of each m neighbours along the inputs (sparsity must be 1 - n/m; layers whose inputs m does not divide stay dense,
+    and the sparsity reached is less by their share). keep_first, keep_last: the total then comes from the other layers.
     """
 
     sparsity: float = number(
         0.9,
         "share of the prunable weights that goes (of the filters, for structure filters); study takes several",
-        "sparsity",
         low=0,
         high=1,
     )
     score: str = choice("magnitude", SCORES, "pruning score")
     allocation: str = choice("global", ALLOCATIONS, "allocation")
     structure: str = choice("unstructured", STRUCTURES, "structure")
-    cycles: int = number(1, "1 is one-shot; more is iterative pruning", "number of cycles", low=1, whole=True)
+    cycles: int = number(1, "1 is one-shot; more is iterative pruning", "number of cycles", low=1)
     keep_first: bool = told(False, "leave the first layer dense")
     keep_last: bool = told(False, "leave the last layer dense")
     n: int = told(2, "weights kept of each m, for structure n:m")
@@ -197,17 +182,13 @@ class Retrain:
     """How the pruned network is trained again, for `budget` times the dense run's length in each cycle.
 
     schedule: a name of NAMED_SCHEDULES, or of FREE_SCHEDULES with the initial value `lr` (custom: with `points`, pairs
-    of share of the run and learning rate). warmup: share of the retraining; ramp: `linear` or the authors' `cosine`.
-    optimizer: `fresh` in every cycle; one for all `cycles`, fresh after the dense run (the authors' code); or `keep` the
-    dense run's momentum, too. allr_norm: ALLR's norm over the `prunable` weights (the paper's text) or over `all`
-    parameters (the authors' code); allr_cycles: ALLR's d in `every` cycle, or in the `last`
-    one only and eta_max before. clamp: lets LRW retrain for longer than the dense run. recalibrate: refresh BatchNorm's
-    statistics on training images after the last step. A budget of 0 is no retraining.
+    of share of the run and learning rate). ramp: `cosine` is the authors'. optimizer: one for all `cycles` is the authors'
+    code, fresh after the dense run. allr_norm: `prunable` is the paper's text, `all` the authors' code. allr_cycles: with
+    `last`, eta_max in the cycles before.
 
-    split: the budget is for all cycles together, in equal parts with the remainder to the last (BIMP). freeze: train biases
-    and normalisation only, the weights that pruning left stay (PERP, Zimmer et al. 2023). copies: retrain so many
-    copies, each on batches of its own, and average them, recalibrated (Sparse Model Soups, Zimmer et al. 2024); the
-    budget is each copy's. sgd: the optimiser, the recipe's if None.
+    split: in equal parts, with the remainder to the last (BIMP). freeze: the weights that pruning left stay as they are
+    (PERP, Zimmer et al. 2023). copies: each is trained for the budget on batches of its own, and their average is
+    recalibrated (Sparse Model Soups, Zimmer et al. 2024). sgd: the optimiser, the recipe's if None.
     """
 
     schedule: str = choice(
@@ -256,7 +237,6 @@ class Retrain:
         "retrain so many copies with one mask and average them (sparse model soups)",
         "number of copies to average",
         low=1,
-        whole=True,
     )
     sgd: SGD | None = None
 
@@ -281,9 +261,7 @@ class Experiment:
     recipe: Recipe = field(default_factory=Recipe)
     prune: Prune = field(default_factory=Prune)
     retrain: Retrain = field(default_factory=Retrain)
-    evaluations: int = number(
-        5, "points of the retraining curve after the first", "number of evaluations", low=1, whole=True
-    )
+    evaluations: int = number(5, "points of the retraining curve after the first", "number of evaluations", low=1)
 
     @property
     def revision(self) -> int:
@@ -307,32 +285,3 @@ class Experiment:
                 f"retraining are longer than its {self.recipe.epochs} epochs; give a budget of at most 1, "
                 "or set clamp to hold the peak learning rate until the replay can start."
             )
-
-
-def to_dict(noun: Recipe | Prune | Retrain | Experiment) -> dict:
-    """The noun's fields as JSON knows them: dictionaries, lists, numbers, strings."""
-    return json.loads(json.dumps(asdict(noun)))
-
-
-def _hashed(noun: Any) -> Any:
-    """What `key` hashes of a noun: its fields, and its `revision` where the meaning of its settings has changed since
-    results were first stored (a class attribute or a property, 0 if it has none): no result of before is found for it."""
-    if not is_dataclass(noun):
-        return noun
-    own = {f.name: _hashed(getattr(noun, f.name)) for f in fields(noun)}
-    own = {name: value for name, value in own.items() if name not in YOUNGER or value != YOUNGER[name]}
-    revision = getattr(noun, "revision", 0)
-    return own | ({"revision": revision} if revision else {})
-
-
-def key(kind: str, nouns: Sequence[Recipe | Prune | Retrain | Experiment], fingerprint: str) -> str:
-    """The content hash that names a stored thing: 16 hex digits of SHA-256 over canonical JSON.
-
-    fingerprint: of the data set, so that other images under the same name give another key.
-    """
-    settings = [_hashed(n) for n in nouns]
-    for one in settings:
-        one.get("recipe", one).pop("data", None)  # the fingerprint says more, wherever a folder lies
-    content = {"schema": SCHEMA, "kind": kind, "data": fingerprint, "nouns": settings}
-    text = json.dumps(content, sort_keys=True, separators=(",", ":"), allow_nan=False)
-    return hashlib.sha256(text.encode()).hexdigest()[:16]

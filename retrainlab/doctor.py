@@ -162,14 +162,13 @@ def _kernel() -> list[Finding]:
 
 
 def _store(asked: str | None) -> list[Finding]:
-    from retrainlab.paths import store_root
-    from retrainlab.study.store import Store
+    from retrainlab.study.results import Results
 
     store = None
     if asked and not os.path.isdir(asked):
         return [Finding("store", f"there is no folder {asked}", False, "name one that is there", required=True)]
     try:
-        store = Store(asked or store_root())
+        store = Results.at(asked).store
         count = store.count()
         found = f"{store.root}: {count['dense']} dense networks, {count['pruned']} masks, {count['results']} results"
         store.check_writable()
@@ -190,7 +189,7 @@ def _store(asked: str | None) -> list[Finding]:
 def _files(store: "Store", looked: list[tuple[str, str]], all_: int) -> list[Finding]:
     """How many of the stored files are what their checksums say, and which are not."""
     from retrainlab.paths import command
-    from retrainlab.study.store import Unfit
+    from retrainlab.study.older import Unfit
 
     sealed, damaged, closed = [], [], []
     for kind, key in looked:

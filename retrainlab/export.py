@@ -25,20 +25,20 @@ def make(
     for name in names or PAGES:
         check_free(folder / f"{name}.html")
     from retrainlab import study
-    from retrainlab.explore.kit import live, pages
+    from retrainlab.explore.kit import pages
     from retrainlab.progress import Progress
 
-    place, out, died = study.opened(store or None), [], None
-    made = {n: import_module(f"retrainlab.explore.views.{n}").page(place) for n in names or PAGES}
+    results, out, died = study.Results.at(store), [], None
+    made = {n: import_module(f"retrainlab.explore.views.{n}").page(results.store) for n in names or PAGES}
     needs = list(dict.fromkeys(e for page in made.values() for e in page.needs))
     if needs:
         try:
-            study.run_study(needs, store=place, jobs=jobs, device=device, progress=Progress("export"))
+            study.run_study(needs, store=results, jobs=jobs, device=device, progress=Progress("export"))
         except WorkerDied as error:
             died = error
     for name, page in made.items():
         path = folder / f"{name}.html"
-        if died is not None and not live.stored(page.needs, place).whole:
+        if died is not None and None in map(results.of, page.needs):
             continue
         text = pages.html(page)
         write_text(path, text)

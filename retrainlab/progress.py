@@ -9,6 +9,7 @@ import os
 import sys
 import time
 from collections import deque
+from collections.abc import Callable
 from contextlib import suppress
 from typing import TextIO
 
@@ -64,6 +65,29 @@ class Left:
         """Seconds left; None where nothing is known, or what was known has proved wrong."""
         end = self.end  # another thread may set it
         return None if end is None or now > end else end - now
+
+
+class Stages:
+    """Puts the stages of a piece of work on one bar: `stage` begins the next, `tell` says how far it is.
+
+    total: the weights of all stages together, in any unit of work such as epochs; hear(share of all the work, words) gets
+    what is told; words are the stage's name when it begins, and empty after that.
+    """
+
+    def __init__(self, total: float, hear: Callable[[float, str], None]):
+        self.total, self.hear = total, hear
+        self.done, self.weight, self.name = 0.0, 0.0, ""
+
+    def stage(self, name: str, weight: float) -> None:
+        """The stage before is over. weight: of this one, in the unit of `total`."""
+        self.done, self.weight = self.done + self.weight, weight
+        if name != self.name:
+            self.name = name
+            self.tell(0.0, name)
+
+    def tell(self, share: float, words: str = "") -> None:
+        """share: of this stage, 0 to 1; words: if something else begins within it."""
+        self.hear((self.done + share * self.weight) / self.total, words)
 
 
 class Progress:

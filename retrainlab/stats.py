@@ -30,7 +30,10 @@ NAMED = 4  # runs that are named where several are left out
 
 
 def interval(values: ArrayLike, level: float = LEVEL) -> tuple[float, float, float]:
-    """(mean, low, high) by Student's t over independent `values`; infinitely wide for a single one, mean NaN for none."""
+    """Mean and confidence interval (Student's t) of independent values, as (mean, low, high).
+
+    level: the confidence, in (0, 1). For a single value the interval is infinitely wide; for none the mean is NaN.
+    """
     values = np.asarray(values, dtype=float)
     mean = float(values.mean()) if len(values) else math.nan
     if len(values) < 2:
@@ -40,22 +43,22 @@ def interval(values: ArrayLike, level: float = LEVEL) -> tuple[float, float, flo
 
 
 def difference(values: ArrayLike, level: float = LEVEL) -> tuple[float, float, float]:
-    """As `interval`, for differences of accuracies: infinitely wide if all are one value other than 0; free of the noise of
-    float sums."""
-    values = _clean(values)
-    mean, low, high = (float(x) for x in _clean(interval(values, level)))
+    """`interval` for differences of accuracies: infinitely wide, too, if all are one value other than 0, and without the
+    noise of float sums."""
+    values = _rounded(values)
+    mean, low, high = (float(x) for x in _rounded(interval(values, level)))
     return (mean, low, high) if low < high or not values.any() else (mean, -math.inf, math.inf)
 
 
 def verdict(values: ArrayLike, level: float = LEVEL) -> str:
-    """What differences say: better or worse where there are SEEDS of them and their interval excludes 0, or undecided."""
+    """`better` or `worse` if there are at least SEEDS differences and their interval excludes 0, or else `undecided`."""
     _, low, high = difference(values, level)
     return "undecided" if np.size(values) < SEEDS or low <= 0 <= high else "better" if low > 0 else "worse"
 
 
 def _p_value(values: ArrayLike) -> float:
-    """Of `difference` excluding 0 (two-sided); NaN for fewer than SEEDS values, 1 for those that are all equal."""
-    values = _clean(values)
+    """The two-sided p-value of the mean difference; NaN for fewer than SEEDS values, 1 for those that are all equal."""
+    values = _rounded(values)
     if len(values) < SEEDS:
         return math.nan
     spread = values.std(ddof=1) if np.ptp(values) > 0 else 0.0
@@ -63,7 +66,7 @@ def _p_value(values: ArrayLike) -> float:
 
 
 def holm(p: ArrayLike) -> np.ndarray:
-    """p-values of a family corrected for its size (Holm 1979); NaN is no member and stays NaN."""
+    """The p-values corrected for their number (Holm 1979), in their order; a NaN counts as none and stays NaN."""
     p = np.asarray(p, dtype=float)
     order = np.argsort(p, kind="stable")[: np.isfinite(p).sum()]
     out = np.full(len(p), math.nan)
@@ -71,8 +74,8 @@ def holm(p: ArrayLike) -> np.ndarray:
     return out
 
 
-def _clean(values: ArrayLike) -> np.ndarray:
-    """Without the noise of float sums, and without -0."""
+def _rounded(values: ArrayLike) -> np.ndarray:
+    """The values without the noise of float sums, and without -0."""
     return np.round(np.asarray(values, dtype=float), 10) + 0.0
 
 
@@ -80,10 +83,13 @@ def _clean(values: ArrayLike) -> np.ndarray:
 
 
 def summary(frame: pd.DataFrame, by: list[str], value: str) -> pd.DataFrame:
-    """Mean of `value` over seeds for each combination of `by`, in order of appearance: columns by, mean, low, high, n (the
-    runs that count) and left_out (those without a value)."""
+    """Mean of the column `value` over seeds, a row for each combination of the columns `by`, in order of appearance.
+
+    Columns: by, mean, low, high (its interval), n (the runs that count) and left_out (those without a value). Raises
+    BadInput where a run stands twice, or runs of several precisions would be taken together.
+    """
     by, rows = listed(by, str, "summary's by"), []
-    _check_alike(frame, by)
+    _check_runs(frame, by)
     for group, part in frame.groupby(by, sort=False):
         values = part[value].astype(float).dropna()
         counts = {"n": len(values), "left_out": len(part) - len(values)}
@@ -91,9 +97,9 @@ def summary(frame: pd.DataFrame, by: list[str], value: str) -> pd.DataFrame:
     return pd.DataFrame(rows)
 
 
-def _check_alike(frame: pd.DataFrame, named: Sequence[str]) -> None:
-    """Raise BadInput where one run stands twice, as in two tables that overlap, or runs of several precisions would be taken
-    together without a word."""
+def _check_runs(frame: pd.DataFrame, named: Sequence[str]) -> None:
+    """Raise BadInput where a run stands twice, as in two tables that overlap, or runs of several precisions would be taken
+    together; named: the columns that tell rows apart."""
     if {"key", "seed"} <= {*frame} and frame.duplicated([*named, "seed", "key"]).any():
         raise BadInput(
             "Some runs stand twice, and would count as so many seeds; keep one of each: frame.drop_duplicates('key')."
@@ -106,15 +112,15 @@ def _check_alike(frame: pd.DataFrame, named: Sequence[str]) -> None:
 
 
 def paired(frame: pd.DataFrame, by: list[str], value: str, compare: str, baseline: str) -> pd.DataFrame:
-    """Differences of `value` between each level of the column `compare` and `baseline`, seed by seed.
+    """Differences of the column `value` between each level of the column `compare` and its level `baseline`, seed by seed.
 
-    Columns: by, compare, mean, low, high, n (seeds that count), left_out (those where either has no value), p and verdict
-    (see `verdict`); same_as, the level before it (the baseline first) that is the same run, or empty: one run under two
-    names has equal LOSSES on every seed; and corrected, the verdict after Holm's correction over the whole table, in which
-    a run counts once.
+    A row for each combination of the columns `by` and each other level. Columns: by, compare, mean, low, high, n (seeds that
+    count), left_out (those where either has no value), p and verdict (see `verdict`); same_as, the level before it (the
+    baseline first) that is the same run, or empty: one run under two names has equal LOSSES on every seed; and corrected,
+    the verdict after Holm's correction over the whole table, in which a run counts once.
     """
     by, levels = listed(by, str, "paired's by"), list(frame[compare].unique())
-    _check_alike(frame, [*by, compare])
+    _check_runs(frame, [*by, compare])
     if frame.duplicated([*by, compare, "seed"]).any():
         raise BadInput(f"Some runs stand twice for one {compare} and seed; keep one, or name what tells them apart.")
     choose(baseline, levels, f"{compare} to compare with")
@@ -135,18 +141,19 @@ def paired(frame: pd.DataFrame, by: list[str], value: str, compare: str, baselin
                 | dict(zip(("mean", "low", "high"), difference(differences)))
                 | {"n": len(differences), "left_out": int(both) - len(differences)}
                 | {"p": _p_value(differences), "verdict": verdict(differences)}
-                | {"same_as": next((name for name in levels[:place] if _one_run(own, name, level)), "")}
+                | {"same_as": next((name for name in levels[:place] if _same_run(own, name, level)), "")}
             )
     return _corrected(pd.DataFrame(rows), by, compare)
 
 
-def _one_run(losses: list[pd.DataFrame], one: str, other: str) -> bool:
-    """A loss has sixteen digits; accuracies of different runs are easily equal."""
+def _same_run(losses: list[pd.DataFrame], one: str, other: str) -> bool:
+    """Whether all losses are equal: they have sixteen digits, while accuracies of different runs are easily equal."""
     pairs = [loss[[one, other]].astype(float) for loss in losses]
     return bool(pairs) and all(pair.notna().all(axis=None) and (pair[one] == pair[other]).all() for pair in pairs)
 
 
 def _corrected(table: pd.DataFrame, by: list[str], compare: str) -> pd.DataFrame:
+    """The table with its verdicts after Holm's correction; a run under two names has that of the first."""
     if table.empty:
         return table
     adjusted = holm(table["p"].where(table["same_as"] == ""))
@@ -158,17 +165,20 @@ def _corrected(table: pd.DataFrame, by: list[str], compare: str) -> pd.DataFrame
 
 
 def compared(frame: pd.DataFrame, by: list[str], value: str, compare: str, baseline: str) -> pd.DataFrame:
-    """`summary` of every level of `compare`, and beside it what `paired` says (empty for the baseline): difference_mean,
-    difference_low, difference_high, p, verdict, same_as and corrected."""
+    """`summary` of every level of the column `compare`, and beside it the columns of `paired` (empty for the baseline):
+    difference_mean, difference_low, difference_high, p, verdict, same_as and corrected."""
     found = paired(frame, by, value, compare, baseline).drop(columns=["n", "left_out"])
     found = found.rename(columns={name: f"difference_{name}" for name in ("mean", "low", "high")})
     return summary(frame, [*by, compare], value).merge(found, on=[*by, compare], how="left")
 
 
 def overall(frame: pd.DataFrame, value: str, compare: str, baseline: str) -> pd.DataFrame:
-    """Differences to `baseline` on average over all cells of a grid, seed by seed: columns compare, overall_mean,
-    overall_low, overall_high and overall, the verdict after Holm's correction. A seed that lacks a cell is left out."""
-    _check_alike(frame, [compare])
+    """Differences to `baseline` on average over all cells of a grid, seed by seed: a row for each other level of `compare`.
+
+    Columns: compare, overall_mean, overall_low, overall_high and overall, the verdict after Holm's correction. A seed that
+    lacks a cell is left out.
+    """
+    _check_runs(frame, [compare])
     means = frame.groupby([compare, "seed"], sort=False)[value].agg(lambda v: v.astype(float).mean(skipna=False))
     found = paired(means.reset_index().assign(where="everywhere"), ["where"], value, compare, baseline)
     names = {name: f"overall_{name}" for name in ("mean", "low", "high")} | {"corrected": "overall"}
@@ -189,17 +199,17 @@ def left_out(frame: pd.DataFrame) -> str:
         f"{row[name]} at sparsity {100 * row['sparsity']:g} %, budget {100 * row['budget']:g} %, seed {row['seed']}"
         for _, row in lost.iterrows()
     ]
-    more = [f"{len(words) - NAMED} more"] if len(words) > NAMED else []
+    if len(words) > NAMED:
+        words[NAMED:] = [f"{len(words) - NAMED} more"]
     are = "is" if len(lost) == 1 else "are"
-    listed = "; ".join([*words[:NAMED], *more])
-    return f" {len(lost)} of {len(frame)} runs diverged and {are} left out: {listed}."
+    return f" {len(lost)} of {len(frame)} runs diverged and {are} left out: {'; '.join(words)}."
 
 
 # ---- as it is saved --------------------------------------------------------------------------------------------------
 
 
 def to_csv(table: pd.DataFrame) -> str:
-    """The table as it is saved: numbers to six digits."""
+    """The table as CSV, numbers to six digits."""
     return tables.csv(table, "%.6g")
 
 
@@ -209,8 +219,11 @@ def from_csv(text: str) -> pd.DataFrame:
 
 
 def as_saved(table: pd.DataFrame) -> pd.DataFrame:
-    """The table as a reader of its file gets it. What is drawn, ranked, counted and said is taken from this, so that all of
-    it agrees, and means that differ by the noise of float sums tie."""
+    """The table as a reader of its file gets it.
+
+    What is drawn, ranked, counted and said is taken from this, so that all of it agrees, and means that differ by the noise
+    of float sums tie.
+    """
     return from_csv(to_csv(table))
 
 

@@ -13,7 +13,7 @@ from typing import cast
 
 import pandas as pd
 
-from retrainlab.checks import BadInput, check_number, choose, listed
+from retrainlab.checks import BadInput, check_fields, check_number, choose, listed, number, settle
 from retrainlab.config import Experiment, Prune, Recipe, Retrain
 from retrainlab.contest.search import reach, searched
 from retrainlab.methods.bimp import bimp
@@ -76,38 +76,48 @@ def with_references(names: Sequence[str]) -> tuple[str, ...]:
     return tuple(dict.fromkeys([*names, "BIMP", "Dense"]))
 
 
+@dataclass(frozen=True)
+class Rules:
+    """How a contest is run: the seeds, from 0 on, and how near a search must come (see `search.reach`)."""
+
+    seeds: int = number(5, "of the final runs", "number of seeds", low=1)
+    tuning_seeds: int = number(2, "by which settings are chosen", "number of tuning seeds", low=1)
+    tolerance: float = number(
+        0.005, "of the final searches; while tuning, twice as much", "tolerance", above=0, high=0.25
+    )
+    most: int = number(8, "rounds of a final search; while tuning, half as many", "most rounds", low=2)
+
+    def __post_init__(self) -> None:
+        settle(self)
+        check_fields(self)
+
+
 def contest(
     recipe: Recipe,
     sparsities: Sequence[float],
     study: Study,
-    *,
     names: Sequence[str] = tuple(ENTRANTS),
-    seeds: int = 5,
-    tuning_seeds: int = 2,
-    tolerance: float = 0.005,
-    most: int = 8,
+    rules: Rules = Rules(),
 ) -> tuple[list[tuple[str, Experiment]], pd.DataFrame, pd.DataFrame, pd.DataFrame]:
-    """Tune and run every entrant at each sparsity. tolerance, most: of the final searches, see `search.reach`; while
-    tuning a sparsity may be off twice as far, after half as many rounds.
+    """Tune and run every entrant at each sparsity.
 
+    recipe: its epochs, at least 4, are the total of each entrant. sparsities: shares in [0, 1].
     Returns the chosen (entrant, experiment) of every seed; their rows of the study, with the columns `entrant` and
     `setting` in front; the validation accuracies that the settings were chosen by; and the searches, one row each.
     """
     names = listed(names, str, "The contest's names")
     sparsities = listed(sparsities, float, "The contest's sparsities")
-    check_number(seeds, "number of seeds", low=1, whole=True)
-    check_number(tuning_seeds, "number of tuning seeds", low=1, whole=True)
     grids = {(n, s): candidates(n, recipe, s) for n in names for s in (sparsities if n != "Dense" else sparsities[:1])}
     flat = [(n, s, c) for (n, s), grid in grids.items() for c in grid]
-    first, searches = _reached([c.experiment for _, _, c in flat], study, 2 * tolerance, most // 2)
+    first, searches = _reached([c.experiment for *_, c in flat], study, 2 * rules.tolerance, rules.most // 2)
     missed = set(searches.index[~searches["reached"].astype(bool)])
     tuned = [
-        (n, s, c.setting, place not in missed, seeded(e, seed))
+        ({"entrant": n, "sparsity": s, "setting": c.setting, "reached": place not in missed}, seeded(e, seed))
         for place, ((n, s, c), e) in enumerate(zip(flat, first))
-        for seed in range(tuning_seeds)
+        for seed in range(rules.tuning_seeds)
     ]
-    frame = study([e for *_, e in tuned])
-    tuning = pd.DataFrame([{"entrant": n, "sparsity": s, "setting": c, "reached": r} for n, s, c, r, _ in tuned])
+    frame = study([e for _, e in tuned])
+    tuning = pd.DataFrame([row for row, _ in tuned])
     for column in ("seed", "validation_accuracy", "validation_loss"):
         tuning[column] = frame[column].to_numpy()
     chosen = _best(tuning)
@@ -115,9 +125,9 @@ def contest(
         (n, c.setting, seeded(e, seed))
         for (n, s, c), e in zip(flat, first)
         if chosen[n, s] == c.setting
-        for seed in range(seeds)
+        for seed in range(rules.seeds)
     ]
-    runs, more = _reached([e for *_, e in final], study, tolerance, most)
+    runs, more = _reached([e for *_, e in final], study, rules.tolerance, rules.most)
     rows = study(runs)
     rows.insert(0, "entrant", [n for n, *_ in final])
     rows.insert(1, "setting", [words for _, words, _ in final])

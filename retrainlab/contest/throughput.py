@@ -11,14 +11,14 @@ from statistics import median
 import torch
 
 from retrainlab.checks import listed
-from retrainlab.config import Recipe, key
-from retrainlab.data.sources import fingerprint
+from retrainlab.config import Recipe
 from retrainlab.device import describe, repeatable, resolve
+from retrainlab.keys import key
 from retrainlab.methods.make import make
 from retrainlab.methods.sparsifier import Span
 from retrainlab.study.result import record
+from retrainlab.study.results import Results
 from retrainlab.study.stages import prepare
-from retrainlab.study.store import Store
 from retrainlab.training.loop import train
 from retrainlab.training.state import Job, State
 
@@ -27,23 +27,23 @@ ROUNDS = 3
 
 
 def images_per_second(
-    recipes: Sequence[Recipe], store: Store, device: str = "auto", fresh: bool = False
+    recipes: Sequence[Recipe], results: Results, device: str = "auto", fresh: bool = False
 ) -> list[float]:
-    """Of training by each recipe, whatever its seed; one that stands twice is measured once.
+    """How fast training by each recipe is, whatever its seed; one that stands twice is measured once.
 
-    All are measured in turns unless all are stored already; fresh: measure in any case.
+    All are measured in turns unless all are stored in `results` already; fresh: measure in any case.
     """
     recipes, where = listed(recipes, Recipe, "images_per_second's recipes"), resolve(device)
-    marks = [fingerprint(r.data, r.image_size) for r in recipes]
-    names = [key("throughput", [replace(r, seed=0)], f"{mark} on {describe(where)}") for r, mark in zip(recipes, marks)]
+    about = f"on {describe(where)}"
+    names = [key("throughput", [replace(r, seed=0)], f"{results.fingerprint(r)} {about}") for r in recipes]
     distinct = dict(zip(names, recipes))
-    stored = {name: store.result(name) for name in distinct}
+    stored = {name: results.store.result(name) for name in distinct}
     if fresh or None in stored.values():
         with repeatable(where):
             rates = _measured(list(distinct.values()), where)
         for (name, recipe), rate in zip(distinct.items(), rates):
             stored[name] = record(recipe, {"images_per_second": rate}, {}, where, 0.0)
-            store.put_result(name, stored[name])
+            results.store.put_result(name, stored[name])
     return [stored[name].scalars["images_per_second"] for name in names]
 
 

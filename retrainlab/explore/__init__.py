@@ -1,18 +1,17 @@
-"""What the notebooks for people show: pictures that follow sliders. Each explorer is one module with a `show()`, and most
-have a `page()` for readers without a kernel.
+"""What the notebooks for people show: pictures that follow sliders. An explorer has one stem in each room:
 
-    curves       the retraining schedules as curves; nothing is trained
-    first_look   prune a small network, watch its accuracy collapse, retrain it live (recovery)
-    race         prune a network and race the schedules (racing)
-    predict      guess before the race
-    draw         draw a schedule of one's own and race it (drawing)
-    budget       which schedule for a budget, from stored results (recommending)
-    allr         where ALLR starts, and why (anatomy)
-    methods      two methods over time at one budget (pair)
+start        prune a small network, watch its accuracy collapse, retrain it live
+race         prune a network and race the schedules
+predict      guess before the race
+draw         draw a schedule of one's own and race it
+budget       which schedule for a budget, from stored results
+allr         where ALLR starts, and why
+compare      two methods over time at one budget
+schedules    the retraining schedules as curves; nothing is trained
 
-    chart, chart.js   charts as plain descriptions, and the script that draws them
-    parts             the small widgets that all are made of;  live: experiments run while somebody watches
-    pages, page.js    an explorer as one HTML file
-
-Modules in brackets hold an explorer's numbers, sentences and pictures; its widgets only pass these on.
+views/STEM   its Settings, and a View of numbers, sentences and pictures; most have a Page for readers without a kernel
+apps/STEM    its widgets, an `App`, which only say Settings and show a View; `show()` displays it
+kit          what they are made of: `app` and its kinds `looking` and `racing`, `controls`, the `worker`; `live` experiments,
+             a network's `collapse`, the `board` and `points` of drawn curves; `chart`, `phrases`, `pages`
+web          the scripts and styles of charts and pages
 """

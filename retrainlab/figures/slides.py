@@ -12,14 +12,13 @@ import struct
 import subprocess
 import sys
 import tempfile
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from html import escape
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from retrainlab.checks import BadInput, choose
-from retrainlab.figures import notebooks
-from retrainlab.figures.presets import PRESETS
+from retrainlab.figures import notebooks, presets
 from retrainlab.figures.sentences import FIGURES, words
 from retrainlab.paths import check_free, command, make_writable, project, write_text, write_whole
 from retrainlab.stats import read_saved
@@ -62,32 +61,33 @@ class Evidence:
 
 @dataclass(frozen=True)
 class Deck:
-    """The figures of a preset, or those in another folder: by `show`, one of `sentences.FIGURES`."""
+    """The figures that slides show: those of a preset, or those that lie in the folder `figures`."""
 
     preset: str = "digits"
     figures: str = ""
 
     @property
     def folder(self) -> Path:
-        return Path(self.figures) if self.figures else project() / "figures" / self.preset
+        """Where the figures lie."""
+        return Path(self.figures) if self.figures else presets.folder(presets.preset(self.preset))
 
     def check(self) -> None:
-        """Raises BadInput for an unknown preset, or unless every figure is there, with the table that this version saves."""
-        choose(self.preset, PRESETS, "preset")
+        """Raise BadInput for an unknown preset, or unless every figure is there, with the table that this version saves."""
+        choose(self.preset, presets.PRESETS, "preset")
         again = f"make it again: {command(f'figures --preset {self.preset}')}."
         missing = [n for n in FIGURES if not all((self.folder / f"{n}.{e}").is_file() for e in ("png", "csv", "json"))]
         if missing:
             raise BadInput(f"The slides show what is in {self.folder}, but {', '.join(missing)} is not there; {again}")
         for name in FIGURES:
             try:
-                words(name, read_saved(self.folder / f"{name}.csv")), self._about(name)["alt"]
+                self.show(name)
             except (LookupError, ValueError):
                 raise BadInput(
                     f"The table or the words of {name} in {self.folder} are another version's; {again}"
                 ) from None
 
     def show(self, name: str) -> Evidence:
-        """The figure `name`, with its alternative text, its caption and what its table says."""
+        """The figure `name`, one of `sentences.FIGURES`, with its alternative text, its caption and what its table says."""
         from retrainlab.figures.saving import Picture
 
         about, said = self._about(name), words(name, read_saved(self.folder / f"{name}.csv"))
@@ -121,10 +121,8 @@ def make(output: str = "", preset: str = "digits", pdf: bool = True, figures: st
     page, printed = folder / f"{NAME}.html", folder / f"{NAME}.pdf"
     for path in (page, printed)[: 1 + pdf]:
         check_free(path)
-    notebook = _executed(deck, folder)
-    text = html(notebook)
-    write_text(page, text)
-    made = [page]
+    notebook, made = _executed(deck, folder), [page]
+    write_text(page, html(notebook))
     if pdf:
         try:
             made.append(_print(html(notebook, script=False), printed))
@@ -136,8 +134,8 @@ def make(output: str = "", preset: str = "digits", pdf: bool = True, figures: st
 
 
 def _executed(deck: Deck, folder: Path) -> "NotebookNode":
-    path, given = project() / "notebooks" / f"{NAME}.ipynb", {"preset": deck.preset, "figures": deck.figures}
-    notebook = notebooks.execute(path, given, folder / "failed" / path.name, CELL_TIMEOUT)
+    path = project() / "notebooks" / f"{NAME}.ipynb"
+    notebook = notebooks.execute(path, asdict(deck), folder / "failed" / path.name, CELL_TIMEOUT)
     for cell in notebook.cells:
         if cell.cell_type == "markdown":
             cell.source = _named(cell.source)
@@ -159,13 +157,13 @@ def html(notebook: "NotebookNode", script: bool = True) -> str:
         exclude_anchor_links=True,
     )
 
-    def vendored(*names: str) -> list[str]:
-        return [(here / "vendor" / "reveal" / name).read_text(encoding="utf-8") for name in names]
+    def vendored(name: str) -> str:
+        return (here / "vendor" / "reveal" / name).read_text(encoding="utf-8")
 
-    files = {"css": vendored("reset.css"), "js": []}
+    files = {"css": [vendored("reset.css")], "js": []}
     if script:
-        files["css"] += vendored("reveal.css")
-        files["js"] += [*map(_inline, vendored("reveal.js", "notes.js")), START]
+        files["css"].append(vendored("reveal.css"))
+        files["js"] += [_inline(vendored("reveal.js")), _inline(vendored("notes.js")), START]
     text, _ = exporter.from_notebook_node(notebook, resources={"reveal_files": files})
     return text
 
@@ -189,16 +187,11 @@ def _print(text: str, out: Path) -> Path:
     browser = next((path for name in BROWSERS if (path := shutil.which(name))), None)
     if browser is None:
         raise _NoPrint("no browser that prints is on the path")
-    root = hasattr(os, "geteuid") and os.geteuid() == 0  # for whom Chromium has no sandbox
     folder = Path(tempfile.mkdtemp(prefix=".slides-", dir=out.parent))  # a confined browser may read no other place
     page, printed = folder / "print.html", folder / "print.pdf"
-    options = [
-        "--headless",
-        "--disable-gpu",
-        "--no-first-run",
-        "--no-pdf-header-footer",
-        *(["--no-sandbox"] if root else []),
-    ]
+    options = ["--headless", "--disable-gpu", "--no-first-run", "--no-pdf-header-footer"]
+    if hasattr(os, "geteuid") and os.geteuid() == 0:  # for root Chromium has no sandbox
+        options.append("--no-sandbox")
     files = [f"--user-data-dir={folder / 'profile'}", f"--print-to-pdf={printed}", page.as_uri()]
     try:
         page.write_text(text, encoding="utf-8")

@@ -24,7 +24,7 @@ class Knobs:
     def __post_init__(self) -> None:
         object.__setattr__(self, "name", type(self).__name__)
         settle(self)
-        check_fields(self)
+        check_fields(self, f"{self.name}'s ")
 
 
 def having(knobs: Knobs, name: str, value: float) -> Knobs:

@@ -22,7 +22,7 @@ def _sparsity() -> Any:
 
 
 def _interval(default: int) -> Any:
-    return number(default, "iterations between updates of the mask", low=1, whole=True)
+    return number(default, "iterations between updates of the mask", low=1)
 
 
 def _end() -> Any:
@@ -32,7 +32,7 @@ def _end() -> Any:
 def _allocation(default: str) -> Any:
     orders = ("global", "uniform", "erk", "lamp")
     help = f"how it shares its sparsity out among layers: {', '.join(orders)}"
-    return choice(default, orders, "allocation", help)
+    return choice(default, orders, help=help)
 
 
 @dataclass(frozen=True)
@@ -103,7 +103,7 @@ class LC(Knobs):
     mu0: float = number(0.03, "first weight of the distance to the sparse network", above=0)
     growth: float = number(2.0, "factor of that weight after each C step", low=1)
     start: float = number(0.25, "share of the run before the first C step", low=0, high=1)
-    epochs_per_step: int = number(1, "epochs of an L step", low=1, whole=True)
+    epochs_per_step: int = number(1, "epochs of an L step", low=1)
 
 
 @dataclass(frozen=True)

@@ -2,6 +2,7 @@
 
     grids      every combination of seeds, sparsities, budgets and schedules
     stages     train, prune, retrain: what one experiment is made of
+    results    the keeper of what is stored, and how one process makes what is missing
     run        carries a grid out: plan cuts what is missing into tasks, workers spreads these over processes
     reading    what is stored, as tables
 
@@ -13,13 +14,14 @@ from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
     from retrainlab.study.grids import grid
-    from retrainlab.study.reading import curves, layer_names, layers, masks, not_pruned, opened, row
+    from retrainlab.study.reading import curves, layer_names, layers, masks, not_pruned, row
+    from retrainlab.study.results import Results
     from retrainlab.study.run import run_study, workers
 
-_HOME = {"grid": "grids", "run_study": "run", "workers": "run"} | dict.fromkeys(
-    ("curves", "layer_names", "layers", "masks", "not_pruned", "opened", "row"), "reading"
+_HOME = {"Results": "results", "grid": "grids", "run_study": "run", "workers": "run"} | dict.fromkeys(
+    ("curves", "layer_names", "layers", "masks", "not_pruned", "row"), "reading"
 )
-__all__ = ["curves", "grid", "layer_names", "layers", "masks", "not_pruned", "opened", "row", "run_study", "workers"]
+__all__ = ["Results", "curves", "grid", "layer_names", "layers", "masks", "not_pruned", "row", "run_study", "workers"]
 
 
 def __getattr__(name: str):

@@ -1,10 +1,9 @@
 """Stored results as tables: a row for each experiment, its curves, its layers, its masks."""
 
 import math
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import asdict
 from functools import lru_cache
-from pathlib import Path
 from typing import TypeVar
 
 import pandas as pd
@@ -14,27 +13,14 @@ from retrainlab.checks import BadInput, listed
 from retrainlab.config import MODELS, Experiment, Prune, Recipe
 from retrainlab.data.dataset import load
 from retrainlab.data.folders import printable
-from retrainlab.data.sources import fingerprint
 from retrainlab.layers import few, prunable, uncounted
 from retrainlab.models import skeleton
-from retrainlab.paths import store_root
 from retrainlab.pruning import Masks, undivided
-from retrainlab.study.plan import pruned_key, result_key
 from retrainlab.study.result import Result
+from retrainlab.study.results import Place, Results
 from retrainlab.study.stages import common
-from retrainlab.study.store import Store
 
 T = TypeVar("T")
-
-
-def fingerprints(experiments: Iterable[Experiment]) -> dict[tuple, str]:
-    """Of each data set and image size, once: a folder of images takes a while."""
-    return {of: fingerprint(*of) for of in {(e.recipe.data, e.recipe.image_size) for e in experiments}}
-
-
-def opened(store: Store | Path | str | None) -> Store:
-    """The store of that folder; the project's own if it is empty."""
-    return store if isinstance(store, Store) else Store(Path(store) if store else store_root())
 
 
 def row(experiment: Experiment, name: str, result: Result) -> dict:
@@ -100,13 +86,10 @@ def not_pruned(recipe: Recipe, prune: Prune) -> str:
     return words.strip()
 
 
-def curves(experiments: Sequence[Experiment], store: Store | Path | str | None = None) -> pd.DataFrame:
+def curves(experiments: Sequence[Experiment], store: Place = None) -> pd.DataFrame:
     """The retraining curves of stored experiments: one row per point, with seed, sparsity, budget and schedule."""
-    experiments = listed(experiments, Experiment, "curves' experiments")
-    store, marks = opened(store), fingerprints(experiments)
     rows = []
-    for e in experiments:
-        result = stored(store.result(result_key(e, marks[e.recipe.data, e.recipe.image_size])))
+    for e, result in _results(experiments, store, "curves' experiments"):
         head = {
             "seed": e.recipe.seed,
             "sparsity": e.prune.sparsity,
@@ -118,26 +101,28 @@ def curves(experiments: Sequence[Experiment], store: Store | Path | str | None =
     return pd.DataFrame(rows)
 
 
-def layers(experiments: Sequence[Experiment], store: Store | Path | str | None = None) -> pd.DataFrame:
+def layers(experiments: Sequence[Experiment], store: Place = None) -> pd.DataFrame:
     """The final sparsity of each layer of stored experiments: columns place (in `experiments`), layer, sparsity."""
-    experiments = listed(experiments, Experiment, "layers' experiments")
-    store, marks = opened(store), fingerprints(experiments)
     rows = []
-    for place, e in enumerate(experiments):
-        result = stored(store.result(result_key(e, marks[e.recipe.data, e.recipe.image_size])))
+    for place, (_, result) in enumerate(_results(experiments, store, "layers' experiments")):
         own = result.curves["layer_sparsity"]
         rows += [{"place": place, "layer": name, "sparsity": share} for name, share in own.items()]
     return pd.DataFrame(rows)
 
 
-def masks(experiment: Experiment, store: Store | Path | str | None = None) -> Masks:
-    """The masks of a stored experiment's first cycle, on the CPU."""
-    [mark] = fingerprints([experiment]).values()
-    key = pruned_key(experiment.recipe, experiment.prune, mark)
-    pruned = stored(opened(store).pruned(key, torch.device("cpu")))
+def masks(experiment: Experiment, store: Place = None) -> Masks:
+    """The masks of a stored experiment's first cycle (True = stays), on the CPU. Raises BadInput if its first training has
+    diverged."""
+    pruned = stored(Results.at(store).masks(experiment.recipe, experiment.prune, torch.device("cpu")))
     if pruned.result.outcome:
         raise BadInput(f"There are no masks ({pruned.result.outcome}); take a smaller learning rate or another seed.")
     return pruned.masks
+
+
+def _results(experiments: Sequence[Experiment], store: Place, what: str) -> Iterator[tuple[Experiment, Result]]:
+    kept = Results.at(store)
+    for e in listed(experiments, Experiment, what):
+        yield e, stored(kept.of(e))
 
 
 def stored(thing: T | None) -> T:

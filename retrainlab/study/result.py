@@ -12,8 +12,9 @@ from pathlib import Path
 import torch
 
 import retrainlab
-from retrainlab.config import Experiment, Prune, Recipe, to_dict
+from retrainlab.config import Experiment, Prune, Recipe
 from retrainlab.device import describe
+from retrainlab.keys import to_dict
 from retrainlab.training.state import Point
 
 MEASURED = ("test_accuracy", "test_loss", "validation_accuracy", "validation_loss", "recovery")
@@ -45,12 +46,6 @@ class Result:
             object.__setattr__(self, "outcome", outcome)
             object.__setattr__(self, "scalars", {k: None if k in lost else x for k, x in self.scalars.items()})
             object.__setattr__(self, "curves", _without_guesses(self.curves, lost))
-
-    @property
-    def unsaid_half(self) -> bool:
-        """Whether an earlier version computed it in bfloat16, which its settings and its key did not say then."""
-        recipe = self.config.get("recipe", self.config)
-        return "precision" not in recipe and "bfloat16" in str(self.provenance.get("engine"))
 
     @staticmethod
     def of(record: object) -> "Result":

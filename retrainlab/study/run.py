@@ -10,8 +10,6 @@ from collections.abc import Callable, Sequence
 from concurrent.futures import Executor
 from contextlib import AbstractContextManager, nullcontext
 from dataclasses import replace
-from pathlib import Path
-from typing import TypeVar
 
 import pandas as pd
 import torch
@@ -21,17 +19,16 @@ from retrainlab.config import DATASETS, Experiment, Recipe
 from retrainlab.data.sources import content
 from retrainlab.device import cores, describe, lack_of_memory_told, resolve
 from retrainlab.progress import Progress
-from retrainlab.study.plan import Missing, result_key, tasks
+from retrainlab.study.plan import Missing, tasks
 from retrainlab.study.processes import Workers
-from retrainlab.study.reading import fingerprints, opened, row, stored
+from retrainlab.study.reading import row, stored
 from retrainlab.study.result import Result
+from retrainlab.study.results import Place, Results
 from retrainlab.study.stages import check, check_lengths, common, prepare, while_retraining
-from retrainlab.study.store import Store
 from retrainlab.study.workers import run_tasks
 from retrainlab.training.engine import Engine, fastest, forced
 from retrainlab.training.state import State
 
-T = TypeVar("T")
 WORTH_A_PROBE = 1000  # steps; with fewer, measuring which engine is fastest takes longer than it saves
 QUICK = 12  # seconds of work that one process does sooner than others have started
 
@@ -40,7 +37,7 @@ QUICK = 12  # seconds of work that one process does sooner than others have star
 def run_study(
     experiments: Sequence[Experiment],
     *,
-    store: Store | Path | str | None = None,
+    store: Place = None,
     jobs: int = 0,
     device: str = "auto",
     engine: str = "auto",
@@ -50,8 +47,8 @@ def run_study(
 ) -> pd.DataFrame:
     """One row per experiment, in the order given: the configuration and every scalar of its result.
 
-    store: where results are kept (a Store, or its folder). jobs: processes on a CPU, 0 for one per core; a GPU is used
-    by this process alone. engine: `loop`, `batched`, `graph`, or `auto` for the fastest (see `engine`). fresh: make
+    store: where results are kept (see `Results.at`). jobs: processes on a CPU, 0 for one per core; a GPU is used by this
+    process alone. engine: `loop`, `batched`, `graph`, or `auto` for the fastest (see `engine`). fresh: make
     everything anew, in place of what is stored. executor: any `concurrent.futures.Executor` instead of local processes.
     progress: see `progress.Progress`, the default.
     Raises BadInput before any work starts, and Stopped (a KeyboardInterrupt) on Ctrl-C with all finished results kept.
@@ -59,20 +56,18 @@ def run_study(
     experiments = listed(experiments, Experiment, "run_study's experiments")
     fresh = settled(fresh, bool, "run_study's fresh")
     check_number(jobs, "number of jobs", low=0, whole=True)
-    store = opened(store)
-    where = resolve(device)
-    marks = fingerprints(experiments)
+    kept, where = Results.at(store), resolve(device)
     if engine != "auto":
         forced(engine, where)
-    missing = Missing.of(experiments, store, fresh, marks)
+    missing = Missing.of(experiments, kept, fresh)
     if missing.results:
-        store.check_writable()
+        kept.store.check_writable()
         for recipe, prune in {(replace(e.recipe, seed=0), e.prune) for e in experiments}:
             check(recipe, prune, where)
         for e in {replace(e, recipe=replace(e.recipe, seed=0)) for e in experiments}:
             check_lengths(e)
-        store.check_room(missing.bytes(where))
-        for data, size in marks:
+        kept.store.check_room(missing.bytes(where))
+        for data, size in kept.fingerprints:
             if data not in DATASETS:
                 print(f"study: {content(data, size)}", file=sys.stderr)
         report = progress or Progress("study")
@@ -82,20 +77,19 @@ def run_study(
             count = min(jobs or cores(), len(missing.results)) if where.type == "cpu" else 1
             if not jobs and executor is None and 0 < seconds < QUICK:
                 count = 1
-            todo = tasks(missing, engines, count, marks)
-            bound = [replace(t, args=(store, str(where), *t.args)) for t in todo]
+            todo = tasks(missing, engines, count, kept, where)
             run_tasks(
-                bound,
-                min(count, len(bound)),
+                todo,
+                min(count, len(todo)),
                 lambda done, total, word: report(done, total, f"{word} on {words}"),
-                str(store.root),
+                str(kept.store.root),
                 executor,
             )
         finally:
             if hasattr(report, "close"):
                 report.close()
-    keys = [result_key(e, marks[e.recipe.data, e.recipe.image_size]) for e in experiments]
-    results = [missing.found.get(key) or stored(store.result(key)) for key in keys]
+    keys = [kept.key(e) for e in experiments]
+    results = [missing.found.get(key) or stored(kept.store.result(key)) for key in keys]
     _check_starts(experiments, results)
     return pd.DataFrame([row(e, key, result) for e, key, result in zip(experiments, keys, results)])
 

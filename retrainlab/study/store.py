@@ -17,8 +17,8 @@ import json
 import os
 import shutil
 import time
-from collections.abc import Callable
-from dataclasses import asdict, dataclass, replace
+from collections.abc import Callable, Mapping
+from dataclasses import asdict, dataclass
 from pathlib import Path
 
 import torch
@@ -26,40 +26,16 @@ from safetensors import SafetensorError, safe_open
 from safetensors.torch import save_file
 
 from retrainlab.checks import BadInput
-from retrainlab.config import SCHEMA
+from retrainlab.keys import SCHEMA
 from retrainlab.paths import probe, set_aside, write_whole
-from retrainlab.study import seal
+from retrainlab.study import older, seal
+from retrainlab.study.older import Unfit
 from retrainlab.study.result import Result
 from retrainlab.study.stages import Dense, Pruned
 from retrainlab.training.state import State
 
 KINDS = ("dense", "pruned", "results")
 RENAMED = 0.1  # seconds within which another process has given both files of a pair their names
-CURVES = {"step", "validation_accuracy", "validation_loss", "train_loss", "weight_sparsity", "lr"}
-UNSEALED = {  # what a record has at least that was written before there were checksums: scalars, then curves
-    "dense": (
-        {"test_accuracy", "test_loss", "validation_accuracy", "validation_loss", "parameters", "prunable_weights"}
-        | {"multiply_adds", "sparsity", "steps", "images_per_second"},
-        CURVES,
-    ),
-    "pruned": (
-        {"validation_accuracy", "recalibrated_validation_accuracy", "stability", "recalibrated_stability"},
-        set(),
-    ),
-    "results": (
-        {"test_accuracy", "test_loss", "validation_accuracy", "validation_loss", "dense_test_accuracy", "stability"}
-        | {"dense_validation_accuracy", "trained_sparsity", "pruned_validation_accuracy", "recalibrated_stability"}
-        | {"recalibrated_validation_accuracy", "recovery", "sparsity_achieved", "norm_drop", "removed", "peak_lr"}
-        | {"allr_factor", "theoretical_speedup", "shrunken_speedup", "measured_speedup", "steps", "total_steps"}
-        | {"stopped", "images_per_second"},
-        CURVES | {"cycle", "layer_sparsity"},
-    ),
-    "throughput": ({"images_per_second"}, set()),
-}
-
-
-class Unfit(ValueError):
-    """Why a stored file is not what its name says."""
 
 
 @dataclass(frozen=True)
@@ -119,7 +95,7 @@ class Store:
         return found and found.result
 
     def put_result(self, key: str, result: Result) -> None:
-        self._put("results", key, result)
+        self.put("results", key, result)
 
     def dense(self, key: str, device: torch.device) -> Dense | None:
         """The dense run with its weights and momentum on `device`, or None if it has not been made."""
@@ -131,7 +107,7 @@ class Store:
         state = dense.state
         parts = {"params": state.params, "buffers": state.buffers, "momentum": state.momentum}
         tensors = {f"{part}/{name}": t for part, named in parts.items() for name, t in named.items()}
-        self._put("dense", key, dense.result, self._put_tensors("dense", key, tensors))
+        self.put("dense", key, dense.result, tensors)
 
     def pruned(self, key: str, device: torch.device) -> Pruned | None:
         """The first cycle's masks on `device` and what pruning did, or None if it has not been made."""
@@ -140,7 +116,15 @@ class Store:
         return Pruned({n: t.to(device) for n, t in found.tensors.items()}, found.result)
 
     def put_pruned(self, key: str, pruned: Pruned) -> None:
-        self._put("pruned", key, pruned.result, self._put_tensors("pruned", key, pruned.masks))
+        self.put("pruned", key, pruned.result, pruned.masks)
+
+    def put(self, kind: str, key: str, result: Result, tensors: Mapping[str, torch.Tensor] | None = None) -> None:
+        """Keep a record, and before it the tensors that go with it; None for a result, which has none."""
+        digest = {} if tensors is None else {"tensors": self._put_tensors(kind, key, tensors)}
+        record = {"key": key, "schema": SCHEMA} | digest | asdict(result)
+        record = json.loads(json.dumps(record, allow_nan=False))
+        text = json.dumps({"sha256": seal.of_record(record)} | record, indent=1) + "\n"
+        self._write(self.path(kind, key), lambda path: path.write_text(text))
 
     def count(self) -> dict[str, int]:
         """How many of each kind are stored."""
@@ -168,12 +152,14 @@ class Store:
             digest = record.pop("tensors", None)
             result = Result.of(record)
             if stamp is None:
-                _check_old(kind, result)
+                older.check(kind, result)
             if kind == "results" or not tensors:
                 return Stored(result, {}, stamp is not None)
             named, whole = self._tensors(kind, key, digest)
-            if not whole:
-                (_check_old_dense if kind == "dense" else _check_old_masks)(result, named)
+            if not whole and kind == "dense":
+                older.check_dense(result, _parts(named))
+            elif not whole:
+                older.check_masks(named)
             if kind == "dense" and not result.outcome:
                 _check_numbers(named)
         except (Unfit, BadInput):
@@ -183,18 +169,6 @@ class Store:
         except ValueError as error:
             raise Unfit(_first_line(error)) from None
         return Stored(result, named, whole and stamp is not None)
-
-    def rename(self, kind: str, old: str, new: str) -> None:
-        """Give what an earlier version computed in bfloat16 its own name, and settings that say so."""
-        found = self.read(kind, old)
-        config = found.result.config
-        if "recipe" in config:
-            config = config | {"recipe": config["recipe"] | {"precision": "bfloat16"}}
-        elif kind == "dense":
-            config = config | {"precision": "bfloat16"}
-        tensors = self._put_tensors(kind, new, found.tensors) if kind != "results" else None
-        self._put(kind, new, replace(found.result, config=config), tensors)
-        self.forget(kind, old)
 
     def forget(self, kind: str, key: str) -> None:
         """Remove what is stored under that name. Raises BadInput where one may not."""
@@ -212,7 +186,7 @@ class Store:
 
     def _whole(self, kind: str, key: str) -> Stored | None:
         """What is stored under that name, or None: if there is nothing, nothing that fits, or something in another precision
-        than an earlier version's key says (see `plan.adopt_unsaid`)."""
+        than an earlier version's key says (see `older.adopt`)."""
         try:
             return self._said(kind, key)
         except Unfit:
@@ -230,7 +204,7 @@ class Store:
 
     def _said(self, kind: str, key: str) -> Stored | None:
         found = self.read(kind, key)
-        return None if found is not None and found.result.unsaid_half else found
+        return None if found is not None and older.unsaid_half(found.result) else found
 
     def _tensors(self, kind: str, key: str, digest: str | None) -> tuple[dict[str, torch.Tensor], bool]:
         """The tensors, and whether a checksum holds them; digest: what their record says it is."""
@@ -249,13 +223,7 @@ class Store:
             raise Unfit(f"the content of {path.name} is not that of its checksum")
         return tensors, digest is not None
 
-    def _put(self, kind: str, key: str, result: Result, tensors: str | None = None) -> None:
-        record = {"key": key, "schema": SCHEMA} | ({} if tensors is None else {"tensors": tensors}) | asdict(result)
-        record = json.loads(json.dumps(record, allow_nan=False))
-        text = json.dumps({"sha256": seal.of_record(record)} | record, indent=1) + "\n"
-        self._write(self.path(kind, key), lambda path: path.write_text(text))
-
-    def _put_tensors(self, kind: str, key: str, tensors: dict[str, torch.Tensor]) -> str:
+    def _put_tensors(self, kind: str, key: str, tensors: Mapping[str, torch.Tensor]) -> str:
         """Returns their checksum."""
         whole = {name: t.detach().cpu().contiguous() for name, t in tensors.items()}
         digest = seal.of_tensors(name := f"{kind}/{key}", whole)
@@ -320,32 +288,6 @@ def _parts(tensors: dict[str, torch.Tensor]) -> dict[str, dict[str, torch.Tensor
             raise Unfit(f"it holds a tensor '{name}'")
         out[part][rest] = tensor
     return out
-
-
-def _check_old(kind: str, result: Result) -> None:
-    about = "throughput" if kind == "results" and "retrain" not in result.config else kind
-    scalars, curves = UNSEALED[about]
-    lacking = [*(scalars - result.scalars.keys()), *(curves - result.curves.keys())]
-    if lacking or not isinstance(result.provenance.get("device"), str):
-        raise Unfit(f"it lacks {', '.join(sorted(lacking)) or 'its device'}")
-    for name, share in result.scalars.items():
-        if name.endswith("accuracy") and share is not None and (isinstance(share, bool) or not 0 <= share <= 1):
-            raise Unfit(f"its {name} is {share}, which is no share")
-
-
-def _check_old_dense(result: Result, tensors: dict[str, torch.Tensor]) -> None:
-    parts = _parts(tensors)
-    params, momentum = parts["params"], parts["momentum"]
-    count = sum(p.numel() for p in params.values())
-    if result.scalars.get("parameters", count) != count:
-        raise Unfit(f"it holds {count} parameters, not {result.scalars['parameters']}")
-    if any(name not in params or params[name].shape != m.shape for name, m in momentum.items()):
-        raise Unfit("its momentum is not that of its parameters")
-
-
-def _check_old_masks(_: Result, tensors: dict[str, torch.Tensor]) -> None:
-    if any(mask.dtype != torch.bool for mask in tensors.values()):
-        raise Unfit("its masks are not all of truth values")
 
 
 def _check_numbers(tensors: dict[str, torch.Tensor]) -> None:

@@ -100,7 +100,7 @@ def test_settings_are_chosen_on_validation_over_the_tuning_seeds_for_each_sparsi
 
     seen = []
     chosen, rows, tuning, searches = contest.contest(
-        RECIPE, (0.8, 0.95), pretend(accuracy, seen), names=("GMP", "Dense"), seeds=3, tuning_seeds=2
+        RECIPE, (0.8, 0.95), pretend(accuracy, seen), ("GMP", "Dense"), contest.Rules(seeds=3, tuning_seeds=2)
     )
     ends = {(e.prune.sparsity, e.recipe.method.end) for name, e in chosen if name == "GMP"}
     assert ends == {(0.8, 0.5), (0.95, 0.9)}
@@ -118,7 +118,9 @@ def test_a_setting_that_misses_its_sparsity_is_taken_only_if_all_do(able):
         [],
         lambda e: e.prune.sparsity - 0.1 * (getattr(e.recipe.method, "t0", -8.0) not in able),
     )
-    chosen, _, tuning, _ = contest.contest(RECIPE, (0.9,), study, names=("STR", "Dense"), seeds=1, tuning_seeds=2)
+    chosen, _, tuning, _ = contest.contest(
+        RECIPE, (0.9,), study, ("STR", "Dense"), contest.Rules(seeds=1, tuning_seeds=2)
+    )
     assert {e.recipe.method.t0 for name, e in chosen if name == "STR"} == {max(able, default=-3.0)}
     assert tuning.groupby("setting")["reached"].first().sum() == len(able) + 3, "and Dense has nothing to reach"
 
@@ -129,7 +131,7 @@ def test_all_entrants_run_and_each_trains_for_the_total(tmp_path):
 
     names = ("BIMP", "GSM", "DPF", "DNW", "CS", "LC", "RigL", "Static", "Random", "Dense")
     chosen, rows, _, searches = contest.contest(
-        RECIPE, (0.7,), study, names=names, seeds=1, tuning_seeds=1, tolerance=0.05, most=4
+        RECIPE, (0.7,), study, names, contest.Rules(seeds=1, tuning_seeds=1, tolerance=0.05, most=4)
     )
     assert rows["total_steps"].eq(4 * PER_EPOCH).all()
     pruned = rows[rows["entrant"] != "Dense"]
@@ -164,7 +166,7 @@ def test_a_setting_with_which_a_training_diverges_is_taken_only_if_all_do():
         return math.nan if wild or e.prune.sparsity == 0.8 and e.recipe.method else 0.5 + e.recipe.lr
 
     chosen, rows, tuning, _ = contest.contest(
-        RECIPE, (0.8, 0.9), pretend(accuracy, []), names=("DNW",), seeds=2, tuning_seeds=2
+        RECIPE, (0.8, 0.9), pretend(accuracy, []), ("DNW",), contest.Rules(seeds=2, tuning_seeds=2)
     )
     assert {e.recipe.lr for _, e in chosen if e.prune.sparsity == 0.9} == {RECIPE.lr}
     assert len(chosen) == 4, "at 0.8 every setting has diverged, and one of them stands for them"

@@ -9,7 +9,7 @@ from retrainlab.methods.gmp import Gmp
 from retrainlab.methods.lc import Lc
 from retrainlab.methods.rigl import Rigl
 from retrainlab.methods.table import DPF, GMP, LC, STR, RigL
-from retrainlab.study.store import Store
+from retrainlab.study.results import Results
 from retrainlab.training.loop import train
 from retrainlab.training.state import Trained
 
@@ -31,7 +31,7 @@ def test_rates_are_those_of_the_median_round(monkeypatch, tmp_path):
         return Trained(job.start, (), 62, next(seconds))
 
     monkeypatch.setattr(throughput, "train", pretend)
-    assert throughput.images_per_second(RECIPES[:2], Store(tmp_path), "cpu") == [62 * 32 / 1.0, 62 * 32 / 5.0]
+    assert throughput.images_per_second(RECIPES[:2], Results.at(tmp_path), "cpu") == [62 * 32 / 1.0, 62 * 32 / 5.0]
 
 
 @pytest.mark.parametrize(
@@ -42,24 +42,24 @@ def test_what_a_method_does_now_and_then_is_in_it(kind, moment, knobs, monkeypat
     monkeypatch.setattr(throughput, "STEPS", 64)
     calls, own = [], getattr(kind, moment)
     monkeypatch.setattr(kind, moment, lambda *a: calls.append(1) or own(*a))
-    throughput.images_per_second([Recipe(width=4, method=knobs)], Store(tmp_path), "cpu")
+    throughput.images_per_second([Recipe(width=4, method=knobs)], Results.at(tmp_path), "cpu")
     assert len(calls) >= 2 * 3, "at least twice in each of three rounds"
 
 
 def test_a_recipe_that_stands_twice_is_measured_once_and_says_the_same_from_the_store(tmp_path):
     """Two seeds of one recipe, which had two rates at first, and one of them afterwards."""
     twice = [Recipe(width=4), Recipe(width=4, seed=1)]
-    first = throughput.images_per_second(twice, Store(tmp_path), "cpu")
-    assert first[0] == first[1] and throughput.images_per_second(twice, Store(tmp_path), "cpu") == first
+    first = throughput.images_per_second(twice, Results.at(tmp_path), "cpu")
+    assert first[0] == first[1] and throughput.images_per_second(twice, Results.at(tmp_path), "cpu") == first
 
 
 def test_measured_once_and_then_kept_unless_fresh(monkeypatch, tmp_path):
     calls = []
     monkeypatch.setattr(throughput, "train", lambda *a: calls.append(1) or train(*a))
-    first = throughput.images_per_second(RECIPES, Store(tmp_path), "cpu")
+    first = throughput.images_per_second(RECIPES, Results.at(tmp_path), "cpu")
     assert len(calls) == 9 and all(rate > 0 for rate in first)
-    assert throughput.images_per_second(RECIPES, Store(tmp_path), "cpu") == first and len(calls) == 9
-    throughput.images_per_second(RECIPES[1:], Store(tmp_path), "cpu")
+    assert throughput.images_per_second(RECIPES, Results.at(tmp_path), "cpu") == first and len(calls) == 9
+    throughput.images_per_second(RECIPES[1:], Results.at(tmp_path), "cpu")
     assert len(calls) == 9
-    throughput.images_per_second(RECIPES[:1], Store(tmp_path), "cpu", fresh=True)
+    throughput.images_per_second(RECIPES[:1], Results.at(tmp_path), "cpu", fresh=True)
     assert len(calls) == 12

@@ -15,8 +15,8 @@ from retrainlab.explore.apps.budget import Budget
 from retrainlab.explore.views import budget
 from retrainlab.explore.views.budget import Settings
 from retrainlab.figures import presets
-from retrainlab.study.plan import result_key
 from retrainlab.study.result import Result
+from retrainlab.study.results import Results
 from retrainlab.study.store import Store
 from tests.helpers.invented import invented
 
@@ -33,7 +33,7 @@ def tiny(monkeypatch):
 
 def put(results: dict[Experiment, Result], store: Store) -> None:
     for e, r in results.items():
-        store.put_result(result_key(e, "digits/1"), r)
+        Results.at(store).put(e, r)
 
 
 def test_runs_that_diverged_are_left_out_and_said_to_be(tiny):
@@ -233,13 +233,17 @@ def test_what_is_missing_is_measured_and_kept(tiny, tmp_path, writable):
 
 
 def test_stop_keeps_the_seeds_before(tiny, tmp_path):
-    store, kept, told = Store(tmp_path), {}, []
+    store, told = Store(tmp_path), []
     explorer = Budget(replace(tiny, budget=0.5), store, "cpu")
     explorer.desk.tell = lambda share, words="": told.append((share, words))
     lacking = budget.missing(explorer.settings(), {})
-    budget.measure(lacking, store, explorer.desk, lambda: bool(kept), kept.update)
+    said = explorer._measure(lacking, lambda: bool(explorer.found))
+    kept = explorer.found
+    assert said.startswith("Stopped; 3 of 9 are measured and kept.")
     assert {e.recipe.seed for e in kept} == {0} and len(kept) == store.count()["results"] == 3
-    assert budget._phases(list(kept), store) == [pytest.approx(3 * 0.6)], "its first training is there now"
+    others = [replace(e, evaluations=e.evaluations + 1) for e in kept]
+    assert Results.at(store).work(kept) == 0
+    assert Results.at(store).work(others) == pytest.approx(3 * 0.6), "its first training is there now"
     shares = [share for share, _ in told]
     assert shares == sorted(shares) and shares[-1] == pytest.approx(1 / 3)
     assert [words for _, words in told if words] == [

@@ -21,8 +21,9 @@ from retrainlab.explore.apps.compare import Compare
 from retrainlab.explore.kit import live, phrases
 from retrainlab.explore.kit.app import _shown
 from retrainlab.explore.kit.live import Curve, Live
+from retrainlab.explore.kit.searching import Unfinished
 from retrainlab.explore.views import compare
-from retrainlab.explore.views.compare import Pair, Settings, Unfinished
+from retrainlab.explore.views.compare import Pair, Settings
 from retrainlab.figures.presets import PRESETS
 from retrainlab.study.result import Result
 from retrainlab.study.store import Store
@@ -84,7 +85,7 @@ def test_curves_are_those_stored_one_behind_the_other(filled):
     store, frame = filled
     both = compare.known(Settings(), store)
     assert both.live.whole and both.runs == [0, 0]
-    bimp, gmp = (compare.joined(both.live, i) for i in (0, 1))
+    bimp, gmp = (list(map(list, zip(*compare.points(both.live, i)))) for i in (0, 1))
     assert bimp[0] == sorted(bimp[0]) and bimp[0][0] == 0 and bimp[0][-1] == gmp[0][-1] == 4 * PER_EPOCH
     phase = both.live.experiments[0].recipe.epochs * PER_EPOCH
     place = bimp[0].index(phase)

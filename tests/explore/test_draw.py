@@ -18,10 +18,14 @@ from retrainlab import schedules
 from retrainlab.checks import BadInput
 from retrainlab.config import Recipe, Retrain
 from retrainlab.explore.apps.draw import Draw
-from retrainlab.explore.kit import live, pages
+from retrainlab.explore.kit import board, live, pages
+from retrainlab.explore.kit import points as points_of
+from retrainlab.explore.kit.board import Entry
 from retrainlab.explore.kit.live import Live
+from retrainlab.explore.kit.points import GAP, SHAPES, TOP
 from retrainlab.explore.views import draw
-from retrainlab.explore.views.draw import GAP, SHAPES, TOP, Entry, Settings
+from retrainlab.explore.views.draw import Settings
+from retrainlab.study import making
 from retrainlab.study.stages import dense_curve
 from retrainlab.study.store import Store
 
@@ -48,7 +52,7 @@ def said(explorer: Draw) -> str:
 
 
 def cells(explorer: Draw) -> list[list[str]]:
-    rows = [re.findall("<td>(.*?)</td>", row) for row in explorer.table.value.split("<tr>")]
+    rows = [re.findall("<td>(.*?)</td>", row) for row in explorer.screen.table.value.split("<tr>")]
     return [row for row in rows if row]
 
 
@@ -61,7 +65,7 @@ def test_points_stay_in_order_and_within_bounds_wherever_they_are_moved():
         for _ in range(200):
             place = int(torch.randint(len(points), (), generator=generator))
             share, lr = (torch.rand(2, generator=generator) * 3 - 1).tolist()
-            points = draw.move(points, place, share, lr)
+            points = points_of.move(points, place, share, lr)
             shares, rates = zip(*points)
             assert 0 <= shares[0] and shares[-1] <= 1 and all(b - a > GAP - 1e-9 for a, b in pairwise(shares))
             assert all(0 <= rate <= TOP for rate in rates)
@@ -72,28 +76,28 @@ def test_points_stay_in_order_and_within_bounds_wherever_they_are_moved():
     [(1, (0.3, 0.05), (0.3, 0.05)), (1, (-1, -1), (0.01, 0.0)), (1, (2, 2), (0.99, TOP)), (0, (0.5, 0.1), (0.09, 0.1))],
 )
 def test_a_point_goes_as_far_as_its_neighbours_let_it(place, to, want):
-    assert draw.move(SHAPES["LLR"], place, *to)[place] == want
+    assert points_of.move(SHAPES["LLR"], place, *to)[place] == want
 
 
 def test_neighbours_nearer_than_the_gap_leave_a_point_where_it_is():
     points = ((0.5, 0.1), (0.501, 0.1), (0.502, 0.1))
-    assert draw.move(points, 1, 0.9, 0.2) == ((0.5, 0.1), (0.501, 0.2), (0.502, 0.1))
+    assert points_of.move(points, 1, 0.9, 0.2) == ((0.5, 0.1), (0.501, 0.2), (0.502, 0.1))
 
 
 def test_an_added_point_lies_on_the_curve_and_can_be_removed_again():
-    points, place = draw.add(SHAPES["LLR"], 1)
+    points, place = points_of.add(SHAPES["LLR"], 1)
     assert points[place] == (0.55, 0.05) and place == 2
     for n in (50, 93):
         before, after = (schedules.piecewise_linear(n, p) for p in (SHAPES["LLR"], points))
         assert torch.allclose(before, after, atol=1e-6)
-    assert draw.remove(points, place) == SHAPES["LLR"]
-    assert draw.add(SHAPES["LLR"], 2)[1] == 2  # beside the last point: before it
+    assert points_of.remove(points, place) == SHAPES["LLR"]
+    assert points_of.add(SHAPES["LLR"], 2)[1] == 2  # beside the last point: before it
     with pytest.raises(BadInput, match="no room"):
-        draw.add(SHAPES["SLR"], 2)
+        points_of.add(SHAPES["SLR"], 2)
     with pytest.raises(BadInput, match="at most 8"):
-        draw.add(SHAPES["CLR"], 0)
+        points_of.add(SHAPES["CLR"], 0)
     with pytest.raises(BadInput, match="at least 2"):
-        draw.remove(SHAPES["FT"], 0)
+        points_of.remove(SHAPES["FT"], 0)
 
 
 @pytest.mark.parametrize("name", ["LLR", "CLR", "SLR", "FT"])
@@ -160,15 +164,15 @@ ENTRIES = [
 
 
 def test_the_leaderboard_goes_by_validation_accuracy_and_hides_test_accuracy():
-    rows = draw.board(ENTRIES, revealed=False)
+    rows = board.rows(ENTRIES, revealed=False)
     assert [row[:2] for row in rows] == [("1", "drawn 1"), ("2", "LLR"), ("2", "CLR")]
     assert rows[0] == ("1", "drawn 1", "94.0 %", "93.0 to 95.0 %", "2", "hidden")
-    assert [row[-1] for row in draw.board(ENTRIES, revealed=True)] == ["25.0 %", "10.0 %", "30.0 %"]
+    assert [row[-1] for row in board.rows(ENTRIES, revealed=True)] == ["25.0 %", "10.0 %", "30.0 %"]
 
 
 def test_means_that_tie_but_for_noise_share_a_place():
     tied = [replace(ENTRIES[0], validation=v) for v in ((0.1, 0.2, 0.6), (0.3, 0.3, 0.3), (0.3, 0.3 + 1e-12, 0.3))]
-    assert {row[0] for row in draw.board(tied, revealed=False)} == {"1"}
+    assert {row[0] for row in board.rows(tied, revealed=False)} == {"1"}
 
 
 @pytest.mark.parametrize(
@@ -184,17 +188,17 @@ def test_the_first_two_are_told_apart_by_the_rule_of_all_verdicts(behind, said):
         race.second[place] = live.Curve()
         race.second[place].add(1, 0.9, 0.95, 0.1)
         race.results[place] = live.Result({}, {"sparsity_achieved": 0.95, "stopped": False}, {}, {})
-    text = draw.words(race, entries)
+    text = board.words(race, entries)
     assert ("Paired by seed the first is" in text) == said and ("cannot tell the first two apart" in text) != said
 
 
 def test_the_csv_is_the_leaderboard_and_hides_as_much():
-    [first, *_] = csv.DictReader(io.StringIO(draw.csv(ENTRIES, False)))
+    [first, *_] = csv.DictReader(io.StringIO(board.csv(ENTRIES, False)))
     assert first["curve"] == "drawn 1" and first["points"] == "0:0 0.1:0.1 1:0" and first["seeds"] == "2"
     assert float(first["validation_accuracy_mean"]) == 0.94 and first["test_accuracy_mean"] == "hidden"
-    [first, *_] = csv.DictReader(io.StringIO(draw.csv(ENTRIES, True)))
+    [first, *_] = csv.DictReader(io.StringIO(board.csv(ENTRIES, True)))
     assert float(first["test_accuracy_mean"]) == 0.25
-    assert draw.csv([], True) == ""
+    assert board.csv([], True) == ""
 
 
 def test_a_running_race_shows_the_mean_as_far_as_all_seeds_have_got():
@@ -210,9 +214,9 @@ def test_a_running_race_shows_the_mean_as_far_as_all_seeds_have_got():
     assert line["y"] == pytest.approx([30, 60]) and "drawn 1 60.0 %" in spec["alt"]
     scalars = {"validation_accuracy": 0.9, "test_accuracy": 0.8, "stopped": False}
     race.results[0] = live.Result({}, scalars, {}, {})
-    assert draw.finished(race, {}) == []  # of one seed only
+    assert board.finished(race, {}) == []  # of one seed only
     race.results[1] = live.Result({}, scalars | {"validation_accuracy": 0.7}, {}, {})
-    assert [(e.name, e.mean) for e in draw.finished(race, {FAST.points: "mine"})] == [("mine", pytest.approx(0.8))]
+    assert [(e.name, e.mean) for e in board.finished(race, {FAST.points: "mine"})] == [("mine", pytest.approx(0.8))]
 
 
 def test_a_curve_that_diverged_on_any_seed_is_last_and_has_no_mean():
@@ -224,28 +228,27 @@ def test_a_curve_that_diverged_on_any_seed_is_last_and_has_no_mean():
         scalars |= {"stopped": False, "sparsity_achieved": 0.9}
         race.results[place] = live.Result({}, scalars, {}, {}, "diverged: retraining, cycle 1, within 9 steps" * lost)
         race.second[place] = live.Curve([0, 9], [0.1, math.nan if lost else 0.9], [0.9] * 2, [0.1] * 2, 0, 9)
-    entries = draw.finished(race, {FAST.points: "mine"})
-    board = draw.board(entries, True)
-    assert [row[:4] for row in board] == [
+    entries = board.finished(race, {FAST.points: "mine"})
+    assert [row[:4] for row in board.rows(entries, True)] == [
         ("1", "LLR", "80.0 %", "80.0 to 80.0 %"),
         ("", "mine", "diverged", "on 1 of 2 seeds"),
     ]
-    text = draw.words(race, entries)
+    text = board.words(race, entries)
     assert "LLR 80.0 %. " in text and "Left out, as they diverged: mine on 1 of 2 seeds. " in text
     spec = draw.picture(FAST.retrains, FAST.recipe, race, "mine", "mine")
     json.dumps(spec, allow_nan=False)
-    assert "mine diverged" in spec["alt"] and not any("nan" in x for x in (text, spec["alt"], draw.csv(entries, True)))
-    assert draw.words(race, entries[:1]) == "Nothing can be ranked: every curve diverged (mine on 1 of 2 seeds)."
+    assert "mine diverged" in spec["alt"] and not any("nan" in x for x in (text, spec["alt"], board.csv(entries, True)))
+    assert board.words(race, entries[:1]) == "Nothing can be ranked: every curve diverged (mine on 1 of 2 seeds)."
 
 
 # ---- the widgets -----------------------------------------------------------------------------------------------------
 
 
 def test_dragging_boxes_and_buttons_all_move_the_same_points(explorer):
-    explorer.chart.moved = [1, 40.0, 0.2, 0]
+    explorer.screen.charts[0].moved = [1, 40.0, 0.2, 0]
     assert explorer.points[1] == (0.4, 0.2) and (explorer.point.value, explorer.share.value) == (2, 40)
     assert explorer.lr.value == 0.2 and explorer.shape.value == draw.OWN
-    assert explorer.chart.spec["handles"]["points"][1] == [40, 0.2] and "(0.4, 0.2)" in explorer.line.value
+    assert explorer.screen.charts[0].spec["handles"]["points"][1] == [40, 0.2] and "(0.4, 0.2)" in explorer.line.value
 
     explorer.share.value = 100  # clamped before the last point, and the box says so
     assert explorer.points[1] == (0.99, 0.2) and explorer.share.value == 99
@@ -274,19 +277,26 @@ def test_dragging_boxes_and_buttons_all_move_the_same_points(explorer):
     assert explorer.points == SHAPES["CLR"]
     explorer.add.click()
     assert "at most 8 points" in said(explorer) and explorer.points == SHAPES["CLR"]
-    explorer.chart.moved = [7, 200.0, -1, 1]
-    explorer.chart.moved = [8, 50.0, 0.1, 2]  # a point that is gone by now
+    explorer.screen.charts[0].moved = [7, 200.0, -1, 1]
+    explorer.screen.charts[0].moved = [8, 50.0, 0.1, 2]  # a point that is gone by now
     assert explorer.points[7] == (1.0, 0.0)
     explorer.shape.value = "CLR"  # again, since the points had left it
     assert explorer.points == SHAPES["CLR"]
 
 
 def test_every_box_has_a_label_and_no_button_an_icon(explorer):
-    boxes = (explorer.shape, explorer.point, explorer.share, explorer.lr, explorer.data, explorer.model)
+    boxes = (
+        explorer.shape,
+        explorer.point,
+        explorer.share,
+        explorer.lr,
+        explorer.inputs["data"],
+        explorer.inputs["model"],
+    )
     assert all(box.description for box in boxes)
     buttons = (explorer.add, explorer.remove, explorer.reveal, explorer.desk.start, explorer.desk.stop)
     assert all(button.description and not button.icon for button in buttons)
-    assert explorer.chart.spec["handles"]["names"] == ["share of the run in percent", "learning rate"]
+    assert explorer.screen.charts[0].spec["handles"]["names"] == ["share of the run in percent", "learning rate"]
 
 
 def test_a_race_its_leaderboard_and_the_second_one_from_the_store(explorer, tmp_path, monkeypatch):
@@ -295,17 +305,17 @@ def test_a_race_its_leaderboard_and_the_second_one_from_the_store(explorer, tmp_
     assert "mean of 2 seeds" in said(explorer) and "95.0 % of the weights" in said(explorer)
     assert {row[1] for row in cells(explorer)} == {"drawn 1", "LLR"}
     assert {row[4] for row in cells(explorer)} == {"2"} and {row[5] for row in cells(explorer)} == {"hidden"}
-    assert "hidden" in explorer.take.csv
+    assert "hidden" in explorer.screen.take.csv
     explorer.reveal.value = True
-    assert all(row[5] != "hidden" for row in cells(explorer)) and "hidden" not in explorer.take.csv
-    for e in draw.finished(explorer.race, explorer.names):
+    assert all(row[5] != "hidden" for row in cells(explorer)) and "hidden" not in explorer.screen.take.csv
+    for e in board.finished(explorer.race, explorer.names):
         both = [
             r.scalars for i, r in explorer.race.results.items() if explorer.race.experiments[i].retrain == e.retrain
         ]
         assert e.mean == pytest.approx(sum(s["validation_accuracy"] for s in both) / 2)
 
     # the seeds' curves: one batch order and one network for a seed, another for the next
-    results, places = explorer.race.results, draw.groups(explorer.race)
+    results, places = explorer.race.results, board.groups(explorer.race)
     drawn, llr = places[FAST.drawn], places[Retrain("LLR", 0.5)]
     for a, b in zip(drawn, llr):
         assert explorer.race.experiments[a].recipe == explorer.race.experiments[b].recipe
@@ -316,11 +326,11 @@ def test_a_race_its_leaderboard_and_the_second_one_from_the_store(explorer, tmp_
     told = [(min(step, len(want) - 1), rate) for step, rate in zip(curves["step"], curves["lr"])]
     assert len(told) > 3 and all(rate == pytest.approx(want[step].item()) for step, rate in told)
 
-    picture = explorer.chart.spec
+    picture = explorer.screen.charts[0].spec
     monkeypatch.setattr(live, "run", lambda *a: pytest.fail("it was trained again"))
     again = Draw(FAST, Store(tmp_path), "cpu")
-    again.start()
-    assert said(again).startswith("From the store.") and again.chart.spec == picture
+    again.desk.start.click()
+    assert said(again).startswith("From the store.") and again.screen.charts[0].spec == picture
     assert cells(again) == [[*row[:5], "hidden"] for row in cells(explorer)]
     again.close()
 
@@ -337,26 +347,26 @@ def test_curves_keep_their_names_and_other_settings_have_a_board_of_their_own(ex
     monkeypatch.setattr(live, "run", run)
 
     def race():
-        explorer.start()
+        explorer.desk.start.click()
         assert explorer.desk.worker.wait() and explorer.race.whole, said(explorer)
         return [(row[0], row[1]) for row in cells(explorer)]
 
     assert race() == [("1", "LLR"), ("2", "drawn 1")]
-    explorer.chart.moved = [2, 100.0, 0.2, 0]
+    explorer.screen.charts[0].moved = [2, 100.0, 0.2, 0]
     explorer.reveal.value = True
     assert race() == [("1", "drawn 2"), ("2", "LLR"), ("3", "drawn 1")]
     assert not explorer.reveal.value  # each race hides it again
     explorer.shape.value = "LLR"
     assert race() == [("1", "drawn 2"), ("2", "LLR"), ("3", "drawn 1")]
-    explorer.budget.slider.value = 25.0
-    assert race() == [("1", "LLR"), ("2", "drawn 1")] and "budget 25 %" in explorer.table.value
-    explorer.budget.slider.value = 50.0
-    explorer.boxes["LLR"].value = False
-    assert len(race()) == 3 and "LLR" not in explorer.take.code
+    explorer.inputs["budget"].slider.value = 25.0
+    assert race() == [("1", "LLR"), ("2", "drawn 1")] and "budget 25 %" in explorer.screen.table.value
+    explorer.inputs["budget"].slider.value = 50.0
+    explorer.inputs["schedules"].boxes["LLR"].value = False
+    assert len(race()) == 3 and "LLR" not in explorer.screen.take.code
 
 
 def test_stop_keeps_the_picture_and_ranks_nothing(explorer, monkeypatch):
-    real = live.run_together
+    real = making.run_together
 
     def stopped_halfway(*arguments, on_point, **more):
         def seen(place, point):
@@ -366,13 +376,16 @@ def test_stop_keeps_the_picture_and_ranks_nothing(explorer, monkeypatch):
 
         return real(*arguments, on_point=seen, **more)
 
-    monkeypatch.setattr(live, "run_together", stopped_halfway)
-    explorer.start()
+    monkeypatch.setattr(making, "run_together", stopped_halfway)
+    explorer.desk.start.click()
     assert explorer.desk.worker.wait()
     assert "Stopped; what there is stays on screen" in said(explorer) and not explorer.race.whole
-    lines = [m for m in explorer.chart.spec["panels"][1]["marks"] if m["kind"] == "line"]
-    assert [len(m["x"]) > 2 for m in lines] == [True, True] and explorer.chart.spec["panels"][1]["x"] == (0, 16)
-    assert cells(explorer) == [] and explorer.take.csv == "" and explorer.store.count()["results"] == 0
+    lines = [m for m in explorer.screen.charts[0].spec["panels"][1]["marks"] if m["kind"] == "line"]
+    assert [len(m["x"]) > 2 for m in lines] == [True, True] and explorer.screen.charts[0].spec["panels"][1]["x"] == (
+        0,
+        16,
+    )
+    assert cells(explorer) == [] and explorer.screen.take.csv == "" and explorer.store.count()["results"] == 0
     assert not explorer.desk.start.disabled and explorer.desk.stop.disabled
 
 
@@ -381,12 +394,12 @@ def test_a_users_mistake_is_one_sentence_in_the_status_line(explorer, monkeypatc
         raise BadInput("The data set is not there.")
 
     monkeypatch.setattr(live, "stored", refuse)
-    explorer.start()
+    explorer.desk.start.click()
     assert said(explorer) == "The data set is not there." and not explorer.names
 
 
 def test_the_picture_can_be_json(explorer):
-    json.dumps(explorer.chart.spec, allow_nan=False)
+    json.dumps(explorer.screen.charts[0].spec, allow_nan=False)
 
 
 # ---- the page and the notebook ---------------------------------------------------------------------------------------

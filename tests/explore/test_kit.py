@@ -15,7 +15,10 @@ pytest.importorskip("ipywidgets")
 from retrainlab.checks import BadInput
 from retrainlab.config import SGD, Recipe
 from retrainlab.explore.kit import app, chart, controls, phrases, worker
+from retrainlab.explore.kit.pages import View
 from retrainlab.explore.kit.worker import Desk, Worker
+from retrainlab.explore.views.race import Settings
+from retrainlab.study.store import Store
 
 ROOT = Path(__file__).parents[2]
 NOTEBOOKS = [ROOT / "notebooks" / "start_here.ipynb", *sorted((ROOT / "notebooks").glob("explore_*.ipynb"))]
@@ -96,6 +99,61 @@ def test_a_cell_that_runs_again_shows_the_same_explorer_and_other_settings_close
     second = app.present("fake", ("a", 2), Fake)
     assert second is not first and first.closed and not second.closed
     assert app.present("other", ("a", 2), Fake) is not second and not second.closed
+
+
+EMPTY = chart.chart([chart.panel([], x=(0, 1), y=(0, 1), xlabel="")], "Nothing.")
+
+
+class Echo(app.App[Settings]):
+    """Shows what its controls say."""
+
+    stem, initial = "echo", Settings()
+
+    def __init__(self, settings, store, device):
+        super().__init__(settings, store, device)
+        self.inputs = controls.inputs(settings, "sparsity", "schedules", "seed")
+        self.lay_out(controls.columns(self.inputs, ("sparsity", "seed")), *self.screen.charts, self.screen.note)
+        self.watch(self.draw, *self.inputs.values())
+        self.draw()
+
+    def view(self):
+        s = self.settings()
+        return View([EMPTY], f"{s.sparsity}, {s.seed}", ("A table", ("a",), [("b",)]), "csv", "code")
+
+
+@pytest.fixture
+def echo(tmp_path):
+    return Echo(Settings(data="cifar10"), Store(tmp_path), "cpu")
+
+
+def test_an_app_reads_its_controls_and_keeps_what_has_none(echo):
+    assert echo.settings() == Settings(data="cifar10")
+    echo.inputs["sparsity"].slider.value = 33.3
+    echo.inputs["schedules"].boxes["FT"].value = False
+    assert echo.settings() == Settings(data="cifar10", sparsity=0.333, schedules=Settings().schedules[1:])
+
+
+def test_a_view_crosses_to_the_screen_and_its_csv_waits_while_something_runs(echo):
+    echo.inputs["seed"].slider.value = 7
+    screen = echo.screen
+    assert (screen.note.value, screen.take.csv, screen.take.code) == ("<p>0.95, 7</p>", "csv", "code")
+    assert "A table" in screen.table.value
+    echo.desk.running, screen.take.csv = True, "before"
+    echo.put(View([EMPTY], "", None, "long", "other"))
+    assert (screen.table.value, screen.take.csv, screen.take.code) == ("", "before", "other")
+
+
+def test_what_is_refused_is_a_sentence_and_the_picture_stays(echo):
+    for box in echo.inputs["schedules"].boxes.values():
+        box.value = False
+    assert "No schedule is chosen" in echo.status.value and "0.95" in echo.screen.note.value
+
+
+def test_a_closed_app_leaves_no_widget_and_begins_nothing(echo):
+    echo.close()
+    parts = (echo.box, echo.screen.take, echo.screen.charts[0], echo.inputs["seed"].slider, echo.desk.status)
+    assert not any(part.comm for part in parts)
+    assert not echo.desk.go(lambda stopped: "", lambda: None)
 
 
 def test_a_table_has_a_caption_headings_and_escaped_cells():

@@ -148,39 +148,43 @@ def view(tmp_path, monkeypatch):
 
 @pytest.mark.xdist_group("predict")
 def test_guess_then_race_then_no_more_guesses(view, tmp_path):
-    assert "hidden" in view.chart.spec["alt"] and view.ranking.value == ""
+    assert "hidden" in view.screen.charts[0].spec["alt"] and view.screen.table.value == ""
     view.guess()
     assert "no name" in view.said.value
     view.name.value = "Ann"
     view.places["FT"].value = 2
     view.guess()
-    assert "FT and LRW share place 2" in view.said.value and "Ann" not in view.table.value
+    assert "FT and LRW share place 2" in view.said.value and "Ann" not in view.guessed.value
     view.places["FT"].value = 1
     view.guess()
-    assert "Kept: Ann says FT" in view.said.value and "Ann" in view.table.value and "hidden" in view.chart.spec["alt"]
+    assert (
+        "Kept: Ann says FT" in view.said.value
+        and "Ann" in view.guessed.value
+        and "hidden" in view.screen.charts[0].spec["alt"]
+    )
 
-    view.start()
+    view.desk.start.click()
     assert view.desk.worker.wait() and "Ann had the most pairs right" in view.desk.status.value
     accuracies = {name: value for name, value, _ in predict.standing(view.race)}
     right, _ = score(Guess("Ann", NAMED_SCHEDULES, 5), accuracies)
-    assert f"<td>{100 * right:.1f} %</td>" in view.table.value and view.ranking.value.count("<tr>") == 7
+    assert f"<td>{100 * right:.1f} %</td>" in view.guessed.value and view.screen.table.value.count("<tr>") == 7
 
     view.name.value = "Bob"
     view.guess()
-    assert "has been shown already" in view.said.value and "Bob" not in view.table.value
+    assert "has been shown already" in view.said.value and "Bob" not in view.guessed.value
 
     # another race is hidden again, and so is the first after it, though both are stored
-    view.budget.value = 0.25
-    assert "hidden" in view.chart.spec["alt"] and "Ann" not in view.table.value
+    view.inputs["budget"].value = 0.25
+    assert "hidden" in view.screen.charts[0].spec["alt"] and "Ann" not in view.guessed.value
     view.guess()
     assert "Kept: Bob" in view.said.value
-    view.budget.value = 0.5
+    view.inputs["budget"].value = 0.5
     view.guess()
     assert "has been shown already" in view.said.value
-    view.start()
+    view.desk.start.click()
     assert not view.desk.worker.busy and "Ann had the most pairs right" in view.desk.status.value, "from the store"
-    again = Predict(view.settings, Store(tmp_path), "cpu")
-    assert "Ann" in again.table.value
+    again = Predict(view.given, Store(tmp_path), "cpu")
+    assert "Ann" in again.guessed.value
 
 
 def test_those_who_share_the_first_place_are_all_named():
@@ -193,7 +197,7 @@ def test_those_who_share_the_first_place_are_all_named():
 def test_a_race_that_showed_nothing_can_still_be_guessed(view, monkeypatch):
     real = view.desk.worker.start
     monkeypatch.setattr(view.desk.worker, "start", lambda work, *rest: real(lambda _: work(lambda: True), *rest))
-    view.start()
+    view.desk.start.click()
     assert view.desk.worker.wait() and "Stopped" in view.desk.status.value
     view.name.value = "Ann"
     view.guess()

@@ -11,13 +11,14 @@ pytest.importorskip("ipywidgets")
 
 from retrainlab.checks import BadInput
 from retrainlab.config import NAMED_SCHEDULES, Recipe
+from retrainlab.device import resolve
 from retrainlab.explore.apps.start import Start
 from retrainlab.explore.kit import collapse, live
 from retrainlab.explore.kit.worker import Worker
 from retrainlab.explore.views import start
 from retrainlab.explore.views.start import Attempt, Settings
-from retrainlab.study import plan
 from retrainlab.study.result import Result
+from retrainlab.study.results import Results
 from retrainlab.study.store import Store
 
 TINY = Recipe(width=4, epochs=1)
@@ -144,7 +145,7 @@ def test_prune_retrain_and_stop(look, tmp_path):
     assert "stopped" in look.attempts[-1].label
 
     # the figures' own key: a second look trains nothing
-    assert Store(tmp_path).check("dense", plan.dense_key(TINY, "digits/1"))
+    assert Results.at(tmp_path).dense(TINY, resolve("cpu"))
     again = Start(Settings(), Store(tmp_path), "cpu")
     assert again.desk.worker.wait() and again.network.accuracies == look.network.accuracies
     assert "Training" not in again.desk.status.value

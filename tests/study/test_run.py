@@ -20,11 +20,12 @@ from safetensors.torch import load_file, save_file
 
 from retrainlab.checks import BadInput, Stopped, WorkerDied
 from retrainlab.config import Experiment, Prune, Recipe, Retrain
-from retrainlab.study import plan, stages
+from retrainlab.study import making, stages
+from retrainlab.study import results as results_module
 from retrainlab.study.grids import grid
-from retrainlab.study.plan import dense_key, pruned_key, result_key
 from retrainlab.study.reading import curves, layers, not_pruned, row
 from retrainlab.study.result import Result
+from retrainlab.study.results import Results
 from retrainlab.study.run import run_study
 from retrainlab.study.store import Store
 from tests.helpers import other_values
@@ -66,18 +67,18 @@ def made(monkeypatch):
     """What is computed in this process: (stage, first argument), in order."""
     calls = []
 
-    def spy(name, short, nouns):
-        real = getattr(plan, name)
+    def spy(module, name, short, nouns):
+        real = getattr(module, name)
 
         def call(*args, **more):
             calls.extend((short, noun) for noun in nouns(args))
             return real(*args, **more)
 
-        monkeypatch.setattr(plan, name, call)
+        monkeypatch.setattr(module, name, call)
 
-    spy("train_dense_together", "train_dense", lambda args: args[0])
-    spy("run_together", "run", lambda args: args[0])
-    spy("prune_dense", "prune_dense", lambda args: args[:1])
+    spy(making, "train_dense_together", "train_dense", lambda args: args[0])
+    spy(making, "run_together", "run", lambda args: args[0])
+    spy(results_module, "prune_dense", "prune_dense", lambda args: args[:1])
     for name in ("train_dense", "prune_dense"):  # what `run` would make where it is not given
         monkeypatch.setattr(stages, name, lambda *args, **more: pytest.fail("made twice"))
     return calls
@@ -288,11 +289,12 @@ def test_what_one_precision_made_is_never_served_as_the_others(tmp_path, made):
 
 def as_stored_before(root: Path, half: list[Experiment], plain: list[Experiment]) -> None:
     """Leave in the store what a version would have that neither knew checksums nor wrote the precision into keys."""
+    results = Results.at(root)
     for h, p in zip(half, plain):
         names = {
-            "dense": (dense_key(h.recipe, "digits/1"), dense_key(p.recipe, "digits/1")),
-            "pruned": (pruned_key(h.recipe, h.prune, "digits/1"), pruned_key(p.recipe, p.prune, "digits/1")),
-            "results": (result_key(h, "digits/1"), result_key(p, "digits/1")),
+            "dense": (results.key(h.recipe), results.key(p.recipe)),
+            "pruned": (results.key((h.recipe, h.prune)), results.key((p.recipe, p.prune))),
+            "results": (results.key(h), results.key(p)),
         }
         for kind, (new, old) in names.items():
             if not (path := root / kind / f"{new}.json").exists():
@@ -489,14 +491,14 @@ def test_a_disk_that_fills_up_ends_a_study_in_a_sentence_and_what_is_finished_st
 
 
 def test_a_run_that_fails_keeps_what_is_finished(tmp_path, monkeypatch):
-    real = plan.run_together
+    real = making.run_together
 
     def fails(asked, *args, **more):
         if FEW[1] in asked:
             raise RuntimeError("broken")
         return real(asked, *args, **more)
 
-    monkeypatch.setattr(plan, "run_together", fails)
+    monkeypatch.setattr(making, "run_together", fails)
     with pytest.raises(RuntimeError, match="broken"):
         go(FEW, tmp_path)
     assert Store(tmp_path).count() == {"dense": 1, "pruned": 1, "results": 1}
@@ -525,7 +527,6 @@ CHILD = """
 import psutil, signal, sys
 from retrainlab.config import SGD, Experiment, Prune, Recipe, Retrain
 from retrainlab.study.run import run_study
-from retrainlab.study.plan import dense_key, pruned_key, result_key
 from retrainlab.checks import Stopped
 
 def report(done, total, word):
@@ -607,7 +608,7 @@ def test_lack_of_memory_is_told_in_a_sentence_and_what_is_finished_is_kept(tmp_p
     def runs_out(*args, **more):
         raise torch.OutOfMemoryError("CUDA out of memory")
 
-    monkeypatch.setattr(plan, "run_together", runs_out)
+    monkeypatch.setattr(making, "run_together", runs_out)
     words = "Failed: FT at sparsity 0.5 and budget 1, seed 0 .memory ran out.* LRW at .* 2 of 4 runs are kept in"
     with pytest.raises(WorkerDied, match=words):
         go(FEW, tmp_path)

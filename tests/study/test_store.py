@@ -17,11 +17,13 @@ from safetensors.torch import load_file, save_file
 
 import retrainlab
 from retrainlab.checks import BadInput
-from retrainlab.config import SCHEMA
+from retrainlab.keys import SCHEMA
 from retrainlab.paths import store_root
+from retrainlab.study import older
 from retrainlab.study import store as store_module
+from retrainlab.study.older import Unfit
 from retrainlab.study.stages import Dense
-from retrainlab.study.store import Store, Unfit
+from retrainlab.study.store import Store
 from retrainlab.training.state import State
 from tests.helpers.refusals import said
 from tests.helpers.stored import KEY, dense, pruned, result
@@ -217,7 +219,7 @@ def unsealed(store: Store) -> None:
     filled(store)
     for path in store.root.rglob("*.safetensors"):
         save_file(load_file(path), path)
-    for kind, (scalars, curves) in store_module.UNSEALED.items():
+    for kind, (scalars, curves) in older.UNSEALED.items():
         path = store.root / kind / f"{KEY}.json"
         if path.exists():
             record = json.loads(path.read_text())
@@ -351,7 +353,7 @@ def test_a_record_without_checksum_whose_content_is_of_the_wrong_kind_is_set_asi
     unsealed(store)
     path = store.path(kind, KEY)
     record = json.loads(path.read_text())
-    name = next(iter(store_module.UNSEALED[kind][0]))
+    name = next(iter(older.UNSEALED[kind][0]))
     for part, changes in HOSTILE[change].items():
         if isinstance(changes, dict):
             if part == "scalars":
@@ -464,7 +466,7 @@ def test_a_crash_while_tensors_are_filled_in_leaves_no_half_file(store, monkeypa
 
 
 def test_a_crash_between_weights_and_record_leaves_nothing_that_is_taken_for_whole(store, monkeypatch):
-    monkeypatch.setattr(Store, "_put", crash)
+    monkeypatch.setattr(Path, "write_text", crash)
     with pytest.raises(Crash):
         store.put_dense(KEY, dense())
     assert not store.check("dense", KEY) and store.dense(KEY, CPU) is None

@@ -9,8 +9,9 @@ from retrainlab.explore.kit import controls, live
 from retrainlab.explore.kit.app import App
 from retrainlab.explore.kit.live import Curve, Live
 from retrainlab.explore.kit.pages import View
+from retrainlab.explore.kit.searching import ROUNDS, Unfinished, turned
 from retrainlab.explore.views import compare as views
-from retrainlab.explore.views.compare import DATA, MIDDLE, ROUNDS, Pair, Settings, Unfinished, experiments, turned
+from retrainlab.explore.views.compare import DATA, MIDDLE, Pair, Settings, experiments
 from retrainlab.study.store import Store
 
 
@@ -51,7 +52,7 @@ class Compare(App[Settings]):
         self.look()
 
     def _offer(self, pick: Sequence[int]) -> None:
-        recipe = views.contest_recipe(self.inputs["data"].value, 0)
+        recipe = Settings(data=self.inputs["data"].value).recipe
         self.offering = True
         try:
             for name, widget, place in zip(self.names, self.picks, pick):

@@ -3,7 +3,6 @@
 import threading
 from collections.abc import Callable, Hashable
 from dataclasses import replace
-from pathlib import Path
 from typing import Any, ClassVar, Generic, TypeVar
 
 import ipywidgets as widgets
@@ -13,7 +12,7 @@ from retrainlab.checks import BadInput
 from retrainlab.explore.kit import controls
 from retrainlab.explore.kit.pages import View
 from retrainlab.explore.kit.worker import Desk
-from retrainlab.paths import store_root
+from retrainlab.study.results import Results
 from retrainlab.study.store import Store
 
 Settings = TypeVar("Settings")
@@ -101,7 +100,7 @@ class App(Generic[Settings]):
         device: auto, cpu, cuda or cuda:N.
         """
         start = cls.initial if settings is None else settings
-        folder = Store(Path(store) if store else store_root())
+        folder = Results.at(store).store
         present(cls.stem, (start, store, device), lambda: cls(start, folder, device))
 
     def lay_out(self, *parts: widgets.Widget) -> None:

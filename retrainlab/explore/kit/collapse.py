@@ -9,14 +9,13 @@ import torch
 from retrainlab import metrics
 from retrainlab.checks import BadInput
 from retrainlab.config import Prune, Recipe
-from retrainlab.data.sources import fingerprint
 from retrainlab.device import repeatable
 from retrainlab.explore.kit import chart
 from retrainlab.explore.kit.chart import Mark
 from retrainlab.explore.kit.phrases import percent
 from retrainlab.pruning import Masks
-from retrainlab.study import plan
 from retrainlab.study.result import Result
+from retrainlab.study.results import Results
 from retrainlab.study.stages import Dense, prepare, train_dense
 from retrainlab.study.store import Store
 from retrainlab.training import cycles, masked
@@ -62,7 +61,7 @@ class Network:
     def masks(self, sparsity: float) -> Masks:
         """What stays at a sparsity, a share."""
         prune = Prune(sparsity, allocation=self.allocation)
-        return cycles.prune_state(self.dense.state, prune, self.setup.prunable, 0, self.recipe.seed)
+        return cycles.prune_state(self.setup, self.dense.state, prune, 0, self.recipe.seed)
 
     def layers(self, sparsity: float) -> dict[str, float]:
         """The share that each layer loses at a sparsity, by the name of its weights."""
@@ -103,13 +102,13 @@ def trained(
     Raises BadInput for a network that has diverged.
     """
     setup, original = prepare(recipe, device)
-    name = plan.dense_key(recipe, fingerprint(recipe.data, recipe.image_size))
-    dense = store.dense(name, device)
+    results = Results.at(store)
+    dense = results.dense(recipe, device)
     if dense is None:
         dense = train_dense(recipe, str(device), lambda point: tell(point.step / len(original.lr)), stop)
         if not stop():
             with suppress(BadInput):  # a store that is only read, as on a shared machine: it is trained again next time
-                store.put_dense(name, dense)
+                results.put(recipe, dense)
     if dense.result.outcome:
         raise BadInput(f"There is no trained network to show ({dense.result.outcome}); choose another seed or network.")
     return dense, setup, original.peak

@@ -7,7 +7,6 @@ import html
 import math
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
-from pathlib import Path
 
 import anywidget
 import ipywidgets as widgets
@@ -15,6 +14,7 @@ import traitlets
 
 from retrainlab.config import ALLOCATIONS, DATASETS, MODELS, NAMED_SCHEDULES
 from retrainlab.data.sources import content
+from retrainlab.explore.kit.pages import WEB
 
 LABEL = {"description_width": "13em"}
 
@@ -49,7 +49,7 @@ class Ticks:
     @property
     def value(self) -> tuple[str, ...]:
         """The names that are ticked."""
-        return ticked(self.boxes)
+        return tuple(name for name, box in self.boxes.items() if box.value)
 
 
 Control = Number | Ticks | widgets.ValueWidget
@@ -95,22 +95,11 @@ def choice(label: str, options: Iterable, value) -> widgets.Dropdown:
     return widgets.Dropdown(options=list(options), value=value, description=label, style=LABEL, layout=layout)
 
 
-def boxes(names: Iterable[str], chosen: Iterable[str]) -> dict[str, widgets.Checkbox]:
-    """A checkbox for each name, those of `chosen` ticked."""
-    small = {"indent": False, "layout": widgets.Layout(width="auto", margin="0 14px 0 0")}
-    chosen = set(chosen)
-    return {name: widgets.Checkbox(name in chosen, description=name, **small) for name in names}
-
-
-def ticked(boxes: dict[str, widgets.Checkbox]) -> tuple[str, ...]:
-    """The names of those that are ticked."""
-    return tuple(name for name, box in boxes.items() if box.value)
-
-
-def ticks(label: str, names: Iterable[str], chosen: Iterable[str]) -> Ticks:
+def ticks(label: str, names: Iterable[str], chosen: Sequence[str]) -> Ticks:
     """A labelled row of checkboxes, those of `chosen` ticked."""
-    made = boxes(names, chosen)
-    return Ticks(made, row(title(label), *made.values()))
+    small = {"indent": False, "layout": widgets.Layout(width="auto", margin="0 14px 0 0")}
+    boxes = {name: widgets.Checkbox(name in chosen, description=name, **small) for name in names}
+    return Ticks(boxes, row(title(label), *boxes.values()))
 
 
 FIELDS: dict[str, Callable[..., Control]] = {
@@ -165,7 +154,15 @@ def column(*children: widgets.Widget, wide: str = "28em") -> widgets.VBox:
     return widgets.VBox(children, layout=layout)
 
 
-class Status(widgets.HTML):
+class Note(widgets.HTML):
+    """A line of words that is not read out by itself."""
+
+    def say(self, text: str) -> None:
+        """Show it."""
+        self.value = f"<p>{html.escape(text)}</p>"
+
+
+class Status(Note):
     """A line of words that screen readers read out when it changes: `chart.js` makes what holds it a live region, which must
     stay while its content is replaced."""
 
@@ -173,21 +170,12 @@ class Status(widgets.HTML):
         super().__init__("<p></p>")
         self.add_class("retrainlab-status")
 
-    def say(self, text: str) -> None:
-        self.value = f"<p>{html.escape(text)}</p>"
-
-
-class Note(widgets.HTML):
-    """A line of words that is not read out by itself."""
-
-    def say(self, text: str) -> None:
-        self.value = f"<p>{html.escape(text)}</p>"
-
 
 def about(data: widgets.Dropdown) -> Note:
     """A line that says what is in the data set that is chosen."""
     note = Note()
-    widgets.dlink((data, "value"), (note, "value"), lambda name: f"<p>{html.escape(content(name))}</p>")
+    note.say(content(data.value))
+    data.observe(lambda change: note.say(content(change["new"])), names="value")
     return note
 
 
@@ -229,13 +217,10 @@ def app(name: str, children: Iterable[widgets.Widget]) -> widgets.VBox:
     return box
 
 
-HERE = Path(__file__).parents[1] / "web"
-
-
 class Chart(anywidget.AnyWidget):
     """The chart on the page. `spec`: what `chart` made; `moved`: [point, x, y, time] of a point that a reader moves."""
 
-    _esm = (HERE / "chart.js").read_text() + "\nexport default { render: renderChart };\n"
+    _esm = (WEB / "chart.js").read_text() + "\nexport default { render: renderChart };\n"
     spec = traitlets.Dict().tag(sync=True)
     moved = traitlets.List().tag(sync=True)
 
@@ -243,7 +228,7 @@ class Chart(anywidget.AnyWidget):
 class Take(anywidget.AnyWidget):
     """Two buttons: the numbers on screen as CSV (`csv`, saved as NAME.csv), and the view as Python (`code`)."""
 
-    _esm = (HERE / "take.js").read_text() + "\nexport default { render: renderTake };\n"
+    _esm = (WEB / "take.js").read_text() + "\nexport default { render: renderTake };\n"
     name = traitlets.Unicode("retrainlab").tag(sync=True)
     csv = traitlets.Unicode("").tag(sync=True)
     code = traitlets.Unicode("").tag(sync=True)

@@ -4,34 +4,18 @@ point of their curves as it is made. Stop ends all at the next step; only what i
 
 import math
 from collections.abc import Callable, Sequence
-from contextlib import suppress
 from dataclasses import dataclass, field, replace
 
 import torch
 
-from retrainlab.checks import BadInput
-from retrainlab.config import Experiment, Prune, Recipe
-from retrainlab.data.sources import fingerprint
+from retrainlab.config import Experiment, Recipe
 from retrainlab.figures.presets import PRESETS
-from retrainlab.study.plan import Marks, adopt_unsaid, dense_key, pruned_key, result_key
+from retrainlab.study.making import Noun, Watch
 from retrainlab.study.result import Result
-from retrainlab.study.stages import (
-    Dense,
-    Pruned,
-    belongs,
-    common,
-    prepare,
-    prune_dense,
-    run_together,
-    train_dense_together,
-    while_retraining,
-)
-from retrainlab.study.store import Store
-from retrainlab.training.cycles import lengths
-from retrainlab.training.engine import TOGETHER, Engine, forced
+from retrainlab.study.results import Place, Results
 from retrainlab.training.state import Point
 
-TELL = Callable[[float, str], None]
+Tell = Callable[[float, str], None]
 
 
 @dataclass
@@ -83,6 +67,16 @@ class Live:
             r.scalars["stopped"] for r in list(self.results.values())
         )
 
+    def take(self, place: int, other: "Live", its: int) -> None:
+        """Make what `other` has of its experiment number `its` the curves and the result of that at `place`."""
+        for mine, theirs in zip(self._parts, other._parts):
+            if its in theirs:
+                mine[place] = theirs[its]
+
+    @property
+    def _parts(self) -> tuple[dict, ...]:
+        return self.first, self.second, self.results
+
     def diverged(self, place: int) -> bool:
         """Whether that experiment has: its result says so, or, before there is one, its last point has no number."""
         if (result := self.results.get(place)) is not None:
@@ -91,17 +85,13 @@ class Live:
         return any(map(math.isnan, curve.accuracy[-1:]))
 
 
-def stored(experiments: Sequence[Experiment], store: Store, firsts: bool = False) -> Live:
-    """What the store has of them, without training; firsts: the first trainings' curves too."""
-    live, marks = Live(list(experiments)), {}
+def stored(experiments: Sequence[Experiment], store: Place, firsts: bool = False) -> Live:
+    """What is stored of them, without training; firsts: the first trainings' curves too."""
+    live, results = Live(list(experiments)), Results.at(store)
     for place, e in enumerate(experiments):
-        mark = marks.setdefault((e.recipe.data, e.recipe.image_size), fingerprint(e.recipe.data, e.recipe.image_size))
-        result = store.result(result_key(e, mark))
-        if result is None and adopt_unsaid(e, store, mark):
-            result = store.result(result_key(e, mark))
-        if result is not None:
+        if (result := results.of(e)) is not None:
             live.results[place], live.second[place] = result, Curve.of(result.curves)
-        if firsts and (dense := store.dense(dense_key(e.recipe, mark), torch.device("cpu"))) is not None:
+        if firsts and (dense := results.dense(e.recipe, torch.device("cpu"))) is not None:
             live.first[place] = Curve.of(dense.result.curves)
     return live
 
@@ -113,94 +103,28 @@ def recipe_of(data: str, model: str, seed: int) -> Recipe:
     return replace(recipe, model=model, width=width, seed=seed)
 
 
-def together(device: torch.device) -> Engine:
-    """The engine that trains many side by side on this device."""
-    return forced(TOGETHER[device.type], device)
-
-
 def run(
-    live: Live, store: Store, device: torch.device, stop: Callable[[], bool], tell: TELL = lambda share, words: None
+    live: Live, store: Place, device: torch.device, stop: Callable[[], bool], tell: Tell = lambda share, words: None
 ) -> None:
-    """Fill `live` with what is missing. tell(share of the work, words) says how far it is. Experiments may differ in
-    anything. Raises BadInput for what cannot be run."""
-    missing = [i for i in range(len(live.experiments)) if i not in live.results]
-    of = {(e.recipe.data, e.recipe.image_size) for e in live.experiments}
-    marks = {(data, size): fingerprint(data, size) for data, size in of}
-    dense = _first_trainings(live, missing, marks, store, device, stop, tell)
-    if stop():
-        return
-    pruned: dict[tuple[Recipe, Prune], Pruned] = {}
-    for i in missing:
-        recipe, prune = live.experiments[i].recipe, live.experiments[i].prune
-        if (recipe, prune) not in pruned:
-            name = pruned_key(recipe, prune, marks[recipe.data, recipe.image_size])
-            found = store.pruned(name, device)
-            if found is None or not belongs(found, dense[recipe]):
-                found = prune_dense(recipe, prune, dense[recipe], str(device))
-                _keep(lambda name=name, found=found: store.put_pruned(name, found))
-            pruned[recipe, prune] = found
-    groups: dict[Recipe, list[int]] = {}
-    for i in missing:
-        groups.setdefault(common(while_retraining(live.experiments[i])), []).append(i)
-    meter = _Meter({i: _steps(live.experiments[i], dense) for i in missing}, tell, "Retraining ...")
-    for places in groups.values():
-        experiments = [live.experiments[i] for i in places]
-        starts = [(dense[e.recipe], pruned[e.recipe, e.prune]) for e in experiments]
+    """Fill `live` with what is missing, each point as it is made. tell(share of the work, words) says how far it is.
+    Experiments may differ in anything. Raises BadInput for what cannot be run."""
+    missing = {i: e for i, e in enumerate(live.experiments) if i not in live.results}
+    places: dict[Noun, list[int]] = {}
+    for i, e in missing.items():
+        for noun in (e, e.recipe):
+            places.setdefault(noun, []).append(i)
 
-        def on_point(place: int, point: Point, places=places) -> None:
-            _add(live.second.setdefault(places[place], Curve()), point)
-            meter(places[place], live.second[places[place]].steps[-1])
+    def on_point(noun: Recipe | Experiment, point: Point) -> None:
+        curves = live.first if isinstance(noun, Recipe) else live.second
+        for i in places[noun]:
+            _add(curves.setdefault(i, Curve()), point)
 
-        done = run_together(experiments, starts, str(device), together(device), on_point=on_point, stop=stop)
-        for place, result in done:
-            live.results[places[place]] = result
-            if result.outcome:
-                meter(places[place], meter.lengths[places[place]])
-            if not result.scalars["stopped"]:
-                e = experiments[place]
-                name = result_key(e, marks[e.recipe.data, e.recipe.image_size])
-                _keep(lambda name=name, result=result: store.put_result(name, result))
-
-
-def _first_trainings(
-    live: Live,
-    missing: Sequence[int],
-    marks: Marks,
-    store: Store,
-    device: torch.device,
-    stop: Callable[[], bool],
-    tell: TELL,
-) -> dict[Recipe, Dense]:
-    """The first trainings, made where the store has none."""
-    users: dict[Recipe, list[int]] = {}
-    for i in missing:
-        users.setdefault(live.experiments[i].recipe, []).append(i)
-    out: dict[Recipe, Dense] = {}
-    todo: dict[Recipe, list[Recipe]] = {}
-    for recipe, places in users.items():
-        if (found := store.dense(dense_key(recipe, marks[recipe.data, recipe.image_size]), device)) is None:
-            todo.setdefault(common(recipe), []).append(recipe)
-            continue
-        out[recipe] = found
-        for i in places:
-            live.first[i] = Curve.of(found.result.curves)
-    steps = {r: len(prepare(r, device)[1].lr) for recipes in todo.values() for r in recipes}
-    meter = _Meter(steps, tell, "Training the network first (once; it is kept) ...")
-    for recipes in todo.values():
-
-        def on_point(place: int, point: Point, recipes=recipes) -> None:
-            for i in users[recipes[place]]:
-                _add(live.first.setdefault(i, Curve()), point)
-            meter(recipes[place], point.step)
-
-        for place, made in train_dense_together(recipes, str(device), together(device), on_point=on_point, stop=stop):
-            if not stop():
-                recipe = recipes[place]
-                out[recipe] = made
-                meter(recipe, steps[recipe])  # fewer if it has diverged
-                name = dense_key(recipe, marks[recipe.data, recipe.image_size])
-                _keep(lambda name=name, made=made: store.put_dense(name, made))
-    return out
+    for noun, made in Results.at(store).make(list(missing.values()), device, Watch(on_point, stop, tell)):
+        for i in places.get(noun, ()):
+            if isinstance(noun, Recipe):
+                live.first[i] = Curve.of(made.result.curves)
+            else:
+                live.results[i], live.second[i] = made, Curve.of(made.curves)
 
 
 def _add(curve: Curve, point: Point) -> None:
@@ -208,25 +132,3 @@ def _add(curve: Curve, point: Point) -> None:
         for values in (curve.steps, curve.accuracy, curve.sparsity, curve.lr):
             values.pop()
     curve.add(point.step, point.accuracy, point.sparsity, point.lr)
-
-
-def _steps(e: Experiment, dense: dict[Recipe, Dense]) -> float:
-    """Of the retraining; a little above 0 for none."""
-    return sum(lengths(e.prune, e.retrain, dense[e.recipe].result.scalars["steps"])) or 1e-9
-
-
-def _keep(put: Callable[[], None]) -> None:
-    with suppress(BadInput):  # a store that is only read, as on a shared machine: it is made again next time
-        put()
-
-
-class _Meter:
-    """Turns how far each run is into a share of all; the words are told once."""
-
-    def __init__(self, lengths: dict, tell: TELL, words: str):
-        self.lengths, self.tell, self.words, self.seen = lengths, tell, words, dict.fromkeys(lengths, 0.0)
-
-    def __call__(self, which, so_far: float) -> None:
-        self.seen[which] = so_far
-        self.tell(sum(self.seen.values()) / sum(self.lengths.values()), self.words)
-        self.words = ""

@@ -14,7 +14,7 @@ from typing import Any
 
 from retrainlab.config import Experiment
 
-HERE = Path(__file__).parents[1] / "web"
+WEB = Path(__file__).parents[1] / "web"
 
 
 @dataclass(frozen=True)
@@ -77,12 +77,12 @@ def html(page: Page) -> str:
         ],
         "views": views,
     }
-    scripts = "\n".join((HERE / name).read_text() for name in ("chart.js", "take.js", "page.js"))
+    scripts = "\n".join((WEB / name).read_text() for name in ("chart.js", "take.js", "page.js"))
     return _TEMPLATE.format(
         title=escape(page.title),
         intro="\n".join(f"<p>{escape(words)}</p>" for words in page.intro),
         data=json.dumps(data, separators=(",", ":"), allow_nan=False).replace("</", "<\\/"),
-        style=(HERE / "page.css").read_text(),
+        style=(WEB / "page.css").read_text(),
         scripts=scripts,
     )
 

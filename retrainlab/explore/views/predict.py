@@ -1,40 +1,30 @@
 """Predict first: rank the schedules before they race, then see how right that was. A group's guesses share one table.
 
-`score` compares a `Guess` with what came out; `Predict` ties it to widgets. Guesses are kept beside the results they are
-about, in `guesses.json` of the store, so that a meeting can go on after a break.
+`score` compares a `Guess` with what came out. Guesses are kept beside the results they are about, in `guesses.json` of the
+store, so that a meeting can go on after a break.
 """
 
 import json
 import math
 from collections.abc import Mapping, Sequence
 from contextlib import suppress
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from itertools import combinations
 
 import pandas as pd
 
 from retrainlab import tables
 from retrainlab.checks import BadInput, check_number
-from retrainlab.explore.kit import live
+from retrainlab.explore.kit import chart, live, phrases
 from retrainlab.explore.kit.live import Live
 from retrainlab.explore.kit.pages import Control, Page, View
 from retrainlab.explore.kit.phrases import percent
-from retrainlab.explore.views.race import (
-    HEADS,
-    Settings,
-    code,
-    csv,
-    dense_accuracy,
-    diverged,
-    experiments,
-    picture,
-    ranking,
-    standing,
-)
+from retrainlab.explore.views import race as race_view
+from retrainlab.explore.views.race import Settings, code, diverged, experiments, standing
 from retrainlab.paths import locked, set_aside, write_whole
 from retrainlab.study.store import Store
 
-SPARSITIES, BUDGETS = (0.8, 0.9, 0.95, 0.98), (0.025, 0.05, 0.1, 0.25, 0.5)
+SPARSITIES = (0.8, 0.9, 0.95, 0.98)
 
 
 @dataclass(frozen=True)
@@ -74,9 +64,10 @@ def score(guess: Guess, accuracies: Mapping[str, float]) -> tuple[float, float]:
     return right / len(pairs), abs(guess.gap - gap)
 
 
-def table(guesses: Sequence[Guess], race: Live) -> list[tuple[str, ...]]:
-    """A row for each guess, the best first once the race is over: name, order, pairs right, gap guessed and off."""
-    if not race.whole:
+def table(guesses: Sequence[Guess], race: Live | None) -> list[tuple[str, ...]]:
+    """A row for each guess, the best first once the race, if it is shown at all, is over: name, order, pairs right, gap
+    guessed and off."""
+    if race is None or not race.whole:
         return [(g.name, " > ".join(g.order), "", f"{g.gap:g}", "") for g in guesses]
     accuracies = {name: value for name, value, _ in standing(race)}
     raced = sorted([*accuracies, *diverged(race)])
@@ -136,34 +127,43 @@ class Guesses:
             return {}
 
 
-def race_chart(race: Live) -> dict:
-    """The race, with the dense network's accuracy where a result tells it."""
-    steps = max((curve.steps[-1] for curve in list(race.second.values()) if curve.steps), default=100)
-    return picture(race, dense_accuracy(race), steps)
-
-
 def guesses_csv(guesses: Sequence[Guess], race: Live) -> str:
     """The table of guesses."""
     columns = ["name", "order", "pairs_right", "gap_guessed", "gap_off"]
     return tables.csv(pd.DataFrame(table(guesses, race), columns=columns))
 
 
+def hidden(settings: Settings) -> View:
+    """What is shown before the race."""
+    frame = {"xlabel": "Retraining step", "ylabel": "Validation accuracy (%)"}
+    picture = chart.chart(
+        [chart.panel([], x=(0, 100), y=(0, 104), **frame)],
+        "The race is hidden until it is run: an empty frame of validation accuracy over steps.",
+        width=1060,
+        height=430,
+        legend=[(s, chart.schedule(s)) for s in settings.schedules],
+    )
+    return View([picture], "", code=code(settings))
+
+
+def view(settings: Settings, race: Live, guesses: Sequence[Guess], caption: str = "") -> View:
+    """The race as it stands, with its words and the guesses' numbers if it is over. caption: of the ranking."""
+    shown = race_view.view(settings, race, caption or race_view.caption(settings, "What came out"))
+    if not race.whole:
+        stopped = "Stopped; press Race to run it again from the start, or choose another."
+        return replace(shown, words=stopped)
+    numbers = guesses_csv(guesses, race) if guesses else shown.csv
+    return replace(shown, words=words(guesses, race), csv=numbers)
+
+
 def page(store: Store) -> Page:
     """The races of one seed of digits, to be guessed in a page without a kernel."""
     budgets, sparsities = (0.025, 0.05, 0.1, 0.25), (0.9, 0.95, 0.98)
 
-    def settings(sparsity: float, budget: float) -> Settings:
-        return Settings(sparsity=sparsity, budget=budget)
-
-    def view(sparsity: float, budget: float) -> View:
-        race = live.stored(experiments(settings(sparsity, budget)), store)
-        return View(
-            [race_chart(race)],
-            words([], race).removeprefix("Nobody had guessed. "),
-            ("What came out", HEADS, ranking(race)),
-            csv(race),
-            code(settings(sparsity, budget)),
-        )
+    def view_of(sparsity: float, budget: float) -> View:
+        settings = Settings(sparsity=sparsity, budget=budget)
+        shown = view(settings, live.stored(experiments(settings), store), [], "What came out")
+        return replace(shown, words=shown.words.removeprefix("Nobody had guessed. "))
 
     return Page(
         "predict",
@@ -173,10 +173,10 @@ def page(store: Store) -> Page:
             "the answer."
         ],
         [
-            Control("Weights removed", [(f"{100 * s:g} %", s) for s in sparsities], 1),
-            Control("Budget (share of the dense run)", [(f"{100 * b:g} %", b) for b in budgets], 1),
+            Control("Weights removed", phrases.shares(sparsities), 1),
+            Control("Budget (share of the dense run)", phrases.shares(budgets), 1),
         ],
-        [e for s in sparsities for b in budgets for e in experiments(settings(s, b))],
-        view,
+        [e for s in sparsities for b in budgets for e in experiments(Settings(sparsity=s, budget=b))],
+        view_of,
         hidden=True,
     )

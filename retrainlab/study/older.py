@@ -1,0 +1,108 @@
+"""Files of earlier versions: what they must hold where no checksum tells, and those that get another name."""
+
+from collections.abc import Mapping
+from contextlib import suppress
+from dataclasses import replace
+from typing import TYPE_CHECKING
+
+import torch
+
+from retrainlab.checks import BadInput
+from retrainlab.study.result import Result
+
+if TYPE_CHECKING:
+    from retrainlab.study.store import Store
+
+CURVES = {"step", "validation_accuracy", "validation_loss", "train_loss", "weight_sparsity", "lr"}
+UNSEALED = {  # what a record has at least that was written before there were checksums: scalars, then curves
+    "dense": (
+        {"test_accuracy", "test_loss", "validation_accuracy", "validation_loss", "parameters", "prunable_weights"}
+        | {"multiply_adds", "sparsity", "steps", "images_per_second"},
+        CURVES,
+    ),
+    "pruned": (
+        {"validation_accuracy", "recalibrated_validation_accuracy", "stability", "recalibrated_stability"},
+        set(),
+    ),
+    "results": (
+        {"test_accuracy", "test_loss", "validation_accuracy", "validation_loss", "dense_test_accuracy", "stability"}
+        | {"dense_validation_accuracy", "trained_sparsity", "pruned_validation_accuracy", "recalibrated_stability"}
+        | {"recalibrated_validation_accuracy", "recovery", "sparsity_achieved", "norm_drop", "removed", "peak_lr"}
+        | {"allr_factor", "theoretical_speedup", "shrunken_speedup", "measured_speedup", "steps", "total_steps"}
+        | {"stopped", "images_per_second"},
+        CURVES | {"cycle", "layer_sparsity"},
+    ),
+    "throughput": ({"images_per_second"}, set()),
+}
+
+
+class Unfit(ValueError):
+    """Why a stored file is not what its name says."""
+
+
+def check(kind: str, result: Result) -> None:
+    """Raise Unfit unless a record without a checksum holds what each of its kind does."""
+    about = "throughput" if kind == "results" and "retrain" not in result.config else kind
+    scalars, curves = UNSEALED[about]
+    lacking = [*(scalars - result.scalars.keys()), *(curves - result.curves.keys())]
+    if lacking or not isinstance(result.provenance.get("device"), str):
+        raise Unfit(f"it lacks {', '.join(sorted(lacking)) or 'its device'}")
+    for name, share in result.scalars.items():
+        if name.endswith("accuracy") and share is not None and (isinstance(share, bool) or not 0 <= share <= 1):
+            raise Unfit(f"its {name} is {share}, which is no share")
+
+
+def check_dense(result: Result, parts: Mapping[str, Mapping[str, torch.Tensor]]) -> None:
+    """Raise Unfit unless tensors without a checksum can be a dense run's; parts: params, buffers and momentum by name."""
+    params, momentum = parts["params"], parts["momentum"]
+    count = sum(p.numel() for p in params.values())
+    if result.scalars.get("parameters", count) != count:
+        raise Unfit(f"it holds {count} parameters, not {result.scalars['parameters']}")
+    if any(name not in params or params[name].shape != m.shape for name, m in momentum.items()):
+        raise Unfit("its momentum is not that of its parameters")
+
+
+def check_masks(tensors: Mapping[str, torch.Tensor]) -> None:
+    """Raise Unfit unless tensors without a checksum can be masks."""
+    if any(mask.dtype != torch.bool for mask in tensors.values()):
+        raise Unfit("its masks are not all of truth values")
+
+
+def unsaid_half(result: Result) -> bool:
+    """Whether an earlier version computed it in bfloat16, which its settings and its key did not say then."""
+    recipe = result.config.get("recipe", result.config)
+    return "precision" not in recipe and "bfloat16" in str(result.provenance.get("engine"))
+
+
+def adopt(store: "Store", names: Mapping[str, tuple[str, str]]) -> bool:
+    """Give what was computed in bfloat16, and stored as if in float32, the names of what it is.
+
+    names: (old, new) of one experiment's `dense` run, `pruned` masks and `results`. Returns whether anything got another
+    name; nothing does in a store that is only read.
+    """
+    moved = False
+    with suppress(BadInput, Unfit):
+        first, masks = (store.read(kind, names[kind][0], tensors=False) for kind in ("dense", "pruned"))
+        if first is not None and unsaid_half(first.result):
+            if masks is not None:
+                _rename(store, "pruned", *names["pruned"])
+            _rename(store, "dense", *names["dense"])
+            moved = True
+    with suppress(BadInput, Unfit):
+        result = store.read("results", names["results"][0])
+        if result is not None and unsaid_half(result.result):
+            _rename(store, "results", *names["results"])
+            moved = True
+    return moved
+
+
+def _rename(store: "Store", kind: str, old: str, new: str) -> None:
+    """Give it another name, and settings that say how it was computed."""
+    found = store.read(kind, old)
+    config = found.result.config
+    if "recipe" in config:
+        config = config | {"recipe": config["recipe"] | {"precision": "bfloat16"}}
+    elif kind == "dense":
+        config = config | {"precision": "bfloat16"}
+    store.put(kind, new, replace(found.result, config=config), None if kind == "results" else found.tensors)
+    store.forget(kind, old)

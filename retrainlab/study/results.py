@@ -1,0 +1,205 @@
+"""The keeper of results: under which name each lies in the store, what is there, and how what is missing is made.
+
+What is kept is known by its noun: a first training by its Recipe, the masks of the first cycle by (Recipe, Prune), a
+result by its Experiment. An explorer holds one `Results.at(store)` and asks it:
+
+    results.dense(recipe, device)            the trained network, or None
+    results.masks(recipe, prune, device)     the masks made from it, or None
+    results.of(experiment)                   the result, or None
+    results.key(noun)                        the name of its file
+    results.make(nouns, device, watch)       makes what is missing in this process: (noun, what it is) as each is there
+
+It never needs a fingerprint, nor the folder that an empty store name means.
+"""
+
+from collections.abc import Iterable, Iterator, Sequence
+from contextlib import suppress
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+from typing import TypeVar
+
+import torch
+
+from retrainlab.checks import BadInput
+from retrainlab.config import PRECISIONS, Experiment, Prune, Recipe
+from retrainlab.data.folders import printable
+from retrainlab.data.sources import fingerprint
+from retrainlab.keys import key
+from retrainlab.paths import store_root
+from retrainlab.progress import Stages
+from retrainlab.study import older
+from retrainlab.study.making import Noun, Pair, Thing, Watch, cost, first_trainings, grouped, recipe_of, retrainings
+from retrainlab.study.result import Result
+from retrainlab.study.stages import Dense, Pruned, belongs, common, prune_dense, while_retraining
+from retrainlab.study.store import Store
+from retrainlab.training.engine import TOGETHER, Engine, forced
+
+T = TypeVar("T")
+
+
+@dataclass(frozen=True)
+class Results:
+    """What a store holds, by its nouns. fingerprints: of each data set, by its name and image size, as far as they are
+    known; each is taken once, since a folder of images takes a while."""
+
+    store: Store
+    fingerprints: dict[tuple[str, int | None], str] = field(default_factory=dict)
+
+    @staticmethod
+    def at(place: "Place" = "") -> "Results":
+        """The results in that store or folder, in the project's own if the name is empty; no data set has been looked at."""
+        if isinstance(place, Results):
+            return Results(place.store)
+        return Results(place if isinstance(place, Store) else Store(Path(place) if place else store_root()))
+
+    def fingerprint(self, recipe: Recipe) -> str:
+        """The fingerprint of the recipe's data set."""
+        of = recipe.data, recipe.image_size
+        if of not in self.fingerprints:
+            self.fingerprints[of] = fingerprint(*of)
+        return self.fingerprints[of]
+
+    def key(self, noun: Noun) -> str:
+        """The name of what is stored of a noun: 16 hex digits."""
+        match noun:
+            case Experiment(recipe):
+                return key("result", [noun], self.fingerprint(recipe))
+            case Recipe():
+                return key("dense", [noun], self.fingerprint(noun))
+            case recipe, _:
+                return key("pruned", noun, self.fingerprint(recipe))
+
+    def dense(self, recipe: Recipe, device: torch.device) -> Dense | None:
+        """The network after its first training, on `device`, or None if it is not stored."""
+        return self.store.dense(self.key(recipe), device)
+
+    def masks(self, recipe: Recipe, prune: Prune, device: torch.device) -> Pruned | None:
+        """The first cycle's masks (True = stays) on `device` and what pruning did, or None if they are not stored."""
+        return self.store.pruned(self.key((recipe, prune)), device)
+
+    def of(self, experiment: Experiment) -> Result | None:
+        """The experiment's result, or None if it is not stored."""
+        result = self.store.result(name := self.key(experiment))
+        if result is None and self._adopt(experiment):
+            result = self.store.result(name)
+        return result
+
+    def put(self, noun: Noun, thing: Dense | Pruned | Result) -> None:
+        """Keep what was made of a noun. Raises BadInput where the store cannot be written."""
+        put = {Dense: self.store.put_dense, Pruned: self.store.put_pruned, Result: self.store.put_result}[type(thing)]
+        put(self.key(noun), thing)
+
+    def work(self, experiments: Iterable[Experiment]) -> float:
+        """How much of them is missing, in epochs of training."""
+        lacking = [e for e in dict.fromkeys(experiments) if self.of(e) is None]
+        first = [r for r in {e.recipe for e in lacking} if self.store.check("dense", self.key(r)) is None]
+        return sum(map(cost, [*first, *lacking]))
+
+    def make(
+        self,
+        wanted: Sequence[Recipe | Experiment],
+        device: torch.device,
+        watch: Watch = Watch(),
+        engine: Engine | None = None,
+    ) -> Iterator[tuple[Noun, Thing]]:
+        """Make what is missing of experiments and first trainings, which may differ in anything, in this process.
+
+        Yields (noun, what it is) as soon as each is there: results that are stored; then the first trainings that the
+        others need, stored or made; their masks; and their results, which tell by `stopped` whether `watch` ended them.
+        What is whole is kept, unless the store cannot be written, as on a shared machine: then it is made again next time.
+        engine: how it trains, by default many side by side. Raises BadInput for what cannot be run.
+        """
+        engine = engine or forced(TOGETHER[device.type], device)
+        starts: dict[Recipe | Pair, Dense | Pruned] = {}
+        experiments: list[Experiment] = []
+        for noun in dict.fromkeys(wanted):
+            if isinstance(noun, Experiment):
+                if (found := self.of(noun)) is None:
+                    experiments.append(noun)
+                else:
+                    yield noun, found
+        recipes = [noun for noun in wanted if isinstance(noun, Recipe)] + [e.recipe for e in experiments]
+        for recipe in dict.fromkeys(recipes):
+            if (network := self.dense(recipe, device)) is not None:
+                starts[recipe] = network
+                yield recipe, network
+        first = [recipe for recipe in dict.fromkeys(recipes) if recipe not in starts]
+        stages = Stages(sum(map(cost, [*first, *experiments])), watch.tell)
+        watch = replace(watch, tell=stages.tell)
+        for group in grouped(first, common).values():
+            stages.stage("Training the network first (once; it is kept) ...", sum(map(cost, group)))
+            for recipe, network in first_trainings(group, device, engine, watch):
+                if not watch.stopped:
+                    starts[recipe] = network
+                    self._keep(recipe, network)
+                    yield recipe, network
+            if watch.stopped:
+                return
+            stages.tell(1.0)  # some may have diverged, and have fewer points
+        for recipe, prune in dict.fromkeys((e.recipe, e.prune) for e in experiments):
+            masks = self.masks(recipe, prune, device)
+            if masks is None or not belongs(masks, starts[recipe]):
+                masks = prune_dense(recipe, prune, starts[recipe], str(device))
+                self._keep((recipe, prune), masks)
+            starts[recipe, prune] = masks
+            yield (recipe, prune), masks
+        for same in grouped(experiments, lambda e: common(while_retraining(e))).values():
+            stages.stage("Retraining ...", sum(map(cost, same)))
+            for experiment, result in retrainings(same, starts, device, engine, watch):
+                if not result.scalars["stopped"]:
+                    self._keep(experiment, result)
+                yield experiment, result
+            if not watch.stopped:
+                stages.tell(1.0)
+
+    def make_task(self, nouns: Sequence[Noun], device: torch.device, engine: Engine, watch: Watch) -> Iterator[Thing]:
+        """Make nouns of one kind anew, from what the store has for them, and keep each before it is yielded. Raises
+        BadInput if what they start from is not there, if images have changed, or if the store cannot be written."""
+        self._check_unchanged(nouns[0])
+        made: Iterable[tuple[Noun, Thing]]
+        if isinstance(nouns[0], Recipe):
+            made = first_trainings(nouns, device, engine, watch)
+        elif isinstance(nouns[0], Experiment):
+            starts = {r: self._there(self.dense(r, device)) for r in {e.recipe for e in nouns}}
+            pairs = {(e.recipe, e.prune) for e in nouns}
+            starts |= {pair: self._there(self.masks(*pair, device)) for pair in pairs}
+            made = retrainings(nouns, starts, device, engine, watch)
+        else:
+            made = ((pair, prune_dense(*pair, self._there(self.dense(pair[0], device)), str(device))) for pair in nouns)
+        for noun, thing in made:
+            self.put(noun, thing)
+            yield thing
+
+    def _keep(self, noun: Noun, thing: Thing) -> None:
+        with suppress(BadInput):
+            self.put(noun, thing)
+
+    def _there(self, thing: T | None) -> T:
+        if thing is None:
+            raise BadInput(
+                f"Files in the store {self.store.root} were changed or damaged while the study ran; give the same command "
+                "again, which goes on from what is kept."
+            )
+        return thing
+
+    def _check_unchanged(self, noun: Noun) -> None:
+        """Raise BadInput if the images are no longer those under whose fingerprint its results are to be stored."""
+        recipe = recipe_of(noun)
+        if Results(self.store).fingerprint(recipe) != self.fingerprint(recipe):
+            raise BadInput(
+                f"{printable(recipe.data)} changed while the study ran, so its results would be of no one data set; what "
+                "was finished is kept under the images as they were, and the same command starts with those of now."
+            )
+
+    def _adopt(self, experiment: Experiment) -> bool:
+        """Look for what an earlier version made of it in bfloat16 and stored as if in float32 (see `older.adopt`)."""
+        plain, half = (replace(experiment, recipe=replace(experiment.recipe, precision=p)) for p in PRECISIONS)
+        names = {
+            "dense": (self.key(plain.recipe), self.key(half.recipe)),
+            "pruned": (self.key((plain.recipe, plain.prune)), self.key((half.recipe, half.prune))),
+            "results": (self.key(plain), self.key(half)),
+        }
+        return older.adopt(self.store, names)
+
+
+Place = Results | Store | Path | str | None
