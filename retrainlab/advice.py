@@ -33,9 +33,12 @@ Estimate = tuple[float, float, float]
 
 @dataclass(frozen=True)
 class Comparison:
-    """A schedule beside the recommended one. validation: mean accuracy; test: accuracy and 95 % interval; difference: of
-    validation accuracy to the recommended one's, paired by seed, at the advice's corrected level. All are shares.
-    verdict: OUT if the interval lies below 0, SAME for one that equals it on every seed, otherwise UNSURE."""
+    """A schedule beside the recommended one; accuracies and differences are shares.
+
+    validation, test: mean accuracy, and mean accuracy with its 95 % interval.
+    difference: of validation accuracy to the recommended one's, paired by seed, at the advice's corrected level.
+    verdict: OUT if that interval lies below 0, SAME if the schedules are equal on every seed, otherwise UNSURE.
+    """
 
     schedule: str
     validation: float
@@ -46,8 +49,11 @@ class Comparison:
 
 @dataclass(frozen=True)
 class Gain:
-    """What longer retraining brings. budget, epochs: of the next longer retraining that is stored; per_epoch: how much
-    test accuracy (a share) grows per epoch up to there on average, paired by seed, 95 %; seeds: how many have both."""
+    """What longer retraining brings.
+
+    budget, epochs: length of the next longer retraining that is stored.
+    per_epoch: growth of test accuracy (a share) per epoch up to there, paired by seed, 95 % interval; seeds: how many pairs.
+    """
 
     budget: float
     epochs: float
@@ -65,11 +71,12 @@ class Gain:
 class Advice:
     """What to do at a sparsity and a budget, both shares.
 
-    asked: the budget asked for; budget: the nearest that is stored, which all the rest is about, `epochs` long. seeds:
-    those that every schedule has, which alone count; of: how many seeds any has. schedule: the recommended one; ties:
-    those of equal mean validation accuracy. validation, test: its mean accuracy, and its accuracy with 95 % interval.
-    others: every other schedule, in NAMED_SCHEDULES' order; level: of their differences' intervals. gain: None if nothing
-    longer is stored.
+    asked, budget: the budget asked for, and the nearest that is stored, which all the rest is about; epochs: how long it is.
+    seeds: those that every schedule has, which alone count; of: how many seeds any schedule has.
+    schedule: the recommended one; ties: others of equal mean validation accuracy.
+    validation, test: the recommended one's mean accuracy, and its accuracy with 95 % interval.
+    others: every other schedule, in NAMED_SCHEDULES' order; level: of their differences' intervals.
+    gain: what longer retraining brings; None if nothing longer is stored.
     """
 
     sparsity: float
@@ -91,18 +98,25 @@ class Advice:
         """Whether there are seeds enough to tell anything."""
         return len(self.seeds) >= SEEDS
 
+    @property
+    def compared(self) -> tuple[Comparison, ...]:
+        """The recommended schedule, whose difference to itself has no interval, and then the others."""
+        own = Comparison(self.schedule, self.validation, self.test, (0.0, math.nan, math.nan), "recommended")
+        return (own, *self.others)
+
     def judged(self, *verdicts: str) -> tuple[str, ...]:
         """The other schedules with one of these verdicts."""
         return tuple(c.schedule for c in self.others if c.verdict in verdicts)
 
 
 def advise(frame: pd.DataFrame, sparsity: float, budget: float) -> Advice:
-    """The advice for a sparsity in [0, 1] and a budget above 0 (a share of the dense run).
+    """The advice for a sparsity and a budget.
 
-    frame: the results of one network on one data set, with COLUMNS: a row for each seed, sparsity, budget and schedule;
-    accuracies are shares, epochs those of the dense run. For a budget between two that are stored at that sparsity, the
-    nearer one's by ratio, the shorter if both are as near. Raises BadInput for a sparsity that is not stored, a budget
-    outside the stored ones, results of several networks, and if no seed has every schedule.
+    frame: results of one network on one data set, with COLUMNS: a row for each seed, sparsity, budget and schedule;
+    accuracies are shares, epochs the length of the dense run.
+    sparsity, budget: one that is stored, in [0, 1]; and a share of the dense run, above 0 and between stored ones, for
+    which the nearest by ratio is taken, the shorter if two are as near.
+    Raises BadInput for other sparsities and budgets, results of several networks, and if no seed has every schedule.
     """
     check_number(sparsity, "sparsity", low=0, high=1)
     check_number(budget, "budget (share of the dense run)", above=0)
@@ -186,8 +200,8 @@ def _compare(name: str, validation: pd.Series, test: pd.Series, best: pd.Series,
 
 
 def _gain(own: pd.DataFrame, budget: float, length: float) -> Gain | None:
-    """own: the recommended schedule's rows. By test accuracy: validation accuracy, by which it was chosen, flatters the
-    shorter retraining."""
+    """own: the recommended schedule's rows; length: of the dense run, in epochs."""
+    # by test accuracy: validation accuracy, by which the schedule was chosen, flatters the shorter retraining
     wide = own.pivot(index="seed", columns="budget", values="test_accuracy").astype(float)
     for longer in sorted(b for b in wide if b > budget):
         pairs = wide[[budget, longer]].dropna()
@@ -202,9 +216,8 @@ def _gain(own: pd.DataFrame, budget: float, length: float) -> Gain | None:
 
 def words(advice: Advice) -> str:
     """The advice in two to four sentences: what to take, how sure that is, what one more epoch would buy."""
-    return " ".join(
-        filter(None, [_budget_words(advice), _choice_words(advice), _sure_words(advice), _gain_words(advice)])
-    )
+    told = (_budget_words(advice), _choice_words(advice), _sure_words(advice), _gain_words(advice))
+    return " ".join(filter(None, told))
 
 
 def _budget_words(a: Advice) -> str:
@@ -217,38 +230,38 @@ def _choice_words(a: Advice) -> str:
     text = f"At {share(a.sparsity)} sparsity and a budget of {share(a.budget)} ({_epochs(a.epochs)} of retraining)"
     mean, low, high = (_percent(x) for x in a.test)
     spread = f"95 % interval {low} to {high}, {len(a.seeds)} seeds" if len(a.seeds) > 1 else "one seed, so no interval"
+    tested = f"its test accuracy is {mean} ({spread})."
     if not a.others:
-        return f"{text}, only {a.schedule} is stored; its test accuracy is {mean} ({spread})."
+        return f"{text}, only {a.schedule} is stored; {tested}"
     tied = f", as {_listed(a.ties)} {'has' if len(a.ties) == 1 else 'have'}" if a.ties else ""
     return (
         f"{text}, take {a.schedule}: of {len(a.others) + 1} schedules it has the highest mean validation accuracy, "
-        f"{_percent(a.validation)}{tied}; its test accuracy is {mean} ({spread})."
+        f"{_percent(a.validation)}{tied}; {tested}"
     )
 
 
 def _sure_words(a: Advice) -> str:
+    if not a.others:
+        return ""
     left_out = a.of - len(a.seeds)
     verb, those = ("does", "it") if left_out == 1 else ("do", "them")
     lost = f"; {left_out} of {a.of} seeds {verb} not count, as not every schedule has {those}" if left_out else ""
-    if not a.others:
-        return ""
     if not a.enough:
-        count = "one seed" if len(a.seeds) == 1 else f"{len(a.seeds)} seeds"
-        return f"From {count} the data cannot tell whether any schedule is better; it takes at least {SEEDS}{lost}."
+        unknown = "the data cannot tell whether any schedule is better; it takes at least"
+        return f"From {_seeds(len(a.seeds))} {unknown} {SEEDS}{lost}."
     unsure, same, out = (a.judged(verdict) for verdict in (UNSURE, SAME, OUT))
     clauses = []
     if unsure:
         clauses.append(f"the data cannot tell it from {_listed(unsure)}")
     if same:
         clauses.append(f"{_listed(same)} {'equals' if len(same) == 1 else 'equal'} it on every seed")
-    if out:
-        be = "is" if len(out) == 1 else "are"
-        all_ = "every other schedule is ruled out as the best"
-        clauses.append(f"{_listed(out)} {be} ruled out as the best" if unsure or same else f"{all_}: {_listed(out)}")
-    text = "; ".join(clauses)
-    how = f"{100 * a.level:.3g} % intervals"
-    if len(a.others) > 1:
-        how += f", which is 95 % corrected for {len(a.others)} comparisons by Bonferroni"
+    if out and clauses:
+        clauses.append(f"{_listed(out)} {'is' if len(out) == 1 else 'are'} ruled out as the best")
+    elif out:
+        clauses.append(f"every other schedule is ruled out as the best: {_listed(out)}")
+    count = len(a.others)
+    corrected = f", which is 95 % corrected for {count} comparisons by Bonferroni" if count > 1 else ""
+    text, how = "; ".join(clauses), f"{100 * a.level:.3g} % intervals{corrected}"
     return f"{text[0].upper()}{text[1:]} (validation accuracy seed by seed, {how}{lost})."
 
 
@@ -258,19 +271,20 @@ def _gain_words(a: Advice) -> str:
     mean, low, high = (100 * x for x in g.per_epoch)
     longer = f"Retraining for {_epochs(g.epochs)} in place of {a.epochs:.3g}"
     if g.seeds < SEEDS:
-        count = "one seed" if g.seeds == 1 else f"{g.seeds} seeds"
-        return (
-            f"{longer} was measured for {count} only ({mean:+.2f} points of test accuracy per epoch): the data cannot tell "
-            "what one more epoch would buy."
-        )
+        what = f"was measured for {_seeds(g.seeds)} only ({mean:+.2f} points of test accuracy per epoch)"
+        return f"{longer} {what}: the data cannot tell what one more epoch would buy."
     interval = f"(95 % interval {low:+.2f} to {high:+.2f})" if math.isfinite(low) else "(the same for every seed)"
-    text = f"{longer} changes test accuracy by {mean:+.2f} points per epoch on average {interval}"
-    return f"{text}." if g.sure else f"{text}: the data cannot tell whether one more epoch would buy anything."
+    unsure = "" if g.sure else ": the data cannot tell whether one more epoch would buy anything"
+    return f"{longer} changes test accuracy by {mean:+.2f} points per epoch on average {interval}{unsure}."
 
 
 def _listed(names: Sequence[str]) -> str:
     *some, last = names
     return f"{', '.join(some)} and {last}" if some else last
+
+
+def _seeds(count: int) -> str:
+    return "one seed" if count == 1 else f"{count} seeds"
 
 
 def _epochs(count: float) -> str:

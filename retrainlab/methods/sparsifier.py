@@ -14,6 +14,7 @@ import torch
 from torch import Tensor
 
 from retrainlab import pruning
+from retrainlab.config import Prune
 from retrainlab.methods.knobs import Knobs
 from retrainlab.noise import stream
 from retrainlab.pruning import Masks
@@ -153,8 +154,8 @@ def zero_masked(w: Tensors, masks: Tensors) -> None:
 
 def random_masks(weights: Tensors, sparsity: float, allocation: str, seed: int) -> Masks:
     """A method's own random masks, the same for the same seed."""
-    generator = stream(seed, "mask")
-    return pruning.prune(weights, sparsity, score="random", allocation=allocation, generator=generator)
+    scores = pruning.random(weights, stream(seed, "mask"))
+    return pruning.prune(weights, scores, Prune(allocation=allocation), sparsity)
 
 
 def cubic(step: int, last: int, sparsity: float) -> float:

@@ -14,16 +14,17 @@ pytest.importorskip("ipywidgets")
 
 from retrainlab import metrics, study
 from retrainlab.checks import BadInput
-from retrainlab.config import Experiment, Prune, Recipe, Retrain
+from retrainlab.config import Experiment, Recipe, Retrain
 from retrainlab.explore.apps.allr import Allr
 from retrainlab.explore.kit import app, live
+from retrainlab.explore.kit.anatomy import BINS, NORMS, Anatomy
 from retrainlab.explore.views import allr
-from retrainlab.explore.views.allr import NORMS, Anatomy, Settings
+from retrainlab.explore.views.allr import Settings
 from retrainlab.schedules import allr_factor
 from retrainlab.study.stages import prepare, train_dense
 from retrainlab.study.store import Store
-from retrainlab.training import cycles
 from retrainlab.training.state import State
+from tests.helpers.pruning import prune
 
 TINY = Recipe(width=4, epochs=2)
 
@@ -51,7 +52,7 @@ def tiny(monkeypatch):
 @pytest.mark.parametrize("budget", [0.005, 0.4, 1.0])
 def test_the_sums_give_what_a_real_pruning_measures(dense, network, norm, sparsity, budget):
     state, prunable = dense
-    masks = cycles.prune_state(state, Prune(sparsity), prunable, 0, 0)
+    masks = prune({name: state.params[name] for name in prunable}, sparsity)
     before = {name: state.params[name] for name in prunable}
     extra = {k: v for k, v in state.params.items() if k not in before} if norm == "all" else None
     kept = sum(int(m.sum()) for m in masks.values())
@@ -92,7 +93,7 @@ def test_bars_hold_every_weight_and_those_that_go_are_the_smallest(dense, networ
         gone = weights[weights.abs() <= (network.threshold(sparsity) or -1)]
         assert sum(held) == len(weights) and sum(lost) == len(gone)
         assert len(gone) == network.count(sparsity)  # no ties in this network
-        inner = torch.histc(gone, allr.BINS, network.edges[0].item(), network.edges[-1].item())
+        inner = torch.histc(gone, BINS, network.edges[0].item(), network.edges[-1].item())
         assert sum(abs(a - b) for a, b in zip(inner.tolist(), lost)) <= 2  # an edge may round either way
     assert network.threshold(0.0) is None
 

@@ -233,11 +233,13 @@ def test_what_is_missing_is_measured_and_kept(tiny, tmp_path, writable):
 
 
 def test_stop_keeps_the_seeds_before(tiny, tmp_path):
-    store, kept, told = Store(tmp_path), {}, []
+    store, told = Store(tmp_path), []
     explorer = Budget(replace(tiny, budget=0.5), store, "cpu")
     explorer.desk.tell = lambda share, words="": told.append((share, words))
     lacking = budget.missing(explorer.settings(), {})
-    budget.measure(lacking, store, explorer.desk, lambda: bool(kept), kept.update)
+    said = explorer._measure(lacking, lambda: bool(explorer.found))
+    kept = explorer.found
+    assert said.startswith("Stopped; 3 of 9 are measured and kept.")
     assert {e.recipe.seed for e in kept} == {0} and len(kept) == store.count()["results"] == 3
     others = [replace(e, evaluations=e.evaluations + 1) for e in kept]
     assert Results.at(store).work(kept) == 0

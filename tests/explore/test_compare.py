@@ -21,8 +21,9 @@ from retrainlab.explore.apps.compare import Compare
 from retrainlab.explore.kit import live, phrases
 from retrainlab.explore.kit.app import _shown
 from retrainlab.explore.kit.live import Curve, Live
+from retrainlab.explore.kit.searching import Unfinished
 from retrainlab.explore.views import compare
-from retrainlab.explore.views.compare import Pair, Settings, Unfinished
+from retrainlab.explore.views.compare import Pair, Settings
 from retrainlab.figures.presets import PRESETS
 from retrainlab.study.result import Result
 from retrainlab.study.store import Store
@@ -84,7 +85,7 @@ def test_curves_are_those_stored_one_behind_the_other(filled):
     store, frame = filled
     both = compare.known(Settings(), store)
     assert both.live.whole and both.runs == [0, 0]
-    bimp, gmp = (compare.joined(both.live, i) for i in (0, 1))
+    bimp, gmp = (list(map(list, zip(*compare.points(both.live, i)))) for i in (0, 1))
     assert bimp[0] == sorted(bimp[0]) and bimp[0][0] == 0 and bimp[0][-1] == gmp[0][-1] == 4 * PER_EPOCH
     phase = both.live.experiments[0].recipe.epochs * PER_EPOCH
     place = bimp[0].index(phase)
@@ -164,13 +165,6 @@ def test_pictures_of_nothing_and_of_one_cut_for_both():
     assert "nothing has been trained yet" in spec["alt"]
     (cut,) = [m for m in spec["panels"][0]["marks"] if m["kind"] == "cut"]
     assert cut["label"].startswith("BIMP and Random")
-
-
-def test_a_share_counts_parts_of_trainings():
-    running = Live(compare.experiments(Settings()), first={1: Curve([0, 62], [0, 0], [0, 0], [0, 0])})
-    assert compare.share(running) == 0.5
-    running.results[0] = result(0.9)
-    assert compare.share(running) == 1.5
 
 
 # ---- the search ------------------------------------------------------------------------------------------------------
@@ -260,8 +254,11 @@ def test_a_run_gives_the_results_of_a_study_and_is_kept(tmp_path, filled):
     store = Store(tmp_path)
     app = Compare(Settings(), store, "cpu")
     assert "Not trained yet: BIMP and GMP." in app.desk.status.value
+    shares, tell = [], app.desk.tell
+    app.desk.tell = lambda share, words="": shares.append(share) or tell(share, words)
     app.desk.start.click()
     assert app.desk.worker.wait() and "points ahead" in app.desk.status.value or "both end" in app.desk.status.value
+    assert shares == sorted(shares) and shares[0] == 0 and shares[-1] == pytest.approx(1)
     got = [app.pair.live.results[i].scalars["test_accuracy"] for i in (0, 1)]
     assert got == pytest.approx(list(frame["test_accuracy"][:2]), abs=0.02)
     seen = app.screen.charts[0].spec

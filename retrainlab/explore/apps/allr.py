@@ -7,16 +7,17 @@ from collections.abc import Callable
 from dataclasses import replace
 
 from retrainlab.explore.kit import controls
+from retrainlab.explore.kit.anatomy import NORMS, Anatomy
 from retrainlab.explore.kit.collapse import Network
 from retrainlab.explore.kit.looking import Looking
 from retrainlab.explore.kit.pages import View
 from retrainlab.explore.views import allr as views
-from retrainlab.explore.views.allr import NORMS, Anatomy, Settings
+from retrainlab.explore.views.allr import Settings
 from retrainlab.study.store import Store
 
 
 class Allr(Looking[Settings]):
-    """The explorer of ALLR: the network that it shows, and its `anatomy`."""
+    """The explorer of ALLR; `anatomy` is that of its network."""
 
     stem, button, initial, charts = "allr", "Get the network", Settings(), 2
     stopped_words = "Stopped. Press 'Get the network' to train it from the start."
@@ -28,8 +29,8 @@ class Allr(Looking[Settings]):
         self.inputs["norm"] = controls.choice("Norm over", [(n, norm) for norm, n in NORMS.items()], settings.norm)
         factors, network = ("sparsity", "budget", "norm"), ("data", "model", "seed")
         desk, screen = self.desk, self.screen
-        shown = screen.charts[0], screen.note, screen.table, controls.title("Which weights go"), screen.charts[1]
         inputs = controls.columns(self.inputs, factors, network)
+        shown = screen.charts[0], screen.note, screen.table, controls.title("Which weights go"), screen.charts[1]
         self.lay_out(inputs, desk.buttons, desk.status, desk.where, *shown, screen.take)
         self.watch(self.draw, *(self.inputs[name] for name in factors))
         self.watch(self.look, *(self.inputs[name] for name in network))
@@ -46,7 +47,7 @@ class Allr(Looking[Settings]):
             return super().found(network, stopped)
 
     def view(self) -> View | None:
-        if self.anatomy is None or self.network is None:
+        if self.network is None or self.anatomy is None:
             return None
         r = self.network.recipe
         return views.view(replace(self.settings(), data=r.data, model=r.model, seed=r.seed), self.anatomy)

@@ -8,8 +8,11 @@ from retrainlab.explore.kit.app import App
 from retrainlab.explore.kit.pages import View
 from retrainlab.explore.kit.phrases import shares
 from retrainlab.explore.views import budget as views
-from retrainlab.explore.views.budget import Settings, experiments, load, measure, missing, preset_of
+from retrainlab.explore.views.budget import Settings, experiments, load, missing, preset_of
+from retrainlab.progress import Stages
+from retrainlab.study.making import Watch, grouped
 from retrainlab.study.result import Result
+from retrainlab.study.results import Results
 from retrainlab.study.store import Store
 
 
@@ -80,11 +83,22 @@ class Budget(App[Settings]):
             self.desk.go(lambda stopped: self._measure(lacking, stopped), self.follow, self.draw)
 
     def _measure(self, lacking: Sequence[Experiment], stopped: Callable[[], bool]) -> str:
-        def keep(found: views.Found) -> None:
-            with self.lock:
-                self.found |= found
+        """Seed by seed, so that Stop keeps the seeds before."""
+        results, seeds = Results.at(self.store), grouped(lacking, lambda e: e.recipe.seed)
+        work = {seed: results.work(some) for seed, some in seeds.items()}
+        stages = Stages(sum(work.values()), self.desk.tell)
+        for number, (seed, some) in enumerate(sorted(seeds.items()), 1):
+            if stopped():
+                break
+            lead = f"Seed {seed} ({number} of {len(seeds)}): "
 
-        measure(lacking, self.store, self.desk, stopped, keep)
+            def tell(share: float, words: str, lead=lead) -> None:
+                stages.tell(share, words and lead + words)
+
+            stages.stage("", work[seed])
+            made = dict(results.make(some, self.desk.device, Watch(stop=stopped, tell=tell)))
+            with self.lock:
+                self.found |= {e: made[e] for e in some if e in made and not made[e].scalars["stopped"]}
         done = sum(e in self.found for e in lacking)
         if done < len(lacking):
             return f"Stopped; {done} of {len(lacking)} are measured and kept. Press again for the rest."

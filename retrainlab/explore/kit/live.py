@@ -10,8 +10,9 @@ import torch
 
 from retrainlab.config import Experiment, Recipe
 from retrainlab.figures.presets import PRESETS
+from retrainlab.study.making import Noun, Watch
 from retrainlab.study.result import Result
-from retrainlab.study.results import Noun, Place, Results, Watch
+from retrainlab.study.results import Place, Results
 from retrainlab.training.state import Point
 
 Tell = Callable[[float, str], None]
@@ -65,6 +66,16 @@ class Live:
         return len(self.results) == len(self.experiments) and not any(
             r.scalars["stopped"] for r in list(self.results.values())
         )
+
+    def take(self, place: int, other: "Live", its: int) -> None:
+        """Make what `other` has of its experiment number `its` the curves and the result of that at `place`."""
+        for mine, theirs in zip(self._parts, other._parts):
+            if its in theirs:
+                mine[place] = theirs[its]
+
+    @property
+    def _parts(self) -> tuple[dict, ...]:
+        return self.first, self.second, self.results
 
     def diverged(self, place: int) -> bool:
         """Whether that experiment has: its result says so, or, before there is one, its last point has no number."""

@@ -4,24 +4,23 @@ The experiments are figure 3's, so that what that figure needed is here too.
 """
 
 import math
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import lru_cache
 
 import pandas as pd
 
 from retrainlab import advice, stats, study
-from retrainlab.advice import Advice, Estimate, share
+from retrainlab.advice import Advice, share
 from retrainlab.checks import BadInput, check_number, choose, settle
 from retrainlab.config import DATASETS, MODELS, NAMED_SCHEDULES, Experiment, Prune, Recipe, Retrain
-from retrainlab.explore.kit import chart, live, phrases, worker
-from retrainlab.explore.kit.live import Live
+from retrainlab.explore.kit import chart, live, phrases
 from retrainlab.explore.kit.pages import Control, Page, View
 from retrainlab.explore.kit.phrases import percent
 from retrainlab.figures.presets import PRESETS, Preset
-from retrainlab.progress import Stages
+from retrainlab.study.making import cost
 from retrainlab.study.result import Result
-from retrainlab.study.results import cost
+from retrainlab.study.results import Results
 from retrainlab.study.store import Store
 
 Found = Mapping[Experiment, Result]
@@ -85,15 +84,14 @@ class Settings:
 
 def experiments(settings: Settings, budgets: Sequence[float] = ()) -> list[Experiment]:
     """Every schedule and seed at the sparsity; budgets: those that the advice needs if empty."""
-    s = settings
-    return study.grid(
-        s.recipe, sparsities=[s.sparsity], budgets=budgets or s.needed, schedules=SCHEDULES, seeds=s.seeds
-    )
+    s, budgets = settings, budgets or settings.needed
+    return study.grid(s.recipe, sparsities=[s.sparsity], budgets=budgets, schedules=SCHEDULES, seeds=s.seeds)
 
 
 def load(wanted: Sequence[Experiment], store: Store) -> dict[Experiment, Result]:
     """What the store has of them."""
-    return {wanted[place]: result for place, result in live.stored(wanted, store).results.items()}
+    results = Results.at(store)
+    return {e: result for e in wanted if (result := results.of(e)) is not None}
 
 
 def table(results: Found) -> pd.DataFrame:
@@ -215,9 +213,7 @@ def _differences(found: Advice) -> tuple[dict, str]:
         title=f"Others to {found.schedule}{f', {100 * found.level:.3g} % intervals' if found.enough else ''}",
         xticks=ticks,
     )
-    told = "; ".join(
-        f"{name} {mean:+.1f}{_span(low, high, ' ({:+.1f} to {:+.1f})')}" for name, _, mean, low, high in rows
-    )
+    told = "; ".join(f"{name} {mean:+.1f}{_span(*ends, ' ({:+.1f} to {:+.1f})')}" for name, _, mean, *ends in rows)
     return panel, f" Right: differences in validation accuracy to {found.schedule}, in points: {told}."
 
 
@@ -225,45 +221,30 @@ def _span(low: float, high: float, form: str = "{:.1f} to {:.1f}") -> str:
     return form.format(low, high) if math.isfinite(low) else ""
 
 
-def _accuracies(validation: float, test: Estimate) -> tuple[str, str, str]:
-    mean, low, high = test
-    return percent(validation), percent(mean), _span(100 * low, 100 * high)
-
-
-def rows(found: Advice | None) -> list[tuple[str, ...]]:
+def rows(found: Advice) -> list[tuple[str, ...]]:
     """The table in words: the recommended schedule, then the others by mean validation accuracy."""
-    if found is None:
-        return []
-    out = [(found.schedule, *_accuracies(found.validation, found.test), "", "", "recommended")]
-    for c in sorted(found.others, key=lambda c: -c.validation):
+    out = []
+    for c in sorted(found.compared, key=lambda c: (c.schedule != found.schedule, -c.validation)):
+        test, low, high = (100 * x for x in c.test)
         mean, *ends = (100 * x for x in c.difference)
-        difference = f"{mean:+.2f}", _span(*ends, "{:+.2f} to {:+.2f}")
-        out.append((c.schedule, *_accuracies(c.validation, c.test), *difference, c.verdict))
+        difference = f"{mean:+.2f}" if c.schedule != found.schedule else "", _span(*ends, "{:+.2f} to {:+.2f}")
+        out.append((c.schedule, percent(c.validation), f"{test:.1f} %", _span(low, high), *difference, c.verdict))
     return out
 
 
-def caption(found: Advice | None) -> str:
+def caption(found: Advice) -> str:
     """Above the table."""
-    if found is None:
-        return "No advice yet"
     return (
         f"{share(found.sparsity)} sparsity, budget {share(found.budget)}, seeds: {len(found.seeds)}; differences "
         f"in points of validation accuracy, {100 * found.level:.3g} % intervals"
     )
 
 
-def csv(found: Advice | None) -> str:
+def csv(found: Advice) -> str:
     """The table as numbers; accuracies and differences are shares, what is not known is empty."""
-    if found is None:
-        return ""
-    own = (found.schedule, found.validation, found.test, (0.0, None, None), "recommended")
-    others = ((c.schedule, c.validation, c.test, c.difference, c.verdict) for c in found.others)
-    where = f"{found.sparsity:.10g}", f"{found.budget:.10g}"
-    lines = [
-        (*where, name, len(found.seeds), validation, *test, *difference, verdict)
-        for name, validation, test, difference, verdict in (own, *others)
-    ]
-    return phrases.csv(COLUMNS, lines)
+    where, seeds = (f"{found.sparsity:.10g}", f"{found.budget:.10g}"), len(found.seeds)
+    numbers = ((c.schedule, seeds, c.validation, *c.test, *c.difference, c.verdict) for c in found.compared)
+    return phrases.csv(COLUMNS, [(*where, *row) for row in numbers])
 
 
 def code(settings: Settings) -> str:
@@ -287,11 +268,10 @@ def view(settings: Settings, results: Found) -> View:
     found, said = look_up(settings, frame)
     so_far = "From what there is so far." if lacking and found else ""
     text = " ".join(filter(None, [so_far, said, lost_words(frame), missing_words(settings, lacking)]))
-    shown = caption(found), HEADS, rows(found)
-    return View([picture(settings, frame, found)], text, shown, csv(found), code(settings))
-
-
-# ---- the page --------------------------------------------------------------------------------------------------------
+    shown, numbers = ("No advice yet", HEADS, []), ""
+    if found is not None:
+        shown, numbers = (caption(found), HEADS, rows(found)), csv(found)
+    return View([picture(settings, frame, found)], text, shown, numbers, code(settings))
 
 
 def page(store: Store, start: Settings = Settings()) -> Page:
@@ -322,30 +302,3 @@ def page(store: Store, start: Settings = Settings()) -> Page:
         study.grid(start.recipe, sparsities=removed, budgets=budgets, schedules=SCHEDULES, seeds=start.seeds),
         show_one,
     )
-
-
-# ---- measuring -------------------------------------------------------------------------------------------------------
-
-
-def measure(
-    lacking: Sequence[Experiment],
-    store: Store,
-    desk: worker.Desk,
-    stop: Callable[[], bool],
-    keep: Callable[[Found], None],
-) -> None:
-    """Run them seed by seed, so that Stop keeps the seeds before; keep(results) gets what is whole after each."""
-    seeds = {seed: [e for e in lacking if e.recipe.seed == seed] for seed in sorted({e.recipe.seed for e in lacking})}
-    work = {seed: study.Results.at(store).work(some) for seed, some in seeds.items()}
-    stages = Stages(sum(work.values()), desk.tell)
-    for number, (seed, some) in enumerate(seeds.items(), 1):
-        if stop():
-            return
-        stages.stage("", work[seed])
-        lead, group = f"Seed {seed} ({number} of {len(seeds)}): ", Live(some)
-
-        def tell(share: float, words: str, lead=lead) -> None:
-            stages.tell(share, words and lead + words)
-
-        live.run(group, store, desk.device, stop, tell)
-        keep({some[i]: result for i, result in group.results.items() if not result.scalars["stopped"]})

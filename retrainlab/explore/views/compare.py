@@ -1,30 +1,26 @@
 """Two methods of the contest at one total of epochs: accuracy and sparsity over all steps.
 
-The entrants and their settings are those of the contest. CS, STR and DST reach a sparsity only by a search, which
-`sought` makes before they are compared.
+The entrants and their settings are those of the contest. CS, STR and DST reach a sparsity only by a search, which is
+made before they are compared.
 """
 
 from collections.abc import Callable
 from dataclasses import dataclass, field, replace
-from itertools import count
-
-import pandas as pd
 
 from retrainlab.checks import BadInput, check_number, choose, settle
 from retrainlab.config import Experiment, Recipe
 from retrainlab.contest.entrants import ENTRANTS, GRID, Candidate, candidates
-from retrainlab.contest.search import reach, searched
 from retrainlab.data.dataset import load
-from retrainlab.explore.kit import chart, live, phrases
-from retrainlab.explore.kit.live import Curve, Live
+from retrainlab.explore.kit import chart, live, phrases, searching
+from retrainlab.explore.kit.live import Live
 from retrainlab.explore.kit.pages import Control, Page, View
 from retrainlab.explore.kit.phrases import percent
+from retrainlab.explore.kit.searching import ROUNDS, Unfinished, turned
 from retrainlab.figures.presets import PRESETS
 from retrainlab.methods.table import entry
 from retrainlab.study.store import Store
 
 DATA = ("digits", "fashion-mnist", "cifar10")  # those with a contest
-ROUNDS = 4  # of a search at most, as while the contest tunes
 MIDDLE = 1
 LOOKS = chart.SERIES[:2]
 SIZE = {"width": 1060, "height": 430}
@@ -66,17 +62,12 @@ class Settings:
     @property
     def recipe(self) -> Recipe:
         """The contest's, whose epochs are the total of both."""
-        return contest_recipe(self.data, self.seed)
+        return replace(PRESETS[self.data].contest, seed=self.seed)
 
     @property
     def tolerance(self) -> float:
         """How far off the sparsity that a search finds may be, as while the contest tunes (a share)."""
         return 2 * PRESETS[self.data].tolerance
-
-
-def contest_recipe(data: str, seed: int) -> Recipe:
-    """The data set's contest, whose epochs are the total of both."""
-    return replace(PRESETS[data].contest, seed=seed)
 
 
 def chosen(settings: Settings) -> list[Candidate]:
@@ -90,16 +81,7 @@ def experiments(settings: Settings) -> list[Experiment]:
     return [c.experiment for c in chosen(settings)]
 
 
-def turned(experiment: Experiment) -> bool:
-    """Whether only a search reaches the sparsity."""
-    return searched(experiment.recipe)
-
-
-# ---- the search ------------------------------------------------------------------------------------------------------
-
-
-class Unfinished(Exception):
-    """A run that a search needs is missing: it was stopped, or is not stored."""
+# ---- what there is of them -------------------------------------------------------------------------------------------
 
 
 @dataclass
@@ -110,55 +92,17 @@ class Pair:
     live: Live
     runs: list[int] = field(default_factory=lambda: [0, 0])
 
-    @staticmethod
-    def of(settings: Settings) -> "Pair":
-        """Before anything has run."""
-        return Pair(settings, Live(experiments(settings)))
-
-    def take(self, place: int, other: Live, its: int) -> None:
-        """Make what `other` has of its experiment number `its` the curves and the result of that at `place`."""
-        for mine, theirs in (
-            (self.live.first, other.first),
-            (self.live.second, other.second),
-            (self.live.results, other.results),
-        ):
-            if its in theirs:
-                mine[place] = theirs[its]
-
     def fill(self, store: Store) -> None:
         """Take what the store has, but for a method whose sparsity has not been found yet."""
         there = live.stored(self.live.experiments, store, firsts=True)
         for i, e in enumerate(there.experiments):
             if self.runs[i] or not turned(e):
-                self.take(i, there, i)
+                self.live.take(i, there, i)
 
 
 def sought(settings: Settings, run: Callable[[list[Experiment], int], Live]) -> Pair:
-    """The pair, in which each method with a knob has the one that a search found for the sparsity.
-
-    run: called with the experiments of a round and its number, from 1 to ROUNDS.
-    Returns the pair with the curves and results of the runs that were found.
-    Raises Unfinished if a round does not end.
-    """
-    pair, rounds = Pair.of(settings), count(1)
-    seen: dict[Experiment, tuple[Live, int]] = {}
-    turn = [i for i, e in enumerate(pair.live.experiments) if turned(e)]
-
-    def study(tried: list[Experiment]) -> pd.DataFrame:
-        came = run(tried, next(rounds))
-        if not came.whole:
-            raise Unfinished
-        seen.update({e: (came, place) for place, e in enumerate(tried)})
-        return pd.DataFrame(
-            {"trained_sparsity": [came.results[i].scalars["trained_sparsity"] for i in range(len(tried))]}
-        )
-
-    asked = [pair.live.experiments[i] for i in turn]
-    found, rows = reach(asked, study, tolerance=settings.tolerance, most=ROUNDS)
-    for i, e, runs in zip(turn, found, rows["runs"]):
-        pair.live.experiments[i], pair.runs[i] = e, round(runs)
-        pair.take(i, *seen[e])
-    return pair
+    """The pair, in which each method with a knob has the one that a search found (see `searching.sought`)."""
+    return Pair(settings, *searching.sought(experiments(settings), run, settings.tolerance))
 
 
 def known(settings: Settings, store: Store) -> Pair:
@@ -166,7 +110,7 @@ def known(settings: Settings, store: Store) -> Pair:
     try:
         pair = sought(settings, lambda tried, _: live.stored(tried, store, firsts=True))
     except Unfinished:
-        pair = Pair.of(settings)
+        pair = Pair(settings, Live(experiments(settings)))
     pair.fill(store)
     return pair
 
@@ -179,29 +123,15 @@ def steps_per_epoch(recipe: Recipe) -> int:
     return load(recipe.data).steps_per_epoch(recipe.batch_size)
 
 
-def joined(running: Live, place: int) -> tuple[list[int], list[float], list[float]]:
-    """Steps, accuracies and sparsities (shares) of an experiment: the first training, and behind it the retraining, or
-    what the hard prune left where there is none."""
-    e, first = running.experiments[place], running.first.get(place, Curve())
-    second = running.second.get(place)
-    if second is None and place in running.results:
-        second = Curve.of(running.results[place].curves)
-    second = second or Curve()
-    start = e.recipe.epochs * steps_per_epoch(e.recipe)
-    points = list(zip(first.steps, first.accuracy, first.sparsity))
-    points += [(start + step, *rest) for step, *rest in zip(second.steps, second.accuracy, second.sparsity)]
-    steps, accuracy, sparsity = map(list, zip(*points)) if points else ([], [], [])
-    return steps, accuracy, sparsity
-
-
-def share(running: Live) -> float:
-    """How many of the trainings are done, parts of one too."""
-    done = 0.0
-    for place, e in enumerate(running.experiments):
-        steps = joined(running, place)[0]
-        total = e.recipe.epochs * (1 + e.retrain.budget) * steps_per_epoch(e.recipe)
-        done += 1 if place in running.results else min(steps[-1] / total, 1) if steps else 0
-    return done
+def points(running: Live, place: int) -> list[tuple[int, float, float]]:
+    """(step, accuracy, sparsity) of an experiment, shares: the first training, and behind it the retraining, or what the
+    hard prune left where there is none."""
+    recipe, first, second = running.experiments[place].recipe, running.first.get(place), running.second.get(place)
+    start = recipe.epochs * steps_per_epoch(recipe)
+    out = list(zip(first.steps, first.accuracy, first.sparsity)) if first else []
+    return (
+        out + [(start + s, a, z) for s, a, z in zip(second.steps, second.accuracy, second.sparsity)] if second else out
+    )
 
 
 def picture(pair: Pair) -> dict:
@@ -210,7 +140,7 @@ def picture(pair: Pair) -> dict:
     names, running, per_epoch = pair.settings.names, pair.live, steps_per_epoch(pair.settings.recipe)
     accuracy, sparsity, told, cuts = [], [], [], {}
     for place, (name, look) in enumerate(zip(names, LOOKS)):
-        steps, shares, zeros = joined(running, place)
+        steps, shares, zeros = zip(*line) if (line := points(running, place)) else ((), (), ())
         accuracy.append(chart.line(steps, [100 * v for v in shares], look, offset=place))
         sparsity.append(chart.line(steps, [100 * v for v in zeros], look, offset=place))
         if running.diverged(place):
@@ -225,8 +155,8 @@ def picture(pair: Pair) -> dict:
         label = f"{' and '.join(those)}: prune, then retrain"
         accuracy.append(chart.cut(step, label, chart.GREY, right=step > total / 2))
         sparsity.append(chart.cut(step, "", chart.GREY))
-    asked = percent(pair.settings.sparsity)
-    sparsity.append(chart.level(100 * pair.settings.sparsity, f"asked: {asked}", right=True))
+    asked = pair.settings.sparsity
+    sparsity.append(chart.level(100 * asked, f"asked: {percent(asked)}", right=True))
     frame = {"x": (0, total), "y": (0, 104), "xlabel": f"Step ({per_epoch} are an epoch)"}
     panels = [
         chart.panel(accuracy, ylabel="Validation accuracy (%)", **frame),
@@ -263,46 +193,47 @@ def words(pair: Pair) -> str:
     if not pair.live.whole:
         return "Stopped; what there is stays on screen, and nothing unfinished is stored."
     s = pair.settings
-    lost = [f"{name} {r.outcome}" for i, name in enumerate(s.names) if (r := pair.live.results[i]).outcome]
-    ends = {name: r.scalars for i, name in enumerate(s.names) if not (r := pair.live.results[i]).outcome}
-    if lost:
-        left = [f"{name} ends at {percent(some['validation_accuracy'])}" for name, some in ends.items()]
-        return f"Nothing can be compared: {'; '.join([*lost, *left])}. Choose another setting or seed."
-    best, other = sorted(ends, key=lambda name: -ends[name]["validation_accuracy"])
-    lead = 100 * (ends[best]["validation_accuracy"] - ends[other]["validation_accuracy"])
-    top, low = (percent(ends[name]["validation_accuracy"]) for name in (best, other))
-    text = f"{best} ends at {top}, {lead:.1f} points ahead of {other} with {low}"
-    if not lead:
-        text = f"{s.first} and {s.second} both end at {top}"
-    text += f", after {s.recipe.epochs} epochs each. "
-    zeros = [f"{percent(some['sparsity_achieved'])} of {name}'s weights" for name, some in ends.items()]
-    text += f"Exactly 0 are {' and '.join(zeros)}. "
-    for name, runs, some in zip(s.names, pair.runs, ends.values()):
+    ends = {name: pair.live.results[i] for i, name in enumerate(s.names)}
+    reached = {name: r.scalars["validation_accuracy"] for name, r in ends.items()}
+    if any(r.outcome for r in ends.values()):
+        lost_first = sorted(ends, key=lambda name: not ends[name].outcome)
+        said = "; ".join(f"{name} {ends[name].outcome or f'ends at {percent(reached[name])}'}" for name in lost_first)
+        return f"Nothing can be compared: {said}. Choose another setting or seed."
+    best, other = sorted(reached, key=lambda name: -reached[name])
+    top, low = reached[best], reached[other]
+    text = f"{best} ends at {percent(top)}, {100 * (top - low):.1f} points ahead of {other} with {percent(low)}"
+    if top == low:
+        text = f"{s.first} and {s.second} both end at {percent(top)}"
+    zeros = [f"{percent(r.scalars['sparsity_achieved'])} of {name}'s weights" for name, r in ends.items()]
+    text += f", after {s.recipe.epochs} epochs each. Exactly 0 are {' and '.join(zeros)}. "
+    for (name, r), runs in zip(ends.items(), pair.runs):
         if runs:
-            off = abs(some["trained_sparsity"] - s.sparsity) > s.tolerance
-            near = f", and came no nearer than {percent(some['trained_sparsity'])} before the hard prune" if off else ""
+            nearest = r.scalars["trained_sparsity"]
+            off = abs(nearest - s.sparsity) > s.tolerance
+            near = f", and came no nearer than {percent(nearest)} before the hard prune" if off else ""
             text += f"The search for {name}'s sparsity took {runs} runs{near}. "
     return text + "One seed only: differences of a point or two may be luck."
 
 
 def csv(pair: Pair) -> str:
     """Every point of both curves; empty if there is none."""
-    names = pair.settings.names
-    rows = [(name, *point) for place, name in enumerate(names) for point in zip(*joined(pair.live, place))]
+    rows = [(name, *p) for place, name in enumerate(pair.settings.names) for p in points(pair.live, place)]
     return phrases.csv(("method", "step", "validation_accuracy", "sparsity"), rows) if rows else ""
 
 
 def code(settings: Settings) -> str:
     """The comparison as Python."""
     s = settings
-    lines = ["from retrainlab.contest import candidates"]
-    turn = [turned(e) for e in experiments(s)]
-    lines += ["from retrainlab.contest.search import reach"] * any(turn)
-    lines += ["", f"plans = {list(zip(s.names, s.pick))!r}"]
-    lines.append(f"experiments = [candidates(name, recipe, {s.sparsity!r})[i].experiment for name, i in plans]")
-    if any(turn):
-        i = turn.index(True)
-        those = "experiments" if all(turn) else f"experiments[{i}:{i + 1}]"
+    turn = [i for i, e in enumerate(experiments(s)) if turned(e)]
+    lines = [
+        "from retrainlab.contest import candidates",
+        *(["from retrainlab.contest.search import reach"] if turn else []),
+        "",
+        f"plans = {list(zip(s.names, s.pick))!r}",
+        f"experiments = [candidates(name, recipe, {s.sparsity!r})[i].experiment for name, i in plans]",
+    ]
+    if turn:
+        those = "experiments" if len(turn) == 2 else f"experiments[{turn[0]}:{turn[0] + 1}]"
         lines.append(f"{those}, searches = reach({those}, study.run_study, tolerance={s.tolerance!r}, most={ROUNDS})")
     lines.append("frame = study.run_study(experiments)")
     lines.append('print(frame[["validation_accuracy", "test_accuracy", "sparsity_achieved", "total_steps"]])')
@@ -331,7 +262,7 @@ def page(store: Store) -> Page:
         return view(pair, "Both methods")
 
     pairs = [Settings(name, "Dense", s) for s in PAGE_SPARSITIES for name in PAGE_METHODS if name != "Dense"]
-    options = [(name, name) for name in PAGE_METHODS]
+    options = list(zip(PAGE_METHODS, PAGE_METHODS))
     return Page(
         "compare",
         "Methods side by side",
