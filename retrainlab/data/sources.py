@@ -244,7 +244,7 @@ def _below_root(file: str) -> Path | None:
 
 # ---- the table -------------------------------------------------------------------------------------------------------
 
-_ALL = (
+SETS = (
     BuiltIn(
         "digits",
         "10 classes; 1,000 train, 257 validation, 540 test images; 8 x 8 pixels; mode L",
@@ -281,4 +281,4 @@ _ALL = (
         downloads="CIFAR100",
     ),
 )
-BUILT_IN = {one.name: one for one in _ALL}
+BUILT_IN = {one.name: one for one in SETS}

@@ -189,7 +189,7 @@ class Entry:
         return (self.grid or rates(self.settings()))(recipe, sparsity)
 
 
-_ALL = (
+ENTRIES = (
     Entry(GMP, "gmp:Gmp", _settings(GMP(), "end", (0.5, 0.75, 0.9), "end")),
     Entry(GSM, "gsm:Gsm", _gsm),
     Entry(DPF, "dpf:Dpf", _decays(DPF(), (1e-4, 2e-4, 5e-4))),
@@ -207,7 +207,7 @@ _ALL = (
     Entry(RigL, "rigl:Rigl", _settings(RigL(), "drop", (0.1, 0.3, 0.5), "drop")),
     Entry(Static, "static:Static"),
 )
-METHODS: dict[str, Entry] = {entry.settings.__name__: entry for entry in _ALL}
+METHODS: dict[str, Entry] = {entry.settings.__name__: entry for entry in ENTRIES}
 SEARCHED = tuple(name for name, entry in METHODS.items() if entry.knob)
 
 
