@@ -8,7 +8,8 @@ import torch
 
 from retrainlab import metrics, shrink
 from retrainlab.checks import BadInput
-from retrainlab.config import YOUNGER, Experiment, Prune, Recipe, to_dict
+from retrainlab.config import Experiment, Prune, Recipe
+from retrainlab.keys import to_dict
 from retrainlab.models import VGG, ResNet
 from retrainlab.pruning import STRUCTURES, Masks
 from retrainlab.study import seal
@@ -66,7 +67,7 @@ def belongs(pruned: Pruned, dense: Dense) -> bool:
 def check_given(experiment: Experiment, dense: Dense, pruned: Pruned) -> None:
     """Raise BadInput unless a dense network and masks are of the experiment's settings, and the masks that network's."""
     for what, given, noun in (("dense network", dense, experiment.recipe), ("pruning", pruned, experiment.prune)):
-        config, wanted = YOUNGER | given.result.config, to_dict(noun)
+        config, wanted = to_dict(type(noun)()) | given.result.config, to_dict(noun)  # earlier versions had fewer fields
         other = [name for name, value in wanted.items() if name != "data" and config.get(name) != value]
         if other:
             raise BadInput(

@@ -10,9 +10,10 @@ import pytest
 import torch
 
 from retrainlab.checks import BadInput
-from retrainlab.config import SGD, Experiment, Prune, Recipe, Retrain, to_dict
+from retrainlab.config import SGD, Experiment, Prune, Recipe, Retrain
 from retrainlab.data.dataset import Split, load
 from retrainlab.device import repeatable
+from retrainlab.keys import to_dict
 from retrainlab.layers import prunable
 from retrainlab.methods.table import CS, DNW, DPF, DST, GMP, GSM, LC, STR, RigL, Static
 from retrainlab.study import measured, stages
