@@ -36,7 +36,7 @@ USES = {
         assert main("run --model mlp --width 8 --epochs 1 --budget 1 --schedule quadratic --lr 0.1 --jobs 1".split()) == 0
     """,
     "data set": """
-        frame = trained([Experiment(replace(RECIPE, data="waves", epochs=6), Prune(0.5), Retrain("LLR", 0.5))])
+        frame = trained([Experiment(replace(RECIPE, data="waves", width=32, batch_size=32, epochs=6), Prune(0.5), Retrain("LLR", 0.5))])
         assert frame["dense_test_accuracy"].item() > 0.8
         from retrainlab.data.dataset import load
         from retrainlab.data.sources import content
