@@ -84,7 +84,9 @@ class Folder:
 
     def read(self) -> Source:
         """Its images; raises BadInput that names those that cannot be read."""
-        return Source(*reading.read(self.found, self.size))
+        train, validation, test = reading.read(self.found, self.size)
+        assert train is not None  # a folder without is not found
+        return Source(train, validation, test)
 
     def where(self) -> str:
         """The folder itself."""

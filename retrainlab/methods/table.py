@@ -11,7 +11,7 @@ from typing import Any, ClassVar
 
 from retrainlab.checks import BadInput, choice, number
 from retrainlab.config import Recipe
-from retrainlab.methods.knobs import Knob, Knobs, at
+from retrainlab.methods.knobs import Knob, Knobs, at, having
 
 Grid = Callable[[Recipe, float], list[tuple[str, Recipe]]]
 """(recipe, sparsity) -> what a contest tries, three of each method: the setting in words, and the recipe with it."""
@@ -149,8 +149,7 @@ def _settings(knobs: Knobs, field: str, values: Sequence[float], words: str) -> 
     """One field of the settings at each of the values."""
 
     def grid(recipe: Recipe, sparsity: float) -> list[tuple[str, Recipe]]:
-        own = at(knobs, sparsity)
-        return [(f"{words} {v:g}", replace(recipe, method=replace(own, **{field: v}))) for v in values]
+        return [(f"{words} {v:g}", replace(recipe, method=at(having(knobs, field, v), sparsity))) for v in values]
 
     return grid
 
