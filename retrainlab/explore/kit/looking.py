@@ -103,6 +103,7 @@ class Pruning(Looking[Settings]):
 
     def found(self, network: Network, stopped: Callable[[], bool]) -> str:
         super().found(network, stopped)
+        self.desk.stage()
         for share in network.measure(stopped):
             self.desk.tell(share)
         return self.halted_words if stopped() else self.ready()

@@ -142,7 +142,8 @@ class Desk:
                     self.status.say(sentence)
 
         def begin(stopped: Callable[[], bool]) -> str:
-            self.left_over, self.share, self.running = Left(), 0.0, True
+            self.running = True
+            self.stage()
             self.start.disabled, self.stop.disabled = True, False
             return work(stopped)
 
@@ -152,9 +153,13 @@ class Desk:
 
         return self.worker.start(begin, frame, over, ended or (lambda: None))
 
+    def stage(self) -> None:
+        """A stage of the work begins that has a bar and a time left of its own."""
+        self.left_over, self.share = Left(), 0.0
+
     def tell(self, share: float, words: str = "") -> None:
-        """share: of the work, 0 to 1, from 0 again in each stage; words: for the status line, if they are to change. The bar
-        follows with the next drawing, since a message for each point would cost more than the point."""
+        """share: of the stage, 0 to 1; words: for the status line, if they are to change. The bar follows with the next
+        drawing, since a message for each point would cost more than the point."""
         self.left_over.add(time.monotonic(), share)
         self.share = share
         if words:
