@@ -271,10 +271,11 @@ class Experiment:
     def __post_init__(self) -> None:
         settle(self)
         check_fields(self)
-        left = getattr(self.recipe.method, "sparsity", 0.0)
-        if self.prune.targets[0] < left - 1e-9:
+        method = self.recipe.method
+        left = getattr(method, "sparsity", 0.0)
+        if method is not None and self.prune.targets[0] < left - 1e-9:
             raise BadInput(
-                f"{self.recipe.method.name} trains to a sparsity of {left:g}, but the first prune after it asks for "
+                f"{method.name} trains to a sparsity of {left:g}, but the first prune after it asks for "
                 f"{self.prune.targets[0]:g}, which would bring weights back; ask for at least {left:g}, in one cycle."
             )
         cycle = self.retrain.budget / (self.prune.cycles if self.retrain.split else 1)

@@ -5,10 +5,11 @@ import torch
 from retrainlab import pruning
 from retrainlab.config import Prune
 from retrainlab.methods.sparsifier import Sparsifier, cubic, last_update, zero_masked
+from retrainlab.methods.table import DPF, GMP
 from retrainlab.training.method import Tensors, member
 
 
-class Gradual(Sparsifier):
+class Gradual(Sparsifier[GMP | DPF]):
     """State: a mask for each prunable weight, as 1 and 0. nested: what is masked stays so, and no mask is made after the
     sparsity is reached."""
 
