@@ -18,7 +18,7 @@ from retrainlab.explore.kit import app, chart, controls, phrases, worker
 from retrainlab.explore.kit.pages import View
 from retrainlab.explore.kit.worker import Desk, Worker
 from retrainlab.explore.views.race import Settings
-from retrainlab.study.store import Store
+from retrainlab.study.results import Results
 
 ROOT = Path(__file__).parents[2]
 NOTEBOOKS = [ROOT / "notebooks" / "start_here.ipynb", *sorted((ROOT / "notebooks").glob("explore_*.ipynb"))]
@@ -109,8 +109,8 @@ class Echo(app.App[Settings]):
 
     stem, initial = "echo", Settings()
 
-    def __init__(self, settings, store, device):
-        super().__init__(settings, store, device)
+    def __init__(self, settings, results, device):
+        super().__init__(settings, results, device)
         self.inputs = controls.inputs(settings, "sparsity", "schedules", "seed")
         self.lay_out(controls.columns(self.inputs, ("sparsity", "seed")), *self.screen.charts, self.screen.note)
         self.watch(self.draw, *self.inputs.values())
@@ -123,7 +123,7 @@ class Echo(app.App[Settings]):
 
 @pytest.fixture
 def echo(tmp_path):
-    return Echo(Settings(data="cifar10"), Store(tmp_path), "cpu")
+    return Echo(Settings(data="cifar10"), Results.at(tmp_path), "cpu")
 
 
 def test_an_app_reads_its_controls_and_keeps_what_has_none(echo):

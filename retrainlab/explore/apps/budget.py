@@ -12,7 +12,6 @@ from retrainlab.explore.views.budget import Settings, experiments, load, missing
 from retrainlab.progress import Stages
 from retrainlab.study.result import Result
 from retrainlab.study.results import Results, Watch, grouped
-from retrainlab.study.store import Store
 
 
 class Budget(App[Settings]):
@@ -20,8 +19,8 @@ class Budget(App[Settings]):
 
     stem, button, initial = "budget", "Measure it now", Settings()
 
-    def __init__(self, settings: Settings, store: Store, device: str):
-        super().__init__(settings, store, device)
+    def __init__(self, settings: Settings, results: Results, device: str):
+        super().__init__(settings, results, device)
         self.found: dict[Experiment, Result] = {}
         self.changing, self.drawn = False, -1
         s, screen, desk = settings, self.screen, self.desk
@@ -56,7 +55,7 @@ class Budget(App[Settings]):
         if not self.changing:
             settings = self.settings()
             unread = [e for e in experiments(settings, settings.budgets) if e not in self.found]
-            self.found |= load(unread, self.store)
+            self.found |= load(unread, self.results)
             self.draw()
 
     def view(self) -> View:
@@ -83,7 +82,7 @@ class Budget(App[Settings]):
 
     def _measure(self, lacking: Sequence[Experiment], stopped: Callable[[], bool]) -> str:
         """Seed by seed, so that Stop keeps the seeds before."""
-        results, seeds = Results.at(self.store), grouped(lacking, lambda e: e.recipe.seed)
+        results, seeds = Results.at(self.results), grouped(lacking, lambda e: e.recipe.seed)
         work = {seed: results.work(some) for seed, some in seeds.items()}
         stages = Stages(sum(work.values()), self.desk.tell)
         for number, (seed, some) in enumerate(sorted(seeds.items()), 1):

@@ -153,8 +153,8 @@ class Desk:
         return self.worker.start(begin, frame, over, ended or (lambda: None))
 
     def tell(self, share: float, words: str = "") -> None:
-        """share: of the work, 0 to 1, from 0 again in each stage; words: for the status line, if they are to change. The bar
-        follows with the next drawing, since a message for each point would cost more than the point."""
+        """share: of all the work, 0 to 1; words: for the status line, if they are to change. The bar follows with the next
+        drawing, since a message for each point would cost more than the point."""
         self.left_over.add(time.monotonic(), share)
         self.share = share
         if words:
