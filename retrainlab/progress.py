@@ -39,12 +39,8 @@ class Left:
         self.marks: deque[tuple[float, float]] = deque()  # time and share, of the later half of the work
 
     def add(self, now: float, share: float) -> None:
-        """share: of the work, done at `now` (seconds of any clock). Less than before: another piece of work has begun."""
-        if share < self.share - 1e-9 or share <= 0:
-            self.marks.clear()
-            self.end = None
-        if share <= 0 or share == self.share:
-            self.share = share
+        """share: of all the work, done at `now` (seconds of any clock)."""
+        if share <= self.share:
             return
         self.share = share
         if not self.marks:

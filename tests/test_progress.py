@@ -66,10 +66,9 @@ def test_runs_that_advance_at_one_moment_are_one_advance():
         assert left is None and now < 4 or left == pytest.approx((1 - share) * 100, rel=0.02)
 
 
-def test_the_pace_is_that_of_late_and_another_stage_starts_anew():
+def test_the_pace_is_that_of_late():
     slow, fast = [(s, s / 400) for s in range(1, 101)], [(100 + s, 0.25 + s / 100) for s in range(1, 51)]
     assert 25 < estimates(*slow, *fast)[-1] < 35, "over all the work it would be 50 s"
-    assert estimates(*slow, (101, 0.01), (102, 0.02))[-2:] == [None, None]
 
 
 def test_a_time_left_that_has_passed_is_no_longer_told():

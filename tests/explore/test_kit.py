@@ -243,15 +243,20 @@ def test_no_explorer_uses_pyplot():
                 assert not any("pyplot" in n for n in names), path
 
 
-def test_the_time_left_is_that_of_the_stage_once_it_is_known(monkeypatch):
-    desk, shown = Desk("Go", "cpu"), []
-    now = [0.0]
+def test_the_time_left_is_that_of_the_work_once_it_is_known(monkeypatch):
+    desk, shown, now = Desk("Go", "cpu"), [], [0.0]
     monkeypatch.setattr(worker.time, "monotonic", lambda: now[0])
-    for seconds, share in ((0, 0.0), (10, 0.1), (20, 0.2), (30, 0.3), (31, 0.0), (31, 0.1), (35, 0.5)):
-        now[0] = float(seconds)
-        desk.tell(share)
-        desk.follow()
-        shown.append(desk.left.value)
+
+    def work(readings):
+        for seconds, share in readings:
+            now[0] = float(seconds)
+            desk.tell(share)
+            desk.follow()
+            shown.append(desk.left.value)
+        return ""
+
+    for readings in (((0, 0.0), (10, 0.1), (20, 0.2), (30, 0.3)), ((31, 0.0), (31, 0.1), (35, 0.5))):
+        assert desk.go(lambda stopped, readings=readings: work(readings), lambda: None) and desk.worker.wait(10)
     assert shown == ["", "", "about 1 min 20 s left", "about 1 min 10 s left", "", "", "about 5 s left"]
 
 

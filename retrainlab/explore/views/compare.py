@@ -22,7 +22,7 @@ from retrainlab.study.results import Results
 
 DATA = ("digits", "fashion-mnist", "cifar10")  # those with a contest
 MIDDLE = 1
-LOOKS = chart.SERIES[:2]
+LOOKS = {"color": chart.BLUE, "symbol": "o"}, {"color": chart.RED, "symbol": "D", "dash": "7 3"}
 SIZE = {"width": 1060, "height": 430}
 PAGE_METHODS = ("BIMP", "GMP", "DPF", "RigL", "Static", "Dense")  # none of which needs a search
 PAGE_SPARSITIES = (0.8, 0.9, 0.95)

@@ -11,9 +11,6 @@ from contextlib import suppress
 from dataclasses import asdict, dataclass, replace
 from itertools import combinations
 
-import pandas as pd
-
-from retrainlab import tables
 from retrainlab.checks import BadInput, check_number
 from retrainlab.explore.kit import chart, live, phrases
 from retrainlab.explore.kit.live import Live
@@ -129,8 +126,7 @@ class Guesses:
 
 def guesses_csv(guesses: Sequence[Guess], race: Live) -> str:
     """The table of guesses."""
-    columns = ["name", "order", "pairs_right", "gap_guessed", "gap_off"]
-    return tables.csv(pd.DataFrame(table(guesses, race), columns=columns))
+    return phrases.csv(("name", "order", "pairs_right", "gap_guessed", "gap_off"), table(guesses, race))
 
 
 def hidden(settings: Settings) -> View:

@@ -146,11 +146,8 @@ def attempts_alt(attempts: Sequence[Attempt]) -> str:
 
 def attempts_csv(attempts: Sequence[Attempt]) -> str:
     """The points of every attempt."""
-    rows = [
-        f"{a.schedule},{a.sparsity},{a.budget:g},{step},{phrases.digits(share)}"
-        for a in attempts
-        for step, share in a.points
-    ]
+    plans = [(f"{a.schedule},{a.sparsity},{a.budget:g}", a.points) for a in attempts]
+    rows = [f"{plan},{step},{phrases.digits(share)}" for plan, points in plans for step, share in points]
     return "\n".join(["schedule,sparsity_percent,budget,step,validation_accuracy", *rows, ""]) if rows else ""
 
 
