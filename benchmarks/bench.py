@@ -38,7 +38,7 @@ from usual import retrain as usual_retrain
 
 from retrainlab import stats
 from retrainlab.config import NAMED_SCHEDULES, PRECISIONS, Prune, Recipe
-from retrainlab.data.dataset import Augmentation, Dataset, Split, load
+from retrainlab.data.dataset import Augmentation, Dataset, Split
 from retrainlab.device import cores, describe, out_of_memory, repeatable, resolve
 from retrainlab.figures import presets
 from retrainlab.layers import prunable
@@ -49,7 +49,7 @@ from retrainlab.paths import write_whole
 from retrainlab.progress import Progress
 from retrainlab.study.grids import grid
 from retrainlab.study.run import run_study
-from retrainlab.study.stages import dense_curve
+from retrainlab.study.stages import dense_curve, prepare
 from retrainlab.training import cycles, loop, masked, together
 from retrainlab.training.engine import TOGETHER, decide, probe
 from retrainlab.training.state import Job, Setup, State
@@ -89,7 +89,7 @@ class Case:
     def jobs(self, setup: Setup, members: int, steps: int, on_point=None) -> list[Job]:
         """Members that start as the same pruned network and differ in their learning rates."""
         state = State.of(setup.model, setup.data.device)
-        masks = cycles.prune_state(state, Prune(SPARSITY), setup.prunable, 0, 0)
+        masks = cycles.prune_state(setup, state, Prune(SPARSITY), 0, 0)
         state = masked.apply(state, masks)
         rates = [torch.full((steps,), 1e-3 * (1 + i), dtype=torch.float64) for i in range(members)]
         return [Job(state, r, ("benchmark",), masked.Masked(masks), evaluations=1, on_point=on_point) for r in rates]
@@ -338,9 +338,9 @@ def whole_grid(device: torch.device, seconds: float) -> dict:
         start = time.perf_counter()
         run_study(experiments, store=folder, device=str(device), progress=Progress("study"))
         ours = time.perf_counter() - start
-    data = load(recipe.data, str(device))
-    model = build(recipe.model, shape=data.shape, classes=data.classes, width=recipe.width).to(device)
-    masks = cycles.prune_state(State.of(model, device), Prune(SPARSITY), prunable(model), 0, recipe.seed)
+    setup, _ = prepare(recipe, device)
+    data, model = setup.data, setup.model
+    masks = cycles.prune_state(setup, State.of(model, device), Prune(SPARSITY), 0, recipe.seed)
     pair = loaders(data, recipe.batch_size, min(4, cores()))
 
     def usual(masks: dict, steps: int, evaluations: int) -> float:

@@ -127,9 +127,10 @@ def advise(frame: pd.DataFrame, sparsity: float, budget: float) -> Advice:
     validation, test = (_by_seed(cell, name) for name in ("validation_accuracy", "test_accuracy"))
     seeds = validation.dropna().index.intersection(test.dropna().index)
     if seeds.empty:
+        names = ", ".join(validation.columns)
         raise BadInput(
             f"At sparsity {share(sparsity)} and budget {share(nearest)} no seed has every schedule "
-            f"({', '.join(validation)}); run what is missing, and leave out a schedule that diverges with every seed."
+            f"({names}); run what is missing, and leave out a schedule that diverges with every seed."
         )
     validation, test = validation.loc[seeds], test.loc[seeds]
     means = validation.mean().round(10)  # no noise of float sums
@@ -203,7 +204,7 @@ def _gain(own: pd.DataFrame, budget: float, length: float) -> Gain | None:
     """own: the recommended schedule's rows; length: of the dense run, in epochs."""
     # by test accuracy: validation accuracy, by which the schedule was chosen, flatters the shorter retraining
     wide = own.pivot(index="seed", columns="budget", values="test_accuracy").astype(float)
-    for longer in sorted(b for b in wide if b > budget):
+    for longer in sorted(b for b in own["budget"].unique() if b > budget):
         pairs = wide[[budget, longer]].dropna()
         if not pairs.empty:
             slopes = (pairs[longer] - pairs[budget]) / ((longer - budget) * length)

@@ -5,19 +5,12 @@ An experiment is three sentences: train this network so (Recipe), take these wei
 This module does not load torch.
 """
 
-import hashlib
-import json
 from collections.abc import Sequence
-from dataclasses import asdict, dataclass, field, fields, is_dataclass
+from dataclasses import dataclass, field
 
 from retrainlab.checks import BadInput, check_fields, check_number, choice, choose, number, settle, told
 from retrainlab.data.sources import BUILT_IN
 from retrainlab.methods.knobs import Knobs
-
-SCHEMA = 1  # part of every hash: raise it when the meaning of every stored result changes
-YOUNGER: dict[str, object] = {
-    "precision": "float32"
-}  # fields that came later, with what they were before: at that value no hash names them
 
 DATASETS = tuple(BUILT_IN)
 MODELS = ("mlp", "resnet8", "resnet20", "resnet56", "resnet18", "vgg16", "wrn28-10")
@@ -278,10 +271,11 @@ class Experiment:
     def __post_init__(self) -> None:
         settle(self)
         check_fields(self)
-        left = getattr(self.recipe.method, "sparsity", 0.0)
-        if self.prune.targets[0] < left - 1e-9:
+        method = self.recipe.method
+        left = getattr(method, "sparsity", 0.0)
+        if method is not None and self.prune.targets[0] < left - 1e-9:
             raise BadInput(
-                f"{self.recipe.method.name} trains to a sparsity of {left:g}, but the first prune after it asks for "
+                f"{method.name} trains to a sparsity of {left:g}, but the first prune after it asks for "
                 f"{self.prune.targets[0]:g}, which would bring weights back; ask for at least {left:g}, in one cycle."
             )
         cycle = self.retrain.budget / (self.prune.cycles if self.retrain.split else 1)
@@ -291,32 +285,3 @@ class Experiment:
                 f"retraining are longer than its {self.recipe.epochs} epochs; give a budget of at most 1, "
                 "or set clamp to hold the peak learning rate until the replay can start."
             )
-
-
-def to_dict(noun: Recipe | Prune | Retrain | Experiment) -> dict:
-    """The noun's fields as JSON knows them: dictionaries, lists, numbers, strings."""
-    return json.loads(json.dumps(asdict(noun)))
-
-
-def _hashed(noun: object) -> object:
-    """What `key` hashes of a noun: its fields, and its `revision` where the meaning of its settings has changed since
-    results were first stored (a class attribute or a property, 0 if it has none): no result of before is found for it."""
-    if not is_dataclass(noun):
-        return noun
-    own = {f.name: _hashed(getattr(noun, f.name)) for f in fields(noun)}
-    own = {name: value for name, value in own.items() if name not in YOUNGER or value != YOUNGER[name]}
-    revision = getattr(noun, "revision", 0)
-    return own | ({"revision": revision} if revision else {})
-
-
-def key(kind: str, nouns: Sequence[Recipe | Prune | Retrain | Experiment], fingerprint: str) -> str:
-    """The content hash that names a stored thing: 16 hex digits of SHA-256 over canonical JSON.
-
-    fingerprint: of the data set, so that other images under the same name give another key.
-    """
-    settings = [_hashed(n) for n in nouns]
-    for one in settings:
-        one.get("recipe", one).pop("data", None)  # the fingerprint says more, wherever a folder lies
-    content = {"schema": SCHEMA, "kind": kind, "data": fingerprint, "nouns": settings}
-    text = json.dumps(content, sort_keys=True, separators=(",", ":"), allow_nan=False)
-    return hashlib.sha256(text.encode()).hexdigest()[:16]

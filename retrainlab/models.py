@@ -47,7 +47,7 @@ class BasicBlock(nn.Module):
         self.conv1, self.norm1 = conv3x3(inputs, outputs, stride), nn.BatchNorm2d(outputs)
         self.conv2, self.norm2 = conv3x3(outputs, outputs), nn.BatchNorm2d(outputs)
         self.stride, self.new_channels = stride, outputs - inputs
-        self.shortcut = None
+        self.shortcut: nn.Sequential | None = None
         if projection and (stride != 1 or inputs != outputs):
             self.shortcut = nn.Sequential(nn.Conv2d(inputs, outputs, 1, stride, bias=False), nn.BatchNorm2d(outputs))
 

@@ -2,17 +2,19 @@
 
 Weights come as a dictionary from layer name to tensor, in the order of the network's layers. A mask is a boolean tensor
 of a weight's shape, True where the weight stays. Counts are exact: of N weights, round(S * N) go; ties are broken by
-index (layer by layer, then row-major), so that no more and no fewer are removed.
+index (layer by layer, then row-major), so that no more and no fewer are removed. Scores that need more than tensors, and
+the table of all, stand in `scores`; allocations and structures have their tables here.
 """
 
 import math
 from collections.abc import Callable
+from dataclasses import dataclass
 
 import torch
 from torch import Tensor
 
-from retrainlab.checks import BadInput, choose
-from retrainlab.config import ALLOCATIONS, SCORES, STRUCTURES
+from retrainlab.checks import BadInput
+from retrainlab.config import Prune
 
 Weights = dict[str, Tensor]
 Masks = dict[str, Tensor]
@@ -30,10 +32,16 @@ def random(weights: Weights, generator: torch.Generator) -> Weights:
     return {name: torch.rand(w.shape, generator=generator).to(w.device) for name, w in weights.items()}
 
 
+def filter_norm(weights: Weights) -> Weights:
+    """The L2 norm of each filter over the square root of its size, so that layers of different fan-in are comparable;
+    shapes [filters]."""
+    return {name: w.detach().flatten(1).square().mean(1).sqrt() for name, w in weights.items()}
+
+
 def lamp(scores: Weights) -> Weights:
     """Layer-adaptive: a squared score over the sum of all squared scores in its layer that are not smaller.
 
-    Ranked globally, these give LAMP's allocation (Lee et al. 2021). Scores of -inf (already removed) stay -inf.
+    Scores of -inf (already removed) stay -inf. (Lee et al. 2021.)
     """
     out = {}
     for name, score in scores.items():
@@ -99,6 +107,20 @@ def allocate_erk(scores: Weights, count: int) -> dict[str, int]:
     return _round_to(removed, count, scores)
 
 
+def allocate_lamp(scores: Weights, count: int) -> dict[str, int]:
+    """Remove the `count` smallest by their `lamp` scores, all layers together (Lee et al. 2021)."""
+    return allocate_global(lamp(scores), count)
+
+
+ALLOCATIONS: dict[str, Callable[[Weights, int], dict[str, int]]] = {
+    "global": allocate_global,
+    "uniform": allocate_uniform,
+    "erk": allocate_erk,
+    "lamp": allocate_lamp,
+}
+"""(scores, how many go in all) -> how many go of each layer, those of score -inf among them."""
+
+
 def _round_to(shares: dict[str, float], count: int, scores: Weights) -> dict[str, int]:
     """Whole numbers near `shares` that sum to `count`: the largest remainders are rounded up.
 
@@ -147,55 +169,34 @@ def check_masks(masks: Masks, weights: Weights) -> None:
 # ---- the three together ----------------------------------------------------------------------------------------------
 
 
-def prune(
-    weights: Weights,
-    sparsity: float,
-    *,
-    score: str = "magnitude",
-    allocation: str = "global",
-    structure: str = "unstructured",
-    masks: Masks | None = None,
-    generator: torch.Generator | None = None,
-    scores: Weights | None = None,
-    dense: tuple[str, ...] = (),
-    n: int = 2,
-    m: int = 4,
-) -> Masks:
-    """Masks after which `sparsity`, a share of ALL prunable weights, is zero; what `masks` removed stays removed.
+def prune(weights: Weights, scores: Weights, prune: Prune, target: float, masks: Masks | None = None) -> Masks:
+    """Masks after which a share of the weights (or filters) is removed, those of smallest score.
 
-    weights: every prunable weight. dense: names of layers that stay whole; the total then comes from the others.
-    generator: for the random score; scores: for one that tensors alone do not tell (`obd`, from `saliency`). For
-    `filters` and `n:m` see `prune_filters` and `prune_n_of_m`. Raises BadInput for an unknown name, or if the total
-    cannot be reached: the other layers are too small for it, more than that is gone already, or m divides no layer; and
-    for masks that are not those of these weights.
+    weights: every prunable weight, in the order of the layers. scores: one per weight, in the weights' shapes; for whole
+    filters one per filter of each convolution, shape [filters]. prune: structure, allocation, layers kept dense, n and m.
+    target: the total share to be removed, in [0, 1], whatever `prune.sparsity` is; `n:m` has its own. masks: those of the
+    cycle before; what they removed stays removed.
+    Raises BadInput if the total cannot be reached (the other layers are too small for it, more than that is gone already,
+    or m divides no layer), and for masks or scores that are not those of these weights.
     """
     if masks is not None:
         check_masks(masks, weights)
-    choose(score, SCORES, "pruning score")
-    choose(allocation, ALLOCATIONS, "allocation")
-    choose(structure, STRUCTURES, "structure")
-    if (score == "obd") != (scores is not None):
-        raise BadInput("The score 'obd' needs the saliencies that saliency.obd computes, and no other score takes any.")
-    if structure == "filters":
-        filters = filter_scores(weights, score, generator, scores)
-        return prune_filters(weights, filters, sparsity, allocation, dense, masks)
-    if scores is None:
-        scores = random(weights, generator) if score == "random" else magnitude(weights)
+    structure = STRUCTURES[prune.structure]
+    shapes = {name: w.shape[:1] if structure.filters else w.shape for name, w in units(weights, prune).items()}
+    if {name: s.shape for name, s in scores.items()} != shapes:
+        raise BadInput("The scores are not those of these weights; give one tensor for each, as `scores.score` does.")
     start = masks or {name: torch.ones_like(w, dtype=torch.bool) for name, w in weights.items()}
-    if structure == "n:m":
-        alive = {name: s.masked_fill(~start[name], -torch.inf) for name, s in scores.items()}
-        return {name: keep & start[name] for name, keep in prune_n_of_m(alive, n, m, dense).items()}
-    scores = {name: s.masked_fill(~start[name], -torch.inf) for name, s in scores.items() if name not in dense}
-    count = round(sparsity * sum(w.numel() for w in weights.values()))
-    _check_count(count, scores, "weights", sparsity, dense)
-    if allocation == "lamp":
-        scores = lamp(scores)
-    return start | select(scores, _allocate(allocation)(scores, count))
+    return start | structure.keep(scores, start, prune, target)
 
 
-def _allocate(allocation: str) -> Callable[[Weights, int], dict[str, int]]:
-    """LAMP ranks globally, by its own scores."""
-    return {"uniform": allocate_uniform, "erk": allocate_erk}.get(allocation, allocate_global)
+def units(weights: Weights, prune: Prune) -> Weights:
+    """The weights that a structure can prune: of convolutions only, if whole filters go."""
+    return {name: w for name, w in weights.items() if w.dim() == 4 or not STRUCTURES[prune.structure].filters}
+
+
+def kept_dense(prune: Prune, names: list[str]) -> tuple[str, ...]:
+    """Names of the layers that stay whole, of all layers in their order."""
+    return (*names[: prune.keep_first], *names[len(names) - prune.keep_last :])
 
 
 def _check_count(
@@ -213,73 +214,75 @@ def _check_count(
         )
 
 
-def filter_scores(
-    weights: Weights, score: str, generator: torch.Generator | None, scores: Weights | None = None
-) -> Weights:
-    """One score per convolution filter (output channel of a 4-D weight), shape [filters]: the mean of its `scores`,
-    random, or the L2 norm over the square root of its size, so that layers of different fan-in are comparable."""
-    conv = {name: w for name, w in weights.items() if w.dim() == 4}
-    if scores is not None:
-        return {name: scores[name].flatten(1).mean(1) for name in conv}
-    if score == "random":
-        return random({name: w[:, 0, 0, 0] for name, w in conv.items()}, generator)
-    return {name: w.detach().flatten(1).square().mean(1).sqrt() for name, w in conv.items()}
+def keep_weights(scores: Weights, start: Masks, prune: Prune, target: float) -> Masks:
+    """Single weights: drop round(target * N) of all N, the layers kept dense counted into N."""
+    dense = kept_dense(prune, list(start))
+    count = round(target * sum(m.numel() for m in start.values()))
+    open_ = {name: s.masked_fill(~start[name], -torch.inf) for name, s in scores.items() if name not in dense}
+    _check_count(count, open_, "weights", target, dense)
+    return select(open_, ALLOCATIONS[prune.allocation](open_, count))
 
 
-def prune_filters(
-    weights: Weights,
-    scores: Weights,
-    sparsity: float,
-    allocation: str,
-    dense: tuple[str, ...] = (),
-    masks: Masks | None = None,
-) -> Masks:
-    """Drop round(sparsity * F) of all F convolution filters, those of smallest score (Li et al. 2017).
+def keep_filters(scores: Weights, start: Masks, prune: Prune, target: float) -> Masks:
+    """Whole filters: drop round(target * F) of all F convolution filters (Li et al. 2017).
 
-    scores: from `filter_scores`. Linear layers stay whole (a row of the last one is a class), and every layer keeps at
-    least one filter. Raises BadInput if that leaves too few to remove, or if there is no convolution.
+    Linear layers stay whole (a row of the last one is a class), and every layer keeps at least one filter. Raises
+    BadInput if that leaves too few to remove, or if there is no convolution.
     """
     if not scores:
         raise BadInput("This network has no filters to prune, for want of convolutions; choose another structure.")
-    count = round(sparsity * sum(s.numel() for s in scores.values()))
-    start = masks or {name: torch.ones_like(w, dtype=torch.bool) for name, w in weights.items()}
-    open_ = {
-        name: s.masked_fill(~start[name].flatten(1).any(1), -torch.inf)
-        for name, s in scores.items()
-        if name not in dense
-    }
-    _check_count(count, open_, "filters", sparsity, dense, kept=1)
+    dense = kept_dense(prune, list(start))
+    count = round(target * sum(s.numel() for s in scores.values()))
+    gone = {name: ~start[name].flatten(1).any(1) for name in scores}
+    open_ = {name: s.masked_fill(gone[name], -torch.inf) for name, s in scores.items() if name not in dense}
+    _check_count(count, open_, "filters", target, dense, kept=1)
     best = {name: int(s.argmax()) for name, s in open_.items()}
     others = {name: torch.cat([s[: best[name]], s[best[name] + 1 :]]) for name, s in open_.items()}
-    keep = select(open_, _allocate(allocation)(others, count))
-    return start | {name: k.view(-1, 1, 1, 1).expand_as(weights[name]).clone() for name, k in keep.items()}
+    keep = select(open_, ALLOCATIONS[prune.allocation](others, count))
+    return {name: k.view(-1, 1, 1, 1).expand_as(start[name]).clone() for name, k in keep.items()}
 
 
-def prune_n_of_m(scores: Weights, n: int, m: int, dense: tuple[str, ...] = ()) -> Masks:
-    """Keep the n largest of each m neighbours along a layer's inputs (Mishra et al. 2021; Pool & Yu 2021).
+def keep_n_of_m(scores: Weights, start: Masks, prune: Prune, target: float) -> Masks:
+    """Patterns: keep the n largest of each m neighbours along a layer's inputs (Mishra et al. 2021; Pool & Yu 2021).
 
     Neighbours are what hardware multiplies together: inputs of a Linear layer; in a convolution input channels at one
     kernel position, as in NVIDIA's ASP, not kernel positions. Layers of `undivided` stay dense, so that the sparsity
     reached is less than 1 - n/m by their share. Raises BadInput if no layer is left.
     """
-    whole = {*dense, *undivided(scores, m)}
-    if whole.issuperset(scores):
-        sizes = sorted({s.shape[1] for name, s in scores.items() if name not in dense})
+    n, m, dense = prune.n, prune.m, kept_dense(prune, list(start))
+    open_ = {name: s.masked_fill(~start[name], -torch.inf) for name, s in scores.items() if name not in dense}
+    divided = {name: s for name, s in open_.items() if name not in undivided(open_, m)}
+    if not divided:
+        sizes = sorted({s.shape[1] for s in open_.values()})
         none = f"{m} divides the inputs of no layer ({', '.join(map(str, sizes))})" if sizes else "all are kept dense"
         raise BadInput(
             f"Keeping {n} of each {m} weights would prune no layer: {none}; choose another m or another structure."
         )
     masks = {}
-    for name, s in scores.items():
-        masks[name] = torch.ones_like(s, dtype=torch.bool)
-        if name not in whole:
-            groups = s.movedim(1, -1).unflatten(-1, (-1, m))
-            drop = groups.argsort(dim=-1, stable=True)[..., : m - n]
-            keep = torch.ones_like(groups, dtype=torch.bool).scatter_(-1, drop, False)
-            masks[name] = keep.flatten(-2).movedim(-1, 1).contiguous()
+    for name, s in divided.items():
+        groups = s.movedim(1, -1).unflatten(-1, (-1, m))
+        drop = groups.argsort(dim=-1, stable=True)[..., : m - n]
+        keep = torch.ones_like(groups, dtype=torch.bool).scatter_(-1, drop, False)
+        masks[name] = keep.flatten(-2).movedim(-1, 1).contiguous() & start[name]
     return masks
 
 
 def undivided(weights: Weights, m: int) -> tuple[str, ...]:
     """Names of the weights whose inputs (input channels of one group, in a convolution) are no multiple of m."""
     return tuple(name for name, w in weights.items() if w.shape[1] % m)
+
+
+@dataclass(frozen=True)
+class Structure:
+    """What goes together. keep: (scores, masks so far, settings, total share to be removed) -> masks of the layers that it
+    prunes; filters: whether scores are of whole filters."""
+
+    keep: Callable[[Weights, Masks, Prune, float], Masks]
+    filters: bool = False
+
+
+STRUCTURES = {
+    "unstructured": Structure(keep_weights),
+    "filters": Structure(keep_filters, filters=True),
+    "n:m": Structure(keep_n_of_m),
+}

@@ -217,10 +217,16 @@ def allr(retrain: Retrain, original: DenseCurve, m: int, d: float) -> Tensor:
     return d * original.peak * linear(m)
 
 
+def initial(retrain: Retrain) -> float:
+    """The initial learning rate, for which `Retrain` asks where a schedule is free."""
+    assert retrain.lr is not None
+    return retrain.lr
+
+
 def cosine_to_floor(retrain: Retrain, original: DenseCurve, m: int, d: float) -> Tensor:
     """A cosine from `retrain.lr` to the dense run's eta_min, or level if that is higher."""
-    floor = min(original.floor, retrain.lr)
-    return floor + (retrain.lr - floor) * cosine(m)
+    floor = min(original.floor, initial(retrain))
+    return floor + (initial(retrain) - floor) * cosine(m)
 
 
 RETRAINING: dict[str, Curve] = {
@@ -230,12 +236,12 @@ RETRAINING: dict[str, Curve] = {
     "CLR": warmed(clr),
     "LLR": warmed(llr),
     "ALLR": warmed(allr),
-    "constant": warmed(lambda retrain, original, m, d: retrain.lr * constant(m)),
-    "stepped": warmed(lambda retrain, original, m, d: retrain.lr * stepped(m, (0.5, 0.75), 0.1)),
+    "constant": warmed(lambda retrain, original, m, d: initial(retrain) * constant(m)),
+    "stepped": warmed(lambda retrain, original, m, d: initial(retrain) * stepped(m, (0.5, 0.75), 0.1)),
     "cosine": warmed(cosine_to_floor),
-    "linear": warmed(lambda retrain, original, m, d: retrain.lr * linear(m)),
-    "rex": warmed(lambda retrain, original, m, d: retrain.lr * rex(m)),
-    "cosine-to-0": warmed(lambda retrain, original, m, d: retrain.lr * cosine(m)),
+    "linear": warmed(lambda retrain, original, m, d: initial(retrain) * linear(m)),
+    "rex": warmed(lambda retrain, original, m, d: initial(retrain) * rex(m)),
+    "cosine-to-0": warmed(lambda retrain, original, m, d: initial(retrain) * cosine(m)),
     "custom": lambda retrain, original, n, d: piecewise_linear(n, retrain.points),
 }
 

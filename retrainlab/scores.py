@@ -1,14 +1,19 @@
-"""How much the training loss would rise if a weight were taken away, to second order: a score that knows the data.
+"""What a weight, or a filter, is worth: the table of scores, and the one that knows the data.
 
-It needs a network and images, so it lives apart from `pruning`, whose scores know tensors only.
+Those that know tensors only are written in `pruning`; OBD, which needs a network and images, is written here.
 """
+
+from collections.abc import Callable
+from dataclasses import dataclass, replace
 
 import torch
 from torch import Tensor
 from torch.autograd.graph import saved_tensors_hooks
 from torch.func import functional_call, grad, vmap
 
+from retrainlab import pruning
 from retrainlab.checks import check_number
+from retrainlab.config import Prune
 from retrainlab.models import in_mode
 from retrainlab.pruning import Weights
 from retrainlab.training.method import Tensors
@@ -36,7 +41,7 @@ def obd(setup: Setup, state: State, images: int = 512) -> Weights:
     """
     check_number(images, "number of images", low=1, whole=True)
     model, data = setup.model, setup.data
-    weights = {name: state.params[name] for name in setup.prunable}
+    weights = setup.weights(state)
     count = min(images, len(data.train))
     index = torch.arange(count, device=data.device) * len(data.train) // count
 
@@ -79,3 +84,52 @@ def _bytes(setup: Setup, state: State, image: Tensor) -> int:
     with torch.enable_grad(), saved_tensors_hooks(keep, lambda _: None):
         functional_call(setup.model, (params, state.buffers), (image,))
     return 2 * sum(t.nbytes for t in [*kept.values(), *(state.params[name] for name in setup.prunable)])
+
+
+@dataclass(frozen=True)
+class Sight:
+    """What a score may look at. weights: the prunable ones; generator: on the CPU, so that every device draws the same;
+    setup and state: network, data and all its tensors."""
+
+    weights: Weights
+    generator: torch.Generator
+    setup: Setup
+    state: State
+
+
+@dataclass(frozen=True)
+class Score:
+    """The lower a score, the sooner its weight goes. of_weights: one for each weight, in their shapes; of_filters: one for
+    each filter of the convolutions that are given, shapes [filters]."""
+
+    of_weights: Callable[[Sight], Weights]
+    of_filters: Callable[[Sight], Weights]
+
+
+def filter_means(scores: Weights) -> Weights:
+    """The mean of each filter's scores; shapes [filters]."""
+    return {name: s.flatten(1).mean(1) for name, s in scores.items()}
+
+
+def _obd(sight: Sight) -> Weights:
+    found = obd(sight.setup, sight.state)
+    return {name: found[name] for name in sight.weights}
+
+
+SCORES = {
+    "magnitude": Score(
+        lambda sight: pruning.magnitude(sight.weights), lambda sight: pruning.filter_norm(sight.weights)
+    ),
+    "random": Score(
+        lambda sight: pruning.random(sight.weights, sight.generator),
+        lambda sight: pruning.random({n: w[:, 0, 0, 0] for n, w in sight.weights.items()}, sight.generator),
+    ),
+    "obd": Score(_obd, lambda sight: filter_means(_obd(sight))),
+}
+
+
+def score(prune: Prune, sight: Sight) -> Weights:
+    """The scores that `pruning.prune` asks for: of the weights in sight, or of their filters where whole filters go."""
+    sight = replace(sight, weights=pruning.units(sight.weights, prune))
+    one = SCORES[prune.score]
+    return one.of_filters(sight) if pruning.STRUCTURES[prune.structure].filters else one.of_weights(sight)

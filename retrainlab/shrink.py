@@ -15,7 +15,7 @@ from torch.sparse import to_sparse_semi_structured
 from retrainlab import metrics
 from retrainlab.checks import BadInput
 from retrainlab.layers import prunable
-from retrainlab.models import VGG, ResNet
+from retrainlab.models import VGG, BasicBlock, ResNet
 from retrainlab.pruning import Masks
 from retrainlab.training.masked import zeroed
 from retrainlab.training.method import Tensors
@@ -25,6 +25,8 @@ Size = tuple[int, int]
 
 class Offset(nn.Module):
     """Adds what removed inputs contributed, [1, C, H, W], to a convolution's output [B, C, H, W]."""
+
+    offset: Tensor
 
     def __init__(self, offset: Tensor):
         super().__init__()
@@ -36,6 +38,9 @@ class Offset(nn.Module):
 
 class Spread(nn.Module):
     """Puts the channels that remain, [B, kept, H, W], in their places among constants: [B, C, H, W]."""
+
+    places: Tensor
+    constants: Tensor
 
     def __init__(self, kept: Tensor, constants: Tensor):
         super().__init__()
@@ -71,24 +76,30 @@ def shrink(model: nn.Module, params: Tensors, buffers: Tensors, masks: Masks, sh
             f"{kind}; choose one of them."
         )
     small = _copy(model, params, buffers, masks)
-    (_shrink_resnet if isinstance(small, ResNet) else _shrink_vgg)(small, shape[1:])
+    if isinstance(small, ResNet):
+        _shrink_resnet(small, shape[1:])
+    elif isinstance(small, VGG):
+        _shrink_vgg(small, shape[1:])
     return small.eval()
 
 
 def _shrink_resnet(model: ResNet, size: Size) -> None:
-    model.norm = _around(model.norm, spread=_drop_filters(model.conv, model.norm))
+    model.add_module("norm", _around(model.norm, spread=_drop_filters(model.conv, model.norm)))
     for block in model.blocks:
+        assert isinstance(block, BasicBlock)
         size = _strided(size, block.stride)
         kept, constants = _drop_filters(block.conv1, block.norm1)
         spread = _drop_filters(block.conv2, block.norm2)
         offset = _drop_inputs(block.conv2, kept, F.relu(constants), size)
-        block.norm2 = _around(block.norm2, offset, spread)
+        block.add_module("norm2", _around(block.norm2, offset, spread))
         if block.shortcut is not None:
-            block.shortcut[1] = _around(block.shortcut[1], spread=_drop_filters(*block.shortcut))
+            conv, norm = block.shortcut
+            block.shortcut[1] = _around(norm, spread=_drop_filters(conv, norm))
 
 
 def _shrink_vgg(model: VGG, size: Size) -> None:
     first, last = model.features[0], model.classifier
+    assert isinstance(first, nn.Conv2d)
     kept, constants = torch.ones(first.in_channels, dtype=torch.bool, device=first.weight.device), first.weight[0, :0]
     for i, layer in enumerate(list(model.features)):
         if isinstance(layer, nn.Conv2d):
@@ -97,13 +108,15 @@ def _shrink_vgg(model: VGG, size: Size) -> None:
             kept, constants = remaining, F.relu(values)
         elif isinstance(layer, nn.MaxPool2d):  # of constants it makes the same constants
             size = _strided(size, 2)
-    last.bias += last.weight[:, ~kept] @ constants[~kept]
+    last.bias.add_(last.weight[:, ~kept] @ constants[~kept])
     last.weight = nn.Parameter(last.weight[:, kept])
     last.in_features = last.weight.shape[1]
 
 
-def _drop_filters(conv: nn.Conv2d, norm: nn.BatchNorm2d) -> tuple[Tensor, Tensor]:
+def _drop_filters(conv: nn.Module, norm: nn.Module) -> tuple[Tensor, Tensor]:
     """Take the filters without weights out of both layers; which [C] remain, and what each is [C] after `norm` if not."""
+    assert isinstance(conv, nn.Conv2d) and isinstance(norm, nn.BatchNorm2d)
+    assert norm.running_mean is not None and norm.running_var is not None
     kept = conv.weight.flatten(1).any(1)
     kept[0] |= ~kept.any()
     constants = norm(conv.weight.new_zeros(1, conv.out_channels, 1, 1)).flatten()
@@ -126,9 +139,7 @@ def _drop_inputs(conv: nn.Conv2d, kept: Tensor, constants: Tensor, size: Size) -
     return offset if offset.any() else None
 
 
-def _around(
-    norm: nn.BatchNorm2d, offset: Tensor | None = None, spread: tuple[Tensor, Tensor] | None = None
-) -> nn.Module:
+def _around(norm: nn.Module, offset: Tensor | None = None, spread: tuple[Tensor, Tensor] | None = None) -> nn.Module:
     """`norm` with an offset before it and, if not all channels were kept, a spread after it."""
     before = [] if offset is None else [Offset(offset)]
     after = [] if spread is None or spread[0].all() else [Spread(*spread)]
@@ -149,7 +160,8 @@ def speedup(
     measured_speedup: dense_seconds / shrunken_seconds, latencies (see `metrics.latency`) of the masked network, which is
     as slow as a dense one, and of the shrunken one, on the device of `images`. Raises BadInput as `shrink` does.
     """
-    shape = tuple(images.shape[1:])
+    _, channels, height, width = images.shape
+    shape = (channels, height, width)
     small = shrink(model, params, buffers, masks, shape)
     slow = metrics.latency(model, zeroed(params, masks), buffers, images, repeats)
     fast = metrics.latency(small, dict(small.named_parameters()), dict(small.named_buffers()), images, repeats)

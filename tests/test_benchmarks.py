@@ -32,7 +32,7 @@ def retrained():
     recipe = Recipe(width=4, epochs=3)
     setup, _ = prepare(recipe, CPU)
     dense = train_dense(recipe, "cpu")
-    masks = cycles.prune_state(dense.state, Prune(0.5), setup.prunable, 0, 0)
+    masks = cycles.prune_state(setup, dense.state, Prune(0.5), 0, 0)
     model = copy.deepcopy(setup.model)
     model.load_state_dict(dense.state.params | dense.state.buffers)
     rates, real = [], torch.optim.SGD.step

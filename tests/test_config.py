@@ -9,9 +9,10 @@ from pathlib import Path
 
 import pytest
 
-from retrainlab import config
+from retrainlab import config, keys
 from retrainlab.checks import BadInput
-from retrainlab.config import SGD, YOUNGER, Experiment, Prune, Recipe, Retrain, key, to_dict
+from retrainlab.config import SGD, Experiment, Prune, Recipe, Retrain
+from retrainlab.keys import NAMED, key, to_dict
 from retrainlab.methods.table import GMP, METHODS
 from tests.helpers.other_values import PRUNE, RECIPE, RETRAIN
 
@@ -86,7 +87,7 @@ def test_equal_nouns_have_one_key_whether_numbers_are_written_1_or_1_0(a, b):
 
 def test_key_is_canonical_over_the_order_of_fields(monkeypatch):
     usual = one_key(Recipe())
-    monkeypatch.setattr(config, "to_dict", lambda noun: dict(reversed(to_dict(noun).items())))
+    monkeypatch.setattr(keys, "to_dict", lambda noun: dict(reversed(to_dict(noun).items())))
     assert one_key(Recipe()) == usual
 
 
@@ -95,7 +96,7 @@ def test_key_changes_with_the_data_the_kind_and_the_schema(monkeypatch):
     assert key("dense", [Recipe()], "folder/2") != usual
     assert key("pruned", [Recipe()], "folder/1") != usual
     assert key("dense", [Recipe(), Prune()], "folder/1") != usual
-    monkeypatch.setattr(config, "SCHEMA", config.SCHEMA + 1)
+    monkeypatch.setattr(keys, "SCHEMA", keys.SCHEMA + 1)
     assert key("dense", [Recipe()], "folder/1") != usual
 
 
@@ -109,9 +110,67 @@ def test_results_stored_by_earlier_versions_are_still_found():
     assert key("result", [experiment], "cifar10/1") == "7b595e306c96db68"
 
 
+KEYS = {  # as they were in November 2026
+    "pruned": ([Recipe(), Prune()], "c2f28297d9d2eae5"),
+    "result": ([Experiment()], "389cbb3f9ee2dcbb"),
+    "result of n:m": ([Experiment(prune=Prune(0.5, structure="n:m"))], "aa1abe437e2c1a16"),
+    "dense with attention": ([Recipe(model="torchvision/vit_b_16")], "755c8955240f4f74"),
+}
+KEYS |= {
+    f"dense by {name}": ([Recipe(method=METHODS[name].settings())], wanted)
+    for name, wanted in {
+        "GMP": "fe4558d2cd6a5385",
+        "GSM": "792bff2f8125c897",
+        "DPF": "89c7beb860dcd951",
+        "DNW": "cb15d63ed9811f53",
+        "CS": "b65fa9315c928462",
+        "STR": "d12af90764a669bd",
+        "DST": "bde165c852bbb09c",
+        "LC": "91e65e068d67344c",
+        "Static": "cf9dcffc3009b844",
+        "RigL": "1db32701facb2652",
+    }.items()
+}
+
+
+@pytest.mark.parametrize("what", KEYS)
+def test_keys_stay_what_they_were(what):
+    nouns, wanted = KEYS[what]
+    assert key(what.split()[0], nouns, "digits/1") == wanted
+
+
+def test_a_key_where_nothing_is_at_its_default_stays_what_it_was():
+    recipe = Recipe(**RECIPE | dict(data="digits", image_size=None, sgd=SGD(0.8, True, 1e-3, False)))
+    experiment = Experiment(recipe, Prune(**PRUNE | dict(structure="unstructured", cycles=1)), Retrain(**RETRAIN), 6)
+    assert key("result", [experiment], "digits/1") == "c66c0c51ad1d19c5"
+
+
+def with_a_new_field(noun):
+    """The same noun of a later version, which has one more field at its default."""
+    new = dataclasses.make_dataclass(
+        type(noun).__name__, [("novelty", int, dataclasses.field(default=3))], bases=(type(noun),), frozen=True
+    )
+    return new(**{f.name: getattr(noun, f.name) for f in fields(noun) if f.init})
+
+
+@pytest.mark.parametrize("noun", [SGD(), Recipe(), Prune(0.5), Retrain("FT"), Experiment(), GMP(0.5)])
+def test_a_new_field_at_its_default_changes_no_key(noun):
+    """And it need not be listed anywhere; at any other value it does."""
+    before, later = keys._hashed(noun), with_a_new_field(noun)
+    assert keys._hashed(later) == before
+    assert keys._hashed(replace(later, novelty=4)) == before | {"novelty": 4}
+
+
+def test_a_new_field_within_a_noun_changes_no_key_of_what_holds_it():
+    recipe = with_a_new_field(Recipe(sgd=with_a_new_field(SGD(0.8)), method=with_a_new_field(GMP(0.5))))
+    later = Experiment(recipe, with_a_new_field(Prune(0.5)), with_a_new_field(Retrain("FT")))
+    before = Experiment(Recipe(sgd=SGD(0.8), method=GMP(0.5)), Prune(0.5), Retrain("FT"))
+    assert one_key(later) == one_key(before)
+
+
 def test_a_field_that_came_later_is_in_the_key_only_where_it_says_something_new(monkeypatch):
     before = [key("dense", [Recipe(gamma=g)], "digits/1") for g in (0.1, 0.2)]
-    monkeypatch.setitem(YOUNGER, "gamma", 0.1)
+    monkeypatch.setitem(NAMED, "Recipe", NAMED["Recipe"].replace("gamma ", ""))
     after = [key("dense", [Recipe(gamma=g)], "digits/1") for g in (0.1, 0.2)]
     assert after[0] not in before and after[1] == before[1]
 
@@ -170,7 +229,7 @@ def test_importing_the_nouns_loads_no_torch_and_keys_agree_between_processes():
     """Pitfall: a package imported for nothing; and keys that follow Python's per-process string hash."""
     code = (
         "import sys, retrainlab; from retrainlab import Recipe, Prune, Retrain, Experiment, BadInput;"
-        "from retrainlab.config import key;"
+        "from retrainlab.keys import key;"
         "assert not {'torch', 'numpy', 'pandas', 'torchvision'} & set(sys.modules), 'heavy import';"
         "print(key('kind', [Experiment()], 'data/1'))"
     )

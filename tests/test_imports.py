@@ -52,6 +52,7 @@ paths noise progress tables device study.seal
 data.pixels data.folders data.reading data.sources
 methods.knobs stats
 config
+keys
 schedules data.dataset methods.table figures.presets
 pruning layers models training.method methods.bimp
 metrics training.stacking advice

@@ -10,9 +10,11 @@ from hypothesis import strategies as st
 from torch import nn
 from torch.nn.utils import prune as torch_prune
 
+from retrainlab import config, pruning, scores
 from retrainlab.checks import BadInput
 from retrainlab.config import ALLOCATIONS
-from retrainlab.pruning import lamp, prune, smallest, undivided
+from retrainlab.pruning import lamp, smallest, undivided
+from tests.helpers.pruning import prune
 
 quick = settings(max_examples=40, deadline=None, database=None, derandomize=True)
 SHAPES = {"conv1": (4, 1, 3, 3), "conv2": (8, 4, 3, 3), "conv3": (8, 8, 3, 3), "fc": (5, 8)}
@@ -284,25 +286,26 @@ def test_random_takes_about_the_same_share_everywhere():
 @pytest.mark.parametrize("allocation", ALLOCATIONS)
 @pytest.mark.parametrize("dense", [("conv1",), ("fc",), ("conv1", "fc")])
 def test_layers_kept_dense_stay_whole_and_the_total_is_exact(allocation, dense):
+    keep = dict(keep_first="conv1" in dense, keep_last="fc" in dense)
     w = gaussian()
     for sparsity in (0, 0.5, 0.9):
-        masks = prune(w, sparsity, allocation=allocation, dense=dense)
+        masks = prune(w, sparsity, allocation=allocation, **keep)
         assert removed(masks) == round(sparsity * size(w)) and all(masks[n].all() for n in dense)
 
 
 def test_a_total_that_the_other_layers_cannot_reach_is_refused():
     w = gaussian()
     most = 1 - (w["conv1"].numel() + w["fc"].numel()) / size(w)
-    assert removed(prune(w, most, dense=("conv1", "fc"))) == w["conv2"].numel() + w["conv3"].numel()
+    assert removed(prune(w, most, keep_first=True, keep_last=True)) == w["conv2"].numel() + w["conv3"].numel()
     with pytest.raises(BadInput, match="conv1, fc"):
-        prune(w, most + 0.01, dense=("conv1", "fc"))
+        prune(w, most + 0.01, keep_first=True, keep_last=True)
 
 
 def test_all_layers_kept_dense():
-    w = gaussian()
-    assert removed(prune(w, 0, dense=tuple(w))) == 0
+    w = gaussian({"conv1": (4, 1, 3, 3), "fc": (5, 8)})
+    assert removed(prune(w, 0, keep_first=True, keep_last=True)) == 0
     with pytest.raises(BadInput):
-        prune(w, 0.5, dense=tuple(w))
+        prune(w, 0.5, keep_first=True, keep_last=True)
 
 
 # ---- structures ------------------------------------------------------------------------------------------------------
@@ -336,7 +339,7 @@ def test_too_many_filters_are_refused():
         with pytest.raises(BadInput, match="keeps one"):
             prune(gaussian(), sparsity, structure="filters")
     with pytest.raises(BadInput):
-        prune(gaussian(), 0.8, structure="filters", dense=("conv1",))
+        prune(gaussian(), 0.8, structure="filters", keep_first=True)
 
 
 def test_filters_of_a_network_without_convolutions_are_refused():
@@ -361,7 +364,7 @@ def test_the_largest_filter_of_a_weak_layer_stays():
 
 
 def test_filters_of_a_layer_kept_dense_stay():
-    keep = filters(prune(gaussian(), 0.5, structure="filters", dense=("conv1",)))
+    keep = filters(prune(gaussian(), 0.5, structure="filters", keep_first=True))
     assert keep["conv1"].all() and sum(int((~k).sum()) for k in keep.values()) == 10
 
 
@@ -411,7 +414,7 @@ def test_n_of_m_fits_hardware_in_every_group_of_a_convolution():
 
 def test_n_of_m_layers_whose_inputs_do_not_divide_stay_dense_and_are_named():
     w = gaussian({"stem": (4, 3, 3, 3), "row": (4, 6), "depth": (8, 1, 3, 3), "conv": (2, 4, 3, 3), "last": (2, 8)})
-    masks = prune(w, 0.5, structure="n:m", dense=("last",))
+    masks = prune(w, 0.5, structure="n:m", keep_last=True)
     assert [bool(m.all()) for m in masks.values()] == [True, True, True, False, True]
     assert undivided(w, 4) == ("stem", "row", "depth")
 
@@ -421,10 +424,25 @@ def test_n_of_m_that_prunes_no_layer_is_refused():
     w = gaussian({"stem": (4, 3, 3, 3), "fc": (4, 6), "last": (3, 8)})
     words = "Keeping 2 of each 4 weights would prune no layer: 4 divides the inputs of no layer (3, 6); choose another m or "
     with pytest.raises(BadInput) as caught:
-        prune(w, 0.5, structure="n:m", dense=("last",))
+        prune(w, 0.5, structure="n:m", keep_last=True)
     assert str(caught.value) == words + "another structure."
     with pytest.raises(BadInput, match="would prune no layer: all are kept dense"):
-        prune(w, 0.5, structure="n:m", dense=tuple(w))
+        prune({"stem": w["stem"]}, 0.5, structure="n:m", keep_first=True)
+
+
+# ---- tables ----------------------------------------------------------------------------------------------------------
+
+
+def test_each_name_of_the_settings_has_its_function_and_no_function_lacks_a_name():
+    assert tuple(pruning.ALLOCATIONS) == config.ALLOCATIONS
+    assert tuple(pruning.STRUCTURES) == config.STRUCTURES
+    assert tuple(scores.SCORES) == config.SCORES
+
+
+@pytest.mark.parametrize("setting", ["score", "allocation", "structure"])
+def test_an_unknown_name_is_refused_at_once(setting):
+    with pytest.raises(BadInput, match="There is no .* 'magnitud'"):
+        config.Prune(0.5, **{setting: "magnitud"})
 
 
 # ---- what pruning leaves alone ---------------------------------------------------------------------------------------
@@ -436,7 +454,7 @@ def test_n_of_m_that_prunes_no_layer_is_refused():
 def test_pruning_reads_weights_and_changes_none(share):
     w = gaussian()
     copies = {n: t.clone() for n, t in w.items()}
-    for allocation, structure in itertools.product(("global", "uniform"), ("unstructured", "n:m")):
+    for allocation, structure in (("global", "unstructured"), ("uniform", "unstructured"), ("global", "n:m")):
         prune(w, share, allocation=allocation, structure=structure)
     assert all(torch.equal(w[n], copies[n]) for n in w)
 

@@ -8,6 +8,8 @@ setting with which it misses it is taken only if it does with all; so is one wit
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
+from functools import partial
+from typing import cast
 
 import pandas as pd
 
@@ -15,7 +17,7 @@ from retrainlab.checks import BadInput, check_fields, check_number, choose, list
 from retrainlab.config import Experiment, Prune, Recipe, Retrain
 from retrainlab.contest.search import reach, searched
 from retrainlab.methods.bimp import bimp
-from retrainlab.methods.table import METHODS, rates
+from retrainlab.methods.table import METHODS, Entry, rates
 
 GRID = 3
 Study = Callable[[list[Experiment]], pd.DataFrame]
@@ -45,9 +47,13 @@ def _trained(tried: list[tuple[str, Recipe]], sparsity: float) -> list[Candidate
     return [Candidate(words, Experiment(replace(r, schedule="linear"), prune, none)) for words, r in tried]
 
 
+def _of_method(method: Entry, recipe: Recipe, sparsity: float) -> list[Candidate]:
+    return _trained(method.tried(recipe, sparsity), sparsity)
+
+
 ENTRANTS: dict[str, Callable[[Recipe, float], list[Candidate]]] = {
     "BIMP": lambda r, s: _split(r, s, "magnitude"),
-    **{name: lambda r, s, method=method: _trained(method.tried(r, s), s) for name, method in METHODS.items()},
+    **{name: partial(_of_method, method) for name, method in METHODS.items()},
     "Random": lambda r, s: _split(r, s, "random"),
     "Dense": lambda r, s: _trained(rates(None)(r, s), 0.0),
 }
@@ -157,7 +163,7 @@ def _best(tuning: pd.DataFrame) -> dict[tuple[str, float], str]:
     by = ["diverged", "reached", "validation_accuracy", "validation_loss"]
     ranked = means.sort_values(by, ascending=[True, False, False, True], kind="stable")
     best = ranked.groupby(["entrant", "sparsity"], sort=False)["setting"].first()
-    return best.to_dict()
+    return cast(dict[tuple[str, float], str], best.to_dict())
 
 
 # ---- comparisons beside the contest, also at equal totals ------------------------------------------------------------

@@ -14,7 +14,7 @@ import pandas as pd
 
 from retrainlab.checks import BadInput, check_number, listed
 from retrainlab.config import Experiment, Recipe
-from retrainlab.methods.knobs import Knob
+from retrainlab.methods.knobs import Knob, Knobs, having
 from retrainlab.methods.table import SEARCHED, entry
 
 Tried = Sequence[tuple[float, float]]
@@ -103,7 +103,7 @@ def reach(
             elif _closest(known, e)[1] <= tolerance:
                 continue
             else:
-                values = _next(known, e.prune.sparsity, _knob(e))
+                values = _next(known, e.prune.sparsity, _knob(e)[1])
             for value in values:
                 if value not in known:
                     runs.setdefault((recipe, value), with_knob(e, value))
@@ -134,7 +134,7 @@ def reach(
 
 def _first(e: Experiment, together: Sequence[Experiment]) -> list[float]:
     """The knob given; and, if all who search in common (`together`) give the same, its neighbours on both sides."""
-    knob = _knob(e)
+    _, knob = _knob(e)
     value = getattr(e.recipe.method, knob.field)
     if any(getattr(x.recipe.method, knob.field) != value for x in together):
         return [value]
@@ -157,7 +157,7 @@ def _next(tried: dict[float, float], target: float, knob: Knob) -> list[float]:
 def _closest(tried: dict[float, float], e: Experiment) -> tuple[float, float]:
     """(knob, how far its sparsity was off) of the best run; infinitely far for one that has diverged."""
     miss = {v: math.inf if math.isnan(s) else abs(s - e.prune.sparsity) for v, s in tried.items()}
-    value = min(miss, key=miss.get)
+    value = min(miss, key=lambda v: miss[v])
     return value, miss[value]
 
 
@@ -166,15 +166,20 @@ def searched(recipe: Recipe) -> bool:
     return recipe.method is not None and entry(recipe.method).knob is not None
 
 
-def _knob(e: Experiment) -> Knob:
-    return entry(e.recipe.method).knob
+def _knob(e: Experiment) -> tuple[Knobs, Knob]:
+    """The settings of its method, and what a search turns of them."""
+    method = e.recipe.method
+    knob = method and entry(method).knob
+    assert method and knob, "only what is `searched` has a knob"
+    return method, knob
 
 
 def _without_knob(e: Experiment) -> Recipe:
-    return with_knob(e, _knob(e).low).recipe
+    _, knob = _knob(e)
+    return with_knob(e, knob.low).recipe
 
 
 def with_knob(experiment: Experiment, value: float) -> Experiment:
     """The experiment with another value of its method's knob."""
-    method = replace(experiment.recipe.method, **{_knob(experiment).field: value})
-    return replace(experiment, recipe=replace(experiment.recipe, method=method))
+    method, knob = _knob(experiment)
+    return replace(experiment, recipe=replace(experiment.recipe, method=having(method, knob.field, value)))

@@ -11,8 +11,9 @@ from statistics import median
 import torch
 
 from retrainlab.checks import listed
-from retrainlab.config import Recipe, key
+from retrainlab.config import Recipe
 from retrainlab.device import describe, repeatable, resolve
+from retrainlab.keys import key
 from retrainlab.methods.make import make
 from retrainlab.methods.sparsifier import Span
 from retrainlab.study.result import record

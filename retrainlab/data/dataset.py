@@ -50,7 +50,8 @@ class Dataset:
     @property
     def shape(self) -> tuple[int, int, int]:
         """(channels, height, width) of an image."""
-        return tuple(self.train.images.shape[1:])
+        channels, height, width = self.train.images.shape[1:]
+        return channels, height, width
 
     @property
     def device(self) -> torch.device:
@@ -164,12 +165,12 @@ def _load(source: BuiltIn | Folder, shown: str, device: str, all_train: bool, wh
             rest = np.setdiff1d(rest, index)
             given = images[index], labels[index]
         held.append(given)
-    train = (images[rest], labels[rest])
+    seen = images[rest], labels[rest]
     if all_train:
-        train = tuple(np.concatenate(pair) for pair in zip(train, held[1]))
+        seen = np.concatenate([seen[0], held[1][0]]), np.concatenate([seen[1], held[1][1]])
     test, validation, train = (
         Split(torch.from_numpy(np.ascontiguousarray(x)).to(device), torch.from_numpy(y.astype(np.int64)).to(device))
-        for x, y in (*held, train)
+        for x, y in (*held, seen)
     )
     if not len(train) or not len(validation) or not len(test):
         raise BadInput(f"{shown} has too few images ({len(labels)}) to split off validation and test images; add some.")

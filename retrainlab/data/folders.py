@@ -93,16 +93,19 @@ class _Walk:
     identities of the folders that hold one, by which links that lead in circles are known."""
 
     def __init__(self, root: str):
-        self.root, self.bad, self.other = root, [], []
+        self.root = root
+        self.bad: list[tuple[str, str]] = []
+        self.other: list[str] = []
 
     def _entries(self, name: str, above: frozenset) -> tuple[list[str], list[tuple[str, os.stat_result]], frozenset]:
         """The folders and files in a folder, and the identities above those."""
         path = os.path.join(self.root, name)
-        folders, files = [], []
+        folders: list[str] = []
+        files: list[tuple[str, os.stat_result]] = []
         try:
             own, found = os.stat(path), sorted(os.listdir(path))
         except OSError as error:
-            self.bad.append((name, error.strerror))
+            self.bad.append((name, str(error.strerror)))
             return folders, files, above
         if (own.st_dev, own.st_ino) in above:
             self.bad.append((name, "a link to a folder that holds it"))
@@ -112,7 +115,7 @@ class _Walk:
                 status = os.stat(os.path.join(self.root, inner))
             except OSError as error:
                 link = os.path.islink(os.path.join(self.root, inner))
-                self.bad.append((inner, "a link to nothing" if link else error.strerror))
+                self.bad.append((inner, "a link to nothing" if link else str(error.strerror)))
                 continue
             if stat.S_ISDIR(status.st_mode):
                 folders.append(inner)
@@ -156,22 +159,24 @@ def find(name: str) -> Found:
     root = os.path.abspath(name)
     walk = _Walk(root)
     top, above = walk.folders("")
+    classes: tuple[str, ...] = ()
     if any(map(_split, top)):
-        classes, parts = (), []
+        parts: list[Part | None] = []
         for folder in _splits(walk, top, above):
             part = None
             if folder is not None:
                 classes, part = _part(walk, folder, *walk.folders(folder, above), classes)
             parts.append(part)
     else:
-        classes, part = _part(walk, "", top, above, ())
-        _check_flat(root, classes, part)
-        parts = [part, None, None]
+        classes, whole = _part(walk, "", top, above, ())
+        _check_flat(root, classes, whole)
+        parts = [whole, None, None]
     if len(classes) == 1:
         raise BadInput(
             f"{printable(root)} has one class only, {printable(classes[0])}; give the folder that holds all classes."
         )
-    return Found(root, classes, tuple(parts), tuple(sorted(walk.bad)), tuple(sorted(walk.other)))
+    train, validation, test = parts
+    return Found(root, classes, (train, validation, test), tuple(sorted(walk.bad)), tuple(sorted(walk.other)))
 
 
 def _splits(walk: _Walk, top: list[str], above: frozenset) -> list[str | None]:
@@ -231,12 +236,12 @@ def _part(
 
 def _check_flat(root: str, classes: tuple[str, ...], part: Part) -> None:
     """Raise BadInput where all that should be classes hold nothing but folders of the same names, as splits do."""
-    inner = {c: set() for c in classes}
+    inner: dict[str, set[str]] = {c: set() for c in classes}
     for file in part.files:
         _, first, *more = file.name.split(os.sep)
-        inner[classes[file.label]].add(first if more else None)
+        inner[classes[file.label]].add(first if more else "")
     same = set.intersection(*inner.values())
-    if len(same) > 1 and len(classes) > 1 and not any(None in names for names in inner.values()):
+    if len(same) > 1 and len(classes) > 1 and not any("" in names for names in inner.values()):
         raise BadInput(
             f"In {printable(root)}, {some(classes)} all hold folders {some(sorted(same))}: if these are "
             "the classes, name the outer ones train, validation and test; if not, move the images out of these."

@@ -33,7 +33,8 @@ def read(found: Found, size: int | None) -> "list[Images | None]":
     size = size or SIZE
     _check_memory(found, size)
     resize = transforms.Compose([transforms.Resize(size), transforms.CenterCrop(size), transforms.PILToTensor()])
-    bad, out = dict(found.bad), []
+    bad = dict(found.bad)
+    out: list[Images | None] = []
     for part in found.parts:
         if part is None:
             out.append(None)

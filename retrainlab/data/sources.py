@@ -84,7 +84,9 @@ class Folder:
 
     def read(self) -> Source:
         """Its images; raises BadInput that names those that cannot be read."""
-        return Source(*reading.read(self.found, self.size))
+        train, validation, test = reading.read(self.found, self.size)
+        assert train is not None  # a folder without is not found
+        return Source(train, validation, test)
 
     def where(self) -> str:
         """The folder itself."""
@@ -242,7 +244,7 @@ def _below_root(file: str) -> Path | None:
 
 # ---- the table -------------------------------------------------------------------------------------------------------
 
-_ALL = (
+SETS = (
     BuiltIn(
         "digits",
         "10 classes; 1,000 train, 257 validation, 540 test images; 8 x 8 pixels; mode L",
@@ -279,4 +281,4 @@ _ALL = (
         downloads="CIFAR100",
     ),
 )
-BUILT_IN = {one.name: one for one in _ALL}
+BUILT_IN = {one.name: one for one in SETS}

@@ -1,1 +1,12 @@
-"""The figures: their settings, how they are drawn and saved, what is said of them, and the notebooks that make them."""
+"""The figures: how they are drawn and saved, what is said of them, and the notebooks that make them.
+
+    presets                the settings that figures are made with, from a minute's test to a GPU's day
+    style                  how each schedule, method and allocation looks
+    retraining, contest    DataFrame -> matplotlib Figure: figures 1 to 4, and 5 to 9
+    sentences              what each figure's saved table says, in words
+    saving                 a figure with its numbers, its words and where it comes from
+    run, notebooks         `retrainlab figures`: the notebooks, through papermill
+    slides                 `retrainlab slides`: the figures for a reading group
+
+Drawing and words read DataFrames, never the store.
+"""

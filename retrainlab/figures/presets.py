@@ -64,6 +64,7 @@ class Preset:
             object.__setattr__(self, name, replace(getattr(self, name), precision=self.precision))
 
 
+_FASHION = Recipe(data="fashion-mnist", width=8, epochs=10, batch_size=128, sgd=SGD(weight_decay=5e-4))
 _ALL = (
     Preset(
         "smoke",
@@ -93,12 +94,7 @@ _ALL = (
         where_budget=0.25,
     ),
     Preset("digits", Recipe()),
-    Preset(
-        "fashion-mnist",
-        Recipe(data="fashion-mnist", width=8, epochs=10, batch_size=128, sgd=SGD(weight_decay=5e-4)),
-        seeds=3,
-        contest=Recipe(data="fashion-mnist", width=8, epochs=10, batch_size=128, sgd=SGD(weight_decay=5e-4)),
-    ),
+    Preset("fashion-mnist", _FASHION, seeds=3, contest=_FASHION),
     Preset(
         "cifar10",
         # Renda, Frankle & Carbin (2020): 182 epochs, learning rate divided by 10 at epochs 91 and 136.

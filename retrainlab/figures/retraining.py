@@ -6,73 +6,72 @@ palette, and every schedule has its own line style and marker as well. Shares be
 
 from collections.abc import Sequence
 
-import matplotlib
 import pandas as pd
 from matplotlib.axes import Axes
 from matplotlib.colors import LogNorm
 from matplotlib.figure import Figure
-from matplotlib.ticker import FixedLocator, FuncFormatter, NullLocator
 
 from retrainlab.figures.sentences import retraining as sentences
 from retrainlab.figures.sentences.phrases import percent
-from retrainlab.figures.style import LEVEL, RC, SCHEDULES, bare_line, in_order, legend, style
+from retrainlab.figures.style import LEVEL, SCHEDULES, bare_line, in_order, legend, style, styled, ticks
 
 
+@styled
 def schedules(curves: pd.DataFrame) -> Figure:
     """Figure 1. curves: columns panel (`dense` or the budget as a share), schedule, epoch, lr."""
-    with matplotlib.rc_context(RC):
-        panels = list(curves["panel"].unique())
-        figure = Figure(figsize=(9.6, 3.1 * ((len(panels) + 1) // 2) + 0.5), layout="constrained")
-        axes = figure.subplots(-(-len(panels) // 2), 2, sharey=True, squeeze=False)
-        for ax, panel in zip(axes.flat, panels):
-            part = curves[curves["panel"] == panel]
-            if panel == "dense":
-                ax.plot(part["epoch"], part["lr"], color="0.15", drawstyle="steps-post")
-                ax.set_title("Dense run")
-            else:
-                for name in in_order(part["schedule"]):
-                    line = part[part["schedule"] == name]
-                    ax.plot(line["epoch"], line["lr"], drawstyle="steps-post", **bare_line(name))
-                ax.set_title(f"Retraining, budget {percent(float(panel))}")
-            ax.set_xlim(0, part["epoch"].max())
-            ax.set_ylim(bottom=0)
-        for ax in axes.flat[len(panels) :]:
-            ax.set_visible(False)
-        for ax in axes[:, 0]:
-            ax.set_ylabel("Learning rate")
-        for ax in axes.flat[max(0, len(panels) - 2) : len(panels)]:
-            ax.set_xlabel("Epoch")
-        legend(figure, axes.flat[1], 6)
-        return figure
+    panels = list(curves["panel"].unique())
+    figure = Figure(figsize=(9.6, 3.1 * ((len(panels) + 1) // 2) + 0.5), layout="constrained")
+    axes = figure.subplots(-(-len(panels) // 2), 2, sharey=True, squeeze=False)
+    for ax, panel in zip(axes.flat, panels):
+        part = curves[curves["panel"] == panel]
+        if panel == "dense":
+            ax.plot(part["epoch"], part["lr"], color="0.15", drawstyle="steps-post")
+            ax.set_title("Dense run")
+        else:
+            for name in in_order(part["schedule"]):
+                line = part[part["schedule"] == name]
+                ax.plot(line["epoch"], line["lr"], drawstyle="steps-post", **bare_line(name))
+            ax.set_title(f"Retraining, budget {percent(float(panel))}")
+        ax.set_xlim(0, part["epoch"].max())
+        ax.set_ylim(bottom=0)
+    for ax in axes.flat[len(panels) :]:
+        ax.set_visible(False)
+    for ax in axes[:, 0]:
+        ax.set_ylabel("Learning rate")
+    for ax in axes.flat[max(0, len(panels) - 2) : len(panels)]:
+        ax.set_xlabel("Epoch")
+    legend(figure, axes.flat[1], 6)
+    return figure
 
 
+@styled
 def recovery(points: pd.DataFrame, what: str) -> Figure:
     """Figure 2. points: columns schedule, step, lr, validation_accuracy (a share; missing where not measured; at step 0
     straight after pruning) and dense (before it); what: the title."""
     dense, pruned = sentences.levels(points)
-    with matplotlib.rc_context(RC):
-        figure = Figure(figsize=(9, 7.2), layout="constrained")
-        top, bottom = figure.subplots(2, 1, sharex=True, height_ratios=[2.3, 1])
-        for i, name in enumerate(in_order(points["schedule"])):
-            line = points[points["schedule"] == name]
-            measured = line.dropna(subset=["validation_accuracy"])
-            every = max(1, len(measured) // 6)  # markers of curves that coincide stand side by side
-            marks = style(name) | {"markevery": (i % every, every)}
-            top.plot(measured["step"], 100 * measured["validation_accuracy"], **marks)
-            bottom.plot(line["step"], line["lr"], drawstyle="steps-post", **bare_line(name))
-        across = {"xycoords": ("axes fraction", "data"), "textcoords": "offset points"}
-        for level in (dense, pruned):
-            top.axhline(100 * level, **LEVEL)
-        top.annotate(f"dense: {100 * dense:.1f} %", (0, 100 * dense), xytext=(8, -6), va="top", **across)
-        after = f"straight after pruning: {100 * pruned:.1f} %"
-        top.annotate(after, (1, 100 * pruned), xytext=(-8, 6), ha="right", va="bottom", **across)
-        top.set(ylabel="Validation accuracy (%)", title=what, ylim=(0, 102), xlim=(0, points["step"].max()))
-        bottom.set(ylabel="Learning rate", xlabel="Retraining step (iteration)")
-        bottom.set_ylim(bottom=0)
-        legend(figure, top, 6)
-        return figure
+    figure = Figure(figsize=(9, 7.2), layout="constrained")
+    top, bottom = figure.subplots(2, 1, sharex=True, height_ratios=[2.3, 1])
+    for i, name in enumerate(in_order(points["schedule"])):
+        line = points[points["schedule"] == name]
+        measured = line.dropna(subset=["validation_accuracy"])
+        every = max(1, len(measured) // 6)  # markers of curves that coincide stand side by side
+        marks = style(name) | {"markevery": (i % every, every)}
+        top.plot(measured["step"], 100 * measured["validation_accuracy"], **marks)
+        bottom.plot(line["step"], line["lr"], drawstyle="steps-post", **bare_line(name))
+    across = {"xycoords": ("axes fraction", "data"), "textcoords": "offset points"}
+    for level in (dense, pruned):
+        top.axhline(100 * level, **LEVEL)
+    top.annotate(f"dense: {100 * dense:.1f} %", (0, 100 * dense), xytext=(8, -6), va="top", **across)
+    after = f"straight after pruning: {100 * pruned:.1f} %"
+    top.annotate(after, (1, 100 * pruned), xytext=(-8, 6), ha="right", va="bottom", **across)
+    top.set(ylabel="Validation accuracy (%)", title=what, ylim=(0, 102), xlim=(0, points["step"].max()))
+    bottom.set(ylabel="Learning rate", xlabel="Retraining step (iteration)")
+    bottom.set_ylim(bottom=0)
+    legend(figure, top, 6)
+    return figure
 
 
+@styled
 def budgets(table: pd.DataFrame) -> Figure:
     """Figure 3. table: columns sparsity, budget, schedule, mean, low, high (shares) and dense (mean accuracy of the dense
     networks); and paired differences to the baseline, as `stats.compared` has them."""
@@ -81,24 +80,23 @@ def budgets(table: pd.DataFrame) -> Figure:
         table[["sparsity", "budget", "schedule", *names]].dropna(subset=["difference_mean"]).rename(columns=names)
     )
     baseline, dense = sentences.baseline(table), table["dense"].iloc[0]
-    with matplotlib.rc_context(RC):
-        sparsities = list(table["sparsity"].unique())
-        figure = Figure(figsize=(3.3 * len(sparsities) + 0.4, 7.4), layout="constrained")
-        axes = figure.subplots(2, len(sparsities), sharex=True, squeeze=False, height_ratios=[1.3, 1])
-        for column, sparsity in enumerate(sparsities):
-            top, bottom = axes[:, column]
-            _lines(top, table[table["sparsity"] == sparsity])
-            _lines(bottom, difference[difference["sparsity"] == sparsity])
-            top.axhline(100 * dense, **LEVEL, label=f"dense, {100 * dense:.1f} %")
-            bottom.axhline(0, color=SCHEDULES[baseline].color, linewidth=1.6)
-            low, high = top.get_ylim()
-            top.set_ylim(max(low, 0), min(high, 101))
-            top.set_title(f"Sparsity {percent(sparsity)}")
-            bottom.set_xlabel("Budget (% of dense run)")
-        axes[0, 0].set_ylabel("Test accuracy (%)")
-        axes[1, 0].set_ylabel(f"Difference to {baseline}\n(percentage points)")
-        legend(figure, axes[0, 0], 7 if len(sparsities) > 3 else 4)
-        return figure
+    sparsities = list(table["sparsity"].unique())
+    figure = Figure(figsize=(3.3 * len(sparsities) + 0.4, 7.4), layout="constrained")
+    axes = figure.subplots(2, len(sparsities), sharex=True, squeeze=False, height_ratios=[1.3, 1])
+    for column, sparsity in enumerate(sparsities):
+        top, bottom = axes[:, column]
+        _lines(top, table[table["sparsity"] == sparsity])
+        _lines(bottom, difference[difference["sparsity"] == sparsity])
+        top.axhline(100 * dense, **LEVEL, label=f"dense, {100 * dense:.1f} %")
+        bottom.axhline(0, color=SCHEDULES[baseline].color, linewidth=1.6)
+        low, high = top.get_ylim()
+        top.set_ylim(max(low, 0), min(high, 101))
+        top.set_title(f"Sparsity {percent(sparsity)}")
+        bottom.set_xlabel("Budget (% of dense run)")
+    axes[0, 0].set_ylabel("Test accuracy (%)")
+    axes[1, 0].set_ylabel(f"Difference to {baseline}\n(percentage points)")
+    legend(figure, axes[0, 0], 7 if len(sparsities) > 3 else 4)
+    return figure
 
 
 def _lines(ax: Axes, frame: pd.DataFrame) -> None:
@@ -110,36 +108,34 @@ def _lines(ax: Axes, frame: pd.DataFrame) -> None:
         bars = {"elinewidth": 1.2, "capsize": 2, "markeredgecolor": "w", "markeredgewidth": 0.5}
         ax.errorbar(100 * line["budget"] * aside, 100 * line["mean"], yerr=spread, **bars, **style(name))
     ax.set_xscale("log")
-    ax.xaxis.set_major_locator(FixedLocator(sorted(100 * frame["budget"].unique())))
-    ax.xaxis.set_minor_locator(NullLocator())
-    ax.xaxis.set_major_formatter(FuncFormatter(lambda x, _: f"{x:g}"))
+    ticks(ax.xaxis, sorted(100 * frame["budget"].unique()))
     ax.tick_params(labelbottom=True)
 
 
+@styled
 def best_lr(cells: pd.DataFrame) -> Figure:
     """Figure 4. cells: columns sparsity, budget, best_lr, allr_lr (initial learning rates), best_accuracy,
     allr_accuracy (test, shares): a map of the best start with ALLR's in brackets, and one of what ALLR's gains."""
-    with matplotlib.rc_context(RC):
-        cells = cells.assign(gain=sentences.gain(cells))
-        figure = Figure(figsize=(12.5, 1.6 + 0.85 * cells["sparsity"].nunique()), layout="constrained")
-        left, right = figure.subplots(1, 2)
+    cells = cells.assign(gain=sentences.gain(cells))
+    figure = Figure(figsize=(12.5, 1.6 + 0.85 * cells["sparsity"].nunique()), layout="constrained")
+    left, right = figure.subplots(1, 2)
 
-        def table(column: str) -> pd.DataFrame:
-            return cells.pivot(index="sparsity", columns="budget", values=column).sort_index(ascending=False)
+    def table(column: str) -> pd.DataFrame:
+        return cells.pivot(index="sparsity", columns="budget", values=column).sort_index(ascending=False)
 
-        words = table("best_lr").map("{:.3g}".format) + "\n" + table("allr_lr").map("({:.2g})".format)
-        rates = cells["best_lr"]
-        scale = {"norm": LogNorm(rates.min() / 1.01, rates.max() * 1.01)}
-        _map(left, table("best_lr"), words, "cividis", "Initial learning rate", scale)
-        ticks = sorted(rates.unique())
-        left.collections[0].colorbar.set_ticks(ticks, labels=[f"{t:g}" for t in ticks], minor=False)
-        left.collections[0].colorbar.minorticks_off()
-        left.set_title("Best initial learning rate (ALLR's)")
-        limit = max(cells["gain"].abs().max(), 0.5)
-        words = table("gain").map("{:+.1f}".format)
-        _map(right, table("gain"), words, "PuOr", "Percentage points", {"vmin": -limit, "vmax": limit})
-        right.set_title("Test accuracy: ALLR minus best start")
-        return figure
+    words = table("best_lr").map("{:.3g}".format) + "\n" + table("allr_lr").map("({:.2g})".format)
+    rates = cells["best_lr"]
+    scale = {"norm": LogNorm(rates.min() / 1.01, rates.max() * 1.01)}
+    _map(left, table("best_lr"), words, "cividis", "Initial learning rate", scale)
+    tried = sorted(rates.unique())
+    left.collections[0].colorbar.set_ticks(tried, labels=[f"{lr:g}" for lr in tried], minor=False)
+    left.collections[0].colorbar.minorticks_off()
+    left.set_title("Best initial learning rate (ALLR's)")
+    limit = max(cells["gain"].abs().max(), 0.5)
+    words = table("gain").map("{:+.1f}".format)
+    _map(right, table("gain"), words, "PuOr", "Percentage points", {"vmin": -limit, "vmax": limit})
+    right.set_title("Test accuracy: ALLR minus best start")
+    return figure
 
 
 def _map(ax: Axes, values: pd.DataFrame, words: pd.DataFrame, palette: str, unit: str, bounds: dict) -> None:

@@ -1,10 +1,13 @@
 """How figures look: colours, dashes and markers by name, and matplotlib's settings."""
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
+import matplotlib
 from matplotlib.axes import Axes
+from matplotlib.axis import XAxis
 from matplotlib.figure import Figure
+from matplotlib.ticker import FixedLocator, FuncFormatter, NullLocator
 
 # seaborn's palette and style, written out: to load seaborn, which only the map needs, would take a second a notebook
 BLUE, ORANGE, GREEN, RED, PURPLE = "#0173b2", "#de8f05", "#029e73", "#d55e00", "#cc78bc"
@@ -60,6 +63,7 @@ RC = {
     **{"axes.edgecolor": "0.4", "grid.color": "0.9", "lines.linewidth": 2.2, "lines.markersize": 7},
     **{"figure.facecolor": "w", "figure.dpi": 100, "svg.hashsalt": "retrainlab", "svg.fonttype": "path"},
 }
+styled = matplotlib.rc_context(RC)  # decorates what draws
 
 
 def place(i: int) -> Look:
@@ -87,3 +91,10 @@ def legend(figure: Figure, axes: Axes, columns: int) -> None:
     """Put the legend of `axes` above the whole figure."""
     handles, labels = axes.get_legend_handles_labels()
     figure.legend(handles, labels, loc="outside upper center", ncols=columns, frameon=False)
+
+
+def ticks(axis: XAxis, places: Sequence[float], words: Callable[[float], str] = "{:g}".format) -> None:
+    """Put ticks and words at these places of a logarithmic axis, and nowhere else."""
+    axis.set_major_locator(FixedLocator(places))
+    axis.set_minor_locator(NullLocator())
+    axis.set_major_formatter(FuncFormatter(lambda x, _: words(x)))

@@ -10,10 +10,11 @@ import torch
 from torch import Tensor
 
 from retrainlab.methods.sparsifier import Sparsifier, over
+from retrainlab.methods.table import CS
 from retrainlab.training.method import Tensors
 
 
-class Cs(Sparsifier):
+class Cs(Sparsifier[CS]):
     """State: beta, shape [M]. Learned besides: m, as `WEIGHT:gate`."""
 
     def _begin(self, w: Tensors) -> Tensors:

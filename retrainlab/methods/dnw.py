@@ -9,10 +9,11 @@ import torch
 
 from retrainlab import pruning
 from retrainlab.methods.sparsifier import Sparsifier, straight_through
+from retrainlab.methods.table import DNW
 from retrainlab.training.method import Tensors, member
 
 
-class Dnw(Sparsifier):
+class Dnw(Sparsifier[DNW]):
     """No state: the mask is that of the moment. `params` are the dense weights until `finish`."""
 
     def _effective(self, w: Tensors) -> Tensors:

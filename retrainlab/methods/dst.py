@@ -9,6 +9,7 @@ import torch
 from torch import Tensor
 
 from retrainlab.methods.sparsifier import Sparsifier, over
+from retrainlab.methods.table import DST
 from retrainlab.training.method import Tensors
 
 
@@ -27,7 +28,7 @@ class _Step(torch.autograd.Function):
         return gradient * torch.where(far <= 0.4, 2 - 4 * far, 0.4 * (far <= 1).to(x.dtype))
 
 
-class Dst(Sparsifier):
+class Dst(Sparsifier[DST]):
     """Learned besides: t of each output channel, shape [M, C], as `WEIGHT:threshold`."""
 
     def _begin(self, w: Tensors) -> Tensors:

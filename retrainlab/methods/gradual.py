@@ -3,11 +3,13 @@
 import torch
 
 from retrainlab import pruning
+from retrainlab.config import Prune
 from retrainlab.methods.sparsifier import Sparsifier, cubic, last_update, zero_masked
+from retrainlab.methods.table import DPF, GMP
 from retrainlab.training.method import Tensors, member
 
 
-class Gradual(Sparsifier):
+class Gradual(Sparsifier[GMP | DPF]):
     """State: a mask for each prunable weight, as 1 and 0. nested: what is masked stays so, and no mask is made after the
     sparsity is reached."""
 
@@ -26,7 +28,9 @@ class Gradual(Sparsifier):
     def _prune(self, w: Tensors, i: int, sparsity: float) -> None:
         before = {n: t.bool() for n, t in member(self.tensors, i).items()} if self.nested else None
         weights = member({n: w[n] for n in self.tensors}, i)
-        masks = pruning.prune(weights, sparsity, allocation=self.each[i][0].allocation, masks=before)
+        masks = pruning.prune(
+            weights, pruning.magnitude(weights), Prune(allocation=self.each[i][0].allocation), sparsity, before
+        )
         for n, mask in masks.items():
             self.tensors[n][i] = mask
 

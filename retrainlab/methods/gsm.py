@@ -7,10 +7,11 @@ every method.
 """
 
 from retrainlab.methods.sparsifier import Sparsifier, keep_largest
+from retrainlab.methods.table import GSM
 from retrainlab.training.method import Tensors
 
 
-class Gsm(Sparsifier):
+class Gsm(Sparsifier[GSM]):
     """No state. Its momentum is the recipe's."""
 
     def _edit(self, w: Tensors, g: Tensors) -> Tensors:

@@ -5,6 +5,7 @@ The settings of each method stand in `methods.table`. This module does not load 
 
 import math
 from dataclasses import dataclass, field, replace
+from typing import Any
 
 from retrainlab.checks import check_fields, settle
 
@@ -26,9 +27,15 @@ class Knobs:
         check_fields(self, f"{self.name}'s ")
 
 
+def having(knobs: Knobs, name: str, value: float) -> Knobs:
+    """The same settings with another value of the field `name`."""
+    change: dict[str, Any] = {name: value}
+    return replace(knobs, **change)
+
+
 def at(knobs: Knobs | None, sparsity: float) -> Knobs | None:
     """The same settings for another sparsity; unchanged where a knob decides it."""
-    return replace(knobs, sparsity=sparsity) if hasattr(knobs, "sparsity") else knobs
+    return having(knobs, "sparsity", sparsity) if knobs and hasattr(knobs, "sparsity") else knobs
 
 
 @dataclass(frozen=True)

@@ -15,7 +15,7 @@ from retrainlab.methods.table import LC
 from retrainlab.training.method import Tensors
 
 
-class Lc(Sparsifier):
+class Lc(Sparsifier[LC]):
     """State: theta of each prunable weight; mu, shape [M], 0 until the first C step."""
 
     def _begin(self, w: Tensors) -> Tensors:

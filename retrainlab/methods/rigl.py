@@ -13,10 +13,11 @@ import torch
 
 from retrainlab import pruning
 from retrainlab.methods.sparsifier import Sparsifier, random_masks, zero_masked
+from retrainlab.methods.table import RigL
 from retrainlab.training.method import Tensors, member
 
 
-class Rigl(Sparsifier):
+class Rigl(Sparsifier[RigL]):
     """State: masks, as 1 and 0, and under `WEIGHT:gradient` the dense gradient of the step before an update."""
 
     def _begin(self, w: Tensors) -> Tensors:

@@ -8,17 +8,20 @@ further parameters, named `WEIGHT:what`; `finish` bakes them into the weights an
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Self
+from typing import Generic, Self, TypeVar
 
 import torch
 from torch import Tensor
 
 from retrainlab import pruning
+from retrainlab.config import Prune
 from retrainlab.methods.knobs import Knobs
 from retrainlab.noise import stream
 from retrainlab.pruning import Masks
 from retrainlab.training.method import Method, Tensors, member
 from retrainlab.training.stacking import laid_out
+
+K = TypeVar("K", bound=Knobs)
 
 
 @dataclass(frozen=True)
@@ -38,14 +41,16 @@ class Span:
         return -(-self.steps // self.per_epoch)
 
 
-class Sparsifier(Method):
-    """Subclasses fill in `_begin`, `_effective`, `_penalty`, `_edit`, `_after_step`, `_after_epoch` and `_finish`, whose
+class Sparsifier(Method, Generic[K]):
+    """A method with settings of the class K.
+
+    Subclasses fill in `_begin`, `_effective`, `_penalty`, `_edit`, `_after_step`, `_after_epoch` and `_finish`, whose
     tensors are [M, ...] and whose names are those of the prunable weights and of what is learned besides."""
 
     steady = True
 
-    def __init__(self, knobs: Knobs, span: Span):
-        self.each: list[tuple[Knobs, Span]] = [(knobs, span)]
+    def __init__(self, knobs: K, span: Span):
+        self.each: list[tuple[K, Span]] = [(knobs, span)]
         self.tensors: Tensors = {}
         self.alone = True
 
@@ -153,8 +158,8 @@ def zero_masked(w: Tensors, masks: Tensors) -> None:
 
 def random_masks(weights: Tensors, sparsity: float, allocation: str, seed: int) -> Masks:
     """A method's own random masks, the same for the same seed."""
-    generator = stream(seed, "mask")
-    return pruning.prune(weights, sparsity, score="random", allocation=allocation, generator=generator)
+    scores = pruning.random(weights, stream(seed, "mask"))
+    return pruning.prune(weights, scores, Prune(allocation=allocation), sparsity)
 
 
 def cubic(step: int, last: int, sparsity: float) -> float:

@@ -10,10 +10,11 @@ import torch
 from torch import Tensor
 
 from retrainlab.methods.sparsifier import Sparsifier, over
+from retrainlab.methods.table import STR
 from retrainlab.training.method import Tensors
 
 
-class Str(Sparsifier):
+class Str(Sparsifier[STR]):
     """Learned besides: t of each layer, shape [M], as `WEIGHT:threshold`."""
 
     def _begin(self, w: Tensors) -> Tensors:

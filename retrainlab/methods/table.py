@@ -11,7 +11,7 @@ from typing import Any, ClassVar
 
 from retrainlab.checks import BadInput, choice, number
 from retrainlab.config import Recipe
-from retrainlab.methods.knobs import Knob, Knobs, at
+from retrainlab.methods.knobs import Knob, Knobs, at, having
 
 Grid = Callable[[Recipe, float], list[tuple[str, Recipe]]]
 """(recipe, sparsity) -> what a contest tries, three of each method: the setting in words, and the recipe with it."""
@@ -149,8 +149,7 @@ def _settings(knobs: Knobs, field: str, values: Sequence[float], words: str) -> 
     """One field of the settings at each of the values."""
 
     def grid(recipe: Recipe, sparsity: float) -> list[tuple[str, Recipe]]:
-        own = at(knobs, sparsity)
-        return [(f"{words} {v:g}", replace(recipe, method=replace(own, **{field: v}))) for v in values]
+        return [(f"{words} {v:g}", replace(recipe, method=at(having(knobs, field, v), sparsity))) for v in values]
 
     return grid
 
@@ -190,7 +189,7 @@ class Entry:
         return (self.grid or rates(self.settings()))(recipe, sparsity)
 
 
-_ALL = (
+ENTRIES = (
     Entry(GMP, "gmp:Gmp", _settings(GMP(), "end", (0.5, 0.75, 0.9), "end")),
     Entry(GSM, "gsm:Gsm", _gsm),
     Entry(DPF, "dpf:Dpf", _decays(DPF(), (1e-4, 2e-4, 5e-4))),
@@ -208,7 +207,7 @@ _ALL = (
     Entry(RigL, "rigl:Rigl", _settings(RigL(), "drop", (0.1, 0.3, 0.5), "drop")),
     Entry(Static, "static:Static"),
 )
-METHODS: dict[str, Entry] = {entry.settings.__name__: entry for entry in _ALL}
+METHODS: dict[str, Entry] = {entry.settings.__name__: entry for entry in ENTRIES}
 SEARCHED = tuple(name for name, entry in METHODS.items() if entry.knob)
 
 

@@ -12,8 +12,9 @@ from typing import TypeVar
 import torch
 
 from retrainlab.config import Experiment, Prune, Recipe
+from retrainlab.study.making import Noun, Pair, Watch, cost, grouped
 from retrainlab.study.result import Result
-from retrainlab.study.results import Noun, Pair, Results, Watch, cost, grouped
+from retrainlab.study.results import Results
 from retrainlab.study.serving import advance
 from retrainlab.study.stages import Dense, Pruned, belongs, common, prepare, while_retraining
 from retrainlab.study.store import Stored, state_of

@@ -12,8 +12,9 @@ from pathlib import Path
 import torch
 
 import retrainlab
-from retrainlab.config import Experiment, Prune, Recipe, to_dict
+from retrainlab.config import Experiment, Prune, Recipe
 from retrainlab.device import describe
+from retrainlab.keys import to_dict
 from retrainlab.training.state import Point
 
 MEASURED = ("test_accuracy", "test_loss", "validation_accuracy", "validation_loss", "recovery")

@@ -15,9 +15,10 @@ import torch
 
 from retrainlab import metrics, schedules, shrink
 from retrainlab.checks import BadInput
-from retrainlab.config import YOUNGER, Experiment, Prune, Recipe, to_dict
+from retrainlab.config import Experiment, Prune, Recipe
 from retrainlab.data.dataset import load
 from retrainlab.device import lack_of_memory_told, repeatable, resolve
+from retrainlab.keys import to_dict
 from retrainlab.layers import prunable
 from retrainlab.methods.make import make
 from retrainlab.methods.sparsifier import Span
@@ -115,9 +116,8 @@ def dense_curve_of(recipe: Recipe) -> DenseCurve:
 def check(recipe: Recipe, prune: Prune, device: torch.device) -> None:
     """Raise BadInput now for what would fail later: data, network, schedule or a sparsity that cannot be reached."""
     setup, _ = prepare(recipe, device)
-    if prune.score == "obd":  # counts do not depend on the score
-        prune = replace(prune, score="magnitude")
-    cycles.prune_state(State.of(setup.model, device), prune, setup.prunable, prune.cycles - 1, recipe.seed)
+    quick = replace(prune, score="magnitude")  # counts do not depend on the score
+    cycles.prune_state(setup, State.of(setup.model, device), quick, prune.cycles - 1, recipe.seed)
 
 
 def check_lengths(experiment: Experiment) -> None:
@@ -175,7 +175,7 @@ def _dense_course(
     trained = yield Job(start, original.lr, (recipe.seed, "dense"), method, evaluations_of(recipe), on_point)
     state = trained.state
     test, test_loss = evaluate(setup.model, state.params, state.buffers, setup.data, setup.data.test)
-    weights = {name: state.params[name] for name in setup.prunable}
+    weights = setup.weights(state)
     scalars = {
         "test_accuracy": test,
         "test_loss": test_loss,
@@ -208,7 +208,7 @@ def belongs(pruned: Pruned, dense: Dense) -> bool:
 def check_given(experiment: Experiment, dense: Dense, pruned: Pruned) -> None:
     """Raise BadInput unless a dense network and masks are of the experiment's settings, and the masks that network's."""
     for what, given, noun in (("dense network", dense, experiment.recipe), ("pruning", pruned, experiment.prune)):
-        config, wanted = YOUNGER | given.result.config, to_dict(noun)
+        config, wanted = to_dict(type(noun)()) | given.result.config, to_dict(noun)  # earlier versions had fewer fields
         other = [name for name, value in wanted.items() if name != "data" and config.get(name) != value]
         if other:
             raise BadInput(
@@ -247,8 +247,7 @@ def prune_dense(recipe: Recipe, prune: Prune, dense: Dense, device: str = "auto"
         setup, _ = prepare(recipe, where)
         check_dense(setup, dense)
         model, data = setup.model, setup.data
-        scores = cycles.saliency(setup, dense.state, prune)
-        masks = cycles.prune_state(dense.state, prune, setup.prunable, 0, recipe.seed, scores=scores)
+        masks = cycles.prune_state(setup, dense.state, prune, 0, recipe.seed)
         state = masked.apply(dense.state, masks)
         before = dense.result.scalars["validation_accuracy"]
         raw, _ = evaluate(model, state.params, state.buffers, data, data.validation)
@@ -353,24 +352,14 @@ def _course(
     model, data = setup.model, setup.data
     if dense.result.outcome:
         return _never_pruned(experiment, dense, data.device, engine)
-    state, masks, done = yield from cycles.run(
-        setup,
-        dense.state,
-        recipe,
-        prune,
-        retrain,
-        original,
-        masks=pruned.masks,
-        evaluations=experiment.evaluations,
-        on_point=on_point,
-    )
+    state, masks, done = yield from cycles.run(setup, experiment, dense.state, original, pruned.masks, on_point)
     last = done[-1]
     validation, validation_loss = last.trained.points[-1].accuracy, last.trained.points[-1].loss
     if retrain.recalibrate:
         validation, validation_loss = evaluate(model, state.params, state.buffers, data, data.validation)
     test, test_loss = evaluate(model, state.params, state.buffers, data, data.test)
     diverged = last.trained.diverged
-    weights = masks if diverged else {name: state.params[name] for name in setup.prunable}
+    weights = masks if diverged else setup.weights(state)
     dense_count, nonzero = metrics.multiply_adds(model, data.shape, weights)
     before, first = dense.result.scalars, pruned.result.scalars
     steps = sum(c.trained.steps for c in done)

@@ -26,7 +26,7 @@ from safetensors import SafetensorError, safe_open
 from safetensors.torch import save_file
 
 from retrainlab.checks import BadInput
-from retrainlab.config import SCHEMA
+from retrainlab.keys import SCHEMA
 from retrainlab.paths import probe, set_aside, write_whole
 from retrainlab.study import older, seal
 from retrainlab.study.older import Unfit

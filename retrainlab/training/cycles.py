@@ -7,17 +7,15 @@ from collections.abc import Callable, Generator, Sequence
 from dataclasses import dataclass, replace
 
 import torch
-from torch import Tensor
 
-from retrainlab import metrics, pruning
+from retrainlab import metrics, pruning, scores
 from retrainlab.checks import BadInput
-from retrainlab.config import Prune, Recipe, Retrain
+from retrainlab.config import Experiment, Prune, Retrain
 from retrainlab.noise import stream
 from retrainlab.pruning import Masks, Weights
 from retrainlab.schedules import DenseCurve, allr_factor, retraining
-from retrainlab.scores import obd
 from retrainlab.training.loop import evaluate, recalibrate
-from retrainlab.training.masked import Masked, apply
+from retrainlab.training.masked import Masked, apply, zeroed
 from retrainlab.training.method import Plain, Tensors
 from retrainlab.training.state import Job, Point, Setup, State, Trained
 
@@ -36,41 +34,20 @@ class Cycle:
     trained: Trained
 
 
-def prune_state(
-    state: State,
-    prune: Prune,
-    prunable: tuple[str, ...],
-    cycle: int,
-    seed: int,
-    masks: Masks | None = None,
-    scores: Weights | None = None,
-) -> Masks:
-    """The masks of cycle `cycle` (from 0) for the weights of `state`. scores: see `pruning.prune`."""
-    return pruning.prune(
-        {name: state.params[name] for name in prunable},
-        prune.targets[cycle],
-        score=prune.score,
-        scores=scores,
-        allocation=prune.allocation,
-        structure=prune.structure,
-        masks=masks,
-        generator=stream(seed, "prune", cycle),
-        dense=(*prunable[: prune.keep_first], *prunable[len(prunable) - prune.keep_last :]),
-        n=prune.n,
-        m=prune.m,
-    )
+def prune_state(setup: Setup, state: State, prune: Prune, cycle: int, seed: int, masks: Masks | None = None) -> Masks:
+    """The masks of cycle `cycle` (from 0) for the weights of `state`; what `masks`, of the cycle before, removed stays
+    removed. seed: of scores that are drawn."""
+    weights = setup.weights(state)
+    found = scores.score(prune, scores.Sight(weights, stream(seed, "prune", cycle), setup, state))
+    return pruning.prune(weights, found, prune, prune.targets[cycle], masks)
 
 
 def run(
     setup: Setup,
+    experiment: Experiment,
     dense: State,
-    recipe: Recipe,
-    prune: Prune,
-    retrain: Retrain,
     original: DenseCurve,
-    *,
     masks: Masks | None = None,
-    evaluations: int = 5,
     on_point: Callable[[Point], None] | None = None,
 ) -> Generator[Job, Trained, tuple[State, Masks, list[Cycle]]]:
     """All cycles from the dense network, as a generator that asks for each training (yields a Job, is sent what came of
@@ -84,14 +61,15 @@ def run(
     already. Raises BadInput for masks that do not fit the network, and for ALLR where all that the masks take from a
     densely trained network is 0 already: how much it lost is not to be known any more.
     """
+    recipe, prune, retrain = experiment.recipe, experiment.prune, experiment.retrain
     state, cycles = dense, []
     if masks is not None:
-        pruning.check_masks(masks, {name: state.params[name] for name in setup.prunable})
+        pruning.check_masks(masks, setup.weights(state))
     for cycle, n in enumerate(lengths(prune, retrain, len(original.lr))):
-        before = {name: state.params[name] for name in setup.prunable}
+        before = setup.weights(state)
         if cycle > 0 or masks is None:
-            masks = prune_state(state, prune, setup.prunable, cycle, recipe.seed, masks, saliency(setup, state, prune))
-        alive, kept = _alive(before), _alive({name: w.masked_fill(~masks[name], 0) for name, w in before.items()})
+            masks = prune_state(setup, state, prune, cycle, recipe.seed, masks)
+        alive, kept = _alive(before), _alive(zeroed(before, masks))
         removed = 1 - kept / alive if alive else 0.0
         extra = {k: v for k, v in state.params.items() if k not in before} if retrain.allr_norm == "all" else None
         drop = metrics.norm_drop(before, masks, extra)
@@ -110,7 +88,10 @@ def run(
                 break
             continue
         curve = retraining(retrain, original, n, factor)
-        trained = yield from _retrained(setup, state, masks, curve, recipe.seed, cycle, retrain, evaluations, on_point)
+        name = (recipe.seed, "retrain", cycle)
+        trained = yield from _retrained(
+            setup, retrain, Job(state, curve, name, Masked(masks), experiment.evaluations, on_point)
+        )
         state = trained.state
         cycles.append(Cycle(removed, drop, factor, curve[0].item(), curve.max().item(), trained))
         if trained.stopped or trained.diverged:
@@ -144,37 +125,21 @@ def lengths(prune: Prune, retrain: Retrain, steps: int) -> list[int]:
     return [each] * (prune.cycles - 1) + [n - each * (prune.cycles - 1)]
 
 
-def saliency(setup: Setup, state: State, prune: Prune) -> Weights | None:
-    """The scores that only the data can tell; None for those that `pruning` makes itself."""
-    return obd(setup, state) if prune.score == "obd" else None
-
-
-def _retrained(
-    setup: Setup,
-    start: State,
-    masks: Masks,
-    curve: Tensor,
-    seed: int,
-    cycle: int,
-    retrain: Retrain,
-    evaluations: int,
-    on_point: Callable[[Point], None] | None,
-) -> Generator[Job, Trained, Trained]:
-    """One cycle's training: of the masked network; of its biases and normalisation only; or of several copies, averaged. If
-    a copy diverges, so has the average, and the curve is that copy's."""
-    method, begin = Masked(masks), start
+def _retrained(setup: Setup, retrain: Retrain, job: Job) -> Generator[Job, Trained, Trained]:
+    """One cycle's training: of the masked network, as `job` says; of its biases and normalisation only; or of several
+    copies, averaged. If a copy diverges, so has the average, and the curve is that copy's."""
+    order, (seed, _, cycle) = list(job.start.params), job.seed
     if retrain.freeze:
-        method, begin = Plain(), start.frozen(setup.prunable)
+        job = replace(job, start=job.start.frozen(setup.prunable), method=Plain())
     copies = []
     for copy in range(retrain.copies):
-        name = (seed, "retrain", cycle, *([copy] if copy else []))
-        trained = yield Job(begin, curve, name, method, evaluations, on_point if not copy else None)
+        trained = yield replace(job, seed=(*job.seed, copy), on_point=None) if copy else job
         copies.append(trained)
         if trained.stopped or trained.diverged:
             break
     ends = [t.state for t in copies]
     if retrain.freeze:
-        ends = [end.thawed(setup.prunable, list(start.params)) for end in ends]
+        ends = [end.thawed(setup.prunable, order) for end in ends]
     steps, seconds = sum(t.steps for t in copies), sum(t.seconds for t in copies)
     if len(ends) == 1 or copies[-1].diverged:
         return replace(copies[-1], state=ends[-1], steps=steps, seconds=seconds)

@@ -11,6 +11,7 @@ import warnings
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import suppress
 from dataclasses import asdict, dataclass, replace
+from typing import Any
 
 import torch
 
@@ -63,7 +64,7 @@ class Engine:
                 yield place, loop.train(setup, jobs[place], stop)
             return
         setup = replace(setup, model=apart(setup.model))
-        forward, members = forward_of(setup.model), self.members
+        forward, members, graph = forward_of(setup.model), self.members, self.kind == "graph"
         left = set(range(len(jobs)))
         groups: dict[tuple, list[int]] = {}
         for place, job in enumerate(jobs):
@@ -77,10 +78,11 @@ class Engine:
                     left.discard(places[0])
                     yield places[0], loop.train(setup, jobs[places[0]], stop)
                     continue
-                options = dict(graph=self.kind == "graph", forward=forward)
                 methods = [copy.deepcopy(jobs[p].method) for p in places]  # as they are before they count a step
                 try:
-                    for i, trained in together.train(setup, [jobs[p] for p in places], stop, **options):
+                    for i, trained in together.train(
+                        setup, [jobs[p] for p in places], stop, graph=graph, forward=forward
+                    ):
                         left.discard(places[i])
                         yield places[i], trained
                 except (torch.OutOfMemoryError, RuntimeError, MemoryError) as error:
@@ -129,7 +131,7 @@ def fastest(setup: Setup, start: State, recipe: Recipe, tell: Callable[[str], No
 def decide(times: dict[int, float], kind: str) -> Engine:
     """The engine for measured seconds per member-step; times[0] is the loop's, the others' keys are members. The loop stays
     unless it is clearly beaten."""
-    best = min(times, key=times.get)
+    best = min(times, key=lambda members: times[members])
     if times[best] >= CLEARLY * times[0]:
         return Engine(seconds=times[0])
     least = min(m for m, t in times.items() if m and t < AT_ALL * times[0])
@@ -209,7 +211,7 @@ def of_record(record: dict) -> Engine:
     return Engine(**fields)
 
 
-def _sound(record: object) -> bool:
+def _sound(record: Any) -> bool:
     try:
         of_record(record)
         for members, time in {"0": None, **record[TIMES]}.items():

@@ -61,7 +61,7 @@ def direction(params: Tensors, gradients: Tensors, momentum: Tensors, sgd: SGD, 
     g = [gradients[name] for name in params]
     torch._foreach_mul_(v, sgd.momentum)
     torch._foreach_add_(v, g)
-    return torch._foreach_add(g, v, alpha=sgd.momentum) if sgd.nesterov else v
+    return list(torch._foreach_add(g, v, alpha=sgd.momentum)) if sgd.nesterov else v
 
 
 def train(setup: Setup, job: Job, stop: Callable[[], bool] | None = None) -> Trained:

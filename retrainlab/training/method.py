@@ -93,8 +93,8 @@ class SideBySide(Method):
         return {name: torch.stack([part[name] for part in parts]) for name in parts[0]}
 
     def penalty(self, params: Tensors) -> Tensor | None:
-        parts = [method.penalty(member(params, i)) for i, method in enumerate(self.methods)]
-        parts = [part for part in parts if part is not None]
+        every = [method.penalty(member(params, i)) for i, method in enumerate(self.methods)]
+        parts = [part for part in every if part is not None]
         return torch.stack(parts) if parts else None
 
     def edit_gradients(self, params: Tensors, gradients: Tensors) -> None:

@@ -15,6 +15,8 @@ import operator
 import threading
 from collections.abc import Callable
 from dataclasses import dataclass
+from functools import partial
+from typing import TypeGuard, cast
 
 import torch
 import torch.nn.functional as F
@@ -172,62 +174,63 @@ _POINTWISE = (F.relu, torch.relu, operator.add, torch.add, operator.mul, operato
 
 
 def _rule(node: fx.Node, module: nn.Module | None, split: bool) -> Callable[..., Tensor]:
-    name = node.target
+    target = node.target
     if isinstance(module, nn.Conv2d):
-        return _convolution(name, module)
+        return _convolution(str(target), module)
     if isinstance(module, nn.BatchNorm2d):
-        return _normalisation(name, module)
+        return _normalisation(str(target), module)
     if isinstance(module, nn.Linear):
-        return _linear(name, module)
+        return _linear(str(target), module)
     if isinstance(module, (*_POINTWISE_MODULES, *_PER_CHANNEL_MODULES)):
         return lambda call, x: module(x)
     if (isinstance(module, nn.Flatten) and (module.start_dim, module.end_dim) == (1, -1)) or (
-        name in (torch.flatten, "flatten") and node.args[1:] == (1,)
+        target in (torch.flatten, "flatten") and node.args[1:] == (1,)
     ):
         return _flatten(split)
-    if name == "mean" and node.args[1:] in (((2, 3),), ([2, 3],)):
+    if target == "mean" and node.args[1:] in (((2, 3),), ([2, 3],)):
         return _mean(split)
-    if name in _POINTWISE:
+    if callable(target) and target in _POINTWISE:
         if len(node.all_input_nodes) != len(node.args):
-            raise Unstackable(f"{name} with a constant")
-        return lambda call, *inputs: name(*inputs)
-    if name is F.pad and len(node.args) == 2:
-        return _pad(tuple(node.args[1]), split)
-    if name is operator.getitem and _is_spatial(node.args[1]):
+            raise Unstackable(f"{target} with a constant")
+        return lambda call, *inputs: target(*inputs)
+    if target is F.pad and len(node.args) == 2:
+        return _pad(tuple(cast(list[int], node.args[1])), split)
+    if target is operator.getitem and _is_spatial(node.args[1]):
         return _slice(*node.args[1][2:])
-    raise Unstackable(f"{node.op} {name if module is None else type(module).__name__}")
+    raise Unstackable(f"{node.op} {target if module is None else type(module).__name__}")
 
 
-def _is_spatial(index: object) -> bool:
+def _is_spatial(index: object) -> TypeGuard[tuple[slice, ...]]:
     """Whether it takes part of each map and leaves images and channels."""
     whole = slice(None)
     slices = isinstance(index, tuple) and len(index) == 4 and all(isinstance(i, slice) for i in index)
-    return slices and index[:2] == (whole, whole)
+    return slices and cast(tuple, index)[:2] == (whole, whole)
 
 
 def _convolution(name: str, module: nn.Conv2d) -> Callable[..., Tensor]:
     if module.padding_mode != "zeros":
         raise Unstackable(f"padding with {module.padding_mode}")
-    inputs, rest = module.in_channels, (module.stride, module.padding, module.dilation)
+    inputs, groups = module.in_channels, module.groups
+    convolve = partial(F.conv2d, stride=module.stride, padding=module.padding, dilation=module.dilation)
 
     def rule(call: _Call, x: Tensor) -> Tensor:
         weight = call.params[f"{name}.weight"]
         bias = call.params[f"{name}.bias"].flatten() if module.bias is not None else None
-        groups = module.groups
-        if x.shape[1] != inputs or groups > 1:
+        many = x.shape[1] != inputs or groups > 1
+        if many:
             x = x.repeat(1, call.members, 1, 1) if x.shape[1] == inputs else x
-            groups = groups * call.members
             if inputs < 8:  # few channels in many groups: one convolution for each member takes less time
                 biases = [None] * call.members if bias is None else call.params[f"{name}.bias"]
                 own = zip(x.split(inputs, 1), weight, biases)
-                return torch.cat([F.conv2d(part, w, b, *rest, module.groups) for part, w, b in own], 1)
-        return F.conv2d(x, weight.flatten(0, 1), bias, *rest, groups)
+                return torch.cat([convolve(part, w, b, groups=groups) for part, w, b in own], 1)
+        return convolve(x, weight.flatten(0, 1), bias, groups=groups * call.members if many else groups)
 
     return rule
 
 
 def _normalisation(name: str, module: nn.BatchNorm2d) -> Callable[..., Tensor]:
-    if not (module.affine and module.track_running_stats) or module.momentum is None:
+    momentum = module.momentum
+    if not (module.affine and module.track_running_stats) or momentum is None:
         raise Unstackable("a normalisation without weights, running statistics or momentum")
 
     def rule(call: _Call, x: Tensor) -> Tensor:
@@ -238,7 +241,7 @@ def _normalisation(name: str, module: nn.BatchNorm2d) -> Callable[..., Tensor]:
         if module.training:
             call.buffers[f"{name}.num_batches_tracked"] += 1
         x = x.contiguous(memory_format=torch.channels_last) if call.last else x
-        return F.batch_norm(x, mean, variance, weight, bias, module.training, module.momentum, module.eps)
+        return F.batch_norm(x, mean, variance, weight, bias, module.training, momentum, module.eps)
 
     return rule
 

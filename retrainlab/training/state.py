@@ -98,6 +98,10 @@ class Setup:
         few = Split(self.data.validation.images[:8], self.data.validation.labels[:8])
         return replace(self, data=replace(self.data, validation=few))
 
+    def weights(self, state: State) -> Tensors:
+        """The weights that pruning may touch, by name, in the order of the layers."""
+        return {name: state.params[name] for name in self.prunable}
+
     def sparsity(self, tensors: Tensors) -> float:
         """The share of zeros in the prunable weights among `tensors`."""
         weights = [tensors[name] for name in self.prunable]

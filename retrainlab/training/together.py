@@ -121,9 +121,7 @@ class _Stack:
     """Members in their slots. As long as a stack lasts every tensor stays where it is, and `step` reads nothing else, so
     that it can be recorded."""
 
-    def __init__(
-        self, setup: Setup, forward: Forward, slots: list[list[_Member]], parts: tuple[Tensors, Tensors, Tensors]
-    ):
+    def __init__(self, setup: Setup, forward: Forward, slots: list[list[_Member]], parts: Sequence[Tensors]):
         self.setup, self.forward, self.slots = setup, forward, slots
         self.members = [m for slot in slots for m in slot]
         for i, slot in enumerate(slots):
@@ -144,7 +142,7 @@ class _Stack:
         self.each_rate = [self.rate.view(-1, *[1] * (p.dim() - 1)).expand_as(p) for p in self.params.values()]
         self.slot_of = torch.tensor([m.slot for m in self.members], device=some.device)
         self.loss_sum = torch.zeros(len(self.members), device=some.device)
-        self.images = self.labels = None
+        self.images = self.labels = torch.empty(0)  # until the first batch
 
     @staticmethod
     def of(setup: Setup, forward: Forward, jobs: Sequence[Job]) -> "_Stack":
@@ -156,7 +154,7 @@ class _Stack:
             return {name: torch.stack([part[name] for part in parts]) for name in parts[0]}
 
         parts = ([s.params for s in starts], [s.buffers for s in starts], [s.momentum for s in starts])
-        return _Stack(setup, forward, slots, tuple(together(part) for part in parts))
+        return _Stack(setup, forward, slots, [together(part) for part in parts])
 
     def without(self, ended: Sequence[_Member]) -> "_Stack":
         """The stack of the others, of whom there must be some: this one, as long as no slot is empty."""
@@ -166,9 +164,7 @@ class _Stack:
         if len(kept) == len(self.slots):
             return self
         sums = self.loss_sum[[m.index for m in self.members]]
-        parts = tuple(
-            {name: t.detach()[kept] for name, t in part.items()} for part in (self.params, self.buffers, self.momentum)
-        )
+        parts = [{n: t.detach()[kept] for n, t in part.items()} for part in (self.params, self.buffers, self.momentum)]
         rest = _Stack(self.setup, self.forward, [self.slots[i] for i in kept], parts)
         rest.loss_sum.copy_(sums)
         return rest
@@ -181,7 +177,7 @@ class _Stack:
         else:
             own = [batch[slot[0].job.seed] for slot in self.slots]
             images, labels = torch.stack([x for x, _ in own]), torch.cat([y for _, y in own])
-        if self.images is None:
+        if not len(self.images):
             self.images, self.labels = torch.empty_like(images), torch.empty_like(labels)
         self.images.copy_(images)
         self.labels.copy_(labels)
@@ -197,8 +193,8 @@ class _Stack:
         losses = losses.unflatten(0, (len(self.rate), -1)).mean(1)
         penalty = self.method.penalty(self.params)
         total = losses.sum() if penalty is None else losses.sum() + penalty.sum()
-        gradients = torch.autograd.grad(total, list(self.params.values()))
-        gradients = {n: laid_out(g) for n, g in zip(self.params, gradients)}
+        found = torch.autograd.grad(total, list(self.params.values()))
+        gradients = {n: laid_out(g) for n, g in zip(self.params, found)}
         with torch.no_grad():
             self.method.edit_gradients(self.params, gradients)
             update = direction(self.params, gradients, self.momentum, self.setup.sgd, self.decayed)

@@ -14,7 +14,7 @@ pytest.importorskip("ipywidgets")
 
 from retrainlab import metrics, study
 from retrainlab.checks import BadInput
-from retrainlab.config import Experiment, Prune, Recipe, Retrain
+from retrainlab.config import Experiment, Recipe, Retrain
 from retrainlab.explore.apps.allr import Allr
 from retrainlab.explore.kit import app, live
 from retrainlab.explore.kit.anatomy import BINS, NORMS, Anatomy
@@ -24,8 +24,8 @@ from retrainlab.schedules import allr_factor
 from retrainlab.study.results import Results
 from retrainlab.study.stages import prepare, train_dense
 from retrainlab.study.store import Store
-from retrainlab.training import cycles
 from retrainlab.training.state import State
+from tests.helpers.pruning import prune
 
 TINY = Recipe(width=4, epochs=2)
 
@@ -53,7 +53,7 @@ def tiny(monkeypatch):
 @pytest.mark.parametrize("budget", [0.005, 0.4, 1.0])
 def test_the_sums_give_what_a_real_pruning_measures(dense, network, norm, sparsity, budget):
     state, prunable = dense
-    masks = cycles.prune_state(state, Prune(sparsity), prunable, 0, 0)
+    masks = prune({name: state.params[name] for name in prunable}, sparsity)
     before = {name: state.params[name] for name in prunable}
     extra = {k: v for k, v in state.params.items() if k not in before} if norm == "all" else None
     kept = sum(int(m.sum()) for m in masks.values())

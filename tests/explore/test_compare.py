@@ -168,13 +168,6 @@ def test_pictures_of_nothing_and_of_one_cut_for_both():
     assert cut["label"].startswith("BIMP and Random")
 
 
-def test_a_share_counts_parts_of_trainings():
-    running = Live(compare.experiments(Settings()), first={1: Curve([0, 62], [0, 0], [0, 0], [0, 0])})
-    assert compare.share(running) == 0.5
-    running.results[0] = result(0.9)
-    assert compare.share(running) == 1.5
-
-
 # ---- the search ------------------------------------------------------------------------------------------------------
 
 
@@ -262,8 +255,11 @@ def test_a_run_gives_the_results_of_a_study_and_is_kept(tmp_path, filled):
     store = Store(tmp_path)
     app = Compare(Settings(), Results.at(store), "cpu")
     assert "Not trained yet: BIMP and GMP." in app.desk.status.value
+    shares, tell = [], app.desk.tell
+    app.desk.tell = lambda share, words="": shares.append(share) or tell(share, words)
     app.desk.start.click()
     assert app.desk.worker.wait() and "points ahead" in app.desk.status.value or "both end" in app.desk.status.value
+    assert shares == sorted(shares) and shares[0] == 0 and shares[-1] == pytest.approx(1)
     got = [app.pair.live.results[i].scalars["test_accuracy"] for i in (0, 1)]
     assert got == pytest.approx(list(frame["test_accuracy"][:2]), abs=0.02)
     seen = app.screen.charts[0].spec

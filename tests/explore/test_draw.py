@@ -25,7 +25,7 @@ from retrainlab.explore.kit.live import Live
 from retrainlab.explore.kit.points import GAP, SHAPES, TOP
 from retrainlab.explore.views import draw
 from retrainlab.explore.views.draw import Settings
-from retrainlab.study import results
+from retrainlab.study import making
 from retrainlab.study.results import Results
 from retrainlab.study.stages import dense_curve
 
@@ -366,7 +366,7 @@ def test_curves_keep_their_names_and_other_settings_have_a_board_of_their_own(ex
 
 
 def test_stop_keeps_the_picture_and_ranks_nothing(explorer, monkeypatch):
-    real = results.run_together
+    real = making.run_together
 
     def stopped_halfway(*arguments, on_point, **more):
         def seen(place, point):
@@ -376,7 +376,7 @@ def test_stop_keeps_the_picture_and_ranks_nothing(explorer, monkeypatch):
 
         return real(*arguments, on_point=seen, **more)
 
-    monkeypatch.setattr(results, "run_together", stopped_halfway)
+    monkeypatch.setattr(making, "run_together", stopped_halfway)
     explorer.desk.start.click()
     assert explorer.desk.worker.wait()
     assert "Stopped; what there is stays on screen" in said(explorer) and not explorer.race.whole

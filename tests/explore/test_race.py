@@ -250,7 +250,7 @@ def test_prune_race_store_stop_and_errors(view, tmp_path, monkeypatch):
 
     # the layers' bars are the masks' exact shares
     recipe = view.network.recipe
-    masks = cycles.prune_state(view.network.dense.state, Prune(0.9), view.network.setup.prunable, 0, 0)
+    masks = cycles.prune_state(view.network.setup, view.network.dense.state, Prune(0.9), 0, 0)
     shares = metrics.layer_sparsity(masks)
     bars = view.pruning.charts[0].spec["panels"][1]["marks"][0]["y"]
     assert bars == pytest.approx([100 * s for s in shares.values()], rel=1e-4)

@@ -124,6 +124,12 @@ def _draw_where(table: pd.DataFrame):
     return contest.allocations(table, _layers(), masks, LAYERS[1])
 
 
+def budget_figure(frame: pd.DataFrame):
+    """Figure 3 of a frame whose accuracies are in `acc`."""
+    table = stats.compared(frame, ["sparsity", "budget"], "acc", "schedule", "LLR")
+    return retraining.budgets(table.assign(dense=0.97))
+
+
 TABLES = {
     "fig01_schedules": _schedules,
     "fig02_recovery": _recovery,

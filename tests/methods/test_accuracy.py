@@ -39,7 +39,7 @@ def accuracy(name: str) -> float:
     every = Split(torch.cat([s.images for s in held]), torch.cat([s.labels for s in held]))
     out = []
     for i, dense in train_dense_together(recipes, "cpu", Engine("batched", 2, 2)):
-        masks = cycles.prune_state(dense.state, Prune(0.9), setup.prunable, 0, recipes[i].seed)
+        masks = cycles.prune_state(setup, dense.state, Prune(0.9), 0, recipes[i].seed)
         state = masked.apply(dense.state, masks)
         out.append(evaluate(setup.model, state.params, state.buffers, setup.data, every)[0])
     return sum(out) / len(out)

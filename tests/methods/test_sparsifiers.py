@@ -12,7 +12,6 @@ import torch.nn.functional as F
 from torch import nn
 from torch.func import functional_call
 
-from retrainlab import pruning
 from retrainlab.checks import BadInput
 from retrainlab.config import SGD
 from retrainlab.data.dataset import batches
@@ -26,6 +25,7 @@ from retrainlab.training import loop
 from retrainlab.training.loop import evaluate
 from retrainlab.training.state import Job, Setup, State
 from tests.helpers.members import after, images, rates, tensors
+from tests.helpers.pruning import prune
 
 EPOCH, BATCH = 5, 8  # steps, images
 STEPS = 50
@@ -598,7 +598,7 @@ def test_what_is_to_be_pruned_afterwards_ends_dense(name):
     assert zeros(params, setup) == 0
     if name == "LC":  # the prune is the last C step
         own = {n: params[n] for n in setup.prunable}
-        for n, mask in pruning.prune(own, 0.8).items():
+        for n, mask in prune(own, 0.8).items():
             assert torch.equal(job.method.tensors[n][0], params[n] * mask)
 
 

@@ -15,9 +15,10 @@ from retrainlab.checks import BadInput, Stopped
 from retrainlab.config import Experiment, Prune, Recipe, Retrain
 from retrainlab.study import plan
 from retrainlab.study.grids import grid
+from retrainlab.study.making import Meter, Watch, cost
 from retrainlab.study.plan import Missing, tasks
 from retrainlab.study.reading import masks
-from retrainlab.study.results import Meter, Results, Watch, cost
+from retrainlab.study.results import Results
 from retrainlab.study.run import run_study
 from retrainlab.study.serving import advance
 from retrainlab.study.stages import (

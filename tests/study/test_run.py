@@ -20,8 +20,8 @@ from safetensors.torch import load_file, save_file
 
 from retrainlab.checks import BadInput, Stopped, WorkerDied
 from retrainlab.config import Experiment, Prune, Recipe, Retrain
+from retrainlab.study import making, stages
 from retrainlab.study import results as results_module
-from retrainlab.study import stages
 from retrainlab.study.grids import grid
 from retrainlab.study.reading import curves, layers, not_pruned, row
 from retrainlab.study.result import Result
@@ -67,18 +67,18 @@ def made(monkeypatch):
     """What is computed in this process: (stage, first argument), in order."""
     calls = []
 
-    def spy(name, short, nouns):
-        real = getattr(results_module, name)
+    def spy(module, name, short, nouns):
+        real = getattr(module, name)
 
         def call(*args, **more):
             calls.extend((short, noun) for noun in nouns(args))
             return real(*args, **more)
 
-        monkeypatch.setattr(results_module, name, call)
+        monkeypatch.setattr(module, name, call)
 
-    spy("train_dense_together", "train_dense", lambda args: args[0])
-    spy("run_together", "run", lambda args: args[0])
-    spy("prune_dense", "prune_dense", lambda args: args[:1])
+    spy(making, "train_dense_together", "train_dense", lambda args: args[0])
+    spy(making, "run_together", "run", lambda args: args[0])
+    spy(results_module, "prune_dense", "prune_dense", lambda args: args[:1])
     for name in ("train_dense", "prune_dense"):  # what `run` would make where it is not given
         monkeypatch.setattr(stages, name, lambda *args, **more: pytest.fail("made twice"))
     return calls
@@ -491,14 +491,14 @@ def test_a_disk_that_fills_up_ends_a_study_in_a_sentence_and_what_is_finished_st
 
 
 def test_a_run_that_fails_keeps_what_is_finished(tmp_path, monkeypatch):
-    real = results_module.run_together
+    real = making.run_together
 
     def fails(asked, *args, **more):
         if FEW[1] in asked:
             raise RuntimeError("broken")
         return real(asked, *args, **more)
 
-    monkeypatch.setattr(results_module, "run_together", fails)
+    monkeypatch.setattr(making, "run_together", fails)
     with pytest.raises(RuntimeError, match="broken"):
         go(FEW, tmp_path)
     assert Store(tmp_path).count() == {"dense": 1, "pruned": 1, "results": 1}
@@ -608,7 +608,7 @@ def test_lack_of_memory_is_told_in_a_sentence_and_what_is_finished_is_kept(tmp_p
     def runs_out(*args, **more):
         raise torch.OutOfMemoryError("CUDA out of memory")
 
-    monkeypatch.setattr(results_module, "run_together", runs_out)
+    monkeypatch.setattr(making, "run_together", runs_out)
     words = "Failed: FT at sparsity 0.5 and budget 1, seed 0 .memory ran out.* LRW at .* 2 of 4 runs are kept in"
     with pytest.raises(WorkerDied, match=words):
         go(FEW, tmp_path)

@@ -10,9 +10,10 @@ import pytest
 import torch
 
 from retrainlab.checks import BadInput
-from retrainlab.config import SGD, Experiment, Prune, Recipe, Retrain, to_dict
+from retrainlab.config import SGD, Experiment, Prune, Recipe, Retrain
 from retrainlab.data.dataset import Split, load
 from retrainlab.device import repeatable
+from retrainlab.keys import to_dict
 from retrainlab.layers import prunable
 from retrainlab.methods.table import CS, DNW, DPF, DST, GMP, GSM, LC, STR, RigL, Static
 from retrainlab.study import stages
@@ -46,9 +47,7 @@ def parts(dense):
         result = run(e, "cpu", dense=dense, pruned=pruned)
         with repeatable(CPU):
             setup, original = prepare(RECIPE, CPU)
-            course = cycles.run(
-                setup, dense.state, RECIPE, e.prune, e.retrain, original, masks=pruned.masks, evaluations=e.evaluations
-            )
+            course = cycles.run(setup, e, dense.state, original, pruned.masks)
             ((_, (state, masks, done)),) = stages.drive(setup, [course], Engine())
         made = dict(data=setup.data, model=setup.model, state=state, cycles=done, masks=masks)
         out[e] = dict(pruned=pruned, result=result, setup=setup) | made

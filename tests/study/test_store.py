@@ -17,7 +17,7 @@ from safetensors.torch import load_file, save_file
 
 import retrainlab
 from retrainlab.checks import BadInput
-from retrainlab.config import SCHEMA
+from retrainlab.keys import SCHEMA
 from retrainlab.paths import store_root
 from retrainlab.study import older
 from retrainlab.study import store as store_module

@@ -9,16 +9,16 @@ import torch.nn.functional as F
 from torch import nn
 
 from retrainlab.checks import BadInput
-from retrainlab.config import OPTIMIZERS, SGD, Prune, Recipe, Retrain
+from retrainlab.config import OPTIMIZERS, SGD, Experiment, Prune, Recipe, Retrain
 from retrainlab.data.dataset import Augmentation, Dataset, Split, batches
 from retrainlab.layers import prunable
 from retrainlab.methods.table import GMP
 from retrainlab.models import build
-from retrainlab.pruning import prune
 from retrainlab.schedules import dense, retraining
 from retrainlab.training import cycles, masked
 from retrainlab.training.loop import evaluate, train
 from retrainlab.training.state import Setup, State
+from tests.helpers.pruning import prune
 
 BATCH = 10  # 4 steps per epoch
 ORIGINAL = dense(Recipe(lr=0.1), 20)
@@ -54,14 +54,14 @@ def start(model, momentum=0.0):
     return State(state.params, state.buffers, {n: torch.full_like(p, momentum) for n, p in state.params.items()})
 
 
-def run(goal, retrain, *, model=None, state=None, sgd=None, method=None, **options):
+def run(goal, retrain, *, model=None, state=None, sgd=None, method=None, evaluations=5, **options):
     model = model or network()
     recipe = Recipe(batch_size=BATCH, sgd=sgd or SGD(0.9, False, 1e-2), seed=3, method=method)
     state = state or start(model, 0.01)
     seen = options.pop("seen", [])
     stop = options.pop("stop", None)
     setup = Setup(model, DATA, recipe.sgd, BATCH, prunable(model))
-    course = cycles.run(setup, state, recipe, goal, retrain, ORIGINAL, **options)
+    course = cycles.run(setup, Experiment(recipe, goal, retrain, evaluations), state, ORIGINAL, **options)
     job = next(course)
     while True:
         begin = job.start.copy()
@@ -381,7 +381,8 @@ def test_same_seed_same_bits_whatever_the_global_state(score):
 def test_random_masks_of_two_cycles_are_drawn_anew():
     model = network()
     state = start(model)
-    draws = [cycles.prune_state(state, Prune(0.5, "random", cycles=2), prunable(model), cycle, 0) for cycle in (0, 1)]
+    setup, prune = Setup(model, DATA, SGD(), BATCH, prunable(model)), Prune(0.5, "random", cycles=2)
+    draws = [cycles.prune_state(setup, state, prune, cycle, 0) for cycle in (0, 1)]
     shared = sum(int((~draws[0][n] & ~draws[1][n]).sum()) for n in draws[0])
     independent = sum(int((~m).sum()) for m in draws[0].values()) * 0.5
     assert shared == pytest.approx(independent, rel=0.15)

@@ -5,10 +5,9 @@ from dataclasses import replace
 import pytest
 import torch
 
-from retrainlab import metrics
+from retrainlab import metrics, pruning
 from retrainlab.checks import BadInput
 from retrainlab.config import Experiment, Prune, Recipe, Retrain
-from retrainlab.pruning import prune
 from retrainlab.schedules import allr_factor
 from retrainlab.scores import obd
 from retrainlab.study.stages import dense_curve, drive, prepare, prune_dense, run, run_together, train_dense
@@ -29,7 +28,7 @@ def dense():
 
 def course(dense, pruned: Prune, plan: Retrain, seen: list | None = None):
     """cycles.run in the plain loop: (state, masks, cycles); the jobs it asked for go to `seen`."""
-    generator = cycles.run(SETUP, dense.state, RECIPE, pruned, plan, ORIGINAL)
+    generator = cycles.run(SETUP, Experiment(RECIPE, pruned, plan), dense.state, ORIGINAL)
     try:
         job = next(generator)
         while True:
@@ -205,12 +204,10 @@ def test_obd_works_in_cycles_with_allocations_and_filters(dense):
         assert all(state.params[n][~m].eq(0).all() for n, m in masks.items())
 
 
-def test_pruning_by_obd_needs_its_scores_and_others_take_none():
-    weights = {"a": torch.ones(3, 3)}
-    with pytest.raises(BadInput, match="saliency"):
-        prune(weights, 0.5, score="obd")
-    with pytest.raises(BadInput, match="no other score"):
-        prune(weights, 0.5, scores=weights)
+@pytest.mark.parametrize("scores", [{}, {"a": torch.ones(3)}, {"a": torch.ones(3, 3), "b": torch.ones(3)}])
+def test_pruning_needs_a_score_for_each_weight_and_none_besides(scores):
+    with pytest.raises(BadInput, match="scores are not those of these weights"):
+        pruning.prune({"a": torch.ones(3, 3)}, scores, Prune(0.5), 0.5)
 
 
 # ---- methods before the prune ----------------------------------------------------------------------------------------

@@ -9,7 +9,7 @@ import pytest
 import torch
 from torch import nn
 
-from retrainlab.config import MODELS, SGD
+from retrainlab.config import MODELS, SGD, Recipe, Retrain
 from retrainlab.data.dataset import load
 from retrainlab.device import repeatable
 from retrainlab.methods.make import make
@@ -420,11 +420,11 @@ def slots_of(setup, jobs):
 
 def test_fine_tuning_with_two_budgets_and_a_replay_that_equals_it_walk_in_one_slot():
     setup = setup_of()
-    original = dense("multistep", 24, 0.1)
+    original = dense(Recipe(lr=0.1), 24)
     plans = (("FT", 5, 1), ("SLR", 6, 1), ("LRW", 4, 2), ("FT", 6, 3), ("FT", 3, 1))
     seen = [[] for _ in plans]
     jobs = [
-        a_job(setup, curve=retraining(s, original, n), evaluations=e, on_point=own.append)
+        a_job(setup, curve=retraining(Retrain(s), original, n), evaluations=e, on_point=own.append)
         for (s, n, e), own in zip(plans, seen)
     ]
     assert together.in_slots(jobs) == [[1], [3, 0, 2, 4]]

@@ -10,8 +10,9 @@ from retrainlab.explore.kit.phrases import shares
 from retrainlab.explore.views import budget as views
 from retrainlab.explore.views.budget import Settings, experiments, load, missing, preset_of
 from retrainlab.progress import Stages
+from retrainlab.study.making import Watch, grouped
 from retrainlab.study.result import Result
-from retrainlab.study.results import Results, Watch, grouped
+from retrainlab.study.results import Results
 
 
 class Budget(App[Settings]):

@@ -12,6 +12,7 @@ from retrainlab.explore.kit.pages import View
 from retrainlab.explore.kit.searching import ROUNDS, Unfinished, turned
 from retrainlab.explore.views import compare as views
 from retrainlab.explore.views.compare import DATA, MIDDLE, Pair, Settings, experiments
+from retrainlab.progress import Stages
 from retrainlab.study.results import Results
 
 
@@ -87,22 +88,17 @@ class Compare(App[Settings]):
     def _run(self, settings: Settings, stopped: Callable[[], bool]) -> str:
         turn = [turned(e) for e in experiments(settings)]
         runs = sum(1 + (2 + ROUNDS if t else 0) for t in turn)  # at most: a search begins with three at once
-        before = 0
+        stages = Stages(runs, self.desk.tell)
 
-        def run(running: Live) -> None:
-            def tell(*_: object) -> None:
-                self.desk.tell((before + views.share(running)) / runs)
-
-            live.run(running, self.results, self.desk.device, stopped, tell)
+        def run(running: Live, words: str, weight: float) -> None:
+            stages.stage(words, weight)
+            live.run(running, self.results, self.desk.device, stopped, lambda share, _: stages.tell(share))
 
         def search(tried: list[Experiment], number: int) -> Live:
-            nonlocal before
             came = live.stored(tried, self.results, firsts=True)
             self._watch(settings, came)
             count = f"{len(tried)} more run{'s' if len(tried) > 1 else ''}"
-            self.desk.tell(before / runs, f"Searching for the sparsity: round {number} of at most {ROUNDS}, {count}.")
-            run(came)
-            before += len(tried)
+            run(came, f"Searching for the sparsity: round {number} of at most {ROUNDS}, {count}.", len(tried))
             return came
 
         try:
@@ -112,9 +108,7 @@ class Compare(App[Settings]):
         pair.fill(self.results)
         with self.lock:
             self.pair = pair
-        before = runs - len(turn)
-        self.desk.tell(before / runs, f"Training {' and '.join(settings.names)} ...")
-        run(pair.live)
+        run(pair.live, f"Training {' and '.join(settings.names)} ...", runs - sum(pair.runs))
         return views.words(pair)
 
     def _watch(self, settings: Settings, came: Live) -> None:

@@ -3,7 +3,7 @@
 import ipywidgets as widgets
 
 from retrainlab.checks import BadInput
-from retrainlab.config import Experiment, key
+from retrainlab.config import Experiment
 from retrainlab.explore.kit import controls, phrases
 from retrainlab.explore.kit.live import Live
 from retrainlab.explore.kit.pages import View
@@ -11,6 +11,7 @@ from retrainlab.explore.kit.racing import Racing
 from retrainlab.explore.views import predict as views
 from retrainlab.explore.views.predict import GUESS_HEADS, SPARSITIES, Guess, Guesses
 from retrainlab.explore.views.race import BUDGETS, Settings, experiments
+from retrainlab.keys import key
 from retrainlab.study.results import Results
 
 

@@ -60,7 +60,7 @@ class Network:
     def masks(self, sparsity: float) -> Masks:
         """What stays at a sparsity, a share."""
         prune = Prune(sparsity, allocation=self.allocation)
-        return cycles.prune_state(self.dense.state, prune, self.setup.prunable, 0, self.recipe.seed)
+        return cycles.prune_state(self.setup, self.dense.state, prune, 0, self.recipe.seed)
 
     def layers(self, sparsity: float) -> dict[str, float]:
         """The share that each layer loses at a sparsity, by the name of its weights."""

@@ -10,8 +10,9 @@ import torch
 
 from retrainlab.config import Experiment, Recipe
 from retrainlab.figures.presets import PRESETS
+from retrainlab.study.making import Noun, Watch
 from retrainlab.study.result import Result
-from retrainlab.study.results import Noun, Place, Results, Watch
+from retrainlab.study.results import Place, Results
 from retrainlab.training.state import Point
 
 Tell = Callable[[float, str], None]

@@ -14,7 +14,7 @@ from retrainlab.explore.kit.pages import Control, Page, View
 from retrainlab.explore.kit.phrases import percent
 from retrainlab.explore.views import race
 from retrainlab.study.results import Results
-from retrainlab.study.stages import dense_curve, prepare
+from retrainlab.study.stages import prepare
 
 LOOKS = {"prunable": {"color": chart.BLUE}, "all": {"color": chart.GREEN, "dash": "7 4"}}
 BOLD = {"color": "#222222", "width": 6, "opacity": 0.4}
@@ -206,9 +206,8 @@ def page(results: Results) -> Page:
             raise BadInput(
                 f"The page about ALLR has no trained network ({dense.result.outcome}); choose another recipe."
             )
-        setup, _ = prepare(recipe, torch.device("cpu"))
-        peak = dense_curve(recipe, setup.data.steps_per_epoch(recipe.batch_size)).peak
-        return Anatomy.of(dense.state, setup.prunable, peak)
+        setup, original = prepare(recipe, torch.device("cpu"))
+        return Anatomy.of(dense.state, setup.prunable, original.peak)
 
     intro = (
         "ALLR retrains on a line from d times the dense run's peak learning rate to 0. d is the larger of the damage d1, "

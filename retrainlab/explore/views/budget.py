@@ -18,8 +18,9 @@ from retrainlab.explore.kit import chart, live, phrases
 from retrainlab.explore.kit.pages import Control, Page, View
 from retrainlab.explore.kit.phrases import percent
 from retrainlab.figures.presets import PRESETS, Preset
+from retrainlab.study.making import cost
 from retrainlab.study.result import Result
-from retrainlab.study.results import Results, cost
+from retrainlab.study.results import Results
 
 Found = Mapping[Experiment, Result]
 

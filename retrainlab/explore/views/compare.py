@@ -134,16 +134,6 @@ def points(running: Live, place: int) -> list[tuple[int, float, float]]:
     )
 
 
-def share(running: Live) -> float:
-    """How many of the trainings are done, parts of one too."""
-    done = 0.0
-    for place, e in enumerate(running.experiments):
-        total = e.recipe.epochs * (1 + e.retrain.budget) * steps_per_epoch(e.recipe)
-        steps = [step for step, *_ in points(running, place)]
-        done += 1 if place in running.results else min(max(steps, default=0) / total, 1)
-    return done
-
-
 def picture(pair: Pair) -> dict:
     """Left: validation accuracy over all steps; right: the share of weights that are 0. A line marks where a first
     training ends and a retraining begins."""

@@ -1,0 +1,69 @@
+"""Names of what is stored: a hash of the nouns that it was made from and of the data set's fingerprint.
+
+This module does not load torch.
+"""
+
+import hashlib
+import json
+from collections.abc import Sequence
+from dataclasses import MISSING, Field, asdict, fields, is_dataclass
+
+from retrainlab.config import Experiment, Prune, Recipe, Retrain
+
+SCHEMA = 1  # part of every hash: raise it when the meaning of every stored result changes
+NAMED = {  # the fields that keys name at any value, as they did when results were first stored; this list is closed
+    "SGD": "momentum nesterov weight_decay decay_norm",
+    "Recipe": "data model width epochs batch_size schedule lr warmup milestones gamma sgd augment all_train image_size seed"
+    " method",
+    "Prune": "sparsity score allocation structure cycles keep_first keep_last n m",
+    "Retrain": "schedule budget lr warmup ramp points optimizer allr_norm allr_cycles clamp recalibrate split freeze copies"
+    " sgd",
+    "Experiment": "recipe prune retrain evaluations",
+    "GMP": "sparsity interval end allocation",
+    "GSM": "sparsity",
+    "DPF": "sparsity interval end allocation",
+    "DNW": "sparsity",
+    "CS": "s0 penalty final_beta",
+    "STR": "t0 decay",
+    "DST": "alpha",
+    "LC": "sparsity mu0 growth start epochs_per_step",
+    "Static": "sparsity allocation",
+    "RigL": "sparsity interval end drop",
+}
+
+
+def to_dict(noun: Recipe | Prune | Retrain | Experiment) -> dict:
+    """The noun's fields as JSON knows them: dictionaries, lists, numbers, strings."""
+    return json.loads(json.dumps(asdict(noun)))
+
+
+def _hashed(noun: object) -> object:
+    """What `key` hashes of a noun: the fields in NAMED, and of all others those that differ from their defaults, so that
+    a field that is added changes no key. A default that is to change, or the meaning of settings, raises the noun's
+    `revision` (a class attribute or a property, 0 if it has none): then no result of before is found for it."""
+    if not is_dataclass(noun):
+        return noun
+    named = NAMED.get(type(noun).__name__, "").split()
+    given = {
+        f.name: getattr(noun, f.name) for f in fields(noun) if f.name in named or getattr(noun, f.name) != _default(f)
+    }
+    own = {name: _hashed(value) for name, value in given.items()}
+    revision = getattr(noun, "revision", 0)
+    return own | ({"revision": revision} if revision else {})
+
+
+def _default(of: Field) -> object:
+    return of.default if of.default_factory is MISSING else of.default_factory()
+
+
+def key(kind: str, nouns: Sequence[Recipe | Prune | Retrain | Experiment], fingerprint: str) -> str:
+    """The content hash that names a stored thing: 16 hex digits of SHA-256 over canonical JSON.
+
+    fingerprint: of the data set, so that other images under the same name give another key.
+    """
+    settings = [_hashed(n) for n in nouns]
+    for one in settings:
+        one.get("recipe", one).pop("data", None)  # the fingerprint says more, wherever a folder lies
+    content = {"schema": SCHEMA, "kind": kind, "data": fingerprint, "nouns": settings}
+    text = json.dumps(content, sort_keys=True, separators=(",", ":"), allow_nan=False)
+    return hashlib.sha256(text.encode()).hexdigest()[:16]

@@ -1,0 +1,117 @@
+"""How one process makes what is missing: runs that train together, how much work each is, and who looks on."""
+
+from collections.abc import Callable, Hashable, Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from typing import TypeVar
+
+import torch
+
+from retrainlab.config import Experiment, Prune, Recipe
+from retrainlab.study.result import Result
+from retrainlab.study.stages import Dense, Pruned, evaluations_of, run_together, train_dense_together
+from retrainlab.training.engine import Engine
+from retrainlab.training.state import Point
+
+T = TypeVar("T")
+Pair = tuple[Recipe, Prune]
+Noun = Recipe | Pair | Experiment
+Thing = Dense | Pruned | Result
+
+
+@dataclass(frozen=True)
+class Watch:
+    """Who looks on while results are made. on_point(noun, point): each point of a curve, as it is made; stop: asked before
+    each step, ends all once it is true; tell(share of the work, words): how far it is, and what begins, if anything does.
+    """
+
+    on_point: Callable[[Recipe | Experiment, Point], None] = lambda noun, point: None
+    stop: Callable[[], bool] | None = None
+    tell: Callable[[float, str], None] = lambda share, words: None
+
+    @property
+    def stopped(self) -> bool:
+        """Whether the work is to end."""
+        return self.stop is not None and self.stop()
+
+
+def recipe_of(noun: Noun) -> Recipe:
+    """The first training that it is, or starts from."""
+    match noun:
+        case Experiment(recipe) | (recipe, _):
+            return recipe
+    return noun
+
+
+def cost(noun: Noun) -> float:
+    """How much work it is to make, in epochs of training: an experiment's retraining, with a little more for evaluations."""
+    match noun:
+        case Recipe():
+            return noun.epochs
+        case Experiment(recipe, prune, retrain):
+            cycles = 1 if retrain.split else prune.cycles
+            return retrain.budget * recipe.epochs * cycles * retrain.copies + 0.1
+    return 0.1
+
+
+def grouped(items: Iterable[T], by: Callable[[T], Hashable]) -> dict[Hashable, list[T]]:
+    """Items that have something in common, in their order."""
+    out: dict[Hashable, list[T]] = {}
+    for item in items:
+        out.setdefault(by(item), []).append(item)
+    return out
+
+
+def first_trainings(
+    recipes: Sequence[Recipe], device: torch.device, engine: Engine, watch: Watch
+) -> Iterator[tuple[Recipe, Dense]]:
+    """Train networks that have `common` settings together; each as it ends."""
+    meter = Meter(recipes, watch)
+    for place, made in train_dense_together(recipes, str(device), engine, on_point=meter, stop=watch.stop):
+        meter.ended(place)
+        yield recipes[place], made
+
+
+def retrainings(
+    experiments: Sequence[Experiment],
+    starts: Mapping[Recipe | Pair, Dense | Pruned],
+    device: torch.device,
+    engine: Engine,
+    watch: Watch,
+) -> Iterator[tuple[Experiment, Result]]:
+    """Retrain together what has `common` settings `while_retraining`; each result as it ends.
+
+    starts: the trained networks by recipe, and the masks by (recipe, prune).
+    """
+    meter = Meter(experiments, watch)
+    pairs = [(starts[e.recipe], starts[e.recipe, e.prune]) for e in experiments]
+    for place, made in run_together(experiments, pairs, str(device), engine, on_point=meter, stop=watch.stop):
+        meter.ended(place)
+        yield experiments[place], made
+
+
+class Meter:
+    """Tells how far runs are that train together, by their costs and the points of their curves."""
+
+    def __init__(self, nouns: Sequence[Recipe | Experiment], watch: Watch):
+        self.nouns, self.watch = nouns, watch
+        self.costs = list(map(cost, nouns))
+        self.points = list(map(_points, nouns))
+        self.seen = [0] * len(nouns)
+
+    def __call__(self, place: int, point: Point) -> None:
+        """One more point of the run at `place`."""
+        self.watch.on_point(self.nouns[place], point)
+        self.seen[place] += 1
+        shares = (cost * min(1, seen / all_) for cost, seen, all_ in zip(self.costs, self.seen, self.points))
+        self.watch.tell(sum(shares) / sum(self.costs), "")
+
+    def ended(self, place: int) -> None:
+        """The run at `place` is over, whatever points it has: fewer if it has diverged."""
+        self.seen[place] = self.points[place]
+
+
+def _points(noun: Recipe | Experiment) -> int:
+    """How many points its curve has."""
+    if isinstance(noun, Recipe):
+        return evaluations_of(noun) + 1
+    return (noun.evaluations + 1) * noun.prune.cycles
