@@ -35,8 +35,16 @@ USES = {
         from retrainlab.cli import main
         assert main("run --model mlp --width 8 --epochs 1 --budget 1 --schedule quadratic --lr 0.1 --jobs 1".split()) == 0
     """,
+    "score": """
+        plans = [Experiment(RECIPE, Prune(0.5, score=score), Retrain("LLR", 0.5)) for score in ("relative", "magnitude")]
+        filters = Experiment(replace(RECIPE, model="resnet8", width=4), Prune(0.5, "relative", structure="filters"))
+        frame = trained([*plans, filters])
+        assert (abs(frame["sparsity_achieved"][:2] - 0.5) < 1e-3).all()
+        assert frame["norm_drop"][:2].nunique() == 2, "they take other weights"
+    """,
     "data set": """
-        frame = trained([Experiment(replace(RECIPE, data="waves", epochs=6), Prune(0.5), Retrain("LLR", 0.5))])
+        recipe = replace(RECIPE, data="waves", width=32, batch_size=32, epochs=6)
+        frame = trained([Experiment(recipe, Prune(0.5), Retrain("LLR", 0.5))])
         assert frame["dense_test_accuracy"].item() > 0.8
         from retrainlab.data.dataset import load
         from retrainlab.data.sources import content
@@ -89,6 +97,10 @@ def targets(node: ast.stmt) -> list[str]:
     """The names that a statement at the top of a file assigns."""
     names = node.targets if isinstance(node, ast.Assign) else [node.target] if isinstance(node, ast.AnnAssign) else []
     return [n.id for n in names if isinstance(n, ast.Name)]
+
+
+def test_every_recipe_of_the_page_is_carried_out():
+    assert set(SECTIONS) == set(USES) == set(COST)
 
 
 @pytest.mark.parametrize("section", USES)

@@ -7,8 +7,9 @@ from typing import TypeVar
 import torch
 
 from retrainlab.config import Experiment, Prune, Recipe
+from retrainlab.study.measured import Dense, Pruned
 from retrainlab.study.result import Result
-from retrainlab.study.stages import Dense, Pruned, evaluations_of, run_together, train_dense_together
+from retrainlab.study.stages import evaluations_of, run_together, train_dense_together
 from retrainlab.training.engine import Engine
 from retrainlab.training.state import Point
 

@@ -20,7 +20,7 @@ from safetensors.torch import load_file, save_file
 
 from retrainlab.checks import BadInput, Stopped, WorkerDied
 from retrainlab.config import Experiment, Prune, Recipe, Retrain
-from retrainlab.study import making, stages
+from retrainlab.study import making, measured, stages
 from retrainlab.study import results as results_module
 from retrainlab.study.grids import grid
 from retrainlab.study.reading import curves, layers, not_pruned, row
@@ -455,7 +455,7 @@ def test_masks_go_with_the_dense_network_they_were_made_from(tmp_path, made):
     key, store = tensors.stem, Store(tmp_path)
     dense = store.dense(key, torch.device("cpu"))
     other = replace(dense.state, params={n: p * 1.01 for n, p in dense.state.params.items()})
-    weights = {"weights": stages.weights_of(other.params)}
+    weights = {"weights": measured.weights_of(other.params)}
     moved = replace(dense.result, provenance=dense.result.provenance | weights)
     store.put_dense(key, replace(dense, state=other, result=moved))
     made.clear()

@@ -3,12 +3,12 @@
 from collections.abc import Callable, Sequence
 
 from retrainlab.config import Experiment
-from retrainlab.explore.kit import controls
+from retrainlab.explore.kit import controls, live
 from retrainlab.explore.kit.app import App
 from retrainlab.explore.kit.pages import View
 from retrainlab.explore.kit.phrases import shares
 from retrainlab.explore.views import budget as views
-from retrainlab.explore.views.budget import Settings, experiments, load, missing, preset_of
+from retrainlab.explore.views.budget import Settings, experiments, load, missing
 from retrainlab.progress import Stages
 from retrainlab.study.making import Watch, grouped
 from retrainlab.study.result import Result
@@ -40,7 +40,7 @@ class Budget(App[Settings]):
 
     def other_data(self) -> None:
         """The other data set's network, sparsities, budgets and seeds, as its preset has them."""
-        preset, self.changing = preset_of(self.inputs["data"].value), True
+        preset, self.changing = live.preset_of(self.inputs["data"].value), True
         self.inputs["model"].value = preset.recipe.model
         self.inputs["seeds"].slider.value = preset.seeds
         for name, values in (("sparsity", preset.sparsities), ("budget", preset.budgets)):

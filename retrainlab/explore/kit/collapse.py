@@ -14,9 +14,10 @@ from retrainlab.explore.kit import chart
 from retrainlab.explore.kit.chart import Mark
 from retrainlab.explore.kit.phrases import percent
 from retrainlab.pruning import Masks
+from retrainlab.study.measured import Dense
 from retrainlab.study.result import Result
 from retrainlab.study.results import Results
-from retrainlab.study.stages import Dense, prepare, train_dense
+from retrainlab.study.stages import prepare, train_dense
 from retrainlab.training import cycles, masked
 from retrainlab.training.loop import evaluate
 from retrainlab.training.state import Setup

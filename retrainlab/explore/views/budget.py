@@ -17,7 +17,6 @@ from retrainlab.config import DATASETS, MODELS, NAMED_SCHEDULES, Experiment, Pru
 from retrainlab.explore.kit import chart, live, phrases
 from retrainlab.explore.kit.pages import Control, Page, View
 from retrainlab.explore.kit.phrases import percent
-from retrainlab.figures.presets import PRESETS, Preset
 from retrainlab.study.making import cost
 from retrainlab.study.result import Result
 from retrainlab.study.results import Results
@@ -28,11 +27,6 @@ SCHEDULES = NAMED_SCHEDULES
 COLUMNS = ("sparsity", "budget", "schedule", "seeds", "mean_validation_accuracy", "mean_test_accuracy", "test_low")
 COLUMNS += ("test_high", "validation_difference", "difference_low", "difference_high", "verdict")
 HEADS = ("schedule", "mean validation", "mean test", "95 % interval", "difference", "its interval", "verdict")
-
-
-def preset_of(data: str) -> Preset:
-    """The preset whose sparsities, budgets and training a data set has."""
-    return PRESETS.get(data, PRESETS["cifar10"])
 
 
 @dataclass(frozen=True)
@@ -54,7 +48,7 @@ class Settings:
     def __post_init__(self) -> None:
         settle(self)
         choose(self.data, DATASETS, "data set")
-        object.__setattr__(self, "model", self.model or preset_of(self.data).recipe.model)
+        object.__setattr__(self, "model", self.model or live.preset_of(self.data).recipe.model)
         choose(self.model, MODELS, "model")
         check_number(self.budget, "budget (share of the dense run)", above=0, high=1)
         check_number(self.seeds, "number of seeds", low=1, whole=True)
@@ -68,12 +62,12 @@ class Settings:
     @property
     def sparsities(self) -> tuple[float, ...]:
         """The preset's, and the one asked for."""
-        return tuple(sorted({*preset_of(self.data).sparsities, self.sparsity}))
+        return tuple(sorted({*live.preset_of(self.data).sparsities, self.sparsity}))
 
     @property
     def budgets(self) -> tuple[float, ...]:
         """The preset's, and the one asked for."""
-        return tuple(sorted({*preset_of(self.data).budgets, self.budget}))
+        return tuple(sorted({*live.preset_of(self.data).budgets, self.budget}))
 
     @property
     def needed(self) -> tuple[float, ...]:
