@@ -43,8 +43,8 @@ class Left:
         self.marks: deque[tuple[float, float]] = deque()  # time and share, of the later half of the work
 
     def add(self, now: float, share: float) -> None:
-        """share: of the work, done at `now` (seconds of any clock)."""
-        if share <= 0 or share == self.share:
+        """share: of all the work, done at `now` (seconds of any clock)."""
+        if share <= self.share:
             return
         self.share = share
         if not self.marks:
