@@ -13,7 +13,6 @@ from retrainlab.progress import Stages
 from retrainlab.study.making import Watch, grouped
 from retrainlab.study.result import Result
 from retrainlab.study.results import Results
-from retrainlab.study.store import Store
 
 
 class Budget(App[Settings]):
@@ -21,8 +20,8 @@ class Budget(App[Settings]):
 
     stem, button, initial = "budget", "Measure it now", Settings()
 
-    def __init__(self, settings: Settings, store: Store, device: str):
-        super().__init__(settings, store, device)
+    def __init__(self, settings: Settings, results: Results, device: str):
+        super().__init__(settings, results, device)
         self.found: dict[Experiment, Result] = {}
         self.changing, self.drawn = False, -1
         s, screen, desk = settings, self.screen, self.desk
@@ -57,7 +56,7 @@ class Budget(App[Settings]):
         if not self.changing:
             settings = self.settings()
             unread = [e for e in experiments(settings, settings.budgets) if e not in self.found]
-            self.found |= load(unread, self.store)
+            self.found |= load(unread, self.results)
             self.draw()
 
     def view(self) -> View:
@@ -84,7 +83,7 @@ class Budget(App[Settings]):
 
     def _measure(self, lacking: Sequence[Experiment], stopped: Callable[[], bool]) -> str:
         """Seed by seed, so that Stop keeps the seeds before."""
-        results, seeds = Results.at(self.store), grouped(lacking, lambda e: e.recipe.seed)
+        results, seeds = Results.at(self.results), grouped(lacking, lambda e: e.recipe.seed)
         work = {seed: results.work(some) for seed, some in seeds.items()}
         stages = Stages(sum(work.values()), self.desk.tell)
         for number, (seed, some) in enumerate(sorted(seeds.items()), 1):

@@ -20,7 +20,6 @@ from retrainlab.explore.kit.phrases import percent
 from retrainlab.study.making import cost
 from retrainlab.study.result import Result
 from retrainlab.study.results import Results
-from retrainlab.study.store import Store
 
 Found = Mapping[Experiment, Result]
 
@@ -83,9 +82,9 @@ def experiments(settings: Settings, budgets: Sequence[float] = ()) -> list[Exper
     return study.grid(s.recipe, sparsities=[s.sparsity], budgets=budgets, schedules=SCHEDULES, seeds=s.seeds)
 
 
-def load(wanted: Sequence[Experiment], store: Store) -> dict[Experiment, Result]:
+def load(wanted: Sequence[Experiment], results: Results) -> dict[Experiment, Result]:
     """What the store has of them."""
-    results = Results.at(store)
+    results = Results.at(results)  # the images may have changed since
     return {e: result for e in wanted if (result := results.of(e)) is not None}
 
 
@@ -268,12 +267,12 @@ def view(settings: Settings, results: Found) -> View:
     return View([picture(settings, frame, found)], text, (told[0], HEADS, told[1]), told[2], code(settings))
 
 
-def page(store: Store, start: Settings = Settings()) -> Page:
+def page(results: Results, start: Settings = Settings()) -> Page:
     """For readers without a kernel: the sparsities and budgets of a preset, from the settings `start` on."""
 
     @lru_cache(maxsize=len(start.sparsities))
     def known(sparsity: float) -> Found:
-        return load(experiments(replace(start, sparsity=sparsity), start.budgets), store)
+        return load(experiments(replace(start, sparsity=sparsity), start.budgets), results)
 
     def show_one(sparsity: float, budget: float) -> View:
         return view(replace(start, sparsity=sparsity, budget=budget), known(sparsity))

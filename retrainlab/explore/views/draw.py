@@ -7,7 +7,7 @@ from functools import lru_cache
 from statistics import fmean
 
 from retrainlab import schedules
-from retrainlab.checks import check_number, choose, settle
+from retrainlab.checks import check_fields, check_number, choice, choose, number, settle
 from retrainlab.config import DATASETS, MODELS, NAMED_SCHEDULES, Experiment, Prune, Recipe, Retrain
 from retrainlab.explore.kit import board, chart, live, phrases
 from retrainlab.explore.kit.board import HEADS, Entry, groups
@@ -16,8 +16,8 @@ from retrainlab.explore.kit.pages import Control, Page, View
 from retrainlab.explore.kit.phrases import percent
 from retrainlab.explore.kit.points import FEWEST, MOST, SHAPES, TOP, Points
 from retrainlab.explore.views.race import POINTS, steps
+from retrainlab.study.results import Results
 from retrainlab.study.stages import dense_curve
-from retrainlab.study.store import Store
 
 OWN = "your own"
 DRAWN = {"color": "#222222", "symbol": "*"}
@@ -25,23 +25,20 @@ DRAWN = {"color": "#222222", "symbol": "*"}
 
 @dataclass(frozen=True)
 class Settings:
-    """What is raced. sparsity, budget (of the dense run, above 0 and at most 1): shares; seeds: how many, 1 to 10; points:
-    2 to 8 pairs of share of the run and learning rate up to TOP; schedules: the named ones that race along."""
+    """What is raced. points: 2 to 8 pairs of share of the run and learning rate up to TOP; schedules: the named ones that
+    race along."""
 
-    data: str = "digits"
-    model: str = "resnet8"
+    data: str = choice("digits", DATASETS, "data set")
+    model: str = choice("resnet8", MODELS, "model")
     sparsity: float = 0.95
-    budget: float = 0.1
-    seeds: int = 3
+    budget: float = number(0.1, "of the dense run", "budget (share of the dense run)", above=0, high=1)
+    seeds: int = number(3, "how many", "number of seeds", low=1, high=10)
     points: Points = SHAPES["LLR"]
     schedules: tuple[str, ...] = ("LLR", "ALLR", "CLR")
 
     def __post_init__(self) -> None:
         settle(self)
-        choose(self.data, DATASETS, "data set")
-        choose(self.model, MODELS, "model")
-        check_number(self.seeds, "number of seeds", low=1, high=10, whole=True)
-        check_number(self.budget, "budget (share of the dense run)", above=0, high=1)
+        check_fields(self)
         for name in self.schedules:
             choose(name, NAMED_SCHEDULES, "retraining schedule")
         check_number(len(self.points), "number of control points", low=FEWEST, high=MOST, whole=True)
@@ -199,7 +196,7 @@ def _accuracies(race: Live, raced: str) -> tuple[dict, str, list[str]]:
     return chart.panel(marks, x=(0, steps(race)), y=(0, 104), **frame), over, ends
 
 
-def page(store: Store) -> Page:
+def page(results: Results) -> Page:
     """Schedules of the papers and curves drawn beforehand, each beside LLR: shapes by a list, budgets by a slider."""
     drawn, budgets = ("late drop", "triangle", "two cycles"), (0.05, 0.1, 0.25)
     shapes = ("LLR", "CLR", "SLR", "FT", *drawn)
@@ -210,7 +207,7 @@ def page(store: Store) -> Page:
 
     def view_of(shape: str, budget: float) -> View:
         s, both = Settings(budget=budget), retrains(shape, budget)
-        race = live.stored(experiments(s, both), store)
+        race = live.stored(experiments(s, both), results)
         entries = board.finished(race, {SHAPES[shape]: shape})
         return View(
             [picture(both, s.recipe, race, shape, shape)],

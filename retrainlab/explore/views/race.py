@@ -3,14 +3,14 @@
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from retrainlab.checks import BadInput, choose, settle
+from retrainlab.checks import BadInput, check_fields, choice, choose, settle
 from retrainlab.config import DATASETS, MODELS, NAMED_SCHEDULES, Experiment, Prune, Recipe, Retrain
 from retrainlab.explore.kit import chart, collapse, live, phrases
 from retrainlab.explore.kit.collapse import Network
 from retrainlab.explore.kit.live import Live
 from retrainlab.explore.kit.pages import Control, Page, View
 from retrainlab.explore.kit.phrases import percent
-from retrainlab.study.store import Store
+from retrainlab.study.results import Results
 from retrainlab.training import cycles
 
 POINTS = 40  # of a curve in each cycle
@@ -21,8 +21,8 @@ BUDGETS = (0.025, 0.05, 0.1, 0.25, 0.5)
 class Settings:
     """What is raced. sparsity, budget (a cycle's, of the dense run): shares; schedules: of the named ones."""
 
-    data: str = "digits"
-    model: str = "resnet8"
+    data: str = choice("digits", DATASETS, "data set")
+    model: str = choice("resnet8", MODELS, "model")
     sparsity: float = 0.95
     allocation: str = "global"
     budget: float = 0.1
@@ -32,12 +32,11 @@ class Settings:
 
     def __post_init__(self) -> None:
         settle(self)
+        check_fields(self)
         if not self.schedules:
             raise BadInput("No schedule is chosen: tick at least one.")
         for name in self.schedules:
             choose(name, NAMED_SCHEDULES, "retraining schedule")
-        choose(self.data, DATASETS, "data set")
-        choose(self.model, MODELS, "model")
         Prune(self.sparsity, allocation=self.allocation, cycles=self.cycles)
         Retrain(self.schedules[0], self.budget)
 
@@ -243,13 +242,13 @@ def view(settings: Settings, race: Live, about: str = "", network: Network | Non
     return View([picture(race, dense, length)], words(race), table, csv(race), code(settings))
 
 
-def page(store: Store) -> Page:
+def page(results: Results) -> Page:
     """Races of one seed of digits: sparsity and budget by sliders."""
     sparsities, budgets = (0.8, 0.9, 0.95, 0.98), BUDGETS
 
     def view_of(sparsity: float, budget: float) -> View:
         settings = Settings(sparsity=sparsity, budget=budget)
-        return view(settings, live.stored(experiments(settings), store), "Ranking")
+        return view(settings, live.stored(experiments(settings), results), "Ranking")
 
     return Page(
         "race",
