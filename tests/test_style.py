@@ -13,7 +13,7 @@ MORE_PARAMETERS = {  # function -> why it may have more
     "study/run.py: run_study": "what a notebook asks of a study, by name",
     "study/result.py: record": "each is a part of what is stored",
 }
-MORE_LINES = {"advice.py", "explore/views/budget.py", "training/stacking.py"}  # still to be shortened
+MORE_LINES = {"advice.py", "explore/views/budget.py"}  # still to be shortened
 
 
 def test_functions_have_few_parameters():

@@ -7,6 +7,7 @@ from typing import TypeVar
 import torch
 
 from retrainlab.config import Experiment, Prune, Recipe
+from retrainlab.progress import Tell
 from retrainlab.study.measured import Dense, Pruned
 from retrainlab.study.result import Result
 from retrainlab.study.stages import evaluations_of, run_together, train_dense_together
@@ -27,7 +28,7 @@ class Watch:
 
     on_point: Callable[[Recipe | Experiment, Point], None] = lambda noun, point: None
     stop: Callable[[], bool] | None = None
-    tell: Callable[[float, str], None] = lambda share, words: None
+    tell: Tell = lambda share, words: None
 
     @property
     def stopped(self) -> bool:

@@ -10,12 +10,11 @@ import torch
 
 from retrainlab.config import Experiment, Recipe
 from retrainlab.figures.presets import PRESETS, Preset
+from retrainlab.progress import Tell
 from retrainlab.study.making import Noun, Watch
 from retrainlab.study.result import Result
 from retrainlab.study.results import Place, Results
 from retrainlab.training.state import Point
-
-Tell = Callable[[float, str], None]
 
 
 @dataclass
