@@ -10,6 +10,7 @@ from dataclasses import dataclass, field, replace
 from retrainlab.checks import BadInput, check_number, choose, settle
 from retrainlab.config import Experiment, Recipe
 from retrainlab.contest.entrants import ENTRANTS, GRID, Candidate, candidates
+from retrainlab.contest.search import knob_of
 from retrainlab.data.dataset import load
 from retrainlab.explore.kit import chart, live, phrases, searching
 from retrainlab.explore.kit.live import Live
@@ -17,7 +18,6 @@ from retrainlab.explore.kit.pages import Control, Page, View
 from retrainlab.explore.kit.phrases import percent
 from retrainlab.explore.kit.searching import ROUNDS, Unfinished, turned
 from retrainlab.figures.presets import PRESETS
-from retrainlab.methods.table import entry
 from retrainlab.study.results import Results
 
 DATA = ("digits", "fashion-mnist", "cifar10")  # those with a contest
@@ -177,7 +177,7 @@ def table(pair: Pair) -> list[tuple[str, ...]]:
         e, result = pair.live.experiments[place], pair.live.results.get(place)
         setting = candidate.setting
         if pair.runs[place]:
-            knob = entry(e.recipe.method).knob.field
+            knob = knob_of(e.recipe).field
             setting += f", {knob} {getattr(e.recipe.method, knob):g}"
         numbers = ("...",) * 4
         if result is not None and not result.scalars["stopped"]:
