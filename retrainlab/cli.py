@@ -87,10 +87,12 @@ def _main(arguments: Sequence[str] | None) -> int:
 _as_usual = warnings.formatwarning
 
 
-def _sentence(message: Warning | str, category: type[Warning], filename: str, *place) -> str:
+def _sentence(
+    message: Warning | str, category: type[Warning], filename: str, lineno: int, line: str | None = None
+) -> str:
     """A warning of the kit's own without the line of code that gave it."""
     own = Path(filename).is_relative_to(Path(__file__).parent)
-    return f"retrainlab: {message}\n" if own else _as_usual(message, category, filename, *place)
+    return f"retrainlab: {message}\n" if own else _as_usual(message, category, filename, lineno, line)
 
 
 def _parser() -> argparse.ArgumentParser:

@@ -7,7 +7,7 @@ method's allocation from that of the prune. This module loads no torch.
 import argparse
 from collections.abc import Iterator
 from dataclasses import Field, fields
-from typing import TypeVar, get_args
+from typing import Any, TypeVar, get_args
 
 from retrainlab.checks import BadInput, choose
 from retrainlab.config import FREE_SCHEDULES, SGD, Experiment, Prune, Recipe, Retrain
@@ -87,7 +87,8 @@ def _noun(kind: type[T], options: argparse.Namespace, given: dict[str, object] |
 
 def _add(group: argparse._ArgumentGroup, kind: type[T], many: bool) -> None:
     for f, option in _told(kind):
-        kinds, default = (f.type, *get_args(f.type)), f.default
+        default: Any = f.default
+        kinds = (f.type, *get_args(f.type))
         how: dict = {"type": next((k for k in (float, int, str) if k in kinds), None)}
         if bool in kinds:
             how = {"action": argparse.BooleanOptionalAction}
@@ -132,7 +133,8 @@ def _add_method(group: argparse._ArgumentGroup) -> None:
 def _method(options: argparse.Namespace) -> Knobs | None:
     """The method that the options describe."""
     name = choose(options.method, METHODS, "method") if options.method else None
-    given, stray = {}, []
+    given: dict[str, object] = {}
+    stray: list[str] = []
     for option, owners in _method_options().items():
         if (value := getattr(options, option)) is not None:
             own = [f.name for method, f in owners if method == name]

@@ -13,6 +13,7 @@ from retrainlab.training.engine import Engine
 from retrainlab.training.state import Point
 
 T = TypeVar("T")
+K = TypeVar("K", bound=Hashable)
 Pair = tuple[Recipe, Prune]
 Noun = Recipe | Pair | Experiment
 Thing = Dense | Pruned | Result
@@ -53,9 +54,9 @@ def cost(noun: Noun) -> float:
     return 0.1
 
 
-def grouped(items: Iterable[T], by: Callable[[T], Hashable]) -> dict[Hashable, list[T]]:
+def grouped(items: Iterable[T], by: Callable[[T], K]) -> dict[K, list[T]]:
     """Items that have something in common, in their order."""
-    out: dict[Hashable, list[T]] = {}
+    out: dict[K, list[T]] = {}
     for item in items:
         out.setdefault(by(item), []).append(item)
     return out
@@ -73,17 +74,15 @@ def first_trainings(
 
 def retrainings(
     experiments: Sequence[Experiment],
-    starts: Mapping[Recipe | Pair, Dense | Pruned],
+    networks: Mapping[Recipe, Dense],
+    masks: Mapping[Pair, Pruned],
     device: torch.device,
     engine: Engine,
     watch: Watch,
 ) -> Iterator[tuple[Experiment, Result]]:
-    """Retrain together what has `common` settings `while_retraining`; each result as it ends.
-
-    starts: the trained networks by recipe, and the masks by (recipe, prune).
-    """
+    """Retrain together what has `common` settings `while_retraining`, from networks and masks; each result as it ends."""
     meter = Meter(experiments, watch)
-    pairs = [(starts[e.recipe], starts[e.recipe, e.prune]) for e in experiments]
+    pairs = [(networks[e.recipe], masks[e.recipe, e.prune]) for e in experiments]
     for place, made in run_together(experiments, pairs, str(device), engine, on_point=meter, stop=watch.stop):
         meter.ended(place)
         yield experiments[place], made

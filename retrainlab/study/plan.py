@@ -125,9 +125,10 @@ def tasks(
     for shared, retrained in grouped(missing.results.values(), lambda e: common(while_retraining(e))).items():
         engine = engines[shared]
         size = 1 if engine.kind == "loop" else max(engine.members, -(-len(retrained) // (8 * workers)))
-        for group in _joined(grouped(retrained, lambda e: (e.recipe, e.prune)), engine.members):
-            longest_first = sorted(group, key=lambda e: -cost(e))
-            for experiments in _portions(longest_first, min(size, -(-len(retrained) // workers))):
+        for joined in _joined(grouped(retrained, lambda e: (e.recipe, e.prune)), engine.members):
+            for experiments in _portions(
+                sorted(joined, key=lambda e: -cost(e)), min(size, -(-len(retrained) // workers))
+            ):
                 needs = {noun for e in experiments for noun in (e.recipe, (e.recipe, e.prune))}
                 add(2, experiments, engine, needs)
     return out

@@ -86,14 +86,21 @@ class Results:
 
     def put(self, noun: Noun, thing: Dense | Pruned | Result) -> None:
         """Keep what was made of a noun. Raises BadInput where the store cannot be written."""
-        put = {Dense: self.store.put_dense, Pruned: self.store.put_pruned, Result: self.store.put_result}[type(thing)]
-        put(self.key(noun), thing)
+        name = self.key(noun)
+        match thing:
+            case Dense():
+                self.store.put_dense(name, thing)
+            case Pruned():
+                self.store.put_pruned(name, thing)
+            case Result():
+                self.store.put_result(name, thing)
 
     def work(self, experiments: Iterable[Experiment]) -> float:
         """How much of them is missing, in epochs of training."""
         lacking = [e for e in dict.fromkeys(experiments) if self.of(e) is None]
         first = [r for r in {e.recipe for e in lacking} if self.store.check("dense", self.key(r)) is None]
-        return sum(map(cost, [*first, *lacking]))
+        todo: list[Noun] = [*first, *lacking]
+        return sum(map(cost, todo))
 
     def make(
         self,
@@ -110,7 +117,8 @@ class Results:
         engine: how it trains, by default many side by side. Raises BadInput for what cannot be run.
         """
         engine = engine or forced(TOGETHER[device.type], device)
-        starts: dict[Recipe | Pair, Dense | Pruned] = {}
+        networks: dict[Recipe, Dense] = {}
+        masks: dict[Pair, Pruned] = {}
         experiments: list[Experiment] = []
         for noun in dict.fromkeys(wanted):
             if isinstance(noun, Experiment):
@@ -121,31 +129,32 @@ class Results:
         recipes = [noun for noun in wanted if isinstance(noun, Recipe)] + [e.recipe for e in experiments]
         for recipe in dict.fromkeys(recipes):
             if (network := self.dense(recipe, device)) is not None:
-                starts[recipe] = network
+                networks[recipe] = network
                 yield recipe, network
-        first = [recipe for recipe in dict.fromkeys(recipes) if recipe not in starts]
-        stages = Stages(sum(map(cost, [*first, *experiments])), watch.tell)
+        first = [recipe for recipe in dict.fromkeys(recipes) if recipe not in networks]
+        todo: list[Noun] = [*first, *experiments]
+        stages = Stages(sum(map(cost, todo)), watch.tell)
         watch = replace(watch, tell=stages.tell)
         for group in grouped(first, common).values():
             stages.stage("Training the network first (once; it is kept) ...", sum(map(cost, group)))
             for recipe, network in first_trainings(group, device, engine, watch):
                 if not watch.stopped:
-                    starts[recipe] = network
+                    networks[recipe] = network
                     self._keep(recipe, network)
                     yield recipe, network
             if watch.stopped:
                 return
             stages.tell(1.0)  # some may have diverged, and have fewer points
         for recipe, prune in dict.fromkeys((e.recipe, e.prune) for e in experiments):
-            masks = self.masks(recipe, prune, device)
-            if masks is None or not belongs(masks, starts[recipe]):
-                masks = prune_dense(recipe, prune, starts[recipe], str(device))
-                self._keep((recipe, prune), masks)
-            starts[recipe, prune] = masks
-            yield (recipe, prune), masks
+            pruned = self.masks(recipe, prune, device)
+            if pruned is None or not belongs(pruned, networks[recipe]):
+                pruned = prune_dense(recipe, prune, networks[recipe], str(device))
+                self._keep((recipe, prune), pruned)
+            masks[recipe, prune] = pruned
+            yield (recipe, prune), pruned
         for same in grouped(experiments, lambda e: common(while_retraining(e))).values():
             stages.stage("Retraining ...", sum(map(cost, same)))
-            for experiment, result in retrainings(same, starts, device, engine, watch):
+            for experiment, result in retrainings(same, networks, masks, device, engine, watch):
                 if not result.scalars["stopped"]:
                     self._keep(experiment, result)
                 yield experiment, result
@@ -156,16 +165,18 @@ class Results:
         """Make nouns of one kind anew, from what the store has for them, and keep each before it is yielded. Raises
         BadInput if what they start from is not there, if images have changed, or if the store cannot be written."""
         self._check_unchanged(nouns[0])
+        recipes = [noun for noun in nouns if isinstance(noun, Recipe)]
+        experiments = [noun for noun in nouns if isinstance(noun, Experiment)]
+        pairs = {(e.recipe, e.prune): None for e in experiments} or [noun for noun in nouns if isinstance(noun, tuple)]
+        networks = {r: self._there(self.dense(r, device)) for r in dict.fromkeys(recipe for recipe, _ in pairs)}
         made: Iterable[tuple[Noun, Thing]]
-        if isinstance(nouns[0], Recipe):
-            made = first_trainings(nouns, device, engine, watch)
-        elif isinstance(nouns[0], Experiment):
-            starts = {r: self._there(self.dense(r, device)) for r in {e.recipe for e in nouns}}
-            pairs = {(e.recipe, e.prune) for e in nouns}
-            starts |= {pair: self._there(self.masks(*pair, device)) for pair in pairs}
-            made = retrainings(nouns, starts, device, engine, watch)
+        if recipes:
+            made = first_trainings(recipes, device, engine, watch)
+        elif experiments:
+            masks = {pair: self._there(self.masks(*pair, device)) for pair in pairs}
+            made = retrainings(experiments, networks, masks, device, engine, watch)
         else:
-            made = ((pair, prune_dense(*pair, self._there(self.dense(pair[0], device)), str(device))) for pair in nouns)
+            made = ((pair, prune_dense(*pair, networks[pair[0]], str(device))) for pair in pairs)
         for noun, thing in made:
             self.put(noun, thing)
             yield thing

@@ -189,8 +189,8 @@ def _dense_course(
         "images_per_second": _rate(trained.steps, recipe, trained.seconds),
     }
     curves = curves_of(trained.points)
-    seconds, weights = trained.seconds, weights_of(state.params)
-    return Dense(state, record(recipe, scalars, curves, setup.data.device, seconds, engine, weights=weights))
+    seconds, digest = trained.seconds, weights_of(state.params)
+    return Dense(state, record(recipe, scalars, curves, setup.data.device, seconds, engine, weights=digest))
 
 
 def weights_of(params: Tensors) -> str:
@@ -330,7 +330,7 @@ def drive(
     while True:
         for place, trained in came:
             try:
-                jobs.append((place, courses[place].send(trained)))
+                jobs.append((place, next(courses[place]) if trained is None else courses[place].send(trained)))
             except StopIteration as end:
                 yield place, end.value
         if not jobs:
