@@ -17,6 +17,7 @@ from pathlib import Path
 from retrainlab import __version__, tables
 from retrainlab.checks import BadInput, Failed
 from retrainlab.config import Recipe
+from retrainlab.data.sources import BUILT_IN, download
 from retrainlab.options import add_compute, add_experiment, add_machine, experiments
 
 
@@ -144,7 +145,7 @@ def _parser() -> argparse.ArgumentParser:
         help="write every row, with all that was measured, to this file; - is stdout, in place of the table",
     )
     data = command("data", _data, "download a data set through torchvision")
-    data.add_argument("name", help="fashion-mnist, cifar10 or cifar100")
+    data.add_argument("name", help=", ".join(name for name, known in BUILT_IN.items() if known.downloads))
     doctor = command("doctor", _doctor, "say what is here, and how to get what is missing")
     doctor.add_argument("--data", metavar="FOLDER", help="say too what a folder of images holds, and read all of them")
     doctor.add_argument(
@@ -220,8 +221,6 @@ def _new(table: Path) -> bool:
 
 
 def _data(options: argparse.Namespace) -> None:
-    from retrainlab.data.sources import download
-
     print(f"{options.name} is in {download(options.name)}.")
 
 

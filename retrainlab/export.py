@@ -29,7 +29,7 @@ def make(
     from retrainlab.progress import Progress
 
     results, out, died = study.Results.at(store), [], None
-    made = {n: import_module(f"retrainlab.explore.views.{n}").page(results.store) for n in names or PAGES}
+    made = {n: import_module(f"retrainlab.explore.views.{n}").page(results) for n in names or PAGES}
     needs = list(dict.fromkeys(e for page in made.values() for e in page.needs))
     if needs:
         try:

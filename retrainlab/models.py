@@ -15,7 +15,6 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from retrainlab.checks import BadInput, choose
-from retrainlab.config import MODELS
 from retrainlab.device import out_of_memory
 from retrainlab.noise import Seeded, stream
 
@@ -136,7 +135,7 @@ class WideResNet(nn.Module):
         return self.classifier(F.relu(self.norm(self.blocks(self.conv(x)))).mean((2, 3)))
 
 
-_OURS: dict[str, tuple[Callable[..., nn.Module], int]] = {  # name -> (maker, published width)
+NETWORKS: dict[str, tuple[Callable[..., nn.Module], int]] = {  # name -> (maker, published width)
     "mlp": (MLP, 300),
     "resnet8": (partial(ResNet, blocks=(1, 1, 1)), 16),
     "resnet20": (partial(ResNet, blocks=(3, 3, 3)), 16),
@@ -159,20 +158,24 @@ def build(
     unknown name, a width the network does not have, or images that it cannot take.
     """
     with Seeded(stream(seed, "init").initial_seed()):
-        if name.startswith("torchvision/"):
-            model = _from_torchvision(name, shape[0], classes, width)
-        else:
-            maker, published = _OURS[choose(name, MODELS, "model")]
-            model = maker(shape, classes, width=width or published)
-            for module in model.modules():
-                if isinstance(module, nn.Conv2d | nn.Linear):
-                    nn.init.kaiming_normal_(module.weight, nonlinearity="relu")
-                    if module.bias is not None:
-                        nn.init.zeros_(module.bias)
+        model = _made(name, shape, classes, width)
+        for module in model.modules() if name in NETWORKS else ():
+            if isinstance(module, nn.Conv2d | nn.Linear):
+                nn.init.kaiming_normal_(module.weight, nonlinearity="relu")
+                if module.bias is not None:
+                    nn.init.zeros_(module.bias)
         if (kind := (name, shape, classes, width)) not in _FIT:
             _check(model, name, shape, classes)
             _FIT.add(kind)
     return model
+
+
+def _made(name: str, shape: tuple[int, int, int], classes: int, width: int | None) -> nn.Module:
+    """The network as torch initialises its layers."""
+    if name.startswith("torchvision/"):
+        return _from_torchvision(name, shape[0], classes, width)
+    maker, published = NETWORKS[choose(name, NETWORKS, "model")]
+    return maker(shape, classes, width=width or published)
 
 
 def _from_torchvision(name: str, channels: int, classes: int, width: int | None) -> nn.Module:
@@ -269,12 +272,8 @@ def in_mode(model: nn.Module, training: bool) -> Iterator[None]:
 
 def skeleton(name: str, *, shape: tuple[int, int, int], classes: int, width: int | None = None) -> nn.Module:
     """The network `name` without numbers, on torch's meta device: its layers, names and sizes at no cost of memory."""
-
     try:
         with torch.device("meta"):
-            if name.startswith("torchvision/"):
-                return _from_torchvision(name, shape[0], classes, width)
-            maker, published = _OURS[choose(name, MODELS, "model")]
-            return maker(shape, classes, width=width or published)
+            return _made(name, shape, classes, width)
     except NotImplementedError:  # torchvision's regnets look at numbers while they are built
         return build(name, shape=shape, classes=classes, width=width)

@@ -5,12 +5,13 @@ torch draws from one generator for the whole process, so what one thread draws d
 generator of its own, and torch's own are neither read nor changed.
 """
 
+import copy
 import hashlib
 from functools import cache
 from typing import Any
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 from torch._ops import OpOverload
 from torch.utils._python_dispatch import TorchDispatchMode
 
@@ -107,3 +108,24 @@ def stream(*name: int | str) -> torch.Generator:
     """
     digest = hashlib.sha256("/".join(map(str, name)).encode()).digest()
     return torch.Generator().manual_seed(int.from_bytes(digest[:8], "big") >> 1)
+
+
+def has_noise(model: nn.Module, shape: tuple[int, int, int]) -> bool:
+    """Whether the network draws random numbers as it trains, tried on two images of `shape` (channels, height, width);
+    only members of one seed can then be trained together. Raises BadInput if it draws as it is evaluated, too."""
+    trial = copy.deepcopy(model).cpu()
+    images = torch.zeros(2, *shape, dtype=next(trial.parameters()).dtype)
+
+    def draws(training: bool) -> bool:
+        with torch.no_grad(), Seeded(0) as noise:
+            trial.train(training)(images)
+        return noise.drew
+
+    if not draws(training=True):
+        return False
+    if draws(training=False):
+        raise BadInput(
+            "The network draws random numbers when it is evaluated, too, so that no measurement could be repeated; let it "
+            "draw only where `self.training` is true."
+        )
+    return True

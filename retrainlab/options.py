@@ -7,7 +7,7 @@ method's allocation from that of the prune. This module loads no torch.
 import argparse
 from collections.abc import Iterator
 from dataclasses import Field, fields
-from typing import Any, TypeVar, get_args
+from typing import Any, TypeVar, cast, get_args
 
 from retrainlab.checks import BadInput, choose
 from retrainlab.config import FREE_SCHEDULES, SGD, Experiment, Prune, Recipe, Retrain
@@ -106,40 +106,42 @@ def _flag(option: str) -> str:
     return f"--{option.replace('_', '-')}"
 
 
-def _method_options() -> dict[str, list[tuple[str, Field]]]:
-    """The options of methods: each with the names of the methods that have it, and their fields."""
-    out: dict[str, list[tuple[str, Field]]] = {}
+def _method_options() -> dict[str, dict[str, Field]]:
+    """The options of methods: for each the methods that have it, with their fields."""
+    out: dict[str, dict[str, Field]] = {}
     for name, entry in METHODS.items():
         for f in fields(entry.settings):
             if "help" in f.metadata and f.name != "sparsity":  # which is that of the prune
-                out.setdefault("order" if f.name == "allocation" else f.name, []).append((name, f))
+                out.setdefault("order" if f.name == "allocation" else f.name, {})[name] = f
     return out
 
 
 def _add_method(group: argparse._ArgumentGroup) -> None:
     knobs = [_flag(entry.knob.field) for entry in METHODS.values() if entry.knob]
-    words = [f"{', '.join(several[:-1])} and {several[-1]}" for several in (SEARCHED, knobs)]
+    whose, which = (f"{', '.join(several[:-1])} and {several[-1]}" for several in (SEARCHED, knobs))
     group.add_argument(
         "--method",
         help=f"{', '.join(METHODS)}; dense training if left out. Its sparsity is --sparsity; "
-        f"{words[0]} reach theirs only through {words[1]} (search.reach in Python finds them)",
+        f"{whose} reach theirs only through {which} (search.reach in Python finds them)",
     )
     for option, owners in _method_options().items():
-        _, f = owners[0]
-        whose = ", ".join(f"{name} {own.default}" for name, own in owners)
-        group.add_argument(_flag(option), type=f.type, help=f"{f.metadata['help']} (default: {whose})")
+        some = next(iter(owners.values()))
+        defaults = ", ".join(f"{name} {f.default}" for name, f in owners.items())
+        help = f"{some.metadata['help']} (default: {defaults})"
+        group.add_argument(_flag(option), type=cast(type, some.type), help=help)
 
 
 def _method(options: argparse.Namespace) -> Knobs | None:
     """The method that the options describe."""
     name = choose(options.method, METHODS, "method") if options.method else None
-    given: dict[str, object] = {}
-    stray: list[str] = []
+    given: dict[str, Any] = {}
+    stray = []
     for option, owners in _method_options().items():
         if (value := getattr(options, option)) is not None:
-            own = [f.name for method, f in owners if method == name]
-            given |= dict.fromkeys(own, value)
-            stray += [] if own else [_flag(option)]
+            if name in owners:
+                given[owners[name].name] = value
+            else:
+                stray.append(_flag(option))
     if stray:
         whose = f"{name} has no" if name else "dense training, without --method, has no"
         raise BadInput(f"Leave {', '.join(stray)} out: {whose} such setting.")

@@ -27,6 +27,10 @@ def duration(seconds: float) -> str:
     return f"{whole // 3600} h {whole % 3600 // 60:02d} min"
 
 
+Tell = Callable[[float, str], None]
+"""Takes how much of the work is done, a share from 0 to 1 that never falls, and words on what is done now."""
+
+
 class Left:
     """The time left, by the pace of the later half of the work so far; None until there is a pace to trust.
 
@@ -39,12 +43,8 @@ class Left:
         self.marks: deque[tuple[float, float]] = deque()  # time and share, of the later half of the work
 
     def add(self, now: float, share: float) -> None:
-        """share: of the work, done at `now` (seconds of any clock). Less than before: another piece of work has begun."""
-        if share < self.share - 1e-9 or share <= 0:
-            self.marks.clear()
-            self.end = None
-        if share <= 0 or share == self.share:
-            self.share = share
+        """share: of all the work, done at `now` (seconds of any clock)."""
+        if share <= self.share:
             return
         self.share = share
         if not self.marks:
@@ -70,11 +70,11 @@ class Left:
 class Stages:
     """Puts the stages of a piece of work on one bar: `stage` begins the next, `tell` says how far it is.
 
-    total: the weights of all stages together, in any unit of work such as epochs; hear(share of all the work, words) gets
-    what is told; words are the stage's name when it begins, and empty after that.
+    total: the weights of all stages together, in any unit of work such as epochs.
+    hear: gets what is told; words are the stage's name when it begins, and empty after that.
     """
 
-    def __init__(self, total: float, hear: Callable[[float, str], None]):
+    def __init__(self, total: float, hear: Tell):
         self.total, self.hear = total, hear
         self.done, self.weight, self.name = 0.0, 0.0, ""
 
@@ -91,8 +91,8 @@ class Stages:
 
 
 class Progress:
-    """Call it with (work done, all work, a word on what is done); it writes at most twice a second, to stderr unless `out`
-    is given. A stream that cannot be written any more stops nothing."""
+    """Call it with (share of the work, words); it writes at most twice a second, to stderr unless `out` is given. A stream
+    that cannot be written any more stops nothing."""
 
     def __init__(self, title: str, out: TextIO | None = None):
         self.title, self.out = title, CalmLines(out or sys.stderr or io.StringIO())
@@ -100,15 +100,15 @@ class Progress:
         self.written = float("-inf")
         self.length = 0
 
-    def __call__(self, done: float, total: float, word: str) -> None:
-        now, share = time.monotonic(), done / total if total else 1.0
+    def __call__(self, share: float, words: str) -> None:
+        now = time.monotonic()
         self.left.add(now, share)
         if now - self.written < 0.5 and share < 1:
             return
         self.written = now
         left = self.left.at(now)
         took = [duration(now - self.start)] if share >= 1 else [f"about {duration(left)} left"] if left else []
-        self._write(", ".join([f"{self.title}: {int(100 * share + 1e-9)}%", *took, word]))
+        self._write(", ".join([f"{self.title}: {int(100 * share + 1e-9)}%", *took, words]))
 
     def close(self) -> None:
         """End the line."""

@@ -59,7 +59,7 @@ metrics training.stacking advice
 training.state training.loop training.masked training.together shrink
 scores training.cycles methods.sparsifier
 methods training.engine
-study.serving study.processes study.workers study.result study.stages study.older study.store
+study.serving study.processes study.workers study.result study.measured study.stages study.older study.store
 study
 contest
 figures.sentences figures

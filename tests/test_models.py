@@ -15,12 +15,16 @@ from retrainlab.checks import BadInput
 from retrainlab.config import MODELS
 from retrainlab.layers import prunable
 from retrainlab.models import BasicBlock, build
-from retrainlab.pruning import prune
 from tests.helpers.attentive import Attentive
+from tests.helpers.pruning import prune
 
 
 def count(model):
     return sum(p.numel() for p in model.parameters())
+
+
+def test_each_name_of_the_settings_has_its_network_and_no_network_lacks_a_name():
+    assert tuple(models.NETWORKS) == MODELS
 
 
 # ---- sizes -----------------------------------------------------------------------------------------------------------

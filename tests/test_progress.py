@@ -6,7 +6,7 @@ import sys
 import pytest
 
 from retrainlab import progress
-from retrainlab.progress import CalmLines, Left, Progress, duration
+from retrainlab.progress import CalmLines, Left, Progress, Stages, duration
 
 
 class Terminal(io.StringIO):
@@ -31,7 +31,7 @@ def test_time_left_is_in_proportion_to_the_work_left(clock):
     report = Progress("study", out)
     for seconds, done in ((0, 5), (10, 15), (20, 25)):
         clock[0] = float(seconds)
-        report(done, 100, "1 of 4 runs")
+        report(done / 100, "1 of 4 runs")
     assert "25%, about 1 min 15 s left, 1 of 4 runs" in out.getvalue()
 
 
@@ -66,10 +66,23 @@ def test_runs_that_advance_at_one_moment_are_one_advance():
         assert left is None and now < 4 or left == pytest.approx((1 - share) * 100, rel=0.02)
 
 
-def test_the_pace_is_that_of_late_and_another_stage_starts_anew():
+def test_the_pace_is_that_of_late():
     slow, fast = [(s, s / 400) for s in range(1, 101)], [(100 + s, 0.25 + s / 100) for s in range(1, 51)]
     assert 25 < estimates(*slow, *fast)[-1] < 35, "over all the work it would be 50 s"
-    assert estimates(*slow, (101, 0.01), (102, 0.02))[-2:] == [None, None]
+
+
+def test_stages_are_on_one_bar_by_their_weights_and_said_when_they_begin():
+    told = []
+    stages = Stages(40, lambda *args: told.append(args))
+    stages.stage("Training", 30)
+    stages.tell(0.5)
+    stages.stage("Retraining", 4)
+    stages.tell(1.0)
+    stages.stage("Retraining", 6)
+    stages.tell(0.5, "nearly there")
+    stages.tell(1.0)
+    rising = [(0, "Training"), (15, ""), (30, "Retraining"), (34, ""), (37, "nearly there"), (40, "")]
+    assert told == [(pytest.approx(done / 40), words) for done, words in rising]
 
 
 def test_a_time_left_that_has_passed_is_no_longer_told():
@@ -84,7 +97,7 @@ def test_at_most_two_updates_a_second_but_always_the_last(clock):
     report = Progress("study", out)
     for i in range(1, 101):
         clock[0] = 1 + i / 100
-        report(i, 100, f"{i} runs")
+        report(i / 100, f"{i} runs")
     report.close()
     assert out.getvalue().count("\r") <= 4
     assert out.getvalue().endswith("\n")
@@ -95,9 +108,9 @@ def test_a_shorter_line_wipes_the_longer_one_before(clock):
     out = Terminal()
     report = Progress("s", out)
     clock[0] = 1.0
-    report(1, 4, "a very long word")
+    report(0.25, "a very long word")
     clock[0] = 2.0
-    report(4, 4, "end")
+    report(1.0, "end")
     first, second = out.getvalue().split("\r")[1:]
     assert len(second) >= len(first)
 
@@ -105,7 +118,7 @@ def test_a_shorter_line_wipes_the_longer_one_before(clock):
 def test_a_line_is_no_longer_than_the_terminal_is_wide(clock):
     """Pitfall: a line that wraps cannot be rewritten, and fills the screen."""
     out = Terminal()
-    Progress("s", out)(1, 4, "word " * 40)
+    Progress("s", out)(0.25, "word " * 40)
     assert len(out.getvalue()) == 80
 
 
@@ -114,7 +127,7 @@ def test_a_log_gets_few_lines_and_the_final_state(clock):
     report = Progress("study", out)
     for i in range(1, 61):
         clock[0] = float(i)
-        report(i, 60, f"{i} of 60 runs")
+        report(i / 60, f"{i} of 60 runs")
     report.close()
     lines = out.getvalue().splitlines()
     assert "\r" not in out.getvalue()
@@ -123,11 +136,11 @@ def test_a_log_gets_few_lines_and_the_final_state(clock):
 
 
 def test_progress_goes_to_stderr_and_a_notebook_rewrites_its_line(capsys, monkeypatch):
-    Progress("study")(1, 1, "1 of 1 runs")
+    Progress("study")(1.0, "1 of 1 runs")
     assert capsys.readouterr().out == ""
     page = type("OutStream", (io.StringIO,), {"__module__": "ipykernel.iostream"})()
     monkeypatch.setattr(sys, "stderr", page)
-    Progress("study")(1, 1, "1 of 1 runs")
+    Progress("study")(1.0, "1 of 1 runs")
     assert page.getvalue().startswith("\rstudy: 100%")
 
 
@@ -141,7 +154,7 @@ def test_a_stream_that_cannot_be_written_stops_no_work(monkeypatch):
     monkeypatch.setattr(sys, "stderr", None)
     closed.close()
     for report in [*reports, Progress("study")]:
-        report(1, 2, "1 of 2 runs")
+        report(0.5, "1 of 2 runs")
         report.close()
 
 

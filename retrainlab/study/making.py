@@ -7,8 +7,10 @@ from typing import TypeVar
 import torch
 
 from retrainlab.config import Experiment, Prune, Recipe
+from retrainlab.progress import Tell
+from retrainlab.study.measured import Dense, Pruned
 from retrainlab.study.result import Result
-from retrainlab.study.stages import Dense, Pruned, evaluations_of, run_together, train_dense_together
+from retrainlab.study.stages import evaluations_of, run_together, train_dense_together
 from retrainlab.training.engine import Engine
 from retrainlab.training.state import Point
 
@@ -27,7 +29,7 @@ class Watch:
 
     on_point: Callable[[Recipe | Experiment, Point], None] = lambda noun, point: None
     stop: Callable[[], bool] | None = None
-    tell: Callable[[float, str], None] = lambda share, words: None
+    tell: Tell = lambda share, words: None
 
     @property
     def stopped(self) -> bool:

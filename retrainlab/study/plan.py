@@ -13,10 +13,11 @@ import torch
 
 from retrainlab.config import Experiment, Prune, Recipe
 from retrainlab.study.making import Noun, Pair, Watch, cost, grouped
+from retrainlab.study.measured import Dense, Pruned, belongs
 from retrainlab.study.result import Result
 from retrainlab.study.results import Results
 from retrainlab.study.serving import advance
-from retrainlab.study.stages import Dense, Pruned, belongs, common, prepare, while_retraining
+from retrainlab.study.stages import common, prepare, while_retraining
 from retrainlab.study.store import Stored, state_of
 from retrainlab.study.workers import Task
 from retrainlab.training.engine import Engine

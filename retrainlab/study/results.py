@@ -29,8 +29,9 @@ from retrainlab.paths import store_root
 from retrainlab.progress import Stages
 from retrainlab.study import older
 from retrainlab.study.making import Noun, Pair, Thing, Watch, cost, first_trainings, grouped, recipe_of, retrainings
+from retrainlab.study.measured import Dense, Pruned, belongs
 from retrainlab.study.result import Result
-from retrainlab.study.stages import Dense, Pruned, belongs, common, prune_dense, while_retraining
+from retrainlab.study.stages import common, prune_dense, while_retraining
 from retrainlab.study.store import Store
 from retrainlab.training.engine import TOGETHER, Engine, forced
 

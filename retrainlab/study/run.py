@@ -18,7 +18,7 @@ from retrainlab.checks import check_number, listed, settled
 from retrainlab.config import DATASETS, Experiment, Recipe
 from retrainlab.data.sources import content
 from retrainlab.device import cores, describe, lack_of_memory_told, resolve
-from retrainlab.progress import Progress
+from retrainlab.progress import Progress, Tell
 from retrainlab.study.plan import Missing, tasks
 from retrainlab.study.processes import Workers
 from retrainlab.study.reading import row, stored
@@ -42,7 +42,7 @@ def run_study(
     device: str = "auto",
     engine: str = "auto",
     fresh: bool = False,
-    progress: Callable[[float, float, str], None] | None = None,
+    progress: Tell | None = None,
     executor: Executor | None = None,
 ) -> pd.DataFrame:
     """One row per experiment, in the order given: the configuration and every scalar of its result.
@@ -73,7 +73,7 @@ def run_study(
         report = progress or Progress("study")
         words = describe(where)
         try:
-            engines, seconds = _engines(missing, engine, where, lambda word: report(0.0, 1.0, f"{word} on {words}"))
+            engines, seconds = _engines(missing, engine, where, lambda word: report(0.0, f"{word} on {words}"))
             count = min(jobs or cores(), len(missing.results)) if where.type == "cpu" else 1
             if not jobs and executor is None and 0 < seconds < QUICK:
                 count = 1
@@ -81,7 +81,7 @@ def run_study(
             run_tasks(
                 todo,
                 min(count, len(todo)),
-                lambda done, total, word: report(done, total, f"{word} on {words}"),
+                lambda share, word: report(share, f"{word} on {words}"),
                 str(kept.store.root),
                 executor,
             )

@@ -7,63 +7,31 @@ read once, when its training is over.
 
 import time
 from collections.abc import Callable, Generator, Iterable, Iterator, Sequence
-from dataclasses import dataclass, replace
-from functools import cached_property
+from dataclasses import fields, replace
 from typing import TypeVar
 
 import torch
 
-from retrainlab import metrics, schedules, shrink
+from retrainlab import schedules
 from retrainlab.checks import BadInput
 from retrainlab.config import Experiment, Prune, Recipe
 from retrainlab.data.dataset import load
 from retrainlab.device import lack_of_memory_told, repeatable, resolve
-from retrainlab.keys import to_dict
 from retrainlab.layers import prunable
 from retrainlab.methods.make import make
 from retrainlab.methods.sparsifier import Span
-from retrainlab.models import VGG, ResNet, build
-from retrainlab.pruning import Masks
+from retrainlab.models import build
 from retrainlab.schedules import DenseCurve
-from retrainlab.study import seal
-from retrainlab.study.result import Result, curves_of, record
+from retrainlab.study.measured import DAMAGE, Dense, Pruned, check_given, damage, dense_of, never_pruned, result_of
+from retrainlab.study.result import Result, record
 from retrainlab.training import cycles, masked
 from retrainlab.training.engine import Engine
 from retrainlab.training.loop import evaluate, recalibrate
-from retrainlab.training.method import Tensors
 from retrainlab.training.state import Job, Point, Setup, State, Trained
 
 T = TypeVar("T")
-DAMAGE = ("validation_accuracy", "recalibrated_validation_accuracy", "stability", "recalibrated_stability")
-UNKNOWN = (  # of an experiment whose dense run has diverged
-    *("test_accuracy", "test_loss", "validation_accuracy", "validation_loss"),
-    *("dense_test_accuracy", "dense_validation_accuracy", "trained_sparsity"),
-    *("pruned_validation_accuracy", "recalibrated_validation_accuracy", "stability", "recalibrated_stability"),
-    *("recovery", "sparsity_achieved", "norm_drop", "removed", "allr_factor", "peak_lr"),
-    *("theoretical_speedup", "shrunken_speedup", "measured_speedup"),
-)
-
-
-@dataclass(frozen=True)
-class Dense:
-    """A trained dense network: its state (momentum included) and what was measured."""
-
-    state: State
-    result: Result
-
-    @cached_property
-    def weights(self) -> str:
-        """What tells this network from every other, as 16 hex digits: masks and results name the one they start from."""
-        return weights_of(self.state.params)
-
-
-@dataclass(frozen=True)
-class Pruned:
-    """The first cycle's masks, and what pruning alone did; no masks if the dense run has diverged, whose weights are no
-    numbers to choose among."""
-
-    masks: Masks
-    result: Result
+OWN = ("epochs", "schedule", "lr", "warmup", "milestones", "gamma", "seed", "method")
+"""What recipes may differ in that train together."""
 
 
 def prepare(recipe: Recipe, device: torch.device) -> tuple[Setup, DenseCurve]:
@@ -77,18 +45,8 @@ def prepare(recipe: Recipe, device: torch.device) -> tuple[Setup, DenseCurve]:
 
 
 def common(recipe: Recipe) -> Recipe:
-    """What recipes must have in common to train together: all but length, learning rates, method and seed."""
-    return Recipe(
-        data=recipe.data,
-        model=recipe.model,
-        width=recipe.width,
-        batch_size=recipe.batch_size,
-        sgd=recipe.sgd,
-        augment=recipe.augment,
-        all_train=recipe.all_train,
-        image_size=recipe.image_size,
-        precision=recipe.precision,
-    )
+    """What recipes must have in common to train together: all but OWN, which is as by default."""
+    return replace(recipe, **{f.name: f.default for f in fields(Recipe) if f.name in OWN})
 
 
 def evaluations_of(recipe: Recipe) -> int:
@@ -173,50 +131,7 @@ def _dense_course(
     span = Span(setup.prunable, len(original.lr), per_epoch, recipe.seed, original.peak)
     method, start = make(recipe.method, start, span)
     trained = yield Job(start, original.lr, (recipe.seed, "dense"), method, evaluations_of(recipe), on_point)
-    state = trained.state
-    test, test_loss = evaluate(setup.model, state.params, state.buffers, setup.data, setup.data.test)
-    weights = setup.weights(state)
-    scalars = {
-        "test_accuracy": test,
-        "test_loss": test_loss,
-        "validation_accuracy": trained.points[-1].accuracy,
-        "validation_loss": trained.points[-1].loss,
-        "parameters": sum(p.numel() for p in state.params.values()),
-        "prunable_weights": sum(w.numel() for w in weights.values()),
-        "multiply_adds": metrics.multiply_adds(setup.model, setup.data.shape, weights)[0],
-        "sparsity": metrics.sparsity(weights),
-        "steps": trained.steps,
-        "images_per_second": _rate(trained.steps, recipe, trained.seconds),
-    }
-    curves = curves_of(trained.points)
-    seconds, digest = trained.seconds, weights_of(state.params)
-    return Dense(state, record(recipe, scalars, curves, setup.data.device, seconds, engine, weights=digest))
-
-
-def weights_of(params: Tensors) -> str:
-    """A checksum of a network's parameters: 16 hex digits."""
-    return seal.of_tensors("weights", {name: p.detach().cpu() for name, p in params.items()})[:16]
-
-
-def belongs(pruned: Pruned, dense: Dense) -> bool:
-    """Whether these masks were made from this dense network. An earlier version's do not tell: they go with one of their
-    own age."""
-    told = pruned.result.provenance.get("weights")
-    return told == dense.weights if told is not None else "weights" not in dense.result.provenance
-
-
-def check_given(experiment: Experiment, dense: Dense, pruned: Pruned) -> None:
-    """Raise BadInput unless a dense network and masks are of the experiment's settings, and the masks that network's."""
-    for what, given, noun in (("dense network", dense, experiment.recipe), ("pruning", pruned, experiment.prune)):
-        config, wanted = to_dict(type(noun)()) | given.result.config, to_dict(noun)  # earlier versions had fewer fields
-        other = [name for name, value in wanted.items() if name != "data" and config.get(name) != value]
-        if other:
-            raise BadInput(
-                f"The {what} given has another {', '.join(other)} than the experiment asks for; make it with the "
-                "experiment's recipe and prune."
-            )
-    if not belongs(pruned, dense):
-        raise BadInput("The masks given were made from another dense network; make them from the one given.")
+    return dense_of(setup, recipe, trained, engine)
 
 
 def check_dense(setup: Setup, dense: Dense) -> None:
@@ -249,13 +164,11 @@ def prune_dense(recipe: Recipe, prune: Prune, dense: Dense, device: str = "auto"
         model, data = setup.model, setup.data
         masks = cycles.prune_state(setup, dense.state, prune, 0, recipe.seed)
         state = masked.apply(dense.state, masks)
-        before = dense.result.scalars["validation_accuracy"]
         raw, _ = evaluate(model, state.params, state.buffers, data, data.validation)
         fresh = recalibrate(setup, state, (recipe.seed, "recalibrate"))
         lifted, _ = evaluate(model, fresh.params, fresh.buffers, data, data.validation)
-    damage = raw, lifted, metrics.stability(before, raw), metrics.stability(before, lifted)
     seconds = time.perf_counter() - start
-    return Pruned(masks, record(prune, dict(zip(DAMAGE, damage)), {}, where, seconds, weights=dense.weights))
+    return Pruned(masks, record(prune, damage(dense, raw, lifted), {}, where, seconds, weights=dense.weights))
 
 
 @lack_of_memory_told()
@@ -306,11 +219,8 @@ def run_together(
         setup, _ = prepare(while_retraining(experiments[0]), where)
         for dense, _ in starts:
             check_dense(setup, dense)
-        originals = {
-            r: dense_curve(r, setup.data.steps_per_epoch(r.batch_size)) for r in {e.recipe for e in experiments}
-        }
         courses = [
-            _course(setup, e, *start, originals[e.recipe], engine, _own(on_point, i))
+            _course(setup, e, start, engine, _own(on_point, i))
             for i, (e, start) in enumerate(zip(experiments, starts, strict=True))
         ]
         yield from drive(setup, courses, engine, stop)
@@ -342,86 +252,13 @@ def drive(
 def _course(
     setup: Setup,
     experiment: Experiment,
-    dense: Dense,
-    pruned: Pruned,
-    original: DenseCurve,
+    start: tuple[Dense, Pruned],
     engine: Engine,
     on_point: Callable[[Point], None] | None,
 ) -> Generator[Job, Trained, Result]:
-    recipe, prune, retrain = experiment.recipe, experiment.prune, experiment.retrain
-    model, data = setup.model, setup.data
+    dense, pruned = start
     if dense.result.outcome:
-        return _never_pruned(experiment, dense, data.device, engine)
-    state, masks, done = yield from cycles.run(setup, experiment, dense.state, original, pruned.masks, on_point)
-    last = done[-1]
-    validation, validation_loss = last.trained.points[-1].accuracy, last.trained.points[-1].loss
-    if retrain.recalibrate:
-        validation, validation_loss = evaluate(model, state.params, state.buffers, data, data.validation)
-    test, test_loss = evaluate(model, state.params, state.buffers, data, data.test)
-    diverged = last.trained.diverged
-    weights = masks if diverged else setup.weights(state)
-    dense_count, nonzero = metrics.multiply_adds(model, data.shape, weights)
-    before, first = dense.result.scalars, pruned.result.scalars
-    steps = sum(c.trained.steps for c in done)
-    seconds = sum(c.trained.seconds for c in done)
-    scalars = {
-        "test_accuracy": test,
-        "test_loss": test_loss,
-        "validation_accuracy": validation,
-        "validation_loss": validation_loss,
-        "dense_test_accuracy": before["test_accuracy"],
-        "dense_validation_accuracy": before["validation_accuracy"],
-        "trained_sparsity": before["sparsity"],
-        "pruned_validation_accuracy": first["validation_accuracy"],
-        "recalibrated_validation_accuracy": first["recalibrated_validation_accuracy"],
-        "stability": first["stability"],
-        "recalibrated_stability": first["recalibrated_stability"],
-        "recovery": metrics.recovery(*_lost_and_regained(before["validation_accuracy"], done, validation)),
-        "sparsity_achieved": metrics.sparsity(weights),
-        "norm_drop": last.norm_drop,
-        "removed": last.removed,
-        "allr_factor": last.factor,
-        "peak_lr": last.peak_lr,
-        "theoretical_speedup": metrics.theoretical_speedup(dense_count, nonzero),
-        **_shrunken(setup, None if diverged else state, masks, prune),
-        "steps": steps,
-        "total_steps": before["steps"] + steps,
-        "stopped": last.trained.stopped,
-        "images_per_second": _rate(steps, recipe, seconds),
-    }
-    curves = curves_of([p for c in done for p in c.trained.points])
-    curves["cycle"] = [i for i, c in enumerate(done) for _ in c.trained.points]
-    curves["layer_sparsity"] = metrics.layer_sparsity(weights)
-    return record(experiment, scalars, curves, data.device, seconds, engine, weights=dense.weights)
-
-
-def _never_pruned(experiment: Experiment, dense: Dense, device: torch.device, engine: Engine) -> Result:
-    """The result of an experiment whose dense run has diverged: that, and no number."""
-    spent = {"steps": 0, "total_steps": dense.result.scalars["steps"], "stopped": False, "images_per_second": 0.0}
-    curves = curves_of([]) | {"cycle": [], "layer_sparsity": {}}
-    scalars = dict.fromkeys(UNKNOWN) | spent
-    return record(experiment, scalars, curves, device, 0.0, engine, dense.result.outcome)
-
-
-def _shrunken(setup: Setup, state: State | None, masks: Masks, prune: Prune) -> dict[str, float | None]:
-    """How much faster the smaller network is that whole-filter pruning leaves, in theory and measured (256 test images at
-    once); None where `shrink` builds none, and for a network that has diverged."""
-    if state is None or prune.structure != "filters" or not isinstance(setup.model, ResNet | VGG):
-        return {"shrunken_speedup": None, "measured_speedup": None}
-    data = setup.data
-    images = data.normalise(data.test.images[:256])
-    both = shrink.speedup(setup.model, state.params, state.buffers, masks, images)
-    return {"shrunken_speedup": both["theoretical_speedup"], "measured_speedup": both["measured_speedup"]}
-
-
-def _lost_and_regained(dense: float, cycles: list[cycles.Cycle], final: float) -> tuple[float, float]:
-    """Validation accuracy lost by all prunes, and regained by all retrainings; `final` is after the last of them."""
-    ends = [c.trained.points[-1].accuracy for c in cycles[:-1]]
-    pruned = [c.trained.points[0].accuracy for c in cycles]
-    lost = sum(before - after for before, after in zip([dense, *ends], pruned))
-    return lost, sum(end - after for end, after in zip([*ends, final], pruned))
-
-
-def _rate(steps: int, recipe: Recipe, seconds: float) -> float:
-    """Training images per second, loading and augmentation included, the device synchronised."""
-    return steps * recipe.batch_size / seconds if seconds else 0.0
+        return never_pruned(experiment, dense, setup.data.device, engine)
+    original = dense_curve(experiment.recipe, setup.data.steps_per_epoch(experiment.recipe.batch_size))
+    end = yield from cycles.run(setup, experiment, dense.state, original, pruned.masks, on_point)
+    return result_of(setup, experiment, start, end, engine)

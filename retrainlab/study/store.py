@@ -29,9 +29,9 @@ from retrainlab.checks import BadInput
 from retrainlab.keys import SCHEMA
 from retrainlab.paths import probe, set_aside, write_whole
 from retrainlab.study import older, seal
+from retrainlab.study.measured import Dense, Pruned
 from retrainlab.study.older import Unfit
 from retrainlab.study.result import Result
-from retrainlab.study.stages import Dense, Pruned
 from retrainlab.training.state import State
 
 KINDS = ("dense", "pruned", "results")

@@ -15,6 +15,7 @@ from traceback import clear_frames
 
 from retrainlab.checks import BadInput, Stopped, WorkerDied
 from retrainlab.device import out_of_memory
+from retrainlab.progress import Tell
 from retrainlab.study.processes import Died, Inline, NotStarted, Workers
 
 NAMED = 5  # tasks that failed, and that a sentence names
@@ -35,22 +36,16 @@ class Task:
     words: str = field(default="", compare=False)
 
 
-def run_tasks(
-    tasks: Sequence[Task],
-    workers: int,
-    progress: Callable[[float, float, str], None],
-    place: str,
-    executor: Executor | None = None,
-) -> None:
+def run_tasks(tasks: Sequence[Task], workers: int, tell: Tell, place: str, executor: Executor | None = None) -> None:
     """Run all tasks in order of rank, each after those it needs, on `workers` processes (1: in this one) or `executor`,
     such as `Workers` that are there already. Where none can be started, this process does the work, and a warning says so.
 
     A task whose worker died, or that ran out of memory beside others, is tried once more, alone. One that fails takes with
-    it those that need it, and no others. progress(cost done, total cost, words) is called as tasks advance and end; place:
-    where results are kept, for the words. Raises BadInput as soon as a task does, Stopped on Ctrl-C; and when all others
+    it those that need it, and no others. tell(share of the cost, words) is called as tasks advance and end; place: where
+    results are kept, for the words. Raises BadInput as soon as a task does, Stopped on Ctrl-C; and when all others
     have ended, what a task raised, or WorkerDied if a worker died or memory ran out.
     """
-    ledger = _Ledger(tasks, progress)
+    ledger = _Ledger(tasks, tell)
     own = Workers(workers) if executor is None and workers > 1 else None
     pool = executor or own or Inline()
     slots = pool.count if isinstance(pool, Workers | Inline) else 2 * workers
@@ -128,8 +123,8 @@ class _Ledger:
     because of these; bug: the first error that is neither a lost worker nor lack of memory.
     """
 
-    def __init__(self, tasks: Sequence[Task], progress: Callable[[float, float, str], None]):
-        self.progress, self.tasks = progress, {t.key: t for t in tasks}
+    def __init__(self, tasks: Sequence[Task], told: Tell):
+        self.told, self.tasks = told, {t.key: t for t in tasks}
         self.waiting = {t.key: set(t.needs) for t in tasks}
         self.dependents: dict[str, list[Task]] = defaultdict(list)
         for task in tasks:
@@ -152,8 +147,7 @@ class _Ledger:
 
     def tell(self) -> None:
         done = self.done + sum(share * self.tasks[key].cost for key, (share, _) in self.under_way.items())
-        done = min(done, 0.999 * self.total) if self.open else self.total
-        self.progress(done, self.total, f"{self.count()} of {self.runs} runs")
+        self.told(min(done / self.total, 0.999) if self.open else 1.0, f"{self.count()} of {self.runs} runs")
 
     def hear(self, key: str, share: float, made: int) -> None:
         """A task says how far it is."""

@@ -6,11 +6,10 @@ between layers, the first excepted, and M members cost as many calls as one. On 
 memory (`torch.channels_last`): there normalisation takes a fifth of the time on small maps, and convolutions a little
 less.
 
-`stack` has a rule for each layer that networks for small images are made of; `vmapped` (torch.func.vmap) takes every
+`by_rules` has a rule for each layer that networks for small images are made of; `vmapped` (torch.func.vmap) takes every
 network, with more work around each call.
 """
 
-import copy
 import operator
 import threading
 from collections.abc import Callable
@@ -23,8 +22,6 @@ import torch.nn.functional as F
 from torch import Tensor, fx, nn
 from torch.func import functional_call, vmap
 
-from retrainlab.checks import BadInput
-from retrainlab.noise import Seeded
 from retrainlab.training.method import Tensors
 
 Forward = Callable[[Tensors, Tensors, Tensor], Tensor]
@@ -37,41 +34,20 @@ LAST = ("cpu",)
 
 
 class Unstackable(Exception):
-    """`stack` has no rule for something in the network."""
+    """`by_rules` has no rule for something in the network."""
 
 
 def forward_of(model: nn.Module) -> Forward:
-    """`stack(model)` where that is possible, or else `vmapped(model)`."""
+    """The network for many members: `by_rules` where that is possible, or else `vmapped`."""
     try:
-        return stack(model)
+        return by_rules(model)
     except Unstackable:
         return vmapped(model)
 
 
-def has_noise(model: nn.Module, shape: tuple[int, int, int]) -> bool:
-    """Whether the network draws random numbers as it trains, tried on two images of `shape` (channels, height, width);
-    only members of one seed can then be trained together. Raises BadInput if it draws as it is evaluated, too."""
-    trial = copy.deepcopy(model).cpu()
-    images = torch.zeros(2, *shape, dtype=next(trial.parameters()).dtype)
-
-    def draws(training: bool) -> bool:
-        with torch.no_grad(), Seeded(0) as noise:
-            trial.train(training)(images)
-        return noise.drew
-
-    if not draws(training=True):
-        return False
-    if draws(training=False):
-        raise BadInput(
-            "The network draws random numbers when it is evaluated, too, so that no measurement could be repeated; let it "
-            "draw only where `self.training` is true."
-        )
-    return True
-
-
 def laid_out(t: Tensor) -> Tensor:
-    """A stacked tensor [M, ...] in the order of memory that `stack` wants of parameters: a convolution's inputs last, where
-    channels are. Copied only if it is in another."""
+    """A stacked tensor [M, ...] in the order of memory that `by_rules` wants of parameters: a convolution's inputs last,
+    where channels are. Copied only if it is in another."""
     if t.dim() == 5 and t.device.type in LAST:
         return t.movedim(2, -1).contiguous().movedim(-1, 2)
     return t.contiguous()
@@ -111,7 +87,7 @@ class _Tracer(fx.Tracer):
         return super().getattr(attr, attr_val, parameter_proxy_cache)
 
 
-def stack(model: nn.Module) -> Forward:
+def by_rules(model: nn.Module) -> Forward:
     """The network with a stacked rule in place of each layer. Raises Unstackable where there is none."""
     try:
         with _tracing:  # two at once would undo each other's patches in the wrong order

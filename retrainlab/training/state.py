@@ -11,9 +11,8 @@ from torch import Tensor, nn
 
 from retrainlab.config import SGD
 from retrainlab.data.dataset import Dataset, Split
-from retrainlab.noise import Seeded, stream
+from retrainlab.noise import Seeded, has_noise, stream
 from retrainlab.training.method import Method, Plain, Tensors
-from retrainlab.training.stacking import has_noise
 
 
 @dataclass(frozen=True)
@@ -80,7 +79,7 @@ class Setup:
 
     @cached_property
     def noisy(self) -> bool:
-        """Whether the network draws random numbers as it trains; raises as `stacked.has_noise` does."""
+        """Whether the network draws random numbers as it trains; raises as `noise.has_noise` does."""
         return has_noise(self.model, self.data.shape)
 
     def noise(self, seed: tuple[int | str, ...]) -> AbstractContextManager:

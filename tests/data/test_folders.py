@@ -149,8 +149,8 @@ def test_a_folder_that_changes_during_a_study_ends_it(tmp_path):
     recipe = Recipe(str(root), "mlp", 2, 1, batch_size=4, image_size=8)
     runs = study.grid(recipe, sparsities=[0.5], budgets=[1], schedules=["FT"], seeds=1)
 
-    def add_one(done, total, word):
-        calls.append(done)
+    def add_one(share, word):
+        calls.append(share)
         if len(calls) == 1:
             draw(root / "cat" / "new.png", 99)
 

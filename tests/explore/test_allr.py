@@ -21,6 +21,7 @@ from retrainlab.explore.kit.anatomy import BINS, NORMS, Anatomy
 from retrainlab.explore.views import allr
 from retrainlab.explore.views.allr import Settings
 from retrainlab.schedules import allr_factor
+from retrainlab.study.results import Results
 from retrainlab.study.stages import prepare, train_dense
 from retrainlab.study.store import Store
 from retrainlab.training.state import State
@@ -163,7 +164,7 @@ def test_settings_that_make_no_sense_are_refused(bad):
 
 
 def test_sliders_follow_at_once_and_the_code_gives_the_same_numbers(tmp_path, tiny, monkeypatch, capsys):
-    explorer = Allr(Settings(), Store(tmp_path), "cpu")
+    explorer = Allr(Settings(), Results.at(tmp_path), "cpu")
     assert explorer.desk.worker.wait() and "Move the sliders" in explorer.desk.status.value
     seen = set()
     times = []
@@ -201,7 +202,7 @@ def test_sliders_follow_at_once_and_the_code_gives_the_same_numbers(tmp_path, ti
 
 
 def test_a_change_while_a_network_is_trained_ends_it_and_trains_the_next(tmp_path, tiny):
-    explorer = Allr(Settings(), Store(tmp_path), "cpu")
+    explorer = Allr(Settings(), Results.at(tmp_path), "cpu")
     explorer.inputs["seed"].slider.value = 2
     deadline = time.monotonic() + 20
     while time.monotonic() < deadline and (explorer.network is None or explorer.network.recipe.seed != 2):
@@ -211,7 +212,7 @@ def test_a_change_while_a_network_is_trained_ends_it_and_trains_the_next(tmp_pat
 
 
 def test_stop_ends_the_training_and_stores_nothing(tmp_path, tiny):
-    explorer = Allr(Settings(), Store(tmp_path), "cpu")
+    explorer = Allr(Settings(), Results.at(tmp_path), "cpu")
     explorer.desk.worker.stop()
     assert explorer.desk.worker.wait(5) and "Stopped." in explorer.desk.status.value
     assert explorer.anatomy is None and Store(tmp_path).count()["dense"] == 0
@@ -221,7 +222,7 @@ def test_stop_ends_the_training_and_stores_nothing(tmp_path, tiny):
 
 def test_a_device_that_is_not_there_is_one_sentence(tmp_path):
     with pytest.raises(BadInput, match="There is no device"):
-        Allr(Settings(), Store(tmp_path), "tpu")
+        Allr(Settings(), Results.at(tmp_path), "tpu")
 
 
 # ---- the page and the notebook ---------------------------------------------------------------------------------------
@@ -229,7 +230,7 @@ def test_a_device_that_is_not_there_is_one_sentence(tmp_path):
 
 def test_every_view_of_the_page_is_made_from_the_store(tmp_path, tiny):
     store = Store(tmp_path)
-    page = allr.page(store)
+    page = allr.page(Results.at(store))
     first = [control.values[control.start][1] for control in page.controls]
     with pytest.raises(BadInput, match="not in the store"):
         page.view(*first)
@@ -237,7 +238,7 @@ def test_every_view_of_the_page_is_made_from_the_store(tmp_path, tiny):
     assert isinstance(need, Experiment) and need.recipe == Settings().recipe
     short = replace(need, retrain=Retrain(budget=0.0))
     study.run_study([short], store=store, jobs=1, device="cpu", engine="loop", progress=lambda *_: None)
-    page = allr.page(store)
+    page = allr.page(Results.at(store))
     for control in page.controls:
         for _, value in control.values:
             chosen = [value if c is control else c.values[c.start][1] for c in page.controls]

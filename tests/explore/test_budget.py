@@ -63,7 +63,7 @@ def test_the_experiments_are_those_of_figure_3():
         schedules=NAMED_SCHEDULES,
         seeds=preset.seeds,
     )
-    assert set(budget.page(Store("nowhere")).needs) == set(figure)
+    assert set(budget.page(Results.at("nowhere")).needs) == set(figure)
     settings = Settings()
     assert set(budget.experiments(settings, settings.budgets)) == {e for e in figure if e.prune.sparsity == 0.95}
     fashion = Settings("fashion-mnist", seeds=3)
@@ -148,7 +148,7 @@ def test_a_budget_that_is_not_stored_is_answered_by_the_nearest_or_not_at_all():
 def test_the_page_has_a_view_for_every_place_of_its_sliders(tiny, tmp_path):
     for sparsity in TINY.sparsities:
         put(invented(replace(tiny, sparsity=sparsity)), Store(tmp_path))
-    page = budget.page(Store(tmp_path), tiny)
+    page = budget.page(Results.at(tmp_path), tiny)
     assert page.name == "budget" and [c.start for c in page.controls] == [1, 0] and len(page.needs) == 2 * 2 * 3 * 3
     for _, sparsity in page.controls[0].values:
         for _, share in page.controls[1].values:
@@ -162,7 +162,7 @@ def test_the_page_has_a_view_for_every_place_of_its_sliders(tiny, tmp_path):
 
 def test_choices_change_what_is_shown(tiny, tmp_path):
     put(invented(tiny), Store(tmp_path))
-    explorer = Budget(tiny, Store(tmp_path), "cpu")
+    explorer = Budget(tiny, Results.at(tmp_path), "cpu")
     assert "At 90 % sparsity and a budget of 25 %" in explorer.screen.note.value and explorer.desk.start.disabled
     before = explorer.screen.charts[0].spec
     explorer.inputs["budget"].value = 0.5
@@ -181,7 +181,7 @@ def test_choices_change_what_is_shown(tiny, tmp_path):
 
 
 def test_every_control_has_a_label(tiny, tmp_path):
-    explorer = Budget(tiny, Store(tmp_path), "cpu")
+    explorer = Budget(tiny, Results.at(tmp_path), "cpu")
     controls = (
         explorer.inputs["data"],
         explorer.inputs["model"],
@@ -197,7 +197,7 @@ def test_a_damaged_result_counts_as_missing(tiny, tmp_path):
     put(invented(tiny), Store(tmp_path))
     next((tmp_path / "results").glob("*.json")).write_text("{")
     with pytest.warns(UserWarning, match="Damaged"):
-        explorer = Budget(tiny, Store(tmp_path), "cpu")
+        explorer = Budget(tiny, Results.at(tmp_path), "cpu")
     assert "1 of " in explorer.screen.note.value
     explorer.close()
 
@@ -210,7 +210,7 @@ def test_what_is_missing_is_measured_and_kept(tiny, tmp_path, writable):
     settings = replace(tiny, seeds=2, budget=0.5)
     (tmp_path / "file").touch()
     store = Store(tmp_path if writable else tmp_path / "file")
-    explorer = Budget(settings, store, "cpu")
+    explorer = Budget(settings, Results.at(store), "cpu")
     assert "6 of 6 at a budget of 50 %" in explorer.screen.note.value
     explorer.desk.start.click()
     assert explorer.desk.worker.wait()
@@ -226,7 +226,7 @@ def test_what_is_missing_is_measured_and_kept(tiny, tmp_path, writable):
     if writable:
         frame = study.run_study(budget.experiments(settings), store=store, device="cpu")
         assert advice.words(advice.advise(frame, 0.9, 0.5)) in re.sub("<.*?>", "", explorer.screen.note.value)
-        again = Budget(settings, store, "cpu")
+        again = Budget(settings, Results.at(store), "cpu")
         assert again.screen.note.value == explorer.screen.note.value and again.desk.start.disabled
         again.close()
     explorer.close()
@@ -234,7 +234,7 @@ def test_what_is_missing_is_measured_and_kept(tiny, tmp_path, writable):
 
 def test_stop_keeps_the_seeds_before(tiny, tmp_path):
     store, told = Store(tmp_path), []
-    explorer = Budget(replace(tiny, budget=0.5), store, "cpu")
+    explorer = Budget(replace(tiny, budget=0.5), Results.at(store), "cpu")
     explorer.desk.tell = lambda share, words="": told.append((share, words))
     lacking = budget.missing(explorer.settings(), {})
     said = explorer._measure(lacking, lambda: bool(explorer.found))
@@ -254,7 +254,7 @@ def test_stop_keeps_the_seeds_before(tiny, tmp_path):
 
 
 def test_stopping_at_once_keeps_nothing_unfinished(tiny, tmp_path):
-    explorer = Budget(tiny, Store(tmp_path), "cpu")
+    explorer = Budget(tiny, Results.at(tmp_path), "cpu")
     real = explorer.desk.worker.start
     explorer.desk.worker.start = lambda work, *rest: real(lambda _: work(lambda: True), *rest)
     explorer.desk.start.click()

@@ -26,6 +26,7 @@ from retrainlab.explore.views import compare
 from retrainlab.explore.views.compare import Pair, Settings
 from retrainlab.figures.presets import PRESETS
 from retrainlab.study.result import Result
+from retrainlab.study.results import Results
 from retrainlab.study.store import Store
 
 TINY = Recipe(width=4, epochs=4)
@@ -83,7 +84,7 @@ def test_settings_that_make_no_sense_are_refused(bad, words):
 
 def test_curves_are_those_stored_one_behind_the_other(filled):
     store, frame = filled
-    both = compare.known(Settings(), store)
+    both = compare.known(Settings(), Results.at(store))
     assert both.live.whole and both.runs == [0, 0]
     bimp, gmp = (list(map(list, zip(*compare.points(both.live, i)))) for i in (0, 1))
     assert bimp[0] == sorted(bimp[0]) and bimp[0][0] == 0 and bimp[0][-1] == gmp[0][-1] == 4 * PER_EPOCH
@@ -224,7 +225,7 @@ def test_the_code_is_python_that_names_what_it_uses(names):
 
 def test_what_is_stored_shows_at_once_and_other_settings_do_not(filled):
     store, frame = filled
-    app = Compare(Settings(), store, "cpu")
+    app = Compare(Settings(), Results.at(store), "cpu")
     assert app.desk.status.value.count("From the store.") == 1 and not app.desk.worker.busy
     assert (
         phrases.percent(frame["test_accuracy"][1]) in app.screen.table.value
@@ -252,7 +253,7 @@ def test_what_is_stored_shows_at_once_and_other_settings_do_not(filled):
 def test_a_run_gives_the_results_of_a_study_and_is_kept(tmp_path, filled):
     _, frame = filled
     store = Store(tmp_path)
-    app = Compare(Settings(), store, "cpu")
+    app = Compare(Settings(), Results.at(store), "cpu")
     assert "Not trained yet: BIMP and GMP." in app.desk.status.value
     shares, tell = [], app.desk.tell
     app.desk.tell = lambda share, words="": shares.append(share) or tell(share, words)
@@ -262,7 +263,7 @@ def test_a_run_gives_the_results_of_a_study_and_is_kept(tmp_path, filled):
     got = [app.pair.live.results[i].scalars["test_accuracy"] for i in (0, 1)]
     assert got == pytest.approx(list(frame["test_accuracy"][:2]), abs=0.02)
     seen = app.screen.charts[0].spec
-    again = Compare(Settings(), store, "cpu")
+    again = Compare(Settings(), Results.at(store), "cpu")
     assert "From the store." in again.desk.status.value and again.screen.charts[0].spec == seen
     again.close()
     app.close()
@@ -270,7 +271,7 @@ def test_a_run_gives_the_results_of_a_study_and_is_kept(tmp_path, filled):
 
 def test_a_search_runs_before_its_method_and_goes_on_from_the_store(tmp_path):
     store, settings = Store(tmp_path), Settings("STR", "Dense", 0.5)
-    app = Compare(settings, store, "cpu")
+    app = Compare(settings, Results.at(store), "cpu")
     assert "Not trained yet: STR and Dense" in app.desk.status.value
     said = []
     app.desk.status.observe(lambda change: said.append(change["new"]), names="value")
@@ -281,7 +282,7 @@ def test_a_search_runs_before_its_method_and_goes_on_from_the_store(tmp_path):
     assert 3 <= runs[0] <= 6 and runs[1] == 0 and f"took {runs[0]} runs" in app.desk.status.value
     assert store.count()["results"] == runs[0] + 1
     assert f", decay {app.pair.live.experiments[0].recipe.method.decay:g}" in app.screen.table.value
-    again = Compare(settings, store, "cpu")
+    again = Compare(settings, Results.at(store), "cpu")
     assert "From the store." in again.desk.status.value and again.pair.runs == runs
     again.close()
     app.close()
@@ -291,7 +292,7 @@ def test_a_search_runs_before_its_method_and_goes_on_from_the_store(tmp_path):
 def test_stop_ends_all_within_a_second_and_stores_nothing_unfinished(tmp_path, monkeypatch, first):
     monkeypatch.setitem(PRESETS, "digits", replace(PRESETS["digits"], contest=replace(TINY, epochs=400)))
     store = Store(tmp_path)
-    app, begun = Compare(Settings(first, "GMP"), store, "cpu"), threading.Event()
+    app, begun = Compare(Settings(first, "GMP"), Results.at(store), "cpu"), threading.Event()
     real = live._add
 
     def add(curve, point):
@@ -314,10 +315,10 @@ def test_stop_ends_all_within_a_second_and_stores_nothing_unfinished(tmp_path, m
 
 def test_the_page_shows_what_is_stored(filled):
     store, _ = filled
-    page = compare.page(store)
+    page = compare.page(Results.at(store))
     assert len(page.needs) == len(set(page.needs)) == 5 * 3 + 1
     view = page.view("BIMP", "GMP", 0.9)
-    both = compare.known(Settings(), store)
+    both = compare.known(Settings(), Results.at(store))
     assert view.words == compare.words(both) and view.charts == [compare.picture(both)] and len(view.table[2]) == 2
     json.dumps(view.charts, allow_nan=False)
     assert page.view("Dense", "Dense", 0.9).words == "Both methods are Dense: choose two that differ."

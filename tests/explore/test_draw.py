@@ -26,8 +26,8 @@ from retrainlab.explore.kit.points import GAP, SHAPES, TOP
 from retrainlab.explore.views import draw
 from retrainlab.explore.views.draw import Settings
 from retrainlab.study import making
+from retrainlab.study.results import Results
 from retrainlab.study.stages import dense_curve
-from retrainlab.study.store import Store
 
 NOTEBOOK = Path(__file__).parents[2] / "notebooks" / "explore_draw.ipynb"
 FAST = Settings(budget=0.5, seeds=2, schedules=("LLR",))
@@ -41,7 +41,7 @@ def tiny(monkeypatch):
 
 @pytest.fixture
 def explorer(tmp_path):
-    explorer = Draw(FAST, Store(tmp_path), "cpu")
+    explorer = Draw(FAST, Results.at(tmp_path), "cpu")
     yield explorer
     explorer.close()
     assert explorer.desk.worker.wait()
@@ -328,7 +328,7 @@ def test_a_race_its_leaderboard_and_the_second_one_from_the_store(explorer, tmp_
 
     picture = explorer.screen.charts[0].spec
     monkeypatch.setattr(live, "run", lambda *a: pytest.fail("it was trained again"))
-    again = Draw(FAST, Store(tmp_path), "cpu")
+    again = Draw(FAST, Results.at(tmp_path), "cpu")
     again.desk.start.click()
     assert said(again).startswith("From the store.") and again.screen.charts[0].spec == picture
     assert cells(again) == [[*row[:5], "hidden"] for row in cells(explorer)]
@@ -385,7 +385,7 @@ def test_stop_keeps_the_picture_and_ranks_nothing(explorer, monkeypatch):
         0,
         16,
     )
-    assert cells(explorer) == [] and explorer.screen.take.csv == "" and explorer.store.count()["results"] == 0
+    assert cells(explorer) == [] and explorer.screen.take.csv == "" and explorer.results.store.count()["results"] == 0
     assert not explorer.desk.start.disabled and explorer.desk.stop.disabled
 
 
@@ -418,7 +418,7 @@ def test_the_page_lists_what_it_needs_and_shows_it(tmp_path, monkeypatch):
         return race
 
     monkeypatch.setattr(live, "stored", stored)
-    page = draw.page(Store(tmp_path))
+    page = draw.page(Results.at(tmp_path))
     text = pages.html(page)
     assert set(asked) == set(page.needs) and len(page.needs) == len(set(page.needs)) == 7 * 3 * 3
     data = json.loads(re.search(r'id="data">(.*?)</script>', text, re.S)[1])

@@ -18,7 +18,7 @@ from retrainlab.explore.kit import app, chart, controls, phrases, worker
 from retrainlab.explore.kit.pages import View
 from retrainlab.explore.kit.worker import Desk, Worker
 from retrainlab.explore.views.race import Settings
-from retrainlab.study.store import Store
+from retrainlab.study.results import Results
 
 ROOT = Path(__file__).parents[2]
 NOTEBOOKS = [ROOT / "notebooks" / "start_here.ipynb", *sorted((ROOT / "notebooks").glob("explore_*.ipynb"))]
@@ -109,8 +109,8 @@ class Echo(app.App[Settings]):
 
     stem, initial = "echo", Settings()
 
-    def __init__(self, settings, store, device):
-        super().__init__(settings, store, device)
+    def __init__(self, settings, results, device):
+        super().__init__(settings, results, device)
         self.inputs = controls.inputs(settings, "sparsity", "schedules", "seed")
         self.lay_out(controls.columns(self.inputs, ("sparsity", "seed")), *self.screen.charts, self.screen.note)
         self.watch(self.draw, *self.inputs.values())
@@ -123,7 +123,7 @@ class Echo(app.App[Settings]):
 
 @pytest.fixture
 def echo(tmp_path):
-    return Echo(Settings(data="cifar10"), Store(tmp_path), "cpu")
+    return Echo(Settings(data="cifar10"), Results.at(tmp_path), "cpu")
 
 
 def test_an_app_reads_its_controls_and_keeps_what_has_none(echo):
@@ -243,15 +243,20 @@ def test_no_explorer_uses_pyplot():
                 assert not any("pyplot" in n for n in names), path
 
 
-def test_the_time_left_is_that_of_the_stage_once_it_is_known(monkeypatch):
-    desk, shown = Desk("Go", "cpu"), []
-    now = [0.0]
+def test_the_time_left_is_that_of_the_work_once_it_is_known(monkeypatch):
+    desk, shown, now = Desk("Go", "cpu"), [], [0.0]
     monkeypatch.setattr(worker.time, "monotonic", lambda: now[0])
-    for seconds, share in ((0, 0.0), (10, 0.1), (20, 0.2), (30, 0.3), (31, 0.0), (31, 0.1), (35, 0.5)):
-        now[0] = float(seconds)
-        desk.tell(share)
-        desk.follow()
-        shown.append(desk.left.value)
+
+    def work(readings):
+        for seconds, share in readings:
+            now[0] = float(seconds)
+            desk.tell(share)
+            desk.follow()
+            shown.append(desk.left.value)
+        return ""
+
+    for readings in (((0, 0.0), (10, 0.1), (20, 0.2), (30, 0.3)), ((31, 0.0), (31, 0.1), (35, 0.5))):
+        assert desk.go(lambda stopped, readings=readings: work(readings), lambda: None) and desk.worker.wait(10)
     assert shown == ["", "", "about 1 min 20 s left", "about 1 min 10 s left", "", "", "about 5 s left"]
 
 

@@ -17,7 +17,7 @@ from retrainlab.explore.kit import live
 from retrainlab.explore.views import predict
 from retrainlab.explore.views.predict import Guess, Guesses, score
 from retrainlab.explore.views.race import Settings
-from retrainlab.study.store import Store
+from retrainlab.study.results import Results
 from tests.helpers.invented import fake
 
 
@@ -66,12 +66,12 @@ def test_the_table_is_sorted_by_score_then_gap_and_its_csv_can_be_read():
 
 
 def test_guesses_are_kept_and_a_second_one_replaces_the_first(tmp_path):
-    kept = Guesses(Store(tmp_path))
+    kept = Guesses(Results.at(tmp_path))
     kept.add("race", Guess("Ann", ("FT", "LLR"), 1))
     kept.add("race", Guess("Bob", ("LLR", "FT"), 2))
     kept.add("race", Guess("Ann", ("LLR", "FT"), 3))
     assert (
-        Guesses(Store(tmp_path)).all
+        Guesses(Results.at(tmp_path)).all
         == kept.all
         == {"race": [Guess("Bob", ("LLR", "FT"), 2), Guess("Ann", ("LLR", "FT"), 3)]}
     )
@@ -93,15 +93,15 @@ ANN = {"name": "Ann", "order": ["FT", "LLR"], "gap": 1}
 def test_a_damaged_file_of_guesses_is_set_aside_and_not_written_over(tmp_path, text):
     (tmp_path / "guesses.json").write_text(text)
     with pytest.warns(UserWarning, match="guesses.json .*; set aside in .*damaged, and the guesses begin anew"):
-        kept = Guesses(Store(tmp_path))
+        kept = Guesses(Results.at(tmp_path))
     assert kept.all == {}
     kept.add("race", Guess("Bob", ("LLR", "FT"), 2))
     [aside] = (tmp_path / "damaged").iterdir()
-    assert aside.read_text() == text and Guesses(Store(tmp_path)).all == kept.all != {}
+    assert aside.read_text() == text and Guesses(Results.at(tmp_path)).all == kept.all != {}
 
 
 def test_two_kernels_lose_none_of_each_others_guesses(tmp_path):
-    both = [Guesses(Store(tmp_path)) for _ in range(2)]
+    both = [Guesses(Results.at(tmp_path)) for _ in range(2)]
 
     def guess(place: int) -> None:
         for i in range(10):
@@ -109,23 +109,23 @@ def test_two_kernels_lose_none_of_each_others_guesses(tmp_path):
 
     with ThreadPoolExecutor(2) as pool:
         list(pool.map(guess, range(2)))
-    kept = Guesses(Store(tmp_path)).all
+    kept = Guesses(Results.at(tmp_path)).all
     assert sorted(g.name for guesses in kept.values() for g in guesses) == [
         f"{p} {i}" for p in (0, 1) for i in range(10)
     ]
     both[1].add("race 0", Guess("last", ("FT", "LLR"), 1))
-    assert both[1].all == Guesses(Store(tmp_path)).all
+    assert both[1].all == Guesses(Results.at(tmp_path)).all
 
 
 def test_guesses_that_could_not_be_written_are_written_with_the_next(tmp_path, monkeypatch):
-    kept = Guesses(Store(tmp_path))
+    kept = Guesses(Results.at(tmp_path))
     with monkeypatch.context() as patch:
         patch.setattr(predict, "write_whole", lambda *_: (_ for _ in ()).throw(OSError()))
         kept.add("race", Guess("Ann", ("FT", "LLR"), 1))
     assert [g.name for g in kept.all["race"]] == ["Ann"]
-    Guesses(Store(tmp_path)).add("race", Guess("Bob", ("FT", "LLR"), 1))
+    Guesses(Results.at(tmp_path)).add("race", Guess("Bob", ("FT", "LLR"), 1))
     kept.add("race", Guess("Cy", ("FT", "LLR"), 1))
-    assert [g.name for g in Guesses(Store(tmp_path)).all["race"]] == ["Bob", "Ann", "Cy"]
+    assert [g.name for g in Guesses(Results.at(tmp_path)).all["race"]] == ["Bob", "Ann", "Cy"]
 
 
 def test_a_name_that_begins_like_a_formula_reaches_the_table_as_text():
@@ -143,7 +143,7 @@ def test_a_guess_about_other_schedules_is_left_out():
 @pytest.fixture
 def view(tmp_path, monkeypatch):
     monkeypatch.setattr(live, "recipe_of", lambda data, model, seed: Recipe(data, model, width=4, epochs=1, seed=seed))
-    return Predict(Settings(sparsity=0.9, budget=0.5), Store(tmp_path), "cpu")
+    return Predict(Settings(sparsity=0.9, budget=0.5), Results.at(tmp_path), "cpu")
 
 
 @pytest.mark.xdist_group("predict")
@@ -183,7 +183,7 @@ def test_guess_then_race_then_no_more_guesses(view, tmp_path):
     assert "has been shown already" in view.said.value
     view.desk.start.click()
     assert not view.desk.worker.busy and "Ann had the most pairs right" in view.desk.status.value, "from the store"
-    again = Predict(view.given, Store(tmp_path), "cpu")
+    again = Predict(view.given, Results.at(tmp_path), "cpu")
     assert "Ann" in again.guessed.value
 
 

@@ -239,7 +239,7 @@ def test_settings_that_make_no_sense_are_refused_in_a_sentence(bad, words):
 
 @pytest.fixture
 def view(tmp_path):
-    view = Race(Settings(sparsity=0.9, budget=0.5), Store(tmp_path), "cpu")
+    view = Race(Settings(sparsity=0.9, budget=0.5), Results.at(tmp_path), "cpu")
     assert view.desk.worker.wait()
     return view
 
@@ -313,7 +313,7 @@ def test_the_python_of_a_race_asks_for_its_own_experiments(view):
 
 def test_a_data_set_that_is_not_here_is_a_sentence(tmp_path, monkeypatch):
     monkeypatch.setenv("RETRAINLAB_DATA", str(tmp_path))
-    view = Race(Settings(data="cifar10"), Store(tmp_path), "cpu")
+    view = Race(Settings(data="cifar10"), Results.at(tmp_path), "cpu")
     assert view.desk.worker.wait() and "cifar10" in view.desk.status.value and view.network is None
     view.desk.start.click()
     assert "cifar10" in view.desk.status.value and "Traceback" not in view.desk.status.value

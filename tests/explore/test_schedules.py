@@ -13,11 +13,11 @@ from retrainlab.config import NAMED_SCHEDULES, Recipe, Retrain
 from retrainlab.explore.apps.schedules import Schedules
 from retrainlab.explore.views import schedules as schedules_view
 from retrainlab.explore.views.schedules import Settings
-from retrainlab.study.store import Store
+from retrainlab.study.results import Results
 
 
 def made(settings: Settings) -> Schedules:
-    return Schedules(settings, Store("nowhere"), "cpu")
+    return Schedules(settings, Results.at("nowhere"), "cpu")
 
 
 def test_closing_closes_everything_inside():

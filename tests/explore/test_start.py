@@ -81,7 +81,7 @@ def test_a_network_that_has_diverged_is_no_network_to_explore(tmp_path):
     recipe = Recipe(model="mlp", width=4, epochs=1, lr=1e30)
     for _ in ("trained", "stored"):
         with pytest.raises(BadInput, match="no trained network to show .diverged: the first training, within 31 steps"):
-            collapse.trained(recipe, Store(tmp_path), CPU)
+            collapse.trained(recipe, Results.at(tmp_path), CPU)
 
 
 def test_a_wrong_sparsity_is_an_error():
@@ -107,7 +107,7 @@ def test_the_picture_of_attempts_depends_on_the_last_eight_only():
 @pytest.fixture
 def look(tmp_path):
     """A tiny network, trained or from the store, its collapse measured."""
-    look = Start(Settings(), Store(tmp_path), "cpu")
+    look = Start(Settings(), Results.at(tmp_path), "cpu")
     assert look.desk.worker.wait()
     return look
 
@@ -146,7 +146,7 @@ def test_prune_retrain_and_stop(look, tmp_path):
 
     # the figures' own key: a second look trains nothing
     assert Results.at(tmp_path).dense(TINY, resolve("cpu"))
-    again = Start(Settings(), Store(tmp_path), "cpu")
+    again = Start(Settings(), Results.at(tmp_path), "cpu")
     assert again.desk.worker.wait() and again.network.accuracies == look.network.accuracies
     assert "Training" not in again.desk.status.value
 
@@ -160,9 +160,9 @@ def test_a_users_mistake_is_one_sentence(tmp_path, monkeypatch):
         with pytest.raises(BadInput, match=words):
             Settings(**bad)
     with pytest.raises(BadInput, match="There is no device"):
-        Start(Settings(), Store(tmp_path), "tpu")
+        Start(Settings(), Results.at(tmp_path), "tpu")
     monkeypatch.setattr(live, "recipe_of", lambda data, model, seed: replace(TINY, batch_size=10_000))
-    look = Start(Settings(), Store(tmp_path), "cpu")
+    look = Start(Settings(), Results.at(tmp_path), "cpu")
     assert look.desk.worker.wait() and "batch" in look.desk.status.value
     look.desk.start.click()  # nothing to retrain yet: the network is tried again
     assert look.desk.worker.wait() and look.attempts == [] and "batch" in look.desk.status.value
@@ -174,14 +174,14 @@ def stopped_at_once(self, work, *rest):
 
 def test_closing_during_the_dense_run_ends_it_and_stores_nothing(tmp_path, monkeypatch):
     monkeypatch.setattr(Worker, "start", stopped_at_once)
-    look = Start(Settings(), Store(tmp_path), "cpu")
+    look = Start(Settings(), Results.at(tmp_path), "cpu")
     look.close()
     assert look.desk.worker.wait() and Store(tmp_path).count()["dense"] == 0 and look.network is None
 
 
 def test_a_stopped_first_training_can_be_made_again(tmp_path, monkeypatch):
     monkeypatch.setattr(Worker, "start", stopped_at_once)
-    look = Start(Settings(), Store(tmp_path), "cpu")
+    look = Start(Settings(), Results.at(tmp_path), "cpu")
     assert look.desk.worker.wait() and "press Retrain to train the network" in look.desk.status.value
     monkeypatch.undo()
     monkeypatch.setattr(live, "recipe_of", lambda data, model, seed: TINY)

@@ -2,8 +2,8 @@
 
 import torch
 
+from retrainlab.study.measured import Dense, Pruned
 from retrainlab.study.result import Result
-from retrainlab.study.stages import Dense, Pruned
 from retrainlab.training.state import State
 
 KEY = "0123456789abcdef"

@@ -464,7 +464,7 @@ def test_a_dense_run_that_diverges_ends_every_experiment_that_starts_from_it(tmp
             store=tmp_path / engine,
             jobs=1,
             engine=engine,
-            progress=lambda done, total, words, seen=seen: seen.append((done / total, words)),
+            progress=lambda share, words, seen=seen: seen.append((share, words)),
         )
         assert frame["outcome"].tolist() == ["diverged: the first training, within 31 steps"] * 3 + [""]
         assert seen[-1][0] == 1 and seen[-1][1].startswith("9 of 9 runs")
@@ -514,7 +514,7 @@ def test_a_study_is_the_same_by_every_engine_and_its_progress_rises_within_a_tas
     experiments = some(recipe, budgets=(0.1, 0.4), schedules=("FT", "LLR", "CLR"))
     told, tables = {"loop": [], "batched": []}, []
     for engine, seen in told.items():
-        report = lambda done, total, words, seen=seen: seen.append((done / total, int(words.split()[0])))  # noqa: E731
+        report = lambda share, words, seen=seen: seen.append((share, int(words.split()[0])))  # noqa: E731
         more = dict(jobs=1, device="cpu", engine=engine, progress=report)
         tables.append(run_study(experiments, store=tmp_path / engine, **more).drop(columns="images_per_second"))
     pd.testing.assert_frame_equal(*tables, rtol=1e-5)
@@ -545,16 +545,16 @@ def test_progress_rises_within_a_task_and_runs_are_counted():
     run_tasks(climbing(), 1, lambda *args: told.append(args), "here")
     words = [f"{n} of 4 runs" for n in range(5)]
     rising = [(0, 0), (0.75, 0), (1.5, 1), (3.0, 2), (3.0, 3), (0.999 * 4, 3), (4.0, 4)]
-    assert told == [(done, 4.0, words[made]) for done, made in rising]
+    assert told == [(done / 4, words[made]) for done, made in rising]
 
 
 def test_progress_rises_within_a_task_of_another_process():
     told = []
     side = [replace(task, needs=frozenset()) for task in climbing(0.35)]
     run_tasks(side, 2, lambda *args: told.append(args), "here")
-    done, made = ([t[0] for t in told], [int(t[2].split()[0]) for t in told])
+    done, made = ([t[0] for t in told], [int(t[1].split()[0]) for t in told])
     assert done == sorted(done) and made == sorted(made)
-    assert (done[0], made[0]) == (0, 0) and (done[-1], made[-1]) == (4, 4) and done.count(4) == 1
+    assert (done[0], made[0]) == (0, 0) and (done[-1], made[-1]) == (1, 4) and done.count(1) == 1
     assert len(set(done)) > 4 and {1, 2} & set(made)
 
 
@@ -567,7 +567,7 @@ def test_advance_is_heard_by_no_one_outside_a_task():
 
 
 def test_runs_that_a_task_has_made_are_told_when_it_is_stopped():
-    def press(done, total, words):
+    def press(share, words):
         if words.startswith("2 of"):
             raise KeyboardInterrupt
 

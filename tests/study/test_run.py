@@ -20,7 +20,7 @@ from safetensors.torch import load_file, save_file
 
 from retrainlab.checks import BadInput, Stopped, WorkerDied
 from retrainlab.config import Experiment, Prune, Recipe, Retrain
-from retrainlab.study import making, stages
+from retrainlab.study import making, measured, stages
 from retrainlab.study import results as results_module
 from retrainlab.study.grids import grid
 from retrainlab.study.reading import curves, layers, not_pruned, row
@@ -38,7 +38,7 @@ GRID = grid(RECIPE, sparsities=(0.5, 0.9), budgets=(1.0,), schedules=SCHEDULES, 
 FEW = GRID[:2]
 
 
-def quiet(done, total, word):
+def quiet(share, word):
     pass
 
 
@@ -352,8 +352,8 @@ def test_progress_rises_to_the_whole_and_is_closed(tmp_path):
     class Watch:
         seen, closed = [], False
 
-        def __call__(self, done, total, word):
-            self.seen.append((done / total, word))
+        def __call__(self, share, word):
+            self.seen.append((share, word))
 
         def close(self):
             self.closed = True
@@ -455,7 +455,7 @@ def test_masks_go_with_the_dense_network_they_were_made_from(tmp_path, made):
     key, store = tensors.stem, Store(tmp_path)
     dense = store.dense(key, torch.device("cpu"))
     other = replace(dense.state, params={n: p * 1.01 for n, p in dense.state.params.items()})
-    weights = {"weights": stages.weights_of(other.params)}
+    weights = {"weights": measured.weights_of(other.params)}
     moved = replace(dense.result, provenance=dense.result.provenance | weights)
     store.put_dense(key, replace(dense, state=other, result=moved))
     made.clear()
@@ -508,7 +508,7 @@ def test_a_run_that_fails_keeps_what_is_finished(tmp_path, monkeypatch):
 
 
 def test_ctrl_c_in_one_process_raises_stopped_and_keeps_what_is_finished(tmp_path, made, whole):
-    def press(done, total, word):
+    def press(share, word):
         if word.startswith("3 of"):
             raise KeyboardInterrupt
 
@@ -529,7 +529,7 @@ from retrainlab.config import SGD, Experiment, Prune, Recipe, Retrain
 from retrainlab.study.run import run_study
 from retrainlab.checks import Stopped
 
-def report(done, total, word):
+def report(share, word):
     print(*(p.pid for p in psutil.Process().children()), flush=True)
 
 signal.signal(signal.SIGINT, signal.default_int_handler)
@@ -594,7 +594,7 @@ def test_a_study_that_is_killed_goes_on_from_there_to_the_same_table(tmp_path, w
 def test_a_worker_that_dies_loses_no_run(tmp_path, whole):
     dead = []
 
-    def kill_one(done, total, word):
+    def kill_one(share, word):
         if word.startswith("1 of") and not dead:
             dead.append(psutil.Process().children()[0])
             dead[0].kill()

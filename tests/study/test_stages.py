@@ -16,7 +16,7 @@ from retrainlab.device import repeatable
 from retrainlab.keys import to_dict
 from retrainlab.layers import prunable
 from retrainlab.methods.table import CS, DNW, DPF, DST, GMP, GSM, LC, STR, RigL, Static
-from retrainlab.study import stages
+from retrainlab.study import measured, stages
 from retrainlab.study.stages import dense_curve, prepare, prune_dense, run, train_dense
 from retrainlab.training import cycles, loop
 from retrainlab.training.engine import Engine
@@ -219,8 +219,8 @@ def read(monkeypatch):
         names.append(next(n for n in ("train", "validation", "test") if getattr(data, n) is split))
         return evaluate(model, params, buffers, data, split)
 
-    monkeypatch.setattr(loop, "evaluate", spy)
-    monkeypatch.setattr(stages, "evaluate", spy)
+    for module in (loop, cycles, stages, measured):
+        monkeypatch.setattr(module, "evaluate", spy)
     return names
 
 

@@ -21,8 +21,8 @@ from retrainlab.keys import SCHEMA
 from retrainlab.paths import store_root
 from retrainlab.study import older
 from retrainlab.study import store as store_module
+from retrainlab.study.measured import Dense
 from retrainlab.study.older import Unfit
-from retrainlab.study.stages import Dense
 from retrainlab.study.store import Store
 from retrainlab.training.state import State
 from tests.helpers.refusals import said

@@ -43,7 +43,7 @@ class Heard:
 
     words: tuple[str, ...] = ()
 
-    def __call__(self, done: float, total: float, words: str) -> None:
+    def __call__(self, share: float, words: str) -> None:
         self.words += (words,)
 
 
@@ -223,7 +223,7 @@ def test_what_cannot_be_packed_or_printed_does_not_end_a_worker(pool):
 
 
 def test_ctrl_c_ends_what_runs_and_the_workers_can_be_used_again(tmp_path, pool):
-    def press(done, total, words):
+    def press(share, words):
         if words.startswith("1 of"):
             raise KeyboardInterrupt
 

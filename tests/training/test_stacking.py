@@ -13,8 +13,9 @@ from torch.utils._python_dispatch import TorchDispatchMode
 from retrainlab.checks import BadInput
 from retrainlab.config import MODELS
 from retrainlab.models import build, in_mode
+from retrainlab.noise import has_noise
 from retrainlab.training import stacking
-from retrainlab.training.stacking import Unstackable, forward_of, has_noise, stack, vmapped
+from retrainlab.training.stacking import Unstackable, by_rules, forward_of, vmapped
 
 MEMBERS = 3
 FEW, ODD, MANY = (3, 6, 6), (5, 6, 6), (8, 6, 6)  # channels: one convolution for each member, or one in groups
@@ -112,7 +113,7 @@ def assert_alike(model, forward, shape, own, training=True, members=MEMBERS):
     torch.testing.assert_close(buffers, wanted_buffers, rtol=1e-10, atol=1e-10)
 
 
-# ---- stack -----------------------------------------------------------------------------------------------------------
+# ---- rules -----------------------------------------------------------------------------------------------------------
 
 
 def gated(s, x):
@@ -197,7 +198,7 @@ RULES = {
 def test_a_stacked_rule_gives_each_member_what_it_gives_alone(rule, own, training):
     shape, make = RULES[rule]
     model = make().double()
-    assert_alike(model, stack(model), shape, own, training)
+    assert_alike(model, by_rules(model), shape, own, training)
 
 
 @ORDERS
@@ -206,7 +207,7 @@ def test_a_stacked_rule_gives_each_member_what_it_gives_alone(rule, own, trainin
 def test_one_member_is_stacked_too(rule, own):
     shape, make = RULES[rule]
     model = make().double()
-    assert_alike(model, stack(model), shape, own, members=1)
+    assert_alike(model, by_rules(model), shape, own, members=1)
 
 
 @ORDERS
@@ -214,7 +215,7 @@ def test_one_member_is_stacked_too(rule, own):
 @pytest.mark.parametrize("name", MODELS)
 def test_our_networks_can_be_stacked(name, own):
     model = build(name, shape=(3, 8, 8), classes=3, width=1 if name == "wrn28-10" else 2).double()
-    assert_alike(model, stack(model), (3, 8, 8), own, training=False)
+    assert_alike(model, by_rules(model), (3, 8, 8), own, training=False)
 
 
 class Maps(TorchDispatchMode):
@@ -248,7 +249,7 @@ def test_maps_and_gradients_keep_one_order_of_memory(name, last):
     model = build(name, shape=shape, classes=3, width=1 if name == "wrn28-10" else 8).double()
     params, buffers = ({n: stacking.laid_out(t) for n, t in part.items()} for part in tensors(model))
     with Maps(5) as maps, in_mode(model, training=True):
-        scores = stack(model)(params, buffers, images_of(shape, own=False, count=5))
+        scores = by_rules(model)(params, buffers, images_of(shape, own=False, count=5))
         found = gradients(scores, params)
     assert len(maps.last) > 20 and set(maps.last) == {last}
     assert all(stacking.laid_out(g).data_ptr() == g.data_ptr() for g in found if g.dim() == 5)
@@ -257,7 +258,7 @@ def test_maps_and_gradients_keep_one_order_of_memory(name, last):
 @pytest.mark.skipif(importlib.util.find_spec("torchvision") is None, reason="torchvision is not installed")
 def test_a_network_of_torchvision_can_be_stacked():
     model = build("torchvision/resnet18", shape=(3, 32, 32), classes=3).double()
-    assert_alike(model, stack(model), (3, 32, 32), own=False, members=2)
+    assert_alike(model, by_rules(model), (3, 32, 32), own=False, members=2)
 
 
 @ORDERS
@@ -267,12 +268,12 @@ def test_the_images_of_one_member_change_no_other_members_scores():
     images = images_of((3, 8, 8), own=True)
     changed = images.clone()
     changed[1] += torch.randn_like(changed[1])
-    before, after = (stack(model)(params, {n: b.clone() for n, b in buffers.items()}, x) for x in (images, changed))
+    before, after = (by_rules(model)(params, {n: b.clone() for n, b in buffers.items()}, x) for x in (images, changed))
     assert [torch.equal(a, b) for a, b in zip(before, after)] == [True, False, True]
 
 
 @ORDERS
-@pytest.mark.parametrize("way", [stack, vmapped])
+@pytest.mark.parametrize("way", [by_rules, vmapped])
 def test_a_forward_pass_in_evaluation_mode_changes_no_tensor(way):
     """Pitfall: "pruned" accuracy measured after a training-mode pass that refreshed BatchNorm."""
     model = build("resnet8", shape=(3, 8, 8), classes=3, width=2).double()
@@ -334,14 +335,14 @@ UNSTACKABLE = {
 def test_a_network_that_no_rule_takes_goes_another_way(what):
     model = UNSTACKABLE[what]().double()
     with pytest.raises(Unstackable):
-        stack(model)
+        by_rules(model)
     for own in (False, True):
         assert_alike(model, forward_of(model), FEW, own, training=what != "dropout")
 
 
 def test_scores_that_no_parameter_makes_are_unstackable():
     with pytest.raises(Unstackable, match="do not depend"):
-        stack(Net(lambda s, x: torch.flatten(x, 1), unused=line(2)))
+        by_rules(Net(lambda s, x: torch.flatten(x, 1), unused=line(2)))
 
 
 def tied():
@@ -436,7 +437,7 @@ def test_networks_are_taken_apart_on_several_threads_at_once():
     models = [build("resnet20", shape=(3, 8, 8), classes=3, width=2, seed=seed) for seed in range(8)]
     before = nn.Module.__call__
     with ThreadPoolExecutor(8) as pool:
-        taken = [pool.submit(stack, model) for model in models]
+        taken = [pool.submit(by_rules, model) for model in models]
         used = [pool.submit(lambda: [whole(torch.ones(1, 2)) for _ in range(200)]) for _ in range(4)]
         assert all(callable(future.result()) for future in taken)
         assert all(torch.equal(out, whole(torch.ones(1, 2))) for future in used for out in future.result())

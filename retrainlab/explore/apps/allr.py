@@ -13,7 +13,7 @@ from retrainlab.explore.kit.looking import Looking
 from retrainlab.explore.kit.pages import View
 from retrainlab.explore.views import allr as views
 from retrainlab.explore.views.allr import Settings
-from retrainlab.study.store import Store
+from retrainlab.study.results import Results
 
 
 class Allr(Looking[Settings]):
@@ -22,8 +22,8 @@ class Allr(Looking[Settings]):
     stem, button, initial, charts = "allr", "Get the network", Settings(), 2
     stopped_words = "Stopped. Press 'Get the network' to train it from the start."
 
-    def __init__(self, settings: Settings, store: Store, device: str):
-        super().__init__(settings, store, device)
+    def __init__(self, settings: Settings, results: Results, device: str):
+        super().__init__(settings, results, device)
         self.anatomy: Anatomy | None = None
         self.inputs = controls.inputs(settings, "sparsity", "budget", "data", "model", "seed")
         self.inputs["norm"] = controls.choice("Norm over", [(n, norm) for norm, n in NORMS.items()], settings.norm)

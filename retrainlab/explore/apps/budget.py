@@ -3,17 +3,16 @@
 from collections.abc import Callable, Sequence
 
 from retrainlab.config import Experiment
-from retrainlab.explore.kit import controls
+from retrainlab.explore.kit import controls, live
 from retrainlab.explore.kit.app import App
 from retrainlab.explore.kit.pages import View
 from retrainlab.explore.kit.phrases import shares
 from retrainlab.explore.views import budget as views
-from retrainlab.explore.views.budget import Settings, experiments, load, missing, preset_of
+from retrainlab.explore.views.budget import Settings, experiments, load, missing
 from retrainlab.progress import Stages
 from retrainlab.study.making import Watch, grouped
 from retrainlab.study.result import Result
 from retrainlab.study.results import Results
-from retrainlab.study.store import Store
 
 
 class Budget(App[Settings]):
@@ -21,8 +20,8 @@ class Budget(App[Settings]):
 
     stem, button, initial = "budget", "Measure it now", Settings()
 
-    def __init__(self, settings: Settings, store: Store, device: str):
-        super().__init__(settings, store, device)
+    def __init__(self, settings: Settings, results: Results, device: str):
+        super().__init__(settings, results, device)
         self.found: dict[Experiment, Result] = {}
         self.changing, self.drawn = False, -1
         s, screen, desk = settings, self.screen, self.desk
@@ -41,7 +40,7 @@ class Budget(App[Settings]):
 
     def other_data(self) -> None:
         """The other data set's network, sparsities, budgets and seeds, as its preset has them."""
-        preset, self.changing = preset_of(self.inputs["data"].value), True
+        preset, self.changing = live.preset_of(self.inputs["data"].value), True
         self.inputs["model"].value = preset.recipe.model
         self.inputs["seeds"].slider.value = preset.seeds
         for name, values in (("sparsity", preset.sparsities), ("budget", preset.budgets)):
@@ -57,7 +56,7 @@ class Budget(App[Settings]):
         if not self.changing:
             settings = self.settings()
             unread = [e for e in experiments(settings, settings.budgets) if e not in self.found]
-            self.found |= load(unread, self.store)
+            self.found |= load(unread, self.results)
             self.draw()
 
     def view(self) -> View:
@@ -84,7 +83,7 @@ class Budget(App[Settings]):
 
     def _measure(self, lacking: Sequence[Experiment], stopped: Callable[[], bool]) -> str:
         """Seed by seed, so that Stop keeps the seeds before."""
-        results, seeds = Results.at(self.store), grouped(lacking, lambda e: e.recipe.seed)
+        results, seeds = Results.at(self.results), grouped(lacking, lambda e: e.recipe.seed)
         work = {seed: results.work(some) for seed, some in seeds.items()}
         stages = Stages(sum(work.values()), self.desk.tell)
         for number, (seed, some) in enumerate(sorted(seeds.items()), 1):

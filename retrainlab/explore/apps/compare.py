@@ -13,7 +13,7 @@ from retrainlab.explore.kit.searching import ROUNDS, Unfinished, turned
 from retrainlab.explore.views import compare as views
 from retrainlab.explore.views.compare import DATA, MIDDLE, Pair, Settings, experiments
 from retrainlab.progress import Stages
-from retrainlab.study.store import Store
+from retrainlab.study.results import Results
 
 
 class Compare(App[Settings]):
@@ -21,8 +21,8 @@ class Compare(App[Settings]):
 
     stem, initial = "compare", Settings()
 
-    def __init__(self, settings: Settings, store: Store, device: str):
-        super().__init__(settings, store, device)
+    def __init__(self, settings: Settings, results: Results, device: str):
+        super().__init__(settings, results, device)
         self.pair: Pair | None = None
         self.offering = False
         s, desk, screen = settings, self.desk, self.screen
@@ -68,7 +68,7 @@ class Compare(App[Settings]):
         """Show what the store has, unless something runs: then when that has ended."""
         if self.offering or self.desk.worker.busy:
             return
-        pair = views.known(self.settings(), self.store)
+        pair = views.known(self.settings(), self.results)
         view = views.view(pair)  # before the pair is taken: data that are not there are told here
         self.pair = pair
         self.put(view)
@@ -92,10 +92,10 @@ class Compare(App[Settings]):
 
         def run(running: Live, words: str, weight: float) -> None:
             stages.stage(words, weight)
-            live.run(running, self.store, self.desk.device, stopped, lambda share, _: stages.tell(share))
+            live.run(running, self.results, self.desk.device, stopped, lambda share, _: stages.tell(share))
 
         def search(tried: list[Experiment], number: int) -> Live:
-            came = live.stored(tried, self.store, firsts=True)
+            came = live.stored(tried, self.results, firsts=True)
             self._watch(settings, came)
             count = f"{len(tried)} more run{'s' if len(tried) > 1 else ''}"
             run(came, f"Searching for the sparsity: round {number} of at most {ROUNDS}, {count}.", len(tried))
@@ -105,7 +105,7 @@ class Compare(App[Settings]):
             pair = views.sought(settings, search)
         except Unfinished:
             return "Stopped during the search; the runs that have ended are kept, and Run goes on from there."
-        pair.fill(self.store)
+        pair.fill(self.results)
         with self.lock:
             self.pair = pair
         run(pair.live, f"Training {' and '.join(settings.names)} ...", runs - sum(pair.runs))

@@ -15,7 +15,7 @@ from retrainlab.explore.kit.points import SHAPES, TOP, Points, add, move, remove
 from retrainlab.explore.kit.racing import Racing
 from retrainlab.explore.views import draw as views
 from retrainlab.explore.views.draw import OWN, Settings
-from retrainlab.study.store import Store
+from retrainlab.study.results import Results
 
 
 class Draw(Racing[Settings]):
@@ -23,8 +23,8 @@ class Draw(Racing[Settings]):
 
     stem, button, initial = "draw", "Race", Settings()
 
-    def __init__(self, settings: Settings, store: Store, device: str):
-        super().__init__(settings, store, device)
+    def __init__(self, settings: Settings, results: Results, device: str):
+        super().__init__(settings, results, device)
         self.points, self.at, self.syncing = settings.points, 0, False
         self.names: dict[Points, str] = {}
         self.boards: dict[tuple, dict[Retrain, Entry]] = {}

@@ -12,7 +12,7 @@ from retrainlab.explore.views import predict as views
 from retrainlab.explore.views.predict import GUESS_HEADS, SPARSITIES, Guess, Guesses
 from retrainlab.explore.views.race import BUDGETS, Settings, experiments
 from retrainlab.keys import key
-from retrainlab.study.store import Store
+from retrainlab.study.results import Results
 
 
 class Predict(Racing[Settings]):
@@ -20,9 +20,9 @@ class Predict(Racing[Settings]):
 
     stem, button, initial, stored_words = "predict", "Race", Settings(), ""
 
-    def __init__(self, settings: Settings, store: Store, device: str):
-        super().__init__(settings, store, device)
-        self.guesses, self.revealed = Guesses(store), False
+    def __init__(self, settings: Settings, results: Results, device: str):
+        super().__init__(settings, results, device)
+        self.guesses, self.revealed = Guesses(results), False
         self.seen: set[str] = set()  # the races that were shown, about which nobody can guess any more
         budgets = [(f"{words} of the dense run", b) for words, b in phrases.shares(sorted({*BUDGETS, settings.budget}))]
         sparsities = phrases.shares(sorted({*SPARSITIES, settings.sparsity}))

@@ -8,7 +8,7 @@ from retrainlab.explore.kit.pages import View
 from retrainlab.explore.kit.racing import Racing
 from retrainlab.explore.views import race as views
 from retrainlab.explore.views.race import Settings
-from retrainlab.study.store import Store
+from retrainlab.study.results import Results
 
 
 class Race(Pruning[Settings], Racing[Settings]):
@@ -18,8 +18,8 @@ class Race(Pruning[Settings], Racing[Settings]):
     stopped_words = "Stopped; choose a network, or press Retrain to train this one."
     halted_words = "Stopped."
 
-    def __init__(self, settings: Settings, store: Store, device: str):
-        super().__init__(settings, store, device)
+    def __init__(self, settings: Settings, results: Results, device: str):
+        super().__init__(settings, results, device)
         names = ("data", "model", "sparsity", "allocation", "budget", "cycles", "schedules", "seed")
         self.inputs = controls.inputs(settings, *names)
         self.about, self.race = self.pruning.note, Live(views.experiments(settings))

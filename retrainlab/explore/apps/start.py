@@ -12,8 +12,8 @@ from retrainlab.explore.kit.pages import View
 from retrainlab.explore.views import start as views
 from retrainlab.explore.views.race import BUDGETS
 from retrainlab.explore.views.start import Attempt, Settings
+from retrainlab.study.results import Results
 from retrainlab.study.stages import prune_dense, run
-from retrainlab.study.store import Store
 from retrainlab.training.state import Point
 
 
@@ -24,8 +24,8 @@ class Start(Pruning[Settings]):
     stopped_words = "Stopped; press Retrain to train the network from the start."
     halted_words = "Stopped; what was measured of the pruned network stays. Press Retrain to retrain it."
 
-    def __init__(self, settings: Settings, store: Store, device: str):
-        super().__init__(settings, store, device)
+    def __init__(self, settings: Settings, results: Results, device: str):
+        super().__init__(settings, results, device)
         self.attempts: list[Attempt] = []
         budgets = [(f"{100 * b:g} % of the dense run", b) for b in sorted({*BUDGETS, settings.budget})]
         named = [(f"{name}: {views.ABOUT[name]}", name) for name in NAMED_SCHEDULES]

@@ -3,7 +3,7 @@
 import threading
 from collections.abc import Callable, Hashable
 from dataclasses import replace
-from typing import Any, ClassVar, Generic, TypeVar
+from typing import TYPE_CHECKING, Any, ClassVar, Generic, TypeVar
 
 import ipywidgets as widgets
 from IPython.display import display
@@ -13,9 +13,11 @@ from retrainlab.explore.kit import controls
 from retrainlab.explore.kit.pages import View
 from retrainlab.explore.kit.worker import Desk
 from retrainlab.study.results import Results
-from retrainlab.study.store import Store
 
-Settings = TypeVar("Settings")
+if TYPE_CHECKING:
+    from _typeshed import DataclassInstance
+
+Settings = TypeVar("Settings", bound="DataclassInstance")
 
 
 class Screen:
@@ -49,27 +51,11 @@ class Screen:
 
 
 class App(Generic[Settings]):
-    """An explorer on the page: it owns the store, the lock, the desk (Start, Stop, how far it is), what is shown, its end.
+    """An explorer on the page: it owns the results, the lock, the desk (Start, Stop, how far it is), the screen, its end.
 
-    A subclass names itself, says in `__init__` which widgets there are, and in `view` what they ask for:
-
-        class Budget(App[Settings]):
-            stem, button, initial = "budget", "Measure it now", Settings()
-
-            def __init__(self, settings: Settings, store: Store, device: str):
-                super().__init__(settings, store, device)
-                self.inputs = controls.inputs(settings, "data", "model", "budget")  # those fields of Settings
-                self.status = self.screen.note  # where a mistake is told; unless said, the desk's line
-                shown = self.screen.note, *self.screen.charts, self.screen.table, self.screen.take
-                self.lay_out(controls.columns(self.inputs, ("data", "model"), ("budget",)), *shown, self.desk.buttons)
-                self.watch(self.draw, *self.inputs.values())  # under the lock, and a BadInput becomes a sentence
-                self.press(self.desk.start, self.start)
-                self.draw()
-
-            def view(self) -> View | None:
-                return budget.view(self.settings(), self.found)
-
-        show = Budget.show
+    A subclass says in `__init__` which `inputs` there are for fields of its Settings, what to `watch` and `press`, and how
+    to `lay_out` all; and in `view` what they ask for, which `draw` puts on the `screen`. What a reader does holds the lock,
+    and a BadInput becomes a sentence in `status` (see `do`).
 
     stem: the name of its modules, of its CSS class `retrainlab-STEM`, and of its CSV file.
     button: the word that starts its work.
@@ -82,10 +68,10 @@ class App(Generic[Settings]):
     initial: ClassVar[Any]
     charts: ClassVar[int] = 1
 
-    def __init__(self, settings: Settings, store: Store, device: str):
-        self.store, self.given, self.lock = store, settings, threading.RLock()
+    def __init__(self, settings: Settings, results: Results, device: str):
+        self.results, self.given, self.lock = results, settings, threading.RLock()
         self.desk = Desk(self.button, device)
-        self.inputs: dict[str, controls.Control] = {}
+        self.inputs: dict[str, Any] = {}  # a control for each field of Settings
         self.screens: list[Screen] = []
         self.screen = self.new_screen(self.charts)
         self.status: controls.Status = self.desk.status
@@ -100,8 +86,7 @@ class App(Generic[Settings]):
         device: auto, cpu, cuda or cuda:N.
         """
         start = cls.initial if settings is None else settings
-        folder = Results.at(store).store
-        present(cls.stem, (start, store, device), lambda: cls(start, folder, device))
+        present(cls.stem, (start, store, device), lambda: cls(start, Results.at(store), device))
 
     def lay_out(self, *parts: widgets.Widget) -> None:
         """Put the widgets into the explorer's box, from top to bottom."""

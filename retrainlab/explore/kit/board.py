@@ -8,9 +8,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from statistics import fmean
 
-import pandas as pd
-
-from retrainlab import stats, tables
+from retrainlab import stats
 from retrainlab.config import Retrain
 from retrainlab.explore.kit import phrases
 from retrainlab.explore.kit.live import Live
@@ -82,18 +80,13 @@ def rows(entries: Sequence[Entry], revealed: bool) -> list[tuple[str, ...]]:
 def csv(entries: Sequence[Entry], revealed: bool) -> str:
     """The leaderboard in shares, with the control points, the best first; no numbers for what has diverged."""
     measured = [f"validation_accuracy_{name}" for name in ("mean", "lowest", "highest")]
-    lines = [
-        (
-            e.name,
-            " ".join(f"{share:g}:{lr:g}" for share, lr in e.retrain.points),
-            *(("",) * 3 if e.lost else (round(how(e.validation), 6) for how in (fmean, min, max))),
-            len(e.validation),
-            ("" if e.lost else round(fmean(e.test), 6)) if revealed else "hidden",
-        )
-        for e in ranked(entries)
-    ]
-    heads = ["curve", "points", *measured, "seeds", "test_accuracy_mean"]
-    return tables.csv(pd.DataFrame(lines, columns=heads)) if lines else ""
+    lines = []
+    for e in ranked(entries):
+        points = " ".join(f"{share:g}:{lr:g}" for share, lr in e.retrain.points)
+        numbers = (None,) * 3 if e.lost else (fmean(e.validation), min(e.validation), max(e.validation))
+        test = (None if e.lost else fmean(e.test)) if revealed else "hidden"
+        lines.append((e.name, points, *numbers, len(e.validation), test))
+    return phrases.csv(["curve", "points", *measured, "seeds", "test_accuracy_mean"], lines) if lines else ""
 
 
 def words(race: Live, entries: Sequence[Entry]) -> str:

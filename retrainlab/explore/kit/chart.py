@@ -12,13 +12,7 @@ from typing import Any
 from retrainlab.figures import style
 
 Mark = dict[str, Any]
-BLUE, ORANGE, GREEN, RED, PURPLE, GREY = "#0173b2", "#de8f05", "#029e73", "#c5472a", "#a05fb0", "#555555"
-SERIES = (
-    {"color": BLUE, "symbol": "o"},
-    {"color": RED, "symbol": "D", "dash": "7 3"},
-    {"color": GREEN, "symbol": "v", "dash": "2 2"},
-    {"color": PURPLE, "symbol": "^", "dash": "9 3 2 3"},
-)
+BLUE, ORANGE, GREEN, RED, GREY = "#0173b2", "#de8f05", "#029e73", "#c5472a", "#555555"
 OTHER = {"color": ORANGE, "symbol": "*", "dash": "8 3 2 3"}  # a free or drawn schedule
 
 
@@ -127,7 +121,7 @@ def _short(values: Iterable[float | None]) -> list[float | None]:
     return [None if v is None or not math.isfinite(v) else float(f"{v:.5g}") for v in values]
 
 
-def _intervals(x: Iterable[float], low: Iterable[float], high: Iterable[float]) -> dict[str, list[float]]:
+def _intervals(x: Iterable[float], low: Iterable[float], high: Iterable[float]) -> dict[str, list]:
     """Those that have both ends."""
     whole = [each for each in zip(_short(x), _short(low), _short(high)) if None not in each]
     return {name: [each[i] for each in whole] for i, name in enumerate(("x", "low", "high"))}

@@ -1,6 +1,6 @@
 """A trained network, and what pruning does to it before any retraining: numbers, a panel of a chart, sentences."""
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from contextlib import suppress
 from dataclasses import dataclass, field
 
@@ -14,10 +14,10 @@ from retrainlab.explore.kit import chart
 from retrainlab.explore.kit.chart import Mark
 from retrainlab.explore.kit.phrases import percent
 from retrainlab.pruning import Masks
+from retrainlab.study.measured import Dense
 from retrainlab.study.result import Result
 from retrainlab.study.results import Results
-from retrainlab.study.stages import Dense, prepare, train_dense
-from retrainlab.study.store import Store
+from retrainlab.study.stages import prepare, train_dense
 from retrainlab.training import cycles, masked
 from retrainlab.training.loop import evaluate
 from retrainlab.training.state import Setup
@@ -67,17 +67,16 @@ class Network:
         """The share that each layer loses at a sparsity, by the name of its weights."""
         return metrics.layer_sparsity(self.masks(sparsity))
 
-    def measure(self, stop: Callable[[], bool]) -> Iterator[float]:
-        """Fill in `accuracies` from coarse to fine, as far as `stop` lets it; yields the share that is done."""
+    def measure(self, stop: Callable[[], bool]) -> None:
+        """Fill in `accuracies` from coarse to fine, as far as `stop` lets it."""
         data = self.setup.data
         with repeatable(data.device):
-            for place, sparsity in enumerate(ORDER, 1):
+            for sparsity in ORDER:
                 if stop():
                     return
                 state = masked.apply(self.dense.state, self.masks(sparsity / 100))
                 found = evaluate(self.setup.model, state.params, state.buffers, data, data.validation)
                 self.accuracies = self.accuracies | {sparsity: found[0]}  # another thread may be drawing the one before
-                yield place / len(ORDER)
 
     def words(self, sparsity: float) -> str:
         """What pruning to a sparsity in percent does; empty where it has not been measured yet."""
@@ -90,7 +89,7 @@ class Network:
 
 def trained(
     recipe: Recipe,
-    store: Store,
+    results: Results,
     device: torch.device,
     tell: Callable[[float], None] = lambda share: None,
     stop: Callable[[], bool] = lambda: False,
@@ -102,7 +101,7 @@ def trained(
     Raises BadInput for a network that has diverged.
     """
     setup, original = prepare(recipe, device)
-    results = Results.at(store)
+    results = Results.at(results)  # the images may have changed since
     dense = results.dense(recipe, device)
     if dense is None:
         dense = train_dense(recipe, str(device), lambda point: tell(point.step / len(original.lr)), stop)

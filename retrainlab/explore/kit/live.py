@@ -9,13 +9,12 @@ from dataclasses import dataclass, field, replace
 import torch
 
 from retrainlab.config import Experiment, Recipe
-from retrainlab.figures.presets import PRESETS
+from retrainlab.figures.presets import PRESETS, Preset
+from retrainlab.progress import Tell
 from retrainlab.study.making import Noun, Watch
 from retrainlab.study.result import Result
 from retrainlab.study.results import Place, Results
 from retrainlab.training.state import Point
-
-Tell = Callable[[float, str], None]
 
 
 @dataclass
@@ -96,9 +95,14 @@ def stored(experiments: Sequence[Experiment], store: Place, firsts: bool = False
     return live
 
 
+def preset_of(data: str) -> Preset:
+    """The preset that says how a data set's networks are trained and studied; cifar10's for one that has none."""
+    return PRESETS.get(data, PRESETS["cifar10"])
+
+
 def recipe_of(data: str, model: str, seed: int) -> Recipe:
     """How a data set's networks are trained: as its preset does."""
-    recipe = replace(PRESETS[data if data in PRESETS else "cifar10"].recipe, data=data)
+    recipe = replace(preset_of(data).recipe, data=data)
     width = recipe.width if model == recipe.model else None
     return replace(recipe, model=model, width=width, seed=seed)
 

@@ -8,7 +8,7 @@ from retrainlab.explore.kit import collapse, live
 from retrainlab.explore.kit.app import App, Settings
 from retrainlab.explore.kit.collapse import Network
 from retrainlab.explore.kit.pages import View
-from retrainlab.study.store import Store
+from retrainlab.study.results import Results
 
 
 class Looking(App[Settings]):
@@ -19,8 +19,8 @@ class Looking(App[Settings]):
 
     stopped_words: ClassVar[str]
 
-    def __init__(self, settings: Settings, store: Store, device: str):
-        super().__init__(settings, store, device)
+    def __init__(self, settings: Settings, results: Results, device: str):
+        super().__init__(settings, results, device)
         self.network: Network | None = None
         self.sought: tuple[Recipe, str] | None = None
         self.looking, self.again = False, False
@@ -61,7 +61,7 @@ class Looking(App[Settings]):
         def tell(share: float) -> None:
             self.desk.tell(share, "Training the network once ..." if share == 0 else "")
 
-        found = collapse.trained(recipe, self.store, self.desk.device, tell, stopped)
+        found = collapse.trained(recipe, self.results, self.desk.device, tell, stopped)
         if stopped():
             return self.stopped_words
         return self.found(Network(recipe, allocation, *found), stopped)
@@ -94,17 +94,16 @@ class Pruning(Looking[Settings]):
 
     halted_words: ClassVar[str]
 
-    def __init__(self, settings: Settings, store: Store, device: str):
-        super().__init__(settings, store, device)
+    def __init__(self, settings: Settings, results: Results, device: str):
+        super().__init__(settings, results, device)
         self.pruning = self.new_screen()
 
     def there(self) -> bool:
-        return super().there() and len(self.network.accuracies) == len(collapse.ORDER)
+        return self.network is not None and len(self.network.accuracies) == len(collapse.ORDER) and super().there()
 
     def found(self, network: Network, stopped: Callable[[], bool]) -> str:
         super().found(network, stopped)
-        for share in network.measure(stopped):
-            self.desk.tell(share)
+        network.measure(stopped)
         return self.halted_words if stopped() else self.ready()
 
     def pruned(self) -> View:

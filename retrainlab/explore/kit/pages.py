@@ -1,6 +1,6 @@
 """An explorer as one HTML file for readers without a kernel: every view that its sliders can reach, made beforehand.
 
-An explorer module gives `page(store)`; `html` puts its views, the charts' script and a little of its own into one file
+An explorer module gives `page(results)`; `html` puts its views, the charts' script and a little of its own into one file
 that loads nothing from anywhere.
 """
 

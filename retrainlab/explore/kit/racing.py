@@ -7,7 +7,7 @@ from retrainlab.config import Experiment
 from retrainlab.explore.kit import live
 from retrainlab.explore.kit.app import App, Settings
 from retrainlab.explore.kit.live import Live
-from retrainlab.study.store import Store
+from retrainlab.study.results import Results
 
 
 class Racing(App[Settings]):
@@ -18,8 +18,8 @@ class Racing(App[Settings]):
 
     stored_words: ClassVar[str] = "From the store. "
 
-    def __init__(self, settings: Settings, store: Store, device: str):
-        super().__init__(settings, store, device)
+    def __init__(self, settings: Settings, results: Results, device: str):
+        super().__init__(settings, results, device)
         self.race, self.raced = Live([]), settings
 
     def experiments(self, settings: Settings) -> list[Experiment]:
@@ -41,7 +41,7 @@ class Racing(App[Settings]):
         if self.desk.worker.busy:
             return
         settings = self.settings()
-        race = live.stored(self.experiments(settings), self.store)
+        race = live.stored(self.experiments(settings), self.results)
         self.race, self.raced = race, settings
         self.begun()
         if race.whole:
@@ -51,6 +51,6 @@ class Racing(App[Settings]):
             self.desk.go(lambda stopped: self._run(settings, race, stopped), self.draw, self.over)
 
     def _run(self, settings: Settings, race: Live, stopped: Callable[[], bool]) -> str:
-        live.run(race, self.store, self.desk.device, stopped, self.desk.tell)
+        live.run(race, self.results, self.desk.device, stopped, self.desk.tell)
         with self.lock:
             return self.ended(settings, race)

@@ -11,10 +11,9 @@ import ipywidgets as widgets
 import torch
 
 from retrainlab.checks import BadInput
-from retrainlab.device import cores, describe, memory, resolve
+from retrainlab.device import cores, describe, memory, out_of_memory, resolve
 from retrainlab.explore.kit.controls import Note, Status, row
 from retrainlab.progress import Left, duration
-from retrainlab.training.engine import out_of_memory
 
 FRAME = 0.1 if cores() > 2 else 0.2  # seconds from one drawing to the next while something runs
 # of the time, at most, that drawing takes in the kernel; less on two cores, where the browser draws on those that train
@@ -46,13 +45,13 @@ class Worker:
         self,
         work: Callable[[Callable[[], bool]], str],
         draw: Callable[[], None],
-        settle: Callable[[str], None],
+        over: Callable[[str], None],
         ended: Callable[[], None] = lambda: None,
     ) -> bool:
         """Run work(stopped) unless something runs already, and draw() while it does: each FRAME, or as seldom as it must
         be to take no more than SHARE of the time. Say whether it was started.
 
-        `stopped` tells whether `stop` was called. When it is over, settle(sentence) is called with what the work returned,
+        `stopped` tells whether `stop` was called. When it is over, over(sentence) is called with what the work returned,
         or with its error; then, when the next can start, ended().
         """
         with self._lock:
@@ -72,7 +71,7 @@ class Worker:
                         sentence = "Memory ran out; a smaller network or fewer seeds take less."
                 done.set()
                 try:
-                    settle(sentence)
+                    over(sentence)
                 finally:
                     self.busy = False
                 ended()
@@ -81,7 +80,7 @@ class Worker:
                 pause = FRAME
                 while not done.wait(pause):
                     start = time.thread_time()
-                    with suppress(Exception):  # a frame that fails is one frame less; the last is drawn by `settle`
+                    with suppress(Exception):  # a frame that fails is one frame less; the last is drawn by `over`
                         draw()
                     spent = time.thread_time() - start
                     pause = max(FRAME - spent, spent * (1 - SHARE) / SHARE)
@@ -153,8 +152,8 @@ class Desk:
         return self.worker.start(begin, frame, over, ended or (lambda: None))
 
     def tell(self, share: float, words: str = "") -> None:
-        """share: of the work, 0 to 1, from 0 again in each stage; words: for the status line, if they are to change. The bar
-        follows with the next drawing, since a message for each point would cost more than the point."""
+        """share: of all the work, 0 to 1; words: for the status line, if they are to change. The bar follows with the next
+        drawing, since a message for each point would cost more than the point."""
         self.left_over.add(time.monotonic(), share)
         self.share = share
         if words:

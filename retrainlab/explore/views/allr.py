@@ -15,7 +15,6 @@ from retrainlab.explore.kit.phrases import percent
 from retrainlab.explore.views import race
 from retrainlab.study.results import Results
 from retrainlab.study.stages import prepare
-from retrainlab.study.store import Store
 
 LOOKS = {"prunable": {"color": chart.BLUE}, "all": {"color": chart.GREEN, "dash": "7 4"}}
 BOLD = {"color": "#222222", "width": 6, "opacity": 0.4}
@@ -194,13 +193,13 @@ def view(settings: Settings, anatomy: Anatomy, caption: str = "") -> View:
     return View(pictures, words(s, a), (caption, HEADS, table(s, a)), csv(s, a), code(s))
 
 
-def page(store: Store) -> Page:
+def page(results: Results) -> Page:
     """One network for digits: sparsity, budget and norm by controls."""
     recipe = Settings().recipe
 
     @cache
     def anatomy() -> Anatomy:
-        dense = Results.at(store).dense(recipe, torch.device("cpu"))
+        dense = results.dense(recipe, torch.device("cpu"))
         if dense is None:
             raise BadInput("The page about ALLR needs the trained network, which is not in the store; make it first.")
         if dense.result.outcome:

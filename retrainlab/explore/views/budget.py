@@ -17,11 +17,9 @@ from retrainlab.config import DATASETS, MODELS, NAMED_SCHEDULES, Experiment, Pru
 from retrainlab.explore.kit import chart, live, phrases
 from retrainlab.explore.kit.pages import Control, Page, View
 from retrainlab.explore.kit.phrases import percent
-from retrainlab.figures.presets import PRESETS, Preset
 from retrainlab.study.making import cost
 from retrainlab.study.result import Result
 from retrainlab.study.results import Results
-from retrainlab.study.store import Store
 
 Found = Mapping[Experiment, Result]
 
@@ -29,11 +27,6 @@ SCHEDULES = NAMED_SCHEDULES
 COLUMNS = ("sparsity", "budget", "schedule", "seeds", "mean_validation_accuracy", "mean_test_accuracy", "test_low")
 COLUMNS += ("test_high", "validation_difference", "difference_low", "difference_high", "verdict")
 HEADS = ("schedule", "mean validation", "mean test", "95 % interval", "difference", "its interval", "verdict")
-
-
-def preset_of(data: str) -> Preset:
-    """The preset whose sparsities, budgets and training a data set has."""
-    return PRESETS.get(data, PRESETS["cifar10"])
 
 
 @dataclass(frozen=True)
@@ -55,7 +48,7 @@ class Settings:
     def __post_init__(self) -> None:
         settle(self)
         choose(self.data, DATASETS, "data set")
-        object.__setattr__(self, "model", self.model or preset_of(self.data).recipe.model)
+        object.__setattr__(self, "model", self.model or live.preset_of(self.data).recipe.model)
         choose(self.model, MODELS, "model")
         check_number(self.budget, "budget (share of the dense run)", above=0, high=1)
         check_number(self.seeds, "number of seeds", low=1, whole=True)
@@ -69,12 +62,12 @@ class Settings:
     @property
     def sparsities(self) -> tuple[float, ...]:
         """The preset's, and the one asked for."""
-        return tuple(sorted({*preset_of(self.data).sparsities, self.sparsity}))
+        return tuple(sorted({*live.preset_of(self.data).sparsities, self.sparsity}))
 
     @property
     def budgets(self) -> tuple[float, ...]:
         """The preset's, and the one asked for."""
-        return tuple(sorted({*preset_of(self.data).budgets, self.budget}))
+        return tuple(sorted({*live.preset_of(self.data).budgets, self.budget}))
 
     @property
     def needed(self) -> tuple[float, ...]:
@@ -88,9 +81,9 @@ def experiments(settings: Settings, budgets: Sequence[float] = ()) -> list[Exper
     return study.grid(s.recipe, sparsities=[s.sparsity], budgets=budgets, schedules=SCHEDULES, seeds=s.seeds)
 
 
-def load(wanted: Sequence[Experiment], store: Store) -> dict[Experiment, Result]:
+def load(wanted: Sequence[Experiment], results: Results) -> dict[Experiment, Result]:
     """What the store has of them."""
-    results = Results.at(store)
+    results = Results.at(results)  # the images may have changed since
     return {e: result for e in wanted if (result := results.of(e)) is not None}
 
 
@@ -274,12 +267,12 @@ def view(settings: Settings, results: Found) -> View:
     return View([picture(settings, frame, found)], text, shown, numbers, code(settings))
 
 
-def page(store: Store, start: Settings = Settings()) -> Page:
+def page(results: Results, start: Settings = Settings()) -> Page:
     """For readers without a kernel: the sparsities and budgets of a preset, from the settings `start` on."""
 
     @lru_cache(maxsize=len(start.sparsities))
     def known(sparsity: float) -> Found:
-        return load(experiments(replace(start, sparsity=sparsity), start.budgets), store)
+        return load(experiments(replace(start, sparsity=sparsity), start.budgets), results)
 
     def show_one(sparsity: float, budget: float) -> View:
         return view(replace(start, sparsity=sparsity, budget=budget), known(sparsity))

@@ -18,11 +18,11 @@ from retrainlab.explore.kit.phrases import percent
 from retrainlab.explore.kit.searching import ROUNDS, Unfinished, turned
 from retrainlab.figures.presets import PRESETS
 from retrainlab.methods.table import entry
-from retrainlab.study.store import Store
+from retrainlab.study.results import Results
 
 DATA = ("digits", "fashion-mnist", "cifar10")  # those with a contest
 MIDDLE = 1
-LOOKS = chart.SERIES[:2]
+LOOKS = {"color": chart.BLUE, "symbol": "o"}, {"color": chart.RED, "symbol": "D", "dash": "7 3"}
 SIZE = {"width": 1060, "height": 430}
 PAGE_METHODS = ("BIMP", "GMP", "DPF", "RigL", "Static", "Dense")  # none of which needs a search
 PAGE_SPARSITIES = (0.8, 0.9, 0.95)
@@ -92,9 +92,9 @@ class Pair:
     live: Live
     runs: list[int] = field(default_factory=lambda: [0, 0])
 
-    def fill(self, store: Store) -> None:
+    def fill(self, results: Results) -> None:
         """Take what the store has, but for a method whose sparsity has not been found yet."""
-        there = live.stored(self.live.experiments, store, firsts=True)
+        there = live.stored(self.live.experiments, results, firsts=True)
         for i, e in enumerate(there.experiments):
             if self.runs[i] or not turned(e):
                 self.live.take(i, there, i)
@@ -105,13 +105,13 @@ def sought(settings: Settings, run: Callable[[list[Experiment], int], Live]) -> 
     return Pair(settings, *searching.sought(experiments(settings), run, settings.tolerance))
 
 
-def known(settings: Settings, store: Store) -> Pair:
+def known(settings: Settings, results: Results) -> Pair:
     """What the store has of the pair, without training. A search that is not all there leaves its method out."""
     try:
-        pair = sought(settings, lambda tried, _: live.stored(tried, store, firsts=True))
+        pair = sought(settings, lambda tried, _: live.stored(tried, results, firsts=True))
     except Unfinished:
         pair = Pair(settings, Live(experiments(settings)))
-    pair.fill(store)
+    pair.fill(results)
     return pair
 
 
@@ -247,7 +247,7 @@ def view(pair: Pair, caption: str = "") -> View:
     return View([picture(pair)], words(pair), (caption, HEADS, table(pair)), csv(pair), code(s))
 
 
-def page(store: Store) -> Page:
+def page(results: Results) -> Page:
     """Two of six methods on one seed of digits."""
 
     def show_one(first: str, second: str, sparsity: float) -> View:
@@ -256,7 +256,7 @@ def page(store: Store) -> Page:
         except BadInput as error:
             empty = chart.panel([], x=(0, 1), y=(0, 104), xlabel="Step")
             return View([chart.chart([empty, empty], str(error), **SIZE)], str(error))
-        pair = known(settings, store)
+        pair = known(settings, results)
         if not pair.live.whole:
             raise BadInput(f"The page needs the runs of {first} and {second}, which are not in the store; make them.")
         return view(pair, "Both methods")

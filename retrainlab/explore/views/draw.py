@@ -7,7 +7,7 @@ from functools import lru_cache
 from statistics import fmean
 
 from retrainlab import schedules
-from retrainlab.checks import check_number, choose, settle
+from retrainlab.checks import check_fields, check_number, choice, choose, number, settle
 from retrainlab.config import DATASETS, MODELS, NAMED_SCHEDULES, Experiment, Prune, Recipe, Retrain
 from retrainlab.explore.kit import board, chart, live, phrases
 from retrainlab.explore.kit.board import HEADS, Entry, groups
@@ -16,8 +16,8 @@ from retrainlab.explore.kit.pages import Control, Page, View
 from retrainlab.explore.kit.phrases import percent
 from retrainlab.explore.kit.points import FEWEST, MOST, SHAPES, TOP, Points
 from retrainlab.explore.views.race import POINTS, steps
+from retrainlab.study.results import Results
 from retrainlab.study.stages import dense_curve
-from retrainlab.study.store import Store
 
 OWN = "your own"
 DRAWN = {"color": "#222222", "symbol": "*"}
@@ -25,23 +25,20 @@ DRAWN = {"color": "#222222", "symbol": "*"}
 
 @dataclass(frozen=True)
 class Settings:
-    """What is raced. sparsity, budget (of the dense run, above 0 and at most 1): shares; seeds: how many, 1 to 10; points:
-    2 to 8 pairs of share of the run and learning rate up to TOP; schedules: the named ones that race along."""
+    """What is raced. points: 2 to 8 pairs of share of the run and learning rate up to TOP; schedules: the named ones that
+    race along."""
 
-    data: str = "digits"
-    model: str = "resnet8"
+    data: str = choice("digits", DATASETS, "data set")
+    model: str = choice("resnet8", MODELS, "model")
     sparsity: float = 0.95
-    budget: float = 0.1
-    seeds: int = 3
+    budget: float = number(0.1, "of the dense run", "budget (share of the dense run)", above=0, high=1)
+    seeds: int = number(3, "how many", "number of seeds", low=1, high=10)
     points: Points = SHAPES["LLR"]
     schedules: tuple[str, ...] = ("LLR", "ALLR", "CLR")
 
     def __post_init__(self) -> None:
         settle(self)
-        choose(self.data, DATASETS, "data set")
-        choose(self.model, MODELS, "model")
-        check_number(self.seeds, "number of seeds", low=1, high=10, whole=True)
-        check_number(self.budget, "budget (share of the dense run)", above=0, high=1)
+        check_fields(self)
         for name in self.schedules:
             choose(name, NAMED_SCHEDULES, "retraining schedule")
         check_number(len(self.points), "number of control points", low=FEWEST, high=MOST, whole=True)
@@ -89,8 +86,8 @@ def experiments(s: Settings, retrains: Sequence[Retrain] = ()) -> list[Experimen
 def curve(retrain: Retrain, recipe: Recipe) -> tuple[Sequence[float], Sequence[float]]:
     """Places in the run (percent) and learning rates. Empty for ALLR, which starts where the pruned network says."""
     if retrain.points:
-        shares, rates = zip(*retrain.points)
-        return (0.0, *(100 * x for x in shares), 100.0), (rates[0], *rates, rates[-1])
+        shares, lrs = zip(*retrain.points)
+        return (0.0, *(100 * x for x in shares), 100.0), (lrs[0], *lrs, lrs[-1])
     if retrain.schedule == "ALLR":
         return (), ()
     original = dense_curve(recipe, math.ceil(200 / (retrain.budget * recipe.epochs)))
@@ -120,9 +117,9 @@ def code(s: Settings, retrains: Sequence[Retrain] = ()) -> str:
 
 def means(race: Live, places: Sequence[int]) -> list[tuple[int, list[float]]]:
     """Step and the accuracies of all seeds, as far as all have got; a seed that has diverged gets no further."""
-    curves = [race.second.get(p) for p in places]
-    if None in curves:
+    if not all(p in race.second for p in places):
         return []
+    curves = [race.second[p] for p in places]
     points = [(steps[0][0], [a for _, a in steps]) for steps in zip(*(zip(c.steps, c.accuracy) for c in curves))]
     return [(step, shares) for step, shares in points if not any(map(math.isnan, shares))]
 
@@ -145,7 +142,8 @@ def picture(retrains: Sequence[Retrain], recipe: Recipe, race: Live, own: str, r
     own, raced: the drawn curve's name at the left and at the right.
     grips: whether its control points can be dragged.
     """
-    first, legend = retrains[0], {}
+    first = retrains[0]
+    legend: dict[str, dict] = {}
     for r in (*retrains, *groups(race)):
         legend.setdefault(own if r.points else r.schedule, look(r))
     right, over, ends = _accuracies(race, raced)
@@ -199,7 +197,7 @@ def _accuracies(race: Live, raced: str) -> tuple[dict, str, list[str]]:
     return chart.panel(marks, x=(0, steps(race)), y=(0, 104), **frame), over, ends
 
 
-def page(store: Store) -> Page:
+def page(results: Results) -> Page:
     """Schedules of the papers and curves drawn beforehand, each beside LLR: shapes by a list, budgets by a slider."""
     drawn, budgets = ("late drop", "triangle", "two cycles"), (0.05, 0.1, 0.25)
     shapes = ("LLR", "CLR", "SLR", "FT", *drawn)
@@ -210,7 +208,7 @@ def page(store: Store) -> Page:
 
     def view_of(shape: str, budget: float) -> View:
         s, both = Settings(budget=budget), retrains(shape, budget)
-        race = live.stored(experiments(s, both), store)
+        race = live.stored(experiments(s, both), results)
         entries = board.finished(race, {SHAPES[shape]: shape})
         return View(
             [picture(both, s.recipe, race, shape, shape)],

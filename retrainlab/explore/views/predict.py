@@ -11,9 +11,6 @@ from contextlib import suppress
 from dataclasses import asdict, dataclass, replace
 from itertools import combinations
 
-import pandas as pd
-
-from retrainlab import tables
 from retrainlab.checks import BadInput, check_number
 from retrainlab.explore.kit import chart, live, phrases
 from retrainlab.explore.kit.live import Live
@@ -22,7 +19,7 @@ from retrainlab.explore.kit.phrases import percent
 from retrainlab.explore.views import race as race_view
 from retrainlab.explore.views.race import Settings, code, diverged, experiments, standing
 from retrainlab.paths import locked, set_aside, write_whole
-from retrainlab.study.store import Store
+from retrainlab.study.results import Results
 
 SPARSITIES = (0.8, 0.9, 0.95, 0.98)
 
@@ -50,7 +47,7 @@ class Guess:
             twice = next(p for p in places.values() if list(places.values()).count(p) > 1)
             sharing = " and ".join(s for s, p in places.items() if p == twice)
             raise BadInput(f"{sharing} share place {twice}; give each schedule a place of its own.")
-        return Guess(name, tuple(sorted(places, key=places.get)), gap)
+        return Guess(name, tuple(sorted(places, key=lambda name: places[name])), gap)
 
 
 def score(guess: Guess, accuracies: Mapping[str, float]) -> tuple[float, float]:
@@ -94,8 +91,8 @@ class Guesses:
     """The guesses about every race, by the race's name, in a file of the store, which several kernels may share; in memory
     where that cannot be written."""
 
-    def __init__(self, store: Store):
-        self.path = store.root / "guesses.json"
+    def __init__(self, results: Results):
+        self.path = results.store.root / "guesses.json"
         self.all = self._kept()
         self._unwritten: list[tuple[str, Guess]] = []
 
@@ -129,8 +126,7 @@ class Guesses:
 
 def guesses_csv(guesses: Sequence[Guess], race: Live) -> str:
     """The table of guesses."""
-    columns = ["name", "order", "pairs_right", "gap_guessed", "gap_off"]
-    return tables.csv(pd.DataFrame(table(guesses, race), columns=columns))
+    return phrases.csv(("name", "order", "pairs_right", "gap_guessed", "gap_off"), table(guesses, race))
 
 
 def hidden(settings: Settings) -> View:
@@ -156,13 +152,13 @@ def view(settings: Settings, race: Live, guesses: Sequence[Guess], caption: str 
     return replace(shown, words=words(guesses, race), csv=numbers)
 
 
-def page(store: Store) -> Page:
+def page(results: Results) -> Page:
     """The races of one seed of digits, to be guessed in a page without a kernel."""
     budgets, sparsities = (0.025, 0.05, 0.1, 0.25), (0.9, 0.95, 0.98)
 
     def view_of(sparsity: float, budget: float) -> View:
         settings = Settings(sparsity=sparsity, budget=budget)
-        shown = view(settings, live.stored(experiments(settings), store), [], "What came out")
+        shown = view(settings, live.stored(experiments(settings), results), [], "What came out")
         return replace(shown, words=shown.words.removeprefix("Nobody had guessed. "))
 
     return Page(

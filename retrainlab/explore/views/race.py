@@ -2,15 +2,16 @@
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import Any
 
-from retrainlab.checks import BadInput, choose, settle
+from retrainlab.checks import BadInput, check_fields, choice, choose, settle
 from retrainlab.config import DATASETS, MODELS, NAMED_SCHEDULES, Experiment, Prune, Recipe, Retrain
 from retrainlab.explore.kit import chart, collapse, live, phrases
 from retrainlab.explore.kit.collapse import Network
 from retrainlab.explore.kit.live import Live
 from retrainlab.explore.kit.pages import Control, Page, View
 from retrainlab.explore.kit.phrases import percent
-from retrainlab.study.store import Store
+from retrainlab.study.results import Results
 from retrainlab.training import cycles
 
 POINTS = 40  # of a curve in each cycle
@@ -21,8 +22,8 @@ BUDGETS = (0.025, 0.05, 0.1, 0.25, 0.5)
 class Settings:
     """What is raced. sparsity, budget (a cycle's, of the dense run): shares; schedules: of the named ones."""
 
-    data: str = "digits"
-    model: str = "resnet8"
+    data: str = choice("digits", DATASETS, "data set")
+    model: str = choice("resnet8", MODELS, "model")
     sparsity: float = 0.95
     allocation: str = "global"
     budget: float = 0.1
@@ -32,12 +33,11 @@ class Settings:
 
     def __post_init__(self) -> None:
         settle(self)
+        check_fields(self)
         if not self.schedules:
             raise BadInput("No schedule is chosen: tick at least one.")
         for name in self.schedules:
             choose(name, NAMED_SCHEDULES, "retraining schedule")
-        choose(self.data, DATASETS, "data set")
-        choose(self.model, MODELS, "model")
         Prune(self.sparsity, allocation=self.allocation, cycles=self.cycles)
         Retrain(self.schedules[0], self.budget)
 
@@ -64,9 +64,11 @@ def standing(race: Live) -> list[tuple[str, float, float | None]]:
         result, curve = race.results.get(place), race.second.get(place)
         if curve is None or not curve.accuracy or race.diverged(place):
             continue
-        ended = result is not None and not result.scalars["stopped"]
-        now = result.scalars["validation_accuracy"] if result else curve.accuracy[-1]
-        rows.append((e.retrain.schedule, now, result.scalars["test_accuracy"] if ended else None))
+        now, test = curve.accuracy[-1], None
+        if result is not None:
+            now = result.scalars["validation_accuracy"]
+            test = None if result.scalars["stopped"] else result.scalars["test_accuracy"]
+        rows.append((e.retrain.schedule, now, test))
     return sorted(rows, key=lambda row: -row[1])
 
 
@@ -75,7 +77,7 @@ def diverged(race: Live) -> list[str]:
     return [e.retrain.schedule for i, e in enumerate(race.experiments) if race.diverged(i)]
 
 
-def ranking(race: Live) -> list[tuple[str, ...]]:
+def ranking(race: Live) -> Sequence[tuple[str, ...]]:
     """The standing as words: place, schedule, accuracies, what it is behind the first; then those that have diverged, and
     those that wait."""
     rows, lost = standing(race), diverged(race)
@@ -111,7 +113,7 @@ def picture(race: Live, dense: float | None, steps: int) -> dict:
             accuracy.append(chart.line(x, [100 * v for v in y], look, offset=place, width=broad))
             rates.append(chart.line(x, lr, look, offset=place, width=broad, step=True))
     top = max((rate for mark in rates for rate in mark["y"] if rate is not None), default=0.1)
-    frame = {"x": (0, steps), "xlabel": "Retraining step"}
+    frame: dict[str, Any] = {"x": (0, steps), "xlabel": "Retraining step"}
     left = chart.panel(accuracy, y=(0, 104), ylabel="Validation accuracy (%)", **frame)
     right = chart.panel(rates, y=(0, 1.08 * (top or 0.1)), ylabel="Learning rate", **frame)
     said = [f"{name} {percent(value)}" for name, value, _ in standing(race)]
@@ -243,13 +245,13 @@ def view(settings: Settings, race: Live, about: str = "", network: Network | Non
     return View([picture(race, dense, length)], words(race), table, csv(race), code(settings))
 
 
-def page(store: Store) -> Page:
+def page(results: Results) -> Page:
     """Races of one seed of digits: sparsity and budget by sliders."""
     sparsities, budgets = (0.8, 0.9, 0.95, 0.98), BUDGETS
 
     def view_of(sparsity: float, budget: float) -> View:
         settings = Settings(sparsity=sparsity, budget=budget)
-        return view(settings, live.stored(experiments(settings), store), "Ranking")
+        return view(settings, live.stored(experiments(settings), results), "Ranking")
 
     return Page(
         "race",

@@ -192,7 +192,7 @@ def view(settings: Settings) -> View:
     return View([picture(settings, curves)], words(settings, curves), csv=csv(settings, curves), code=code(settings))
 
 
-def page(_store: object) -> Page:
+def page(_results: object) -> Page:
     """The schedules as curves by sliders; nothing is trained."""
 
     def show_one(dense: str, budget: float, damage: float) -> View:

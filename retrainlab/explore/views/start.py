@@ -7,7 +7,7 @@ import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from retrainlab.checks import check_number, choose, settle
+from retrainlab.checks import check_fields, choice, settle
 from retrainlab.config import NAMED_SCHEDULES, Experiment, Prune, Recipe, Retrain
 from retrainlab.explore.kit import chart, collapse, live, phrases
 from retrainlab.explore.kit.collapse import Network
@@ -32,14 +32,13 @@ class Settings:
     """What is tried next. sparsity in [0, 1) and budget (of the dense run, at least 0) are shares."""
 
     sparsity: float = 0.9
-    schedule: str = "LLR"
+    schedule: str = choice("LLR", NAMED_SCHEDULES)
     budget: float = 0.1
     seed: int = 0
 
     def __post_init__(self) -> None:
         settle(self)
-        choose(self.schedule, NAMED_SCHEDULES, "schedule")
-        check_number(self.seed, "seed", low=0, whole=True)
+        check_fields(self)
         Prune(self.sparsity), Retrain(self.schedule, self.budget)
 
     @property
@@ -147,11 +146,8 @@ def attempts_alt(attempts: Sequence[Attempt]) -> str:
 
 def attempts_csv(attempts: Sequence[Attempt]) -> str:
     """The points of every attempt."""
-    rows = [
-        f"{a.schedule},{a.sparsity},{a.budget:g},{step},{phrases.digits(share)}"
-        for a in attempts
-        for step, share in a.points
-    ]
+    plans = [(f"{a.schedule},{a.sparsity},{a.budget:g}", a.points) for a in attempts]
+    rows = [f"{plan},{step},{phrases.digits(share)}" for plan, points in plans for step, share in points]
     return "\n".join(["schedule,sparsity_percent,budget,step,validation_accuracy", *rows, ""]) if rows else ""
 
 
