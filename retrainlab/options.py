@@ -13,31 +13,24 @@ from retrainlab.checks import BadInput, choose
 from retrainlab.config import FREE_SCHEDULES, SGD, Experiment, Prune, Recipe, Retrain
 from retrainlab.methods.knobs import Knobs
 from retrainlab.methods.table import METHODS, SEARCHED
+from retrainlab.study.machine import Machine
 
 DENSE_NAMES = {"schedule": "dense_schedule", "lr": "dense_lr", "warmup": "dense_warmup"}
 T = TypeVar("T", Recipe, SGD, Prune, Retrain)
 LISTS = ("seed", "sparsity", "budget", "schedule")  # of which a study takes several
 
 
-def add_compute(parser: argparse._ActionsContainer) -> None:
-    """Options of every command that may train: where, with how many processes, and the store."""
-    parser.add_argument("--jobs", type=int, default=0, help="processes on a CPU; 0 is one per core")
-    parser.add_argument("--device", default="auto", help="auto, cpu, cuda or cuda:N")
-    parser.add_argument(
-        "--store", default="", help="folder of results; RETRAINLAB_STORE or the project's store if empty"
-    )
+def add_machine(parser: argparse._ActionsContainer, study: bool = True) -> None:
+    """Options of every command that may train. study: those of a study's engine, too."""
+    for f in fields(Machine):
+        if study or f.name not in ("engine", "fresh"):
+            how: dict = {"action": "store_true"} if f.type is bool else {"type": f.type}
+            parser.add_argument(f"--{f.name}", default=f.default, help=f.metadata["help"], **how)
 
 
-def add_machine(parser: argparse._ActionsContainer) -> None:
-    """The same, and those of a study's engine."""
-    add_compute(parser)
-    parser.add_argument(
-        "--engine",
-        default="auto",
-        help="loop: one training after the other; batched: many at once; graph: many at once as a CUDA graph; auto: the "
-        "fastest, by a short measurement that is remembered",
-    )
-    parser.add_argument("--fresh", action="store_true", help="compute anew what is stored already")
+def machine(options: argparse.Namespace) -> Machine:
+    """The machine that the options of `add_machine` describe."""
+    return Machine(**{f.name: getattr(options, f.name) for f in fields(Machine)})
 
 
 def add_experiment(parser: argparse.ArgumentParser, many: bool) -> None:

@@ -1,6 +1,6 @@
 """How one process makes what is missing: runs that train together, how much work each is, and who looks on."""
 
-from collections.abc import Callable, Hashable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Hashable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import TypeVar
 
@@ -19,6 +19,7 @@ K = TypeVar("K", bound=Hashable)
 Pair = tuple[Recipe, Prune]
 Noun = Recipe | Pair | Experiment
 Thing = Dense | Pruned | Result
+Start = tuple[Dense, Pruned]
 
 
 @dataclass(frozen=True)
@@ -56,6 +57,11 @@ def cost(noun: Noun) -> float:
     return 0.1
 
 
+def work(nouns: Iterable[Noun]) -> float:
+    """How much work they all are, in epochs of training."""
+    return sum(map(cost, nouns))
+
+
 def grouped(items: Iterable[T], by: Callable[[T], K]) -> dict[K, list[T]]:
     """Items that have something in common, in their order."""
     out: dict[K, list[T]] = {}
@@ -75,17 +81,11 @@ def first_trainings(
 
 
 def retrainings(
-    experiments: Sequence[Experiment],
-    networks: Mapping[Recipe, Dense],
-    masks: Mapping[Pair, Pruned],
-    device: torch.device,
-    engine: Engine,
-    watch: Watch,
+    experiments: Sequence[Experiment], starts: Sequence[Start], device: torch.device, engine: Engine, watch: Watch
 ) -> Iterator[tuple[Experiment, Result]]:
-    """Retrain together what has `common` settings `while_retraining`, from networks and masks; each result as it ends."""
+    """Retrain together what has `common` settings `while_retraining`, each from its own start; each result as it ends."""
     meter = Meter(experiments, watch)
-    pairs = [(networks[e.recipe], masks[e.recipe, e.prune]) for e in experiments]
-    for place, made in run_together(experiments, pairs, str(device), engine, on_point=meter, stop=watch.stop):
+    for place, made in run_together(experiments, starts, str(device), engine, on_point=meter, stop=watch.stop):
         meter.ended(place)
         yield experiments[place], made
 
