@@ -81,7 +81,8 @@ def _noun(kind: type[T], options: argparse.Namespace, given: dict[str, object] |
 
 def _add(group: argparse._ArgumentGroup, kind: type, many: bool) -> None:
     for f, option in _told(kind):
-        kinds, default = (f.type, *get_args(f.type)), f.default
+        default: Any = f.default
+        kinds = (f.type, *get_args(f.type))
         how: dict = {"type": next((k for k in (float, int, str) if k in kinds), None)}
         if bool in kinds:
             how = {"action": argparse.BooleanOptionalAction}
