@@ -67,7 +67,7 @@ def experiments(options: argparse.Namespace) -> list[Experiment]:
     )
 
 
-def _told(kind: type[T]) -> Iterator[tuple[Field, str]]:
+def _told(kind: type[Recipe | SGD | Prune | Retrain]) -> Iterator[tuple[Field, str]]:
     """The fields of a noun that have a help text, with the names of their options."""
     names = DENSE_NAMES if kind is Recipe else {}
     return ((f, names.get(f.name, f.name)) for f in fields(kind) if "help" in f.metadata)
@@ -78,7 +78,7 @@ def _noun(kind: type[T], options: argparse.Namespace, given: dict[str, object] |
     return kind(**{f.name: getattr(options, option) for f, option in _told(kind)} | (given or {}))
 
 
-def _add(group: argparse._ArgumentGroup, kind: type[T], many: bool) -> None:
+def _add(group: argparse._ArgumentGroup, kind: type[Recipe | SGD | Prune | Retrain], many: bool) -> None:
     for f, option in _told(kind):
         default: Any = f.default
         kinds = (f.type, *get_args(f.type))
