@@ -17,7 +17,8 @@ from pathlib import Path
 from retrainlab import __version__, tables
 from retrainlab.checks import BadInput, Failed
 from retrainlab.config import Recipe
-from retrainlab.options import add_compute, add_experiment, add_machine, experiments
+from retrainlab.data.sources import BUILT_IN, download
+from retrainlab.options import add_experiment, add_machine, experiments, machine
 
 
 def _open_closed() -> None:
@@ -87,10 +88,12 @@ def _main(arguments: Sequence[str] | None) -> int:
 _as_usual = warnings.formatwarning
 
 
-def _sentence(message: Warning | str, category: type[Warning], filename: str, *place) -> str:
+def _sentence(
+    message: Warning | str, category: type[Warning], filename: str, lineno: int, line: str | None = None
+) -> str:
     """A warning of the kit's own without the line of code that gave it."""
     own = Path(filename).is_relative_to(Path(__file__).parent)
-    return f"retrainlab: {message}\n" if own else _as_usual(message, category, filename, *place)
+    return f"retrainlab: {message}\n" if own else _as_usual(message, category, filename, lineno, line)
 
 
 def _parser() -> argparse.ArgumentParser:
@@ -124,7 +127,7 @@ def _parser() -> argparse.ArgumentParser:
     export = command("export", _export, "write explorers as HTML files for readers without a kernel")
     export.add_argument("names", nargs="*", metavar="NAME", help="pages to write, such as race; all if none is named")
     export.add_argument("--output", default="", help="folder to write to; pages if empty")
-    add_compute(export)
+    add_machine(export, study=False)
     slides = command(
         "slides", _slides, "make slides for a reading group of the figures: HTML that opens offline, and a PDF"
     )
@@ -142,7 +145,7 @@ def _parser() -> argparse.ArgumentParser:
         help="write every row, with all that was measured, to this file; - is stdout, in place of the table",
     )
     data = command("data", _data, "download a data set through torchvision")
-    data.add_argument("name", help="fashion-mnist, cifar10 or cifar100")
+    data.add_argument("name", help=", ".join(name for name, known in BUILT_IN.items() if known.downloads))
     doctor = command("doctor", _doctor, "say what is here, and how to get what is missing")
     doctor.add_argument("--data", metavar="FOLDER", help="say too what a folder of images holds, and read all of them")
     doctor.add_argument(
@@ -157,10 +160,8 @@ def _parser() -> argparse.ArgumentParser:
 
 def _figures(options: argparse.Namespace) -> None:
     from retrainlab.figures import run
-    from retrainlab.study.machine import Machine
 
-    machine = Machine(options.jobs, options.device, options.engine, options.store, options.fresh)
-    run.make(options.names, options.preset, machine, precision=options.precision, output=options.output)
+    run.make(options.names, options.preset, machine(options), precision=options.precision, output=options.output)
 
 
 def _lab(options: argparse.Namespace) -> None:
@@ -191,16 +192,8 @@ def _study(options: argparse.Namespace) -> None:
         raise BadInput(f"The table cannot be written to {table}; name a file in a folder that exists and is yours.")
 
     from retrainlab.report import report
-    from retrainlab.study.run import run_study
 
-    frame = run_study(
-        asked,
-        store=options.store or None,
-        jobs=options.jobs,
-        device=options.device,
-        engine=options.engine,
-        fresh=options.fresh,
-    )
+    frame = machine(options).study(asked, "study")
     if table is not None:
         try:
             tables.write(frame, table)
@@ -218,8 +211,6 @@ def _new(table: Path) -> bool:
 
 
 def _data(options: argparse.Namespace) -> None:
-    from retrainlab.data.sources import download
-
     print(f"{options.name} is in {download(options.name)}.")
 
 

@@ -244,7 +244,7 @@ def drive(
     while True:
         for place, trained in came:
             try:
-                jobs.append((place, courses[place].send(trained)))
+                jobs.append((place, next(courses[place]) if trained is None else courses[place].send(trained)))
             except StopIteration as end:
                 yield place, end.value
         if not jobs:

@@ -99,6 +99,7 @@ def run(
             break
     if retrain.recalibrate and not cycles[-1].trained.diverged:
         state = recalibrate(setup, state, (recipe.seed, "recalibrate"))
+    assert masks is not None  # there is a cycle at least
     return state, masks, cycles
 
 

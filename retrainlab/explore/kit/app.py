@@ -3,7 +3,7 @@
 import threading
 from collections.abc import Callable, Hashable
 from dataclasses import replace
-from typing import Any, ClassVar, Generic, TypeVar
+from typing import TYPE_CHECKING, Any, ClassVar, Generic, TypeVar
 
 import ipywidgets as widgets
 from IPython.display import display
@@ -14,7 +14,10 @@ from retrainlab.explore.kit.pages import View
 from retrainlab.explore.kit.worker import Desk
 from retrainlab.study.results import Results
 
-Settings = TypeVar("Settings")
+if TYPE_CHECKING:
+    from _typeshed import DataclassInstance
+
+Settings = TypeVar("Settings", bound="DataclassInstance")
 
 
 class Screen:
@@ -68,7 +71,7 @@ class App(Generic[Settings]):
     def __init__(self, settings: Settings, results: Results, device: str):
         self.results, self.given, self.lock = results, settings, threading.RLock()
         self.desk = Desk(self.button, device)
-        self.inputs: dict[str, controls.Control] = {}
+        self.inputs: dict[str, Any] = {}  # a control for each field of Settings
         self.screens: list[Screen] = []
         self.screen = self.new_screen(self.charts)
         self.status: controls.Status = self.desk.status

@@ -121,7 +121,7 @@ def _short(values: Iterable[float | None]) -> list[float | None]:
     return [None if v is None or not math.isfinite(v) else float(f"{v:.5g}") for v in values]
 
 
-def _intervals(x: Iterable[float], low: Iterable[float], high: Iterable[float]) -> dict[str, list[float]]:
+def _intervals(x: Iterable[float], low: Iterable[float], high: Iterable[float]) -> dict[str, list]:
     """Those that have both ends."""
     whole = [each for each in zip(_short(x), _short(low), _short(high)) if None not in each]
     return {name: [each[i] for each in whole] for i, name in enumerate(("x", "low", "high"))}

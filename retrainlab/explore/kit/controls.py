@@ -7,6 +7,7 @@ import html
 import math
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
+from typing import TypeAlias
 
 import anywidget
 import ipywidgets as widgets
@@ -52,7 +53,7 @@ class Ticks:
         return tuple(name for name, box in self.boxes.items() if box.value)
 
 
-Control = Number | Ticks | widgets.ValueWidget
+Control: TypeAlias = Number | Ticks | widgets.ValueWidget
 
 
 def _short(x: float, digits: int) -> float:
@@ -122,8 +123,11 @@ def inputs(settings: object, *names: str) -> dict[str, Control]:
 
 def observe(control: Control, react: Callable[[dict], None]) -> None:
     """Call react(change) when a reader changes the control."""
-    parts = [control.slider] if isinstance(control, Number) else [control]
-    for part in control.boxes.values() if isinstance(control, Ticks) else parts:
+    if isinstance(control, Ticks):
+        parts = list(control.boxes.values())
+    else:
+        parts = [control.slider if isinstance(control, Number) else control]
+    for part in parts:
         part.observe(react, names="value")
 
 
@@ -222,7 +226,7 @@ class Chart(anywidget.AnyWidget):
 
     _esm = (WEB / "chart.js").read_text() + "\nexport default { render: renderChart };\n"
     spec = traitlets.Dict().tag(sync=True)
-    moved = traitlets.List().tag(sync=True)
+    moved: traitlets.List = traitlets.List().tag(sync=True)
 
 
 class Take(anywidget.AnyWidget):

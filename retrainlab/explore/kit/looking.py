@@ -99,7 +99,7 @@ class Pruning(Looking[Settings]):
         self.pruning = self.new_screen()
 
     def there(self) -> bool:
-        return super().there() and len(self.network.accuracies) == len(collapse.ORDER)
+        return self.network is not None and len(self.network.accuracies) == len(collapse.ORDER) and super().there()
 
     def found(self, network: Network, stopped: Callable[[], bool]) -> str:
         super().found(network, stopped)

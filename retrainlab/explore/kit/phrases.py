@@ -3,6 +3,7 @@
 import math
 from collections.abc import Iterable, Sequence
 from dataclasses import fields
+from typing import Any
 
 import pandas as pd
 
@@ -45,7 +46,7 @@ def stopped_words(begun: bool) -> str:
     return "Stopped; what there is stays on screen, and nothing unfinished is stored."
 
 
-def short(noun: object) -> str:
+def short(noun: Any) -> str:
     """A dataclass as Python that makes it again: the fields that are not at their defaults."""
     plain = type(noun)()
     given = {f.name: getattr(noun, f.name) for f in fields(noun) if f.init}

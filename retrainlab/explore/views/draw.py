@@ -86,8 +86,8 @@ def experiments(s: Settings, retrains: Sequence[Retrain] = ()) -> list[Experimen
 def curve(retrain: Retrain, recipe: Recipe) -> tuple[Sequence[float], Sequence[float]]:
     """Places in the run (percent) and learning rates. Empty for ALLR, which starts where the pruned network says."""
     if retrain.points:
-        shares, rates = zip(*retrain.points)
-        return (0.0, *(100 * x for x in shares), 100.0), (rates[0], *rates, rates[-1])
+        shares, lrs = zip(*retrain.points)
+        return (0.0, *(100 * x for x in shares), 100.0), (lrs[0], *lrs, lrs[-1])
     if retrain.schedule == "ALLR":
         return (), ()
     original = dense_curve(recipe, math.ceil(200 / (retrain.budget * recipe.epochs)))
@@ -117,9 +117,9 @@ def code(s: Settings, retrains: Sequence[Retrain] = ()) -> str:
 
 def means(race: Live, places: Sequence[int]) -> list[tuple[int, list[float]]]:
     """Step and the accuracies of all seeds, as far as all have got; a seed that has diverged gets no further."""
-    curves = [race.second.get(p) for p in places]
-    if None in curves:
+    if not all(p in race.second for p in places):
         return []
+    curves = [race.second[p] for p in places]
     points = [(steps[0][0], [a for _, a in steps]) for steps in zip(*(zip(c.steps, c.accuracy) for c in curves))]
     return [(step, shares) for step, shares in points if not any(map(math.isnan, shares))]
 
@@ -142,7 +142,8 @@ def picture(retrains: Sequence[Retrain], recipe: Recipe, race: Live, own: str, r
     own, raced: the drawn curve's name at the left and at the right.
     grips: whether its control points can be dragged.
     """
-    first, legend = retrains[0], {}
+    first = retrains[0]
+    legend: dict[str, dict] = {}
     for r in (*retrains, *groups(race)):
         legend.setdefault(own if r.points else r.schedule, look(r))
     right, over, ends = _accuracies(race, raced)

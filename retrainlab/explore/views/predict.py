@@ -47,7 +47,7 @@ class Guess:
             twice = next(p for p in places.values() if list(places.values()).count(p) > 1)
             sharing = " and ".join(s for s, p in places.items() if p == twice)
             raise BadInput(f"{sharing} share place {twice}; give each schedule a place of its own.")
-        return Guess(name, tuple(sorted(places, key=places.get)), gap)
+        return Guess(name, tuple(sorted(places, key=lambda name: places[name])), gap)
 
 
 def score(guess: Guess, accuracies: Mapping[str, float]) -> tuple[float, float]:

@@ -2,6 +2,7 @@
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import Any
 
 from retrainlab.checks import BadInput, check_fields, choice, choose, settle
 from retrainlab.config import DATASETS, MODELS, NAMED_SCHEDULES, Experiment, Prune, Recipe, Retrain
@@ -63,9 +64,11 @@ def standing(race: Live) -> list[tuple[str, float, float | None]]:
         result, curve = race.results.get(place), race.second.get(place)
         if curve is None or not curve.accuracy or race.diverged(place):
             continue
-        ended = result is not None and not result.scalars["stopped"]
-        now = result.scalars["validation_accuracy"] if result else curve.accuracy[-1]
-        rows.append((e.retrain.schedule, now, result.scalars["test_accuracy"] if ended else None))
+        now, test = curve.accuracy[-1], None
+        if result is not None:
+            now = result.scalars["validation_accuracy"]
+            test = None if result.scalars["stopped"] else result.scalars["test_accuracy"]
+        rows.append((e.retrain.schedule, now, test))
     return sorted(rows, key=lambda row: -row[1])
 
 
@@ -74,7 +77,7 @@ def diverged(race: Live) -> list[str]:
     return [e.retrain.schedule for i, e in enumerate(race.experiments) if race.diverged(i)]
 
 
-def ranking(race: Live) -> list[tuple[str, ...]]:
+def ranking(race: Live) -> Sequence[tuple[str, ...]]:
     """The standing as words: place, schedule, accuracies, what it is behind the first; then those that have diverged, and
     those that wait."""
     rows, lost = standing(race), diverged(race)
@@ -110,7 +113,7 @@ def picture(race: Live, dense: float | None, steps: int) -> dict:
             accuracy.append(chart.line(x, [100 * v for v in y], look, offset=place, width=broad))
             rates.append(chart.line(x, lr, look, offset=place, width=broad, step=True))
     top = max((rate for mark in rates for rate in mark["y"] if rate is not None), default=0.1)
-    frame = {"x": (0, steps), "xlabel": "Retraining step"}
+    frame: dict[str, Any] = {"x": (0, steps), "xlabel": "Retraining step"}
     left = chart.panel(accuracy, y=(0, 104), ylabel="Validation accuracy (%)", **frame)
     right = chart.panel(rates, y=(0, 1.08 * (top or 0.1)), ylabel="Learning rate", **frame)
     said = [f"{name} {percent(value)}" for name, value, _ in standing(race)]
