@@ -18,7 +18,7 @@ from retrainlab import __version__, tables
 from retrainlab.checks import BadInput, Failed
 from retrainlab.config import Recipe
 from retrainlab.data.sources import BUILT_IN, download
-from retrainlab.options import add_compute, add_experiment, add_machine, experiments
+from retrainlab.options import add_experiment, add_machine, experiments, machine
 
 
 def _open_closed() -> None:
@@ -127,7 +127,7 @@ def _parser() -> argparse.ArgumentParser:
     export = command("export", _export, "write explorers as HTML files for readers without a kernel")
     export.add_argument("names", nargs="*", metavar="NAME", help="pages to write, such as race; all if none is named")
     export.add_argument("--output", default="", help="folder to write to; pages if empty")
-    add_compute(export)
+    add_machine(export, study=False)
     slides = command(
         "slides", _slides, "make slides for a reading group of the figures: HTML that opens offline, and a PDF"
     )
@@ -160,10 +160,8 @@ def _parser() -> argparse.ArgumentParser:
 
 def _figures(options: argparse.Namespace) -> None:
     from retrainlab.figures import run
-    from retrainlab.study.machine import Machine
 
-    machine = Machine(options.jobs, options.device, options.engine, options.store, options.fresh)
-    run.make(options.names, options.preset, machine, precision=options.precision, output=options.output)
+    run.make(options.names, options.preset, machine(options), precision=options.precision, output=options.output)
 
 
 def _lab(options: argparse.Namespace) -> None:
@@ -194,16 +192,8 @@ def _study(options: argparse.Namespace) -> None:
         raise BadInput(f"The table cannot be written to {table}; name a file in a folder that exists and is yours.")
 
     from retrainlab.report import report
-    from retrainlab.study.run import run_study
 
-    frame = run_study(
-        asked,
-        store=options.store or None,
-        jobs=options.jobs,
-        device=options.device,
-        engine=options.engine,
-        fresh=options.fresh,
-    )
+    frame = machine(options).study(asked, "study")
     if table is not None:
         try:
             tables.write(frame, table)

@@ -13,31 +13,24 @@ from retrainlab.checks import BadInput, choose
 from retrainlab.config import FREE_SCHEDULES, SGD, Experiment, Prune, Recipe, Retrain
 from retrainlab.methods.knobs import Knobs
 from retrainlab.methods.table import METHODS, SEARCHED
+from retrainlab.study.machine import Machine
 
 DENSE_NAMES = {"schedule": "dense_schedule", "lr": "dense_lr", "warmup": "dense_warmup"}
 T = TypeVar("T", Recipe, SGD, Prune, Retrain)
 LISTS = ("seed", "sparsity", "budget", "schedule")  # of which a study takes several
 
 
-def add_compute(parser: argparse._ActionsContainer) -> None:
-    """Options of every command that may train: where, with how many processes, and the store."""
-    parser.add_argument("--jobs", type=int, default=0, help="processes on a CPU; 0 is one per core")
-    parser.add_argument("--device", default="auto", help="auto, cpu, cuda or cuda:N")
-    parser.add_argument(
-        "--store", default="", help="folder of results; RETRAINLAB_STORE or the project's store if empty"
-    )
+def add_machine(parser: argparse._ActionsContainer, study: bool = True) -> None:
+    """Options of every command that may train. study: those of a study's engine, too."""
+    for f in fields(Machine):
+        if study or f.name not in ("engine", "fresh"):
+            how: dict = {"action": "store_true"} if f.type is bool else {"type": f.type}
+            parser.add_argument(f"--{f.name}", default=f.default, help=f.metadata["help"], **how)
 
 
-def add_machine(parser: argparse._ActionsContainer) -> None:
-    """The same, and those of a study's engine."""
-    add_compute(parser)
-    parser.add_argument(
-        "--engine",
-        default="auto",
-        help="loop: one training after the other; batched: many at once; graph: many at once as a CUDA graph; auto: the "
-        "fastest, by a short measurement that is remembered",
-    )
-    parser.add_argument("--fresh", action="store_true", help="compute anew what is stored already")
+def machine(options: argparse.Namespace) -> Machine:
+    """The machine that the options of `add_machine` describe."""
+    return Machine(**{f.name: getattr(options, f.name) for f in fields(Machine)})
 
 
 def add_experiment(parser: argparse.ArgumentParser, many: bool) -> None:
@@ -74,7 +67,7 @@ def experiments(options: argparse.Namespace) -> list[Experiment]:
     )
 
 
-def _told(kind: type[T]) -> Iterator[tuple[Field, str]]:
+def _told(kind: type) -> Iterator[tuple[Field, str]]:
     """The fields of a noun that have a help text, with the names of their options."""
     names = DENSE_NAMES if kind is Recipe else {}
     return ((f, names.get(f.name, f.name)) for f in fields(kind) if "help" in f.metadata)
@@ -82,12 +75,14 @@ def _told(kind: type[T]) -> Iterator[tuple[Field, str]]:
 
 def _noun(kind: type[T], options: argparse.Namespace, given: dict[str, object] | None = None) -> T:
     """The noun that the options describe, but for the fields that are given."""
-    return kind(**{f.name: getattr(options, option) for f, option in _told(kind)} | (given or {}))
+    asked: dict[str, Any] = {field.name: getattr(options, option) for field, option in _told(kind)}
+    return kind(**asked | (given or {}))
 
 
-def _add(group: argparse._ArgumentGroup, kind: type[T], many: bool) -> None:
+def _add(group: argparse._ArgumentGroup, kind: type, many: bool) -> None:
     for f, option in _told(kind):
-        kinds, default = (f.type, *get_args(f.type)), f.default
+        default: Any = f.default
+        kinds = (f.type, *get_args(f.type))
         how: dict = {"type": next((k for k in (float, int, str) if k in kinds), None)}
         if bool in kinds:
             how = {"action": argparse.BooleanOptionalAction}

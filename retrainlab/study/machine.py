@@ -5,7 +5,7 @@ from contextlib import contextmanager
 from dataclasses import asdict, dataclass, replace
 from typing import TYPE_CHECKING
 
-from retrainlab.checks import check_number, choose, settle
+from retrainlab.checks import check_number, choose, settle, told
 from retrainlab.config import ENGINES, Experiment
 from retrainlab.progress import Progress
 
@@ -17,17 +17,17 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class Machine:
-    """What `study.run_study` computes with. This module does not load torch.
+    """What `study.run_study` computes with, and the options of the command line for it. This module does not load torch."""
 
-    jobs: processes on a CPU, 0 for one per core. device: auto, cpu, cuda or cuda:N. engine: loop, batched, graph, or auto
-    for the fastest. store: folder of results, the project's own if empty. fresh: compute anew what is stored already.
-    """
-
-    jobs: int = 0
-    device: str = "auto"
-    engine: str = "auto"
-    store: str = ""
-    fresh: bool = False
+    jobs: int = told(0, "processes on a CPU; 0 is one per core")
+    device: str = told("auto", "auto, cpu, cuda or cuda:N")
+    store: str = told("", "folder of results; RETRAINLAB_STORE or the project's store if empty")
+    engine: str = told(
+        "auto",
+        "loop: one training after the other; batched: many at once; graph: many at once as a CUDA graph; auto: the "
+        "fastest, by a short measurement that is remembered",
+    )
+    fresh: bool = told(False, "compute anew what is stored already")
 
     def __post_init__(self) -> None:
         settle(self)

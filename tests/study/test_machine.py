@@ -19,7 +19,7 @@ def calls(monkeypatch):
 
 
 def test_a_study_gets_every_option_of_the_machine(calls):
-    Machine(2, "cpu", "loop", "here", True).study([FIRST], "figure 1")
+    Machine(2, "cpu", "here", "loop", True).study([FIRST], "figure 1")
     [(experiments, options)] = calls
     assert experiments == [FIRST] and options.pop("progress").title == "figure 1" and options.pop("executor") is None
     assert options == {"jobs": 2, "device": "cpu", "engine": "loop", "store": "here", "fresh": True}

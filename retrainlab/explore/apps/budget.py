@@ -95,9 +95,10 @@ class Budget(App[Settings]):
                 stages.tell(share, words and lead + words)
 
             stages.stage("", work[seed])
-            made = dict(results.make(some, self.desk.device, Watch(stop=stopped, tell=tell)))
-            with self.lock:
-                self.found |= {e: made[e] for e in some if e in made and not made[e].scalars["stopped"]}
+            for noun, made in results.make(some, self.desk.device, Watch(stop=stopped, tell=tell)):
+                if isinstance(noun, Experiment) and isinstance(made, Result) and not made.scalars["stopped"]:
+                    with self.lock:
+                        self.found[noun] = made
         done = sum(e in self.found for e in lacking)
         if done < len(lacking):
             return f"Stopped; {done} of {len(lacking)} are measured and kept. Press again for the rest."

@@ -113,12 +113,11 @@ class Compare(App[Settings]):
 
     def _watch(self, settings: Settings, came: Live) -> None:
         """While a method's sparsity is searched for, its curve is that of the first run of the round."""
+        methods = [type(tried.recipe.method) for tried in came.experiments]
         with self.lock:
             for i, e in enumerate(experiments(settings)):
-                for place, tried in enumerate(came.experiments):
-                    if turned(e) and type(tried.recipe.method) is type(e.recipe.method):
-                        self.pair.live.first[i] = came.first.setdefault(place, Curve())
-                        break
+                if self.pair is not None and turned(e) and (method := type(e.recipe.method)) in methods:
+                    self.pair.live.first[i] = came.first.setdefault(methods.index(method), Curve())
 
     def _ran(self) -> None:
         """Show what was asked for meanwhile."""

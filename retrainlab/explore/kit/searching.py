@@ -31,7 +31,8 @@ def sought(
     Returns the experiments with their knobs and the curves and results of the runs that were found, and how many runs each
     search took (0 for none). Raises Unfinished if a round does not end.
     """
-    live, runs, rounds = Live(list(experiments)), [0] * len(experiments), count(1)
+    found, runs, rounds = list(experiments), [0] * len(experiments), count(1)
+    live = Live(found)
     seen: dict[Experiment, tuple[Live, int]] = {}
     turn = [i for i, e in enumerate(experiments) if turned(e)]
 
@@ -42,8 +43,8 @@ def sought(
         seen.update({e: (came, place) for place, e in enumerate(tried)})
         return pd.DataFrame([came.results[i].scalars for i in range(len(tried))], columns=["trained_sparsity"])
 
-    found, rows = reach([experiments[i] for i in turn], study, tolerance=tolerance, most=ROUNDS)
-    for i, e, taken in zip(turn, found, rows["runs"]):
-        live.experiments[i], runs[i] = e, round(taken)
+    reached, rows = reach([experiments[i] for i in turn], study, tolerance=tolerance, most=ROUNDS)
+    for i, e, taken in zip(turn, reached, rows["runs"]):
+        found[i], runs[i] = e, round(taken)
         live.take(i, *seen[e])
     return live, runs

@@ -3,6 +3,7 @@
 import math
 from dataclasses import dataclass
 from functools import cache
+from typing import Any
 
 import torch
 
@@ -17,7 +18,7 @@ from retrainlab.study.results import Results
 from retrainlab.study.stages import prepare
 
 LOOKS = {"prunable": {"color": chart.BLUE}, "all": {"color": chart.GREEN, "dash": "7 4"}}
-BOLD = {"color": "#222222", "width": 6, "opacity": 0.4}
+BOLD: dict[str, Any] = {"color": "#222222", "width": 6, "opacity": 0.4}
 BUDGET = "Budget (% of the dense run)"
 PAGE_SPARSITIES = (0.0, 0.1, 0.2, 0.3, 0.4, 0.5, 0.6, 0.7, 0.8, 0.9, 0.95, 0.98, 0.99)
 PAGE_BUDGETS = (0.025, 0.05, 0.1, 0.25, 0.5, 1.0)

@@ -24,8 +24,9 @@ from retrainlab.study.results import Results
 Found = Mapping[Experiment, Result]
 
 SCHEDULES = NAMED_SCHEDULES
-COLUMNS = ("sparsity", "budget", "schedule", "seeds", "mean_validation_accuracy", "mean_test_accuracy", "test_low")
-COLUMNS += ("test_high", "validation_difference", "difference_low", "difference_high", "verdict")
+TESTED = ("mean_validation_accuracy", "mean_test_accuracy", "test_low", "test_high")
+DIFFERENCE = ("validation_difference", "difference_low", "difference_high")
+COLUMNS = ("sparsity", "budget", "schedule", "seeds", *TESTED, *DIFFERENCE, "verdict")
 HEADS = ("schedule", "mean validation", "mean test", "95 % interval", "difference", "its interval", "verdict")
 
 
@@ -102,13 +103,11 @@ def missing(settings: Settings, found: Found) -> list[Experiment]:
 
 def look_up(settings: Settings, frame: pd.DataFrame) -> tuple[Advice | None, str]:
     """The advice and its words, or None and why there is none."""
-    if frame.empty:
-        return None, ""
     try:
-        found = advice.advise(frame, settings.sparsity, settings.budget)
+        found = None if frame.empty else advice.advise(frame, settings.sparsity, settings.budget)
     except BadInput as error:
         return None, str(error)
-    return found, advice.words(found)
+    return found, advice.words(found) if found else ""
 
 
 def missing_words(settings: Settings, lacking: Sequence[Experiment]) -> str:
@@ -128,12 +127,14 @@ def picture(settings: Settings, frame: pd.DataFrame, found: Advice | None) -> di
     """Left: test accuracy against budget at the sparsity, with 95 % intervals; right: the other schedules' differences to
     the recommended one in validation accuracy."""
     left, alt = _against_budget(settings, frame, settings.budget if found is None else found.budget)
-    panels, columns = [left], ()
+    panels = [left]
     if found is not None and found.others:
         right, more = _differences(found)
-        panels, columns, alt = [left, right], (0.56, 0.44), alt + more
+        panels, alt = [left, right], alt + more
     legend = [(name, chart.schedule(name)) for name in SCHEDULES]
-    return chart.chart(panels, alt, width=1060, height=430, legend=legend, columns=columns)
+    return chart.chart(
+        panels, alt, width=1060, height=430, legend=legend, columns=(0.56, 0.44) if len(panels) > 1 else ()
+    )
 
 
 def _against_budget(settings: Settings, frame: pd.DataFrame, budget: float) -> tuple[dict, str]:
@@ -180,18 +181,18 @@ def lost_words(frame: pd.DataFrame) -> str:
 def _differences(found: Advice) -> tuple[dict, str]:
     """The vertical axis holds what cannot be told apart, and of the rest what is not far below: those have an arrow. With
     too few seeds there are no intervals."""
-    rows = [(c.schedule, c.verdict, *(100 * x for x in c.difference)) for c in found.others]
+    rows = {c.schedule: [100 * x for x in c.difference] for c in found.others}
     if not found.enough:
-        rows = [(name, verdict, mean, math.inf, math.inf) for name, verdict, mean, *_ in rows]
-    reach = {name: max(abs(x) for x in values if math.isfinite(x)) for name, _, *values in rows}
-    close = [reach[name] for name, verdict, *_ in rows if verdict != advice.OUT]
-    limit = max(0.5, 3 * max(close)) if close else max(0.5, 3 * min(reach.values()))
-    shown = [row for row in rows if reach[row[0]] <= limit]
-    ends = [0.0, *(x for _, _, *values in shown for x in values if math.isfinite(x))]
+        rows = {name: [mean, math.inf, math.inf] for name, (mean, *_) in rows.items()}
+    reach = {name: max(abs(x) for x in values if math.isfinite(x)) for name, values in rows.items()}
+    close = [reach[c.schedule] for c in found.others if c.verdict != advice.OUT]
+    limit = max(0.5, 3 * (max(close) if close else min(reach.values())))
+    shown = [name for name in rows if reach[name] <= limit]
+    ends = [0.0, *(x for name in shown for x in rows[name] if math.isfinite(x))]
     room = max(0.1, 0.08 * (max(ends) - min(ends)))
     marks, ticks = [chart.level(0, f"{found.schedule}, recommended", above=True)], []
-    for place, (name, _, mean, low, high) in enumerate(rows):
-        look, far = chart.schedule(name), reach[name] > limit
+    for place, (name, (mean, low, high)) in enumerate(rows.items()):
+        look, far = chart.schedule(name), name not in shown
         ticks.append((place, f"{name} {mean:+.1f}{' ↓' if far else ''}"))
         if not far:
             marks.append(chart.point(place, mean, look))
@@ -206,7 +207,8 @@ def _differences(found: Advice) -> tuple[dict, str]:
         title=f"Others to {found.schedule}{f', {100 * found.level:.3g} % intervals' if found.enough else ''}",
         xticks=ticks,
     )
-    told = "; ".join(f"{name} {mean:+.1f}{_span(*ends, ' ({:+.1f} to {:+.1f})')}" for name, _, mean, *ends in rows)
+    spans = {name: _span(low, high, " ({:+.1f} to {:+.1f})") for name, (_, low, high) in rows.items()}
+    told = "; ".join(f"{name} {mean:+.1f}{spans[name]}" for name, (mean, *_) in rows.items())
     return panel, f" Right: differences in validation accuracy to {found.schedule}, in points: {told}."
 
 
@@ -216,12 +218,12 @@ def _span(low: float, high: float, form: str = "{:.1f} to {:.1f}") -> str:
 
 def rows(found: Advice) -> list[tuple[str, ...]]:
     """The table in words: the recommended schedule, then the others by mean validation accuracy."""
-    out = []
+    out: list[tuple[str, ...]] = []
     for c in sorted(found.compared, key=lambda c: (c.schedule != found.schedule, -c.validation)):
-        test, low, high = (100 * x for x in c.test)
-        mean, *ends = (100 * x for x in c.difference)
-        difference = f"{mean:+.2f}" if c.schedule != found.schedule else "", _span(*ends, "{:+.2f} to {:+.2f}")
-        out.append((c.schedule, percent(c.validation), f"{test:.1f} %", _span(low, high), *difference, c.verdict))
+        accuracies = percent(c.validation), percent(c.test[0]), _span(100 * c.test[1], 100 * c.test[2])
+        mean, low, high = (100 * x for x in c.difference)
+        difference = f"{mean:+.2f}" if c.schedule != found.schedule else "", _span(low, high, "{:+.2f} to {:+.2f}")
+        out.append((c.schedule, *accuracies, *difference, c.verdict))
     return out
 
 
@@ -261,10 +263,8 @@ def view(settings: Settings, results: Found) -> View:
     found, said = look_up(settings, frame)
     so_far = "From what there is so far." if lacking and found else ""
     text = " ".join(filter(None, [so_far, said, lost_words(frame), missing_words(settings, lacking)]))
-    shown, numbers = ("No advice yet", HEADS, []), ""
-    if found is not None:
-        shown, numbers = (caption(found), HEADS, rows(found)), csv(found)
-    return View([picture(settings, frame, found)], text, shown, numbers, code(settings))
+    told = (caption(found), rows(found), csv(found)) if found else ("No advice yet", [], "")
+    return View([picture(settings, frame, found)], text, (told[0], HEADS, told[1]), told[2], code(settings))
 
 
 def page(results: Results, start: Settings = Settings()) -> Page:

@@ -6,10 +6,12 @@ made before they are compared.
 
 from collections.abc import Callable
 from dataclasses import dataclass, field, replace
+from typing import Any
 
 from retrainlab.checks import BadInput, check_number, choose, settle
 from retrainlab.config import Experiment, Recipe
 from retrainlab.contest.entrants import ENTRANTS, GRID, Candidate, candidates
+from retrainlab.contest.search import knob_of
 from retrainlab.data.dataset import load
 from retrainlab.explore.kit import chart, live, phrases, searching
 from retrainlab.explore.kit.live import Live
@@ -17,13 +19,12 @@ from retrainlab.explore.kit.pages import Control, Page, View
 from retrainlab.explore.kit.phrases import percent
 from retrainlab.explore.kit.searching import ROUNDS, Unfinished, turned
 from retrainlab.figures.presets import PRESETS
-from retrainlab.methods.table import entry
 from retrainlab.study.results import Results
 
 DATA = ("digits", "fashion-mnist", "cifar10")  # those with a contest
 MIDDLE = 1
 LOOKS = {"color": chart.BLUE, "symbol": "o"}, {"color": chart.RED, "symbol": "D", "dash": "7 3"}
-SIZE = {"width": 1060, "height": 430}
+SIZE: dict[str, Any] = {"width": 1060, "height": 430}
 PAGE_METHODS = ("BIMP", "GMP", "DPF", "RigL", "Static", "Dense")  # none of which needs a search
 PAGE_SPARSITIES = (0.8, 0.9, 0.95)
 
@@ -138,7 +139,8 @@ def picture(pair: Pair) -> dict:
     """Left: validation accuracy over all steps; right: the share of weights that are 0. A line marks where a first
     training ends and a retraining begins."""
     names, running, per_epoch = pair.settings.names, pair.live, steps_per_epoch(pair.settings.recipe)
-    accuracy, sparsity, told, cuts = [], [], [], {}
+    accuracy, sparsity, told = [], [], []
+    cuts: dict[int, list[str]] = {}
     for place, (name, look) in enumerate(zip(names, LOOKS)):
         steps, shares, zeros = zip(*line) if (line := points(running, place)) else ((), (), ())
         accuracy.append(chart.line(steps, [100 * v for v in shares], look, offset=place))
@@ -157,7 +159,7 @@ def picture(pair: Pair) -> dict:
         sparsity.append(chart.cut(step, "", chart.GREY))
     asked = pair.settings.sparsity
     sparsity.append(chart.level(100 * asked, f"asked: {percent(asked)}", right=True))
-    frame = {"x": (0, total), "y": (0, 104), "xlabel": f"Step ({per_epoch} are an epoch)"}
+    frame: dict[str, Any] = {"x": (0, total), "y": (0, 104), "xlabel": f"Step ({per_epoch} are an epoch)"}
     panels = [
         chart.panel(accuracy, ylabel="Validation accuracy (%)", **frame),
         chart.panel(sparsity, ylabel="Weights that are 0 (%)", **frame),
@@ -172,12 +174,12 @@ HEADS = ("method", "setting", "validation", "test", "sparsity reached", "epochs 
 
 def table(pair: Pair) -> list[tuple[str, ...]]:
     """Each method as words; dots for what has not ended, no accuracies for what has diverged."""
-    rows = []
+    rows: list[tuple[str, ...]] = []
     for place, (name, candidate) in enumerate(zip(pair.settings.names, chosen(pair.settings))):
         e, result = pair.live.experiments[place], pair.live.results.get(place)
         setting = candidate.setting
         if pair.runs[place]:
-            knob = entry(e.recipe.method).knob.field
+            knob = knob_of(e.recipe).field
             setting += f", {knob} {getattr(e.recipe.method, knob):g}"
         numbers = ("...",) * 4
         if result is not None and not result.scalars["stopped"]:

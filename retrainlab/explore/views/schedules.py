@@ -2,6 +2,7 @@
 
 import math
 from dataclasses import dataclass, replace
+from typing import Any
 
 import torch
 from torch import Tensor
@@ -82,10 +83,10 @@ def compute(settings: Settings) -> Curves:
     s = settings
     original = schedules.dense(Recipe(schedule=s.dense, lr=s.peak), s.epochs * s.steps_per_epoch)
     d = schedules.allr_factor(s.damage, 1.0, s.budget)
-    how = dict(warmup=s.warmup, ramp=s.ramp)
-    curves = {name: schedules.retraining(Retrain(name, **how), original, s.steps, d) for name in NAMED_SCHEDULES}
+    plans = [Retrain(name, warmup=s.warmup, ramp=s.ramp) for name in NAMED_SCHEDULES]
     if s.free != NO_FREE:
-        curves[s.free] = schedules.retraining(Retrain(s.free, lr=s.free_lr, **how), original, s.steps)
+        plans.append(Retrain(s.free, lr=s.free_lr, warmup=s.warmup, ramp=s.ramp))
+    curves = {plan.schedule: schedules.retraining(plan, original, s.steps, d) for plan in plans}
     changes = (original.lr != original.last).nonzero()
     plateau = len(original.lr) - (int(changes[-1]) + 1 if len(changes) else 0)
     return Curves(original, curves, d, plateau)
@@ -133,7 +134,7 @@ def picture(settings: Settings, curves: Curves) -> dict:
             legend.append((name, look))
             told.append(f"{name} starts at {c[0]:.3g}, is at most {c.max():.3g} and ends at {c[-1]:.3g}")
     top = ceiling(max([curves.original.peak, *(c.max().item() for c in drawn.values())]))
-    frame = {"y": (top / 5000 if s.log else 0, top), "ylog": s.log}
+    frame: dict[str, Any] = {"y": (top / 5000 if s.log else 0, top), "ylog": s.log}
     left = chart.panel(
         [chart.span(s.epochs - length, s.epochs), _stairs(dense, s.steps_per_epoch, {"color": "#222222"}, marks=0)],
         x=(0, s.epochs),
