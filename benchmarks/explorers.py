@@ -146,8 +146,7 @@ def stop(b: Bench) -> dict:
 SILENT = """
 from retrainlab.explore.kit import live
 from retrainlab.explore.views import race
-from retrainlab.paths import store_root
-from retrainlab.study.store import Store
+from retrainlab.study.results import Results
 import time, torch
 if "real" not in globals():
     real, took = live.run, []
@@ -170,7 +169,7 @@ def cost(b: Bench) -> dict:
         shutil.rmtree(b.store / "results")
         b.lab.execute(
             "race = live.Live(race.experiments(race.Settings(budget=0.25)))\n"
-            f"live.run(race, Store(store_root()), torch.device({str(b.device)!r}), lambda: False)"
+            f"live.run(race, Results.at(), torch.device({str(b.device)!r}), lambda: False)"
         )
         silent = json.loads(b.lab.execute("print(list(took[-1]))"))
         if turn:  # the first is warm-up

@@ -136,9 +136,7 @@ def advise(frame: pd.DataFrame, sparsity: float, budget: float) -> Advice:
     means = validation.mean().round(10)  # no noise of float sums
     first, *ties = [name for name in means.index if means[name] == means.max()]
     level = 1 - (1 - stats.LEVEL) / max(1, len(means) - 1)
-    others = tuple(
-        _compare(name, validation[name], test[name], validation[first], level) for name in means.index if name != first
-    )
+    others = tuple(_compare(n, validation[n], test[n], validation[first], level) for n in means.index if n != first)
     return Advice(
         sparsity=float(sparsity),
         asked=float(budget),

@@ -7,6 +7,7 @@ import hashlib
 import json
 from collections.abc import Sequence
 from dataclasses import MISSING, Field, asdict, fields, is_dataclass
+from typing import Any
 
 from retrainlab.config import Experiment, Prune, Recipe, Retrain
 
@@ -37,7 +38,7 @@ def to_dict(noun: Recipe | Prune | Retrain | Experiment) -> dict:
     return json.loads(json.dumps(asdict(noun)))
 
 
-def _hashed(noun: object) -> object:
+def _hashed(noun: Any) -> Any:
     """What `key` hashes of a noun: the fields in NAMED, and of all others those that differ from their defaults, so that
     a field that is added changes no key. A default that is to change, or the meaning of settings, raises the noun's
     `revision` (a class attribute or a property, 0 if it has none): then no result of before is found for it."""

@@ -67,7 +67,7 @@ def experiments(options: argparse.Namespace) -> list[Experiment]:
     )
 
 
-def _told(kind: type[T]) -> Iterator[tuple[Field, str]]:
+def _told(kind: type) -> Iterator[tuple[Field, str]]:
     """The fields of a noun that have a help text, with the names of their options."""
     names = DENSE_NAMES if kind is Recipe else {}
     return ((f, names.get(f.name, f.name)) for f in fields(kind) if "help" in f.metadata)
@@ -75,12 +75,14 @@ def _told(kind: type[T]) -> Iterator[tuple[Field, str]]:
 
 def _noun(kind: type[T], options: argparse.Namespace, given: dict[str, object] | None = None) -> T:
     """The noun that the options describe, but for the fields that are given."""
-    return kind(**{f.name: getattr(options, option) for f, option in _told(kind)} | (given or {}))
+    asked: dict[str, Any] = {field.name: getattr(options, option) for field, option in _told(kind)}
+    return kind(**asked | (given or {}))
 
 
-def _add(group: argparse._ArgumentGroup, kind: type[T], many: bool) -> None:
+def _add(group: argparse._ArgumentGroup, kind: type, many: bool) -> None:
     for f, option in _told(kind):
-        kinds, default = (f.type, *get_args(f.type)), f.default
+        default: Any = f.default
+        kinds = (f.type, *get_args(f.type))
         how: dict = {"type": next((k for k in (float, int, str) if k in kinds), None)}
         if bool in kinds:
             how = {"action": argparse.BooleanOptionalAction}

@@ -7,7 +7,7 @@ the table of all, stand in `scores`; allocations and structures have their table
 """
 
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 
 import torch
@@ -267,7 +267,7 @@ def keep_n_of_m(scores: Weights, start: Masks, prune: Prune, target: float) -> M
     return masks
 
 
-def undivided(weights: Weights, m: int) -> tuple[str, ...]:
+def undivided(weights: Mapping[str, Tensor], m: int) -> tuple[str, ...]:
     """Names of the weights whose inputs (input channels of one group, in a convolution) are no multiple of m."""
     return tuple(name for name, w in weights.items() if w.shape[1] % m)
 

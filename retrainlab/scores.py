@@ -77,11 +77,11 @@ def _bytes(setup: Setup, state: State, image: Tensor) -> int:
     twice, since vmap copies them into other layouts."""
     kept: dict[int, Tensor] = {}  # held on to, so that no two have the same address
 
-    def keep(tensor: Tensor) -> None:
-        kept[tensor.data_ptr()] = tensor.detach()
+    def keep(tensor: Tensor) -> Tensor:
+        return kept.setdefault(tensor.data_ptr(), tensor.detach())
 
     params = {name: p.detach().requires_grad_(name in setup.prunable) for name, p in state.params.items()}
-    with torch.enable_grad(), saved_tensors_hooks(keep, lambda _: None):
+    with torch.enable_grad(), saved_tensors_hooks(keep, lambda tensor: tensor):
         functional_call(setup.model, (params, state.buffers), (image,))
     return 2 * sum(t.nbytes for t in [*kept.values(), *(state.params[name] for name in setup.prunable)])
 

@@ -14,7 +14,7 @@ import pandas as pd
 
 from retrainlab.checks import BadInput, check_number, listed
 from retrainlab.config import Experiment, Recipe
-from retrainlab.methods.knobs import Knob, Knobs, having
+from retrainlab.methods.knobs import Knob, having
 from retrainlab.methods.table import SEARCHED, entry
 
 Tried = Sequence[tuple[float, float]]
@@ -74,36 +74,33 @@ def reach(
     tolerance: float = 0.005,
     most: int = 8,
 ) -> tuple[list[Experiment], pd.DataFrame]:
-    """Turn each experiment's knob until its training leaves `prune.sparsity`, give or take `tolerance` (a share).
+    """Turn each experiment's knob until its training alone leaves `prune.sparsity` of the weights at 0.
 
     experiments: with a method that has a knob; its settings are the first try. Those that differ in nothing but the
-    knob and the sparsity they seek are trained alike, and so search in common: what one has tried, all know. study:
-    runs a list of experiments and returns a row for each, `run_study` with its options. most: rounds of runs. Returns
-    the experiments with their final knobs, and a row for each: method, seed, sparsity (asked), knob, sparsity_trained
-    (that of the training alone), runs and epochs (of training, its equal share of the common search), reached (whether
-    within the tolerance). A run that has diverged is never the one that is found, unless all have: sparsity_trained is
-    NaN then. Raises BadInput for another method.
+    knob and the sparsity they seek are trained alike, and so search in common: what one has tried, all know.
+    study: runs a list of experiments and returns a row for each, `run_study` with its options.
+    tolerance: how far the sparsity may be off, a share. most: rounds of runs, at least 1.
+    Returns the experiments with their final knobs, and a row for each: method, seed, sparsity (asked), knob,
+    sparsity_trained (that of the training alone), runs and epochs (of training, its equal share of the common search),
+    reached (whether within the tolerance). A run that has diverged is never the one that is found, unless all have:
+    sparsity_trained is NaN then. Raises BadInput for another method.
     """
     experiments = listed(experiments, Experiment, "reach's experiments")
     check_number(tolerance, "tolerance of the search", above=0, high=0.5)
     check_number(most, "most rounds of a search", low=1, whole=True)
-    for e in experiments:
-        if not searched(e.recipe):
-            raise BadInput(
-                f"Only {', '.join(SEARCHED)} reach a sparsity by a search, not {e.recipe.method}; leave it out."
-            )
-    shared = [_without_knob(e) for e in experiments]
-    tried: dict[Recipe, dict[float, float]] = {recipe: {} for recipe in shared}
-    for number in range(most):
+    alike = [with_knob(e, knob_of(e.recipe).low).recipe for e in experiments]
+    together = {recipe: [e for e, other in zip(experiments, alike) if other == recipe] for recipe in alike}
+    tried: dict[Recipe, dict[float, float]] = {recipe: {} for recipe in together}
+    for _ in range(most):
         runs: dict[tuple[Recipe, float], Experiment] = {}
-        for e, recipe in zip(experiments, shared):
+        for e, recipe in zip(experiments, alike):
             known = tried[recipe]
-            if not number:
-                values = _first(e, [x for x, other in zip(experiments, shared) if other == recipe])
-            elif _closest(known, e)[1] <= tolerance:
-                continue
+            if not known:
+                values = _first(e, together[recipe])
+            elif _closest(known, e)[1] > tolerance:
+                values = _next(known, e.prune.sparsity, knob_of(recipe))
             else:
-                values = _next(known, e.prune.sparsity, _knob(e)[1])
+                values = []
             for value in values:
                 if value not in known:
                     runs.setdefault((recipe, value), with_knob(e, value))
@@ -113,28 +110,19 @@ def reach(
         for (recipe, value), sparsity in zip(runs, frame["trained_sparsity"].astype(float)):
             tried[recipe][value] = sparsity
     rows, found = [], []
-    for e, recipe in zip(experiments, shared):
-        value, miss = _closest(tried[recipe], e)
+    for e, recipe in zip(experiments, alike):
+        known = tried[recipe]
+        value, miss = _closest(known, e)
         found.append(with_knob(e, value))
-        count = len(tried[recipe]) / shared.count(recipe)
-        rows.append(
-            {
-                "method": e.recipe.method.name,
-                "seed": e.recipe.seed,
-                "sparsity": e.prune.sparsity,
-                "knob": value,
-                "sparsity_trained": tried[recipe][value],
-                "runs": count,
-                "epochs": count * e.recipe.epochs,
-                "reached": miss <= tolerance,
-            }
-        )
+        runs_each = len(known) / len(together[recipe])
+        said = (recipe.method.name if recipe.method else "", recipe.seed, e.prune.sparsity)
+        rows.append((*said, value, known[value], runs_each, runs_each * recipe.epochs, miss <= tolerance))
     return found, pd.DataFrame(rows, columns=COLUMNS)
 
 
 def _first(e: Experiment, together: Sequence[Experiment]) -> list[float]:
     """The knob given; and, if all who search in common (`together`) give the same, its neighbours on both sides."""
-    _, knob = _knob(e)
+    knob = knob_of(e.recipe)
     value = getattr(e.recipe.method, knob.field)
     if any(getattr(x.recipe.method, knob.field) != value for x in together):
         return [value]
@@ -166,20 +154,16 @@ def searched(recipe: Recipe) -> bool:
     return recipe.method is not None and entry(recipe.method).knob is not None
 
 
-def _knob(e: Experiment) -> tuple[Knobs, Knob]:
-    """The settings of its method, and what a search turns of them."""
-    method = e.recipe.method
-    knob = method and entry(method).knob
-    assert method and knob, "only what is `searched` has a knob"
-    return method, knob
-
-
-def _without_knob(e: Experiment) -> Recipe:
-    _, knob = _knob(e)
-    return with_knob(e, knob.low).recipe
+def knob_of(recipe: Recipe) -> Knob:
+    """What a search turns of the recipe's method. Raises BadInput if it has no knob."""
+    knob = entry(recipe.method).knob if recipe.method else None
+    if knob is None:
+        raise BadInput(f"Only {', '.join(SEARCHED)} reach a sparsity by a search, not {recipe.method}; leave it out.")
+    return knob
 
 
 def with_knob(experiment: Experiment, value: float) -> Experiment:
     """The experiment with another value of its method's knob."""
-    method, knob = _knob(experiment)
-    return replace(experiment, recipe=replace(experiment.recipe, method=having(method, knob.field, value)))
+    recipe, field = experiment.recipe, knob_of(experiment.recipe).field
+    method = having(recipe.method, field, value) if recipe.method else None
+    return replace(experiment, recipe=replace(recipe, method=method))

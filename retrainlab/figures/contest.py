@@ -1,5 +1,7 @@
 """Figures 5 to 9: DataFrame -> matplotlib Figure, one function a figure."""
 
+from typing import Any
+
 import pandas as pd
 from matplotlib.axes import Axes
 from matplotlib.colors import ListedColormap
@@ -10,7 +12,7 @@ from retrainlab.figures.sentences.contest import CONTROLS, titles
 from retrainlab.figures.sentences.phrases import percent
 from retrainlab.figures.style import ALLOCATIONS, BLUE, LEVEL, METHODS, OTHER, RED, Look, legend, place, styled, ticks
 
-_BARS = {"elinewidth": 1.3, "capsize": 2.5, "markeredgecolor": "w", "markeredgewidth": 0.5}
+_BARS: dict[str, Any] = {"elinewidth": 1.3, "capsize": 2.5, "markeredgecolor": "w", "markeredgewidth": 0.5}
 
 
 def _kind(entrant: str) -> Look:
@@ -25,7 +27,7 @@ def _spread(line: pd.DataFrame, mean: str = "mean") -> list[pd.Series]:
 
 def _line(ax: Axes, x: pd.Series, line: pd.DataFrame, label: str, look: Look) -> None:
     """Means over x with their intervals."""
-    marks = {"label": label, "color": look.color, "marker": look.marker}
+    marks: dict[str, Any] = {"label": label, "color": look.color, "marker": look.marker}
     ax.errorbar(x, 100 * line["mean"], yerr=_spread(line), **_BARS, **marks)
 
 

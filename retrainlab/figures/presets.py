@@ -7,6 +7,7 @@ This module does not load torch.
 from collections.abc import Collection
 from dataclasses import dataclass, field, fields, replace
 from pathlib import Path
+from typing import Any
 
 from retrainlab.checks import choose, settle
 from retrainlab.config import SGD, Recipe
@@ -119,7 +120,7 @@ def preset(name: str) -> Preset:
     return PRESETS[choose(name, PRESETS, "preset")]
 
 
-def asked(name: str, output: str = "", **own: object) -> Preset:
+def asked(name: str, output: str = "", **own: Any) -> Preset:
     """The preset of that name with a notebook's own settings, by field; what is empty or 0 stays as the preset has it.
     Raises BadInput for an unknown preset, and for a setting of the wrong kind."""
     return replace(preset(name), output=output, **{what: value for what, value in own.items() if _given(value)})

@@ -5,10 +5,11 @@ palette, and every schedule has its own line style and marker as well. Shares be
 """
 
 from collections.abc import Sequence
+from typing import Any
 
 import pandas as pd
 from matplotlib.axes import Axes
-from matplotlib.colors import LogNorm
+from matplotlib.colors import LogNorm, to_rgba_array
 from matplotlib.figure import Figure
 
 from retrainlab.figures.sentences import retraining as sentences
@@ -105,7 +106,7 @@ def _lines(ax: Axes, frame: pd.DataFrame) -> None:
         line = frame[frame["schedule"] == name]
         aside = 1.03 ** (list(SCHEDULES).index(name) - (len(SCHEDULES) - 1) / 2)
         spread = [100 * (line["mean"] - line["low"]), 100 * (line["high"] - line["mean"])]
-        bars = {"elinewidth": 1.2, "capsize": 2, "markeredgecolor": "w", "markeredgewidth": 0.5}
+        bars: dict[str, Any] = {"elinewidth": 1.2, "capsize": 2, "markeredgecolor": "w", "markeredgewidth": 0.5}
         ax.errorbar(100 * line["budget"] * aside, 100 * line["mean"], yerr=spread, **bars, **style(name))
     ax.set_xscale("log")
     ticks(ax.xaxis, sorted(100 * frame["budget"].unique()))
@@ -154,7 +155,7 @@ def _map(ax: Axes, values: pd.DataFrame, words: pd.DataFrame, palette: str, unit
         yticklabels=[f"{100 * s:g}" for s in values.index],
         **bounds,
     )
-    for text, face in zip(ax.texts, ax.collections[0].get_facecolors()):
+    for text, face in zip(ax.texts, to_rgba_array(ax.collections[0].get_facecolor())):
         text.set_color("k" if _luminance(face[:3]) > 0.18 else "w")  # whichever contrasts more, by WCAG's formula
     ax.set(xlabel="Budget (% of dense run)", ylabel="Sparsity (%)")
     ax.tick_params(rotation=0)

@@ -4,8 +4,10 @@ import base64
 import html
 import json
 from dataclasses import dataclass
+from functools import partial
 from importlib import metadata
 from io import BytesIO
+from pathlib import Path
 
 import matplotlib
 import pandas as pd
@@ -80,5 +82,5 @@ def save(
         ".json": (json.dumps(about, indent=1) + "\n").encode(),
     }
     for end, content in files.items():
-        write_whole(folder / f"{said.figure}{end}", lambda path, content=content: path.write_bytes(content))
+        write_whole(folder / f"{said.figure}{end}", partial(Path.write_bytes, data=content))
     return Picture(image, said.alt, caption)

@@ -2,6 +2,7 @@
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from typing import Any
 
 import matplotlib
 from matplotlib.axes import Axes
@@ -53,8 +54,8 @@ ALLOCATIONS = {
 }
 OTHER = Look(ORANGE, "*")  # a method or an allocation of one's own
 PLACES = tuple(map(Look, (BLUE, RED, GREEN, GREY, PURPLE, SKY, ORANGE), "osv^DXP"))
-LEVEL = {"color": "0.15", "linestyle": (0, (2, 2)), "linewidth": 1.4}
-RC = {
+LEVEL: dict[str, Any] = {"color": "0.15", "linestyle": (0, (2, 2)), "linewidth": 1.4}
+RC: dict[Any, object] = {  # by matplotlib's names
     **{name: "0.15" for name in ("axes.labelcolor", "xtick.color", "ytick.color", "text.color")},
     **{"axes.grid": True, "axes.axisbelow": True, "xtick.bottom": False, "ytick.left": False},
     **{"lines.solid_capstyle": "round", "patch.edgecolor": "w", "patch.force_edgecolor": True},
@@ -71,7 +72,7 @@ def place(i: int) -> Look:
     return PLACES[i % len(PLACES)]
 
 
-def style(schedule: str) -> dict:
+def style(schedule: str) -> dict[str, Any]:
     """How a schedule's line is drawn and labelled, the same in every figure: matplotlib's names."""
     look = SCHEDULES[schedule]
     return {"color": look.color, "linestyle": look.dashes, "marker": look.marker, "label": schedule}

@@ -1,6 +1,6 @@
 """How one process makes what is missing: runs that train together, how much work each is, and who looks on."""
 
-from collections.abc import Callable, Hashable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Hashable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import TypeVar
 
@@ -15,9 +15,11 @@ from retrainlab.training.engine import Engine
 from retrainlab.training.state import Point
 
 T = TypeVar("T")
+K = TypeVar("K", bound=Hashable)
 Pair = tuple[Recipe, Prune]
 Noun = Recipe | Pair | Experiment
 Thing = Dense | Pruned | Result
+Start = tuple[Dense, Pruned]
 
 
 @dataclass(frozen=True)
@@ -55,9 +57,14 @@ def cost(noun: Noun) -> float:
     return 0.1
 
 
-def grouped(items: Iterable[T], by: Callable[[T], Hashable]) -> dict[Hashable, list[T]]:
+def work(nouns: Iterable[Noun]) -> float:
+    """How much work they all are, in epochs of training."""
+    return sum(map(cost, nouns))
+
+
+def grouped(items: Iterable[T], by: Callable[[T], K]) -> dict[K, list[T]]:
     """Items that have something in common, in their order."""
-    out: dict[Hashable, list[T]] = {}
+    out: dict[K, list[T]] = {}
     for item in items:
         out.setdefault(by(item), []).append(item)
     return out
@@ -74,19 +81,11 @@ def first_trainings(
 
 
 def retrainings(
-    experiments: Sequence[Experiment],
-    starts: Mapping[Recipe | Pair, Dense | Pruned],
-    device: torch.device,
-    engine: Engine,
-    watch: Watch,
+    experiments: Sequence[Experiment], starts: Sequence[Start], device: torch.device, engine: Engine, watch: Watch
 ) -> Iterator[tuple[Experiment, Result]]:
-    """Retrain together what has `common` settings `while_retraining`; each result as it ends.
-
-    starts: the trained networks by recipe, and the masks by (recipe, prune).
-    """
+    """Retrain together what has `common` settings `while_retraining`, each from its own start; each result as it ends."""
     meter = Meter(experiments, watch)
-    pairs = [(starts[e.recipe], starts[e.recipe, e.prune]) for e in experiments]
-    for place, made in run_together(experiments, pairs, str(device), engine, on_point=meter, stop=watch.stop):
+    for place, made in run_together(experiments, starts, str(device), engine, on_point=meter, stop=watch.stop):
         meter.ended(place)
         yield experiments[place], made
 

@@ -98,7 +98,8 @@ def adopt(store: "Store", names: Mapping[str, tuple[str, str]]) -> bool:
 
 def _rename(store: "Store", kind: str, old: str, new: str) -> None:
     """Give it another name, and settings that say how it was computed."""
-    found = store.read(kind, old)
+    if (found := store.read(kind, old)) is None:
+        return  # another process was first
     config = found.result.config
     if "recipe" in config:
         config = config | {"recipe": config["recipe"] | {"precision": "bfloat16"}}

@@ -12,7 +12,7 @@ from typing import TypeVar
 import torch
 
 from retrainlab.config import Experiment, Prune, Recipe
-from retrainlab.study.making import Noun, Pair, Watch, cost, grouped
+from retrainlab.study.making import Noun, Pair, Watch, cost, grouped, work
 from retrainlab.study.measured import Dense, Pruned, belongs
 from retrainlab.study.result import Result
 from retrainlab.study.results import Results
@@ -111,23 +111,23 @@ def tasks(
     task_of: dict[Noun, str] = {}
 
     def add(stage: int, nouns: Sequence[Noun], engine: Engine, needs: Iterable[Noun] = ()) -> None:
-        name, size = results.key(nouns[0]), sum(map(cost, nouns))
+        name, size = results.key(nouns[0]), work(nouns)
         waits = frozenset(task_of[need] for need in needs if need in task_of)
         args = (results, device, engine, nouns)
         out.append(Task((stage, -size, len(out)), name, carry_out, args, size, waits, len(nouns), _words(nouns)))
         task_of.update(dict.fromkeys(nouns, name))
 
     for (shared, _), group in grouped(missing.dense.values(), lambda r: (common(r), type(r.method))).items():
-        longest_first = sorted(group, key=lambda recipe: -recipe.epochs)
-        for recipes in _portions(longest_first, min(engines[shared].members, -(-len(group) // workers))):
+        ordered = sorted(group, key=lambda recipe: -recipe.epochs)
+        for recipes in _portions(ordered, min(engines[shared].members, -(-len(group) // workers))):
             add(0, recipes, engines[shared])
     for pair in missing.pruned.values():
         add(1, [pair], engines[common(pair[0])], [pair[0]])
     for shared, retrained in grouped(missing.results.values(), lambda e: common(while_retraining(e))).items():
         engine = engines[shared]
         size = 1 if engine.kind == "loop" else max(engine.members, -(-len(retrained) // (8 * workers)))
-        for group in _joined(grouped(retrained, lambda e: (e.recipe, e.prune)), engine.members):
-            longest_first = sorted(group, key=lambda e: -cost(e))
+        for joined in _joined(grouped(retrained, lambda e: (e.recipe, e.prune)), engine.members):
+            longest_first = sorted(joined, key=lambda e: -cost(e))
             for experiments in _portions(longest_first, min(size, -(-len(retrained) // workers))):
                 needs = {noun for e in experiments for noun in (e.recipe, (e.recipe, e.prune))}
                 add(2, experiments, engine, needs)

@@ -15,7 +15,7 @@ from collections.abc import Callable
 from concurrent.futures import CancelledError, Executor, Future
 from contextlib import suppress
 from dataclasses import dataclass
-from multiprocessing.process import ORIGINAL_DIR
+from multiprocessing.process import ORIGINAL_DIR  # type: ignore[attr-defined]  # known to its own modules only
 from multiprocessing.spawn import get_executable
 from queue import SimpleQueue
 from typing import Any
@@ -54,7 +54,7 @@ class Inline(Executor):
 
     count = 1
 
-    def submit(self, work: Callable, /, *args, tell: Tell | None = None) -> Future:
+    def submit(self, work: Callable, /, *args, tell: Tell | None = None) -> Future:  # type: ignore[override]  # `tell`
         """As Executor's; `tell` hears how far the work is."""
         future: Future = Future()
         before = listener.set(tell)
@@ -103,7 +103,7 @@ class Workers(Executor):
         """How many pieces of work it does at once."""
         return len(self._threads)
 
-    def submit(self, work: Callable, /, *args, tell: Tell | None = None) -> Future:
+    def submit(self, work: Callable, /, *args, tell: Tell | None = None) -> Future:  # type: ignore[override]  # `tell`
         """As Executor's; `tell` hears, on another thread, how far the work is."""
         future: Future = Future()
         self._jobs.put(_Job(future, self._round, tell, work, args))
@@ -198,7 +198,8 @@ class _Process:
             )
         except OSError as error:
             raise NotStarted(error.strerror or str(error)) from None
-        self.greeted = False
+        assert self.popen.stdin and self.popen.stdout
+        self.stdin, self.stdout, self.greeted = self.popen.stdin, self.popen.stdout, False
 
     def greet(self) -> None:
         """Wait until it can work. Raises NotStarted if it never can."""
@@ -206,7 +207,7 @@ class _Process:
             return
         try:
             self._send([entry or ORIGINAL_DIR for entry in sys.path])
-            reason = pickle.load(self.popen.stdout)
+            reason = pickle.load(self.stdout)
         except (EOFError, OSError, pickle.UnpicklingError):
             reason = f"it {self._end_in_words()} while it started"
         if reason:
@@ -218,7 +219,7 @@ class _Process:
         try:
             self._send(packed)
             while True:
-                kind, what = pickle.load(self.popen.stdout)
+                kind, what = pickle.load(self.stdout)
                 if kind != "at":
                     return kind == "returned", what
                 if tell is not None:
@@ -237,13 +238,13 @@ class _Process:
         """Kill it: the store keeps whole files only."""
         self.popen.kill()
         self.popen.wait()
-        for stream in (self.popen.stdin, self.popen.stdout):
+        for stream in (self.stdin, self.stdout):
             with suppress(OSError):
                 stream.close()
 
     def _send(self, what: object) -> None:
-        pickle.dump(what, self.popen.stdin)
-        self.popen.stdin.flush()
+        pickle.dump(what, self.stdin)
+        self.stdin.flush()
 
     def _end_in_words(self) -> str:
         with suppress(subprocess.TimeoutExpired):

@@ -28,7 +28,7 @@ from retrainlab.keys import key
 from retrainlab.paths import store_root
 from retrainlab.progress import Stages
 from retrainlab.study import older
-from retrainlab.study.making import Noun, Pair, Thing, Watch, cost, first_trainings, grouped, recipe_of, retrainings
+from retrainlab.study.making import Noun, Pair, Thing, Watch, first_trainings, grouped, recipe_of, retrainings, work
 from retrainlab.study.measured import Dense, Pruned, belongs
 from retrainlab.study.result import Result
 from retrainlab.study.stages import common, prune_dense, while_retraining
@@ -87,14 +87,19 @@ class Results:
 
     def put(self, noun: Noun, thing: Dense | Pruned | Result) -> None:
         """Keep what was made of a noun. Raises BadInput where the store cannot be written."""
-        put = {Dense: self.store.put_dense, Pruned: self.store.put_pruned, Result: self.store.put_result}[type(thing)]
-        put(self.key(noun), thing)
+        match thing:
+            case Dense():
+                self.store.put_dense(self.key(noun), thing)
+            case Pruned():
+                self.store.put_pruned(self.key(noun), thing)
+            case Result():
+                self.store.put_result(self.key(noun), thing)
 
     def work(self, experiments: Iterable[Experiment]) -> float:
         """How much of them is missing, in epochs of training."""
         lacking = [e for e in dict.fromkeys(experiments) if self.of(e) is None]
         first = [r for r in {e.recipe for e in lacking} if self.store.check("dense", self.key(r)) is None]
-        return sum(map(cost, [*first, *lacking]))
+        return work([*first, *lacking])
 
     def make(
         self,
@@ -111,41 +116,45 @@ class Results:
         engine: how it trains, by default many side by side. Raises BadInput for what cannot be run.
         """
         engine = engine or forced(TOGETHER[device.type], device)
-        starts: dict[Recipe | Pair, Dense | Pruned] = {}
         experiments: list[Experiment] = []
-        for noun in dict.fromkeys(wanted):
-            if isinstance(noun, Experiment):
-                if (found := self.of(noun)) is None:
-                    experiments.append(noun)
-                else:
-                    yield noun, found
-        recipes = [noun for noun in wanted if isinstance(noun, Recipe)] + [e.recipe for e in experiments]
-        for recipe in dict.fromkeys(recipes):
-            if (network := self.dense(recipe, device)) is not None:
-                starts[recipe] = network
+        for experiment in dict.fromkeys(noun for noun in wanted if isinstance(noun, Experiment)):
+            if (result := self.of(experiment)) is None:
+                experiments.append(experiment)
+            else:
+                yield experiment, result
+        dense: dict[Recipe, Dense] = {}
+        first: list[Recipe] = []
+        for recipe in dict.fromkeys(
+            recipe_of(noun) for noun in wanted if isinstance(noun, Recipe) or noun in experiments
+        ):
+            if (network := self.dense(recipe, device)) is None:
+                first.append(recipe)
+            else:
+                dense[recipe] = network
                 yield recipe, network
-        first = [recipe for recipe in dict.fromkeys(recipes) if recipe not in starts]
-        stages = Stages(sum(map(cost, [*first, *experiments])), watch.tell)
+        stages = Stages(work([*first, *experiments]), watch.tell)
         watch = replace(watch, tell=stages.tell)
         for group in grouped(first, common).values():
-            stages.stage("Training the network first (once; it is kept) ...", sum(map(cost, group)))
+            stages.stage("Training the network first (once; it is kept) ...", work(group))
             for recipe, network in first_trainings(group, device, engine, watch):
                 if not watch.stopped:
-                    starts[recipe] = network
+                    dense[recipe] = network
                     self._keep(recipe, network)
                     yield recipe, network
             if watch.stopped:
                 return
             stages.tell(1.0)  # some may have diverged, and have fewer points
-        for recipe, prune in dict.fromkeys((e.recipe, e.prune) for e in experiments):
-            masks = self.masks(recipe, prune, device)
-            if masks is None or not belongs(masks, starts[recipe]):
-                masks = prune_dense(recipe, prune, starts[recipe], str(device))
-                self._keep((recipe, prune), masks)
-            starts[recipe, prune] = masks
-            yield (recipe, prune), masks
+        pruned: dict[Pair, Pruned] = {}
+        for pair in dict.fromkeys((e.recipe, e.prune) for e in experiments):
+            masks = self.masks(*pair, device)
+            if masks is None or not belongs(masks, dense[pair[0]]):
+                masks = prune_dense(*pair, dense[pair[0]], str(device))
+                self._keep(pair, masks)
+            pruned[pair] = masks
+            yield pair, masks
         for same in grouped(experiments, lambda e: common(while_retraining(e))).values():
-            stages.stage("Retraining ...", sum(map(cost, same)))
+            stages.stage("Retraining ...", work(same))
+            starts = [(dense[e.recipe], pruned[e.recipe, e.prune]) for e in same]
             for experiment, result in retrainings(same, starts, device, engine, watch):
                 if not result.scalars["stopped"]:
                     self._keep(experiment, result)
@@ -157,16 +166,19 @@ class Results:
         """Make nouns of one kind anew, from what the store has for them, and keep each before it is yielded. Raises
         BadInput if what they start from is not there, if images have changed, or if the store cannot be written."""
         self._check_unchanged(nouns[0])
+        recipes = [noun for noun in nouns if isinstance(noun, Recipe)]
+        experiments = [noun for noun in nouns if isinstance(noun, Experiment)]
         made: Iterable[tuple[Noun, Thing]]
-        if isinstance(nouns[0], Recipe):
-            made = first_trainings(nouns, device, engine, watch)
-        elif isinstance(nouns[0], Experiment):
-            starts = {r: self._there(self.dense(r, device)) for r in {e.recipe for e in nouns}}
-            pairs = {(e.recipe, e.prune) for e in nouns}
-            starts |= {pair: self._there(self.masks(*pair, device)) for pair in pairs}
-            made = retrainings(nouns, starts, device, engine, watch)
+        if recipes:
+            made = first_trainings(recipes, device, engine, watch)
+        elif experiments:
+            dense = {r: self._there(self.dense(r, device)) for r in {e.recipe for e in experiments}}
+            pruned = {p: self._there(self.masks(*p, device)) for p in {(e.recipe, e.prune) for e in experiments}}
+            starts = [(dense[e.recipe], pruned[e.recipe, e.prune]) for e in experiments]
+            made = retrainings(experiments, starts, device, engine, watch)
         else:
-            made = ((pair, prune_dense(*pair, self._there(self.dense(pair[0], device)), str(device))) for pair in nouns)
+            pairs = [noun for noun in nouns if isinstance(noun, tuple)]
+            made = ((p, prune_dense(*p, self._there(self.dense(p[0], device)), str(device))) for p in pairs)
         for noun, thing in made:
             self.put(noun, thing)
             yield thing

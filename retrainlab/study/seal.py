@@ -17,5 +17,5 @@ def of_tensors(name: str, tensors: Mapping[str, torch.Tensor]) -> str:
     out = hashlib.sha256(name.encode())
     for each, tensor in sorted(tensors.items()):
         out.update(json.dumps([each, str(tensor.dtype), list(tensor.shape)]).encode())
-        out.update(tensor.contiguous().reshape(-1).view(torch.uint8).numpy())
+        out.update(tensor.contiguous().reshape(-1).view(torch.uint8).numpy().data)
     return out.hexdigest()

@@ -92,7 +92,7 @@ class Store:
     def result(self, key: str) -> Result | None:
         """The experiment's result, or None if it has not been run."""
         found = self._whole("results", key)
-        return found and found.result
+        return None if found is None else found.result
 
     def put_result(self, key: str, result: Result) -> None:
         self.put("results", key, result)

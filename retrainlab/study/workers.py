@@ -90,7 +90,7 @@ def run_tasks(tasks: Sequence[Task], workers: int, tell: Tell, place: str, execu
                     raise error
                 else:
                     ledger.suffer(task, error, alone=isinstance(pool, Inline))
-                future = error = None
+                del future, error
             at_work = {t.key for t in running.values()}
             while not reports.empty():
                 if (report := reports.get())[0] in at_work:

@@ -12,6 +12,7 @@ from retrainlab.config import Experiment, Recipe
 from retrainlab.figures.presets import PRESETS, Preset
 from retrainlab.progress import Tell
 from retrainlab.study.making import Noun, Watch
+from retrainlab.study.measured import Dense
 from retrainlab.study.result import Result
 from retrainlab.study.results import Place, Results
 from retrainlab.training.state import Point
@@ -115,8 +116,8 @@ def run(
     missing = {i: e for i, e in enumerate(live.experiments) if i not in live.results}
     places: dict[Noun, list[int]] = {}
     for i, e in missing.items():
-        for noun in (e, e.recipe):
-            places.setdefault(noun, []).append(i)
+        places.setdefault(e, []).append(i)
+        places.setdefault(e.recipe, []).append(i)
 
     def on_point(noun: Recipe | Experiment, point: Point) -> None:
         curves = live.first if isinstance(noun, Recipe) else live.second
@@ -125,10 +126,11 @@ def run(
 
     for noun, made in Results.at(store).make(list(missing.values()), device, Watch(on_point, stop, tell)):
         for i in places.get(noun, ()):
-            if isinstance(noun, Recipe):
-                live.first[i] = Curve.of(made.result.curves)
-            else:
-                live.results[i], live.second[i] = made, Curve.of(made.curves)
+            match made:
+                case Dense():
+                    live.first[i] = Curve.of(made.result.curves)
+                case Result():
+                    live.results[i], live.second[i] = made, Curve.of(made.curves)
 
 
 def _add(curve: Curve, point: Point) -> None:

@@ -11,6 +11,7 @@ from typing import Any
 from retrainlab.checks import BadInput, check_number, choose, settle
 from retrainlab.config import Experiment, Recipe
 from retrainlab.contest.entrants import ENTRANTS, GRID, Candidate, candidates
+from retrainlab.contest.search import knob_of
 from retrainlab.data.dataset import load
 from retrainlab.explore.kit import chart, live, phrases, searching
 from retrainlab.explore.kit.live import Live
@@ -18,7 +19,6 @@ from retrainlab.explore.kit.pages import Control, Page, View
 from retrainlab.explore.kit.phrases import percent
 from retrainlab.explore.kit.searching import ROUNDS, Unfinished, turned
 from retrainlab.figures.presets import PRESETS
-from retrainlab.methods.table import entry
 from retrainlab.study.results import Results
 
 DATA = ("digits", "fashion-mnist", "cifar10")  # those with a contest
@@ -178,8 +178,9 @@ def table(pair: Pair) -> list[tuple[str, ...]]:
     for place, (name, candidate) in enumerate(zip(pair.settings.names, chosen(pair.settings))):
         e, result = pair.live.experiments[place], pair.live.results.get(place)
         setting = candidate.setting
-        if pair.runs[place] and (method := e.recipe.method) and (knob := entry(method).knob):
-            setting += f", {knob.field} {getattr(method, knob.field):g}"
+        if pair.runs[place]:
+            knob = knob_of(e.recipe).field
+            setting += f", {knob} {getattr(e.recipe.method, knob):g}"
         numbers = ("...",) * 4
         if result is not None and not result.scalars["stopped"]:
             shares = (result.scalars[k] for k in ("validation_accuracy", "test_accuracy", "sparsity_achieved"))

@@ -1,6 +1,7 @@
 """What the tables of figures 1 to 4 say."""
 
 import math
+from typing import Any
 
 import pandas as pd
 
@@ -99,7 +100,7 @@ def _same_runs(table: pd.DataFrame) -> str:
     return f" {' and '.join(said)}, counted once." if said else ""
 
 
-def _average(row: object) -> str:
+def _average(row: Any) -> str:
     low, high = 100 * row.overall_low, 100 * row.overall_high
     span = f" ({low:+.1f} to {high:+.1f})" if math.isfinite(low) else ""
     return f"{row.schedule} {100 * row.overall_mean:+.1f}{span}, {row.overall}"
