@@ -1,6 +1,6 @@
-"""What is measured: sparsity, multiply-adds, stability, recovery, norms, latency. Accuracy itself is `training.evaluate`.
+"""What is measured: sparsity, multiply-adds, stability, recovery, norms, latency. Accuracy is `training.loop.evaluate`.
 
-One definition each: sparsity counts zeros over *prunable* weights (see `models.prunable`), never biases or normalisation.
+One definition each: sparsity counts zeros over *prunable* weights (see `layers.prunable`), never biases or normalisation.
 """
 
 import math

@@ -114,7 +114,8 @@ def _shrink_vgg(model: VGG, size: Size) -> None:
 
 
 def _drop_filters(conv: nn.Module, norm: nn.Module) -> tuple[Tensor, Tensor]:
-    """Take the filters without weights out of both layers; which [C] remain, and what each is [C] after `norm` if not."""
+    """Take the filters without weights out of both layers. Returns which of the C filters remain, and the constant that
+    the channel of each would be after `norm` without its weights; both of shape [C]."""
     assert isinstance(conv, nn.Conv2d) and isinstance(norm, nn.BatchNorm2d)
     assert norm.running_mean is not None and norm.running_var is not None
     kept = conv.weight.flatten(1).any(1)

@@ -244,7 +244,7 @@ def test_retraining_needs_a_whole_number_of_iterations(n):
 
 # ---- ALLR's factor ---------------------------------------------------------------------------------------------------
 
-TABLE = {  # method.md, section 2
+TABLE = {  # d1 of one-shot magnitude pruning to a sparsity s, where weights follow that distribution
     "gaussian": {0.2: 0.146, 0.5: 0.378, 0.8: 0.662, 0.9: 0.789, 0.95: 0.871, 0.99: 0.962},
     "laplace": {0.2: 0.089, 0.5: 0.258, 0.8: 0.523, 0.9: 0.671, 0.95: 0.779, 0.99: 0.920},
 }

@@ -70,8 +70,8 @@ class Missing:
         return out
 
     def bytes(self, device: torch.device) -> float:
-        """How many bytes it takes in the store, about: of dense runs the weights, their momentum and the buffers, of masks one for
-        each weight, and of everything a record."""
+        """How many bytes it takes in the store, about: of dense runs the weights, their momentum and the buffers, of masks
+        one for each weight, and of everything a record."""
         of_dense, of_masks = {}, {}
         for recipe in {common(r) for r in [*self.dense.values(), *(r for r, _ in self.pruned.values())]}:
             setup = prepare(recipe, device)[0]

@@ -35,7 +35,8 @@ OWN = ("epochs", "schedule", "lr", "warmup", "milestones", "gamma", "seed", "met
 
 
 def prepare(recipe: Recipe, device: torch.device) -> tuple[Setup, DenseCurve]:
-    """What the stages share: network (as initialised), data on the device and optimiser; the dense learning rates."""
+    """What all stages of a recipe share (network as initialised, data on the device, optimiser), and the learning rates of
+    its first training."""
     data = load(recipe.data, str(device), all_train=recipe.all_train, image_size=recipe.image_size)
     model = build(recipe.model, shape=data.shape, classes=data.classes, width=recipe.width, seed=recipe.seed)
     setup = Setup(
@@ -45,7 +46,7 @@ def prepare(recipe: Recipe, device: torch.device) -> tuple[Setup, DenseCurve]:
 
 
 def common(recipe: Recipe) -> Recipe:
-    """What recipes must have in common to train together: all but OWN, which is as by default."""
+    """The recipe with defaults for all that recipes may differ in (OWN): those for which it is equal train together."""
     return replace(recipe, **{f.name: f.default for f in fields(Recipe) if f.name in OWN})
 
 
@@ -55,18 +56,17 @@ def evaluations_of(recipe: Recipe) -> int:
 
 
 def while_retraining(experiment: Experiment) -> Recipe:
-    """The recipe with the optimiser of the retraining."""
+    """The experiment's recipe with the optimiser that its retraining uses."""
     return replace(experiment.recipe, sgd=experiment.retrain.sgd or experiment.recipe.sgd)
 
 
 def dense_curve(recipe: Recipe, steps_per_epoch: int) -> DenseCurve:
-    """The recipe's learning rates, one per iteration."""
-    n = recipe.epochs * steps_per_epoch
-    return schedules.dense(recipe, n)
+    """The learning rates of the recipe's first training, one per iteration."""
+    return schedules.dense(recipe, recipe.epochs * steps_per_epoch)
 
 
 def dense_curve_of(recipe: Recipe) -> DenseCurve:
-    """The same, for the recipe's own data."""
+    """The learning rates of the recipe's first training, one per iteration; loads its data to know how many there are."""
     data = load(recipe.data, all_train=recipe.all_train, image_size=recipe.image_size)
     return dense_curve(recipe, data.steps_per_epoch(recipe.batch_size))
 
@@ -94,7 +94,11 @@ def train_dense(
     on_point: Callable[[Point], None] | None = None,
     stop: Callable[[], bool] | None = None,
 ) -> Dense:
-    """The dense run of the recipe."""
+    """Train the recipe's network for the first time, before any prune.
+
+    device: `auto`, `cpu`, `cuda` or `mps`. on_point: called with each point of the curve. stop: asked before each step;
+    training ends once it is true.
+    """
     report = None if on_point is None else lambda _, point: on_point(point)
     return next(train_dense_together([recipe], device, on_point=report, stop=stop))[1]
 
@@ -152,7 +156,7 @@ def check_dense(setup: Setup, dense: Dense) -> None:
 
 
 def prune_dense(recipe: Recipe, prune: Prune, dense: Dense, device: str = "auto") -> Pruned:
-    """The first cycle's masks for a dense network, and the damage: validation accuracy raw and recalibrated."""
+    """Prune a trained network for the first time: its masks, and the validation accuracy straight after and recalibrated."""
     where = resolve(device)
     if dense.result.outcome:
         told = dict(outcome=dense.result.outcome, weights=dense.weights)

@@ -6,8 +6,6 @@ Han et al. 2015; Renda, Frankle & Carbin 2020; the schedules' part in Zimmer, Sp
 from collections.abc import Callable, Generator, Sequence
 from dataclasses import dataclass, replace
 
-import torch
-
 from retrainlab import metrics, pruning, scores
 from retrainlab.checks import BadInput
 from retrainlab.config import Experiment, Prune, Retrain
@@ -16,15 +14,18 @@ from retrainlab.pruning import Masks, Weights
 from retrainlab.schedules import DenseCurve, allr_factor, retraining
 from retrainlab.training.loop import evaluate, recalibrate
 from retrainlab.training.masked import Masked, apply, zeroed
-from retrainlab.training.method import Plain, Tensors
+from retrainlab.training.method import Plain
 from retrainlab.training.state import Job, Point, Setup, State, Trained
 
 
 @dataclass(frozen=True)
 class Cycle:
-    """One prune-retrain cycle: the share that the prune removed of the weights that were not 0 before it, relative norm
-    drop, ALLR's factor, the first and the largest learning rate, and the training, whose first point is straight after
-    the prune."""
+    """One cycle of pruning and retraining.
+
+    removed: the share that the prune took of the weights that were not 0 before it. norm_drop: ||W - W_p|| / ||W||.
+    factor: ALLR's d. first_lr, peak_lr: the first and the largest learning rate. trained: the retraining, whose first
+    point is straight after the prune.
+    """
 
     removed: float
     norm_drop: float
@@ -117,8 +118,11 @@ def _check_damage(masks: Masks, removed: float) -> None:
 
 
 def lengths(prune: Prune, retrain: Retrain, steps: int) -> list[int]:
-    """The iterations of each cycle after a first training of `steps`: round(budget * steps), and at least one unless the
-    budget is 0; if the budget is split, it is for all cycles together, in equal parts with the remainder to the last."""
+    """How many iterations each cycle retrains for, after a first training of `steps` iterations.
+
+    Each has round(budget * steps), at least one unless the budget is 0; a budget that is split is for all cycles
+    together, in equal parts with the remainder to the last.
+    """
     n = max(1, round(retrain.budget * steps)) if retrain.budget else 0
     if not retrain.split:
         return [n] * prune.cycles
@@ -152,8 +156,5 @@ def _retrained(setup: Setup, retrain: Retrain, job: Job) -> Generator[Job, Train
 
 def average(states: Sequence[State]) -> State:
     """The mean of the parameters and momenta; buffers are the first's, to be recalibrated."""
-
-    def mean(parts: list[Tensors]) -> Tensors:
-        return {name: torch.stack([part[name] for part in parts]).mean(0) for name in parts[0]}
-
-    return State(mean([s.params for s in states]), states[0].buffers, mean([s.momentum for s in states]))
+    mean = replace(State.stacked(states), buffers={}).map(lambda t: t.mean(0))
+    return replace(mean, buffers=states[0].buffers)

@@ -65,8 +65,8 @@ def direction(params: Tensors, gradients: Tensors, momentum: Tensors, sgd: SGD, 
 
 
 def train(setup: Setup, job: Job, stop: Callable[[], bool] | None = None) -> Trained:
-    """Train one network. stop is asked before each step and, if true, ends training there. A training that has diverged
-    ends at its next evaluation."""
+    """Train one network as `job` says. stop: asked before each step; training ends once it is true. A training that has
+    diverged ends at its next evaluation."""
     model, data, method = apart(setup.model), setup.data, job.method
     state = job.start.copy()
     params, buffers, momentum = state.params, state.buffers, state.momentum

@@ -13,12 +13,10 @@ INTEGERS = {2: torch.int16, 4: torch.int32, 8: torch.int64}
 
 
 class Masked(Method):
-    """The forward pass sees w where its mask is True and 0 elsewhere, so that no gradient reaches what is masked. A
-    weight that starts at 0 there stays exactly 0, even if training diverges: its gradient, its decay and its momentum
-    are all 0.
+    """Trains the weights whose mask is True; the others are 0 and stay exactly 0, even if training diverges: their
+    gradient, their decay and their momentum are all 0.
 
-    Weights start at 0 there (see `begin` and `apply`): what the forward pass sees is w itself, and only gradients need
-    the mask.
+    They start at 0 (see `begin` and `apply`), so that the forward pass sees w itself and only gradients need the mask.
     """
 
     steady = True

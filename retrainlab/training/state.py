@@ -3,7 +3,7 @@
 import math
 from collections.abc import Callable, Sequence
 from contextlib import AbstractContextManager, nullcontext
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field, fields, replace
 from functools import cached_property
 
 import torch
@@ -30,11 +30,23 @@ class State:
         buffers = {name: b.detach().clone().to(device) for name, b in model.named_buffers()}
         return State(params, buffers, {name: torch.zeros_like(p) for name, p in params.items()})
 
-    def copy(self) -> "State":
-        """Tensors of its own, each in the plain order of memory."""
+    @staticmethod
+    def stacked(states: Sequence["State"]) -> "State":
+        """One state for all, whose tensors have a first dimension of members."""
+
+        def stack(parts: Sequence[Tensors]) -> Tensors:
+            return {name: torch.stack([part[name] for part in parts]) for name in parts[0]}
+
+        return State(*(stack([getattr(s, f.name) for s in states]) for f in fields(State)))
+
+    def map(self, change: Callable[[Tensor], Tensor]) -> "State":
+        """The state that has `change(t)` in place of each tensor t."""
         parts = (self.params, self.buffers, self.momentum)
-        plain = torch.contiguous_format
-        return State(*({name: t.detach().clone(memory_format=plain) for name, t in part.items()} for part in parts))
+        return State(*({name: change(t) for name, t in part.items()} for part in parts))
+
+    def copy(self) -> "State":
+        """The same with tensors of its own, each in the plain order of memory."""
+        return self.map(lambda t: t.detach().clone(memory_format=torch.contiguous_format))
 
     def trimmed(self) -> "State":
         """The same without the momentum of parameters that a method has removed."""
@@ -60,9 +72,12 @@ class State:
 
 @dataclass(frozen=True, eq=False)
 class Setup:
-    """What trainings that are compared share, on several threads too. model gives the architecture only, its tensors are not
-    used; prunable: the names of the weights that pruning may touch (see `models`), which always decay; augment: random
-    crops and flips in training; precision: see `Recipe`."""
+    """What trainings that are compared share: network, data and optimiser; threads may share it, too.
+
+    model: the architecture only, its tensors are not used. prunable: names of the weights that pruning may touch, in the
+    order of the layers (see `layers.prunable`); they always decay. augment: random crops and flips in training.
+    precision: see `Recipe`.
+    """
 
     model: nn.Module
     data: Dataset
@@ -73,7 +88,7 @@ class Setup:
     precision: str = "float32"
 
     def autocast(self) -> AbstractContextManager:
-        """Where a step's forward pass and loss are computed."""
+        """The context for a step's forward pass and loss: torch's autocast where `precision` asks for it."""
         half = self.precision == "bfloat16"
         return torch.autocast(self.data.device.type, torch.bfloat16, enabled=half, cache_enabled=False)
 
@@ -83,17 +98,17 @@ class Setup:
         return has_noise(self.model, self.data.shape)
 
     def noise(self, seed: tuple[int | str, ...]) -> AbstractContextManager:
-        """What to be in while the network trains: its random numbers then are those of `seed` alone. Nothing where it draws
-        none, since each operation takes longer inside."""
+        """The context for training in which all that the network draws comes from `seed` alone; none for a network that
+        draws nothing, since each operation takes longer inside."""
         return Seeded(stream(*seed, "noise").initial_seed()) if self.noisy else nullcontext()
 
     def decayed(self, params: Tensors) -> list[str]:
-        """The names of those of `params` that weight decay acts on; never what a method learns besides the weights."""
+        """The names among `params` of the parameters that decay; what a method learns besides the weights never does."""
         own = [name for name, _ in self.model.named_parameters() if name in params]
         return [name for name in own if self.sgd.decay_norm or name in self.prunable]
 
     def barely_evaluated(self) -> "Setup":
-        """The same with 8 validation images: for measurements of the steps alone."""
+        """The same setup with 8 validation images, to measure how long the steps take without the evaluations."""
         few = Split(self.data.validation.images[:8], self.data.validation.labels[:8])
         return replace(self, data=replace(self.data, validation=few))
 
@@ -110,9 +125,12 @@ class Setup:
 
 @dataclass(frozen=True)
 class Point:
-    """One point of a curve: validation accuracy (share) and loss (nats) after `step` steps, both NaN where weights or
-    scores are not finite; `train_loss` is the mean over the steps since the point before (None at the start); `sparsity`
-    is that of the weights evaluated; `lr` is the learning rate of the step that comes next, or of the last."""
+    """One point of a training's curve, after `step` steps.
+
+    accuracy, loss: on the validation images, as a share and in nats; NaN where weights or scores are not finite.
+    train_loss: the mean in nats over the steps since the point before, None at the start. sparsity: the share of zeros in
+    the weights that were evaluated. lr: the learning rate of the next step, or of the last one at the end.
+    """
 
     step: int
     accuracy: float
@@ -129,10 +147,12 @@ class Point:
 
 @dataclass(frozen=True, eq=False)
 class Job:
-    """What is a training's own. It starts from `start`, which stays as it was, and makes one step for each learning
-    rate of `curve` (1-D). Weights that stand among the buffers of `start` are not trained. seed names the stream of
-    batches. evaluations: curve points, evenly spaced, besides the one at the start; on_point sees each as it is
-    made."""
+    """One training that is asked for.
+
+    start: the network it starts from, which stays as it is; weights that stand among its buffers are not trained. curve:
+    the learning rate of each step, 1-D. seed: the name of its stream of batches. evaluations: how many points its curve
+    has, evenly spaced, after the one at the start. on_point: called with each point as it is made.
+    """
 
     start: State
     curve: Tensor
@@ -150,8 +170,11 @@ class Job:
 
 @dataclass(frozen=True)
 class Trained:
-    """state: where training ended; points: its curve; steps: how many were made; seconds: spent in them (data included,
-    evaluations not, synchronised); stopped: whether `stop` ended it early."""
+    """A training that has ended.
+
+    state: the network then. points: its curve. steps: how many were made. seconds: what the steps took, loading of the
+    images included, evaluations not, the device synchronised. stopped: whether it was stopped before its last step.
+    """
 
     state: State
     points: tuple[Point, ...]

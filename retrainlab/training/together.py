@@ -1,7 +1,7 @@
-"""The training loop for many members at once: what `training.train` gives to each, in less time.
+"""The training loop for many members at once: what `loop.train` gives to each, in less time.
 
 Parameters, buffers, masks and momentum are stacked along a first dimension of slots and go through one forward and one
-backward pass (see `stacked`). Each member keeps its own learning rates, length, evaluations and order of images; short
+backward pass (see `stacking`). Each member keeps its own learning rates, length, evaluations and order of images; short
 members finish and leave, and so does one that has diverged. Members that would go the same way, such as FT with two
 budgets, go it once in one slot.
 On a CUDA GPU a whole step can be recorded as one graph and launched at once.
@@ -35,7 +35,7 @@ def train(
 
     A member's seconds are its equal share of the time. stop is asked before each step and, if true, ends all there.
     graph: record the step as a CUDA graph where the methods are steady and the network draws no random numbers; seconds do
-    not count the recording. forward: how the network takes many members, `stacked.forward_of` if None. Members of a network
+    not count the recording. forward: how the network takes many members, `stacking.forward_of` if None. Members of a network
     that draws random numbers (`Setup.noisy`) must share one seed. No other thread may use `setup.model` meanwhile (see
     `models.apart`).
     """
@@ -121,7 +121,7 @@ class _Stack:
     """Members in their slots. As long as a stack lasts every tensor stays where it is, and `step` reads nothing else, so
     that it can be recorded."""
 
-    def __init__(self, setup: Setup, forward: Forward, slots: list[list[_Member]], parts: Sequence[Tensors]):
+    def __init__(self, setup: Setup, forward: Forward, slots: list[list[_Member]], state: State):
         self.setup, self.forward, self.slots = setup, forward, slots
         self.members = [m for slot in slots for m in slot]
         for i, slot in enumerate(slots):
@@ -129,7 +129,8 @@ class _Stack:
                 m.slot = i
         for i, m in enumerate(self.members):
             m.index = i
-        self.params, self.buffers, self.momentum = ({n: laid_out(t) for n, t in part.items()} for part in parts)
+        self.state = state.map(laid_out)
+        self.params, self.buffers, self.momentum = self.state.params, self.state.buffers, self.state.momentum
         for p in self.params.values():
             p.requires_grad_(True)
         leaders = [slot[0].job for slot in slots]
@@ -148,13 +149,7 @@ class _Stack:
     def of(setup: Setup, forward: Forward, jobs: Sequence[Job]) -> "_Stack":
         """Copies of the jobs' starts, stacked."""
         slots = [[_Member(place, jobs[place]) for place in places] for places in in_slots(jobs)]
-        starts = [slot[0].job.start for slot in slots]
-
-        def together(parts: list[Tensors]) -> Tensors:
-            return {name: torch.stack([part[name] for part in parts]) for name in parts[0]}
-
-        parts = ([s.params for s in starts], [s.buffers for s in starts], [s.momentum for s in starts])
-        return _Stack(setup, forward, slots, [together(part) for part in parts])
+        return _Stack(setup, forward, slots, State.stacked([slot[0].job.start for slot in slots]))
 
     def without(self, ended: Sequence[_Member]) -> "_Stack":
         """The stack of the others, of whom there must be some: this one, as long as no slot is empty."""
@@ -164,8 +159,8 @@ class _Stack:
         if len(kept) == len(self.slots):
             return self
         sums = self.loss_sum[[m.index for m in self.members]]
-        parts = [{n: t.detach()[kept] for n, t in part.items()} for part in (self.params, self.buffers, self.momentum)]
-        rest = _Stack(self.setup, self.forward, [self.slots[i] for i in kept], parts)
+        state = self.state.map(lambda t: t.detach()[kept])
+        rest = _Stack(self.setup, self.forward, [self.slots[i] for i in kept], state)
         rest.loss_sum.copy_(sums)
         return rest
 
@@ -244,8 +239,7 @@ class _Stack:
         """Finish some members and evaluate what their methods leave; one that has diverged has its last point already."""
         out = []
         for m in members:
-            parts = (member(part, m.slot) for part in (self.params, self.buffers, self.momentum))
-            state = State(*parts).copy()
+            state = self.state.map(lambda t, slot=m.slot: t[slot]).copy()
             whole, stopped = finite(state.params.values()), step < len(m.job.curve) and not m.diverged
             m.job.method.finish(state.params)
             state = state.trimmed()
