@@ -17,10 +17,10 @@ def csv(frame: "pd.DataFrame", float_format: str | None = None) -> str:
 
     Source: OWASP, CSV injection.
     """
-    plain = frame.copy()
+    safe = frame.copy()
     for name in frame.select_dtypes(exclude=["number", "bool"]).columns:
-        plain[name] = frame[name].map(_plain)
-    return plain.rename(columns=_plain).to_csv(index=False, float_format=float_format, lineterminator="\n")
+        safe[name] = frame[name].map(plain)
+    return safe.rename(columns=plain).to_csv(index=False, float_format=float_format, lineterminator="\n")
 
 
 def write(frame: "pd.DataFrame", path: Path) -> None:
@@ -29,7 +29,8 @@ def write(frame: "pd.DataFrame", path: Path) -> None:
     write_whole(path, lambda temporary: temporary.write_bytes(content))
 
 
-def _plain(cell: object) -> object:
+def plain(cell: object) -> object:
+    """A cell as a spreadsheet may have it: with an apostrophe before a text that it would compute."""
     return f"'{cell}" if isinstance(cell, str) and cell.startswith(FORMULA) and not _is_number(cell) else cell
 
 

@@ -54,7 +54,7 @@ class Inline(Executor):
 
     count = 1
 
-    def submit(self, work: Callable, /, *args, tell: Tell | None = None) -> Future:  # type: ignore[override]  # `tell`
+    def submit(self, work: Callable, /, *args, tell: Tell | None = None) -> Future:  # type: ignore[override]  # tell is ours
         """As Executor's; `tell` hears how far the work is."""
         future: Future = Future()
         before = listener.set(tell)
@@ -103,7 +103,7 @@ class Workers(Executor):
         """How many pieces of work it does at once."""
         return len(self._threads)
 
-    def submit(self, work: Callable, /, *args, tell: Tell | None = None) -> Future:  # type: ignore[override]  # `tell`
+    def submit(self, work: Callable, /, *args, tell: Tell | None = None) -> Future:  # type: ignore[override]  # tell is ours
         """As Executor's; `tell` hears, on another thread, how far the work is."""
         future: Future = Future()
         self._jobs.put(_Job(future, self._round, tell, work, args))

@@ -8,7 +8,7 @@ read once, when its training is over.
 import time
 from collections.abc import Callable, Generator, Iterable, Iterator, Sequence
 from dataclasses import fields, replace
-from typing import TypeVar
+from typing import Any, TypeVar
 
 import torch
 
@@ -47,7 +47,8 @@ def prepare(recipe: Recipe, device: torch.device) -> tuple[Setup, DenseCurve]:
 
 def common(recipe: Recipe) -> Recipe:
     """The recipe with defaults for all that recipes may differ in (OWN): those for which it is equal train together."""
-    return replace(recipe, **{f.name: f.default for f in fields(Recipe) if f.name in OWN})
+    defaults: dict[str, Any] = {f.name: f.default for f in fields(Recipe) if f.name in OWN}
+    return replace(recipe, **defaults)
 
 
 def evaluations_of(recipe: Recipe) -> int:

@@ -1,7 +1,6 @@
 """A trained network, and what pruning does to it before any retraining: numbers, a panel of a chart, sentences."""
 
 from collections.abc import Callable
-from contextlib import suppress
 from dataclasses import dataclass, field
 
 import torch
@@ -11,14 +10,15 @@ from retrainlab.checks import BadInput
 from retrainlab.config import Prune, Recipe
 from retrainlab.device import repeatable
 from retrainlab.explore.kit import chart
-from retrainlab.explore.kit.chart import Mark
 from retrainlab.explore.kit.phrases import percent
 from retrainlab.pruning import Masks
+from retrainlab.study.making import Watch
 from retrainlab.study.measured import Dense
 from retrainlab.study.result import Result
 from retrainlab.study.results import Results
-from retrainlab.study.stages import prepare, train_dense
+from retrainlab.study.stages import prepare
 from retrainlab.training import cycles, masked
+from retrainlab.training.engine import Engine
 from retrainlab.training.loop import evaluate
 from retrainlab.training.state import Setup
 
@@ -88,26 +88,18 @@ class Network:
 
 
 def trained(
-    recipe: Recipe,
-    results: Results,
-    device: torch.device,
-    tell: Callable[[float], None] = lambda share: None,
-    stop: Callable[[], bool] = lambda: False,
+    recipe: Recipe, results: Results, device: torch.device, watch: Watch = Watch()
 ) -> tuple[Dense, Setup, float]:
     """A recipe's network, from the store that the figures use or else trained now, with its setup and peak learning rate.
 
-    tell: called with the share of the training that is done.
-    stop: whether to end the training; what it has then is not stored.
-    Raises BadInput for a network that has diverged.
+    watch: who looks on, and may stop it: then what it has is not stored.
+    Raises BadInput for a network that has diverged, or whose training was stopped.
     """
     setup, original = prepare(recipe, device)
-    results = Results.at(results)  # the images may have changed since
-    dense = results.dense(recipe, device)
-    if dense is None:
-        dense = train_dense(recipe, str(device), lambda point: tell(point.step / len(original.lr)), stop)
-        if not stop():
-            with suppress(BadInput):  # a store that is only read, as on a shared machine: it is trained again next time
-                results.put(recipe, dense)
+    made = dict(Results.at(results).make([recipe], device, watch, Engine()))  # at: the images may have changed since
+    dense = made.get(recipe)
+    if not isinstance(dense, Dense):
+        raise BadInput("The training of the network was stopped.")
     if dense.result.outcome:
         raise BadInput(f"There is no trained network to show ({dense.result.outcome}); choose another seed or network.")
     return dense, setup, original.peak
@@ -126,30 +118,25 @@ def nearest(sparsity: float) -> int:
     return min(99, round(sparsity))
 
 
-def panel_marks(accuracies: dict[int, float], dense: float, sparsity: float) -> list[Mark]:
-    """Validation accuracy straight after pruning over sparsity in percent, and a marker at the one that is chosen.
+def panel(network: Network | None, sparsity: float, ylabel: str) -> tuple[dict, str]:
+    """Validation accuracy straight after pruning over sparsity, and the same in words; a frame without a network.
 
-    accuracies: shares, by sparsity in whole percent, as far as they are known.
-    dense: the accuracy before pruning, a share.
+    sparsity: in percent, where a marker stands.
     """
-    known, near = sorted(accuracies), nearest(sparsity)
-    marks = [
-        *([chart.level(100 * dense, f"dense: {percent(dense)}")] if accuracies else []),
-        chart.line(known, [100 * accuracies[s] for s in known], {"color": chart.BLUE}, width=2.4),
-        chart.cut(sparsity),
-    ]
+    accuracies, near = {} if network is None else network.accuracies, nearest(sparsity)
+    known, marks = sorted(accuracies), []
+    alt = "An empty frame for validation accuracy straight after pruning: the trained network is not there yet."
+    if network is not None and accuracies:
+        dense = percent(network.level)
+        marks.append(chart.level(100 * network.level, f"dense: {dense}"))
+        some = sorted({s for s in (0, 20, 40, 60, 80, 90, 99, near) if s in accuracies})
+        pairs = ", ".join(f"{percent(accuracies[s])} at {s} %" for s in some)
+        alt = f"Validation accuracy straight after pruning against weights removed: {pairs}. Dense: {dense}."
+    marks.append(chart.line(known, [100 * accuracies[s] for s in known], {"color": chart.BLUE}, width=2.4))
+    marks.append(chart.cut(sparsity))
     if near in accuracies:
         marks.append(chart.point(near, 100 * accuracies[near], {"color": chart.RED}))
-    return marks
-
-
-def alt(accuracies: dict[int, float], dense: float, sparsity: float) -> str:
-    """The panel in words, from its numbers (see `panel_marks`)."""
-    if not accuracies:
-        return "An empty frame for validation accuracy straight after pruning: the trained network is not there yet."
-    some = {s for s in (0, 20, 40, 60, 80, 90, 99, nearest(sparsity)) if s in accuracies}
-    pairs = ", ".join(f"{percent(accuracies[s])} at {s} %" for s in sorted(some))
-    return f"Validation accuracy straight after pruning against weights removed: {pairs}. Dense: {percent(dense)}."
+    return chart.panel(marks, x=(0, 100), y=(0, 108), xlabel="Weights removed (%)", ylabel=ylabel), alt
 
 
 def pruned_words(sparsity: int, weights: int, dense: float, accuracy: float, classes: int) -> str:

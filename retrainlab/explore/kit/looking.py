@@ -3,11 +3,13 @@
 from collections.abc import Callable
 from typing import ClassVar
 
+from retrainlab.checks import BadInput
 from retrainlab.config import Recipe
 from retrainlab.explore.kit import collapse, live
 from retrainlab.explore.kit.app import App, Settings
 from retrainlab.explore.kit.collapse import Network
 from retrainlab.explore.kit.pages import View
+from retrainlab.study.making import Watch
 from retrainlab.study.results import Results
 
 
@@ -58,12 +60,15 @@ class Looking(App[Settings]):
             self.desk.go(lambda stopped: self._look(*wanted, stopped), self.draw_network, self.looked)
 
     def _look(self, recipe: Recipe, allocation: str, stopped: Callable[[], bool]) -> str:
-        def tell(share: float) -> None:
-            self.desk.tell(share, "Training the network once ..." if share == 0 else "")
+        def tell(share: float, words: str) -> None:
+            self.desk.tell(share, "Training the network once ..." if words else "")
 
-        found = collapse.trained(recipe, self.results, self.desk.device, tell, stopped)
-        if stopped():
-            return self.stopped_words
+        try:
+            found = collapse.trained(recipe, self.results, self.desk.device, Watch(stop=stopped, tell=tell))
+        except BadInput:
+            if stopped():
+                return self.stopped_words
+            raise
         return self.found(Network(recipe, allocation, *found), stopped)
 
     def found(self, network: Network, stopped: Callable[[], bool]) -> str:

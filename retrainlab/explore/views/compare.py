@@ -193,7 +193,7 @@ def table(pair: Pair) -> list[tuple[str, ...]]:
 def words(pair: Pair) -> str:
     """Who is ahead and by how much, how sparse both are, and what the search cost."""
     if not pair.live.whole:
-        return "Stopped; what there is stays on screen, and nothing unfinished is stored."
+        return phrases.stopped_words(begun=True)
     s = pair.settings
     ends = {name: pair.live.results[i] for i, name in enumerate(s.names)}
     reached = {name: r.scalars["validation_accuracy"] for name, r in ends.items()}

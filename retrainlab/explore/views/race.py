@@ -154,15 +154,8 @@ def pruned(network: Network | None, sparsity: float) -> View:
     """Left: accuracy straight after pruning over sparsity (of the network, if there is one); right: the share that goes in
     each layer. sparsity: the one that is chosen, a share."""
     place = round(100 * sparsity, 4)
-    accuracies, dense = ({}, 1.0) if network is None else (network.accuracies, network.level)
+    left, alt = collapse.panel(network, place, "Straight after pruning (%)")
     layers = {} if network is None else network.layers(sparsity)
-    left = chart.panel(
-        collapse.panel_marks(accuracies, dense, place),
-        x=(0, 100),
-        y=(0, 108),
-        xlabel="Weights removed (%)",
-        ylabel="Straight after pruning (%)",
-    )
     shares = [100 * share for share in layers.values()]
     every = max(1, len(layers) // 8)
     names = [
@@ -176,8 +169,9 @@ def pruned(network: Network | None, sparsity: float) -> View:
         ylabel="Removed from it (%)",
         xticks=names,
     )
-    listed = ", ".join(f"{name} {share:.0f} %" for (_, name), share in zip(names, shares[::every]))
-    alt = collapse.alt(accuracies, dense, place) + (f" Right: what each layer loses: {listed}." if layers else "")
+    if layers:
+        listed = ", ".join(f"{name} {share:.0f} %" for (_, name), share in zip(names, shares[::every]))
+        alt += f" Right: what each layer loses: {listed}."
     picture = chart.chart([left, right], alt, width=1060, height=320, columns=(0.44, 0.56))
     return View([picture], "" if network is None else network.words(place))
 
@@ -210,12 +204,12 @@ def lost_words(names: Sequence[str]) -> str:
 def csv(race: Live) -> str:
     """Every point of every curve."""
     rows = [
-        f"{e.retrain.schedule},{step},{'' if lr is None else f'{lr:.8g}'},{phrases.digits(accuracy)}"
+        (e.retrain.schedule, step, None if lr is None else f"{lr:.8g}", accuracy)
         for place, e in enumerate(race.experiments)
         if (curve := race.second.get(place)) is not None
         for step, lr, accuracy in zip(curve.steps, curve.lr, curve.accuracy)
     ]
-    return "\n".join(["schedule,step,lr,validation_accuracy", *rows, ""]) if rows else ""
+    return phrases.csv(("schedule", "step", "lr", "validation_accuracy"), rows) if rows else ""
 
 
 def code(settings: Settings) -> str:

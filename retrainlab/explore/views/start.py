@@ -107,11 +107,8 @@ def pruned(network: Network | None, sparsity: float) -> View:
     """Validation accuracy straight after pruning over sparsity, of the network if there is one. sparsity: the one that is
     chosen, a share."""
     place = round(100 * sparsity)
-    accuracies, dense = ({}, 1.0) if network is None else (network.accuracies, network.level)
-    marks = collapse.panel_marks(accuracies, dense, place)
-    frame = {"xlabel": "Weights removed (%)", "ylabel": "Validation accuracy (%)"}
-    panel = chart.panel(marks, x=(0, 100), y=(0, 108), **frame)
-    picture = chart.chart([panel], collapse.alt(accuracies, dense, place), width=WIDTH, height=HEIGHTS[0])
+    panel, alt = collapse.panel(network, place, "Validation accuracy (%)")
+    picture = chart.chart([panel], alt, width=WIDTH, height=HEIGHTS[0])
     return View([picture], "" if network is None else network.words(place))
 
 
@@ -146,9 +143,9 @@ def attempts_alt(attempts: Sequence[Attempt]) -> str:
 
 def attempts_csv(attempts: Sequence[Attempt]) -> str:
     """The points of every attempt."""
-    plans = [(f"{a.schedule},{a.sparsity},{a.budget:g}", a.points) for a in attempts]
-    rows = [f"{plan},{step},{phrases.digits(share)}" for plan, points in plans for step, share in points]
-    return "\n".join(["schedule,sparsity_percent,budget,step,validation_accuracy", *rows, ""]) if rows else ""
+    heads = ("schedule", "sparsity_percent", "budget", "step", "validation_accuracy")
+    rows = [(a.schedule, a.sparsity, a.budget, *point) for a in attempts for point in a.points]
+    return phrases.csv(heads, rows) if rows else ""
 
 
 def attempts_code(recipe: Recipe, attempts: Sequence[Attempt]) -> str:
