@@ -134,6 +134,21 @@ def test_doors_stay_shut(module, never):
     assert not rooms & never
 
 
+def test_what_is_live_asks_results_and_walks_no_pipeline_of_its_own():
+    forbidden = {"study.plan", "study.stages", "study.store", "study.workers", "training.engine", "training.cycles"}
+    found = imports_of(MODULES["explore.kit.live"])
+    assert not found & forbidden and not any(name.startswith("methods") for name in found)
+
+
+def test_no_file_is_longer_than_300_lines():
+    assert not {name for name, path in MODULES.items() if len(path.read_text().splitlines()) > 300}
+
+
+def test_tests_share_by_helpers_and_not_by_importing_one_another():
+    for path in (ROOT / "tests").rglob("*.py"):
+        assert not re.search(r"(from|import) tests\.(\w+\.)*test_", path.read_text()), path
+
+
 def test_views_know_no_widgets():
     for path in (PACKAGE / "explore" / "views").glob("*.py"):
         assert not re.search(

@@ -70,8 +70,8 @@ class Missing:
         return out
 
     def bytes(self, device: torch.device) -> float:
-        """About how many it takes in the store: of dense runs the weights, their momentum and the buffers, of masks one for
-        each weight, and of everything a record."""
+        """How many bytes it takes in the store, about: of dense runs the weights, their momentum and the buffers, of masks
+        one for each weight, and of everything a record."""
         of_dense, of_masks = {}, {}
         for recipe in {common(r) for r in [*self.dense.values(), *(r for r, _ in self.pruned.values())]}:
             setup = prepare(recipe, device)[0]
@@ -85,7 +85,7 @@ class Missing:
         return tensors + RECORD * (len(self.dense) + len(self.pruned) + len(self.results))
 
     def epochs(self, recipe: Recipe) -> float:
-        """Of training, for all whose recipe is `common`."""
+        """How many epochs of training it takes, of the runs that share these `common` settings."""
         dense = sum(r.epochs for r in self.dense.values() if common(r) == recipe)
         return dense + sum(cost(e) for e in self.results.values() if common(while_retraining(e)) == recipe)
 
@@ -95,7 +95,7 @@ def _of(masks: Stored, dense: Stored) -> bool:
 
 
 def _shapes(recipe: Recipe) -> dict[str, dict[str, torch.Size]]:
-    """Of the stored tensors of a dense run, its momentum aside, and of its masks."""
+    """The shapes of a dense run's stored tensors, its momentum aside, and of its masks, by name."""
     setup = prepare(recipe, torch.device("cpu"))[0]
     params = {name: p.shape for name, p in setup.model.named_parameters()}
     dense = {f"params/{name}": shape for name, shape in params.items()}

@@ -49,7 +49,7 @@ def row(experiment: Experiment, name: str, result: Result) -> dict:
 
 
 def layer_names(recipe: Recipe) -> tuple[str, ...]:
-    """Of the weights that pruning may touch, in the order of the network's layers."""
+    """The names of the weights that pruning may touch, in the order of the network's layers."""
     data = load(recipe.data, all_train=recipe.all_train, image_size=recipe.image_size)
     return prunable(skeleton(recipe.model, shape=data.shape, classes=data.classes, width=recipe.width))
 

@@ -81,8 +81,10 @@ class Store:
         return shutil.disk_usage(next(filter(os.path.isdir, (self.root, *self.root.absolute().parents)))).free
 
     def check(self, kind: str, key: str, fits: Callable[[Stored], bool] = lambda _: True) -> Stored | None:
-        """That thing if it is stored and whole; tensors are compared with their checksum, too. fits: asked where there is no
-        checksum to tell."""
+        """What is stored under that name, if it is whole; tensors are compared with their checksum, too.
+
+        fits: asked where there is no checksum to tell.
+        """
         found = self._whole(kind, key)
         if found is None or found.sealed or fits(found):
             return found

@@ -117,7 +117,7 @@ def run_tasks(tasks: Sequence[Task], workers: int, tell: Tell, place: str, execu
 
 
 class _Ledger:
-    """What of the tasks is ready, under way, done, and failed; and how far all is.
+    """Which tasks are ready, under way, done and failed, and how far all are.
 
     ready: a heap; again: those that are to be tried once more, alone; failed: with the reason; left: those not begun
     because of these; bug: the first error that is neither a lost worker nor lack of memory.
@@ -156,7 +156,7 @@ class _Ledger:
         self.tell()
 
     def end(self, task: Task) -> None:
-        """It is done; those that waited for it alone are ready."""
+        """A task is done; those that waited for it alone are ready."""
         self._close(task, task.runs)
         self.tell()
         for other in self.dependents[task.key]:
@@ -165,14 +165,14 @@ class _Ledger:
                 heapq.heappush(self.ready, other)
 
     def put_back(self, task: Task) -> None:
-        """It has not begun."""
+        """A task was not begun after all."""
         if task.key in self.tried:
             self.again.append(task)
         else:
             heapq.heappush(self.ready, task)
 
     def suffer(self, task: Task, error: Exception, alone: bool) -> None:
-        """It has failed; alone: nothing ran beside it that may have taken its memory."""
+        """A task has failed; alone: nothing ran beside it that may have taken its memory."""
         if isinstance(error, Died):
             reason = f"its worker {error}, twice" + ("; out of memory?" if "SIGKILL" in str(error) else "")
         elif out_of_memory(error):
@@ -189,7 +189,7 @@ class _Ledger:
             self.fail(task, reason)
 
     def fail(self, task: Task, reason: str) -> None:
-        """It has failed for good, and with it those that need it."""
+        """A task has failed for good, and with it those that need it."""
         self.failed.append((task, reason))
         self._close(task, self.under_way.get(task.key, (0, 0))[1])
         below = list(self.dependents[task.key])
