@@ -48,7 +48,7 @@ def test_importing_the_package_loads_no_torch():
 
 LAYERS = """
 checks
-paths noise progress tables device study.seal
+paths phrases noise progress tables device study.seal
 data.pixels data.folders data.reading data.sources
 methods.knobs stats
 config
@@ -132,6 +132,21 @@ def test_no_import_runs_in_a_circle():
 def test_doors_stay_shut(module, never):
     rooms = {name.partition(".")[0] for name in imports_of(MODULES[module])}
     assert not rooms & never
+
+
+def test_what_is_live_asks_results_and_walks_no_pipeline_of_its_own():
+    forbidden = {"study.plan", "study.stages", "study.store", "study.workers", "training.engine", "training.cycles"}
+    found = imports_of(MODULES["explore.kit.live"])
+    assert not found & forbidden and not any(name.startswith("methods") for name in found)
+
+
+def test_no_file_is_longer_than_300_lines():
+    assert not {name for name, path in MODULES.items() if len(path.read_text().splitlines()) > 300}
+
+
+def test_tests_share_by_helpers_and_not_by_importing_one_another():
+    for path in (ROOT / "tests").rglob("*.py"):
+        assert not re.search(r"(from|import) tests\.(\w+\.)*test_", path.read_text()), path
 
 
 def test_views_know_no_widgets():

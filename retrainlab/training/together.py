@@ -10,6 +10,7 @@ On a CUDA GPU a whole step can be recorded as one graph and launched at once.
 import math
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
+from operator import itemgetter
 
 import torch
 import torch.nn.functional as F
@@ -239,7 +240,7 @@ class _Stack:
         """Finish some members and evaluate what their methods leave; one that has diverged has its last point already."""
         out = []
         for m in members:
-            state = self.state.map(lambda t, slot=m.slot: t[slot]).copy()
+            state = self.state.map(itemgetter(m.slot)).copy()
             whole, stopped = finite(state.params.values()), step < len(m.job.curve) and not m.diverged
             m.job.method.finish(state.params)
             state = state.trimmed()
