@@ -86,9 +86,9 @@ def told(default: object, help: str) -> Any:
 
 
 def number(
-    default: Bound, help: str, what: str = "", *, above: Bound = None, low: Bound = None, high: Bound = None
+    default: Bound, help: str = "", what: str = "", *, above: Bound = None, low: Bound = None, high: Bound = None
 ) -> Any:
-    """A field with its help text that `settle` holds to these bounds, unless it is None. what: its name in a sentence, that
+    """A field that `settle` holds to these bounds, unless it is None. what: its name in a sentence, that
     of the field if empty."""
     metadata = {"help": help, "what": what, "bounds": {"above": above, "low": low, "high": high}}
     return field(default=default, metadata=metadata)
