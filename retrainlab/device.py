@@ -11,10 +11,8 @@ from retrainlab.checks import BadInput, WorkerDied, choose
 
 
 def resolve(name: str = "auto") -> torch.device:
-    """Turn `auto`, `cpu`, `cuda` or `cuda:N` into a device that is here.
-
-    `auto` takes the first CUDA GPU, or else the CPU. Raises BadInput for a device that is not on this machine.
-    """
+    """The device named `auto` (the first CUDA GPU, or else the CPU), `cpu`, `cuda` or `cuda:N`. Raises BadInput for one that
+    is not on this machine."""
     kind, _, index = str(name).partition(":")
     choose(kind, ("auto", "cpu", "cuda"), "device")
     if kind == "auto":
@@ -63,13 +61,13 @@ def synchronise(device: torch.device) -> None:
 
 
 _repeating = threading.Lock()
-_inside, _before = 0, (0, False, False)  # how many are at it, and torch's settings before the first
+_inside, _before = 0, (0, False, False)  # how many threads are in `repeatable`, and torch's settings before the first
 
 
 @contextmanager
 def repeatable(device: torch.device) -> Iterator[None]:
-    """Same seed, same bits: on a CPU one torch thread, since the order of a sum depends on how many share it. Several
-    threads may be at it, as with two explorers in one kernel: torch's settings come back when the last is done."""
+    """Give the same bits for the same seed: on a CPU with one torch thread, since the order of a sum depends on how many
+    share it. Several Python threads may be inside at once; torch's settings come back when the last one leaves."""
     global _inside, _before
     cudnn = torch.backends.cudnn
     with _repeating:
@@ -91,7 +89,7 @@ def repeatable(device: torch.device) -> Iterator[None]:
 
 @contextmanager
 def lack_of_memory_told() -> Iterator[None]:
-    """Where memory runs out, WorkerDied says so in a sentence."""
+    """Turn running out of memory into WorkerDied, whose sentence says what takes less."""
     try:
         yield
     except (RuntimeError, MemoryError) as error:
@@ -101,6 +99,6 @@ def lack_of_memory_told() -> Iterator[None]:
 
 
 def out_of_memory(error: BaseException) -> bool:
-    """Whether that is what an error says; torch has a class for it on GPUs only."""
+    """Whether an error says that memory ran out; torch has a class for it on GPUs only."""
     words = ("can't allocate memory", "not enough memory", "bad_alloc")  # Unix, Windows, C++
     return isinstance(error, torch.OutOfMemoryError | MemoryError) or any(w in str(error) for w in words)
