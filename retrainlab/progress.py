@@ -107,18 +107,15 @@ class Progress:
         self.written = now
         left = self.left.at(now)
         took = [duration(now - self.start)] if share >= 1 else [f"about {duration(left)} left"] if left else []
-        self._write(", ".join([f"{self.title}: {int(100 * share + 1e-9)}%", *took, words]))
+        text = ", ".join([f"{self.title}: {int(100 * share + 1e-9)}%", *took, words])[: self.out.columns - 1]
+        self._pass("\r" + text.ljust(self.length))
+        self.length = len(text)
 
     def close(self) -> None:
         """End the line."""
         if self.length:
             self._pass("\n")
             self.length = 0
-
-    def _write(self, text: str) -> None:
-        text = text[: self.out.columns - 1]
-        self._pass("\r" + text.ljust(self.length))
-        self.length = len(text)
 
     def _pass(self, text: str) -> None:
         with suppress(OSError, ValueError):
