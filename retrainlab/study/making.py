@@ -1,6 +1,6 @@
 """How one process makes what is missing: runs that train together, how much work each is, and who looks on."""
 
-from collections.abc import Callable, Hashable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Hashable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import TypeVar
 
@@ -19,7 +19,6 @@ K = TypeVar("K", bound=Hashable)
 Pair = tuple[Recipe, Prune]
 Noun = Recipe | Pair | Experiment
 Thing = Dense | Pruned | Result
-Start = tuple[Dense, Pruned]
 
 
 @dataclass(frozen=True)
@@ -81,10 +80,16 @@ def first_trainings(
 
 
 def retrainings(
-    experiments: Sequence[Experiment], starts: Sequence[Start], device: torch.device, engine: Engine, watch: Watch
+    experiments: Sequence[Experiment],
+    dense: Mapping[Recipe, Dense],
+    pruned: Mapping[Pair, Pruned],
+    device: torch.device,
+    engine: Engine,
+    watch: Watch,
 ) -> Iterator[tuple[Experiment, Result]]:
-    """Retrain together what has `common` settings `while_retraining`, each from its own start; each result as it ends."""
+    """Retrain together what has `common` settings `while_retraining`, each from its network and masks; each as it ends."""
     meter = Meter(experiments, watch)
+    starts = [(dense[e.recipe], pruned[e.recipe, e.prune]) for e in experiments]
     for place, made in run_together(experiments, starts, str(device), engine, on_point=meter, stop=watch.stop):
         meter.ended(place)
         yield experiments[place], made

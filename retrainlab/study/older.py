@@ -81,18 +81,13 @@ def adopt(store: "Store", names: Mapping[str, tuple[str, str]]) -> bool:
     name; nothing does in a store that is only read.
     """
     moved = False
-    with suppress(BadInput, Unfit):
-        first, masks = (store.read(kind, names[kind][0], tensors=False) for kind in ("dense", "pruned"))
-        if first is not None and unsaid_half(first.result):
-            if masks is not None:
-                _rename(store, "pruned", *names["pruned"])
-            _rename(store, "dense", *names["dense"])
-            moved = True
-    with suppress(BadInput, Unfit):
-        result = store.read("results", names["results"][0])
-        if result is not None and unsaid_half(result.result):
-            _rename(store, "results", *names["results"])
-            moved = True
+    for kind, followers in ("dense", ["pruned"]), ("results", []):
+        with suppress(BadInput, Unfit):
+            found = store.read(kind, names[kind][0], tensors=False)
+            if found is not None and unsaid_half(found.result):
+                for each in (*followers, kind):
+                    _rename(store, each, *names[each])
+                moved = True
     return moved
 
 
@@ -105,5 +100,5 @@ def _rename(store: "Store", kind: str, old: str, new: str) -> None:
         config = config | {"recipe": config["recipe"] | {"precision": "bfloat16"}}
     elif kind == "dense":
         config = config | {"precision": "bfloat16"}
-    store.put(kind, new, replace(found.result, config=config), None if kind == "results" else found.tensors)
+    store.write(kind, new, replace(found.result, config=config), found.tensors)
     store.forget(kind, old)

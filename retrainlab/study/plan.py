@@ -13,12 +13,12 @@ import torch
 
 from retrainlab.config import Experiment, Prune, Recipe
 from retrainlab.study.making import Noun, Pair, Watch, cost, grouped, work
-from retrainlab.study.measured import Dense, Pruned, belongs
+from retrainlab.study.measured import belongs
 from retrainlab.study.result import Result
 from retrainlab.study.results import Results
 from retrainlab.study.serving import advance
 from retrainlab.study.stages import common, prepare, while_retraining
-from retrainlab.study.store import Stored, state_of
+from retrainlab.study.store import Stored
 from retrainlab.study.workers import Task
 from retrainlab.training.engine import Engine
 
@@ -50,7 +50,7 @@ class Missing:
 
             if fresh or name in getattr(out, kind):
                 return True
-            if name not in whole and (found := results.store.check(kind, name, fits)):
+            if name not in whole and (found := results.store.get(kind, name, fits)):
                 whole[name] = found
             return name not in whole
 
@@ -65,7 +65,11 @@ class Missing:
             dense, masks = results.key(e.recipe), results.key((e.recipe, e.prune))
             if lacks("dense", dense, e.recipe):
                 out.dense[dense] = e.recipe
-            if dense in out.dense or lacks("pruned", masks, e.recipe) or not _of(whole[masks], whole[dense]):
+            if (
+                dense in out.dense
+                or lacks("pruned", masks, e.recipe)
+                or not belongs(whole[masks].pruned(), whole[dense].dense())
+            ):
                 out.pruned[masks] = e.recipe, e.prune
         return out
 
@@ -88,10 +92,6 @@ class Missing:
         """How many epochs of training it takes, of the runs that share these `common` settings."""
         dense = sum(r.epochs for r in self.dense.values() if common(r) == recipe)
         return dense + sum(cost(e) for e in self.results.values() if common(while_retraining(e)) == recipe)
-
-
-def _of(masks: Stored, dense: Stored) -> bool:
-    return belongs(Pruned(masks.tensors, masks.result), Dense(state_of(dense.tensors), dense.result))
 
 
 def _shapes(recipe: Recipe) -> dict[str, dict[str, torch.Size]]:

@@ -72,33 +72,29 @@ class Results:
 
     def dense(self, recipe: Recipe, device: torch.device) -> Dense | None:
         """The network after its first training, on `device`, or None if it is not stored."""
-        return self.store.dense(self.key(recipe), device)
+        found = self.store.get("dense", self.key(recipe))
+        return None if found is None else found.dense(device)
 
     def masks(self, recipe: Recipe, prune: Prune, device: torch.device) -> Pruned | None:
         """The first cycle's masks (True = stays) on `device` and what pruning did, or None if they are not stored."""
-        return self.store.pruned(self.key((recipe, prune)), device)
+        found = self.store.get("pruned", self.key((recipe, prune)))
+        return None if found is None else found.pruned(device)
 
     def of(self, experiment: Experiment) -> Result | None:
         """The experiment's result, or None if it is not stored."""
-        result = self.store.result(name := self.key(experiment))
-        if result is None and self._adopt(experiment):
-            result = self.store.result(name)
-        return result
+        found = self.store.get("results", name := self.key(experiment))
+        if found is None and self._adopt(experiment):
+            found = self.store.get("results", name)
+        return None if found is None else found.result
 
-    def put(self, noun: Noun, thing: Dense | Pruned | Result) -> None:
+    def put(self, noun: Noun, thing: Thing) -> None:
         """Keep what was made of a noun. Raises BadInput where the store cannot be written."""
-        match thing:
-            case Dense():
-                self.store.put_dense(self.key(noun), thing)
-            case Pruned():
-                self.store.put_pruned(self.key(noun), thing)
-            case Result():
-                self.store.put_result(self.key(noun), thing)
+        self.store.put(self.key(noun), thing)
 
     def work(self, experiments: Iterable[Experiment]) -> float:
         """How much of them is missing, in epochs of training."""
         lacking = [e for e in dict.fromkeys(experiments) if self.of(e) is None]
-        first = [r for r in {e.recipe for e in lacking} if self.store.check("dense", self.key(r)) is None]
+        first = [r for r in {e.recipe for e in lacking} if self.store.get("dense", self.key(r)) is None]
         return work([*first, *lacking])
 
     def make(
@@ -116,46 +112,33 @@ class Results:
         engine: how it trains, by default many side by side. Raises BadInput for what cannot be run.
         """
         engine = engine or forced(TOGETHER[device.type], device)
-        experiments: list[Experiment] = []
+        lacking: list[Experiment] = []
         for experiment in dict.fromkeys(noun for noun in wanted if isinstance(noun, Experiment)):
             if (result := self.of(experiment)) is None:
-                experiments.append(experiment)
+                lacking.append(experiment)
             else:
                 yield experiment, result
+        recipes = dict.fromkeys(recipe_of(n) for n in wanted if isinstance(n, Recipe) or n in lacking)
         dense: dict[Recipe, Dense] = {}
-        first: list[Recipe] = []
-        for recipe in dict.fromkeys(
-            recipe_of(noun) for noun in wanted if isinstance(noun, Recipe) or noun in experiments
-        ):
-            if (network := self.dense(recipe, device)) is None:
-                first.append(recipe)
-            else:
+        for recipe in recipes:
+            if (network := self.dense(recipe, device)) is not None:
                 dense[recipe] = network
                 yield recipe, network
-        stages = Stages(work([*first, *experiments]), watch.tell)
+        first = [recipe for recipe in recipes if recipe not in dense]
+        stages = Stages(work([*first, *lacking]), watch.tell)
         watch = replace(watch, tell=stages.tell)
-        for group in grouped(first, common).values():
-            stages.stage("Training the network first (once; it is kept) ...", work(group))
-            for recipe, network in first_trainings(group, device, engine, watch):
-                if not watch.stopped:
-                    dense[recipe] = network
-                    self._keep(recipe, network)
-                    yield recipe, network
-            if watch.stopped:
-                return
-            stages.tell(1.0)  # some may have diverged, and have fewer points
+        for recipe, network in self._first_trained(first, device, engine, watch, stages):
+            dense[recipe] = network
+            yield recipe, network
+        if first and watch.stopped:
+            return
         pruned: dict[Pair, Pruned] = {}
-        for pair in dict.fromkeys((e.recipe, e.prune) for e in experiments):
-            masks = self.masks(*pair, device)
-            if masks is None or not belongs(masks, dense[pair[0]]):
-                masks = prune_dense(*pair, dense[pair[0]], str(device))
-                self._keep(pair, masks)
-            pruned[pair] = masks
-            yield pair, masks
-        for same in grouped(experiments, lambda e: common(while_retraining(e))).values():
-            stages.stage("Retraining ...", work(same))
-            starts = [(dense[e.recipe], pruned[e.recipe, e.prune]) for e in same]
-            for experiment, result in retrainings(same, starts, device, engine, watch):
+        for pair in dict.fromkeys((e.recipe, e.prune) for e in lacking):
+            pruned[pair] = self._masks_of(pair, dense[pair[0]], device)
+            yield pair, pruned[pair]
+        for alike in grouped(lacking, lambda e: common(while_retraining(e))).values():
+            stages.stage("Retraining ...", work(alike))
+            for experiment, result in retrainings(alike, dense, pruned, device, engine, watch):
                 if not result.scalars["stopped"]:
                     self._keep(experiment, result)
                 yield experiment, result
@@ -165,23 +148,41 @@ class Results:
     def make_task(self, nouns: Sequence[Noun], device: torch.device, engine: Engine, watch: Watch) -> Iterator[Thing]:
         """Make nouns of one kind anew, from what the store has for them, and keep each before it is yielded. Raises
         BadInput if what they start from is not there, if images have changed, or if the store cannot be written."""
-        self._check_unchanged(nouns[0])
+        self._check_unchanged(recipe_of(nouns[0]))
         recipes = [noun for noun in nouns if isinstance(noun, Recipe)]
+        pairs = [noun for noun in nouns if isinstance(noun, tuple)]
         experiments = [noun for noun in nouns if isinstance(noun, Experiment)]
-        made: Iterable[tuple[Noun, Thing]]
+        dense = {r: self._there(self.dense(r, device)) for r in {r for r, _ in pairs} | {e.recipe for e in experiments}}
+        pruned = {p: self._there(self.masks(*p, device)) for p in {(e.recipe, e.prune) for e in experiments}}
+        made: Iterable[tuple[Noun, Thing]] = ((p, prune_dense(*p, dense[p[0]], str(device))) for p in pairs)
         if recipes:
             made = first_trainings(recipes, device, engine, watch)
-        elif experiments:
-            dense = {r: self._there(self.dense(r, device)) for r in {e.recipe for e in experiments}}
-            pruned = {p: self._there(self.masks(*p, device)) for p in {(e.recipe, e.prune) for e in experiments}}
-            starts = [(dense[e.recipe], pruned[e.recipe, e.prune]) for e in experiments]
-            made = retrainings(experiments, starts, device, engine, watch)
-        else:
-            pairs = [noun for noun in nouns if isinstance(noun, tuple)]
-            made = ((p, prune_dense(*p, self._there(self.dense(p[0], device)), str(device))) for p in pairs)
+        if experiments:
+            made = retrainings(experiments, dense, pruned, device, engine, watch)
         for noun, thing in made:
             self.put(noun, thing)
             yield thing
+
+    def _first_trained(
+        self, recipes: Sequence[Recipe], device: torch.device, engine: Engine, watch: Watch, stages: Stages
+    ) -> Iterator[tuple[Recipe, Dense]]:
+        for alike in grouped(recipes, common).values():
+            stages.stage("Training the network first (once; it is kept) ...", work(alike))
+            for recipe, network in first_trainings(alike, device, engine, watch):
+                if not watch.stopped:
+                    self._keep(recipe, network)
+                    yield recipe, network
+            if watch.stopped:
+                return
+            stages.tell(1.0)  # some may have diverged, and have fewer points
+
+    def _masks_of(self, pair: Pair, dense: Dense, device: torch.device) -> Pruned:
+        """The masks made from `dense`: those stored, or new ones, which are kept."""
+        masks = self.masks(*pair, device)
+        if masks is None or not belongs(masks, dense):
+            masks = prune_dense(*pair, dense, str(device))
+            self._keep(pair, masks)
+        return masks
 
     def _keep(self, noun: Noun, thing: Thing) -> None:
         with suppress(BadInput):
@@ -195,9 +196,8 @@ class Results:
             )
         return thing
 
-    def _check_unchanged(self, noun: Noun) -> None:
-        """Raise BadInput if the images are no longer those under whose fingerprint its results are to be stored."""
-        recipe = recipe_of(noun)
+    def _check_unchanged(self, recipe: Recipe) -> None:
+        """Raise BadInput if the images are no longer those under whose fingerprint results are to be stored."""
         if Results(self.store).fingerprint(recipe) != self.fingerprint(recipe):
             raise BadInput(
                 f"{printable(recipe.data)} changed while the study ran, so its results would be of no one data set; what "
