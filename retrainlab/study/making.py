@@ -118,6 +118,4 @@ class Meter:
 
 def _points(noun: Recipe | Experiment) -> int:
     """How many points its curve has."""
-    if isinstance(noun, Recipe):
-        return evaluations_of(noun) + 1
-    return (noun.evaluations + 1) * noun.prune.cycles
+    return evaluations_of(noun) + 1 if isinstance(noun, Recipe) else (noun.evaluations + 1) * noun.prune.cycles

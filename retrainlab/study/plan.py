@@ -6,7 +6,8 @@ together make one task, and each leaves its result in the store as soon as it is
 
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
-from functools import cache
+from functools import cache, partial
+from itertools import chain
 from typing import TypeVar
 
 import torch
@@ -40,52 +41,45 @@ class Missing:
     def of(experiments: Sequence[Experiment], results: Results, fresh: bool = False) -> "Missing":
         """What is stored is looked at, so that a damaged file is made anew with the rest. fresh: take all for missing."""
         out = Missing({}, {}, {})
-        whole: dict[str, Stored] = {}
         shapes = cache(_shapes)
 
-        def lacks(kind: str, name: str, recipe: Recipe) -> bool:
-            def fits(found: Stored) -> bool:
-                own = {n: t.shape for n, t in found.tensors.items() if not n.startswith("momentum/")}
-                return bool(found.result.outcome) or own == shapes(common(recipe))[kind]
+        def fits(kind: str, recipe: Recipe, found: Stored) -> bool:
+            own = {n: t.shape for n, t in found.tensors.items() if not n.startswith("momentum/")}
+            return bool(found.result.outcome) or own == shapes(common(recipe))[kind]
 
-            if fresh or name in getattr(out, kind):
-                return True
-            if name not in whole and (found := results.store.get(kind, name, fits)):
-                whole[name] = found
-            return name not in whole
+        @cache
+        def whole(kind: str, name: str, recipe: Recipe) -> Stored | None:
+            return None if fresh else results.store.get(kind, name, partial(fits, kind, recipe))
 
         for e in experiments:
             if (name := results.key(e)) in out.found or name in out.results:
                 continue
-            result = results.of(e)
-            if not fresh and result is not None:
+            if (result := results.of(e)) is not None and not fresh:
                 out.found[name] = result
                 continue
             out.results[name] = e
-            dense, masks = results.key(e.recipe), results.key((e.recipe, e.prune))
-            if lacks("dense", dense, e.recipe):
-                out.dense[dense] = e.recipe
-            if (
-                dense in out.dense
-                or lacks("pruned", masks, e.recipe)
-                or not belongs(whole[masks].pruned(), whole[dense].dense())
-            ):
-                out.pruned[masks] = e.recipe, e.prune
+            first, pair = results.key(e.recipe), results.key((e.recipe, e.prune))
+            if (dense := whole("dense", first, e.recipe)) is None:
+                out.dense[first] = e.recipe
+            masks = whole("pruned", pair, e.recipe) if dense else None
+            if not dense or not masks or not belongs(masks.pruned(), dense.dense()):
+                out.pruned[pair] = e.recipe, e.prune
         return out
 
     def bytes(self, device: torch.device) -> float:
         """How many bytes it takes in the store, about: of dense runs the weights, their momentum and the buffers, of masks
         one for each weight, and of everything a record."""
-        of_dense, of_masks = {}, {}
-        for recipe in {common(r) for r in [*self.dense.values(), *(r for r, _ in self.pruned.values())]}:
+
+        @cache
+        def sizes(recipe: Recipe) -> tuple[int, int]:
             setup = prepare(recipe, device)[0]
             weights = dict(setup.model.named_parameters())
-            of_dense[recipe] = 2 * sum(w.nbytes for w in weights.values()) + sum(
-                b.nbytes for b in setup.model.buffers()
-            )
-            of_masks[recipe] = sum(weights[name].numel() for name in setup.prunable)
-        tensors = sum(of_dense[common(r)] for r in self.dense.values())
-        tensors += sum(of_masks[common(r)] for r, _ in self.pruned.values())
+            buffers = sum(b.nbytes for b in setup.model.buffers())
+            masks = sum(weights[name].numel() for name in setup.prunable)
+            return 2 * sum(w.nbytes for w in weights.values()) + buffers, masks
+
+        tensors = sum(sizes(common(r))[0] for r in self.dense.values())
+        tensors += sum(sizes(common(r))[1] for r, _ in self.pruned.values())
         return tensors + RECORD * (len(self.dense) + len(self.pruned) + len(self.results))
 
     def epochs(self, recipe: Recipe) -> float:
@@ -138,12 +132,11 @@ def _joined(groups: Mapping[Pair, list[Experiment]], members: int) -> list[list[
     """Groups put together as far as an engine takes them all at once; those of one recipe, which see the same images,
     stand side by side."""
     out: list[list[Experiment]] = []
-    for same in grouped(groups, lambda pair: pair[0]).values():
-        for pair in same:
-            if out and len(out[-1]) + len(groups[pair]) <= members:
-                out[-1] += groups[pair]
-            else:
-                out.append(list(groups[pair]))
+    for pair in chain(*grouped(groups, lambda pair: pair[0]).values()):
+        if out and len(out[-1]) + len(groups[pair]) <= members:
+            out[-1] += groups[pair]
+        else:
+            out.append(list(groups[pair]))
     return out
 
 
@@ -171,9 +164,6 @@ def _words(runs: Sequence[Noun]) -> str:
 def carry_out(results: Results, device: torch.device, engine: Engine, nouns: Sequence[Noun]) -> None:
     """The work of a task, in a worker: make nouns of one kind together, keep each as it ends, and tell how far it is."""
     made = 0
-
-    def tell(share: float, words: str) -> None:
-        advance(share, made)
-
-    for _ in results.make_task(nouns, device, engine, Watch(tell=tell)):
+    watch = Watch(tell=lambda share, _: advance(share, made))
+    for _ in results.make_task(nouns, device, engine, watch):
         made += 1

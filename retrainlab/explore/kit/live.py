@@ -3,8 +3,10 @@ point of their curves as it is made. Stop ends all at the next step; only what i
 """
 
 import math
+from collections import defaultdict
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field, replace
+from itertools import zip_longest
 
 import torch
 
@@ -31,8 +33,13 @@ class Curve:
     last: int = 0
 
     def add(self, step: int, accuracy: float, sparsity: float, lr: float | None) -> None:
+        """One more point; step: of its cycle, in which 0 begins the next. Where training is stopped at a step that has a
+        point already, the new one takes its place."""
         if step == 0 and self.steps:
             self.begun += self.last
+        elif step == self.last and self.steps:
+            for values in (self.steps, self.accuracy, self.sparsity, self.lr):
+                values.pop()
         self.last = step
         self.steps.append(self.begun + step)
         self.accuracy.append(accuracy)
@@ -42,11 +49,10 @@ class Curve:
     @staticmethod
     def of(curves: dict) -> "Curve":
         """The curve of a stored result; the oldest do not tell their learning rates."""
-        out, steps = Curve(), curves["step"]
-        rates = curves.get("lr") or [None] * len(steps)
-        shares = [math.nan if share is None else share for share in curves["validation_accuracy"]]
-        for values in zip(steps, shares, curves["weight_sparsity"], rates):
-            out.add(*values)
+        out = Curve()
+        columns = curves["step"], curves["validation_accuracy"], curves["weight_sparsity"], curves.get("lr", [])
+        for step, share, sparsity, lr in zip_longest(*columns):
+            out.add(step, math.nan if share is None else share, sparsity, lr)
         return out
 
 
@@ -69,13 +75,14 @@ class Live:
 
     def take(self, place: int, other: "Live", its: int) -> None:
         """Make what `other` has of its experiment number `its` the curves and the result of that at `place`."""
-        for mine, theirs in zip(self._parts, other._parts):
+        parts: tuple[tuple[dict, dict], ...] = (
+            (self.first, other.first),
+            (self.second, other.second),
+            (self.results, other.results),
+        )
+        for mine, theirs in parts:
             if its in theirs:
                 mine[place] = theirs[its]
-
-    @property
-    def _parts(self) -> tuple[dict, ...]:
-        return self.first, self.second, self.results
 
     def diverged(self, place: int) -> bool:
         """Whether that experiment has: its result says so, or, before there is one, its last point has no number."""
@@ -114,15 +121,15 @@ def run(
     """Fill `live` with what is missing, each point as it is made. tell(share of the work, words) says how far it is.
     Experiments may differ in anything. Raises BadInput for what cannot be run."""
     missing = {i: e for i, e in enumerate(live.experiments) if i not in live.results}
-    places: dict[Noun, list[int]] = {}
+    places: dict[Noun, list[int]] = defaultdict(list)
     for i, e in missing.items():
-        places.setdefault(e, []).append(i)
-        places.setdefault(e.recipe, []).append(i)
+        places[e].append(i)
+        places[e.recipe].append(i)
 
     def on_point(noun: Recipe | Experiment, point: Point) -> None:
         curves = live.first if isinstance(noun, Recipe) else live.second
         for i in places[noun]:
-            _add(curves.setdefault(i, Curve()), point)
+            curves.setdefault(i, Curve()).add(point.step, point.accuracy, point.sparsity, point.lr)
 
     for noun, made in Results.at(store).make(list(missing.values()), device, Watch(on_point, stop, tell)):
         for i in places.get(noun, ()):
@@ -131,10 +138,3 @@ def run(
                     live.first[i] = Curve.of(made.result.curves)
                 case Result():
                     live.results[i], live.second[i] = made, Curve.of(made.curves)
-
-
-def _add(curve: Curve, point: Point) -> None:
-    if point.step and curve.steps and curve.last == point.step:  # a stop replaces the point before
-        for values in (curve.steps, curve.accuracy, curve.sparsity, curve.lr):
-            values.pop()
-    curve.add(point.step, point.accuracy, point.sparsity, point.lr)
