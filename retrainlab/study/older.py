@@ -1,6 +1,6 @@
 """Files of earlier versions: what they must hold where no checksum tells, and those that get another name."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from contextlib import suppress
 from dataclasses import replace
 from typing import TYPE_CHECKING
@@ -74,7 +74,7 @@ def unsaid_half(result: Result) -> bool:
     return "precision" not in recipe and "bfloat16" in str(result.provenance.get("engine"))
 
 
-def adopt(store: "Store", names: Mapping[str, tuple[str, str]]) -> bool:
+def adopt(store: "Store", names: Mapping[str, Sequence[str]]) -> bool:
     """Give what was computed in bfloat16, and stored as if in float32, the names of what it is.
 
     names: (old, new) of one experiment's `dense` run, `pruned` masks and `results`. Returns whether anything got another

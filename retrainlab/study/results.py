@@ -1,15 +1,7 @@
 """The keeper of results: under which name each lies in the store, what is there, and how what is missing is made.
 
-What is kept is known by its noun: a first training by its Recipe, the masks of the first cycle by (Recipe, Prune), a
-result by its Experiment. An explorer holds one `Results.at(store)` and asks it:
-
-    results.dense(recipe, device)            the trained network, or None
-    results.masks(recipe, prune, device)     the masks made from it, or None
-    results.of(experiment)                   the result, or None
-    results.key(noun)                        the name of its file
-    results.make(nouns, device, watch)       makes what is missing in this process: (noun, what it is) as each is there
-
-It never needs a fingerprint, nor the folder that an empty store name means.
+A first training is known by its Recipe, the masks of the first cycle by (Recipe, Prune), a result by its Experiment; none
+who asks needs a fingerprint, nor the folder that an empty store name means.
 """
 
 from collections.abc import Iterable, Iterator, Sequence
@@ -206,13 +198,13 @@ class Results:
 
     def _adopt(self, experiment: Experiment) -> bool:
         """Look for what an earlier version made of it in bfloat16 and stored as if in float32 (see `older.adopt`)."""
-        plain, half = (replace(experiment, recipe=replace(experiment.recipe, precision=p)) for p in PRECISIONS)
-        names = {
-            "dense": (self.key(plain.recipe), self.key(half.recipe)),
-            "pruned": (self.key((plain.recipe, plain.prune)), self.key((half.recipe, half.prune))),
-            "results": (self.key(plain), self.key(half)),
+        both = [replace(experiment, recipe=replace(experiment.recipe, precision=p)) for p in PRECISIONS]
+        nouns: dict[str, Sequence[Noun]] = {
+            "dense": [e.recipe for e in both],
+            "pruned": [(e.recipe, e.prune) for e in both],
+            "results": both,
         }
-        return older.adopt(self.store, names)
+        return older.adopt(self.store, {kind: list(map(self.key, pair)) for kind, pair in nouns.items()})
 
 
 Place = Results | Store | Path | str | None

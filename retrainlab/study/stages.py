@@ -9,7 +9,7 @@ import time
 from collections.abc import Callable, Generator, Iterable, Iterator, Sequence
 from dataclasses import fields, replace
 from functools import partial
-from typing import TypeVar
+from typing import Any, TypeVar
 
 import torch
 
@@ -48,7 +48,8 @@ def prepare(recipe: Recipe, device: torch.device) -> tuple[Setup, DenseCurve]:
 
 def common(recipe: Recipe) -> Recipe:
     """The recipe with defaults for all that recipes may differ in (OWN): those for which it is equal train together."""
-    return replace(recipe, **{f.name: f.default for f in fields(Recipe) if f.name in OWN})
+    defaults: dict[str, Any] = {f.name: f.default for f in fields(Recipe) if f.name in OWN}
+    return replace(recipe, **defaults)
 
 
 def evaluations_of(recipe: Recipe) -> int:
@@ -134,18 +135,19 @@ def _dense_course(
 
 def check_dense(setup: Setup, dense: Dense) -> None:
     """Raise BadInput unless a dense network that was given has the tensors of the recipe's, where this run computes."""
+
+    def described(tensors: Iterable[tuple[str, torch.Tensor]]) -> dict[str, str]:
+        return {name: f"{tuple(t.shape)}, {t.dtype} on {t.device}" for name, t in tensors}
+
     model, given = setup.model, dense.state
     for own, found in ((model.named_parameters(), given.params), (model.named_buffers(), given.buffers)):
-        wanted = dict(own)
-        for name in wanted | found:
-            there, here = (
-                f"{tuple(part[name].shape)}, {part[name].dtype} on {part[name].device}" if name in part else "missing"
-                for part in (wanted, found)
-            )
-            if there != here:
+        there, here = described(own), described(found.items())
+        for name in there | here:
+            if there.get(name) != here.get(name):
                 raise BadInput(
-                    f"The dense network given is not one of this recipe on this device: '{name}' is {here} and should be "
-                    f"{there}; train it with the same recipe and device."
+                    f"The dense network given is not one of this recipe on this device: '{name}' is "
+                    f"{here.get(name, 'missing')} and should be {there.get(name, 'missing')}; train it with the same "
+                    "recipe and device."
                 )
 
 

@@ -17,7 +17,8 @@ import json
 import os
 import shutil
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
@@ -72,10 +73,8 @@ class Store:
 
     def check_writable(self) -> None:
         """Raise BadInput now rather than after the first hour's work."""
-        try:
+        with self._writing():
             probe(self.root / "results")
-        except OSError as error:
-            raise self._unwritable(error) from None
 
     def check_room(self, size: float) -> None:
         """Raise BadInput now if `size` bytes do not fit on the store's disk."""
@@ -121,14 +120,15 @@ class Store:
     def write(self, kind: str, key: str, result: Result, tensors: Mapping[str, torch.Tensor]) -> None:
         """Write a record, and before it the tensors that go with it; a result has none."""
         record: dict[str, object] = {"key": key, "schema": SCHEMA}
-        if kind != "results":
-            whole = {name: t.detach().cpu().contiguous() for name, t in tensors.items()}
-            record["tensors"] = digest = seal.of_tensors(name := f"{kind}/{key}", whole)
-            about = {name: digest}  # one entry: several would be written in any order
-            self._write(self.path(kind, key, "safetensors"), lambda path: save_file(whole, path, about))
-        record = json.loads(json.dumps(record | asdict(result), allow_nan=False))
-        text = json.dumps({"sha256": seal.of_record(record)} | record, indent=1) + "\n"
-        self._write(self.path(kind, key), lambda path: path.write_text(text))
+        with self._writing():
+            if kind != "results":
+                whole = {name: t.detach().cpu().contiguous() for name, t in tensors.items()}
+                record["tensors"] = digest = seal.of_tensors(name := f"{kind}/{key}", whole)
+                about = {name: digest}  # one entry: several would be written in any order
+                write_whole(self.path(kind, key, "safetensors"), lambda path: save_file(whole, path, about))
+            record = json.loads(json.dumps(record | asdict(result), allow_nan=False))
+            text = json.dumps({"sha256": seal.of_record(record)} | record, indent=1) + "\n"
+            write_whole(self.path(kind, key), lambda path: path.write_text(text))
 
     def count(self) -> dict[str, int]:
         """How many of each kind are stored."""
@@ -168,21 +168,17 @@ class Store:
                     raise Unfit("its weights are NaN, but its run is not said to have diverged")
             elif not whole:
                 older.check_masks(named)
-        except (Unfit, BadInput):
-            raise
         except RecursionError:
             raise Unfit("it is nested too deeply") from None
         except ValueError as error:
-            raise Unfit(_first_line(error)) from None
+            raise error if isinstance(error, Unfit | BadInput) else Unfit(_first_line(error)) from None
         return Stored(result, named, whole and stamp is not None)
 
     def forget(self, kind: str, key: str) -> None:
         """Remove what is stored under that name. Raises BadInput where one may not."""
-        try:
+        with self._writing():
             for end in ("json", "safetensors"):
                 self.path(kind, key, end).unlink(missing_ok=True)
-        except OSError as error:
-            raise self._unwritable(error) from None
 
     def path(self, kind: str, key: str, end: str = "json") -> Path:
         """The file of that name; end: `json`, or `safetensors` for the tensors beside it."""
@@ -213,23 +209,22 @@ class Store:
             raise Unfit(f"the content of {path.name} is not that of its checksum")
         return tensors, digest is not None
 
-    def _write(self, path: Path, fill: Callable[[Path], object]) -> None:
+    @contextmanager
+    def _writing(self) -> Iterator[None]:
+        """Raises BadInput for what the disk refuses."""
         try:
-            write_whole(path, fill)
+            yield
         except (OSError, SafetensorError) as error:
-            raise self._unwritable(error) from None
-
-    def _unwritable(self, error: Exception) -> BadInput:
-        reason = getattr(error, "strerror", None) or str(error)
-        if getattr(error, "errno", None) in (errno.ENOSPC, errno.EDQUOT) or "No space left" in reason:
-            return BadInput(
-                f"The store {self.root} is full ({reason}); make room and give the same command again, which goes on "
-                "from what is kept, or choose another folder with --store or RETRAINLAB_STORE."
-            )
-        return BadInput(
-            f"The store {self.root} cannot be written ({reason}); choose a folder that can, with --store or "
-            "RETRAINLAB_STORE."
-        )
+            reason = getattr(error, "strerror", None) or str(error)
+            if getattr(error, "errno", None) in (errno.ENOSPC, errno.EDQUOT) or "No space left" in reason:
+                raise BadInput(
+                    f"The store {self.root} is full ({reason}); make room and give the same command again, which goes on "
+                    "from what is kept, or choose another folder with --store or RETRAINLAB_STORE."
+                ) from None
+            raise BadInput(
+                f"The store {self.root} cannot be written ({reason}); choose a folder that can, with --store or "
+                "RETRAINLAB_STORE."
+            ) from None
 
 
 def _bytes(path: Path, size: int = -1) -> bytes | None:

@@ -58,7 +58,7 @@ def run_tasks(tasks: Sequence[Task], workers: int, tell: Tell, place: str, execu
     reports: SimpleQueue = SimpleQueue()
 
     def begin(task: Task) -> None:
-        more = {}
+        more: dict[str, Callable] = {}
         if isinstance(pool, Inline):
             more = {"tell": partial(ledger.hear, task.key)}
         elif isinstance(pool, Workers):
