@@ -1,4 +1,4 @@
-"""Files of earlier versions: what they must hold where no checksum tells, and those that get another name."""
+"""Files of earlier versions: what those without a checksum must hold, and those that get another name."""
 
 from collections.abc import Mapping, Sequence
 from contextlib import suppress
@@ -41,7 +41,7 @@ class Unfit(ValueError):
 
 
 def check(kind: str, result: Result) -> None:
-    """Raise Unfit unless a record without a checksum holds what each of its kind does."""
+    """Raise Unfit unless a record without a checksum holds what every record of its kind does."""
     about = "throughput" if kind == "results" and "retrain" not in result.config else kind
     scalars, curves = UNSEALED[about]
     lacking = [*(scalars - result.scalars.keys()), *(curves - result.curves.keys())]

@@ -29,8 +29,8 @@ RECORD = 8192  # bytes of a record, about
 
 @dataclass(frozen=True)
 class Missing:
-    """What must be computed, by name: experiments, and what they start from where that is missing too; and the results
-    `found`, which need not be read again."""
+    """What must be computed, by key: experiments (`results`), and the dense networks and masks they start from where these
+    are missing too; and the results that were `found`, which need not be read again."""
 
     dense: dict[str, Recipe]
     pruned: dict[str, tuple[Recipe, Prune]]
@@ -39,7 +39,8 @@ class Missing:
 
     @staticmethod
     def of(experiments: Sequence[Experiment], results: Results, fresh: bool = False) -> "Missing":
-        """What is stored is looked at, so that a damaged file is made anew with the rest. fresh: take all for missing."""
+        """What the store lacks of the experiments and of what they start from; all files are read, so that damaged ones are
+        made anew with the rest. fresh: take all for missing."""
         out = Missing({}, {}, {})
         shapes = cache(_shapes)
 
@@ -67,8 +68,8 @@ class Missing:
         return out
 
     def bytes(self, device: torch.device) -> float:
-        """How many bytes it takes in the store, about: of dense runs the weights, their momentum and the buffers, of masks
-        one for each weight, and of everything a record."""
+        """About how many bytes it takes in the store: weights, momentum and buffers of dense runs, a byte for each weight of
+        a mask, and a record of everything."""
 
         @cache
         def sizes(recipe: Recipe) -> tuple[int, int]:
@@ -100,7 +101,7 @@ def _shapes(recipe: Recipe) -> dict[str, dict[str, torch.Size]]:
 def tasks(
     missing: Missing, engines: Mapping[Recipe, Engine], workers: int, results: Results, device: torch.device
 ) -> list[Task]:
-    """Tasks that make it all; engines: one for each `common` recipe."""
+    """Tasks that make all that is missing; engines: one for each `common` recipe."""
     out: list[Task] = []
     task_of: dict[Noun, str] = {}
 
@@ -148,7 +149,7 @@ def _portions(group: Sequence[T], size: int) -> Iterator[Sequence[T]]:
 
 
 def _words(runs: Sequence[Noun]) -> str:
-    """What a task makes, for the reader: its first run, and how many more."""
+    """What a task makes, in words: its first run, and how many more."""
     match runs[0]:
         case Recipe() as recipe:
             first = f"first training of {recipe.model}, seed {recipe.seed}"

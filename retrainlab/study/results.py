@@ -32,15 +32,15 @@ T = TypeVar("T")
 
 @dataclass(frozen=True)
 class Results:
-    """What a store holds, by its nouns. fingerprints: of each data set, by its name and image size, as far as they are
-    known; each is taken once, since a folder of images takes a while."""
+    """What a store holds, by its nouns. fingerprints: of data sets, by name and image size; each is taken once, when it is
+    needed, since a folder of images takes a while."""
 
     store: Store
     fingerprints: dict[tuple[str, int | None], str] = field(default_factory=dict)
 
     @staticmethod
     def at(place: "Place" = "") -> "Results":
-        """The results in that store or folder, in the project's own if the name is empty; no data set has been looked at."""
+        """The results in that store or folder, or in the project's own if the name is empty; fingerprints are taken anew."""
         if isinstance(place, Results):
             return Results(place.store)
         return Results(place if isinstance(place, Store) else Store(Path(place) if place else store_root()))
@@ -144,8 +144,10 @@ class Results:
         recipes = [noun for noun in nouns if isinstance(noun, Recipe)]
         pairs = [noun for noun in nouns if isinstance(noun, tuple)]
         experiments = [noun for noun in nouns if isinstance(noun, Experiment)]
-        dense = {r: self._there(self.dense(r, device)) for r in {r for r, _ in pairs} | {e.recipe for e in experiments}}
-        pruned = {p: self._there(self.masks(*p, device)) for p in {(e.recipe, e.prune) for e in experiments}}
+        dense = {
+            r: self._required(self.dense(r, device)) for r in {r for r, _ in pairs} | {e.recipe for e in experiments}
+        }
+        pruned = {p: self._required(self.masks(*p, device)) for p in {(e.recipe, e.prune) for e in experiments}}
         made: Iterable[tuple[Noun, Thing]] = ((p, prune_dense(*p, dense[p[0]], str(device))) for p in pairs)
         if recipes:
             made = first_trainings(recipes, device, engine, watch)
@@ -180,7 +182,7 @@ class Results:
         with suppress(BadInput):
             self.put(noun, thing)
 
-    def _there(self, thing: T | None) -> T:
+    def _required(self, thing: T | None) -> T:
         if thing is None:
             raise BadInput(
                 f"Files in the store {self.store.root} were changed or damaged while the study ran; give the same command "
