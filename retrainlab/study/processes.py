@@ -82,7 +82,8 @@ class Workers(Executor):
     """Up to `count` processes for one study, or for several, which then do not wait for them to start each time. Each starts
     when it is needed, tells how far it is, and ends with this process, however that ends.
 
-    A future raises Died if its worker did (the next work gets another), and NotStarted if there is none to be had.
+    count: how many pieces of work it does at once; fewer than asked for where threads cannot be started. A future raises
+    Died if its worker did (the next work gets another), and NotStarted if there is none to be had.
     """
 
     def __init__(self, count: int):
@@ -90,21 +91,19 @@ class Workers(Executor):
         self._lock = threading.Lock()
         self._idle: list[_Process] = []
         self._busy: list[_Process] = []
-        self._round = 0
+        self._round, self._closed = 0, False
         self._threads: list[threading.Thread] = []
         with suppress(RuntimeError):  # where no further thread can be started, there are fewer workers
             for _ in range(count):
                 thread = threading.Thread(target=self._serve, daemon=True, name="retrainlab-worker")
                 thread.start()
                 self._threads.append(thread)
-
-    @property
-    def count(self) -> int:
-        """How many pieces of work it does at once."""
-        return len(self._threads)
+        self.count = len(self._threads)
 
     def submit(self, work: Callable, /, *args, tell: Tell | None = None) -> Future:  # type: ignore[override]  # tell is ours
         """As Executor's; `tell` hears, on another thread, how far the work is."""
+        if self._closed:
+            raise RuntimeError("These workers have been shut down; make new ones.")
         future: Future = Future()
         self._jobs.put(_Job(future, self._round, tell, work, args))
         return future
@@ -126,6 +125,7 @@ class Workers(Executor):
 
     def shutdown(self, wait: bool = True, *, cancel_futures: bool = False) -> None:
         """As Executor's."""
+        self._closed = True
         with self._lock:
             self._round += cancel_futures
         for _ in self._threads:

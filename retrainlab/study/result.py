@@ -145,7 +145,7 @@ def record(
     return Result(to_dict(noun), finite, columns, provenance, outcome)
 
 
-def _or_none(x):
+def _or_none(x: object) -> object:
     return None if isinstance(x, float) and not math.isfinite(x) else x
 
 
