@@ -100,7 +100,7 @@ def told(default: object, help: str) -> Any:
 
 def number(
     default: float | None,
-    help: str,
+    help: str = "",
     what: str = "",
     *,
     above: float | None = None,

@@ -31,8 +31,8 @@ class Settings:
     data: str = choice("digits", DATASETS, "data set")
     model: str = choice("resnet8", MODELS, "model")
     sparsity: float = 0.95
-    budget: float = number(0.1, "of the dense run", "budget (share of the dense run)", above=0, high=1)
-    seeds: int = number(3, "how many", "number of seeds", low=1, high=10)
+    budget: float = number(0.1, what="budget (share of the dense run)", above=0, high=1)
+    seeds: int = number(3, what="number of seeds", low=1, high=10)
     points: Points = SHAPES["LLR"]
     schedules: tuple[str, ...] = ("LLR", "ALLR", "CLR")
 
