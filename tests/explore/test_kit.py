@@ -109,9 +109,8 @@ class Echo(app.App[Settings]):
 
     stem, initial = "echo", Settings()
 
-    def __init__(self, settings, results, device):
-        super().__init__(settings, results, device)
-        self.inputs = controls.inputs(settings, "sparsity", "schedules", "seed")
+    def build(self):
+        self.inputs = controls.inputs(self.given, "sparsity", "schedules", "seed")
         self.lay_out(controls.columns(self.inputs, ("sparsity", "seed")), *self.screen.charts, self.screen.note)
         self.watch(self.draw, *self.inputs.values())
         self.draw()

@@ -12,7 +12,6 @@ from retrainlab.explore.views import predict as views
 from retrainlab.explore.views.predict import GUESS_HEADS, SPARSITIES, Guess, Guesses
 from retrainlab.explore.views.race import BUDGETS, Settings, experiments
 from retrainlab.keys import key
-from retrainlab.study.results import Results
 
 
 class Predict(Racing[Settings]):
@@ -20,19 +19,20 @@ class Predict(Racing[Settings]):
 
     stem, button, initial, stored_words = "predict", "Race", Settings(), ""
 
-    def __init__(self, settings: Settings, results: Results, device: str):
-        super().__init__(settings, results, device)
-        self.guesses, self.revealed = Guesses(results), False
+    def build(self) -> None:
+        super().build()
+        s = self.given
+        self.guesses, self.revealed = Guesses(self.results), False
         self.seen: set[str] = set()  # the races that were shown, about which nobody can guess any more
-        budgets = [(f"{words} of the dense run", b) for words, b in phrases.shares(sorted({*BUDGETS, settings.budget}))]
-        sparsities = phrases.shares(sorted({*SPARSITIES, settings.sparsity}))
+        budgets = [(f"{words} of the dense run", b) for words, b in phrases.shares(sorted({*BUDGETS, s.budget}))]
+        sparsities = phrases.shares(sorted({*SPARSITIES, s.sparsity}))
         self.inputs = {
-            "sparsity": controls.choice("Weights removed", sparsities, settings.sparsity),
-            "budget": controls.choice("Budget", budgets, settings.budget),
+            "sparsity": controls.choice("Weights removed", sparsities, s.sparsity),
+            "budget": controls.choice("Budget", budgets, s.budget),
         }
         self.name = widgets.Text("", description="Your name", style=controls.LABEL, layout=widgets.Layout(width="auto"))
-        places = range(1, len(settings.schedules) + 1)
-        self.places = {s: controls.choice(f"Place of {s}", places, i + 1) for i, s in enumerate(settings.schedules)}
+        places = range(1, len(s.schedules) + 1)
+        self.places = {name: controls.choice(f"Place of {name}", places, i + 1) for i, name in enumerate(s.schedules)}
         for box in self.places.values():
             box.layout.width = "19em"
         self.gap = controls.number("Points, first to last", 5.0, 0.0, 100.0, 0.5)

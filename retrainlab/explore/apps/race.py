@@ -8,7 +8,6 @@ from retrainlab.explore.kit.pages import View
 from retrainlab.explore.kit.racing import Racing
 from retrainlab.explore.views import race as views
 from retrainlab.explore.views.race import Settings
-from retrainlab.study.results import Results
 
 
 class Race(Pruning[Settings], Racing[Settings]):
@@ -18,11 +17,11 @@ class Race(Pruning[Settings], Racing[Settings]):
     stopped_words = "Stopped; choose a network, or press Retrain to train this one."
     halted_words = "Stopped."
 
-    def __init__(self, settings: Settings, results: Results, device: str):
-        super().__init__(settings, results, device)
+    def build(self) -> None:
+        super().build()
         names = ("data", "model", "sparsity", "allocation", "budget", "cycles", "schedules", "seed")
-        self.inputs = controls.inputs(settings, *names)
-        self.about, self.race = self.pruning.note, Live(views.experiments(settings))
+        self.inputs = controls.inputs(self.given, *names)
+        self.search_note, self.race = self.pruning.note, Live(views.experiments(self.given))
         self.lay_out(
             controls.columns(self.inputs, ("data", "model", "allocation", "seed"), ("sparsity", "budget", "cycles")),
             *(self.desk.where, controls.title("1. Prune"), *self.pruning.charts, self.pruning.note),

@@ -78,35 +78,14 @@ def html(page: Page) -> str:
         "views": views,
     }
     scripts = "\n".join((WEB / name).read_text() for name in ("chart.js", "take.js", "page.js"))
-    return _TEMPLATE.format(
-        title=escape(page.title),
-        intro="\n".join(f"<p>{escape(words)}</p>" for words in page.intro),
-        data=json.dumps(data, separators=(",", ":"), allow_nan=False).replace("</", "<\\/"),
-        style=(WEB / "page.css").read_text(),
-        scripts=scripts,
+    return (
+        (WEB / "page.html")
+        .read_text()
+        .format(
+            title=escape(page.title),
+            intro="\n".join(f"<p>{escape(words)}</p>" for words in page.intro),
+            data=json.dumps(data, separators=(",", ":"), allow_nan=False).replace("</", "<\\/"),
+            style=(WEB / "page.css").read_text(),
+            scripts=scripts,
+        )
     )
-
-
-_TEMPLATE = """<!DOCTYPE html>
-<html lang="en">
-<head>
-<meta charset="utf-8">
-<meta name="viewport" content="width=device-width, initial-scale=1">
-<title>{title} - retrainlab</title>
-<style>
-{style}</style>
-</head>
-<body>
-<main>
-<h1>{title}</h1>
-{intro}
-<div id="controls"></div>
-<div id="view"></div>
-</main>
-<footer>Made by retrainlab from stored results; this file needs no network.</footer>
-<script type="application/json" id="data">{data}</script>
-<script type="module">
-{scripts}</script>
-</body>
-</html>
-"""
