@@ -19,6 +19,7 @@ import pandas as pd
 from retrainlab import stats
 from retrainlab.checks import BadInput, check_number
 from retrainlab.config import NAMED_SCHEDULES
+from retrainlab.phrases import listed, percent, share
 from retrainlab.stats import SEEDS
 
 COLUMNS = ("seed", "sparsity", "budget", "schedule", "validation_accuracy", "test_accuracy", "epochs")
@@ -227,15 +228,15 @@ def _budget_words(a: Advice) -> str:
 
 def _choice_words(a: Advice) -> str:
     text = f"At {share(a.sparsity)} sparsity and a budget of {share(a.budget)} ({_epochs(a.epochs)} of retraining)"
-    mean, low, high = (_percent(x) for x in a.test)
+    mean, low, high = (percent(x) for x in a.test)
     spread = f"95 % interval {low} to {high}, {len(a.seeds)} seeds" if len(a.seeds) > 1 else "one seed, so no interval"
     tested = f"its test accuracy is {mean} ({spread})."
     if not a.others:
         return f"{text}, only {a.schedule} is stored; {tested}"
-    tied = f", as {_listed(a.ties)} {'has' if len(a.ties) == 1 else 'have'}" if a.ties else ""
+    tied = f", as {listed(a.ties)} {'has' if len(a.ties) == 1 else 'have'}" if a.ties else ""
     return (
         f"{text}, take {a.schedule}: of {len(a.others) + 1} schedules it has the highest mean validation accuracy, "
-        f"{_percent(a.validation)}{tied}; {tested}"
+        f"{percent(a.validation)}{tied}; {tested}"
     )
 
 
@@ -251,13 +252,13 @@ def _sure_words(a: Advice) -> str:
     unsure, same, out = (a.judged(verdict) for verdict in (UNSURE, SAME, OUT))
     clauses = []
     if unsure:
-        clauses.append(f"the data cannot tell it from {_listed(unsure)}")
+        clauses.append(f"the data cannot tell it from {listed(unsure)}")
     if same:
-        clauses.append(f"{_listed(same)} {'equals' if len(same) == 1 else 'equal'} it on every seed")
+        clauses.append(f"{listed(same)} {'equals' if len(same) == 1 else 'equal'} it on every seed")
     if out and clauses:
-        clauses.append(f"{_listed(out)} {'is' if len(out) == 1 else 'are'} ruled out as the best")
+        clauses.append(f"{listed(out)} {'is' if len(out) == 1 else 'are'} ruled out as the best")
     elif out:
-        clauses.append(f"every other schedule is ruled out as the best: {_listed(out)}")
+        clauses.append(f"every other schedule is ruled out as the best: {listed(out)}")
     count = len(a.others)
     corrected = f", which is 95 % corrected for {count} comparisons by Bonferroni" if count > 1 else ""
     text, how = "; ".join(clauses), f"{100 * a.level:.3g} % intervals{corrected}"
@@ -277,23 +278,9 @@ def _gain_words(a: Advice) -> str:
     return f"{longer} changes test accuracy by {mean:+.2f} points per epoch on average {interval}{unsure}."
 
 
-def _listed(names: Sequence[str]) -> str:
-    *some, last = names
-    return f"{', '.join(some)} and {last}" if some else last
-
-
 def _seeds(count: int) -> str:
     return "one seed" if count == 1 else f"{count} seeds"
 
 
 def _epochs(count: float) -> str:
     return f"{count:.3g} epoch{'' if abs(count - 1) < 1e-9 else 's'}"
-
-
-def _percent(share: float) -> str:
-    return f"{100 * share:.1f} %"
-
-
-def share(part: float) -> str:
-    """A share of 1 in percent, with four digits: `97.5 %` for 0.975."""
-    return f"{100 * part:.4g} %"

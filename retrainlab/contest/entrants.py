@@ -17,7 +17,7 @@ from retrainlab.checks import BadInput, check_fields, check_number, choose, list
 from retrainlab.config import Experiment, Prune, Recipe, Retrain
 from retrainlab.contest.search import reach, searched
 from retrainlab.methods.bimp import bimp
-from retrainlab.methods.table import METHODS, Entry, rates
+from retrainlab.methods.table import METHODS, Entry, Tried, rates
 
 GRID = 3
 Study = Callable[[list[Experiment]], pd.DataFrame]
@@ -41,7 +41,7 @@ def _split(recipe: Recipe, sparsity: float, score: str) -> list[Candidate]:
     return out
 
 
-def _trained(tried: list[tuple[str, Recipe]], sparsity: float) -> list[Candidate]:
+def _trained(tried: Tried, sparsity: float) -> list[Candidate]:
     """All epochs of each recipe on a line to 0, then the hard prune, and no retraining."""
     prune, none = Prune(sparsity), Retrain(budget=0.0)
     return [Candidate(words, Experiment(replace(r, schedule="linear"), prune, none)) for words, r in tried]
@@ -55,7 +55,7 @@ ENTRANTS: dict[str, Callable[[Recipe, float], list[Candidate]]] = {
     "BIMP": lambda r, s: _split(r, s, "magnitude"),
     **{name: partial(_of_method, method) for name, method in METHODS.items()},
     "Random": lambda r, s: _split(r, s, "random"),
-    "Dense": lambda r, s: _trained(rates(None)(r, s), 0.0),
+    "Dense": lambda r, s: _trained(rates(replace(r, method=None)), 0.0),
 }
 
 

@@ -165,5 +165,4 @@ def knob_of(recipe: Recipe) -> Knob:
 def with_knob(experiment: Experiment, value: float) -> Experiment:
     """The experiment with another value of its method's knob."""
     recipe, field = experiment.recipe, knob_of(experiment.recipe).field
-    method = having(recipe.method, field, value) if recipe.method else None
-    return replace(experiment, recipe=replace(recipe, method=method))
+    return replace(experiment, recipe=replace(recipe, method=having(recipe.method, field, value)))

@@ -4,7 +4,7 @@ import ipywidgets as widgets
 
 from retrainlab.checks import BadInput
 from retrainlab.config import Experiment
-from retrainlab.explore.kit import controls, phrases
+from retrainlab.explore.kit import controls, writing
 from retrainlab.explore.kit.live import Live
 from retrainlab.explore.kit.pages import View
 from retrainlab.explore.kit.racing import Racing
@@ -24,8 +24,8 @@ class Predict(Racing[Settings]):
         s = self.given
         self.guesses, self.revealed = Guesses(self.results), False
         self.seen: set[str] = set()  # the races that were shown, about which nobody can guess any more
-        budgets = [(f"{words} of the dense run", b) for words, b in phrases.shares(sorted({*BUDGETS, s.budget}))]
-        sparsities = phrases.shares(sorted({*SPARSITIES, s.sparsity}))
+        budgets = [(f"{words} of the dense run", b) for words, b in writing.shares(sorted({*BUDGETS, s.budget}))]
+        sparsities = writing.shares(sorted({*SPARSITIES, s.sparsity}))
         self.inputs = {
             "sparsity": controls.choice("Weights removed", sparsities, s.sparsity),
             "budget": controls.choice("Budget", budgets, s.budget),

@@ -12,6 +12,7 @@ from retrainlab.explore.kit.worker import Stop
 from retrainlab.explore.views import start as views
 from retrainlab.explore.views.race import BUDGETS
 from retrainlab.explore.views.start import Attempt, Settings
+from retrainlab.phrases import share
 from retrainlab.study.stages import prune_dense, run
 from retrainlab.training.state import Point
 
@@ -26,7 +27,7 @@ class Start(Pruning[Settings]):
     def build(self) -> None:
         super().build()
         self.attempts: list[Attempt] = []
-        budgets = [(f"{100 * b:g} % of the dense run", b) for b in sorted({*BUDGETS, self.given.budget})]
+        budgets = [(f"{share(b)} of the dense run", b) for b in sorted({*BUDGETS, self.given.budget})]
         named = [(f"{name}: {views.ABOUT[name]}", name) for name in NAMED_SCHEDULES]
         self.inputs = {
             "sparsity": controls.share("Weights removed (%)", self.given.sparsity, 0, 99, 1),

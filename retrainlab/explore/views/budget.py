@@ -11,12 +11,12 @@ from functools import lru_cache
 import pandas as pd
 
 from retrainlab import advice, stats, study
-from retrainlab.advice import Advice, share
+from retrainlab.advice import Advice
 from retrainlab.checks import BadInput, check_number, choose, settle
 from retrainlab.config import DATASETS, MODELS, NAMED_SCHEDULES, Experiment, Prune, Recipe, Retrain
-from retrainlab.explore.kit import chart, live, phrases
+from retrainlab.explore.kit import chart, live, writing
 from retrainlab.explore.kit.pages import Control, Page, View
-from retrainlab.explore.kit.phrases import percent
+from retrainlab.phrases import percent, share
 from retrainlab.study.making import cost
 from retrainlab.study.result import Result
 from retrainlab.study.results import Results
@@ -239,13 +239,13 @@ def csv(found: Advice) -> str:
     """The table as numbers; accuracies and differences are shares, what is not known is empty."""
     where, seeds = (f"{found.sparsity:.10g}", f"{found.budget:.10g}"), len(found.seeds)
     numbers = ((c.schedule, seeds, c.validation, *c.test, *c.difference, c.verdict) for c in found.compared)
-    return phrases.csv(COLUMNS, [(*where, *row) for row in numbers])
+    return writing.csv(COLUMNS, [(*where, *row) for row in numbers])
 
 
 def code(settings: Settings) -> str:
     """The advice as Python."""
     s = settings
-    return phrases.python(
+    return writing.python(
         s.recipe,
         "from retrainlab import advice",
         "",
@@ -289,8 +289,8 @@ def page(results: Results, start: Settings = Settings()) -> Page:
             advice.LIMITS,
         ],
         [
-            Control("Weights removed", phrases.shares(removed), removed.index(start.sparsity)),
-            Control("Budget (of the dense run)", phrases.shares(budgets), budgets.index(start.budget)),
+            Control("Weights removed", writing.shares(removed), removed.index(start.sparsity)),
+            Control("Budget (of the dense run)", writing.shares(budgets), budgets.index(start.budget)),
         ],
         study.grid(start.recipe, sparsities=removed, budgets=budgets, schedules=SCHEDULES, seeds=start.seeds),
         show_one,
