@@ -5,11 +5,12 @@ from dataclasses import replace
 
 from retrainlab.config import Experiment
 from retrainlab.contest.entrants import ENTRANTS, candidates
+from retrainlab.contest.search import searched
 from retrainlab.explore.kit import controls, live
 from retrainlab.explore.kit.app import App
 from retrainlab.explore.kit.live import Curve, Live
 from retrainlab.explore.kit.pages import View
-from retrainlab.explore.kit.searching import ROUNDS, Unfinished, turned
+from retrainlab.explore.kit.searching import ROUNDS, Unfinished
 from retrainlab.explore.kit.worker import Stop
 from retrainlab.explore.views import compare as views
 from retrainlab.explore.views.compare import DATA, MIDDLE, Pair, Settings, experiments
@@ -81,7 +82,7 @@ class Compare(App[Settings]):
             self.desk.go(lambda stopped: self._run(settings, stopped), self.draw, lambda: self.do(self._ran))
 
     def _run(self, settings: Settings, stopped: Stop) -> str:
-        turn = [turned(e) for e in experiments(settings)]
+        turn = [searched(e.recipe) for e in experiments(settings)]
         runs = sum(1 + (2 + ROUNDS if t else 0) for t in turn)  # at most: a search begins with three at once
         stages = Stages(runs, self.desk.tell)
 
@@ -111,7 +112,7 @@ class Compare(App[Settings]):
         methods = [type(tried.recipe.method) for tried in came.experiments]
         with self.lock:
             for i, e in enumerate(experiments(settings)):
-                if self.pair is not None and turned(e) and (method := type(e.recipe.method)) in methods:
+                if self.pair is not None and searched(e.recipe) and (method := type(e.recipe.method)) in methods:
                     self.pair.live.first[i] = came.first.setdefault(methods.index(method), Curve())
 
     def _ran(self) -> None:

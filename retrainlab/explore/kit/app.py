@@ -22,18 +22,14 @@ Settings = TypeVar("Settings", bound="DataclassInstance")
 
 
 class Screen:
-    """The widgets that show a `View`: `charts`, its words as `note`, `table`, and `take` for its CSV and Python.
-
-    name: of the CSV file.
-    charts: how many.
-    """
+    """The widgets that show a `View`: `charts`, its words as `note`, `table`, and `take`, which saves NAME.csv."""
 
     def __init__(self, name: str, charts: int = 1):
         self.charts = tuple(controls.Chart() for _ in range(charts))
         self.note, self.table, self.take = controls.Status(), controls.Table(), controls.Take(name=name)
 
     def put(self, view: View, csv: bool = True) -> None:
-        """Show it; csv: its numbers too, which are too long to cross to the page with every frame of a race."""
+        """Show a view; csv: its CSV too, which is too long to cross to the page with every frame of a race."""
         for chart, spec in zip(self.charts, view.charts, strict=True):
             chart.spec = spec
         self.note.say(view.words)
@@ -97,11 +93,11 @@ class App(Generic[Settings]):
         return replace(self.given, **{name: control.value for name, control in self.inputs.items()})
 
     def view(self) -> View | None:
-        """What there is to show; None for nothing yet. Raises BadInput for what cannot be shown."""
+        """What is to be shown; None for nothing yet. Raises BadInput for what cannot be shown."""
         raise NotImplementedError
 
     def put(self, view: View) -> None:
-        """Show it on the screen, with its CSV unless something runs."""
+        """Show a view on the screen, with its CSV unless something runs."""
         self.screen.put(view, csv=not self.desk.running)
 
     def draw(self) -> None:
@@ -147,8 +143,8 @@ _showing = threading.Lock()
 
 
 def present(name: str, settings: Hashable, make: Callable[[], Any]) -> Any:
-    """Display the explorer of that name, and return it. A cell that runs again with the same settings shows the same
-    explorer as it is, whatever it is doing; with others it stops and closes the one before."""
+    """Display the explorer of that name, and return it: the one that is there if its settings are the same, whatever it is
+    doing; or else a new one, for which the one before is stopped and closed."""
     with _showing:
         before, explorer = _shown.get(name, (None, None))
         if explorer is None or before != settings:

@@ -12,6 +12,7 @@ from typing import Any
 from retrainlab.figures import style
 
 Mark = dict[str, Any]
+Ends = tuple[float, float]
 BLUE, ORANGE, GREEN, RED, GREY = "#0173b2", "#de8f05", "#029e73", "#c5472a", "#555555"
 OTHER = {"color": ORANGE, "symbol": "*", "dash": "8 3 2 3"}  # a free or drawn schedule
 
@@ -70,17 +71,11 @@ def span(start: float, end: float) -> Mark:
 
 
 def panel(
-    marks: Sequence[Mark],
-    *,
-    x: tuple[float, float],
-    y: tuple[float, float],
-    xlabel: str,
-    ylabel: str = "",
-    title: str = "",
-    **more: Any,
+    marks: Sequence[Mark], *, x: Ends, y: Ends, xlabel: str, ylabel: str = "", title: str = "", **more: Any
 ) -> dict:
-    """Marks in a frame with axes from `x[0]` to `x[1]` and `y[0]` to `y[1]`.
+    """Marks in a frame.
 
+    x, y: the ends of its axes.
     more: xlog, ylog (True for a logarithmic axis); xticks, yticks (pairs of place and words in place of numbers); left
     (pixels for y's words); bare (True for no words on y).
     """

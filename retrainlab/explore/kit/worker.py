@@ -46,12 +46,11 @@ class Worker:
         over: Callable[[str], None],
         ended: Callable[[], None] = lambda: None,
     ) -> bool:
-        """Begin a piece of work unless something runs already; say whether it was begun.
+        """Begin a piece of work unless something runs already; return whether it was begun.
 
         work: work(stopped) returns a sentence; stopped() tells whether `stop` was called.
         draw: called while it runs, each FRAME, or as seldom as it must be to take no more than SHARE of the time.
-        over: called with that sentence, or one about an error.
-        ended: called after that, when the next piece of work can start.
+        over: called with that sentence, or one about an error; ended: after that, when the next work can start.
         """
         with self._lock:
             if self.busy:
@@ -151,12 +150,8 @@ class Desk:
         return self.worker.start(begin, frame, over, ended)
 
     def tell(self, share: float, words: str = "") -> None:
-        """Take how far the work is; the bar follows with the next frame, since a message for each point would cost more than
-        the point.
-
-        share: of all the work, 0 to 1.
-        words: for the status line, which stays as it is if they are empty.
-        """
+        """Take how far the work is (a share) and, if not empty, words for the status line. The bar follows with the next
+        frame: a message for each point would cost more than the point."""
         self.pace.add(time.monotonic(), share)
         self.share = share
         if words:
