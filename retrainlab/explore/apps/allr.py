@@ -19,6 +19,7 @@ class Allr(Looking[Settings]):
     """The explorer of ALLR; `anatomy` is that of its network."""
 
     stem, button, initial, charts = "allr", "Get the network", Settings(), 2
+    ready_words = "Move the sliders: nothing has to be trained for this."
     stopped_words = "Stopped. Press 'Get the network' to train it from the start."
 
     def build(self) -> None:
@@ -35,9 +36,6 @@ class Allr(Looking[Settings]):
         self.watch(self.look, *(self.inputs[name] for name in network))
         self.press(desk.start, self.look)
         self.do(self.look)
-
-    def ready(self) -> str:
-        return "Move the sliders: nothing has to be trained for this."
 
     def found(self, network: Network, stopped: Stop) -> str:
         anatomy = Anatomy.of(network.dense.state, network.setup.prunable, network.peak)

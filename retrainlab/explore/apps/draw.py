@@ -5,7 +5,7 @@ from html import escape
 
 import ipywidgets as widgets
 
-from retrainlab.config import NAMED_SCHEDULES, Experiment, Retrain
+from retrainlab.config import NAMED_SCHEDULES, Retrain
 from retrainlab.explore.kit import board, controls
 from retrainlab.explore.kit.board import Entry
 from retrainlab.explore.kit.live import Live
@@ -20,6 +20,7 @@ class Draw(Racing[Settings]):
     """The widgets, the points that are drawn, and all that was raced."""
 
     stem, button, initial = "draw", "Race", Settings()
+    shows = views
 
     def build(self) -> None:
         super().build()
@@ -82,9 +83,6 @@ class Draw(Racing[Settings]):
         """Take the points of the shape that is chosen."""
         if (shape := SHAPES.get(self.shape.value)) is not None:
             self.change(shape, min(self.at, len(shape) - 1))
-
-    def experiments(self, settings: Settings) -> list[Experiment]:
-        return views.experiments(settings)
 
     def begun(self) -> None:
         self.names.setdefault(self.raced.points, f"drawn {len(self.names) + 1}")

@@ -21,6 +21,8 @@ class Start(Pruning[Settings]):
     """The widgets, the network and the attempts to mend it."""
 
     stem, button, initial = "start", "Retrain", Settings()
+    shows = views
+    ready_words = "Choose a schedule and a budget, then press Retrain."
     stopped_words = "Stopped; press Retrain to train the network from the start."
     halted_words = "Stopped; what was measured of the pruned network stays. Press Retrain to retrain it."
 
@@ -45,22 +47,13 @@ class Start(Pruning[Settings]):
             widgets.VBox([controls.title("2. Retrain"), *right, *shown], layout=panel),
         ]
         self.lay_out(widgets.HBox(columns, layout=widgets.Layout(flex_flow="row wrap")))
-        self.watch(self.draw_network, self.inputs["sparsity"])
         self.watch(self.draw, self.zoom)
         self.press(self.desk.start, self.start)
         self.press(self.clear, self.forget)
-        self.pruning.put(self.pruned())
-        self.draw()
-        self.do(self.look)
-
-    def ready(self) -> str:
-        return "Choose a schedule and a budget, then press Retrain."
+        self.begin()
 
     def wanted(self) -> tuple[Recipe, str]:
         return self.given.recipe, "global"
-
-    def pruned(self) -> View:
-        return views.pruned(self.network, self.inputs["sparsity"].value)
 
     def view(self) -> View:
         level = 1.0 if self.network is None else self.network.level

@@ -52,12 +52,14 @@ class App(Generic[Settings]):
     stem: the name of its modules, of its CSS class `retrainlab-STEM`, and of its CSV file.
     button: the word that starts its work.
     initial: the settings that it starts with unless told otherwise.
+    shows: the module of `views` that knows what it runs and shows.
     charts: how many a view has.
     """
 
     stem: ClassVar[str]
     button: ClassVar[str] = "Run"
     initial: ClassVar[Any]
+    shows: Any
     charts: ClassVar[int] = 1
 
     def __init__(self, settings: Settings, results: Results, device: str):

@@ -8,7 +8,6 @@ from retrainlab.explore.kit import collapse, live
 from retrainlab.explore.kit.app import App, Screen, Settings
 from retrainlab.explore.kit.collapse import Network
 from retrainlab.explore.kit.controls import Note
-from retrainlab.explore.kit.pages import View
 from retrainlab.explore.kit.worker import Stop
 from retrainlab.study.making import Watch
 
@@ -16,9 +15,10 @@ from retrainlab.study.making import Watch
 class Looking(App[Settings]):
     """An app with a `network`, which is read or trained in the background whenever the controls ask for another one.
 
-    stopped_words: the sentence after its training was stopped.
+    ready_words: the sentence when the network is there. stopped_words: that after its training was stopped.
     """
 
+    ready_words: ClassVar[str]
     stopped_words: ClassVar[str]
 
     def build(self) -> None:
@@ -30,7 +30,7 @@ class Looking(App[Settings]):
 
     def ready(self) -> str:
         """The sentence when the network is there; empty to leave what stands there."""
-        raise NotImplementedError
+        return self.ready_words
 
     def wanted(self) -> tuple[Recipe, str]:
         """The network that the controls ask for, and the allocation of its pruning."""
@@ -112,9 +112,16 @@ class Pruning(Looking[Settings]):
         network.measure(stopped)
         return self.halted_words if stopped() else self.ready()
 
-    def pruned(self) -> View:
-        """What pruning does to the network, as far as it is measured; an empty frame without one."""
-        raise NotImplementedError
+    def begin(self) -> None:
+        """Show frames without a network, so that nothing jumps later, and get the network."""
+        self.watch(self.draw_network, self.inputs["sparsity"])
+        self._show_pruned()
+        self.draw()
+        self.do(self.look)
 
     def draw_network(self) -> None:
-        self.do(lambda: self.pruning.put(self.pruned()) if self.network is not None else None)
+        if self.network is not None:
+            self.do(self._show_pruned)
+
+    def _show_pruned(self) -> None:
+        self.pruning.put(self.shows.pruned(self.network, self.inputs["sparsity"].value))

@@ -2,7 +2,6 @@
 
 from typing import ClassVar
 
-from retrainlab.config import Experiment
 from retrainlab.explore.kit import live
 from retrainlab.explore.kit.app import App, Settings
 from retrainlab.explore.kit.live import Live
@@ -21,10 +20,6 @@ class Racing(App[Settings]):
         super().build()
         self.race, self.raced = Live([]), self.given
 
-    def experiments(self, settings: Settings) -> list[Experiment]:
-        """Those that are raced for these settings."""
-        raise NotImplementedError
-
     def ended(self, settings: Settings, race: Live) -> str:
         """Take a race that is over; return what to say about it."""
         raise NotImplementedError
@@ -40,7 +35,7 @@ class Racing(App[Settings]):
         if self.desk.worker.busy:
             return
         settings = self.settings()
-        race = live.stored(self.experiments(settings), self.results)
+        race = live.stored(self.shows.experiments(settings), self.results)
         self.race, self.raced = race, settings
         self.begun()
         if race.whole:

@@ -19,6 +19,8 @@ from retrainlab.progress import Left, duration
 # less on two cores, where the browser draws on those that train
 FRAME, SHARE = (0.1, 0.1) if cores() > 2 else (0.2, 0.02)
 Stop = Callable[[], bool]  # asked whether the work is to end
+Work = Callable[[Stop], str]  # returns the sentence to say at its end
+Act = Callable[[], None]
 
 
 def device_words(device: torch.device) -> str:
@@ -39,18 +41,11 @@ class Worker:
         self._thread: threading.Thread | None = None
         self.busy = False
 
-    def start(
-        self,
-        work: Callable[[Stop], str],
-        draw: Callable[[], None],
-        over: Callable[[str], None],
-        ended: Callable[[], None] = lambda: None,
-    ) -> bool:
+    def start(self, work: Work, draw: Act, over: Callable[[str], None], ended: Act = lambda: None) -> bool:
         """Begin a piece of work unless something runs already; return whether it was begun.
 
-        work: work(stopped) returns a sentence; stopped() tells whether `stop` was called.
         draw: called while it runs, each FRAME, or as seldom as it must be to take no more than SHARE of the time.
-        over: called with that sentence, or one about an error; ended: after that, when the next work can start.
+        over: called with the work's sentence, or one about its error; ended: after that, when the next work can start.
         """
         with self._lock:
             if self.busy:
@@ -101,14 +96,11 @@ class Worker:
 
 
 class Desk:
-    """Start and Stop, a progress bar with the time left, a status line and the device of an explorer that trains.
+    """Start and Stop, a progress bar with the time left, a status line and the device of an explorer that trains."""
 
-    start: the word on the button.
-    """
-
-    def __init__(self, start: str, device: str):
+    def __init__(self, button: str, device: str):
         self.device, self.worker = resolve(device), Worker()
-        self.start = widgets.Button(description=start, button_style="primary")
+        self.start = widgets.Button(description=button, button_style="primary")
         self.stop = widgets.Button(description="Stop", disabled=True)
         self.bar = widgets.IntProgress(0, 0, 1000, description="Progress", layout=widgets.Layout(flex="1 1 16em"))
         self.left, self.status, self.where = widgets.Label(""), Status(), Note()
@@ -120,9 +112,7 @@ class Desk:
     def _say_where(self) -> None:
         self.where.say(f"Computes on {device_words(self.device)}.")
 
-    def go(
-        self, work: Callable[[Stop], str], draw: Callable[[], None], ended: Callable[[], None] = lambda: None
-    ) -> bool:
+    def go(self, work: Work, draw: Act, ended: Act = lambda: None) -> bool:
         """Begin a piece of work as `Worker.start` does; its sentence goes to the status line."""
         if self.ended:
             return False
