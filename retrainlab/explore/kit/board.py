@@ -14,6 +14,7 @@ from retrainlab.explore.kit import writing
 from retrainlab.explore.kit.live import Live
 from retrainlab.explore.kit.points import Points
 from retrainlab.phrases import percent
+from retrainlab.study.making import grouped
 
 
 @dataclass(frozen=True)
@@ -37,10 +38,7 @@ class Entry:
 
 def groups(race: Live) -> dict[Retrain, list[int]]:
     """The places of each schedule's experiments, one for each seed."""
-    out: dict[Retrain, list[int]] = {}
-    for place, e in enumerate(race.experiments):
-        out.setdefault(e.retrain, []).append(place)
-    return out
+    return grouped(range(len(race.experiments)), lambda place: race.experiments[place].retrain)
 
 
 def finished(race: Live, names: Mapping[Points, str]) -> list[Entry]:

@@ -93,9 +93,8 @@ def trained(
     Raises BadInput if it has diverged, or if its training was stopped: then nothing is stored.
     """
     setup, original = prepare(recipe, device)
-    dense = dict(Results.at(results).make([recipe], device, watch, Engine())).get(
-        recipe
-    )  # at: the images may have changed
+    made = dict(Results.at(results).make([recipe], device, watch, Engine()))  # at: the images may have changed since
+    dense = made.get(recipe)
     if not isinstance(dense, Dense):
         raise BadInput("The training of the network was stopped.")
     if dense.result.outcome:

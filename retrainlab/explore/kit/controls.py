@@ -24,19 +24,17 @@ LABEL = {"description_width": "13em"}
 class Number:
     """A number box, whose label names it to everybody, and a slider over the same range; `row` holds both.
 
-    digits: significant digits of `value`.
     percent: whether the widgets say percent and `value` a share of 1.
     """
 
+    box: widgets.Widget
     slider: widgets.Widget
     row: widgets.HBox
-    digits: int = 5
     percent: bool = False
 
     @property
     def value(self) -> float:
-        shown = _short(self.slider.value, self.digits)
-        return round(shown / 100, 6) if self.percent else shown
+        return round(self.box.value / 100, 6) if self.percent else self.box.value
 
 
 @dataclass(frozen=True)
@@ -79,7 +77,7 @@ def number(label: str, value: float, low: float, high: float, step: float, log: 
     widgets.link((slider, "value"), (box, "value"), transform=(lambda x: _short(x, digits), lambda x: x))
     row = widgets.HBox([box, slider], layout=widgets.Layout(align_items="center"))
     row.add_class("retrainlab-number")
-    return Number(slider, row, digits)
+    return Number(box, slider, row)
 
 
 def share(label: str, value: float, low: float, high: float, step: float = 0.5) -> Number:

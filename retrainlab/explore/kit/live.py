@@ -133,8 +133,7 @@ def run(
 
     for noun, made in Results.at(store).make(list(missing.values()), device, Watch(on_point, stop, tell)):
         for i in places.get(noun, ()):
-            match made:
-                case Dense():
-                    live.first[i] = Curve.of(made.result.curves)
-                case Result():
-                    live.results[i], live.second[i] = made, Curve.of(made.curves)
+            if isinstance(made, Dense):
+                live.first[i] = Curve.of(made.result.curves)
+            elif isinstance(made, Result):
+                live.results[i], live.second[i] = made, Curve.of(made.curves)
