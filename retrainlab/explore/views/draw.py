@@ -7,7 +7,7 @@ from functools import lru_cache
 from statistics import fmean
 
 from retrainlab import schedules
-from retrainlab.checks import check_fields, check_number, choice, choose, number, settle
+from retrainlab.checks import check_number, choice, choose, number, settle
 from retrainlab.config import DATASETS, MODELS, NAMED_SCHEDULES, Experiment, Prune, Recipe, Retrain
 from retrainlab.explore.kit import board, chart, live, writing
 from retrainlab.explore.kit.board import HEADS, Entry, groups
@@ -31,14 +31,13 @@ class Settings:
     data: str = choice("digits", DATASETS, "data set")
     model: str = choice("resnet8", MODELS, "model")
     sparsity: float = 0.95
-    budget: float = number(0.1, "of the dense run", "budget (share of the dense run)", above=0, high=1)
-    seeds: int = number(3, "how many", "number of seeds", low=1, high=10)
+    budget: float = number(0.1, what="budget (share of the dense run)", above=0, high=1)
+    seeds: int = number(3, what="number of seeds", low=1, high=10)
     points: Points = SHAPES["LLR"]
     schedules: tuple[str, ...] = ("LLR", "ALLR", "CLR")
 
     def __post_init__(self) -> None:
         settle(self)
-        check_fields(self)
         for name in self.schedules:
             choose(name, NAMED_SCHEDULES, "retraining schedule")
         check_number(len(self.points), "number of control points", low=FEWEST, high=MOST, whole=True)
