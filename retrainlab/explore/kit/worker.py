@@ -63,6 +63,7 @@ class Worker:
                     if out_of_memory(error):
                         sentence = "Memory ran out; a smaller network or fewer seeds take less."
                 done.set()
+                watcher.join()  # so that no frame comes after the end
                 try:
                     over(sentence)
                 finally:
@@ -80,8 +81,9 @@ class Worker:
 
             self._stop = stop
             self._thread = threading.Thread(target=run, daemon=True, name="retrainlab")
+            watcher = threading.Thread(target=watch, daemon=True, name="retrainlab-draw")
+            watcher.start()
             self._thread.start()
-            threading.Thread(target=watch, daemon=True, name="retrainlab-draw").start()
             return True
 
     def stop(self) -> None:
