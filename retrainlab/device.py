@@ -11,9 +11,9 @@ from retrainlab.checks import BadInput, WorkerDied, choose
 
 
 def resolve(name: str = "auto") -> torch.device:
-    """Turn `auto`, `cpu`, `cuda` or `cuda:N` into a device that is here.
+    """The device of that name: `cpu`, `cuda`, `cuda:N`, or `auto` for the first CUDA GPU, or else the CPU.
 
-    `auto` takes the first CUDA GPU, or else the CPU. Raises BadInput for a device that is not on this machine.
+    Raises BadInput for a device that is not on this machine.
     """
     kind, _, index = str(name).partition(":")
     choose(kind, ("auto", "cpu", "cuda"), "device")
@@ -63,13 +63,14 @@ def synchronise(device: torch.device) -> None:
 
 
 _repeating = threading.Lock()
-_inside, _before = 0, (0, False, False)  # how many are at it, and torch's settings before the first
+_inside, _before = 0, (0, False, False)  # threads that are inside, and torch's settings before the first
 
 
 @contextmanager
 def repeatable(device: torch.device) -> Iterator[None]:
-    """Same seed, same bits: on a CPU one torch thread, since the order of a sum depends on how many share it. Several
-    threads may be at it, as with two explorers in one kernel: torch's settings come back when the last is done."""
+    """Set torch so that the same seed gives the same bits: on a CPU one thread, since the order of a sum depends on how
+    many share it. Where several threads are inside, as with two explorers in one kernel, torch's own settings come back
+    when the last leaves."""
     global _inside, _before
     cudnn = torch.backends.cudnn
     with _repeating:
@@ -91,7 +92,7 @@ def repeatable(device: torch.device) -> Iterator[None]:
 
 @contextmanager
 def lack_of_memory_told() -> Iterator[None]:
-    """Where memory runs out, WorkerDied says so in a sentence."""
+    """Turn an error for lack of memory into WorkerDied, which says so in a sentence."""
     try:
         yield
     except (RuntimeError, MemoryError) as error:
@@ -101,6 +102,6 @@ def lack_of_memory_told() -> Iterator[None]:
 
 
 def out_of_memory(error: BaseException) -> bool:
-    """Whether that is what an error says; torch has a class for it on GPUs only."""
+    """Whether an error is one for lack of memory; torch has a class for it on GPUs only."""
     words = ("can't allocate memory", "not enough memory", "bad_alloc")  # Unix, Windows, C++
     return isinstance(error, torch.OutOfMemoryError | MemoryError) or any(w in str(error) for w in words)

@@ -1,5 +1,5 @@
-"""Where things lie: the project's folder, the data sets, the store. Environment variables come first; a home directory is
-needed only for what has no other place."""
+"""Where things lie (the project's folder, the data sets, the store), and how a file is written whole. Environment variables
+come first; a home directory is needed only for what has no other place."""
 
 import atexit
 import os
@@ -32,7 +32,7 @@ def home() -> Path | None:
 
 
 def lend_places() -> None:
-    """Where nothing can be written at home, give Jupyter, IPython and matplotlib folders that go when this process ends."""
+    """Give Jupyter, IPython and matplotlib folders that go when this process ends, if they cannot write at home."""
     own = home()
     if own is not None and os.access(own, os.W_OK):
         return
@@ -91,24 +91,22 @@ def store_root() -> Path:
 
 
 def engines_file() -> Path | None:
-    """Where it is kept which engine is fastest for what, on this machine; None without a home directory."""
+    """The file of which engine is fastest for what on this machine; None without a home directory."""
     cache = _cache()
     return cache and cache / "engines.json"
 
 
-def make_writable(folder: Path) -> None:
-    """Make the folder if it is missing; raises BadInput, before any work starts, if it cannot be written."""
+def make_writable(folder: Path, names: Iterable[str] = ()) -> None:
+    """Make the folder if it is missing. Raises BadInput, before any work starts, if it cannot be written, or what lies there
+    under one of the names cannot be replaced."""
     try:
         probe(folder)
     except OSError as error:
         raise BadInput(f"The folder {folder} cannot be written ({error.strerror}); give another as --output.") from None
-
-
-def check_free(path: Path) -> None:
-    """Raise BadInput, before any work starts, if what lies under this name cannot be replaced."""
-    if path.is_dir() or path.exists() and not os.access(path, os.W_OK):
-        why = "is a folder" if path.is_dir() else "may not be written"
-        raise BadInput(f"{path} {why}, so that it cannot be replaced; move it away, or give another --output.")
+    for path in (folder / name for name in names):
+        if path.is_dir() or path.exists() and not os.access(path, os.W_OK):
+            why = "is a folder" if path.is_dir() else "may not be written"
+            raise BadInput(f"{path} {why}, so that it cannot be replaced; move it away, or give another --output.")
 
 
 def probe(folder: Path) -> None:
@@ -153,8 +151,8 @@ def write_whole(path: Path, fill: Callable[[Path], object]) -> None:
 
 @contextmanager
 def locked(path: Path) -> Iterator[None]:
-    """Keep other processes and threads that lock `path`, too, from it meanwhile: what is read, added to and written whole
-    loses nothing of theirs. Raises OSError where no lock can be made or none is had within a minute."""
+    """Wait until no other process or thread holds the lock of `path`, and hold it: what is read, added to and written whole
+    inside loses nothing of theirs. Raises OSError where no lock can be made, or none is had within a minute."""
     from filelock import FileLock
 
     path.parent.mkdir(parents=True, exist_ok=True)
@@ -163,8 +161,11 @@ def locked(path: Path) -> Iterator[None]:
 
 
 def set_aside(files: Iterable[Path], folder: Path, why: str, then: str) -> None:
-    """Move damaged files to `folder` under names of their own, and say so in a warning; `why` they are damaged, and what
-    happens `then`. Where they cannot be moved they stay, and the warning says that."""
+    """Move damaged files to `folder` under new names, and say so in a warning. Where they cannot be moved they stay, and the
+    warning says that.
+
+    why: what is wrong with them; then: what happens next, as the end of the warning's sentence.
+    """
     files = [path for path in files if os.path.lexists(path)]
     where = f"set aside in {folder}"
     try:

@@ -14,7 +14,7 @@ pytest.importorskip("ipywidgets")
 
 from retrainlab.checks import BadInput
 from retrainlab.config import SGD, Recipe
-from retrainlab.explore.kit import app, chart, controls, phrases, worker
+from retrainlab.explore.kit import app, chart, controls, worker, writing
 from retrainlab.explore.kit.pages import View
 from retrainlab.explore.kit.worker import Desk, Worker
 from retrainlab.explore.views.race import Settings
@@ -75,6 +75,20 @@ def test_a_worker_is_free_again_when_it_says_that_the_work_ended():
     assert over.wait(10) and said == ["once", "more", "more"]
 
 
+def test_no_frame_is_drawn_after_the_end():
+    worker, seen, drawing = Worker(), [], threading.Event()
+
+    def draw():
+        drawing.set()
+        time.sleep(0.3)
+        seen.append("frame")
+
+    assert worker.start(lambda _: str(drawing.wait(10)), draw, lambda _: seen.append("end"))
+    assert worker.wait(10)
+    time.sleep(0.5)
+    assert seen == ["frame", "end"]
+
+
 @pytest.mark.parametrize("error", [MemoryError(), RuntimeError("DefaultCPUAllocator: can't allocate memory: 7")])
 def test_lack_of_memory_is_told_in_a_sentence(error):
     def work(_):
@@ -109,9 +123,8 @@ class Echo(app.App[Settings]):
 
     stem, initial = "echo", Settings()
 
-    def __init__(self, settings, results, device):
-        super().__init__(settings, results, device)
-        self.inputs = controls.inputs(settings, "sparsity", "schedules", "seed")
+    def build(self):
+        self.inputs = controls.inputs(self.given, "sparsity", "schedules", "seed")
         self.lay_out(controls.columns(self.inputs, ("sparsity", "seed")), *self.screen.charts, self.screen.note)
         self.watch(self.draw, *self.inputs.values())
         self.draw()
@@ -203,7 +216,7 @@ def test_the_data_control_says_what_is_in_the_set_that_is_chosen():
 def test_python_for_a_recipe_runs_and_makes_that_recipe():
     recipe = replace(Recipe(model="mlp", seed=3), sgd=SGD(weight_decay=5e-4))
     scope = {}
-    exec(phrases.python(recipe, "again = recipe"), scope)
+    exec(writing.python(recipe, "again = recipe"), scope)
     assert scope["again"] == recipe
 
 
