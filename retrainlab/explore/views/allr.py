@@ -7,7 +7,7 @@ from typing import Any
 
 import torch
 
-from retrainlab.checks import BadInput, check_fields, choice, number, settle
+from retrainlab.checks import BadInput, choice, number, settle
 from retrainlab.config import DATASETS, MODELS, Recipe
 from retrainlab.explore.kit import chart, live, writing
 from retrainlab.explore.kit.anatomy import NORMS, SPARSITIES, Anatomy
@@ -35,7 +35,6 @@ class Settings:
 
     def __post_init__(self) -> None:
         settle(self)
-        check_fields(self)
 
     @property
     def recipe(self) -> Recipe:

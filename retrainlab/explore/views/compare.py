@@ -8,7 +8,7 @@ from collections.abc import Callable
 from dataclasses import dataclass, field, replace
 from typing import Any
 
-from retrainlab.checks import BadInput, check_fields, check_number, choice, number, settle
+from retrainlab.checks import BadInput, check_number, choice, number, settle
 from retrainlab.config import Experiment, Recipe
 from retrainlab.contest.entrants import ENTRANTS, GRID, Candidate, candidates
 from retrainlab.contest.search import knob_of
@@ -44,7 +44,6 @@ class Settings:
 
     def __post_init__(self) -> None:
         settle(self)
-        check_fields(self)
         if self.first == self.second:
             raise BadInput(f"Both methods are {self.first}: choose two that differ.")
         for place in self.pick:

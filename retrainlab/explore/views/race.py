@@ -4,7 +4,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from retrainlab.checks import BadInput, check_fields, choice, choose, settle
+from retrainlab.checks import BadInput, choice, choose, settle
 from retrainlab.config import DATASETS, MODELS, NAMED_SCHEDULES, Experiment, Prune, Recipe, Retrain
 from retrainlab.explore.kit import chart, collapse, live, writing
 from retrainlab.explore.kit.collapse import Network
@@ -33,7 +33,6 @@ class Settings:
 
     def __post_init__(self) -> None:
         settle(self)
-        check_fields(self)
         if not self.schedules:
             raise BadInput("No schedule is chosen: tick at least one.")
         for name in self.schedules:
