@@ -11,12 +11,12 @@ from typing import Any
 from retrainlab.checks import BadInput, check_number, choice, number, settle
 from retrainlab.config import Experiment, Recipe
 from retrainlab.contest.entrants import ENTRANTS, GRID, Candidate, candidates
-from retrainlab.contest.search import knob_of
+from retrainlab.contest.search import knob_of, searched
 from retrainlab.data.dataset import load
 from retrainlab.explore.kit import chart, live, searching, writing
 from retrainlab.explore.kit.live import Live
 from retrainlab.explore.kit.pages import Control, Page, View
-from retrainlab.explore.kit.searching import ROUNDS, Unfinished, turned
+from retrainlab.explore.kit.searching import ROUNDS, Unfinished
 from retrainlab.figures.presets import PRESETS
 from retrainlab.phrases import percent, share
 from retrainlab.study.results import Results
@@ -90,7 +90,7 @@ class Pair:
         """Take what the store has of the methods whose sparsity has been found or needs no search."""
         there = live.stored(self.live.experiments, results, firsts=True)
         for i, e in enumerate(there.experiments):
-            if self.runs[i] or not turned(e):
+            if self.runs[i] or not searched(e.recipe):
                 self.live.take(i, there, i)
 
 
@@ -172,7 +172,7 @@ def table(pair: Pair) -> list[tuple[str, ...]]:
             shares = (result.scalars[k] for k in ("validation_accuracy", "test_accuracy", "sparsity_achieved"))
             told = ("diverged", "", "") if result.outcome else map(percent, shares)
             numbers = (*told, f"{result.scalars['total_steps'] / steps_per_epoch(e.recipe):g}")
-        rows.append((name, setting, *numbers, str(pair.runs[place] or ("..." if turned(e) else "none"))))
+        rows.append((name, setting, *numbers, str(pair.runs[place] or ("..." if searched(e.recipe) else "none"))))
     return rows
 
 
@@ -212,7 +212,7 @@ def csv(pair: Pair) -> str:
 def code(settings: Settings) -> str:
     """The comparison as Python."""
     s = settings
-    turn = [i for i, e in enumerate(experiments(s)) if turned(e)]
+    turn = [i for i, e in enumerate(experiments(s)) if searched(e.recipe)]
     search, those = [], f"experiments[{turn[0]}:{turn[0] + 1}]" if len(turn) == 1 else "experiments"
     if turn:
         search = [f"{those}, searches = reach({those}, study.run_study, tolerance={s.tolerance!r}, most={ROUNDS})"]
