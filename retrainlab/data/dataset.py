@@ -18,7 +18,8 @@ from torch import Tensor
 from retrainlab.checks import BadInput
 from retrainlab.data import sources
 from retrainlab.data.folders import printable
-from retrainlab.data.sources import Augmentation, BuiltIn, Folder
+from retrainlab.data.reading import Augmentation, Folder
+from retrainlab.data.sources import BuiltIn
 from retrainlab.noise import stream
 from retrainlab.paths import data_root
 
