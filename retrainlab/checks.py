@@ -1,9 +1,9 @@
-"""What refuses bad input: the errors, each told in one sentence; names and numbers; and `settle`, which brings values to
-their declared types."""
+"""What refuses bad input: the errors, each of which is one sentence for the user; checks of names and numbers; and `settle`,
+which brings values to their declared types."""
 
 import math
 import os
-from collections.abc import Iterable, Mapping, Sequence, Set
+from collections.abc import Collection, Iterable, Mapping, Sequence, Set
 from contextlib import suppress
 from dataclasses import field, fields, is_dataclass
 from difflib import get_close_matches
@@ -12,6 +12,7 @@ from numbers import Integral, Real
 from types import GenericAlias, NoneType, UnionType
 from typing import Any, get_args, get_origin
 
+Bound = float | None
 WORDS = {bool: "True or False", int: "a whole number", float: "a number", str: "a text"}
 
 
@@ -60,37 +61,23 @@ def shortened(names: Sequence[str], most: int) -> str:
 
 
 def check_number(
-    value: Any,
-    what: str,
-    *,
-    above: float | None = None,
-    low: float | None = None,
-    high: float | None = None,
-    whole: bool = False,
+    value: Any, what: str, *, above: Bound = None, low: Bound = None, high: Bound = None, whole: bool = False
 ) -> None:
     """Raise BadInput unless `value` is a finite number with `above` < value and `low` <= value <= `high`, where given.
 
     what: its name in the error; whole: whether it must be a whole number.
     """
-    good = _is_number(value, whole)
+    kind = Integral if whole else Real
+    try:
+        good = isinstance(value, kind) and not isinstance(value, bool) and math.isfinite(value)
+    except OverflowError:  # a whole number that no float can hold
+        good = False
     good = good and (above is None or value > above)
     good = good and (low is None or value >= low) and (high is None or value <= high)
     if not good:
         bounds = [("above", above), ("at least", low), ("at most", high)]
         words = " and ".join(f"{word} {bound:g}" for word, bound in bounds if bound is not None)
-        kind = "a whole number" if whole else "a number"
-        raise BadInput(f"The {what} is {value!r}, but must be {kind}{words and ' '}{words}.")
-
-
-def _is_number(value: Any, whole: bool) -> bool:
-    """Whether it is a finite number; True and False are none, nor is a whole number that no float can hold."""
-    try:
-        return not isinstance(value, bool) and isinstance(value, Integral if whole else Real) and math.isfinite(value)
-    except OverflowError:
-        return False
-
-
-# ---- fields that say what they are for and what they may be ----------------------------------------------------------
+        raise BadInput(f"The {what} is {value!r}, but must be {WORDS[int if whole else float]}{words and ' '}{words}.")
 
 
 def told(default: object, help: str) -> Any:
@@ -99,45 +86,33 @@ def told(default: object, help: str) -> Any:
 
 
 def number(
-    default: float | None,
-    help: str = "",
-    what: str = "",
-    *,
-    above: float | None = None,
-    low: float | None = None,
-    high: float | None = None,
+    default: Bound, help: str = "", what: str = "", *, above: Bound = None, low: Bound = None, high: Bound = None
 ) -> Any:
-    """A told field that `check_fields` holds to these bounds, unless it is None. what: its name in a sentence, that of the
-    field if empty."""
+    """A field that `settle` holds to these bounds, unless it is None. what: its name in errors; the field's if empty."""
     metadata = {"help": help, "what": what, "bounds": {"above": above, "low": low, "high": high}}
     return field(default=default, metadata=metadata)
 
 
-def choice(default: str, allowed: Sequence[str], what: str = "", help: str = "") -> Any:
-    """A told field that `check_fields` holds to one of `allowed`. what: as above; help: the list of these if empty."""
+def choice(default: str, allowed: Collection[str], what: str = "", help: str = "") -> Any:
+    """A field that `settle` holds to one of `allowed`. what: as of `number`; help: the list of the allowed if empty."""
     return field(default=default, metadata={"help": help or ", ".join(allowed), "what": what, "allowed": allowed})
 
 
-def check_fields(noun: Any, whose: str = "") -> None:
-    """Raise BadInput for the first field that is not what `number` or `choice` asks of it. whose: stands before its name in
-    the sentence."""
+def settle(noun: Any, whose: str = "") -> None:
+    """Bring every field of a dataclass to its declared type, so that equal settings are equal and hash alike (1 and 1.0,
+    a list and a tuple, numpy's numbers), and hold it to what `number` or `choice` asks of it.
+
+    whose: stands before a field's name in a sentence. Raises BadInput for the first field that does not fit.
+    """
+    for f in fields(noun):
+        value = settled(getattr(noun, f.name), f.type, f"{type(noun).__name__}'s {f.name}")
+        object.__setattr__(noun, f.name, value)
     for f in fields(noun):
         value, what = getattr(noun, f.name), whose + (f.metadata.get("what") or f.name)
         if "allowed" in f.metadata:
             choose(value, f.metadata["allowed"], what)
         elif "bounds" in f.metadata and value is not None:
             check_number(value, what, **f.metadata["bounds"], whole=int in (f.type, *get_args(f.type)))
-
-
-def settle(noun: Any) -> None:
-    """Bring every field of a dataclass to its declared type, so that equal settings are equal and hash alike (1 and 1.0,
-    a list and a tuple, numpy's numbers).
-
-    Raises BadInput for what cannot be that type.
-    """
-    for f in fields(noun):
-        value = settled(getattr(noun, f.name), f.type, f"{type(noun).__name__}'s {f.name}")
-        object.__setattr__(noun, f.name, value)
 
 
 def parameters(names: dict[str, Any]) -> None:
@@ -150,15 +125,15 @@ def parameters(names: dict[str, Any]) -> None:
 
 
 def listed(value: object, of: Any, what: str) -> list:
-    """A list of what is in `value`, each brought to the type `of`; one alone, such as a number or a name, is a list of
-    one. Raises BadInput, as `settled` does."""
+    """A list of what is in `value`, each brought to the type `of`; one number or name is a list of one. Raises BadInput, as
+    `settled` does."""
     return settled(value, GenericAlias(list, (of,)), what)
 
 
 def settled(value: object, kind: Any, what: str) -> Any:
-    """Return `value` as the type `kind`.
+    """Return `value` as the type `kind`: arrays and series as lists, one thing where a list is meant as a list of one, a
+    path as a text with a slash in it.
 
-    Arrays and series become lists; one thing where a list is meant, a list of one; a path, a text with a slash in it.
     kind: bool, int, float, str, a dataclass, or a list, tuple or union of these; what: its name in the error.
     Raises BadInput for all else: a text where a number is meant, None, a set (which has no order).
     """
@@ -169,7 +144,7 @@ def settled(value: object, kind: Any, what: str) -> Any:
 
 
 class _Unfit(Exception):
-    """Its text goes on after the name of what is wrong."""
+    """What is wrong with a value, in words that follow its name."""
 
 
 def plain(value: Any) -> Any:
@@ -204,7 +179,7 @@ def _as(value: object, kind: Any) -> object:
 
 
 def _items(value: object, kind: Any) -> list:
-    """Of a list; or of a tuple, with a type for each place or one type and an ellipsis for all."""
+    """The items of `value` for a list or tuple type; a tuple's has a type for each place, or one type and an ellipsis."""
     of, *more = get_args(kind)
     many = more in ([], [Ellipsis])
     if isinstance(value, Set):

@@ -19,8 +19,6 @@ from retrainlab.config import Prune
 Weights = dict[str, Tensor]
 Masks = dict[str, Tensor]
 
-# ---- score: the lower, the sooner removed ----------------------------------------------------------------------------
-
 
 def magnitude(weights: Weights) -> Weights:
     """|w| (Han et al. 2015)."""
@@ -53,9 +51,6 @@ def lamp(scores: Weights) -> Weights:
         value[order] = square[order] / rest.clamp_min(torch.finfo(flat.dtype).tiny)
         out[name] = torch.where(flat.isfinite(), value, flat).view_as(score)
     return out
-
-
-# ---- allocate: how many of each layer go -----------------------------------------------------------------------------
 
 
 def smallest(scores: Tensor, count: int) -> Tensor:
@@ -107,16 +102,11 @@ def allocate_erk(scores: Weights, count: int) -> dict[str, int]:
     return _round_to(removed, count, scores)
 
 
-def allocate_lamp(scores: Weights, count: int) -> dict[str, int]:
-    """Remove the `count` smallest by their `lamp` scores, all layers together (Lee et al. 2021)."""
-    return allocate_global(lamp(scores), count)
-
-
 ALLOCATIONS: dict[str, Callable[[Weights, int], dict[str, int]]] = {
     "global": allocate_global,
     "uniform": allocate_uniform,
     "erk": allocate_erk,
-    "lamp": allocate_lamp,
+    "lamp": lambda scores, count: allocate_global(lamp(scores), count),
 }
 """(scores, how many go in all) -> how many go of each layer, those of score -inf among them."""
 
@@ -138,15 +128,9 @@ def _round_to(shares: dict[str, float], count: int, scores: Weights) -> dict[str
     return out
 
 
-# ---- select: which ones ----------------------------------------------------------------------------------------------
-
-
 def select(scores: Weights, counts: dict[str, int]) -> Masks:
     """Masks that drop the `counts[name]` smallest of each layer; layers without a count stay dense."""
     return {name: ~smallest(score, counts.get(name, 0)) for name, score in scores.items()}
-
-
-# ---- masks from elsewhere ----------------------------------------------------------------------------------------------
 
 
 def check_masks(masks: Masks, weights: Weights) -> None:
@@ -166,9 +150,6 @@ def check_masks(masks: Masks, weights: Weights) -> None:
             )
 
 
-# ---- the three together ----------------------------------------------------------------------------------------------
-
-
 def prune(weights: Weights, scores: Weights, prune: Prune, target: float, masks: Masks | None = None) -> Masks:
     """Masks after which a share of the weights (or filters) is removed, those of smallest score.
 
@@ -186,7 +167,10 @@ def prune(weights: Weights, scores: Weights, prune: Prune, target: float, masks:
     if {name: s.shape for name, s in scores.items()} != shapes:
         raise BadInput("The scores are not those of these weights; give one tensor for each, as `scores.score` does.")
     start = masks or {name: torch.ones_like(w, dtype=torch.bool) for name, w in weights.items()}
-    return start | structure.keep(scores, start, prune, target)
+    left = {name: m.flatten(1).any(1) if structure.filters else m for name, m in start.items()}
+    dense = kept_dense(prune, list(weights))
+    open_ = {name: s.masked_fill(~left[name], -torch.inf) for name, s in scores.items() if name not in dense}
+    return start | structure.keep(open_, start, prune, target)
 
 
 def units(weights: Weights, prune: Prune) -> Weights:
@@ -199,28 +183,26 @@ def kept_dense(prune: Prune, names: list[str]) -> tuple[str, ...]:
     return (*names[: prune.keep_first], *names[len(names) - prune.keep_last :])
 
 
-def _check_count(
-    count: int, scores: Weights, what: str, sparsity: float, dense: tuple[str, ...], kept: int = 0
-) -> None:
-    """Raise BadInput unless `count` units can go: no fewer than are gone already, and `kept` of each layer stay."""
+def _check_count(count: int, scores: Weights, start: Masks, prune: Prune, target: float) -> None:
+    """Raise BadInput unless `count` weights (or filters, of which each layer keeps one) can go, and no fewer than are
+    gone already."""
+    kept = int(STRUCTURES[prune.structure].filters)
     most = sum(s.numel() - kept for s in scores.values())
     gone = sum(int(s.isneginf().sum()) for s in scores.values())
     if not gone <= count <= most:
-        whole = f" with {', '.join(dense)} kept dense" if dense else ""
-        one = "; every layer keeps one" if kept else ""
+        dense = ", ".join(kept_dense(prune, list(start)))
         raise BadInput(
-            f"A sparsity of {sparsity:g} removes {count} {what}, but it must be at least {gone} (gone already) and at "
-            f"most {most}{whole}{one}; ask for another sparsity."
+            f"A sparsity of {target:g} removes {count} {'filters' if kept else 'weights'}, but it must be at least {gone} "
+            f"(gone already) and at most {most}{f' with {dense} kept dense' if dense else ''}"
+            f"{'; every layer keeps one' if kept else ''}; ask for another sparsity."
         )
 
 
 def keep_weights(scores: Weights, start: Masks, prune: Prune, target: float) -> Masks:
     """Single weights: drop round(target * N) of all N, the layers kept dense counted into N."""
-    dense = kept_dense(prune, list(start))
     count = round(target * sum(m.numel() for m in start.values()))
-    open_ = {name: s.masked_fill(~start[name], -torch.inf) for name, s in scores.items() if name not in dense}
-    _check_count(count, open_, "weights", target, dense)
-    return select(open_, ALLOCATIONS[prune.allocation](open_, count))
+    _check_count(count, scores, start, prune, target)
+    return select(scores, ALLOCATIONS[prune.allocation](scores, count))
 
 
 def keep_filters(scores: Weights, start: Masks, prune: Prune, target: float) -> Masks:
@@ -229,16 +211,14 @@ def keep_filters(scores: Weights, start: Masks, prune: Prune, target: float) -> 
     Linear layers stay whole (a row of the last one is a class), and every layer keeps at least one filter. Raises
     BadInput if that leaves too few to remove, or if there is no convolution.
     """
-    if not scores:
+    filters = [len(m) for m in start.values() if m.dim() == 4]
+    if not filters:
         raise BadInput("This network has no filters to prune, for want of convolutions; choose another structure.")
-    dense = kept_dense(prune, list(start))
-    count = round(target * sum(s.numel() for s in scores.values()))
-    gone = {name: ~start[name].flatten(1).any(1) for name in scores}
-    open_ = {name: s.masked_fill(gone[name], -torch.inf) for name, s in scores.items() if name not in dense}
-    _check_count(count, open_, "filters", target, dense, kept=1)
-    best = {name: int(s.argmax()) for name, s in open_.items()}
-    others = {name: torch.cat([s[: best[name]], s[best[name] + 1 :]]) for name, s in open_.items()}
-    keep = select(open_, ALLOCATIONS[prune.allocation](others, count))
+    count = round(target * sum(filters))
+    _check_count(count, scores, start, prune, target)
+    best = {name: int(s.argmax()) for name, s in scores.items()}
+    others = {name: torch.cat([s[: best[name]], s[best[name] + 1 :]]) for name, s in scores.items()}
+    keep = select(scores, ALLOCATIONS[prune.allocation](others, count))
     return {name: k.view(-1, 1, 1, 1).expand_as(start[name]).clone() for name, k in keep.items()}
 
 
@@ -249,11 +229,10 @@ def keep_n_of_m(scores: Weights, start: Masks, prune: Prune, target: float) -> M
     kernel position, as in NVIDIA's ASP, not kernel positions. Layers of `undivided` stay dense, so that the sparsity
     reached is less than 1 - n/m by their share. Raises BadInput if no layer is left.
     """
-    n, m, dense = prune.n, prune.m, kept_dense(prune, list(start))
-    open_ = {name: s.masked_fill(~start[name], -torch.inf) for name, s in scores.items() if name not in dense}
-    divided = {name: s for name, s in open_.items() if name not in undivided(open_, m)}
+    n, m = prune.n, prune.m
+    divided = {name: s for name, s in scores.items() if name not in undivided(scores, m)}
     if not divided:
-        sizes = sorted({s.shape[1] for s in open_.values()})
+        sizes = sorted({s.shape[1] for s in scores.values()})
         none = f"{m} divides the inputs of no layer ({', '.join(map(str, sizes))})" if sizes else "all are kept dense"
         raise BadInput(
             f"Keeping {n} of each {m} weights would prune no layer: {none}; choose another m or another structure."
@@ -274,8 +253,11 @@ def undivided(weights: Mapping[str, Tensor], m: int) -> tuple[str, ...]:
 
 @dataclass(frozen=True)
 class Structure:
-    """What goes together. keep: (scores, masks so far, settings, total share to be removed) -> masks of the layers that it
-    prunes; filters: whether scores are of whole filters."""
+    """What is pruned as one.
+
+    keep: (scores of the layers that are not kept dense, -inf where already removed; masks of all layers so far; settings;
+    total share to be removed) -> masks of the layers that it prunes. filters: whether scores are of whole filters.
+    """
 
     keep: Callable[[Weights, Masks, Prune, float], Masks]
     filters: bool = False

@@ -4,7 +4,6 @@ Those that know tensors only are written in `pruning`; OBD, which needs a networ
 """
 
 from collections.abc import Callable
-from dataclasses import dataclass, replace
 
 import torch
 from torch import Tensor
@@ -86,24 +85,10 @@ def _bytes(setup: Setup, state: State, image: Tensor) -> int:
     return 2 * sum(t.nbytes for t in [*kept.values(), *(state.params[name] for name in setup.prunable)])
 
 
-@dataclass(frozen=True)
-class Sight:
-    """What a score may look at. weights: the prunable ones; generator: on the CPU, so that every device draws the same;
-    setup and state: network, data and all its tensors."""
-
-    weights: Weights
-    generator: torch.Generator
-    setup: Setup
-    state: State
-
-
-@dataclass(frozen=True)
-class Score:
-    """The lower a score, the sooner its weight goes. of_weights: one for each weight, in their shapes; of_filters: one for
-    each filter of the convolutions that are given, shapes [filters]."""
-
-    of_weights: Callable[[Sight], Weights]
-    of_filters: Callable[[Sight], Weights]
+Score = Callable[[Weights, torch.Generator, Setup, State], Weights]
+"""(weights, generator, setup, state) -> one number for each weight, in the weights' shapes, or for each filter of these
+convolutions, shapes [filters]: the lower, the sooner it goes. The generator is on the CPU, so that every device draws the
+same numbers; setup and state hold the network, its data and all its tensors."""
 
 
 def filter_means(scores: Weights) -> Weights:
@@ -111,25 +96,24 @@ def filter_means(scores: Weights) -> Weights:
     return {name: s.flatten(1).mean(1) for name, s in scores.items()}
 
 
-def _obd(sight: Sight) -> Weights:
-    found = obd(sight.setup, sight.state)
-    return {name: found[name] for name in sight.weights}
+def _obd(weights: Weights, generator: torch.Generator, setup: Setup, state: State) -> Weights:
+    found = obd(setup, state)
+    return {name: found[name] for name in weights}
 
 
-SCORES = {
-    "magnitude": Score(
-        lambda sight: pruning.magnitude(sight.weights), lambda sight: pruning.filter_norm(sight.weights)
+SCORES: dict[str, tuple[Score, Score]] = {
+    "magnitude": (lambda weights, *_: pruning.magnitude(weights), lambda weights, *_: pruning.filter_norm(weights)),
+    "random": (
+        lambda weights, generator, *_: pruning.random(weights, generator),
+        lambda weights, generator, *_: pruning.random({n: w[:, 0, 0, 0] for n, w in weights.items()}, generator),
     ),
-    "random": Score(
-        lambda sight: pruning.random(sight.weights, sight.generator),
-        lambda sight: pruning.random({n: w[:, 0, 0, 0] for n, w in sight.weights.items()}, sight.generator),
-    ),
-    "obd": Score(_obd, lambda sight: filter_means(_obd(sight))),
+    "obd": (_obd, lambda *args: filter_means(_obd(*args))),
 }
+"""name -> (the score of weights, the score of whole filters)"""
 
 
-def score(prune: Prune, sight: Sight) -> Weights:
-    """The scores that `pruning.prune` asks for: of the weights in sight, or of their filters where whole filters go."""
-    sight = replace(sight, weights=pruning.units(sight.weights, prune))
-    one = SCORES[prune.score]
-    return one.of_filters(sight) if pruning.STRUCTURES[prune.structure].filters else one.of_weights(sight)
+def score(prune: Prune, weights: Weights, generator: torch.Generator, setup: Setup, state: State) -> Weights:
+    """The scores that `pruning.prune` asks for: of these prunable weights, or of their filters where whole filters go."""
+    of_weights, of_filters = SCORES[prune.score]
+    one = of_filters if pruning.STRUCTURES[prune.structure].filters else of_weights
+    return one(pruning.units(weights, prune), generator, setup, state)

@@ -14,7 +14,7 @@ from typing import cast
 
 import pandas as pd
 
-from retrainlab.checks import BadInput, check_fields, check_number, choose, listed, number, settle
+from retrainlab.checks import BadInput, check_number, choose, listed, number, settle
 from retrainlab.config import Experiment, Prune, Recipe, Retrain
 from retrainlab.contest.search import reach, searched
 from retrainlab.methods.bimp import bimp
@@ -94,7 +94,6 @@ class Rules:
 
     def __post_init__(self) -> None:
         settle(self)
-        check_fields(self)
 
 
 def contest(

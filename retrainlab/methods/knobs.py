@@ -7,7 +7,7 @@ import math
 from dataclasses import dataclass, field, replace
 from typing import Any
 
-from retrainlab.checks import check_fields, number, settle
+from retrainlab.checks import number, settle
 
 
 @dataclass(frozen=True)
@@ -23,8 +23,7 @@ class Knobs:
 
     def __post_init__(self) -> None:
         object.__setattr__(self, "name", type(self).__name__)
-        settle(self)
-        check_fields(self, f"{self.name}'s ")
+        settle(self, f"{self.name}'s ")
 
 
 @dataclass(frozen=True)

@@ -39,7 +39,7 @@ def prune_state(setup: Setup, state: State, prune: Prune, cycle: int, seed: int,
     """The masks of cycle `cycle` (from 0) for the weights of `state`; what `masks`, of the cycle before, removed stays
     removed. seed: of scores that are drawn."""
     weights = setup.weights(state)
-    found = scores.score(prune, scores.Sight(weights, stream(seed, "prune", cycle), setup, state))
+    found = scores.score(prune, weights, stream(seed, "prune", cycle), setup, state)
     return pruning.prune(weights, found, prune, prune.targets[cycle], masks)
 
 

@@ -13,7 +13,7 @@ import pandas as pd
 
 from retrainlab import advice, stats, study
 from retrainlab.advice import Advice
-from retrainlab.checks import BadInput, check_fields, choice, choose, number, settle
+from retrainlab.checks import BadInput, choice, choose, number, settle
 from retrainlab.config import DATASETS, MODELS, NAMED_SCHEDULES, Experiment, Prune, Recipe
 from retrainlab.explore.kit import chart, live, writing
 from retrainlab.explore.kit.pages import Control, Page, View
@@ -39,7 +39,6 @@ class Settings:
 
     def __post_init__(self) -> None:
         settle(self)
-        check_fields(self)
         object.__setattr__(self, "model", self.model or live.preset_of(self.data).recipe.model)
         choose(self.model, MODELS, "model")
         Prune(self.sparsity)

@@ -7,7 +7,7 @@ from functools import lru_cache
 from statistics import fmean
 
 from retrainlab import schedules
-from retrainlab.checks import check_fields, check_number, choice, choose, number, settle
+from retrainlab.checks import check_number, choice, choose, number, settle
 from retrainlab.config import DATASETS, MODELS, NAMED_SCHEDULES, Experiment, Prune, Recipe, Retrain
 from retrainlab.explore.kit import board, chart, live, writing
 from retrainlab.explore.kit.board import HEADS, Entry, groups
@@ -38,7 +38,6 @@ class Settings:
 
     def __post_init__(self) -> None:
         settle(self)
-        check_fields(self)
         for name in self.schedules:
             choose(name, NAMED_SCHEDULES, "retraining schedule")
         check_number(len(self.points), "number of control points", low=FEWEST, high=MOST, whole=True)

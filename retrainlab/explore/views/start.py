@@ -7,7 +7,7 @@ import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from retrainlab.checks import check_fields, choice, settle
+from retrainlab.checks import choice, settle
 from retrainlab.config import NAMED_SCHEDULES, Experiment, Prune, Recipe, Retrain
 from retrainlab.explore.kit import chart, collapse, live, writing
 from retrainlab.explore.kit.collapse import Network
@@ -38,7 +38,6 @@ class Settings:
 
     def __post_init__(self) -> None:
         settle(self)
-        check_fields(self)
         Prune(self.sparsity), Retrain(self.schedule, self.budget)
 
     @property
