@@ -107,7 +107,7 @@ def picture(settings: Settings, frame: pd.DataFrame, found: Advice | None) -> di
         right, more = _differences(found)
         panels, columns, alt = [left, right], [0.56, 0.44], alt + more
     legend = [(name, chart.schedule(name)) for name in NAMED_SCHEDULES]
-    return chart.chart(panels, alt, width=1060, height=430, legend=legend, columns=columns)
+    return chart.chart(panels, alt, legend=legend, columns=columns)
 
 
 def _against_budget(settings: Settings, frame: pd.DataFrame, budget: float) -> tuple[dict, str]:
