@@ -19,7 +19,7 @@ from retrainlab.study.results import Results
 from retrainlab.study.stages import prepare
 from retrainlab.training import cycles, masked
 from retrainlab.training.engine import Engine
-from retrainlab.training.loop import evaluate
+from retrainlab.training.loop import validate
 from retrainlab.training.state import Setup
 
 ORDER = sorted(
@@ -69,14 +69,13 @@ class Network:
 
     def measure(self, stop: Callable[[], bool]) -> None:
         """Fill in `accuracies` from coarse to fine, as far as `stop` lets it."""
-        data = self.setup.data
-        with repeatable(data.device):
+        with repeatable(self.setup.data.device):
             for sparsity in ORDER:
                 if stop():
                     return
                 state = masked.apply(self.dense.state, self.masks(sparsity / 100))
-                found = evaluate(self.setup.model, state.params, state.buffers, data, data.validation)
-                self.accuracies = self.accuracies | {sparsity: found[0]}  # another thread may be drawing the one before
+                accuracy, _ = validate(self.setup, state)
+                self.accuracies = self.accuracies | {sparsity: accuracy}  # another thread may be drawing the one before
 
     def words(self, sparsity: float) -> str:
         """What pruning to a sparsity in percent does; empty where it has not been measured yet."""
