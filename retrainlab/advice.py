@@ -19,6 +19,7 @@ import pandas as pd
 from retrainlab import stats
 from retrainlab.checks import BadInput, check_number
 from retrainlab.config import NAMED_SCHEDULES
+from retrainlab.phrases import listed, percent, share
 from retrainlab.stats import SEEDS
 
 COLUMNS = ("seed", "sparsity", "budget", "schedule", "validation_accuracy", "test_accuracy", "epochs")
@@ -28,15 +29,16 @@ LIMITS = (
 )
 OUT, UNSURE, SAME = "ruled out", "cannot tell", "the same"
 Estimate = tuple[float, float, float]
-"""Mean, low and high end of its interval; infinitely wide for one seed, or for a difference that all seeds share."""
+"""A mean, and the low and high end of its interval: infinite for one seed, or for a difference that all seeds share."""
 
 
 @dataclass(frozen=True)
 class Comparison:
     """A schedule beside the recommended one; accuracies and differences are shares.
 
-    validation, test: mean accuracy, and mean accuracy with its 95 % interval.
-    difference: of validation accuracy to the recommended one's, paired by seed, at the advice's corrected level.
+    validation: mean validation accuracy.
+    test: mean test accuracy with its 95 % interval.
+    difference: its validation accuracy minus the recommended one's, paired by seed; the interval has the advice's level.
     verdict: OUT if that interval lies below 0, SAME if the schedules are equal on every seed, otherwise UNSURE.
     """
 
@@ -51,8 +53,9 @@ class Comparison:
 class Gain:
     """What longer retraining brings.
 
-    budget, epochs: length of the next longer retraining that is stored.
-    per_epoch: growth of test accuracy (a share) per epoch up to there, paired by seed, 95 % interval; seeds: how many pairs.
+    budget, epochs: length of the next longer retraining that is stored, as a share of the dense run and in epochs.
+    per_epoch: how test accuracy (a share) grows with each epoch up to there, paired by seed, with its 95 % interval.
+    seeds: how many pairs.
     """
 
     budget: float
@@ -62,7 +65,7 @@ class Gain:
 
     @property
     def sure(self) -> bool:
-        """Whether the data tell its sign."""
+        """Whether the data tell if accuracy grows or falls."""
         _, low, high = self.per_epoch
         return self.seeds >= SEEDS and (low > 0 or high < 0)
 
@@ -71,11 +74,13 @@ class Gain:
 class Advice:
     """What to do at a sparsity and a budget, both shares.
 
-    asked, budget: the budget asked for, and the nearest that is stored, which all the rest is about; epochs: how long it is.
+    asked: the budget that was asked for.
+    budget, epochs: the nearest budget that is stored, which all the rest is about, and its length in epochs.
     seeds: those that every schedule has, which alone count; of: how many seeds any schedule has.
     schedule: the recommended one; ties: others of equal mean validation accuracy.
-    validation, test: the recommended one's mean accuracy, and its accuracy with 95 % interval.
-    others: every other schedule, in NAMED_SCHEDULES' order; level: of their differences' intervals.
+    validation, test: the recommended one's mean validation accuracy, and its mean test accuracy with its 95 % interval.
+    others: every other schedule, in NAMED_SCHEDULES' order.
+    level: the confidence of the intervals of their differences.
     gain: what longer retraining brings; None if nothing longer is stored.
     """
 
@@ -104,18 +109,19 @@ class Advice:
         own = Comparison(self.schedule, self.validation, self.test, (0.0, math.nan, math.nan), "recommended")
         return (own, *self.others)
 
-    def judged(self, *verdicts: str) -> tuple[str, ...]:
-        """The other schedules with one of these verdicts."""
-        return tuple(c.schedule for c in self.others if c.verdict in verdicts)
+    def judged(self, verdict: str) -> list[str]:
+        """The other schedules with this verdict."""
+        return [c.schedule for c in self.others if c.verdict == verdict]
 
 
 def advise(frame: pd.DataFrame, sparsity: float, budget: float) -> Advice:
-    """The advice for a sparsity and a budget.
+    """Recommend a schedule for a sparsity and a budget.
 
     frame: results of one network on one data set, with COLUMNS: a row for each seed, sparsity, budget and schedule;
     accuracies are shares, epochs the length of the dense run.
-    sparsity, budget: one that is stored, in [0, 1]; and a share of the dense run, above 0 and between stored ones, for
-    which the nearest by ratio is taken, the shorter if two are as near.
+    sparsity: a stored one, in [0, 1].
+    budget: share of the dense run, above 0 and within the stored ones; the nearest by ratio is taken, of two equally near
+    ones the shorter.
     Raises BadInput for other sparsities and budgets, results of several networks, and if no seed has every schedule.
     """
     check_number(sparsity, "sparsity", low=0, high=1)
@@ -124,25 +130,25 @@ def advise(frame: pd.DataFrame, sparsity: float, budget: float) -> Advice:
     nearest = _nearest(sorted(set(known["budget"])), budget, sparsity)
     [length] = set(known["epochs"])
     cell = known[known["budget"] == nearest]
-    validation, test = (_by_seed(cell, name) for name in ("validation_accuracy", "test_accuracy"))
-    seeds = validation.dropna().index.intersection(test.dropna().index)
-    if seeds.empty:
-        names = ", ".join(validation.columns)
+    names = sorted(set(cell["schedule"]), key=lambda s: (NAMED_SCHEDULES.index(s) if s in NAMED_SCHEDULES else 99, s))
+    wide = cell.pivot(index="seed", columns="schedule", values=["validation_accuracy", "test_accuracy"])
+    wide = wide.astype(float).dropna()
+    if wide.empty:
         raise BadInput(
             f"At sparsity {share(sparsity)} and budget {share(nearest)} no seed has every schedule "
-            f"({names}); run what is missing, and leave out a schedule that diverges with every seed."
+            f"({', '.join(names)}); run what is missing, and leave out a schedule that diverges with every seed."
         )
-    validation, test = validation.loc[seeds], test.loc[seeds]
+    validation, test = wide["validation_accuracy"][names], wide["test_accuracy"][names]
     means = validation.mean().round(10)  # no noise of float sums
-    first, *ties = [name for name in means.index if means[name] == means.max()]
-    level = 1 - (1 - stats.LEVEL) / max(1, len(means) - 1)
-    others = tuple(_compare(n, validation[n], test[n], validation[first], level) for n in means.index if n != first)
+    first, *ties = [name for name in names if means[name] == means.max()]
+    level = 1 - (1 - stats.LEVEL) / max(1, len(names) - 1)
+    others = tuple(_compare(n, validation[n], test[n], validation[first], level) for n in names if n != first)
     return Advice(
         sparsity=float(sparsity),
         asked=float(budget),
         budget=nearest,
         epochs=float(nearest * length),
-        seeds=tuple(int(seed) for seed in seeds),
+        seeds=tuple(map(int, wide.index)),
         of=int(cell["seed"].nunique()),
         schedule=first,
         ties=tuple(ties),
@@ -155,7 +161,7 @@ def advise(frame: pd.DataFrame, sparsity: float, budget: float) -> Advice:
 
 
 def _at_sparsity(frame: pd.DataFrame, sparsity: float) -> pd.DataFrame:
-    """The rows of that sparsity that are retrained."""
+    """The rows of retrainings at that sparsity."""
     if lacking := [name for name in COLUMNS if name not in frame]:
         raise BadInput(f"The results have no column {', '.join(lacking)}; give a table as study.run_study makes it.")
     known = frame[np.isclose(frame["sparsity"], sparsity, rtol=0, atol=1e-9) & (frame["budget"] > 0)]
@@ -178,12 +184,6 @@ def _nearest(budgets: Sequence[float], budget: float, sparsity: float) -> float:
     return float(min(budgets, key=lambda b: round(abs(np.log(b / budget)), 9)))
 
 
-def _by_seed(cell: pd.DataFrame, value: str) -> pd.DataFrame:
-    """A row for each seed, a column for each schedule: the named ones first, in their order."""
-    wide = cell.pivot(index="seed", columns="schedule", values=value).astype(float)
-    return wide[sorted(wide, key=lambda s: (NAMED_SCHEDULES.index(s) if s in NAMED_SCHEDULES else 99, s))]
-
-
 def _interval(values: pd.Series) -> Estimate:
     mean, low, high = (round(x, 10) + 0.0 for x in stats.interval(values))  # no noise of float sums, no -0
     return mean, low, high
@@ -199,7 +199,7 @@ def _compare(name: str, validation: pd.Series, test: pd.Series, best: pd.Series,
 
 
 def _gain(own: pd.DataFrame, budget: float, length: float) -> Gain | None:
-    """own: the recommended schedule's rows; length: of the dense run, in epochs."""
+    """own: rows of the recommended schedule; length: epochs of the dense run."""
     # by test accuracy: validation accuracy, by which the schedule was chosen, flatters the shorter retraining
     wide = own.pivot(index="seed", columns="budget", values="test_accuracy").astype(float)
     for longer in sorted(b for b in own["budget"].unique() if b > budget):
@@ -210,57 +210,52 @@ def _gain(own: pd.DataFrame, budget: float, length: float) -> Gain | None:
     return None
 
 
-# ---- in words --------------------------------------------------------------------------------------------------------
-
-
 def words(advice: Advice) -> str:
     """The advice in two to four sentences: what to take, how sure that is, what one more epoch would buy."""
-    told = (_budget_words(advice), _choice_words(advice), _sure_words(advice), _gain_words(advice))
-    return " ".join(filter(None, told))
-
-
-def _budget_words(a: Advice) -> str:
-    if abs(a.asked - a.budget) < 1e-9:
-        return ""
-    return f"A budget of {share(a.asked)} is not stored: this is about the nearest that is, {share(a.budget)}."
+    sentences = [_choice_words(advice), _sure_words(advice), _gain_words(advice)]
+    if abs(advice.asked - advice.budget) >= 1e-9:
+        asked, used = share(advice.asked), share(advice.budget)
+        sentences.insert(0, f"A budget of {asked} is not stored: this is about the nearest that is, {used}.")
+    return " ".join(filter(None, sentences))
 
 
 def _choice_words(a: Advice) -> str:
     text = f"At {share(a.sparsity)} sparsity and a budget of {share(a.budget)} ({_epochs(a.epochs)} of retraining)"
-    mean, low, high = (_percent(x) for x in a.test)
+    mean, low, high = map(percent, a.test)
     spread = f"95 % interval {low} to {high}, {len(a.seeds)} seeds" if len(a.seeds) > 1 else "one seed, so no interval"
     tested = f"its test accuracy is {mean} ({spread})."
     if not a.others:
         return f"{text}, only {a.schedule} is stored; {tested}"
-    tied = f", as {_listed(a.ties)} {'has' if len(a.ties) == 1 else 'have'}" if a.ties else ""
+    tied = f", as {listed(a.ties)} {'has' if len(a.ties) == 1 else 'have'}" if a.ties else ""
     return (
         f"{text}, take {a.schedule}: of {len(a.others) + 1} schedules it has the highest mean validation accuracy, "
-        f"{_percent(a.validation)}{tied}; {tested}"
+        f"{percent(a.validation)}{tied}; {tested}"
     )
 
 
 def _sure_words(a: Advice) -> str:
     if not a.others:
         return ""
-    left_out = a.of - len(a.seeds)
-    verb, those = ("does", "it") if left_out == 1 else ("do", "them")
-    lost = f"; {left_out} of {a.of} seeds {verb} not count, as not every schedule has {those}" if left_out else ""
+    lost = ""
+    if left_out := a.of - len(a.seeds):
+        verb, those = ("does", "it") if left_out == 1 else ("do", "them")
+        lost = f"; {left_out} of {a.of} seeds {verb} not count, as not every schedule has {those}"
     if not a.enough:
         unknown = "the data cannot tell whether any schedule is better; it takes at least"
         return f"From {_seeds(len(a.seeds))} {unknown} {SEEDS}{lost}."
-    unsure, same, out = (a.judged(verdict) for verdict in (UNSURE, SAME, OUT))
+    unsure, same, out = map(a.judged, (UNSURE, SAME, OUT))
     clauses = []
     if unsure:
-        clauses.append(f"the data cannot tell it from {_listed(unsure)}")
+        clauses.append(f"the data cannot tell it from {listed(unsure)}")
     if same:
-        clauses.append(f"{_listed(same)} {'equals' if len(same) == 1 else 'equal'} it on every seed")
+        clauses.append(f"{listed(same)} {'equals' if len(same) == 1 else 'equal'} it on every seed")
     if out and clauses:
-        clauses.append(f"{_listed(out)} {'is' if len(out) == 1 else 'are'} ruled out as the best")
+        clauses.append(f"{listed(out)} {'is' if len(out) == 1 else 'are'} ruled out as the best")
     elif out:
-        clauses.append(f"every other schedule is ruled out as the best: {_listed(out)}")
-    count = len(a.others)
-    corrected = f", which is 95 % corrected for {count} comparisons by Bonferroni" if count > 1 else ""
-    text, how = "; ".join(clauses), f"{100 * a.level:.3g} % intervals{corrected}"
+        clauses.append(f"every other schedule is ruled out as the best: {listed(out)}")
+    text, how, count = "; ".join(clauses), f"{100 * a.level:.3g} % intervals", len(a.others)
+    if count > 1:
+        how += f", which is 95 % corrected for {count} comparisons by Bonferroni"
     return f"{text[0].upper()}{text[1:]} (validation accuracy seed by seed, {how}{lost})."
 
 
@@ -277,23 +272,9 @@ def _gain_words(a: Advice) -> str:
     return f"{longer} changes test accuracy by {mean:+.2f} points per epoch on average {interval}{unsure}."
 
 
-def _listed(names: Sequence[str]) -> str:
-    *some, last = names
-    return f"{', '.join(some)} and {last}" if some else last
-
-
 def _seeds(count: int) -> str:
     return "one seed" if count == 1 else f"{count} seeds"
 
 
 def _epochs(count: float) -> str:
     return f"{count:.3g} epoch{'' if abs(count - 1) < 1e-9 else 's'}"
-
-
-def _percent(share: float) -> str:
-    return f"{100 * share:.1f} %"
-
-
-def share(part: float) -> str:
-    """A share of 1 in percent, with four digits: `97.5 %` for 0.975."""
-    return f"{100 * part:.4g} %"

@@ -1,5 +1,5 @@
-"""What refuses bad input: the errors, each told in one sentence; names and numbers; and `settle`, which brings values to
-their declared types."""
+"""What refuses bad input: the errors, each of which is one sentence for the user; checks of names and numbers; and `settle`,
+which brings values to their declared types."""
 
 import math
 import os
@@ -12,6 +12,7 @@ from numbers import Integral, Real
 from types import GenericAlias, NoneType, UnionType
 from typing import Any, get_args, get_origin
 
+Bound = float | None
 WORDS = {bool: "True or False", int: "a whole number", float: "a number", str: "a text"}
 
 
@@ -60,37 +61,23 @@ def shortened(names: Sequence[str], most: int) -> str:
 
 
 def check_number(
-    value: Any,
-    what: str,
-    *,
-    above: float | None = None,
-    low: float | None = None,
-    high: float | None = None,
-    whole: bool = False,
+    value: Any, what: str, *, above: Bound = None, low: Bound = None, high: Bound = None, whole: bool = False
 ) -> None:
     """Raise BadInput unless `value` is a finite number with `above` < value and `low` <= value <= `high`, where given.
 
     what: its name in the error; whole: whether it must be a whole number.
     """
-    good = _is_number(value, whole)
+    kind = Integral if whole else Real
+    try:
+        good = isinstance(value, kind) and not isinstance(value, bool) and math.isfinite(value)
+    except OverflowError:  # a whole number that no float can hold
+        good = False
     good = good and (above is None or value > above)
     good = good and (low is None or value >= low) and (high is None or value <= high)
     if not good:
         bounds = [("above", above), ("at least", low), ("at most", high)]
         words = " and ".join(f"{word} {bound:g}" for word, bound in bounds if bound is not None)
-        kind = "a whole number" if whole else "a number"
-        raise BadInput(f"The {what} is {value!r}, but must be {kind}{words and ' '}{words}.")
-
-
-def _is_number(value: Any, whole: bool) -> bool:
-    """Whether it is a finite number; True and False are none, nor is a whole number that no float can hold."""
-    try:
-        return not isinstance(value, bool) and isinstance(value, Integral if whole else Real) and math.isfinite(value)
-    except OverflowError:
-        return False
-
-
-# ---- fields that say what they are for and what they may be ----------------------------------------------------------
+        raise BadInput(f"The {what} is {value!r}, but must be {WORDS[int if whole else float]}{words and ' '}{words}.")
 
 
 def told(default: object, help: str) -> Any:
@@ -99,45 +86,34 @@ def told(default: object, help: str) -> Any:
 
 
 def number(
-    default: float | None,
-    help: str,
-    what: str = "",
-    *,
-    above: float | None = None,
-    low: float | None = None,
-    high: float | None = None,
+    default: Bound, help: str = "", what: str = "", *, above: Bound = None, low: Bound = None, high: Bound = None
 ) -> Any:
-    """A told field that `check_fields` holds to these bounds, unless it is None. what: its name in a sentence, that of the
-    field if empty."""
+    """A field that `settle` holds to these bounds, unless it is None. what: its name in a sentence, that
+    of the field if empty."""
     metadata = {"help": help, "what": what, "bounds": {"above": above, "low": low, "high": high}}
     return field(default=default, metadata=metadata)
 
 
 def choice(default: str, allowed: Sequence[str], what: str = "", help: str = "") -> Any:
-    """A told field that `check_fields` holds to one of `allowed`. what: as above; help: the list of these if empty."""
+    """A field that `settle` holds to one of `allowed`. what: as of `number`; help: the list of the allowed if empty."""
     return field(default=default, metadata={"help": help or ", ".join(allowed), "what": what, "allowed": allowed})
 
 
-def check_fields(noun: Any, whose: str = "") -> None:
-    """Raise BadInput for the first field that is not what `number` or `choice` asks of it. whose: stands before its name in
-    the sentence."""
+def settle(noun: Any, whose: str = "") -> None:
+    """Bring every field of a dataclass to its declared type, so that equal settings are equal and hash alike (1 and 1.0,
+    a list and a tuple, numpy's numbers), and hold it to what `number` or `choice` asks of it.
+
+    whose: stands before a field's name in a sentence. Raises BadInput for the first field that does not fit.
+    """
+    for f in fields(noun):
+        value = settled(getattr(noun, f.name), f.type, f"{type(noun).__name__}'s {f.name}")
+        object.__setattr__(noun, f.name, value)
     for f in fields(noun):
         value, what = getattr(noun, f.name), whose + (f.metadata.get("what") or f.name)
         if "allowed" in f.metadata:
             choose(value, f.metadata["allowed"], what)
         elif "bounds" in f.metadata and value is not None:
             check_number(value, what, **f.metadata["bounds"], whole=int in (f.type, *get_args(f.type)))
-
-
-def settle(noun: Any) -> None:
-    """Bring every field of a dataclass to its declared type, so that equal settings are equal and hash alike (1 and 1.0,
-    a list and a tuple, numpy's numbers).
-
-    Raises BadInput for what cannot be that type.
-    """
-    for f in fields(noun):
-        value = settled(getattr(noun, f.name), f.type, f"{type(noun).__name__}'s {f.name}")
-        object.__setattr__(noun, f.name, value)
 
 
 def parameters(names: dict[str, Any]) -> None:
@@ -150,8 +126,8 @@ def parameters(names: dict[str, Any]) -> None:
 
 
 def listed(value: object, of: Any, what: str) -> list:
-    """A list of what is in `value`, each brought to the type `of`; one alone, such as a number or a name, is a list of
-    one. Raises BadInput, as `settled` does."""
+    """A list of what is in `value`, each brought to the type `of`; one number or name is a list of one. Raises BadInput, as
+    `settled` does."""
     return settled(value, GenericAlias(list, (of,)), what)
 
 
@@ -169,7 +145,7 @@ def settled(value: object, kind: Any, what: str) -> Any:
 
 
 class _Unfit(Exception):
-    """Its text goes on after the name of what is wrong."""
+    """What is wrong with a value, in words that follow its name."""
 
 
 def plain(value: Any) -> Any:

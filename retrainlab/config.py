@@ -8,7 +8,7 @@ This module does not load torch.
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 
-from retrainlab.checks import BadInput, check_fields, check_number, choice, choose, number, settle, told
+from retrainlab.checks import BadInput, check_number, choice, choose, number, settle, told
 from retrainlab.data.sources import BUILT_IN
 from retrainlab.methods.knobs import Knobs
 
@@ -24,13 +24,6 @@ ALLOCATIONS = ("global", "uniform", "erk", "lamp")
 OPTIMIZERS = ("fresh", "cycles", "keep")
 STRUCTURES = ("unstructured", "filters", "n:m")
 LARGEST = 1e30  # learning rate and decay: some sizes beyond, float32 has no such number
-
-
-def check_initial_lr(schedule: str, lr: float | None) -> None:
-    """Raise BadInput unless the free schedule of that name has an initial learning rate above 0."""
-    if lr is None:
-        raise BadInput(f"The schedule '{schedule}' needs its initial learning rate: give lr, above 0.")
-    check_number(lr, "initial learning rate", above=0, high=LARGEST)
 
 
 def check_points(points: Sequence[tuple[float, float]]) -> None:
@@ -63,7 +56,6 @@ class SGD:
 
     def __post_init__(self) -> None:
         settle(self)
-        check_fields(self)
         if self.nesterov and self.momentum == 0:
             raise BadInput("Nesterov's step needs a momentum above 0.")
 
@@ -103,7 +95,6 @@ class Recipe:
 
     def __post_init__(self) -> None:
         settle(self)
-        check_fields(self)
         if "/" not in self.data and "\\" not in self.data:
             choose(self.data, DATASETS, "data set", "or a folder of images, written with a slash, such as ./images")
             if self.image_size is not None:
@@ -146,7 +137,6 @@ class Prune:
 
     def __post_init__(self) -> None:
         settle(self)
-        check_fields(self)
         if self.structure == "filters" and self.allocation not in ("global", "uniform"):
             raise BadInput(f"Whole filters are allocated 'global' or 'uniform', not '{self.allocation}'.")
         if self.structure == "n:m":
@@ -242,10 +232,10 @@ class Retrain:
 
     def __post_init__(self) -> None:
         settle(self)
-        check_fields(self)
-        free = self.schedule in FREE_SCHEDULES and self.schedule != "custom"
-        if free:
-            check_initial_lr(self.schedule, self.lr)
+        if self.schedule in FREE_SCHEDULES and self.schedule != "custom":
+            if self.lr is None:
+                raise BadInput(f"The schedule '{self.schedule}' needs its initial learning rate: give lr, above 0.")
+            check_number(self.lr, "initial learning rate", above=0, high=LARGEST)
         elif self.lr is not None:
             raise BadInput(f"The schedule '{self.schedule}' sets its own learning rate; leave lr out.")
         if bool(self.points) != (self.schedule == "custom"):
@@ -270,7 +260,6 @@ class Experiment:
 
     def __post_init__(self) -> None:
         settle(self)
-        check_fields(self)
         method = self.recipe.method
         left = getattr(method, "sparsity", 0.0)
         if method is not None and self.prune.targets[0] < left - 1e-9:

@@ -5,7 +5,7 @@ from importlib import import_module
 from pathlib import Path
 
 from retrainlab.checks import WorkerDied, choose, listed
-from retrainlab.paths import check_free, in_project, make_writable, project, write_text
+from retrainlab.paths import in_project, make_writable, project, write_text
 
 PAGES = ("schedules", "race", "predict", "draw", "budget", "allr", "compare")
 
@@ -21,9 +21,7 @@ def make(
     for name in names:
         choose(name, PAGES, "page")
     folder = Path(output) if output else (project() if in_project() else Path.cwd()) / "pages"
-    make_writable(folder)
-    for name in names or PAGES:
-        check_free(folder / f"{name}.html")
+    make_writable(folder, [f"{name}.html" for name in names or PAGES])
     from retrainlab import study
     from retrainlab.explore.kit import pages
     from retrainlab.progress import Progress

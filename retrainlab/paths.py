@@ -96,19 +96,17 @@ def engines_file() -> Path | None:
     return cache and cache / "engines.json"
 
 
-def make_writable(folder: Path) -> None:
-    """Make the folder if it is missing; raises BadInput, before any work starts, if it cannot be written."""
+def make_writable(folder: Path, names: Iterable[str] = ()) -> None:
+    """Make the folder if it is missing. Raises BadInput, before any work starts, if it cannot be written, or what lies there
+    under one of the names cannot be replaced."""
     try:
         probe(folder)
     except OSError as error:
         raise BadInput(f"The folder {folder} cannot be written ({error.strerror}); give another as --output.") from None
-
-
-def check_free(path: Path) -> None:
-    """Raise BadInput, before any work starts, if what lies under this name cannot be replaced."""
-    if path.is_dir() or path.exists() and not os.access(path, os.W_OK):
-        why = "is a folder" if path.is_dir() else "may not be written"
-        raise BadInput(f"{path} {why}, so that it cannot be replaced; move it away, or give another --output.")
+    for path in (folder / name for name in names):
+        if path.is_dir() or path.exists() and not os.access(path, os.W_OK):
+            why = "is a folder" if path.is_dir() else "may not be written"
+            raise BadInput(f"{path} {why}, so that it cannot be replaced; move it away, or give another --output.")
 
 
 def probe(folder: Path) -> None:

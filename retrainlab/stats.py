@@ -22,11 +22,9 @@ from retrainlab.checks import BadInput, choose, listed
 
 LEVEL = 0.95
 SEEDS = 3  # with fewer, an interval rests on a single difference between two numbers, or on none
+ENDS = ("mean", "low", "high")
 LOSSES = ("test_loss", "validation_loss")
-NAMED = 4  # runs that are named where several are left out
-
-
-# ---- intervals -------------------------------------------------------------------------------------------------------
+NAMED = 4  # at most so many runs are named where some are left out
 
 
 def interval(values: ArrayLike, level: float = LEVEL) -> tuple[float, float, float]:
@@ -43,8 +41,10 @@ def interval(values: ArrayLike, level: float = LEVEL) -> tuple[float, float, flo
 
 
 def difference(values: ArrayLike, level: float = LEVEL) -> tuple[float, float, float]:
-    """`interval` for differences of accuracies: infinitely wide, too, if all are one value other than 0, and without the
-    noise of float sums."""
+    """`interval` for differences of accuracies, without the noise of float sums.
+
+    Where all values are the same and not 0 the interval is infinitely wide as well.
+    """
     values = _rounded(values)
     mean, low, high = (float(x) for x in _rounded(interval(values, level)))
     return (mean, low, high) if low < high or not values.any() else (mean, -math.inf, math.inf)
@@ -79,9 +79,6 @@ def _rounded(values: ArrayLike) -> np.ndarray:
     return np.round(np.asarray(values, dtype=float), 10) + 0.0
 
 
-# ---- tables ----------------------------------------------------------------------------------------------------------
-
-
 def summary(frame: pd.DataFrame, by: list[str], value: str) -> pd.DataFrame:
     """Mean of the column `value` over seeds, a row for each combination of the columns `by`, in order of appearance.
 
@@ -93,13 +90,15 @@ def summary(frame: pd.DataFrame, by: list[str], value: str) -> pd.DataFrame:
     for group, part in frame.groupby(by, sort=False):
         values = part[value].astype(float).dropna()
         counts = {"n": len(values), "left_out": len(part) - len(values)}
-        rows.append(dict(zip(by, group)) | dict(zip(("mean", "low", "high"), interval(values))) | counts)
+        rows.append(dict(zip(by, group)) | dict(zip(ENDS, interval(values))) | counts)
     return pd.DataFrame(rows)
 
 
 def _check_runs(frame: pd.DataFrame, named: Sequence[str]) -> None:
-    """Raise BadInput where a run stands twice, as in two tables that overlap, or runs of several precisions would be taken
-    together; named: the columns that tell rows apart."""
+    """Raise BadInput where a run stands twice, as in two tables that overlap, or precisions would be mixed.
+
+    named: the columns that tell rows apart.
+    """
     if {"key", "seed"} <= {*frame} and frame.duplicated([*named, "seed", "key"]).any():
         raise BadInput(
             "Some runs stand twice, and would count as so many seeds; keep one of each: frame.drop_duplicates('key')."
@@ -119,18 +118,19 @@ def paired(frame: pd.DataFrame, by: list[str], value: str, compare: str, baselin
     baseline first) that is the same run, or empty: one run under two names has equal LOSSES on every seed; and corrected,
     the verdict after Holm's correction over the whole table, in which a run counts once.
     """
-    by, levels = listed(by, str, "paired's by"), list(frame[compare].unique())
+    by = listed(by, str, "paired's by")
     _check_runs(frame, [*by, compare])
     if frame.duplicated([*by, compare, "seed"]).any():
         raise BadInput(f"Some runs stand twice for one {compare} and seed; keep one, or name what tells them apart.")
-    choose(baseline, levels, f"{compare} to compare with")
+    choose(baseline, levels := list(frame[compare].unique()), f"{compare} to compare with")
     levels = [baseline, *(level for level in levels if level != baseline)]
-    wide = frame.assign(**{value: frame[value].astype(float)}).pivot(index=[*by, "seed"], columns=compare, values=value)
-    there = frame.assign(there=True).pivot(index=[*by, "seed"], columns=compare, values="there").notna()
-    losses = [frame.pivot(index=[*by, "seed"], columns=compare, values=loss) for loss in LOSSES if loss in frame]
-    rows = []
-    for group, part in wide.groupby(by, sort=False):
-        group = group if isinstance(group, tuple) else (group,)
+
+    def wide(column: str) -> pd.DataFrame:
+        return frame.pivot(index=[*by, "seed"], columns=compare, values=column)
+
+    there = wide("seed").notna()
+    losses, rows = [wide(loss).astype(float) for loss in LOSSES if loss in frame], []
+    for group, part in wide(value).astype(float).groupby(by, sort=False):
         own = [loss.loc[part.index] for loss in losses]
         for place, level in enumerate(levels[1:], 1):
             differences = (part[level] - part[baseline]).dropna()
@@ -138,7 +138,7 @@ def paired(frame: pd.DataFrame, by: list[str], value: str, compare: str, baselin
             rows.append(
                 dict(zip(by, group))
                 | {compare: level}
-                | dict(zip(("mean", "low", "high"), difference(differences)))
+                | dict(zip(ENDS, difference(differences)))
                 | {"n": len(differences), "left_out": int(both) - len(differences)}
                 | {"p": _p_value(differences), "verdict": verdict(differences)}
                 | {"same_as": next((name for name in levels[:place] if _same_run(own, name, level)), "")}
@@ -148,8 +148,7 @@ def paired(frame: pd.DataFrame, by: list[str], value: str, compare: str, baselin
 
 def _same_run(losses: list[pd.DataFrame], one: str, other: str) -> bool:
     """Whether all losses are equal: they have sixteen digits, while accuracies of different runs are easily equal."""
-    pairs = [loss[[one, other]].astype(float) for loss in losses]
-    return bool(pairs) and all(pair.notna().all(axis=None) and (pair[one] == pair[other]).all() for pair in pairs)
+    return bool(losses) and all((loss[one] == loss[other]).all() for loss in losses)
 
 
 def _corrected(table: pd.DataFrame, by: list[str], compare: str) -> pd.DataFrame:
@@ -168,7 +167,7 @@ def compared(frame: pd.DataFrame, by: list[str], value: str, compare: str, basel
     """`summary` of every level of the column `compare`, and beside it the columns of `paired` (empty for the baseline):
     difference_mean, difference_low, difference_high, p, verdict, same_as and corrected."""
     found = paired(frame, by, value, compare, baseline).drop(columns=["n", "left_out"])
-    found = found.rename(columns={name: f"difference_{name}" for name in ("mean", "low", "high")})
+    found = found.rename(columns={end: f"difference_{end}" for end in ENDS})
     return summary(frame, [*by, compare], value).merge(found, on=[*by, compare], how="left")
 
 
@@ -176,12 +175,13 @@ def overall(frame: pd.DataFrame, value: str, compare: str, baseline: str) -> pd.
     """Differences to `baseline` on average over all cells of a grid, seed by seed: a row for each other level of `compare`.
 
     Columns: compare, overall_mean, overall_low, overall_high and overall, the verdict after Holm's correction. A seed that
-    lacks a cell is left out.
+    lacks a cell, or has no value there, is left out.
     """
     _check_runs(frame, [compare])
-    means = frame.groupby([compare, "seed"], sort=False)[value].agg(lambda v: v.astype(float).mean(skipna=False))
+    cells = frame.groupby([compare, "seed"], sort=False)[value]
+    means = cells.agg(lambda v: v.astype(float).mean(skipna=False)).where(cells.size() == cells.size().max())
     found = paired(means.reset_index().assign(where="everywhere"), ["where"], value, compare, baseline)
-    names = {name: f"overall_{name}" for name in ("mean", "low", "high")} | {"corrected": "overall"}
+    names = {end: f"overall_{end}" for end in ENDS} | {"corrected": "overall"}
     return found.rename(columns=names)[[compare, *names.values()]]
 
 
@@ -205,28 +205,19 @@ def left_out(frame: pd.DataFrame) -> str:
     return f" {len(lost)} of {len(frame)} runs diverged and {are} left out: {'; '.join(words)}."
 
 
-# ---- as it is saved --------------------------------------------------------------------------------------------------
-
-
 def to_csv(table: pd.DataFrame) -> str:
     """The table as CSV, numbers to six digits."""
     return tables.csv(table, "%.6g")
 
 
-def from_csv(text: str) -> pd.DataFrame:
-    """A table that `to_csv` wrote."""
-    return pd.read_csv(StringIO(text))  # which is exact for six digits
-
-
 def as_saved(table: pd.DataFrame) -> pd.DataFrame:
-    """The table as a reader of its file gets it.
+    """The table as a reader of its file gets it, in which means that differ by the noise of float sums tie.
 
-    What is drawn, ranked, counted and said is taken from this, so that all of it agrees, and means that differ by the noise
-    of float sums tie.
+    What is drawn, ranked, counted and said is taken from this, so that all of it agrees.
     """
-    return from_csv(to_csv(table))
+    return read_saved(StringIO(to_csv(table)))
 
 
-def read_saved(path: Path) -> pd.DataFrame:
-    """The saved table at `path`."""
-    return from_csv(path.read_text(encoding="utf-8"))
+def read_saved(source: Path | StringIO) -> pd.DataFrame:
+    """A table that `to_csv` wrote."""
+    return pd.read_csv(source)  # exact for six digits

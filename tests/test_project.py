@@ -1,17 +1,24 @@
 """The project's own files agree with one another."""
 
+import argparse
+import ast
 import os
+import pkgutil
 import re
 import shutil
 import subprocess
 import tomllib
+from functools import cache
 from pathlib import Path
 
 import pytest
 import yaml
 
 ROOT = Path(__file__).parent.parent
+PACKAGE = ROOT / "retrainlab"
 PYPROJECT = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
+DOCUMENTS = [ROOT / "README.md", ROOT / "CONTRIBUTING.md", *sorted((ROOT / "docs").glob("*.md"))]
+of_each_document = pytest.mark.parametrize("path", DOCUMENTS, ids=lambda path: path.name)
 
 
 def test_environment_yml_is_pyproject_in_conda_words():
@@ -53,10 +60,51 @@ def test_make_alone_lists_every_target():
         assert variable in done.stdout
 
 
-def test_links_in_the_documents_lead_somewhere():
-    for path in (ROOT / "README.md", ROOT / "CONTRIBUTING.md", *(ROOT / "docs").glob("*.md")):
-        for target in re.findall(r"\]\(([^)#:]+)\)", path.read_text()):
-            assert (path.parent / target).exists(), f"{path.name}: {target}"
+@of_each_document
+def test_links_in_the_documents_lead_somewhere(path):
+    for target in re.findall(r"\]\(([^)#:]+)\)", path.read_text()):
+        assert (path.parent / target).exists(), target
+
+
+def in_backticks(path: Path) -> list[str]:
+    """What stands between backticks, blocks of code aside."""
+    return re.findall(r"`([^`]+)`", re.sub(r"^```.*?^```", "", path.read_text(), flags=re.S | re.M))
+
+
+@of_each_document
+def test_every_file_and_folder_that_a_document_names_is_there(path):
+    made_by_commands, not_paths = ("store/", "figures/own/"), ("torchvision/",)
+    for name in in_backticks(path):
+        is_path = re.fullmatch(r"[\w.-]+(/[\w.-]+)*/?", name) and ("/" in name or name.endswith((".py", ".md")))
+        if is_path and not name.startswith(made_by_commands + not_paths):
+            assert any((root / name).exists() for root in (ROOT, PACKAGE, PACKAGE / "explore")), name
+
+
+@of_each_document
+def test_every_dotted_name_of_a_document_can_be_imported(path):
+    for name in in_backticks(path):
+        if re.fullmatch(r"[a-z]\w*(\.[A-Za-z]\w*)+", name) and not name.endswith((".py", ".md")):
+            own = (PACKAGE / name.partition(".")[0]).with_suffix(".py").exists()
+            pkgutil.resolve_name(f"retrainlab.{name}" if own or (PACKAGE / name.partition(".")[0]).is_dir() else name)
+
+
+@cache
+def words_of_the_code() -> set[str]:
+    """Names and texts of the package, and the names of its modules."""
+    words = {part for path in PACKAGE.rglob("*.py") for part in path.relative_to(PACKAGE).with_suffix("").parts}
+    for path in PACKAGE.rglob("*.py"):
+        for node in ast.walk(ast.parse(path.read_text())):
+            words |= {value for _, value in ast.iter_fields(node) if isinstance(value, str)}
+    return words
+
+
+@of_each_document
+def test_every_single_name_of_a_document_is_one_that_the_code_has(path):
+    """Such as a class, a field, a column or a preset; of a call the name before the bracket."""
+    of_others = {"make", "mypy"}
+    for name in in_backticks(path):
+        if match := re.fullmatch(r"([A-Za-z]\w+)(\(.*\))?", name):
+            assert match[1] in words_of_the_code() | of_others, name
 
 
 def test_the_readme_is_short():
@@ -65,16 +113,27 @@ def test_the_readme_is_short():
     assert len(re.sub(r"\]\([^)]*\)", "]", text).split()) <= 900
 
 
-def test_every_command_of_the_readme_exists():
+@of_each_document
+def test_every_command_and_option_of_a_document_exists(path):
     from retrainlab.cli import _parser
 
-    text = (ROOT / "README.md").read_text()
-    [commands] = [a.choices for a in _parser()._actions if hasattr(a, "choices") and a.choices]
+    text = path.read_text()
+    [commands] = [a.choices for a in _parser()._actions if isinstance(a, argparse._SubParsersAction)]
     for command in set(re.findall(r"(?:`|bin/)retrainlab ([a-z]+)", text)):
         assert command in commands, command
+    options = {option for parser in commands.values() for option in parser._option_string_actions}
+    for option in re.findall(r"(?<![\w-])--[a-z][a-z-]+", text):
+        assert option in options, option
     targets = set(re.findall(r"^([a-z]+):", (ROOT / "Makefile").read_text(), re.M))
     for target in set(re.findall(r"`make ([a-z]+)", text)):
         assert target in targets, target
+
+
+@of_each_document
+def test_what_the_examples_of_a_document_import_is_there(path):
+    for block in re.findall(r"```python\n(.*?)```", path.read_text(), re.S):
+        if not block.startswith("# retrainlab/"):  # a piece of a file, which test_extending.py carries out
+            exec("\n".join(line for line in block.splitlines() if line.startswith(("import ", "from "))), {})
 
 
 def test_no_test_reads_what_a_users_command_rewrites():

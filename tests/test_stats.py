@@ -165,6 +165,11 @@ def test_the_average_over_cells_is_paired_by_seed():
     expected = stats.interval([0.0, -0.1, -0.03])
     assert (out["overall_mean"], out["overall_low"], out["overall_high"]) == pytest.approx(expected)
     assert out["overall"] == "undecided"
+    uneven = pd.concat(cells).assign(acc=lambda rows: rows["acc"] + rows["cell"] / 4)
+    out = stats.overall(uneven.query("seed < 2 or schedule != 'FT' or cell == 0"), "acc", "schedule", "base")
+    assert out["overall_mean"].item() == pytest.approx(-0.05), (
+        "seed 2, which lacks a cell, is not compared over other cells"
+    )
     lacking = pd.concat(cells).query("seed < 2 or schedule != 'FT' or cell == 0")
     lacking.loc[(lacking["seed"] == 0) & (lacking["cell"] == 1), "acc"] = math.nan
     assert stats.overall(lacking, "acc", "schedule", "base")["overall_mean"].notna().all()

@@ -1,7 +1,7 @@
 """The contest: every method at one total of epochs, each with the best of its settings.
 
     entrants      who takes part, with which settings; tuning and final runs; comparisons beside it at equal totals
-    search        reaches a sparsity that only a method's knob decides
+    search        looks for the value of a method's setting that leads to a sparsity
     throughput    how fast each method trains
 
 What others call is importable from here.
@@ -9,8 +9,6 @@ What others call is importable from here.
 
 from retrainlab.contest.entrants import (
     ENTRANTS,
-    GRID,
-    Candidate,
     Rules,
     candidates,
     contest,
@@ -20,15 +18,4 @@ from retrainlab.contest.entrants import (
     with_references,
 )
 
-__all__ = [
-    "ENTRANTS",
-    "GRID",
-    "Candidate",
-    "Rules",
-    "candidates",
-    "contest",
-    "lengths",
-    "retrained",
-    "splits",
-    "with_references",
-]
+__all__ = ["ENTRANTS", "Rules", "candidates", "contest", "lengths", "retrained", "splits", "with_references"]

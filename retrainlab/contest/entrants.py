@@ -2,22 +2,23 @@
 
 An entrant turns (a recipe of T epochs, a sparsity) into a grid of candidates, `GRID` of them for every entrant, each of
 which trains for exactly T epochs in all. The best on validation, over the tuning seeds, is then run with every seed;
-no choice sees a test image. A method with a knob searches for the sparsity first, and what that costs is told; a
-setting with which it misses it is taken only if it does with all; so is one with which a training has diverged.
+no choice sees a test image. A method with a knob first searches for the value that leads to the sparsity, and what that
+costs is told. A setting with which a method misses the sparsity, or a training diverges, is chosen only if all do.
 """
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from functools import partial
+from itertools import product
 from typing import cast
 
 import pandas as pd
 
-from retrainlab.checks import BadInput, check_fields, check_number, choose, listed, number, settle
+from retrainlab.checks import BadInput, check_number, choose, listed, number, settle
 from retrainlab.config import Experiment, Prune, Recipe, Retrain
 from retrainlab.contest.search import reach, searched
 from retrainlab.methods.bimp import bimp
-from retrainlab.methods.table import METHODS, Entry, rates
+from retrainlab.methods.table import METHODS, Entry, Tried, rates
 
 GRID = 3
 Study = Callable[[list[Experiment]], pd.DataFrame]
@@ -32,16 +33,23 @@ class Candidate:
     experiment: Experiment
 
 
+def _dense_epochs(recipe: Recipe, share: float) -> int:
+    """The share of all epochs, of which at least one is dense and one is left for retraining."""
+    return min(max(1, round(share * recipe.epochs)), recipe.epochs - 1)
+
+
 def _split(recipe: Recipe, sparsity: float, score: str) -> list[Candidate]:
-    out = []
-    for share, cycles in ((0.5, 1), (0.25, 1), (0.25, 3)):
-        dense = min(max(1, round(share * recipe.epochs)), recipe.epochs - 1)
-        what = bimp(recipe, sparsity, dense_epochs=dense, cycles=cycles, prune=Prune(score=score))
-        out.append(Candidate(f"{dense} of {recipe.epochs} epochs dense, cycles: {cycles}", what))
-    return out
+    plans = [(_dense_epochs(recipe, share), cycles) for share, cycles in ((0.5, 1), (0.25, 1), (0.25, 3))]
+    return [
+        Candidate(
+            f"{dense} of {recipe.epochs} epochs dense, cycles: {cycles}",
+            bimp(recipe, sparsity, dense_epochs=dense, cycles=cycles, prune=Prune(score=score)),
+        )
+        for dense, cycles in plans
+    ]
 
 
-def _trained(tried: list[tuple[str, Recipe]], sparsity: float) -> list[Candidate]:
+def _trained(tried: Tried, sparsity: float) -> list[Candidate]:
     """All epochs of each recipe on a line to 0, then the hard prune, and no retraining."""
     prune, none = Prune(sparsity), Retrain(budget=0.0)
     return [Candidate(words, Experiment(replace(r, schedule="linear"), prune, none)) for words, r in tried]
@@ -55,7 +63,7 @@ ENTRANTS: dict[str, Callable[[Recipe, float], list[Candidate]]] = {
     "BIMP": lambda r, s: _split(r, s, "magnitude"),
     **{name: partial(_of_method, method) for name, method in METHODS.items()},
     "Random": lambda r, s: _split(r, s, "random"),
-    "Dense": lambda r, s: _trained(rates(None)(r, s), 0.0),
+    "Dense": lambda r, s: _trained(rates(replace(r, method=None)), 0.0),
 }
 
 
@@ -72,8 +80,7 @@ def candidates(name: str, recipe: Recipe, sparsity: float) -> list[Candidate]:
 
 def with_references(names: Sequence[str]) -> tuple[str, ...]:
     """The names and those that figure 5 compares with: BIMP and Dense."""
-    names = listed(names, str, "The contest's names")
-    return tuple(dict.fromkeys([*names, "BIMP", "Dense"]))
+    return tuple(dict.fromkeys([*listed(names, str, "The contest's names"), "BIMP", "Dense"]))
 
 
 @dataclass(frozen=True)
@@ -82,14 +89,11 @@ class Rules:
 
     seeds: int = number(5, "of the final runs", "number of seeds", low=1)
     tuning_seeds: int = number(2, "by which settings are chosen", "number of tuning seeds", low=1)
-    tolerance: float = number(
-        0.005, "of the final searches; while tuning, twice as much", "tolerance", above=0, high=0.25
-    )
-    most: int = number(8, "rounds of a final search; while tuning, half as many", "most rounds", low=2)
+    tolerance: float = number(0.005, "of the final searches; twice that while tuning", "tolerance", above=0, high=0.25)
+    most: int = number(8, "rounds of a final search; half that while tuning", "most rounds", low=2)
 
     def __post_init__(self) -> None:
         settle(self)
-        check_fields(self)
 
 
 def contest(
@@ -107,19 +111,16 @@ def contest(
     """
     names = listed(names, str, "The contest's names")
     sparsities = listed(sparsities, float, "The contest's sparsities")
-    grids = {(n, s): candidates(n, recipe, s) for n in names for s in (sparsities if n != "Dense" else sparsities[:1])}
-    flat = [(n, s, c) for (n, s), grid in grids.items() for c in grid]
+    each = dict.fromkeys((n, s) for n in names for s in (sparsities if n != "Dense" else sparsities[:1]))
+    flat = [(n, s, c) for n, s in each for c in candidates(n, recipe, s)]
     first, searches = _reached([c.experiment for *_, c in flat], study, 2 * rules.tolerance, rules.most // 2)
     missed = set(searches.index[~searches["reached"].astype(bool)])
-    tuned = [
-        ({"entrant": n, "sparsity": s, "setting": c.setting, "reached": place not in missed}, seeded(e, seed))
-        for place, ((n, s, c), e) in enumerate(zip(flat, first))
-        for seed in range(rules.tuning_seeds)
-    ]
-    frame = study([e for _, e in tuned])
-    tuning = pd.DataFrame([row for row, _ in tuned])
-    for column in ("seed", "validation_accuracy", "validation_loss"):
-        tuning[column] = frame[column].to_numpy()
+    frame = study([seeded(e, seed) for e in first for seed in range(rules.tuning_seeds)])
+    tuning = pd.DataFrame(
+        {"entrant": n, "sparsity": s, "setting": c.setting, "reached": place not in missed}
+        for place, (n, s, c) in enumerate(flat)
+        for _ in range(rules.tuning_seeds)
+    ).join(frame[["seed", "validation_accuracy", "validation_loss"]])
     chosen = _best(tuning)
     final = [
         (n, c.setting, seeded(e, seed))
@@ -145,21 +146,20 @@ def _reached(
 ) -> tuple[list[Experiment], pd.DataFrame]:
     """The experiments, those with a knob to turn at their sparsity, all others as they are; and their searches, by their
     places."""
-    turning = [i for i, e in enumerate(experiments) if searched(e.recipe)]
-    found, table = reach([experiments[i] for i in turning], study, tolerance=tolerance, most=most)
-    out = list(experiments)
-    for i, e in zip(turning, found):
-        out[i] = e
-    return out, table.set_axis(turning)
+    turning = {i: e for i, e in enumerate(experiments) if searched(e.recipe)}
+    found, table = reach(list(turning.values()), study, tolerance=tolerance, most=most)
+    turned = dict(zip(turning, found))
+    return [turned.get(i, e) for i, e in enumerate(experiments)], table.set_axis(list(turning))
 
 
 def _best(tuning: pd.DataFrame) -> dict[tuple[str, float], str]:
     """The setting of highest mean validation accuracy for each entrant and sparsity, of those that have diverged with no
     seed, and of these of those that have reached it, if any has; ties go to the lower loss."""
-    known = tuning.assign(diverged=tuning["validation_accuracy"].isna())
-    means = known.groupby(["entrant", "sparsity", "setting"], sort=False, as_index=False).mean(numeric_only=True)
+    groups = tuning.assign(diverged=tuning["validation_accuracy"].isna()).groupby(
+        ["entrant", "sparsity", "setting"], sort=False, as_index=False
+    )
+    means = groups.mean(numeric_only=True).round({"validation_accuracy": 9})
     means["diverged"] = means["diverged"] > 0
-    means["validation_accuracy"] = means["validation_accuracy"].round(9)
     by = ["diverged", "reached", "validation_accuracy", "validation_loss"]
     ranked = means.sort_values(by, ascending=[True, False, False, True], kind="stable")
     best = ranked.groupby(["entrant", "sparsity"], sort=False)["setting"].first()
@@ -175,14 +175,12 @@ def retrained(
     """The contest's networks trained by a method, and the dense ones (as `IMP`), each pruned hard and then retrained
     alike, on a line from `recipe`'s peak to 0 with its optimiser, for `budget` times the training: pairs of entrant and
     experiment."""
-    out = []
-    for name, e in chosen:
-        if name == "Dense" or e.prune.sparsity == sparsity and e.retrain.budget == 0:
-            plan = replace(
-                e, prune=Prune(sparsity), retrain=Retrain("linear", budget=budget, lr=recipe.lr, sgd=recipe.sgd)
-            )
-            out.append(("IMP" if name == "Dense" else name, plan))
-    return out
+    prune, retrain = Prune(sparsity), Retrain("linear", budget=budget, lr=recipe.lr, sgd=recipe.sgd)
+    return [
+        ("IMP" if name == "Dense" else name, replace(e, prune=prune, retrain=retrain))
+        for name, e in chosen
+        if name == "Dense" or e.prune.sparsity == sparsity and e.retrain.budget == 0
+    ]
 
 
 def splits(
@@ -192,13 +190,10 @@ def splits(
     sparsities, shares = listed(sparsities, float, "splits' sparsities"), listed(shares, float, "splits' shares")
     cycles = listed(cycles, int, "splits' cycles")
     check_number(seeds, "number of seeds", low=1, whole=True)
-    dense = dict.fromkeys(min(max(1, round(share * recipe.epochs)), recipe.epochs - 1) for share in shares)
+    dense = dict.fromkeys(_dense_epochs(recipe, share) for share in shares)
     return [
         bimp(replace(recipe, seed=seed), sparsity, dense_epochs=epochs, cycles=k)
-        for seed in range(seeds)
-        for sparsity in sparsities
-        for epochs in dense
-        for k in cycles
+        for seed, sparsity, epochs, k in product(range(seeds), sparsities, dense, cycles)
     ]
 
 
@@ -212,17 +207,15 @@ def lengths(
     check_number(seeds, "number of seeds", low=1, whole=True)
     rests = sorted({max(1, round(share * recipe.epochs)) for share in listed(extra, float, "lengths' extra")})
     out = []
-    for seed in range(seeds):
-        own = replace(recipe, seed=seed)
-        for rest in rests:
-            total = own.epochs + rest
-            longer = replace(own, epochs=total - rests[0])
-            llr = Retrain("LLR", budget=rest / own.epochs, split=True)
-            short = Retrain("LLR", budget=rests[0] / longer.epochs)
-            out += [
-                ("one-shot", total, Experiment(own, Prune(sparsity), llr)),
-                (f"iterative, {cycles} cycles", total, Experiment(own, Prune(sparsity, cycles=cycles), llr)),
-                ("longer dense, one-shot", total, Experiment(longer, Prune(sparsity), short)),
-                ("dense, not pruned", total, Experiment(replace(own, epochs=total), Prune(0.0), Retrain(budget=0.0))),
-            ]
+    for seed, rest in product(range(seeds), rests):
+        own, total = replace(recipe, seed=seed), recipe.epochs + rest
+        longer = replace(own, epochs=total - rests[0])
+        llr = Retrain("LLR", budget=rest / own.epochs, split=True)
+        short = Retrain("LLR", budget=rests[0] / longer.epochs)
+        out += [
+            ("one-shot", total, Experiment(own, Prune(sparsity), llr)),
+            (f"iterative, {cycles} cycles", total, Experiment(own, Prune(sparsity, cycles=cycles), llr)),
+            ("longer dense, one-shot", total, Experiment(longer, Prune(sparsity), short)),
+            ("dense, not pruned", total, Experiment(replace(own, epochs=total), Prune(0.0), Retrain(budget=0.0))),
+        ]
     return out

@@ -1,8 +1,8 @@
 """Reach a sparsity that only a knob decides: a bracketed search in which every run is an ordinary, stored result.
 
-A method with a `Knob` in `methods.table` has no target of its own. Sparsity rises with the knob; the search brackets the
-target, then interpolates. All experiments search at once, so that their runs train together; what was tried is in the
-store, and the same search made again trains nothing.
+A method with a `Knob` in `methods.table` cannot be told its sparsity, which rises or falls with the knob's value. The
+search brackets the target, then interpolates. All experiments search at once, so that their runs train together; what was
+tried is in the store, and the same search made again trains nothing.
 """
 
 import math
@@ -18,18 +18,19 @@ from retrainlab.methods.knobs import Knob, having
 from retrainlab.methods.table import SEARCHED, entry
 
 Tried = Sequence[tuple[float, float]]
-"""(knob, sparsity) of the runs so far that have not diverged."""
-
+"""(value of the knob, sparsity) of the runs so far that have not diverged."""
 
 FALL = 0.05  # in the logit: what is less is noise
-WIDE = 4  # knobs that are tried at once where sparsity does not rise steadily
-COLUMNS = ["method", "seed", "sparsity", "knob", "sparsity_trained", "runs", "epochs", "reached"]
+WIDE = 4  # values that are tried at once where sparsity does not rise steadily
 
 
 def following(tried: Tried, target: float, knob: Knob) -> float:
-    """The knob to try next, by a line in the logit of the sparsity: between the first neighbours that bracket the target
-    (sparsity may fall again beyond), kept off both by a tenth (halfway, after 8 runs); halfway between neighbours before
-    them whose sparsity falls although it should rise, for they hide a peak; or onward from the last, one step at most."""
+    """The value to try next, on a line in the logit of the sparsity through two of the runs.
+
+    It lies between the first neighbours that bracket the target (sparsity may fall again beyond), at least a tenth of the
+    way from both, or halfway after 8 runs; but halfway between neighbours before them whose sparsity falls although it
+    should rise, for they may hide a peak. Where nothing brackets the target it lies beyond the last run, by at most a step.
+    """
     points, goal, step = _scaled(tried, knob), _logit(target), knob.stride
     for (a, low), (b, high) in pairwise(points):
         if low < goal <= high:
@@ -46,8 +47,8 @@ def following(tried: Tried, target: float, knob: Knob) -> float:
 
 
 def proposals(tried: Tried, target: float, knob: Knob) -> list[float]:
-    """The knobs to try next: that of `following`; and, if sparsity has fallen where it should rise, the middles of the
-    gaps whose better end is nearest to the target, up to WIDE knobs. There it jumps, and any run may hit."""
+    """The values to try next: that of `following`; and, if sparsity has fallen where it should rise, the middles of the
+    gaps whose better end is nearest to the target, up to WIDE values. There it jumps, and any run may hit."""
     gaps, goal = list(pairwise(_scaled(tried, knob))), _logit(target)
     steady = not any(high + FALL < low for (_, low), (_, high) in gaps)
     near = sorted(
@@ -76,33 +77,26 @@ def reach(
 ) -> tuple[list[Experiment], pd.DataFrame]:
     """Turn each experiment's knob until its training alone leaves `prune.sparsity` of the weights at 0.
 
-    experiments: with a method that has a knob; its settings are the first try. Those that differ in nothing but the
-    knob and the sparsity they seek are trained alike, and so search in common: what one has tried, all know.
-    study: runs a list of experiments and returns a row for each, `run_study` with its options.
+    experiments: with a method that has a knob; the value in its settings is tried first. Those that differ in nothing but
+    that value and the sparsity asked for are trained alike, and so share their runs.
+    study: runs a list of experiments and returns a row for each: `run_study` with its options.
     tolerance: how far the sparsity may be off, a share. most: rounds of runs, at least 1.
-    Returns the experiments with their final knobs, and a row for each: method, seed, sparsity (asked), knob,
-    sparsity_trained (that of the training alone), runs and epochs (of training, its equal share of the common search),
-    reached (whether within the tolerance). A run that has diverged is never the one that is found, unless all have:
-    sparsity_trained is NaN then. Raises BadInput for another method.
+    Returns the experiments with the values found, and a row for each: method, seed, sparsity (asked for), knob (the value),
+    sparsity_trained (before the hard prune), runs and epochs (of training; shared ones in equal parts), reached (whether
+    within the tolerance). A run that has diverged is taken only if all have: sparsity_trained is NaN then.
+    Raises BadInput for a method without a knob.
     """
     experiments = listed(experiments, Experiment, "reach's experiments")
     check_number(tolerance, "tolerance of the search", above=0, high=0.5)
     check_number(most, "most rounds of a search", low=1, whole=True)
     alike = [with_knob(e, knob_of(e.recipe).low).recipe for e in experiments]
-    together = {recipe: [e for e, other in zip(experiments, alike) if other == recipe] for recipe in alike}
-    tried: dict[Recipe, dict[float, float]] = {recipe: {} for recipe in together}
+    sharing = {recipe: [e for e, other in zip(experiments, alike) if other == recipe] for recipe in alike}
+    tried: dict[Recipe, dict[float, float]] = {recipe: {} for recipe in sharing}
     for _ in range(most):
         runs: dict[tuple[Recipe, float], Experiment] = {}
         for e, recipe in zip(experiments, alike):
-            known = tried[recipe]
-            if not known:
-                values = _first(e, together[recipe])
-            elif _closest(known, e)[1] > tolerance:
-                values = _next(known, e.prune.sparsity, knob_of(recipe))
-            else:
-                values = []
-            for value in values:
-                if value not in known:
+            for value in _next(e, tried[recipe], sharing[recipe], tolerance):
+                if value not in tried[recipe]:
                     runs.setdefault((recipe, value), with_knob(e, value))
         if not runs:
             break
@@ -111,42 +105,40 @@ def reach(
             tried[recipe][value] = sparsity
     rows, found = [], []
     for e, recipe in zip(experiments, alike):
-        known = tried[recipe]
-        value, miss = _closest(known, e)
+        value, miss = _closest(tried[recipe], e)
         found.append(with_knob(e, value))
-        runs_each = len(known) / len(together[recipe])
-        said = (recipe.method.name if recipe.method else "", recipe.seed, e.prune.sparsity)
-        rows.append((*said, value, known[value], runs_each, runs_each * recipe.epochs, miss <= tolerance))
-    return found, pd.DataFrame(rows, columns=COLUMNS)
+        made = len(tried[recipe]) / len(sharing[recipe])
+        asked = (recipe.method.name if recipe.method else "", recipe.seed, e.prune.sparsity)
+        rows.append((*asked, value, tried[recipe][value], made, made * recipe.epochs, miss <= tolerance))
+    columns = ["method", "seed", "sparsity", "knob", "sparsity_trained", "runs", "epochs", "reached"]
+    return found, pd.DataFrame(rows, columns=columns)
 
 
-def _first(e: Experiment, together: Sequence[Experiment]) -> list[float]:
-    """The knob given; and, if all who search in common (`together`) give the same, its neighbours on both sides."""
+def _next(e: Experiment, tried: dict[float, float], sharing: Sequence[Experiment], tolerance: float) -> list[float]:
+    """The values to try next. At first that of the experiment, with a step to both sides if all that share runs have the
+    same. Then those of `proposals`, in place of one that has diverged the middle between it and the nearest that has not;
+    none if the sparsity is reached, or if all have diverged: nothing tells then where to look."""
     knob = knob_of(e.recipe)
-    value = getattr(e.recipe.method, knob.field)
-    if any(getattr(x.recipe.method, knob.field) != value for x in together):
-        return [value]
-    return [value, *(knob.value(knob.scale(value) + way * knob.stride) for way in (-1, 1))]
-
-
-def _next(tried: dict[float, float], target: float, knob: Knob) -> list[float]:
-    """The knobs to try next, from the runs that have not diverged; in place of one that did, the middle between it and the
-    nearest of those. None if all have diverged: nothing tells then where to look."""
+    if not tried:
+        value, *others = {getattr(x.recipe.method, knob.field): None for x in [e, *sharing]}
+        steps = [] if others else [-knob.stride, knob.stride]
+        return [value, *(knob.value(knob.scale(value) + step) for step in steps)]
     known = {value: sparsity for value, sparsity in tried.items() if not math.isnan(sparsity)}
+    if not known or _closest(tried, e)[1] <= tolerance:
+        return []
     out = []
-    for value in proposals(list(known.items()), target, knob) if known else ():
+    for value in proposals(list(known.items()), e.prune.sparsity, knob):
         if value in tried and value not in known:
             at = knob.scale(value)
-            value = knob.value((at + min((knob.scale(v) for v in known), key=lambda v: abs(v - at))) / 2)
+            value = knob.value((at + min(map(knob.scale, known), key=lambda v: abs(v - at))) / 2)
         out.append(value)
     return out
 
 
 def _closest(tried: dict[float, float], e: Experiment) -> tuple[float, float]:
-    """(knob, how far its sparsity was off) of the best run; infinitely far for one that has diverged."""
+    """(value, how far its sparsity was off) of the best run; infinitely far for one that has diverged."""
     miss = {v: math.inf if math.isnan(s) else abs(s - e.prune.sparsity) for v, s in tried.items()}
-    value = min(miss, key=lambda v: miss[v])
-    return value, miss[value]
+    return min(miss.items(), key=lambda run: run[1])
 
 
 def searched(recipe: Recipe) -> bool:
@@ -164,6 +156,6 @@ def knob_of(recipe: Recipe) -> Knob:
 
 def with_knob(experiment: Experiment, value: float) -> Experiment:
     """The experiment with another value of its method's knob."""
-    recipe, field = experiment.recipe, knob_of(experiment.recipe).field
-    method = having(recipe.method, field, value) if recipe.method else None
+    recipe = experiment.recipe
+    method = having(recipe.method, knob_of(recipe).field, value)
     return replace(experiment, recipe=replace(recipe, method=method))

@@ -36,7 +36,7 @@ class Split:
 
 @dataclass(frozen=True)
 class Dataset:
-    """Three splits on one device. mean, std: float [C], per channel over the training images, in units of 0..255."""
+    """Three splits on one device. mean, std: float32 [C], of each channel over the training images, in units of 0..255."""
 
     name: str
     train: Split
@@ -71,14 +71,10 @@ class Dataset:
         return len(self.train) // batch_size
 
 
-def _fixed_order(count: int) -> np.ndarray:
-    """A shuffle of range(count) that no version of any library changes: by hash of the index."""
-    return np.argsort([hashlib.blake2b(i.to_bytes(8, "big"), digest_size=8).digest() for i in range(count)])
-
-
 def stratified(labels: np.ndarray, count: int) -> np.ndarray:
     """Indices of `count` items in which every class has its share (largest remainders rounded up); sorted."""
-    order = _fixed_order(len(labels))
+    hashes = [hashlib.blake2b(i.to_bytes(8, "big"), digest_size=8).digest() for i in range(len(labels))]
+    order = np.argsort(hashes)  # a shuffle that no version of any library changes
     classes, sizes = np.unique(labels, return_counts=True)
     exact = count * sizes / len(labels)
     take = np.floor(exact).astype(int)
@@ -87,22 +83,18 @@ def stratified(labels: np.ndarray, count: int) -> np.ndarray:
     return np.sort(np.concatenate([order[ordered == c][:k] for c, k in zip(classes, take)]))
 
 
-# ---- batches ---------------------------------------------------------------------------------------------------------
-
-
 def crop_and_flip(images: Tensor, pad: int, shift: Tensor, flip: Tensor) -> Tensor:
     """Shift each image by its own offset within a zero border of `pad` pixels, then mirror where `flip`.
 
     images: [B, C, H, W]; shift: int64 [B, 2] in 0..2*pad, (pad, pad) changes nothing; flip: bool [B].
     """
     b, c, h, w = images.shape
-    padded = F.pad(images, (pad, pad, pad, pad))
     column = torch.arange(w, device=images.device).expand(b, w)
     column = torch.where(flip[:, None], w - 1 - column, column) + shift[:, 1:]
     row = torch.arange(h, device=images.device) + shift[:, :1]
     batch = torch.arange(b, device=images.device).view(b, 1, 1, 1)
     channel = torch.arange(c, device=images.device).view(1, c, 1, 1)
-    return padded[batch, channel, row[:, None, :, None], column[:, None, None, :]]
+    return F.pad(images, (pad, pad, pad, pad))[batch, channel, row[:, None, :, None], column[:, None, None, :]]
 
 
 def batches(
@@ -136,9 +128,6 @@ def clean_batches(data: Dataset, split: Split, batch_size: int = 1024) -> Iterat
         yield data.normalise(split.images[part]), split.labels[part]
 
 
-# ---- loading ---------------------------------------------------------------------------------------------------------
-
-
 def load(name: str, device: str = "cpu", *, all_train: bool = False, image_size: int | None = None) -> Dataset:
     """The data set `name` on `device`, kept for the next call as long as its files stay as they are.
 
@@ -154,7 +143,7 @@ def load(name: str, device: str = "cpu", *, all_train: bool = False, image_size:
 
 @lru_cache(maxsize=4)
 def _load(source: BuiltIn | Folder, shown: str, device: str, all_train: bool, where: str) -> Dataset:
-    """where: so that a data set is read anew when it lies elsewhere; a folder's `Found` tells whenever a file changes."""
+    """where: makes a data set that lies elsewhere another one; a folder's `Found` changes whenever a file of it does."""
     read = source.read()
     images, labels = read.train
     rest = np.arange(len(labels))

@@ -9,6 +9,7 @@ import os
 import stat
 from collections.abc import Sequence
 from dataclasses import dataclass
+from pathlib import PurePath
 from typing import TYPE_CHECKING
 
 from retrainlab.checks import BadInput, shortened
@@ -30,7 +31,8 @@ LITTER = ("__macosx", "@eadir", "$recycle.bin", "system volume information", "lo
 
 @dataclass(frozen=True)
 class File:
-    """An image. name: below the folder, with its split and class; stamp: changes whenever the file does."""
+    """An image. name: its path below the folder, which starts with split and class; label: the number of its class;
+    stamp: changes whenever the file does."""
 
     name: str
     label: int
@@ -39,39 +41,31 @@ class File:
 
 @dataclass(frozen=True)
 class Part:
-    """A split that the folder has: the name of its own folder, "" for the folder itself, and its images in order."""
+    """The images of one split. split: a key of SPLITS; folder: where they lie below the root, "" for the root itself."""
 
+    split: str
     folder: str
     files: tuple[File, ...]
 
 
 @dataclass(frozen=True)
 class Found:
-    """What is read of the folder at `root`, by split in the order train, validation, test; None is split off train.
-
-    bad: names that stand for images but are none that can be opened, with the reason; other: names that are not read.
-    """
+    """What is read of the folder at `root`. parts: the splits that it has, in the order of SPLITS, train among them;
+    bad: (name, reason) of what looks like an image but cannot be opened; other: names of files that are not read."""
 
     root: str
     classes: tuple[str, ...]
-    parts: tuple[Part | None, Part | None, Part | None]
+    parts: tuple[Part, ...]
     bad: tuple[tuple[str, str], ...]
     other: tuple[str, ...]
 
     @property
-    def train(self) -> Part:
-        """The training images; the only part that is always there."""
-        part = self.parts[0]
-        assert part is not None
-        return part
-
-    @property
     def files(self) -> list[File]:
         """The images of all parts."""
-        return [file for part in self.parts if part for file in part.files]
+        return [file for part in self.parts for file in part.files]
 
     def path(self, file: File) -> str:
-        """Where the image lies."""
+        """The path at which the image can be opened."""
         return os.path.join(self.root, file.name)
 
 
@@ -85,34 +79,34 @@ def some(names: Sequence[str], most: int = 5) -> str:
     return shortened([*map(printable, names)], most)
 
 
-# ---- the walk --------------------------------------------------------------------------------------------------------
-
-
 class _Walk:
-    """Lists the folders below `root`, and gathers what of them is bad or not read. Names are relative to it; `above` are the
-    identities of the folders that hold one, by which links that lead in circles are known."""
+    """Lists folders below `root`, and gathers what in them is bad or not read. All names are relative to the root."""
 
     def __init__(self, root: str):
         self.root = root
         self.bad: list[tuple[str, str]] = []
         self.other: list[str] = []
 
-    def _entries(self, name: str, above: frozenset) -> tuple[list[str], list[tuple[str, os.stat_result]], frozenset]:
-        """The folders and files in a folder, and the identities above those."""
-        path = os.path.join(self.root, name)
+    def _stat(self, name: str) -> os.stat_result:
+        return os.stat(os.path.join(self.root, name))
+
+    def _entries(self, name: str) -> tuple[list[str], list[tuple[str, os.stat_result]]]:
+        """The folders, and the files with their status, that lie in the folder of this name."""
         folders: list[str] = []
         files: list[tuple[str, os.stat_result]] = []
+        parents = [str(parent) for parent in PurePath(name).parents]
         try:
-            own, found = os.stat(path), sorted(os.listdir(path))
+            circular = any(os.path.samestat(self._stat(name), self._stat(parent)) for parent in parents)
+            found = sorted(os.listdir(os.path.join(self.root, name)))
         except OSError as error:
             self.bad.append((name, str(error.strerror)))
-            return folders, files, above
-        if (own.st_dev, own.st_ino) in above:
+            return folders, files
+        if circular:
             self.bad.append((name, "a link to a folder that holds it"))
-            return folders, files, above
+            return folders, files
         for inner in (os.path.join(name, n) for n in found if not n.startswith(".") and n.lower() not in LITTER):
             try:
-                status = os.stat(os.path.join(self.root, inner))
+                status = self._stat(inner)
             except OSError as error:
                 link = os.path.islink(os.path.join(self.root, inner))
                 self.bad.append((inner, "a link to nothing" if link else str(error.strerror)))
@@ -121,24 +115,24 @@ class _Walk:
                 folders.append(inner)
             else:
                 files.append((inner, status))
-        return folders, files, above | {(own.st_dev, own.st_ino)}
+        return folders, files
 
-    def folders(self, name: str, above: frozenset = frozenset()) -> tuple[list[str], frozenset]:
-        """The folders in one that should hold nothing else, and the identities above them."""
-        folders, files, above = self._entries(name, above)
+    def folders(self, name: str) -> list[str]:
+        """The folders in one that should hold nothing else."""
+        folders, files = self._entries(name)
         self.other += [inner for inner, _ in files]
-        return folders, above
+        return folders
 
-    def images(self, folder: str, label: int, above: frozenset) -> list[File]:
+    def images(self, folder: str, label: int) -> list[File]:
         """All images below a class's folder, in ImageFolder's order."""
-        out, todo = [], [(folder, above)]
+        out, todo = [], [folder]
         while todo:
-            folders, files, above = self._entries(*todo.pop())
+            folders, files = self._entries(todo.pop())
             for inner in folders:
                 if inner.lower().endswith(IMAGES):
                     self.bad.append((inner, "a folder"))
                 else:
-                    todo.append((inner, above))
+                    todo.append(inner)
             for inner, s in files:
                 if not inner.lower().endswith(IMAGES):
                     self.other.append(inner)
@@ -149,59 +143,51 @@ class _Walk:
         return sorted(out, key=lambda file: os.path.split(file.name))
 
 
+def find(name: str) -> Found:
+    """Walk a folder that is there; no file is opened. Raises BadInput for a layout that is not clear."""
+    walk = _Walk(os.path.abspath(name))
+    top = walk.folders("")
+    if any(map(_split, top)):
+        folders = _splits(walk, top)
+        inner = {split: walk.folders(folder) for split, folder in folders.items()}
+    else:
+        folders, inner = {"train": ""}, {"train": top}
+    classes = [os.path.basename(path) for path in inner["train"]]
+    parts = tuple(Part(split, folder, _files(walk, folder, inner[split], classes)) for split, folder in folders.items())
+    shown = printable(walk.root)
+    if folders["train"] == "":
+        _check_flat(shown, classes, parts[0].files)
+    if len(classes) == 1:
+        raise BadInput(f"{shown} has one class only, {printable(classes[0])}; give the folder that holds all classes.")
+    return Found(walk.root, tuple(classes), parts, tuple(sorted(walk.bad)), tuple(sorted(walk.other)))
+
+
 def _split(folder: str) -> str | None:
     """The split that a folder's name stands for."""
     return next((split for split, names in SPLITS.items() if os.path.basename(folder).lower() in names), None)
 
 
-def find(name: str) -> Found:
-    """Walk a folder that is there; no file is opened. Raises BadInput for a layout that cannot be told."""
-    root = os.path.abspath(name)
-    walk = _Walk(root)
-    top, above = walk.folders("")
-    classes: tuple[str, ...] = ()
-    if any(map(_split, top)):
-        parts: list[Part | None] = []
-        for folder in _splits(walk, top, above):
-            part = None
-            if folder is not None:
-                classes, part = _part(walk, folder, *walk.folders(folder, above), classes)
-            parts.append(part)
-    else:
-        classes, whole = _part(walk, "", top, above, ())
-        _check_flat(root, classes, whole)
-        parts = [whole, None, None]
-    if len(classes) == 1:
-        raise BadInput(
-            f"{printable(root)} has one class only, {printable(classes[0])}; give the folder that holds all classes."
-        )
-    train, validation, test = parts
-    return Found(root, classes, (train, validation, test), tuple(sorted(walk.bad)), tuple(sorted(walk.other)))
-
-
-def _splits(walk: _Walk, top: list[str], above: frozenset) -> list[str | None]:
-    """The folders of train, validation and test among those at the top. BadInput if others are classes, or two are one."""
+def _splits(walk: _Walk, top: list[str]) -> dict[str, str]:
+    """The folder of each split among those at the top. BadInput if others are classes, or two are one split."""
     shown, named = printable(walk.root), [folder for folder in top if _split(folder)]
     for folder in (f for f in top if f not in named):
-        if _Walk(walk.root).images(folder, 0, above):
+        if _Walk(walk.root).images(folder, 0):
             raise BadInput(
                 f"{shown} holds {printable(folder)} beside {some(named)}, so that splits and classes cannot be told "
                 "apart: name the splits train, validation and test, or, if all are classes, move them into one folder train."
             )
         walk.other.append(folder)
-    of = {split: [folder for folder in named if _split(folder) == split] for split in SPLITS}
-    if not of["train"] or any(len(folders) > 1 for folders in of.values()):
+    of = {split: folder for split in SPLITS for folder in named if _split(folder) == split}
+    if "train" not in of or len(of) < len(named):
         raise BadInput(
             f"{shown} holds {some(named)}, but wanted is one folder train and at most one validation and one test: "
             "rename them, or, if they are classes, move them into one folder train."
         )
-    return [next(iter(folders), None) for folders in of.values()]
+    return of
 
 
-def _part(
-    walk: _Walk, folder: str, inner: list[str], above: frozenset, classes: tuple[str, ...]
-) -> tuple[tuple[str, ...], Part]:
-    """The classes, which are `classes` if training has said them already, and a split's images; inner: its folders."""
+def _files(walk: _Walk, folder: str, inner: list[str], classes: list[str]) -> tuple[File, ...]:
+    """A split's images. inner: the folders in its own; classes: those of training."""
     shown = printable(os.path.join(walk.root, folder))
     names = [os.path.basename(path) for path in inner]
     if not names:
@@ -212,13 +198,12 @@ def _part(
             f"{shown} holds {some(names)}, which are names of splits, where classes are wanted; give that folder itself, "
             "or rename them."
         )
-    classes = classes or tuple(names)
     if unknown := [name for name in names if name not in classes]:
         raise BadInput(f"{shown} has classes that training has not: {some(unknown)}; rename or remove them.")
     files, empty = [], []
     for name, path in zip(names, inner):
         before = len(walk.bad)
-        own = walk.images(path, classes.index(name), above)
+        own = walk.images(path, classes.index(name))
         files += own
         if not own and len(walk.bad) == before:
             empty.append(name)
@@ -231,18 +216,18 @@ def _part(
         raise BadInput(
             f"Class folders in {shown} hold no images ({' '.join(IMAGES)}): {some(empty)}; fill or remove them."
         )
-    return classes, Part(folder, tuple(files))
+    return tuple(files)
 
 
-def _check_flat(root: str, classes: tuple[str, ...], part: Part) -> None:
+def _check_flat(shown: str, classes: list[str], files: tuple[File, ...]) -> None:
     """Raise BadInput where all that should be classes hold nothing but folders of the same names, as splits do."""
     inner: dict[str, set[str]] = {c: set() for c in classes}
-    for file in part.files:
+    for file in files:
         _, first, *more = file.name.split(os.sep)
         inner[classes[file.label]].add(first if more else "")
     same = set.intersection(*inner.values())
     if len(same) > 1 and len(classes) > 1 and not any("" in names for names in inner.values()):
         raise BadInput(
-            f"In {printable(root)}, {some(classes)} all hold folders {some(sorted(same))}: if these are "
+            f"In {shown}, {some(classes)} all hold folders {some(sorted(same))}: if these are "
             "the classes, name the outer ones train, validation and test; if not, move the images out of these."
         )

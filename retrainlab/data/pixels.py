@@ -2,6 +2,7 @@
 
 # PIL's modes of which `convert` to RGB keeps range and meaning; grey of 16 bits is scaled, others are refused
 PLAIN = ("1", "L", "LA", "P", "PA", "RGB", "RGBA", "RGBX", "CMYK", "YCbCr")
+TURNS = "FLIP_LEFT_RIGHT ROTATE_180 FLIP_TOP_BOTTOM TRANSPOSE ROTATE_270 TRANSVERSE ROTATE_90".split()  # EXIF's 2 to 8
 MOST_PIXELS = 178_956_970  # of an image, as it is and as it is resized; where PIL suspects an attack
 
 
@@ -18,27 +19,18 @@ def reason(error: Exception) -> str:
 
 
 def ordinary(image) -> bool:
-    """Whether the header of a PIL image promises that `convert("RGB")` is all it takes."""
+    """Whether `convert("RGB")` is all that a PIL image takes, as its header says."""
     plain = image.mode in PLAIN and not image.has_transparency_data
     return plain and _frames(image) == 1 and _orientation(image) == 1
 
 
 def rgb(image):
     """A PIL image, just opened, as one of RGB: 16 bits scaled to 8, turned as EXIF says. Raises ValueError, with the reason,
-    for what has no one right conversion: transparency, several frames, numbers whose range is not told."""
+    for what has no one right conversion: transparency, several frames, numbers of unknown range."""
     import numpy as np
     from PIL import Image
 
-    turns = {
-        2: Image.Transpose.FLIP_LEFT_RIGHT,
-        3: Image.Transpose.ROTATE_180,
-        4: Image.Transpose.FLIP_TOP_BOTTOM,
-        5: Image.Transpose.TRANSPOSE,
-        6: Image.Transpose.ROTATE_270,
-        7: Image.Transpose.TRANSVERSE,
-        8: Image.Transpose.ROTATE_90,
-    }
-    turn = turns.get(_orientation(image))  # asked before the pixels are read, after which PIL forgets it
+    orientation = _orientation(image)  # asked before the pixels are read, after which PIL forgets it
     if (frames := _frames(image)) > 1:
         raise ValueError(f"{frames} frames: keep one")
     if _sixteen_bits(image):
@@ -53,7 +45,7 @@ def rgb(image):
         if image.getchannel("A").getextrema()[0] < 255:
             raise ValueError("transparent: lay it on a background")
     image = image.convert("RGB")
-    return image if turn is None else image.transpose(turn)
+    return image.transpose(Image.Transpose[TURNS[orientation - 2]]) if orientation in range(2, 9) else image
 
 
 def _frames(image) -> int:

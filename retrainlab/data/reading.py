@@ -17,12 +17,9 @@ if TYPE_CHECKING:
 
     from retrainlab.data.folders import Images
 
-# ---- reading -----------------------------------------------------------------------------------------------------------
 
-
-def read(found: Found, size: int | None) -> "list[Images | None]":
-    """Train, validation and test images (None where the folder has no such split) at `size` pixels square, 224 if None: the
-    shorter side resized to it, then the centre.
+def read(found: Found, size: int | None) -> "dict[str, Images]":
+    """The images of each split, `size` pixels square (224 if None): the shorter side resized to it, then the centre.
 
     Raises BadInput that names the images that cannot be read right, once all have been tried, or says that they do not fit
     into memory.
@@ -34,18 +31,15 @@ def read(found: Found, size: int | None) -> "list[Images | None]":
     _check_memory(found, size)
     resize = transforms.Compose([transforms.Resize(size), transforms.CenterCrop(size), transforms.PILToTensor()])
     bad = dict(found.bad)
-    out: list[Images | None] = []
+    out: dict[str, Images] = {}
     for part in found.parts:
-        if part is None:
-            out.append(None)
-            continue
         images = np.empty((len(part.files), 3, size, size), np.uint8)
         for place, file in enumerate(part.files):
             try:
                 images[place] = _read(found.path(file), size, resize)
             except Exception as error:  # a damaged file: PIL's decoders raise whatever they like
                 bad[file.name] = pixels.reason(error)
-        out.append((images, np.array([file.label for file in part.files])))
+        out[part.split] = images, np.array([file.label for file in part.files])
     if bad:
         raise BadInput(f"In {printable(found.root)}, {_bad_words(sorted(bad.items()))}; mend or remove what is named.")
     return out
@@ -73,10 +67,9 @@ def _gib(found: Found, size: int) -> float:
 
 
 def _check_memory(found: Found, size: int) -> None:
-    """Raise BadInput if the images, with the copies that splitting them and their statistics make, outgrow the machine."""
     from retrainlab.device import memory_gib
 
-    need, have = 5 * _gib(found, size), memory_gib()
+    need, have = 5 * _gib(found, size), memory_gib()  # 5: with the copies that splits and statistics make
     if have and need > have:
         raise BadInput(
             f"{len(found.files):,} images at {size} x {size} take about {need:,.1f} GiB to read, and this machine has "
@@ -84,13 +77,10 @@ def _check_memory(found: Found, size: int) -> None:
         )
 
 
-# ---- fingerprint and words -------------------------------------------------------------------------------------------
-
-
 @dataclass(frozen=True)
 class _Look:
-    """A file's content hash and its header. kind: PIL's mode and (width, height); revised: it may have been converted
-    otherwise when results were first stored."""
+    """A file's content hash and its header. kind: PIL's mode and (width, height); revised: the first version of the reader
+    may have converted it otherwise."""
 
     digest: bytes
     kind: tuple[str, tuple[int, int]] | None = None
@@ -117,14 +107,13 @@ def _look(path: str) -> _Look:
 
 
 def fingerprint(found: Found, size: int | None) -> str:
-    """A hash of what is read: each image's content, with its split, class and name, and the image size. Where all of it was
-    read so when results were first stored, it is what it was then."""
+    """A hash of what is read: the content of each image, with its split, class and name, and the image size. It is the one
+    that results were first stored under wherever the first version of the reader read the same."""
     digest = hashlib.sha256(f"{size}".encode())
-    for split, part in zip(SPLITS, found.parts):
-        if part and part.folder not in ("", split, "val"):  # names that stood for no split then
-            digest.update(f"{split} is ".encode() + os.fsencode(part.folder) + b":")
-    files = zip(found.files, _looks(found))
-    for file, look in sorted(files, key=lambda pair: pair[0].name.split(os.sep)):
+    for part in found.parts:
+        if part.folder not in ("", part.split, "val"):  # names that stood for no split then
+            digest.update(f"{part.split} is ".encode() + os.fsencode(part.folder) + b":")
+    for file, look in sorted(zip(found.files, _looks(found)), key=lambda pair: pair[0].name.split(os.sep)):
         digest.update(os.fsencode(file.name) + b":" + look.digest + (b"revised" if look.revised else b""))
     return f"folder/{digest.hexdigest()[:16]}"
 
@@ -137,14 +126,13 @@ def words(found: Found, size: int | None) -> str:
 def _facts(found: Found, size: int) -> Iterator[str]:
     yield f"{len(found.classes)} classes ({some(found.classes)})"
     counts = []
-    for split, part in zip(SPLITS, found.parts):
-        if part:
-            where = f" in {printable(part.folder)}/" if part.folder else ""
-            counts.append(f"{len(part.files):,} {split} images{where}")
-            if lacking := [c for i, c in enumerate(found.classes) if i not in {f.label for f in part.files}]:
-                counts[-1] += f" (none of {some(lacking)})"
+    for part in found.parts:
+        where = f" in {printable(part.folder)}/" if part.folder else ""
+        counts.append(f"{len(part.files):,} {part.split} images{where}")
+        if lacking := [c for i, c in enumerate(found.classes) if i not in {f.label for f in part.files}]:
+            counts[-1] += f" (none of {some(lacking)})"
     yield ", ".join(counts)
-    if off := [split for split, part in zip(SPLITS, found.parts) if part is None]:
+    if off := [split for split in SPLITS if split not in {part.split for part in found.parts}]:
         yield f"{' and '.join(off)} split off train, 15 % each"
     kinds = [look.kind for look in _looks(found) if look.kind]
     sizes = sorted({shape for _, shape in kinds}, key=lambda shape: (shape[0] * shape[1], shape))

@@ -83,19 +83,15 @@ class Folder:
     size: int | None
 
     def read(self) -> Source:
-        """Its images; raises BadInput that names those that cannot be read."""
-        train, validation, test = reading.read(self.found, self.size)
-        assert train is not None  # a folder without is not found
-        return Source(train, validation, test)
+        return Source(**reading.read(self.found, self.size))
 
     def where(self) -> str:
-        """The folder itself."""
         return self.found.root
 
     @property
     def held_out(self) -> tuple[int, int]:
         """15 % of the training images each."""
-        count = round(0.15 * len(self.found.train.files))
+        count = round(0.15 * len(self.found.parts[0].files))
         return count, count
 
     @property
@@ -104,11 +100,9 @@ class Folder:
         return Augmentation((self.size or folders.SIZE) // 8, True)
 
     def content(self) -> str:
-        """What is in it, in a sentence: classes, splits, counts, sizes, modes, and what is not read."""
         return reading.words(self.found, self.size)
 
     def fingerprint(self) -> str:
-        """A hash of each file that is read."""
         return reading.fingerprint(self.found, self.size)
 
 
@@ -157,9 +151,6 @@ def download(name: str) -> Path:
 def missing() -> dict[str, str]:
     """For each data set that is not here, the command that gets it."""
     return {name: command(f"data {name}") for name, known in BUILT_IN.items() if known.where() is None}
-
-
-# ---- readers ---------------------------------------------------------------------------------------------------------
 
 
 def _root() -> Path:
@@ -241,8 +232,6 @@ def _below_root(file: str) -> Path | None:
     root = data_root()
     return root if root is not None and os.path.isfile(root / file) else None
 
-
-# ---- the table -------------------------------------------------------------------------------------------------------
 
 SETS = (
     BuiltIn(

@@ -12,6 +12,6 @@ schedules    the retraining schedules as curves; nothing is trained
 views/STEM   its Settings, and a View of numbers, sentences and pictures; most have a Page for readers without a kernel
 apps/STEM    its widgets, an `App`, which only say Settings and show a View; `show()` displays it
 kit          what they are made of: `app` and its kinds `looking` and `racing`, `controls`, the `worker`; `live` experiments,
-             a network's `collapse`, the `board` and `points` of drawn curves; `chart`, `phrases`, `pages`
+             a network's `collapse`, the `board` and `points` of drawn curves; `chart`, `writing`, `pages`
 web          the scripts and styles of charts and pages
 """

@@ -9,8 +9,8 @@ from matplotlib.figure import Figure
 from torch import Tensor
 
 from retrainlab.figures.sentences.contest import CONTROLS, titles
-from retrainlab.figures.sentences.phrases import percent
 from retrainlab.figures.style import ALLOCATIONS, BLUE, LEVEL, METHODS, OTHER, RED, Look, legend, place, styled, ticks
+from retrainlab.phrases import share
 
 _BARS: dict[str, Any] = {"elinewidth": 1.3, "capsize": 2.5, "markeredgecolor": "w", "markeredgewidth": 0.5}
 
@@ -50,14 +50,14 @@ def contest(table: pd.DataFrame) -> Figure:
         ax.axvline(100 * table["dense"].iloc[0], **LEVEL)
         ax.axvline(100 * part.loc["BIMP", "mean"], color=_kind("BIMP").color, linewidth=1)
         ax.set_xlim(max(0, 100 * part["mean"].min() - 6), 101)
-        ax.set(title=f"Sparsity {percent(sparsity)}", xlabel="Test accuracy (%)")
+        ax.set(title=f"Sparsity {share(sparsity)}", xlabel="Test accuracy (%)")
     faster, rate = axes[-2:]
     for i, sparsity in enumerate(sparsities):
         part = table[table["sparsity"] == sparsity].set_index("entrant").reindex(names)
         shade = {"color": str(0.7 - 0.6 * i / max(1, len(sparsities) - 1)), "marker": "o^D*"[i % 4]}
         values = part["theoretical_speedup"]
         faster.plot(values, range(len(names)), linestyle="", **shade)
-        faster.annotate(percent(sparsity), (values.iloc[-1], len(names) - 0.75), ha="center", fontsize=10)
+        faster.annotate(share(sparsity), (values.iloc[-1], len(names) - 0.75), ha="center", fontsize=10)
     faster.set_xscale("log")
     ticks(faster.xaxis, [1, 2, 3, 5, 10, 20, 50])
     faster.set(title="Speed-up in theory", xlabel="Dense / non-zero multiply-adds")
@@ -85,7 +85,7 @@ def splits(accuracy: pd.DataFrame, total: int) -> Figure:
             line = part[part["cycles"] == k]
             label = "1 cycle" if k == 1 else f"{k} cycles"
             _line(ax, 100 * line["share"] + (i - 1) * 0.8, line, label, place(i))
-        ax.set(title=f"Sparsity {percent(sparsity)}", xlabel=f"Dense share of {total} epochs (%)", xlim=(0, 100))
+        ax.set(title=f"Sparsity {share(sparsity)}", xlabel=f"Dense share of {total} epochs (%)", xlim=(0, 100))
         ax.set_ylim(max(0, 100 * part["mean"].min() - 8), 101)
     axes[0].set_ylabel("Test accuracy (%)")
     legend(figure, axes[0], 4)
@@ -127,7 +127,7 @@ def lengths(accuracy: pd.DataFrame) -> Figure:
             line = part[part["what"] == what]
             aside = (i - 1.5) * 0.008 * (epochs[-1] - epochs[0])
             _line(ax, line["epochs"] + aside, line, what, place(i))
-        ax.set(title=f"Sparsity {percent(sparsity)}", xlabel="Epochs in all", xticks=epochs)
+        ax.set(title=f"Sparsity {share(sparsity)}", xlabel="Epochs in all", xticks=epochs)
     axes[0].set_ylabel("Test accuracy (%)")
     legend(figure, axes[0], 4)
     return figure
@@ -170,5 +170,5 @@ def _mask(ax: Axes, mask: Tensor, title: str) -> None:
     """A picture of the mask: rows are filters, columns their weights; dark is kept."""
     stays = mask.flatten(1).float().cpu()
     ax.imshow(stays.numpy(), cmap=ListedColormap(["0.93", "0.1"]), aspect="auto", vmin=0, vmax=1)
-    ax.set(title=f"{title}: {percent(float(stays.mean().round(decimals=3)))} kept", xticks=[], yticks=[])
+    ax.set(title=f"{title}: {share(float(stays.mean().round(decimals=3)))} kept", xticks=[], yticks=[])
     ax.grid(visible=False)

@@ -13,8 +13,8 @@ from matplotlib.colors import LogNorm, to_rgba_array
 from matplotlib.figure import Figure
 
 from retrainlab.figures.sentences import retraining as sentences
-from retrainlab.figures.sentences.phrases import percent
 from retrainlab.figures.style import LEVEL, SCHEDULES, bare_line, in_order, legend, style, styled, ticks
+from retrainlab.phrases import share
 
 
 @styled
@@ -32,7 +32,7 @@ def schedules(curves: pd.DataFrame) -> Figure:
             for name in in_order(part["schedule"]):
                 line = part[part["schedule"] == name]
                 ax.plot(line["epoch"], line["lr"], drawstyle="steps-post", **bare_line(name))
-            ax.set_title(f"Retraining, budget {percent(float(panel))}")
+            ax.set_title(f"Retraining, budget {share(float(panel))}")
         ax.set_xlim(0, part["epoch"].max())
         ax.set_ylim(bottom=0)
     for ax in axes.flat[len(panels) :]:
@@ -92,7 +92,7 @@ def budgets(table: pd.DataFrame) -> Figure:
         bottom.axhline(0, color=SCHEDULES[baseline].color, linewidth=1.6)
         low, high = top.get_ylim()
         top.set_ylim(max(low, 0), min(high, 101))
-        top.set_title(f"Sparsity {percent(sparsity)}")
+        top.set_title(f"Sparsity {share(sparsity)}")
         bottom.set_xlabel("Budget (% of dense run)")
     axes[0, 0].set_ylabel("Test accuracy (%)")
     axes[1, 0].set_ylabel(f"Difference to {baseline}\n(percentage points)")

@@ -12,7 +12,7 @@ from pathlib import Path
 from retrainlab.checks import BadInput, Failed, choose, listed
 from retrainlab.config import PRECISIONS
 from retrainlab.figures import notebooks, presets
-from retrainlab.paths import check_free, make_writable, project
+from retrainlab.paths import make_writable, project
 from retrainlab.progress import duration
 from retrainlab.study.machine import Machine
 
@@ -77,6 +77,4 @@ def _check(names: Sequence[str], given: Collection[str], folder: Path) -> None:
         unknown = set(given) - notebooks.parameters(available()[name])
         if unknown:
             raise BadInput(f"The notebook {name} has no parameter {', '.join(sorted(unknown))}; restore it from git.")
-    make_writable(folder)
-    for path in (folder / f"{name}.{end}" for name in names for end in ENDS):
-        check_free(path)
+    make_writable(folder, [f"{name}.{end}" for name in names for end in ENDS])

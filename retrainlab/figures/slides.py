@@ -20,7 +20,7 @@ from typing import TYPE_CHECKING
 from retrainlab.checks import BadInput, choose
 from retrainlab.figures import notebooks, presets
 from retrainlab.figures.sentences import FIGURES, words
-from retrainlab.paths import check_free, command, make_writable, project, write_text, write_whole
+from retrainlab.paths import command, make_writable, project, write_text, write_whole
 from retrainlab.stats import read_saved
 
 if TYPE_CHECKING:
@@ -117,10 +117,8 @@ def make(output: str = "", preset: str = "digits", pdf: bool = True, figures: st
     deck = Deck(preset, str(Path(figures).resolve()) if figures else "")
     deck.check()
     folder = Path(output).resolve() if output else project() / "slides"
-    make_writable(folder)
     page, printed = folder / f"{NAME}.html", folder / f"{NAME}.pdf"
-    for path in (page, printed)[: 1 + pdf]:
-        check_free(path)
+    make_writable(folder, [page.name, printed.name][: 1 + pdf])
     notebook, made = _executed(deck, folder), [page]
     write_text(page, html(notebook))
     if pdf:

@@ -1,4 +1,4 @@
-"""What can be set of a method that sparsifies during training, and what of it a search may turn to reach a sparsity.
+"""What the settings of all methods have in common, and which of them a search may turn to reach a sparsity.
 
 The settings of each method stand in `methods.table`. This module does not load torch.
 """
@@ -7,42 +7,49 @@ import math
 from dataclasses import dataclass, field, replace
 from typing import Any
 
-from retrainlab.checks import check_fields, settle
+from retrainlab.checks import number, settle
 
 
 @dataclass(frozen=True)
 class Knobs:
     """The settings of a method: each method derives a frozen dataclass of its own, whose fields are checked when made.
 
-    name: that class's name, so that stored settings say whose they are. A field `sparsity` is the share of all prunable
-    weights that ends at zero; a method without one reaches a sparsity only through a `Knob`. A class attribute
-    `revision` counts how often the meaning of the settings has changed since results were first stored.
+    name: that class's name, so that stored settings say whose they are. A class attribute `revision` counts how often the
+    meaning of the settings has changed since results were first stored. A method whose settings are not `Sparse` reaches a
+    sparsity only through a `Knob`.
     """
 
     name: str = field(default="", init=False, repr=False)
 
     def __post_init__(self) -> None:
         object.__setattr__(self, "name", type(self).__name__)
-        settle(self)
-        check_fields(self, f"{self.name}'s ")
+        settle(self, f"{self.name}'s ")
 
 
-def having(knobs: Knobs, name: str, value: float) -> Knobs:
-    """The same settings with another value of the field `name`."""
+@dataclass(frozen=True)
+class Sparse(Knobs):
+    """The settings of a method that is told its sparsity."""
+
+    sparsity: float = number(0.9, "share of the prunable weights that ends at zero", low=0, high=1)
+
+
+def having(knobs: Knobs | None, name: str, value: float) -> Knobs | None:
+    """The same settings, if any, with another value of the field `name`."""
     change: dict[str, Any] = {name: value}
-    return replace(knobs, **change)
+    return knobs and replace(knobs, **change)
 
 
 def at(knobs: Knobs | None, sparsity: float) -> Knobs | None:
     """The same settings for another sparsity; unchanged where a knob decides it."""
-    return having(knobs, "sparsity", sparsity) if knobs and hasattr(knobs, "sparsity") else knobs
+    return replace(knobs, sparsity=sparsity) if isinstance(knobs, Sparse) else knobs
 
 
 @dataclass(frozen=True)
 class Knob:
-    """The field of a method's settings that a search turns; sparsity rises with sign * value.
+    """The field of a method's settings that a search turns.
 
-    step: how far the search goes while it knows nothing, a factor if `log`, else a difference; low, high: its range.
+    sign: 1 if sparsity rises with the value, -1 if it falls. step: how far the search goes while it knows nothing, a
+    factor if `log`, else a difference. low, high: the range of values.
     """
 
     field: str

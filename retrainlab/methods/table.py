@@ -1,24 +1,17 @@
 """The methods that sparsify during training: what can be set of each, and one table of them.
 
-Defaults are the sources' where a source's default does not depend on the length of its runs (docs/methods.md tells
-which). Shares of the run lie in [0, 1]; intervals are iterations. This module does not load torch; docs/extending.md
-says how to add a method.
+Defaults are those of the papers where these do not depend on the length of the training (docs/methods.md tells which).
+Shares of the run lie in [0, 1]; intervals are iterations. This module does not load torch; docs/extending.md says how to
+add a method.
 """
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from dataclasses import dataclass, replace
 from typing import Any, ClassVar
 
 from retrainlab.checks import BadInput, choice, number
 from retrainlab.config import Recipe
-from retrainlab.methods.knobs import Knob, Knobs, at, having
-
-Grid = Callable[[Recipe, float], list[tuple[str, Recipe]]]
-"""(recipe, sparsity) -> what a contest tries, three of each method: the setting in words, and the recipe with it."""
-
-
-def _sparsity() -> Any:
-    return number(0.9, "share of the prunable weights that ends at zero", low=0, high=1)
+from retrainlab.methods.knobs import Knob, Knobs, Sparse, at, having
 
 
 def _interval(default: int) -> Any:
@@ -30,43 +23,36 @@ def _end() -> Any:
 
 
 def _allocation(default: str) -> Any:
-    orders = ("global", "uniform", "erk", "lamp")
-    help = f"how it shares its sparsity out among layers: {', '.join(orders)}"
-    return choice(default, orders, help=help)
+    allowed = ("global", "uniform", "erk", "lamp")
+    return choice(default, allowed, help=f"how it shares its sparsity out among layers: {', '.join(allowed)}")
 
 
 @dataclass(frozen=True)
-class GMP(Knobs):
+class GMP(Sparse):
     """Gradual magnitude pruning: masks grow every `interval` iterations until the share `end` of the run."""
 
-    sparsity: float = _sparsity()
     interval: int = _interval(32)
     end: float = _end()
     allocation: str = _allocation("global")
 
 
 @dataclass(frozen=True)
-class GSM(Knobs):
+class GSM(Sparse):
     """Global sparse momentum. Its momentum is the recipe's: the source takes 0.98."""
-
-    sparsity: float = _sparsity()
 
 
 @dataclass(frozen=True)
-class DPF(Knobs):
+class DPF(Sparse):
     """Dynamic pruning with feedback: masks anew every `interval` iterations, on GMP's curve until the share `end`."""
 
-    sparsity: float = _sparsity()
     interval: int = _interval(16)
     end: float = _end()
     allocation: str = _allocation("global")
 
 
 @dataclass(frozen=True)
-class DNW(Knobs):
+class DNW(Sparse):
     """Discovering neural wirings: the largest weights of each moment in the forward pass, a gradient for all."""
-
-    sparsity: float = _sparsity()
 
 
 @dataclass(frozen=True)
@@ -95,11 +81,10 @@ class DST(Knobs):
 
 
 @dataclass(frozen=True)
-class LC(Knobs):
+class LC(Sparse):
     """Learning-compression: from the share `start` of the run on, L steps of `epochs_per_step` epochs and C steps in
     turn, mu from `mu0` by the factor `growth` after each."""
 
-    sparsity: float = _sparsity()
     mu0: float = number(0.03, "first weight of the distance to the sparse network", above=0)
     growth: float = number(2.0, "factor of that weight after each C step", low=1)
     start: float = number(0.25, "share of the run before the first C step", low=0, high=1)
@@ -107,22 +92,20 @@ class LC(Knobs):
 
 
 @dataclass(frozen=True)
-class RigL(Knobs):
+class RigL(Sparse):
     """Rigged lottery: a random mask that every `interval` iterations until the share `end` drops a share of its smallest
     weights (`drop`, annealed by a cosine) and grows as many where the gradient is largest."""
 
     revision: ClassVar[int] = 1  # at 0 a weight that was dropped and grown in one update started at 0 again
-    sparsity: float = _sparsity()
     interval: int = _interval(32)
     end: float = _end()
     drop: float = number(0.3, "share of a layer's weights that moves at first", low=0, high=1)
 
 
 @dataclass(frozen=True)
-class Static(Knobs):
+class Static(Sparse):
     """A control: a random mask from the start, and dense training within it."""
 
-    sparsity: float = _sparsity()
     allocation: str = _allocation("erk")
 
     def __post_init__(self) -> None:
@@ -133,41 +116,33 @@ class Static(Knobs):
 
 # ---- what a contest tries of each ------------------------------------------------------------------------------------
 
+Tried = list[tuple[str, Recipe]]
+"""Three variants of a recipe, each with what distinguishes it, in words."""
 
-def rates(knobs: Knobs | None) -> Grid:
+
+def rates(recipe: Recipe) -> Tried:
     """Half the recipe's learning rate, the recipe's, and twice as much."""
-
-    def grid(recipe: Recipe, sparsity: float) -> list[tuple[str, Recipe]]:
-        recipe = replace(recipe, method=at(knobs, sparsity))
-        tried = [replace(recipe, lr=factor * recipe.lr) for factor in (0.5, 1.0, 2.0)]
-        return [(f"learning rate {r.lr:g}", r) for r in tried]
-
-    return grid
+    rates = [factor * recipe.lr for factor in (0.5, 1.0, 2.0)]
+    return [(f"learning rate {lr:g}", replace(recipe, lr=lr)) for lr in rates]
 
 
-def _settings(knobs: Knobs, field: str, values: Sequence[float], words: str) -> Grid:
-    """One field of the settings at each of the values."""
-
-    def grid(recipe: Recipe, sparsity: float) -> list[tuple[str, Recipe]]:
-        return [(f"{words} {v:g}", replace(recipe, method=at(having(knobs, field, v), sparsity))) for v in values]
-
-    return grid
+def _settings(field: str, values: tuple[float, ...], words: str) -> Callable[[Recipe], Tried]:
+    """The recipe with one setting of its method at each of the values."""
+    return lambda recipe: [(f"{words} {v:g}", replace(recipe, method=having(recipe.method, field, v))) for v in values]
 
 
-def _decays(knobs: Knobs, values: Sequence[float]) -> Grid:
-    """Each of the values as weight decay."""
-
-    def grid(recipe: Recipe, sparsity: float) -> list[tuple[str, Recipe]]:
-        recipe = replace(recipe, method=at(knobs, sparsity))
-        return [(f"weight decay {v:g}", replace(recipe, sgd=replace(recipe.sgd, weight_decay=v))) for v in values]
-
-    return grid
+def _decays(*values: float) -> Callable[[Recipe], Tried]:
+    """The recipe with each of the values as weight decay."""
+    return lambda recipe: [
+        (f"weight decay {v:g}", replace(recipe, sgd=replace(recipe.sgd, weight_decay=v))) for v in values
+    ]
 
 
-def _gsm(recipe: Recipe, sparsity: float) -> list[tuple[str, Recipe]]:
-    """What gets no gradient must decay within the run; with the source's momentum a step is five times that of 0.9."""
+def _gsm(recipe: Recipe) -> Tried:
+    """Three weight decays, because weights without a gradient must decay within the run; with the paper's momentum, under
+    which a step is five times as long as under 0.9, at half the learning rate."""
     recipe = replace(recipe, lr=recipe.lr / 2, sgd=replace(recipe.sgd, momentum=0.98))
-    return _decays(GSM(), (0.003, 0.01, 0.02))(recipe, sparsity)
+    return _decays(0.003, 0.01, 0.02)(recipe)
 
 
 # ---- the table -------------------------------------------------------------------------------------------------------
@@ -175,36 +150,35 @@ def _gsm(recipe: Recipe, sparsity: float) -> list[tuple[str, Recipe]]:
 
 @dataclass(frozen=True)
 class Entry:
-    """A method. settings: the class of its settings; maker: `MODULE:CLASS` in retrainlab/methods, a `Method` that is made
-    from the settings and a `Span`; grid: what a contest tries, learning rates if None; knob: what a search turns, None
-    for a method with a sparsity of its own."""
+    """A method that sparsifies during training.
+
+    settings: the class of its settings. maker: `MODULE:CLASS` in retrainlab/methods, a `Method` that is made from the
+    settings and a `Span`. knob: what a search turns, None for a method with a sparsity of its own. grid: the variants of a
+    recipe that a contest tries. start: the settings in that recipe, the defaults if None.
+    """
 
     settings: type[Knobs]
     maker: str
-    grid: Grid | None = None
     knob: Knob | None = None
+    grid: Callable[[Recipe], Tried] = rates
+    start: Knobs | None = None
 
-    def tried(self, recipe: Recipe, sparsity: float) -> list[tuple[str, Recipe]]:
-        """The three settings of a contest, in words and as recipes."""
-        return (self.grid or rates(self.settings()))(recipe, sparsity)
+    def tried(self, recipe: Recipe, sparsity: float) -> Tried:
+        """What a contest tries of the method at a sparsity."""
+        return self.grid(replace(recipe, method=at(self.start or self.settings(), sparsity)))
 
 
 ENTRIES = (
-    Entry(GMP, "gmp:Gmp", _settings(GMP(), "end", (0.5, 0.75, 0.9), "end")),
-    Entry(GSM, "gsm:Gsm", _gsm),
-    Entry(DPF, "dpf:Dpf", _decays(DPF(), (1e-4, 2e-4, 5e-4))),
+    Entry(GMP, "gmp:Gmp", grid=_settings("end", (0.5, 0.75, 0.9), "end")),
+    Entry(GSM, "gsm:Gsm", grid=_gsm),
+    Entry(DPF, "dpf:Dpf", grid=_decays(1e-4, 2e-4, 5e-4)),
     Entry(DNW, "dnw:Dnw"),
-    Entry(CS, "cs:Cs", rates(CS(s0=-0.05)), Knob("s0", -1, 0.05, -10.0, 10.0)),
-    Entry(
-        STR,
-        "str_:Str",
-        _settings(STR(), "t0", (-8.0, -5.0, -3.0), "t from"),
-        Knob("decay", 1, 2.0, 1e-6, 10.0, log=True),
-    ),
+    Entry(CS, "cs:Cs", Knob("s0", -1, 0.05, -10.0, 10.0), start=CS(s0=-0.05)),
+    Entry(STR, "str_:Str", Knob("decay", 1, 2.0, 1e-6, 10.0, log=True), _settings("t0", (-8.0, -5.0, -3.0), "t from")),
     # beyond 0.05 whole layers start over, and sparsity falls again
-    Entry(DST, "dst:Dst", rates(DST(alpha=2e-3)), Knob("alpha", 1, 3.0, 1e-9, 0.05, log=True)),
-    Entry(LC, "lc:Lc", _settings(LC(), "growth", (1.5, 2.0, 3.0), "growth of mu")),
-    Entry(RigL, "rigl:Rigl", _settings(RigL(), "drop", (0.1, 0.3, 0.5), "drop")),
+    Entry(DST, "dst:Dst", Knob("alpha", 1, 3.0, 1e-9, 0.05, log=True), start=DST(alpha=2e-3)),
+    Entry(LC, "lc:Lc", grid=_settings("growth", (1.5, 2.0, 3.0), "growth of mu")),
+    Entry(RigL, "rigl:Rigl", grid=_settings("drop", (0.1, 0.3, 0.5), "drop")),
     Entry(Static, "static:Static"),
 )
 METHODS: dict[str, Entry] = {entry.settings.__name__: entry for entry in ENTRIES}

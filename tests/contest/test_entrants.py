@@ -9,6 +9,7 @@ import pytest
 from retrainlab import contest
 from retrainlab.checks import BadInput
 from retrainlab.config import Prune, Recipe, Retrain
+from retrainlab.contest.entrants import GRID
 from retrainlab.methods.bimp import bimp
 from retrainlab.methods.table import GMP
 from retrainlab.study.run import run_study
@@ -28,7 +29,7 @@ def total(e) -> int:
 @pytest.mark.parametrize("name", contest.ENTRANTS)
 def test_every_candidate_has_exactly_the_same_total(name, epochs):
     grid = contest.candidates(name, replace(RECIPE, epochs=epochs), 0.9)
-    assert len(grid) == contest.GRID == len({c.setting for c in grid}) == len({c.experiment for c in grid})
+    assert len(grid) == GRID == len({c.setting for c in grid}) == len({c.experiment for c in grid})
     assert {total(c.experiment) for c in grid} == {epochs * PER_EPOCH}
     sparsity = 0.0 if name == "Dense" else 0.9
     assert {c.experiment.prune.sparsity for c in grid} == {sparsity}

@@ -91,7 +91,7 @@ def test_plain_folders_are_read_as_torchvision_reads_them(tmp_path):
     draw(root / "dog" / "photo.JPEG")
     transform = transforms.Compose([transforms.Resize(6), transforms.CenterCrop(6), transforms.PILToTensor()])
     theirs = datasets.ImageFolder(str(root), transform)
-    images, labels = read(root, 6)[0]
+    images, labels = read(root, 6)["train"]
     assert list(find(str(root)).classes) == theirs.classes and labels.tolist() == theirs.targets
     assert np.array_equal(images, np.stack([x.numpy() for x, _ in theirs]))
 
@@ -107,7 +107,7 @@ def test_class_folders_that_are_links_have_the_fingerprint_of_what_they_point_to
             (root / name).symlink_to(tmp_path / pool / name)
         prints.append(fingerprint(str(root)))
         assert fingerprint(str(root)) == fingerprint(str(tmp_path / pool))
-        assert np.array_equal(read(root)[0][0], read(tmp_path / pool)[0][0])
+        assert np.array_equal(read(root)["train"][0], read(tmp_path / pool)["train"][0])
     assert prints[0] != prints[1]
 
 
@@ -483,7 +483,7 @@ def test_pipes_sockets_devices_and_folders_with_an_images_name_are_never_opened(
 
 def test_a_pipe_by_another_name_is_only_told(pets):
     os.mkfifo(pets / "cat" / "fifo")
-    assert "not read: cat/fifo." in told(pets) and len(read(pets)[0][0]) == 4
+    assert "not read: cat/fifo." in told(pets) and len(read(pets)["train"][0]) == 4
 
 
 def test_names_that_are_no_text_are_read_hashed_and_told(tmp_path):

@@ -27,7 +27,7 @@ TINY = presets.Preset("digits", Recipe(width=4, epochs=1), seeds=3, sparsities=(
 def tiny(monkeypatch):
     """Preset digits with a dense run of one epoch, and three schedules."""
     monkeypatch.setitem(presets.PRESETS, "digits", TINY)
-    monkeypatch.setattr(budget, "SCHEDULES", ("FT", "SLR", "LLR"))
+    monkeypatch.setattr(budget, "NAMED_SCHEDULES", ("FT", "SLR", "LLR"))
     return Settings(sparsity=0.9, budget=0.25, seeds=3)
 
 

@@ -18,13 +18,14 @@ from retrainlab.checks import BadInput
 from retrainlab.config import Recipe
 from retrainlab.contest.search import reach
 from retrainlab.explore.apps.compare import Compare
-from retrainlab.explore.kit import live, phrases
+from retrainlab.explore.kit import live
 from retrainlab.explore.kit.app import _shown
 from retrainlab.explore.kit.live import Curve, Live
 from retrainlab.explore.kit.searching import Unfinished
 from retrainlab.explore.views import compare
 from retrainlab.explore.views.compare import Pair, Settings
 from retrainlab.figures.presets import PRESETS
+from retrainlab.phrases import percent
 from retrainlab.study.result import Result
 from retrainlab.study.results import Results
 from retrainlab.study.store import Store
@@ -103,7 +104,7 @@ def test_curves_are_those_stored_one_behind_the_other(filled):
     assert right["marks"][1]["y"][-1] == pytest.approx(90, abs=0.1)
     rows = compare.table(both)
     assert [row[0] for row in rows] == ["BIMP", "GMP"] and [row[1] for row in rows][1] == "end 0.75"
-    assert rows[0][3] == phrases.percent(frame["test_accuracy"][0]) and rows[0][4:] == ("90.0 %", "4", "none")
+    assert rows[0][3] == percent(frame["test_accuracy"][0]) and rows[0][4:] == ("90.0 %", "4", "none")
     assert len(compare.csv(both).splitlines()) == 1 + len(bimp[0]) + len(gmp[0])
 
 
@@ -228,7 +229,7 @@ def test_what_is_stored_shows_at_once_and_other_settings_do_not(filled):
     app = Compare(Settings(), Results.at(store), "cpu")
     assert app.desk.status.value.count("From the store.") == 1 and not app.desk.worker.busy
     assert (
-        phrases.percent(frame["test_accuracy"][1]) in app.screen.table.value
+        percent(frame["test_accuracy"][1]) in app.screen.table.value
         and app.screen.take.csv
         and "candidates" in app.screen.take.code
     )

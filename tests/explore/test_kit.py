@@ -14,7 +14,7 @@ pytest.importorskip("ipywidgets")
 
 from retrainlab.checks import BadInput
 from retrainlab.config import SGD, Recipe
-from retrainlab.explore.kit import app, chart, controls, phrases, worker
+from retrainlab.explore.kit import app, chart, controls, worker, writing
 from retrainlab.explore.kit.pages import View
 from retrainlab.explore.kit.worker import Desk, Worker
 from retrainlab.explore.views.race import Settings
@@ -203,7 +203,7 @@ def test_the_data_control_says_what_is_in_the_set_that_is_chosen():
 def test_python_for_a_recipe_runs_and_makes_that_recipe():
     recipe = replace(Recipe(model="mlp", seed=3), sgd=SGD(weight_decay=5e-4))
     scope = {}
-    exec(phrases.python(recipe, "again = recipe"), scope)
+    exec(writing.python(recipe, "again = recipe"), scope)
     assert scope["again"] == recipe
 
 

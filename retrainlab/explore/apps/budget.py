@@ -6,7 +6,7 @@ from retrainlab.config import Experiment
 from retrainlab.explore.kit import controls, live
 from retrainlab.explore.kit.app import App
 from retrainlab.explore.kit.pages import View
-from retrainlab.explore.kit.phrases import shares
+from retrainlab.explore.kit.writing import shares
 from retrainlab.explore.views import budget as views
 from retrainlab.explore.views.budget import Settings, experiments, load, missing
 from retrainlab.progress import Stages

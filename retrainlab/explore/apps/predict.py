@@ -4,7 +4,7 @@ import ipywidgets as widgets
 
 from retrainlab.checks import BadInput
 from retrainlab.config import Experiment
-from retrainlab.explore.kit import controls, phrases
+from retrainlab.explore.kit import controls, writing
 from retrainlab.explore.kit.live import Live
 from retrainlab.explore.kit.pages import View
 from retrainlab.explore.kit.racing import Racing
@@ -24,8 +24,8 @@ class Predict(Racing[Settings]):
         super().__init__(settings, results, device)
         self.guesses, self.revealed = Guesses(results), False
         self.seen: set[str] = set()  # the races that were shown, about which nobody can guess any more
-        budgets = [(f"{words} of the dense run", b) for words, b in phrases.shares(sorted({*BUDGETS, settings.budget}))]
-        sparsities = phrases.shares(sorted({*SPARSITIES, settings.sparsity}))
+        budgets = [(f"{words} of the dense run", b) for words, b in writing.shares(sorted({*BUDGETS, settings.budget}))]
+        sparsities = writing.shares(sorted({*SPARSITIES, settings.sparsity}))
         self.inputs = {
             "sparsity": controls.choice("Weights removed", sparsities, settings.sparsity),
             "budget": controls.choice("Budget", budgets, settings.budget),

@@ -12,6 +12,7 @@ from retrainlab.explore.kit.pages import View
 from retrainlab.explore.views import start as views
 from retrainlab.explore.views.race import BUDGETS
 from retrainlab.explore.views.start import Attempt, Settings
+from retrainlab.phrases import share
 from retrainlab.study.results import Results
 from retrainlab.study.stages import prune_dense, run
 from retrainlab.training.state import Point
@@ -27,7 +28,7 @@ class Start(Pruning[Settings]):
     def __init__(self, settings: Settings, results: Results, device: str):
         super().__init__(settings, results, device)
         self.attempts: list[Attempt] = []
-        budgets = [(f"{100 * b:g} % of the dense run", b) for b in sorted({*BUDGETS, settings.budget})]
+        budgets = [(f"{share(b)} of the dense run", b) for b in sorted({*BUDGETS, settings.budget})]
         named = [(f"{name}: {views.ABOUT[name]}", name) for name in NAMED_SCHEDULES]
         self.inputs = {
             "sparsity": controls.share("Weights removed (%)", settings.sparsity, 0, 99, 1),

@@ -10,10 +10,10 @@ from statistics import fmean
 
 from retrainlab import stats
 from retrainlab.config import Retrain
-from retrainlab.explore.kit import phrases
+from retrainlab.explore.kit import writing
 from retrainlab.explore.kit.live import Live
-from retrainlab.explore.kit.phrases import percent
 from retrainlab.explore.kit.points import Points
+from retrainlab.phrases import percent
 
 
 @dataclass(frozen=True)
@@ -86,13 +86,13 @@ def csv(entries: Sequence[Entry], revealed: bool) -> str:
         numbers = (None,) * 3 if e.lost else (fmean(e.validation), min(e.validation), max(e.validation))
         test = (None if e.lost else fmean(e.test)) if revealed else "hidden"
         lines.append((e.name, points, *numbers, len(e.validation), test))
-    return phrases.csv(["curve", "points", *measured, "seeds", "test_accuracy_mean"], lines) if lines else ""
+    return writing.csv(["curve", "points", *measured, "seeds", "test_accuracy_mean"], lines) if lines else ""
 
 
 def words(race: Live, entries: Sequence[Entry]) -> str:
     """What a race that is over shows, and that the sparsity was checked."""
     if not race.whole:
-        return phrases.stopped_words(any(curve.steps for curve in race.second.values()))
+        return writing.stopped_words(any(curve.steps for curve in race.second.values()))
     order, lost = [e for e in ranked(entries) if not e.lost], [e for e in entries if e.lost]
     n = len(entries[0].validation)
     left = ", ".join(f"{e.name} on {e.lost} of {n} seeds" for e in lost)

@@ -10,7 +10,7 @@ from retrainlab.checks import BadInput
 from retrainlab.config import Prune, Recipe
 from retrainlab.device import repeatable
 from retrainlab.explore.kit import chart
-from retrainlab.explore.kit.phrases import percent
+from retrainlab.phrases import percent
 from retrainlab.pruning import Masks
 from retrainlab.study.making import Watch
 from retrainlab.study.measured import Dense

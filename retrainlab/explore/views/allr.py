@@ -9,11 +9,11 @@ import torch
 
 from retrainlab.checks import BadInput, check_number, choose, settle
 from retrainlab.config import DATASETS, MODELS, Recipe
-from retrainlab.explore.kit import chart, live, phrases
+from retrainlab.explore.kit import chart, live, writing
 from retrainlab.explore.kit.anatomy import BINS, NORMS, SPARSITIES, Anatomy
 from retrainlab.explore.kit.pages import Control, Page, View
-from retrainlab.explore.kit.phrases import percent
 from retrainlab.explore.views import race
+from retrainlab.phrases import percent, share
 from retrainlab.study.results import Results
 from retrainlab.study.stages import prepare
 
@@ -86,7 +86,7 @@ def factors_picture(settings: Settings, anatomy: Anatomy) -> dict:
         chart.panel(left, x=(0, 100), y=(0, 1.04), xlabel="Weights removed (%)", ylabel="d1, d2 and d"),
         chart.panel(right, x=(0, 100), y=(0, 1.2 * peak), xlabel=BUDGET, ylabel="ALLR starts at", title=title),
     ]
-    some = ", ".join(f"{damage[s.norm][SPARSITIES.index(x)]:.2f} at {100 * x:g} %" for x in (0.5, 0.8, 0.95))
+    some = ", ".join(f"{damage[s.norm][SPARSITIES.index(x)]:.2f} at {share(x)}" for x in (0.5, 0.8, 0.95))
     alt = (
         f"Left: d1 over the share of weights removed, norm over {NORMS[s.norm]}: {some}; d is the larger of d1 and d2 = "
         f"{s.budget:.3g}, and {chosen.d:.2f} at {percent(s.sparsity)}. Right: the learning rate that ALLR starts from over "
@@ -167,18 +167,18 @@ def words(settings: Settings, anatomy: Anatomy) -> str:
 def csv(settings: Settings, anatomy: Anatomy) -> str:
     """d1, d and the start over sparsity, at the slider's budget."""
     rows = []
-    for share in sorted({*SPARSITIES, settings.sparsity}):
-        both = [anatomy.factor(share, settings.budget, norm) for norm in NORMS]
+    for sparsity in sorted({*SPARSITIES, settings.sparsity}):
+        both = [anatomy.factor(sparsity, settings.budget, norm) for norm in NORMS]
         numbers = (*(f.d1 for f in both), settings.budget, *(f.d for f in both), *(f.start for f in both))
-        rows.append((100 * share, *numbers))
+        rows.append((100 * sparsity, *numbers))
     d1, d, start = ([f"{name}_{norm}" for norm in NORMS] for name in ("d1", "d", "start"))
-    return phrases.csv(["sparsity_percent", *d1, "d2", *d, *start], rows, 5)
+    return writing.csv(["sparsity_percent", *d1, "d2", *d, *start], rows, 5)
 
 
 def code(settings: Settings) -> str:
     """The view as Python, which retrains with both norms."""
     s = settings
-    return phrases.python(
+    return writing.python(
         s.recipe,
         f'plans = [Retrain("ALLR", {s.budget!r}, allr_norm=norm) for norm in {tuple(NORMS)!r}]',
         f"frame = study.run_study([Experiment(recipe, Prune({s.sparsity!r}), plan) for plan in plans])",
@@ -220,8 +220,8 @@ def page(results: Results) -> Page:
         "Anatomy of ALLR",
         [intro],
         [
-            Control("Weights removed", phrases.shares(PAGE_SPARSITIES), PAGE_SPARSITIES.index(0.9)),
-            Control("Budget (share of the dense run)", phrases.shares(PAGE_BUDGETS), PAGE_BUDGETS.index(0.1)),
+            Control("Weights removed", writing.shares(PAGE_SPARSITIES), PAGE_SPARSITIES.index(0.9)),
+            Control("Budget (share of the dense run)", writing.shares(PAGE_BUDGETS), PAGE_BUDGETS.index(0.1)),
             Control("Norm over", [(name, norm) for norm, name in NORMS.items()], choice=True),
         ],
         race.experiments(race.Settings(schedules=("LLR",))),

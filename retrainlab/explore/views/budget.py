@@ -4,6 +4,7 @@ The experiments are figure 3's, so that what that figure needed is here too.
 """
 
 import math
+from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import lru_cache
@@ -11,50 +12,36 @@ from functools import lru_cache
 import pandas as pd
 
 from retrainlab import advice, stats, study
-from retrainlab.advice import Advice, share
-from retrainlab.checks import BadInput, check_number, choose, settle
-from retrainlab.config import DATASETS, MODELS, NAMED_SCHEDULES, Experiment, Prune, Recipe, Retrain
-from retrainlab.explore.kit import chart, live, phrases
+from retrainlab.advice import Advice
+from retrainlab.checks import BadInput, choice, choose, number, settle
+from retrainlab.config import DATASETS, MODELS, NAMED_SCHEDULES, Experiment, Prune, Recipe
+from retrainlab.explore.kit import chart, live, writing
 from retrainlab.explore.kit.pages import Control, Page, View
-from retrainlab.explore.kit.phrases import percent
+from retrainlab.phrases import percent, share
 from retrainlab.study.making import cost
 from retrainlab.study.result import Result
 from retrainlab.study.results import Results
 
 Found = Mapping[Experiment, Result]
-
-SCHEDULES = NAMED_SCHEDULES
-TESTED = ("mean_validation_accuracy", "mean_test_accuracy", "test_low", "test_high")
-DIFFERENCE = ("validation_difference", "difference_low", "difference_high")
-COLUMNS = ("sparsity", "budget", "schedule", "seeds", *TESTED, *DIFFERENCE, "verdict")
 HEADS = ("schedule", "mean validation", "mean test", "95 % interval", "difference", "its interval", "verdict")
 
 
 @dataclass(frozen=True)
 class Settings:
-    """What is asked.
+    """What the widgets say. model: the preset's if empty. sparsity (of the weights), budget (of the dense run): shares.
+    seeds: how many, from 0 on."""
 
-    model: the preset's if empty.
-    sparsity: share of the weights that goes, in [0, 1).
-    budget: length of the retraining as a share of the dense run, above 0 and at most 1.
-    seeds: how many, from 0 on.
-    """
-
-    data: str = "digits"
+    data: str = choice("digits", DATASETS, "data set")
     model: str = ""
     sparsity: float = 0.95
-    budget: float = 0.1
-    seeds: int = 5
+    budget: float = number(0.1, what="budget (share of the dense run)", above=0, high=1)
+    seeds: int = number(5, what="number of seeds", low=1)
 
     def __post_init__(self) -> None:
         settle(self)
-        choose(self.data, DATASETS, "data set")
         object.__setattr__(self, "model", self.model or live.preset_of(self.data).recipe.model)
         choose(self.model, MODELS, "model")
-        check_number(self.budget, "budget (share of the dense run)", above=0, high=1)
-        check_number(self.seeds, "number of seeds", low=1, whole=True)
         Prune(self.sparsity)
-        Retrain(budget=self.budget)
 
     @property
     def recipe(self) -> Recipe:
@@ -72,14 +59,14 @@ class Settings:
 
     @property
     def needed(self) -> tuple[float, ...]:
-        """The budget and the next larger one, if there is one: what the advice needs."""
+        """What the advice needs: the budget, and the next larger one if there is one."""
         return tuple(b for b in self.budgets if b >= self.budget)[:2]
 
 
 def experiments(settings: Settings, budgets: Sequence[float] = ()) -> list[Experiment]:
-    """Every schedule and seed at the sparsity; budgets: those that the advice needs if empty."""
+    """Every schedule and seed at the sparsity. budgets: those that the advice needs if empty."""
     s, budgets = settings, budgets or settings.needed
-    return study.grid(s.recipe, sparsities=[s.sparsity], budgets=budgets, schedules=SCHEDULES, seeds=s.seeds)
+    return study.grid(s.recipe, sparsities=[s.sparsity], budgets=budgets, schedules=NAMED_SCHEDULES, seeds=s.seeds)
 
 
 def load(wanted: Sequence[Experiment], results: Results) -> dict[Experiment, Result]:
@@ -98,25 +85,13 @@ def missing(settings: Settings, found: Found) -> list[Experiment]:
     return [e for e in experiments(settings) if e not in found]
 
 
-# ---- pictures and words ----------------------------------------------------------------------------------------------
-
-
-def look_up(settings: Settings, frame: pd.DataFrame) -> tuple[Advice | None, str]:
-    """The advice and its words, or None and why there is none."""
-    try:
-        found = None if frame.empty else advice.advise(frame, settings.sparsity, settings.budget)
-    except BadInput as error:
-        return None, str(error)
-    return found, advice.words(found) if found else ""
-
-
 def missing_words(settings: Settings, lacking: Sequence[Experiment]) -> str:
     """What must be measured first, and how long that trains; empty for nothing."""
     if not lacking:
         return ""
-    parts = {budget: sum(e.retrain.budget == budget for e in lacking) for budget in settings.needed}
-    whole, epochs = len(SCHEDULES) * settings.seeds, sum(map(cost, lacking))
-    counts = [f"{part} of {whole} at a budget of {share(budget)}" for budget, part in parts.items() if part]
+    parts = Counter(e.retrain.budget for e in lacking)
+    whole, epochs = len(NAMED_SCHEDULES) * settings.seeds, sum(map(cost, lacking))
+    counts = [f"{part} of {whole} at a budget of {share(budget)}" for budget, part in sorted(parts.items())]
     return (
         f"Not measured yet at {share(settings.sparsity)} sparsity: {' and '.join(counts)}, about {epochs:.3g} epochs "
         "of retraining, after the first training of each seed. The button below measures it; what is finished is kept."
@@ -127,18 +102,16 @@ def picture(settings: Settings, frame: pd.DataFrame, found: Advice | None) -> di
     """Left: test accuracy against budget at the sparsity, with 95 % intervals; right: the other schedules' differences to
     the recommended one in validation accuracy."""
     left, alt = _against_budget(settings, frame, settings.budget if found is None else found.budget)
-    panels = [left]
+    panels, columns = [left], [1.0]
     if found is not None and found.others:
         right, more = _differences(found)
-        panels, alt = [left, right], alt + more
-    legend = [(name, chart.schedule(name)) for name in SCHEDULES]
-    return chart.chart(
-        panels, alt, width=1060, height=430, legend=legend, columns=(0.56, 0.44) if len(panels) > 1 else ()
-    )
+        panels, columns, alt = [left, right], [0.56, 0.44], alt + more
+    legend = [(name, chart.schedule(name)) for name in NAMED_SCHEDULES]
+    return chart.chart(panels, alt, width=1060, height=430, legend=legend, columns=columns)
 
 
 def _against_budget(settings: Settings, frame: pd.DataFrame, budget: float) -> tuple[dict, str]:
-    """The panel and its words; budget: the one that is marked."""
+    """Test accuracy against budget, and the same in words; budget: the one that is marked."""
     budgets = [100 * b for b in settings.budgets]
     marks, ends, told = [chart.cut(100 * budget, share(budget))], [], []
     if not frame.empty:
@@ -147,10 +120,12 @@ def _against_budget(settings: Settings, frame: pd.DataFrame, budget: float) -> t
             ends.append(dense)
         means = stats.summary(frame, ["schedule", "budget"], "test_accuracy").sort_values("budget")
         means = means[means["n"] > 0]  # without a schedule that always diverged
-        named = [(name, own) for name in SCHEDULES if len(own := means[means["schedule"] == name])]
+        named = [(name, own) for name in NAMED_SCHEDULES if len(own := means[means["schedule"] == name])]
         for place, (name, own) in enumerate(named):
             look = chart.schedule(name)
-            aside = 1 + 0.02 * (place - (len(SCHEDULES) - 1) / 2)  # side by side, so that no interval hides another
+            aside = 1 + 0.02 * (
+                place - (len(NAMED_SCHEDULES) - 1) / 2
+            )  # side by side, so that no interval hides another
             mean, low, high = (100 * own[end] for end in ("mean", "low", "high"))
             x, sure = 100 * own["budget"] * aside, own["n"] > 1
             marks.append(chart.line(x, mean, look, marks=len(x)))
@@ -172,15 +147,9 @@ def _against_budget(settings: Settings, frame: pd.DataFrame, budget: float) -> t
     return panel, f"Left: test accuracy against budget. {'; '.join(told) or 'Nothing is measured yet'}."
 
 
-def lost_words(frame: pd.DataFrame) -> str:
-    """How many runs have diverged and count nowhere; empty for none."""
-    count = 0 if frame.empty else int((frame["outcome"] != "").sum())
-    return f"{count} of {len(frame)} runs diverged and are left out." if count else ""
-
-
 def _differences(found: Advice) -> tuple[dict, str]:
-    """The vertical axis holds what cannot be told apart, and of the rest what is not far below: those have an arrow. With
-    too few seeds there are no intervals."""
+    """Differences of the other schedules to the recommended one, and the same in words. The axis leaves out what is ruled
+    out and far below, which has an arrow; with too few seeds there are no intervals."""
     rows = {c.schedule: [100 * x for x in c.difference] for c in found.others}
     if not found.enough:
         rows = {name: [mean, math.inf, math.inf] for name, (mean, *_) in rows.items()}
@@ -212,7 +181,7 @@ def _differences(found: Advice) -> tuple[dict, str]:
     return panel, f" Right: differences in validation accuracy to {found.schedule}, in points: {told}."
 
 
-def _span(low: float, high: float, form: str = "{:.1f} to {:.1f}") -> str:
+def _span(low: float, high: float, form: str) -> str:
     return form.format(low, high) if math.isfinite(low) else ""
 
 
@@ -220,37 +189,33 @@ def rows(found: Advice) -> list[tuple[str, ...]]:
     """The table in words: the recommended schedule, then the others by mean validation accuracy."""
     out: list[tuple[str, ...]] = []
     for c in sorted(found.compared, key=lambda c: (c.schedule != found.schedule, -c.validation)):
-        accuracies = percent(c.validation), percent(c.test[0]), _span(100 * c.test[1], 100 * c.test[2])
+        test, low, high = (100 * x for x in c.test)
+        accuracies = percent(c.validation), f"{test:.1f} %", _span(low, high, "{:.1f} to {:.1f}")
         mean, low, high = (100 * x for x in c.difference)
         difference = f"{mean:+.2f}" if c.schedule != found.schedule else "", _span(low, high, "{:+.2f} to {:+.2f}")
         out.append((c.schedule, *accuracies, *difference, c.verdict))
     return out
 
 
-def caption(found: Advice) -> str:
-    """Above the table."""
-    return (
-        f"{share(found.sparsity)} sparsity, budget {share(found.budget)}, seeds: {len(found.seeds)}; differences "
-        f"in points of validation accuracy, {100 * found.level:.3g} % intervals"
-    )
-
-
 def csv(found: Advice) -> str:
     """The table as numbers; accuracies and differences are shares, what is not known is empty."""
-    where, seeds = (f"{found.sparsity:.10g}", f"{found.budget:.10g}"), len(found.seeds)
-    numbers = ((c.schedule, seeds, c.validation, *c.test, *c.difference, c.verdict) for c in found.compared)
-    return phrases.csv(COLUMNS, [(*where, *row) for row in numbers])
+    where = f"{found.sparsity:.10g}", f"{found.budget:.10g}"
+    test = "mean_test_accuracy", "test_low", "test_high"
+    difference = "validation_difference", "difference_low", "difference_high"
+    heads = "sparsity", "budget", "schedule", "seeds", "mean_validation_accuracy", *test, *difference, "verdict"
+    numbers = ((c.schedule, len(found.seeds), c.validation, *c.test, *c.difference, c.verdict) for c in found.compared)
+    return writing.csv(heads, [(*where, *row) for row in numbers])
 
 
 def code(settings: Settings) -> str:
     """The advice as Python."""
     s = settings
-    return phrases.python(
+    return writing.python(
         s.recipe,
         "from retrainlab import advice",
         "",
         f"experiments = study.grid(recipe, sparsities=[{s.sparsity!r}], budgets={list(s.needed)!r},",
-        f"    schedules={list(SCHEDULES)!r}, seeds={s.seeds})",
+        f"    schedules={list(NAMED_SCHEDULES)!r}, seeds={s.seeds})",
         "frame = study.run_study(experiments)  # what is stored is not computed again",
         f"print(advice.words(advice.advise(frame, {s.sparsity!r}, {s.budget!r})))",
     )
@@ -258,13 +223,24 @@ def code(settings: Settings) -> str:
 
 def view(settings: Settings, results: Found) -> View:
     """All that is shown, from the results that there are; those at other sparsities do no harm."""
-    own = {e: r for e, r in results.items() if e.prune.sparsity == settings.sparsity}
-    frame, lacking = table(own), missing(settings, own)
-    found, said = look_up(settings, frame)
-    so_far = "From what there is so far." if lacking and found else ""
-    text = " ".join(filter(None, [so_far, said, lost_words(frame), missing_words(settings, lacking)]))
-    told = (caption(found), rows(found), csv(found)) if found else ("No advice yet", [], "")
-    return View([picture(settings, frame, found)], text, (told[0], HEADS, told[1]), told[2], code(settings))
+    s, own = settings, {e: r for e, r in results.items() if e.prune.sparsity == settings.sparsity}
+    frame, lacking, found, words = table(own), missing(s, own), None, []
+    if own:
+        try:
+            found = advice.advise(frame, s.sparsity, s.budget)
+            words = ["From what there is so far."] * bool(lacking) + [advice.words(found)]
+        except BadInput as error:
+            words = [str(error)]
+        if lost := int((frame["outcome"] != "").sum()):
+            words.append(f"{lost} of {len(frame)} runs diverged and are left out.")
+    text, shown = " ".join(filter(None, [*words, missing_words(s, lacking)])), [picture(s, frame, found)]
+    if found is None:
+        return View(shown, text, ("No advice yet", HEADS, []), "", code(s))
+    caption = (
+        f"{share(s.sparsity)} sparsity, budget {share(found.budget)}, seeds: {len(found.seeds)}; differences "
+        f"in points of validation accuracy, {100 * found.level:.3g} % intervals"
+    )
+    return View(shown, text, (caption, HEADS, rows(found)), csv(found), code(s))
 
 
 def page(results: Results, start: Settings = Settings()) -> Page:
@@ -289,9 +265,9 @@ def page(results: Results, start: Settings = Settings()) -> Page:
             advice.LIMITS,
         ],
         [
-            Control("Weights removed", phrases.shares(removed), removed.index(start.sparsity)),
-            Control("Budget (of the dense run)", phrases.shares(budgets), budgets.index(start.budget)),
+            Control("Weights removed", writing.shares(removed), removed.index(start.sparsity)),
+            Control("Budget (of the dense run)", writing.shares(budgets), budgets.index(start.budget)),
         ],
-        study.grid(start.recipe, sparsities=removed, budgets=budgets, schedules=SCHEDULES, seeds=start.seeds),
+        study.grid(start.recipe, sparsities=removed, budgets=budgets, schedules=NAMED_SCHEDULES, seeds=start.seeds),
         show_one,
     )

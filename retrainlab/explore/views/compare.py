@@ -13,12 +13,12 @@ from retrainlab.config import Experiment, Recipe
 from retrainlab.contest.entrants import ENTRANTS, GRID, Candidate, candidates
 from retrainlab.contest.search import knob_of
 from retrainlab.data.dataset import load
-from retrainlab.explore.kit import chart, live, phrases, searching
+from retrainlab.explore.kit import chart, live, searching, writing
 from retrainlab.explore.kit.live import Live
 from retrainlab.explore.kit.pages import Control, Page, View
-from retrainlab.explore.kit.phrases import percent
 from retrainlab.explore.kit.searching import ROUNDS, Unfinished, turned
 from retrainlab.figures.presets import PRESETS
+from retrainlab.phrases import percent, share
 from retrainlab.study.results import Results
 
 DATA = ("digits", "fashion-mnist", "cifar10")  # those with a contest
@@ -193,7 +193,7 @@ def table(pair: Pair) -> list[tuple[str, ...]]:
 def words(pair: Pair) -> str:
     """Who is ahead and by how much, how sparse both are, and what the search cost."""
     if not pair.live.whole:
-        return phrases.stopped_words(begun=True)
+        return writing.stopped_words(begun=True)
     s = pair.settings
     ends = {name: pair.live.results[i] for i, name in enumerate(s.names)}
     reached = {name: r.scalars["validation_accuracy"] for name, r in ends.items()}
@@ -220,7 +220,7 @@ def words(pair: Pair) -> str:
 def csv(pair: Pair) -> str:
     """Every point of both curves; empty if there is none."""
     rows = [(name, *p) for place, name in enumerate(pair.settings.names) for p in points(pair.live, place)]
-    return phrases.csv(("method", "step", "validation_accuracy", "sparsity"), rows) if rows else ""
+    return writing.csv(("method", "step", "validation_accuracy", "sparsity"), rows) if rows else ""
 
 
 def code(settings: Settings) -> str:
@@ -239,13 +239,13 @@ def code(settings: Settings) -> str:
         lines.append(f"{those}, searches = reach({those}, study.run_study, tolerance={s.tolerance!r}, most={ROUNDS})")
     lines.append("frame = study.run_study(experiments)")
     lines.append('print(frame[["validation_accuracy", "test_accuracy", "sparsity_achieved", "total_steps"]])')
-    return phrases.python(s.recipe, *lines)
+    return writing.python(s.recipe, *lines)
 
 
 def view(pair: Pair, caption: str = "") -> View:
     """All that is shown; caption: of the table, which says what was asked for if it is empty."""
     s = pair.settings
-    caption = caption or f"Both methods ({s.data}, {100 * s.sparsity:g} % removed, seed {s.seed})"
+    caption = caption or f"Both methods ({s.data}, {share(s.sparsity)} removed, seed {s.seed})"
     return View([picture(pair)], words(pair), (caption, HEADS, table(pair)), csv(pair), code(s))
 
 
@@ -276,7 +276,7 @@ def page(results: Results) -> Page:
         [
             Control("First method", options, 0, True),
             Control("Second method", options, 1, True),
-            Control("Weights removed", phrases.shares(PAGE_SPARSITIES), 1),
+            Control("Weights removed", writing.shares(PAGE_SPARSITIES), 1),
         ],
         list(dict.fromkeys(e for settings in pairs for e in experiments(settings))),
         show_one,

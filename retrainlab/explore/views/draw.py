@@ -7,15 +7,15 @@ from functools import lru_cache
 from statistics import fmean
 
 from retrainlab import schedules
-from retrainlab.checks import check_fields, check_number, choice, choose, number, settle
+from retrainlab.checks import check_number, choice, choose, number, settle
 from retrainlab.config import DATASETS, MODELS, NAMED_SCHEDULES, Experiment, Prune, Recipe, Retrain
-from retrainlab.explore.kit import board, chart, live, phrases
+from retrainlab.explore.kit import board, chart, live, writing
 from retrainlab.explore.kit.board import HEADS, Entry, groups
 from retrainlab.explore.kit.live import Live
 from retrainlab.explore.kit.pages import Control, Page, View
-from retrainlab.explore.kit.phrases import percent
 from retrainlab.explore.kit.points import FEWEST, MOST, SHAPES, TOP, Points
 from retrainlab.explore.views.race import POINTS, steps
+from retrainlab.phrases import percent, share
 from retrainlab.study.results import Results
 from retrainlab.study.stages import dense_curve
 
@@ -31,14 +31,13 @@ class Settings:
     data: str = choice("digits", DATASETS, "data set")
     model: str = choice("resnet8", MODELS, "model")
     sparsity: float = 0.95
-    budget: float = number(0.1, "of the dense run", "budget (share of the dense run)", above=0, high=1)
-    seeds: int = number(3, "how many", "number of seeds", low=1, high=10)
+    budget: float = number(0.1, what="budget (share of the dense run)", above=0, high=1)
+    seeds: int = number(3, what="number of seeds", low=1, high=10)
     points: Points = SHAPES["LLR"]
     schedules: tuple[str, ...] = ("LLR", "ALLR", "CLR")
 
     def __post_init__(self) -> None:
         settle(self)
-        check_fields(self)
         for name in self.schedules:
             choose(name, NAMED_SCHEDULES, "retraining schedule")
         check_number(len(self.points), "number of control points", low=FEWEST, high=MOST, whole=True)
@@ -72,7 +71,7 @@ class Settings:
     @property
     def about(self) -> str:
         """The same in words."""
-        shares = f"{100 * self.sparsity:g} % removed, budget {100 * self.budget:g} %"
+        shares = f"{share(self.sparsity)} removed, budget {share(self.budget)}"
         return f"{self.data}, {self.model}, {shares}, seeds: {self.seeds}"
 
 
@@ -105,7 +104,7 @@ def line(retrain: Retrain) -> str:
 def code(s: Settings, retrains: Sequence[Retrain] = ()) -> str:
     """The race as Python."""
     names = ", ".join(f'"{r.schedule}"' for r in (retrains or s.retrains)[1:])
-    return phrases.python(
+    return writing.python(
         s.recipe,
         f"mine = {line((retrains or s.retrains)[0])}",
         f"experiments = study.grid(recipe, sparsities=[{s.sparsity!r}], budgets=[{s.budget!r}],",
@@ -147,7 +146,7 @@ def picture(retrains: Sequence[Retrain], recipe: Recipe, race: Live, own: str, r
     for r in (*retrains, *groups(race)):
         legend.setdefault(own if r.points else r.schedule, look(r))
     right, over, ends = _accuracies(race, raced)
-    told = "; ".join(f"{lr:g} at {100 * share:g} %" for share, lr in first.points) or first.schedule
+    told = "; ".join(f"{lr:g} at {share(part)}" for part, lr in first.points) or first.schedule
     alt = (
         f"Left: learning rate over the share of the run; {own}: {told}. Right: validation accuracy{over}; "
         f"{'at the last point: ' + ', '.join(ends) if ends else 'nothing has been raced yet'}."
@@ -228,7 +227,7 @@ def page(results: Results) -> Page:
         ],
         [
             Control("Shape", [(shape, shape) for shape in shapes], shapes.index("two cycles"), True),
-            Control("Budget (share of the dense run)", phrases.shares(budgets), 1),
+            Control("Budget (share of the dense run)", writing.shares(budgets), 1),
         ],
         list(
             dict.fromkeys(e for x in shapes for b in budgets for e in experiments(Settings(budget=b), retrains(x, b)))

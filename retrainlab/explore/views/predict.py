@@ -12,13 +12,13 @@ from dataclasses import asdict, dataclass, replace
 from itertools import combinations
 
 from retrainlab.checks import BadInput, check_number
-from retrainlab.explore.kit import chart, live, phrases
+from retrainlab.explore.kit import chart, live, writing
 from retrainlab.explore.kit.live import Live
 from retrainlab.explore.kit.pages import Control, Page, View
-from retrainlab.explore.kit.phrases import percent
 from retrainlab.explore.views import race as race_view
 from retrainlab.explore.views.race import Settings, code, diverged, experiments, standing
 from retrainlab.paths import locked, set_aside, write_whole
+from retrainlab.phrases import percent
 from retrainlab.study.results import Results
 
 SPARSITIES = (0.8, 0.9, 0.95, 0.98)
@@ -126,7 +126,7 @@ class Guesses:
 
 def guesses_csv(guesses: Sequence[Guess], race: Live) -> str:
     """The table of guesses."""
-    return phrases.csv(("name", "order", "pairs_right", "gap_guessed", "gap_off"), table(guesses, race))
+    return writing.csv(("name", "order", "pairs_right", "gap_guessed", "gap_off"), table(guesses, race))
 
 
 def hidden(settings: Settings) -> View:
@@ -169,8 +169,8 @@ def page(results: Results) -> Page:
             "the answer."
         ],
         [
-            Control("Weights removed", phrases.shares(sparsities), 1),
-            Control("Budget (share of the dense run)", phrases.shares(budgets), 1),
+            Control("Weights removed", writing.shares(sparsities), 1),
+            Control("Budget (share of the dense run)", writing.shares(budgets), 1),
         ],
         [e for s in sparsities for b in budgets for e in experiments(Settings(sparsity=s, budget=b))],
         view_of,

@@ -4,13 +4,13 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from retrainlab.checks import BadInput, check_fields, choice, choose, settle
+from retrainlab.checks import BadInput, choice, choose, settle
 from retrainlab.config import DATASETS, MODELS, NAMED_SCHEDULES, Experiment, Prune, Recipe, Retrain
-from retrainlab.explore.kit import chart, collapse, live, phrases
+from retrainlab.explore.kit import chart, collapse, live, writing
 from retrainlab.explore.kit.collapse import Network
 from retrainlab.explore.kit.live import Live
 from retrainlab.explore.kit.pages import Control, Page, View
-from retrainlab.explore.kit.phrases import percent
+from retrainlab.phrases import listed, percent, share
 from retrainlab.study.results import Results
 from retrainlab.training import cycles
 
@@ -33,7 +33,6 @@ class Settings:
 
     def __post_init__(self) -> None:
         settle(self)
-        check_fields(self)
         if not self.schedules:
             raise BadInput("No schedule is chosen: tick at least one.")
         for name in self.schedules:
@@ -133,7 +132,7 @@ def caption(settings: Settings, what: str = "Ranking") -> str:
     s = settings
     cycles = f", {s.cycles} cycles" if s.cycles > 1 else ""
     return (
-        f"{what} ({s.data}, {s.model}, {100 * s.sparsity:g} % removed, {s.allocation}, budget {100 * s.budget:g} %{cycles}, "
+        f"{what} ({s.data}, {s.model}, {share(s.sparsity)} removed, {s.allocation}, budget {share(s.budget)}{cycles}, "
         f"seed {s.seed})"
     )
 
@@ -170,8 +169,8 @@ def pruned(network: Network | None, sparsity: float) -> View:
         xticks=names,
     )
     if layers:
-        listed = ", ".join(f"{name} {share:.0f} %" for (_, name), share in zip(names, shares[::every]))
-        alt += f" Right: what each layer loses: {listed}."
+        losses = ", ".join(f"{name} {share:.0f} %" for (_, name), share in zip(names, shares[::every]))
+        alt += f" Right: what each layer loses: {losses}."
     picture = chart.chart([left, right], alt, width=1060, height=320, columns=(0.44, 0.56))
     return View([picture], "" if network is None else network.words(place))
 
@@ -180,7 +179,7 @@ def words(race: Live) -> str:
     """What a race that is over shows, and that the sparsity was checked."""
     rows, lost = standing(race), diverged(race)
     if not race.whole:
-        return phrases.stopped_words(bool(rows or lost))
+        return writing.stopped_words(bool(rows or lost))
     if not rows:
         return f"Nothing can be ranked: {lost_words(lost)}"
     some, *more = (r.scalars for r in race.results.values() if not r.outcome)
@@ -198,7 +197,7 @@ def words(race: Live) -> str:
 
 def lost_words(names: Sequence[str]) -> str:
     """That these have diverged."""
-    return f"{phrases.listed(names)} diverged (the loss or the weights were no longer finite)."
+    return f"{listed(names)} diverged (the loss or the weights were no longer finite)."
 
 
 def csv(race: Live) -> str:
@@ -209,13 +208,13 @@ def csv(race: Live) -> str:
         if (curve := race.second.get(place)) is not None
         for step, lr, accuracy in zip(curve.steps, curve.lr, curve.accuracy)
     ]
-    return phrases.csv(("schedule", "step", "lr", "validation_accuracy"), rows) if rows else ""
+    return writing.csv(("schedule", "step", "lr", "validation_accuracy"), rows) if rows else ""
 
 
 def code(settings: Settings) -> str:
     """The race as Python."""
     s = settings
-    return phrases.python(
+    return writing.python(
         s.recipe,
         f"experiments = study.grid(recipe, sparsities=[{s.sparsity!r}], budgets=[{s.budget!r}],",
         f"    schedules={list(s.schedules)!r}, seeds=[{s.seed}], evaluations={POINTS},",
@@ -255,8 +254,8 @@ def page(results: Results) -> Page:
             "else. Choose how much was pruned and how long the retraining was."
         ],
         [
-            Control("Weights removed", phrases.shares(sparsities), 2),
-            Control("Budget (share of the dense run)", phrases.shares(budgets), 2),
+            Control("Weights removed", writing.shares(sparsities), 2),
+            Control("Budget (share of the dense run)", writing.shares(budgets), 2),
         ],
         [e for s in sparsities for b in budgets for e in experiments(Settings(sparsity=s, budget=b))],
         view_of,

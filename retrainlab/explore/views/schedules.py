@@ -10,8 +10,9 @@ from torch import Tensor
 from retrainlab import schedules
 from retrainlab.checks import check_number, choose, settle
 from retrainlab.config import DENSE_SCHEDULES, FREE_SCHEDULES, NAMED_SCHEDULES, Recipe, Retrain
-from retrainlab.explore.kit import chart, phrases
+from retrainlab.explore.kit import chart, writing
 from retrainlab.explore.kit.pages import Control, Page, View
+from retrainlab.phrases import share
 from retrainlab.schedules import DenseCurve
 
 NO_FREE = "none"
@@ -97,7 +98,7 @@ def words(settings: Settings, curves: Curves) -> str:
     s, n = settings, settings.steps
     total = len(curves.original.lr)
     text = (
-        f"A budget of {100 * s.budget:g} % of a dense run of {s.epochs} epochs is {s.budget * s.epochs:.3g} epochs: "
+        f"A budget of {share(s.budget)} of a dense run of {s.epochs} epochs is {s.budget * s.epochs:.3g} epochs: "
         f"{n:,} steps after the dense run's {total:,}. ALLR starts at d = min(max(d1, budget), 1) = {curves.d:.2f} times "
         f"the peak, {curves.d * s.peak:.3g}. "
     )
@@ -143,7 +144,7 @@ def picture(settings: Settings, curves: Curves) -> dict:
         title=f"Dense run; grey: its last {length:.3g} epochs",
         **frame,
     )
-    title = f"Retraining for {length:.3g} epochs ({100 * s.budget:g} %)"
+    title = f"Retraining for {length:.3g} epochs ({share(s.budget)})"
     right = chart.panel(lines, x=(0, length), xlabel="Epoch of retraining", title=title, **frame)
     alt = (
         f"Learning rate against epoch. Left: the dense run, {s.dense}, {s.epochs} epochs, from {dense[0]:.3g} to "
@@ -165,7 +166,7 @@ def _stairs(curve: Tensor, per_epoch: int, look: dict, **more) -> dict:
 def csv(settings: Settings, curves: Curves) -> str:
     """The retraining curves that are shown, a line for each iteration."""
     rows = [(name, i, lr) for name, c in curves.of(settings).items() for i, lr in enumerate(c.tolist())]
-    return phrases.csv(("schedule", "iteration", "lr"), rows, 8)
+    return writing.csv(("schedule", "iteration", "lr"), rows, 8)
 
 
 def code(settings: Settings) -> str:
@@ -206,7 +207,7 @@ def page(_results: object) -> Page:
         ["A retraining schedule is a curve: which learning rate each step uses. Nothing has to be trained to see it."],
         [
             Control("Dense schedule", [(n, n) for n in DENSE_SCHEDULES], DENSE_SCHEDULES.index("multistep"), True),
-            Control("Budget (share of the dense run)", phrases.shares(BUDGETS), 2),
+            Control("Budget (share of the dense run)", writing.shares(BUDGETS), 2),
             Control("ALLR's damage d1", [(f"{d:g}", d) for d in (0.0, 0.25, 0.5, 0.75, 1.0)], 3),
         ],
         [],
@@ -217,4 +218,4 @@ def page(_results: object) -> Page:
 def summary(curves: Curves) -> str:
     """The first, largest and last learning rate of each retraining schedule."""
     rows = [(n, c[0].item(), c.max().item(), c[-1].item(), len(c)) for n, c in curves.retraining.items()]
-    return phrases.csv(("schedule", "first_lr", "largest_lr", "last_lr", "iterations"), rows, 8)
+    return writing.csv(("schedule", "first_lr", "largest_lr", "last_lr", "iterations"), rows, 8)

@@ -7,12 +7,12 @@ import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from retrainlab.checks import check_fields, choice, settle
+from retrainlab.checks import choice, settle
 from retrainlab.config import NAMED_SCHEDULES, Experiment, Prune, Recipe, Retrain
-from retrainlab.explore.kit import chart, collapse, live, phrases
+from retrainlab.explore.kit import chart, collapse, live, writing
 from retrainlab.explore.kit.collapse import Network
 from retrainlab.explore.kit.pages import View
-from retrainlab.explore.kit.phrases import percent
+from retrainlab.phrases import percent, share
 from retrainlab.study.result import Result
 
 WIDTH, HEIGHTS = 560, (330, 430)
@@ -38,7 +38,6 @@ class Settings:
 
     def __post_init__(self) -> None:
         settle(self)
-        check_fields(self)
         Prune(self.sparsity), Retrain(self.schedule, self.budget)
 
     @property
@@ -71,7 +70,7 @@ class Attempt:
         else:
             end = "..." if self.running or not self.points else percent(self.points[-1][1])
             early = "" if self.running or not self.points or self.points[-1][0] == self.planned else ", stopped"
-        return f"{self.schedule}, {100 * self.budget:g} % at {self.sparsity} %: {end}{early}"
+        return f"{self.schedule}, {share(self.budget)} at {self.sparsity} %: {end}{early}"
 
     @property
     def plan(self) -> tuple:
@@ -91,8 +90,8 @@ def outcome_words(result: Result, planned: int) -> str:
             f"{percent(s['dense_validation_accuracy'])} → {percent(s['pruned_validation_accuracy'])} by pruning → "
             f"{result.outcome}, with {retrain['schedule']}. Choose another schedule."
         )
-    share = f"{100 * retrain['budget']:g} % of the dense run"
-    steps = f"{s['steps']} of {planned} steps (stopped early)" if s["stopped"] else f"{s['steps']} steps ({share})"
+    length = f"{share(retrain['budget'])} of the dense run"
+    steps = f"{s['steps']} of {planned} steps (stopped early)" if s["stopped"] else f"{s['steps']} steps ({length})"
     return (
         f"{percent(s['dense_validation_accuracy'])} → {percent(s['pruned_validation_accuracy'])} by pruning → "
         f"{percent(s['validation_accuracy'])} after {steps} with {retrain['schedule']}. "
@@ -145,7 +144,7 @@ def attempts_csv(attempts: Sequence[Attempt]) -> str:
     """The points of every attempt."""
     heads = ("schedule", "sparsity_percent", "budget", "step", "validation_accuracy")
     rows = [(a.schedule, a.sparsity, a.budget, *point) for a in attempts for point in a.points]
-    return phrases.csv(heads, rows) if rows else ""
+    return writing.csv(heads, rows) if rows else ""
 
 
 def attempts_code(recipe: Recipe, attempts: Sequence[Attempt]) -> str:
@@ -153,6 +152,6 @@ def attempts_code(recipe: Recipe, attempts: Sequence[Attempt]) -> str:
     plans = [
         f"    Experiment(recipe, Prune({a.sparsity / 100!r}), Retrain({a.schedule!r}, {a.budget!r}))," for a in attempts
     ]
-    return phrases.python(
+    return writing.python(
         recipe, "frame = study.run_study([", *plans, "])", "print(frame[['schedule', 'test_accuracy']])"
     )

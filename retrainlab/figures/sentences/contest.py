@@ -4,7 +4,8 @@ import math
 
 import pandas as pd
 
-from retrainlab.figures.sentences.phrases import FEW, Said, accuracies, accuracy, after_holm, judged, percent, too_few
+from retrainlab.figures.sentences.phrases import FEW, Said, accuracies, after_holm, judged, too_few
+from retrainlab.phrases import percent, share
 
 CONTROLS = ("Random", "Static", "Dense")
 
@@ -37,10 +38,10 @@ def contest(table: pd.DataFrame) -> Said:
     if too_few(table):
         counted, sure = f"not told apart: {FEW}", FEW.capitalize()
     missed = table[table["search_reached"] < 1]
-    missing = ", ".join(f"{e} at {percent(s)}" for e, s in zip(missed["entrant"], missed["sparsity"])) or "none"
+    missing = ", ".join(f"{e} at {share(s)}" for e, s in zip(missed["entrant"], missed["sparsity"])) or "none"
     return (
         f"A row for each entrant, a panel for each sparsity, and two panels for speed. At sparsity "
-        f"{percent(cells['sparsity'].iloc[0])}, from best to worst: {ranked}; dense {accuracy(table['dense'].iloc[0])}. "
+        f"{share(cells['sparsity'].iloc[0])}, from best to worst: {ranked}; dense {percent(table['dense'].iloc[0])}. "
         f"Paired with BIMP, the methods that sparsify during training are {counted}.",
         f"Against BIMP, the other methods are {counted}. Searches that missed their sparsity: {missing}.",
         (
@@ -55,10 +56,10 @@ def splits(table: pd.DataFrame) -> Said:
 
     def choice(row: pd.Series) -> str:
         cycles = f"{row['cycles']:.0f} cycle{'s' if row['cycles'] > 1 else ''}"
-        return f"{percent(row['share'])} dense, {cycles}: {accuracy(row['mean'])}"
+        return f"{share(row['share'])} dense, {cycles}: {percent(row['mean'])}"
 
     ends = {
-        percent(sparsity): (choice(part.loc[part["mean"].idxmax()]), choice(part.loc[part["mean"].idxmin()]))
+        share(sparsity): (choice(part.loc[part["mean"].idxmax()]), choice(part.loc[part["mean"].idxmin()]))
         for sparsity, part in table.dropna(subset=["mean"]).groupby("sparsity")
     }
     said = "; ".join(f"sparsity {sparsity}: {best}" for sparsity, (best, _) in ends.items())
@@ -116,13 +117,13 @@ def stability(table: pd.DataFrame) -> Said:
     gains = f"Retraining gains validation accuracy for {helped} (interval above 0); after Holm's correction for {sure}"
     return (
         f"Two scatter plots, a point for each method. Straight after the prune accuracies lie between "
-        f"{100 * raw['before'].min():.1f} and {accuracy(raw['before'].max())}, after retraining between "
-        f"{100 * raw['after'].min():.1f} and {accuracy(raw['after'].max())}. Rank correlation over methods, {said}.",
+        f"{100 * raw['before'].min():.1f} and {percent(raw['before'].max())}, after retraining between "
+        f"{100 * raw['after'].min():.1f} and {percent(raw['after'].max())}. Rank correlation over methods, {said}.",
         f"Rank correlation over methods, {said}. {gains}.",
         (
             f"Rank correlation with accuracy after retraining: accuracy before it {rank['raw', 'accuracy', 'all']} "
             f"({rank['raw', 'accuracy', 'without IMP']} without IMP), stability {rank['raw', 'stability', 'all']}.",
-            f"IMP goes from {accuracy(imp['before'].iloc[0])} to {accuracy(imp['after'].iloc[0])}, place "
+            f"IMP goes from {percent(imp['before'].iloc[0])} to {percent(imp['after'].iloc[0])}, place "
             f"{place[imp.index[0]]:.0f} of {len(raw)}.",
         ),
     )
@@ -132,7 +133,7 @@ def lengths(table: pd.DataFrame) -> Said:
     """Figure 8."""
     cells = table.groupby(["epochs", "sparsity"])
     longest = "; ".join(
-        f"at sparsity {percent(s)}: {accuracies(part['what'], part['mean'], '; ')}"
+        f"at sparsity {share(s)}: {accuracies(part['what'], part['mean'], '; ')}"
         for (epochs, s), part in cells
         if epochs == table["epochs"].max()
     )
@@ -141,7 +142,7 @@ def lengths(table: pd.DataFrame) -> Said:
         f"Lines of test accuracy over the epochs in all, one for each way to spend them. At the longest, {longest}.",
         "",
         tuple(
-            f"{epochs:g} epochs in all, sparsity {percent(s)}: {accuracies(part['what'], part['mean'], '; ')}."
+            f"{epochs:g} epochs in all, sparsity {share(s)}: {accuracies(part['what'], part['mean'], '; ')}."
             for (epochs, s), part in pruned.groupby(["epochs", "sparsity"])
             if epochs in (pruned["epochs"].min(), pruned["epochs"].max())
         ),
@@ -152,8 +153,8 @@ def allocations(table: pd.DataFrame) -> Said:
     """Figure 9."""
     part = _middle(table)
     layer = part["layer"].iloc[0]
-    at, ranked = percent(part["sparsity"].iloc[0]), accuracies(part["allocation"], part["mean"])
-    gone = ", ".join(f"{accuracy(share)} ({way})" for way, share in zip(part["allocation"], part[layer]))
+    at, ranked = share(part["sparsity"].iloc[0]), accuracies(part["allocation"], part["mean"])
+    gone = ", ".join(f"{percent(share)} ({way})" for way, share in zip(part["allocation"], part[layer]))
     fast = ", ".join(f"{way} {times:.1f}" for way, times in zip(part["allocation"], part["theoretical_speedup"]))
     return (
         f"Left: lines of test accuracy over sparsity; at {at}: {ranked}. Right: bars of the sparsity of each layer. Below: "

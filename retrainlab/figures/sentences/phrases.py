@@ -5,6 +5,7 @@ from collections.abc import Iterable
 
 import pandas as pd
 
+from retrainlab.phrases import percent
 from retrainlab.stats import SEEDS
 
 Said = tuple[str, str, tuple[str, ...]]
@@ -12,20 +13,10 @@ Said = tuple[str, str, tuple[str, ...]]
 FEW = f"with fewer than {SEEDS} seeds nothing can be told"
 
 
-def percent(share: float) -> str:
-    """A share in percent, with the digits that it has."""
-    return f"{100 * share:g} %"
-
-
-def accuracy(share: float) -> str:
-    """An accuracy in percent, to a tenth."""
-    return f"{100 * share:.1f} %"
-
-
 def accuracies(names: Iterable[str], shares: Iterable[float], between: str = ", ") -> str:
     """`LLR 96.5 %, FT 81.1 %`, the highest first, ties in the order given; what diverged on every seed comes last."""
     ranked = sorted(zip(names, shares), key=lambda pair: -pair[1] if pair[1] == pair[1] else math.inf)
-    return between.join(f"{name} {accuracy(share)}" if share == share else f"{name} none" for name, share in ranked)
+    return between.join(f"{name} {percent(share)}" if share == share else f"{name} none" for name, share in ranked)
 
 
 def judged(table: pd.DataFrame) -> pd.DataFrame:

@@ -5,7 +5,8 @@ from typing import Any
 
 import pandas as pd
 
-from retrainlab.figures.sentences.phrases import FEW, Said, accuracies, accuracy, after_holm, judged, percent, too_few
+from retrainlab.figures.sentences.phrases import FEW, Said, accuracies, after_holm, judged, too_few
+from retrainlab.phrases import percent, share
 
 
 def schedules(table: pd.DataFrame) -> Said:
@@ -15,11 +16,11 @@ def schedules(table: pd.DataFrame) -> Said:
     epochs = dense["epoch"].max() * len(dense) / max(1, len(dense) - 1)
     highest = table[table["panel"] != "dense"].groupby(["panel", "schedule"], sort=False)["lr"].max().unstack()
     factors = (highest["ALLR"] / highest["LLR"]).map("{:.2f}".format)
-    d = ", ".join(f"{factor} at a budget of {percent(float(budget))}" for budget, factor in factors.items())
+    d = ", ".join(f"{factor} at a budget of {share(float(budget))}" for budget, factor in factors.items())
     same = f"{factors.iloc[0]} at every budget here"
     return (
         f"Learning rate against epoch. First panel: the dense run, from {top:g} to {last:g} over {epochs:.0f} epochs. The "
-        f"other panels, one per budget ({', '.join(percent(float(b)) for b in factors.index)}): FT is level at {last:g}; "
+        f"other panels, one per budget ({', '.join(share(float(b)) for b in factors.index)}): FT is level at {last:g}; "
         f"LRW is the dense run's end; SLR, CLR and LLR rise to {top:g} in a tenth of the budget and come down in steps, as "
         f"a cosine and as a line to 0; ALLR is a line to 0 from a lower start, with d = {d}.",
         "",
@@ -38,7 +39,7 @@ def levels(table: pd.DataFrame) -> tuple[float, float]:
 
 def recovery(table: pd.DataFrame) -> Said:
     """Figure 2."""
-    dense, pruned = map(accuracy, levels(table))
+    dense, pruned = map(percent, levels(table))
     steps = int(table["step"].max())
     last = table[table["step"] == steps]
     final = accuracies(last["schedule"], last["validation_accuracy"])
@@ -64,7 +65,7 @@ def budgets(table: pd.DataFrame) -> Said:
     """Figure 3."""
     name = baseline(table)
     corner = table[(table["sparsity"] == table["sparsity"].max()) & (table["budget"] == table["budget"].min())]
-    hardest, shortest = percent(corner["sparsity"].iloc[0]), percent(corner["budget"].iloc[0])
+    hardest, shortest = share(corner["sparsity"].iloc[0]), share(corner["budget"].iloc[0])
     there = accuracies(corner["schedule"], corner["mean"])
     averages = table[table["verdict"].notna()].drop_duplicates("schedule")
     average = "; ".join(_average(row) for row in averages.itertuples())
@@ -77,7 +78,7 @@ def budgets(table: pd.DataFrame) -> Said:
     means = f"On average over all cells, less {name}, in points: {average}"
     return (
         f"Test accuracy against retraining budget, one panel per sparsity, one line per schedule; the dense network has "
-        f"{accuracy(table['dense'].iloc[0])}. At sparsity {hardest} and budget {shortest}: {there}. "
+        f"{percent(table['dense'].iloc[0])}. At sparsity {hardest} and budget {shortest}: {there}. "
         f"{counted}.{_same_runs(table)} {means}.",
         f"{counted}.{_same_runs(table)} {means} (corrected for {len(averages)} comparisons).",
         (f"{counted}.", f"{means}.", f"Sparsity {hardest}, budget {shortest}: {there}."),
@@ -117,7 +118,7 @@ def best_lr(table: pd.DataFrame) -> Said:
     low, high = table.loc[table["best_lr"].idxmin()], table.loc[table["best_lr"].idxmax()]
 
     def where(row: pd.Series) -> str:
-        return f"sparsity {percent(row['sparsity'])} and budget {percent(row['budget'])}"
+        return f"sparsity {share(row['sparsity'])} and budget {share(row['budget'])}"
 
     average = f"{points.mean():+.1f}"
     out = ["ALLR's or the best start's runs all diverged."]

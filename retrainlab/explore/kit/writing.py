@@ -1,4 +1,4 @@
-"""Numbers and settings as an explorer writes them: percent, digits of a CSV, lines of Python."""
+"""What an explorer writes: numbers as CSV, settings as Python, the options of a control."""
 
 import io
 import math
@@ -8,18 +8,12 @@ from dataclasses import fields
 from typing import Any
 
 from retrainlab import tables
-
-# ---- numbers and words -----------------------------------------------------------------------------------------------
-
-
-def percent(share: float) -> str:
-    """`92.2 %` for 0.922."""
-    return f"{100 * share:.1f} %"
+from retrainlab.phrases import share
 
 
 def shares(values: Iterable[float]) -> list[tuple[str, float]]:
     """Options of a control for shares: `2.5 %` and 0.025."""
-    return [(f"{100 * share:g} %", share) for share in values]
+    return [(share(value), value) for value in values]
 
 
 def csv(heads: Sequence[str], rows: Iterable[Sequence[object]], digits: int = 6) -> str:
@@ -34,12 +28,6 @@ def csv(heads: Sequence[str], rows: Iterable[Sequence[object]], digits: int = 6)
     out = io.StringIO()
     writer(out, lineterminator="\n").writerows([heads, *(map(cell, row) for row in rows)])
     return out.getvalue()
-
-
-def listed(names: Sequence[str]) -> str:
-    """`A, B and C`."""
-    *some, last = names
-    return f"{', '.join(some)}{' and ' if some else ''}{last}"
 
 
 def stopped_words(begun: bool) -> str:
