@@ -53,11 +53,9 @@ def lamp(scores: Weights) -> Weights:
 def smallest(scores: Tensor, count: int) -> Tensor:
     """Whether each score is among the `count` smallest, ties by row-major index; any shape. The host does not wait for the
     device."""
-    flat = scores.flatten().nan_to_num(nan=torch.inf, posinf=torch.inf, neginf=-torch.inf)  # a diverged network's
-    if count <= 0:
-        return torch.zeros_like(scores, dtype=torch.bool)
-    if count >= flat.numel():
-        return torch.ones_like(scores, dtype=torch.bool)
+    if not 0 < count < scores.numel():
+        return torch.full_like(scores, count > 0, dtype=torch.bool)
+    flat = scores.flatten().nan_to_num(nan=torch.inf, posinf=torch.inf, neginf=-torch.inf)  # NaN: of a diverged network
     threshold = flat.kthvalue(count).values
     below, ties = flat < threshold, flat == threshold
     return (below | (ties & (ties.cumsum(0) <= count - below.sum()))).view_as(scores)

@@ -3,7 +3,7 @@
 Han et al. 2015; Renda, Frankle & Carbin 2020; the schedules' part in Zimmer, Spiegel & Pokutta 2023.
 """
 
-from collections.abc import Callable, Generator, Sequence
+from collections.abc import Callable, Generator
 from dataclasses import dataclass, replace
 
 import torch
@@ -139,13 +139,8 @@ def _retrained(setup: Setup, retrain: Retrain, job: Job) -> Generator[Job, Train
     steps, seconds = sum(t.steps for t in copies), sum(t.seconds for t in copies)
     if len(ends) == 1 or copies[-1].diverged:
         return replace(copies[-1], state=ends[-1], steps=steps, seconds=seconds)
-    state = recalibrate(setup, average(ends), (seed, "recalibrate", cycle))
+    mean = replace(State.stacked(ends), buffers={}).map(lambda t: t.mean(0))
+    state = recalibrate(setup, replace(mean, buffers=ends[0].buffers), (seed, "recalibrate", cycle))
     accuracy, loss = validate(setup, state)
     points = (*copies[0].points[:-1], replace(copies[0].points[-1], accuracy=accuracy, loss=loss))
     return Trained(state, points, steps, seconds, copies[-1].stopped)
-
-
-def average(states: Sequence[State]) -> State:
-    """The mean of parameters and momenta, with the first state's buffers, which are to be recalibrated."""
-    mean = replace(State.stacked(states), buffers={}).map(lambda t: t.mean(0))
-    return replace(mean, buffers=states[0].buffers)
