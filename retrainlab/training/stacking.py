@@ -183,7 +183,8 @@ def _rule(node: fx.Node, module: nn.Module | None, split: bool) -> Callable[...,
             raise Unstackable(f"padding by {border}")
         return partial(_pad, border, split)
     if target is operator.getitem and _is_spatial(node.args[1]):
-        return partial(_slice, *node.args[1][2:])
+        _, _, rows, columns = node.args[1]
+        return partial(_slice, rows, columns)
     raise Unstackable(f"{node.op} {target if module is None else type(module).__name__}")
 
 
