@@ -1,4 +1,4 @@
-"""`retrainlab figures | lab | export | run | study | ...`: thin; every command calls the function of the same name.
+"""`retrainlab figures | lab | export | run | study | ...`: every command calls one function of the package.
 
 What was asked for goes to stdout, and what is going on to stderr. A user's mistake ends with one sentence and exit code 2;
 Ctrl-C with what is kept and 130. torch is loaded by the command that needs it, never for --help.
@@ -22,7 +22,7 @@ from retrainlab.options import add_experiment, add_machine, experiments, machine
 
 
 def _open_closed() -> None:
-    """Give streams that were closed (`2>&-`) to nowhere, before a file that is opened takes their numbers."""
+    """Open streams that were closed (`2>&-`) on os.devnull, before a file that is opened takes their numbers."""
     for number, name in enumerate(("stdin", "stdout", "stderr")):
         try:
             os.fstat(number)
@@ -33,27 +33,24 @@ def _open_closed() -> None:
 
 @contextmanager
 def _stopped_by_signals() -> Iterator[None]:
-    """What ends the command from outside is as Ctrl-C, which keeps what is finished and leaves nothing behind."""
+    """Let SIGTERM and SIGHUP do what Ctrl-C does: keep what is finished and leave nothing behind."""
     numbers = [getattr(signal, name) for name in ("SIGTERM", "SIGHUP") if hasattr(signal, name)]
     numbers = [number for number in numbers if signal.getsignal(number) == signal.SIG_DFL]  # not under nohup
     if threading.current_thread() is not threading.main_thread():
         numbers = []
-    before = {number: signal.signal(number, signal.default_int_handler) for number in numbers}
+    for number in numbers:
+        signal.signal(number, signal.default_int_handler)
     try:
         yield
     finally:
-        for number, handler in before.items():
-            signal.signal(number, handler)
+        for number in numbers:
+            signal.signal(number, signal.SIG_DFL)
 
 
+@_stopped_by_signals()
 def main(arguments: Sequence[str] | None = None) -> int:
     """The command line; returns the exit code."""
     _open_closed()
-    with _stopped_by_signals():
-        return _main(arguments)
-
-
-def _main(arguments: Sequence[str] | None) -> int:
     for stream in (sys.stdout, sys.stderr):  # a name that the terminal cannot write is no reason to stop
         if hasattr(stream, "reconfigure"):
             stream.reconfigure(errors="backslashreplace")
@@ -186,10 +183,11 @@ def _study(options: argparse.Namespace) -> None:
     asked = experiments(options)
     csv = getattr(options, "csv", None)
     table = Path(csv) if csv and csv != "-" else None
-    if table is not None and _new(table):
-        table = table.resolve()  # a link stays one; a pipe by name has no other
-    if table is not None and (table.is_dir() or not os.access(table.parent if _new(table) else table, os.W_OK)):
-        raise BadInput(f"The table cannot be written to {table}; name a file in a folder that exists and is yours.")
+    if table is not None:
+        own = table.is_file() or not table.exists()  # a pipe or a device is written as it is
+        table = table.resolve() if own else table  # a link stays one; a pipe by name has no other
+        if table.is_dir() or not os.access(table.parent if own else table, os.W_OK):
+            raise BadInput(f"The table cannot be written to {table}; name a file in a folder that exists and is yours.")
 
     from retrainlab.report import report
 
@@ -203,11 +201,6 @@ def _study(options: argparse.Namespace) -> None:
         print(tables.csv(frame), end="")
     else:
         print(report(frame))
-
-
-def _new(table: Path) -> bool:
-    """Whether a file of its own takes the name; a pipe or a device is written as it is."""
-    return table.is_file() or not table.exists()
 
 
 def _data(options: argparse.Namespace) -> None:

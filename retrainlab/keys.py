@@ -1,7 +1,4 @@
-"""Names of what is stored: a hash of the nouns that it was made from and of the data set's fingerprint.
-
-This module does not load torch.
-"""
+"""Names of what is stored: a hash of the nouns that it was made from and of the data set's fingerprint."""
 
 import hashlib
 import json
@@ -39,16 +36,14 @@ def to_dict(noun: Recipe | Prune | Retrain | Experiment) -> dict:
 
 
 def _hashed(noun: Any) -> Any:
-    """What `key` hashes of a noun: the fields in NAMED, and of all others those that differ from their defaults, so that
-    a field that is added changes no key. A default that is to change, or the meaning of settings, raises the noun's
-    `revision` (a class attribute or a property, 0 if it has none): then no result of before is found for it."""
+    """What `key` hashes of a noun: its fields in NAMED, and of all others those that differ from their defaults, so that a
+    field that is added changes no key. Whoever changes a default, or what settings mean, raises the noun's `revision` (a
+    class attribute or a property, 0 if it has none), so that no earlier result is found for it."""
     if not is_dataclass(noun):
         return noun
     named = NAMED.get(type(noun).__name__, "").split()
-    given = {
-        f.name: getattr(noun, f.name) for f in fields(noun) if f.name in named or getattr(noun, f.name) != _default(f)
-    }
-    own = {name: _hashed(value) for name, value in given.items()}
+    values = ((f, getattr(noun, f.name)) for f in fields(noun))
+    own = {f.name: _hashed(value) for f, value in values if f.name in named or value != _default(f)}
     revision = getattr(noun, "revision", 0)
     return own | ({"revision": revision} if revision else {})
 
@@ -58,7 +53,7 @@ def _default(of: Field) -> object:
 
 
 def key(kind: str, nouns: Sequence[Recipe | Prune | Retrain | Experiment], fingerprint: str) -> str:
-    """The content hash that names a stored thing: 16 hex digits of SHA-256 over canonical JSON.
+    """The content hash that names a stored thing of this kind: 16 hex digits of SHA-256 over canonical JSON.
 
     fingerprint: of the data set, so that other images under the same name give another key.
     """

@@ -1,6 +1,6 @@
-"""torch's random numbers, private to who asks for them: initialisation, dropout, whatever a network draws.
+"""Random numbers of a network (initialisation, dropout) and of its batches, which depend on a seed and nothing else.
 
-torch draws from one generator for the whole process, so what one thread draws depends on what others do meanwhile.
+torch draws from one generator for the whole process, so that what one thread draws depends on what others do meanwhile.
 `Seeded` is a dispatch mode, which torch keeps for each thread by itself: inside it every operation that draws is given a
 generator of its own, and torch's own are neither read nor changed.
 """
@@ -19,11 +19,11 @@ from retrainlab.checks import BadInput
 
 
 class Seeded(TorchDispatchMode):
-    """While inside, what torch draws on this thread comes from generators of `seed`, one for each device. Entered again it
-    goes on where it was. A generator function must not yield inside: the caller's draws would be taken, too.
+    """Inside this context, what torch draws on this thread comes from generators of `seed`, one for each device, which go
+    on where they were when it is entered again. A generator function must not yield inside: its caller would draw from them.
 
     On a CPU these are the numbers that `torch.manual_seed(seed)` would give. Raises BadInput for an operation that draws
-    and knows torch's own generator only (attention with dropout in one fused kernel).
+    and takes no generator (attention with dropout in one fused kernel).
     """
 
     def __init__(self, seed: int):
@@ -33,8 +33,7 @@ class Seeded(TorchDispatchMode):
 
     @classmethod
     def _should_skip_dynamo(cls) -> bool:
-        """What torch would skip it has to load first, for seconds; nothing here is compiled."""
-        return False
+        return False  # True loads torch._dynamo, for seconds; nothing here is compiled
 
     @property
     def drew(self) -> bool:
@@ -78,7 +77,7 @@ def _draws(func: OpOverload) -> bool:
 
 @cache
 def _with_generator(func: OpOverload) -> OpOverload | None:
-    """The operation with an argument for the generator: itself, or the overload that has one argument more."""
+    """The overload of an operation that takes a generator besides its arguments, or None."""
     names = {a.name for a in func._schema.arguments}
     if "generator" in names:
         return func
@@ -88,13 +87,13 @@ def _with_generator(func: OpOverload) -> OpOverload | None:
 
 
 def _device(given: dict[str, Any]) -> torch.device:
-    """Where an operation draws, always with the index of its device."""
+    """The device on which an operation draws, always with its index."""
     tensors = (value for value in given.values() if isinstance(value, Tensor))
     return next((t.device for t in tensors), None) or torch.empty(0, device=given.get("device")).device
 
 
 def _dropout(input: Tensor, p: float, train: bool | None, generator: torch.Generator) -> tuple[Tensor, Tensor]:
-    """The fused kernel of GPUs, whose noise takes no generator, in three."""
+    """`native_dropout`, a fused kernel of GPUs that takes no generator, in several operations."""
     if train is False:
         return input.clone(), torch.ones_like(input, dtype=torch.bool)
     kept = torch.empty_like(input, dtype=torch.bool).bernoulli_(1 - p, generator=generator)
@@ -102,10 +101,7 @@ def _dropout(input: Tensor, p: float, train: bool | None, generator: torch.Gener
 
 
 def stream(*name: int | str) -> torch.Generator:
-    """A CPU generator of its own for everything named differently: stream(seed, "batches", epoch).
-
-    It lives on the CPU so that every device sees the same batches.
-    """
+    """A generator for each name, such as stream(seed, "batches", epoch); on the CPU, so that every device sees the same."""
     digest = hashlib.sha256("/".join(map(str, name)).encode()).digest()
     return torch.Generator().manual_seed(int.from_bytes(digest[:8], "big") >> 1)
 

@@ -16,12 +16,12 @@ from retrainlab.methods.table import METHODS, SEARCHED
 from retrainlab.study.machine import Machine
 
 DENSE_NAMES = {"schedule": "dense_schedule", "lr": "dense_lr", "warmup": "dense_warmup"}
-T = TypeVar("T", Recipe, SGD, Prune, Retrain)
-LISTS = ("seed", "sparsity", "budget", "schedule")  # of which a study takes several
+Noun = TypeVar("Noun", Recipe, SGD, Prune, Retrain)
+LISTS = ("seed", "sparsity", "budget", "schedule")  # options of which a study takes several values
 
 
 def add_machine(parser: argparse._ActionsContainer, study: bool = True) -> None:
-    """Options of every command that may train. study: those of a study's engine, too."""
+    """Options of every command that may train. study: also those that only studies have."""
     for f in fields(Machine):
         if study or f.name not in ("engine", "fresh"):
             how: dict = {"action": "store_true"} if f.type is bool else {"type": f.type}
@@ -54,17 +54,15 @@ def experiments(options: argparse.Namespace) -> list[Experiment]:
         raise BadInput(
             "A drawn schedule needs control points, which Python takes: Retrain('custom', points=[(0, 0.1), (1, 0)])."
         )
-    first = {name: axis[0] for name, axis in axes.items()}
-    recipe = _noun(Recipe, options, {"seed": first["seed"], "sgd": _noun(SGD, options), "method": _method(options)})
-    prune = _noun(Prune, options, {"sparsity": first["sparsity"]})
+    one = argparse.Namespace(**vars(options) | {name: axis[0] for name, axis in axes.items()})
+    recipe = _noun(Recipe, one, sgd=_noun(SGD, one), method=_method(one))
     free = [s for s in axes["schedule"] if s in FREE_SCHEDULES]  # without one, a stray --lr is for Retrain to refuse
-    plans = []
-    for schedule in axes["schedule"]:
-        lr = options.lr if schedule in free or not free else None
-        plans.append(_noun(Retrain, options, {"schedule": schedule, "budget": first["budget"], "lr": lr}))
-    return grid(
-        recipe, sparsities=axes["sparsity"], budgets=axes["budget"], schedules=plans, seeds=axes["seed"], prune=prune
-    )
+    plans = [
+        _noun(Retrain, one, schedule=schedule, lr=one.lr if schedule in free or not free else None)
+        for schedule in axes["schedule"]
+    ]
+    seeds, sparsities, budgets = axes["seed"], axes["sparsity"], axes["budget"]
+    return grid(recipe, sparsities=sparsities, budgets=budgets, schedules=plans, seeds=seeds, prune=_noun(Prune, one))
 
 
 def _told(kind: type) -> Iterator[tuple[Field, str]]:
@@ -73,10 +71,10 @@ def _told(kind: type) -> Iterator[tuple[Field, str]]:
     return ((f, names.get(f.name, f.name)) for f in fields(kind) if "help" in f.metadata)
 
 
-def _noun(kind: type[T], options: argparse.Namespace, given: dict[str, object] | None = None) -> T:
+def _noun(kind: type[Noun], options: argparse.Namespace, **given: object) -> Noun:
     """The noun that the options describe, but for the fields that are given."""
     asked: dict[str, Any] = {field.name: getattr(options, option) for field, option in _told(kind)}
-    return kind(**asked | (given or {}))
+    return kind(**asked | given)
 
 
 def _add(group: argparse._ArgumentGroup, kind: type, many: bool) -> None:
@@ -93,15 +91,12 @@ def _add(group: argparse._ArgumentGroup, kind: type, many: bool) -> None:
         group.add_argument(_flag(option), default=default, help=f.metadata["help"], **how)
 
 
-# ---- methods that sparsify during training ---------------------------------------------------------------------------
-
-
 def _flag(option: str) -> str:
     return f"--{option.replace('_', '-')}"
 
 
 def _method_options() -> dict[str, dict[str, Field]]:
-    """The options of methods: for each the methods that have it, with their fields."""
+    """For each option of a method, the methods that have it, with the field of their settings that it sets."""
     out: dict[str, dict[str, Field]] = {}
     for name, entry in METHODS.items():
         for f in fields(entry.settings):
@@ -128,15 +123,10 @@ def _add_method(group: argparse._ArgumentGroup) -> None:
 def _method(options: argparse.Namespace) -> Knobs | None:
     """The method that the options describe."""
     name = choose(options.method, METHODS, "method") if options.method else None
-    given: dict[str, Any] = {}
-    stray = []
-    for option, owners in _method_options().items():
-        if (value := getattr(options, option)) is not None:
-            if name in owners:
-                given[owners[name].name] = value
-            else:
-                stray.append(_flag(option))
-    if stray:
-        whose = f"{name} has no" if name else "dense training, without --method, has no"
-        raise BadInput(f"Leave {', '.join(stray)} out: {whose} such setting.")
-    return METHODS[name].settings(**given) if name else None
+    asked = {option: owners for option, owners in _method_options().items() if getattr(options, option) is not None}
+    if stray := [_flag(option) for option, owners in asked.items() if name not in owners]:
+        whose = name or "dense training, without --method,"
+        raise BadInput(f"Leave {', '.join(stray)} out: {whose} has no such setting.")
+    if name is None:
+        return None
+    return METHODS[name].settings(**{owners[name].name: getattr(options, option) for option, owners in asked.items()})

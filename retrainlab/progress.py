@@ -1,7 +1,7 @@
 """How far a study is: one line on stderr, rewritten in place where somebody watches, and a line now and then in a log.
 
-tqdm serves the first alone: it writes its carriage returns into logs too, and its first times left count what came before
-the work (a probe, the start of processes) as work.
+tqdm does only the first: it writes its carriage returns into logs, too, and counts what came before the work (a probe, the
+start of processes) as work when it estimates the time left.
 """
 
 import io
@@ -13,8 +13,8 @@ from collections.abc import Callable
 from contextlib import suppress
 from typing import TextIO
 
-TRUSTED = 3.0, 0.02, 60.0  # seconds and share of the work, or else seconds alone, that an estimate is made from
-MOMENT = 0.5  # seconds; advances within it are one, as of runs that train at once
+TRUSTED = 3.0, 0.02, 60.0  # an estimate needs so many seconds and this share of the work, or so many seconds alone
+MOMENT = 0.5  # seconds; advances within it count as one, as those of runs that train together
 
 
 def duration(seconds: float) -> str:
@@ -40,15 +40,14 @@ class Left:
     def __init__(self) -> None:
         self.share, self.first = 0.0, 0.0
         self.end: float | None = None
-        self.marks: deque[tuple[float, float]] = deque()  # time and share, of the later half of the work
+        self.marks: deque[tuple[float, float]] = deque()  # (time, share) in the later half of the work
 
     def add(self, now: float, share: float) -> None:
         """share: of all the work, done at `now` (seconds of any clock)."""
         if share <= self.share:
             return
         self.share = share
-        if not self.marks:
-            self.first = now
+        self.first = self.first if self.marks else now
         worked = now - self.first
         if self.marks and now - self.marks[-1][0] < max(MOMENT, worked / 100):
             self.marks[-1] = self.marks[-1][0], share
@@ -68,7 +67,7 @@ class Left:
 
 
 class Stages:
-    """Puts the stages of a piece of work on one bar: `stage` begins the next, `tell` says how far it is.
+    """Counts the stages of a piece of work as one: `stage` begins the next, `tell` says how far it is.
 
     total: the weights of all stages together, in any unit of work such as epochs.
     hear: gets what is told; words are the stage's name when it begins, and empty after that.
@@ -79,20 +78,20 @@ class Stages:
         self.done, self.weight, self.name = 0.0, 0.0, ""
 
     def stage(self, name: str, weight: float) -> None:
-        """The stage before is over. weight: of this one, in the unit of `total`."""
+        """End the stage before and begin this one. weight: in the unit of `total`."""
         self.done, self.weight = self.done + self.weight, weight
         if name != self.name:
             self.name = name
             self.tell(0.0, name)
 
     def tell(self, share: float, words: str = "") -> None:
-        """share: of this stage, 0 to 1; words: if something else begins within it."""
+        """Say that this share of the stage, 0 to 1, is done; words: what begins within it, if anything."""
         self.hear((self.done + share * self.weight) / self.total, words)
 
 
 class Progress:
-    """Call it with (share of the work, words); it writes at most twice a second, to stderr unless `out` is given. A stream
-    that cannot be written any more stops nothing."""
+    """A `Tell` that writes a line at most twice a second, to stderr unless `out` is given. A stream that cannot be written
+    any more stops nothing."""
 
     def __init__(self, title: str, out: TextIO | None = None):
         self.title, self.out = title, CalmLines(out or sys.stderr or io.StringIO())
@@ -108,18 +107,15 @@ class Progress:
         self.written = now
         left = self.left.at(now)
         took = [duration(now - self.start)] if share >= 1 else [f"about {duration(left)} left"] if left else []
-        self._write(", ".join([f"{self.title}: {int(100 * share + 1e-9)}%", *took, words]))
+        text = ", ".join([f"{self.title}: {int(100 * share + 1e-9)}%", *took, words])[: self.out.columns - 1]
+        self._pass("\r" + text.ljust(self.length))
+        self.length = len(text)
 
     def close(self) -> None:
         """End the line."""
         if self.length:
             self._pass("\n")
             self.length = 0
-
-    def _write(self, text: str) -> None:
-        text = text[: self.out.columns - 1]
-        self._pass("\r" + text.ljust(self.length))
-        self.length = len(text)
 
     def _pass(self, text: str) -> None:
         with suppress(OSError, ValueError):
@@ -136,11 +132,11 @@ class CalmLines:
         self.terminal = out.isatty()
         self.rewrites = self.terminal or type(out).__module__.startswith("ipykernel.")
         self.line, self.passed = "", -every  # the first state passes at once
-        self.told = ""  # of this line
+        self.told = ""  # what was passed on of this line
 
     @property
     def columns(self) -> int:
-        """How long a line can be that is to be rewritten; a terminal that does not say is taken for an old one."""
+        """How long a line can be that is rewritten in place; 80 in a terminal that does not say."""
         if not self.terminal:
             return sys.maxsize
         with suppress(OSError, ValueError):

@@ -12,31 +12,25 @@ FORMULA = ("=", "+", "-", "@", "\t", "\r", "\n")  # a spreadsheet computes a tex
 
 
 def csv(frame: "pd.DataFrame", float_format: str | None = None) -> str:
-    """The frame as CSV without its index. A text that begins like a formula has an apostrophe before it, which spreadsheets
-    show as text; numbers stay as they are, and so do texts that are numbers.
-
-    Source: OWASP, CSV injection.
-    """
+    """The frame as CSV without its index. A text that begins like a formula has an apostrophe before it, with which a
+    spreadsheet shows it as text; numbers stay, also those written as text. Source: OWASP, CSV injection."""
     safe = frame.copy()
     for name in frame.select_dtypes(exclude=["number", "bool"]).columns:
-        safe[name] = frame[name].map(plain)
-    return safe.rename(columns=plain).to_csv(index=False, float_format=float_format, lineterminator="\n")
+        safe[name] = frame[name].map(harmless)
+    return safe.rename(columns=harmless).to_csv(index=False, float_format=float_format, lineterminator="\n")
 
 
 def write(frame: "pd.DataFrame", path: Path) -> None:
-    """Write it whole, as UTF-8 whatever the names in it are made of. Raises OSError, with the old file as it was."""
+    """Write the frame as CSV, in UTF-8 with escapes for what is no text. Raises OSError, with the old file as it was."""
     content = csv(frame).encode("utf-8", "backslashreplace")
     write_whole(path, lambda temporary: temporary.write_bytes(content))
 
 
-def plain(cell: object) -> object:
-    """A cell as a spreadsheet may have it: with an apostrophe before a text that it would compute."""
-    return f"'{cell}" if isinstance(cell, str) and cell.startswith(FORMULA) and not _is_number(cell) else cell
-
-
-def _is_number(text: str) -> bool:
-    try:
-        float(text)
-    except ValueError:
-        return False
-    return True
+def harmless(cell: object) -> object:
+    """A cell with an apostrophe before it if it is a text that a spreadsheet would compute, unless it is a number."""
+    if isinstance(cell, str) and cell.startswith(FORMULA):
+        try:
+            float(cell)
+        except ValueError:
+            return f"'{cell}"
+    return cell

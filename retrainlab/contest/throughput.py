@@ -37,13 +37,13 @@ def images_per_second(
     about = f"on {describe(where)}"
     names = [key("throughput", [replace(r, seed=0)], f"{results.fingerprint(r)} {about}") for r in recipes]
     distinct = dict(zip(names, recipes))
-    stored = {name: known for name in distinct if (known := results.store.result(name))}
+    stored = {name: known.result for name in distinct if (known := results.store.get("results", name))}
     if fresh or len(stored) < len(distinct):
         with repeatable(where):
             rates = _measured(list(distinct.values()), where)
         for (name, recipe), rate in zip(distinct.items(), rates):
             stored[name] = record(recipe, {"images_per_second": rate}, {}, where, 0.0)
-            results.store.put_result(name, stored[name])
+            results.store.put(name, stored[name])
     return [stored[name].scalars["images_per_second"] for name in names]
 
 

@@ -16,14 +16,12 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from retrainlab.checks import BadInput, choose
-from retrainlab.data import folders, reading
-from retrainlab.data.folders import Found
+from retrainlab.data import folders
+from retrainlab.data.reading import Augmentation, Folder, Source
 from retrainlab.paths import command, data_root
 
 if TYPE_CHECKING:
     import numpy as np
-
-    from retrainlab.data.folders import Images
 
 DEBIAN_FASHION = Path("/usr/share/datasets/fashion-mnist")
 FASHION_SHA256 = "ca3ab2a37f845e1b8ae23cab1b51749a3011ba3bf1d9016176d75cbaabac376f"
@@ -31,27 +29,10 @@ _FASHION_FILES = [f"{part}-{what}" for part in ("train", "t10k") for what in ("i
 
 
 @dataclass(frozen=True)
-class Augmentation:
-    """pad: pixels of zero padding before a random crop back to size; flip: mirror each image with probability 1/2."""
-
-    pad: int = 0
-    flip: bool = False
-
-
-@dataclass(frozen=True)
-class Source:
-    """Training images, and the official validation and test images where the source has them."""
-
-    train: "Images"
-    validation: "Images | None" = None
-    test: "Images | None" = None
-
-
-@dataclass(frozen=True)
 class BuiltIn:
     """A data set that has a name.
 
-    holds: what is in it, in the words of `reading.words`. read: its images, or BadInput if they are not here or are not
+    holds: what is in it, in the words of `Folder.content`. read: its images, or BadInput if they are not here or are not
     what they should be. where: the folder or package they are in, None if they are not here, from the names of files
     alone. held_out: how many test and validation images to split off training, where the source has none of its own.
     downloads: the class of torchvision.datasets that fetches it; empty if it needs no download.
@@ -70,40 +51,8 @@ class BuiltIn:
         return f"{self.name}: {self.holds}."
 
     def fingerprint(self) -> str:
-        """Its images are checked against their published content when they are read, so that the name and the version of
-        our splits identify them."""
+        """The name and the version of our splits: reading checks the images against their published content."""
         return f"{self.name}/1"
-
-
-@dataclass(frozen=True)
-class Folder:
-    """A folder of images, in the places of a `BuiltIn`. size: pixels square to which they are resized, 224 if None."""
-
-    found: Found
-    size: int | None
-
-    def read(self) -> Source:
-        return Source(**reading.read(self.found, self.size))
-
-    def where(self) -> str:
-        return self.found.root
-
-    @property
-    def held_out(self) -> tuple[int, int]:
-        """15 % of the training images each."""
-        count = round(0.15 * len(self.found.parts[0].files))
-        return count, count
-
-    @property
-    def augmentation(self) -> Augmentation:
-        """Crops from a border of an eighth of the size, and flips."""
-        return Augmentation((self.size or folders.SIZE) // 8, True)
-
-    def content(self) -> str:
-        return reading.words(self.found, self.size)
-
-    def fingerprint(self) -> str:
-        return reading.fingerprint(self.found, self.size)
 
 
 def source(name: str, image_size: int | None = None) -> BuiltIn | Folder:
@@ -171,9 +120,7 @@ def _idx(path: Path) -> "np.ndarray":
     """Read one (gzipped) file of MNIST's IDX format: 0, 0, type 8 (bytes), rank, big-endian sizes, then the bytes."""
     import numpy as np
 
-    opener = gzip.open if path.suffix == ".gz" else open
-    with opener(path, "rb") as file:
-        raw = file.read()
+    raw = gzip.decompress(path.read_bytes()) if path.suffix == ".gz" else path.read_bytes()
     rank = raw[3]
     shape = np.frombuffer(raw, ">u4", rank, 4)
     return np.frombuffer(raw, np.uint8, offset=4 + 4 * rank).reshape(shape).copy()
@@ -197,7 +144,7 @@ def _fashion() -> Source:
             f"`{command('data fashion-mnist')}` or, on Debian, `apt install dataset-fashion-mnist`."
         )
     try:
-        arrays = [
+        images, labels, test_images, test_labels = arrays = [
             _idx(next(p for end in ("", ".gz") if os.path.isfile(p := folder / f"{stem}{end}")))
             for stem in _FASHION_FILES
         ]
@@ -207,14 +154,14 @@ def _fashion() -> Source:
         ) from None
     if hashlib.sha256(b"".join(a.tobytes() for a in arrays)).hexdigest() != FASHION_SHA256:
         raise BadInput(f"The files in {folder} are not those of Fashion-MNIST; delete them and get them again.")
-    return Source((arrays[0][:, None], arrays[1]), test=(arrays[2][:, None], arrays[3]))
+    return Source((images[:, None], labels), test=(test_images[:, None], test_labels))
 
 
-def _cifar(name: str) -> Source:
+def _read_cifar(name: str) -> Source:
     import numpy as np
     from torchvision import datasets
 
-    maker = getattr(datasets, BUILT_IN[name].downloads)
+    maker = getattr(datasets, name.upper())
     try:
         train, test = (maker(str(_root()), train=part) for part in (True, False))
     except (RuntimeError, OSError):
@@ -227,10 +174,22 @@ def _cifar(name: str) -> Source:
     return Source(train, test=test)
 
 
-def _below_root(file: str) -> Path | None:
-    """The data root, if the file is below it."""
-    root = data_root()
-    return root if root is not None and os.path.isfile(root / file) else None
+def _cifar(name: str, classes: int, file: str) -> BuiltIn:
+    """file: one of the data set's, below the data root."""
+
+    def where() -> Path | None:
+        root = data_root()
+        return root if root is not None and os.path.isfile(root / file) else None
+
+    return BuiltIn(
+        name,
+        f"{classes} classes; 45,000 train, 5,000 validation, 10,000 test images; 32 x 32 pixels; mode RGB",
+        read=partial(_read_cifar, name),
+        where=where,
+        held_out=(0, 5000),
+        augmentation=Augmentation(4, True),
+        downloads=name.upper(),
+    )
 
 
 SETS = (
@@ -251,23 +210,7 @@ SETS = (
         augmentation=Augmentation(2, True),
         downloads="FashionMNIST",
     ),
-    BuiltIn(
-        "cifar10",
-        "10 classes; 45,000 train, 5,000 validation, 10,000 test images; 32 x 32 pixels; mode RGB",
-        read=partial(_cifar, "cifar10"),
-        where=partial(_below_root, "cifar-10-batches-py/data_batch_1"),
-        held_out=(0, 5000),
-        augmentation=Augmentation(4, True),
-        downloads="CIFAR10",
-    ),
-    BuiltIn(
-        "cifar100",
-        "100 classes; 45,000 train, 5,000 validation, 10,000 test images; 32 x 32 pixels; mode RGB",
-        read=partial(_cifar, "cifar100"),
-        where=partial(_below_root, "cifar-100-python/train"),
-        held_out=(0, 5000),
-        augmentation=Augmentation(4, True),
-        downloads="CIFAR100",
-    ),
+    _cifar("cifar10", 10, "cifar-10-batches-py/data_batch_1"),
+    _cifar("cifar100", 100, "cifar-100-python/train"),
 )
 BUILT_IN = {one.name: one for one in SETS}

@@ -8,8 +8,9 @@ from matplotlib.colors import ListedColormap
 from matplotlib.figure import Figure
 from torch import Tensor
 
-from retrainlab.figures.sentences.contest import CONTROLS, titles
-from retrainlab.figures.style import ALLOCATIONS, BLUE, LEVEL, METHODS, OTHER, RED, Look, legend, place, styled, ticks
+from retrainlab.figures import style
+from retrainlab.figures.sentences.contest import CONTROLS, middle, titles
+from retrainlab.figures.style import BLUE, LEVEL, OTHER, RED, Look, legend, spread, styled, ticks
 from retrainlab.phrases import share
 
 _BARS: dict[str, Any] = {"elinewidth": 1.3, "capsize": 2.5, "markeredgecolor": "w", "markeredgewidth": 0.5}
@@ -20,43 +21,42 @@ def _kind(entrant: str) -> Look:
     return Look(RED, "D") if entrant == "BIMP" else Look("0.35", "s") if entrant in CONTROLS else Look(BLUE, "o")
 
 
-def _spread(line: pd.DataFrame, mean: str = "mean") -> list[pd.Series]:
-    """How far the interval reaches to both sides of the mean, in percent."""
-    return [100 * (line[mean] - line["low"]), 100 * (line["high"] - line[mean])]
-
-
 def _line(ax: Axes, x: pd.Series, line: pd.DataFrame, label: str, look: Look) -> None:
     """Means over x with their intervals."""
-    marks: dict[str, Any] = {"label": label, "color": look.color, "marker": look.marker}
-    ax.errorbar(x, 100 * line["mean"], yerr=_spread(line), **_BARS, **marks)
+    ax.errorbar(x, 100 * line["mean"], yerr=spread(line), label=label, **_BARS, **look.marks)
+
+
+def _panels(accuracy: pd.DataFrame, xlabel: str) -> tuple[Figure, list[tuple[Axes, pd.DataFrame]]]:
+    """A figure with a panel of test accuracy for each sparsity, and the rows that each is to show."""
+    sparsities = list(accuracy.groupby("sparsity", sort=False))
+    figure = Figure(figsize=(5.2 * len(sparsities) + 0.4, 4.8), layout="constrained")
+    axes = figure.subplots(1, len(sparsities), squeeze=False)[0]
+    axes[0].set_ylabel("Test accuracy (%)")
+    for ax, (sparsity, _) in zip(axes, sparsities):
+        ax.set(title=f"Sparsity {share(sparsity)}", xlabel=xlabel)
+    return figure, [(ax, part) for ax, (_, part) in zip(axes, sparsities)]
 
 
 @styled
 def contest(table: pd.DataFrame) -> Figure:
     """Figure 5. table: columns entrant, sparsity, mean, low, high (test, shares), dense (mean test accuracy of the dense
     networks), theoretical_speedup and images_per_second (of training)."""
-    sparsities = list(table["sparsity"].unique())
-    middle = sorted(sparsities)[len(sparsities) // 2]
-    at_middle = table[table["sparsity"] == middle].sort_values("mean", kind="stable")
-    names = list(at_middle["entrant"])
-    figure = Figure(figsize=(3.1 * len(sparsities) + 6.4, 1.6 + 0.42 * len(names)), layout="constrained")
-    axes = figure.subplots(1, len(sparsities) + 2, sharey=True)
-    for ax, sparsity in zip(axes, sparsities):
-        part = table[table["sparsity"] == sparsity].set_index("entrant")
+    names = list(middle(table).sort_values("mean", kind="stable")["entrant"])
+    panels = {s: part.set_index("entrant").reindex(names) for s, part in table.groupby("sparsity", sort=False)}
+    figure = Figure(figsize=(3.1 * len(panels) + 6.4, 1.6 + 0.42 * len(names)), layout="constrained")
+    axes = figure.subplots(1, len(panels) + 2, sharey=True)
+    faster, rate = axes[-2:]
+    for ax, (sparsity, part) in zip(axes, panels.items()):
         for row, name in enumerate(names):
-            one = part.loc[[name]]
-            marks = {"color": _kind(name).color, "marker": _kind(name).marker, "markersize": 8}
-            ax.errorbar(100 * one["mean"], [row], xerr=_spread(one), linestyle="", **_BARS, **marks)
+            one, marks = part.loc[[name]], _kind(name).marks
+            ax.errorbar(100 * one["mean"], [row], xerr=spread(one), linestyle="", markersize=8, **_BARS, **marks)
         ax.axvline(100 * table["dense"].iloc[0], **LEVEL)
         ax.axvline(100 * part.loc["BIMP", "mean"], color=_kind("BIMP").color, linewidth=1)
         ax.set_xlim(max(0, 100 * part["mean"].min() - 6), 101)
         ax.set(title=f"Sparsity {share(sparsity)}", xlabel="Test accuracy (%)")
-    faster, rate = axes[-2:]
-    for i, sparsity in enumerate(sparsities):
-        part = table[table["sparsity"] == sparsity].set_index("entrant").reindex(names)
-        shade = {"color": str(0.7 - 0.6 * i / max(1, len(sparsities) - 1)), "marker": "o^D*"[i % 4]}
-        values = part["theoretical_speedup"]
-        faster.plot(values, range(len(names)), linestyle="", **shade)
+    for i, (sparsity, part) in enumerate(panels.items()):
+        grey, values = str(0.7 - 0.6 * i / max(1, len(panels) - 1)), part["theoretical_speedup"]
+        faster.plot(values, range(len(names)), linestyle="", color=grey, marker="o^D*"[i % 4])
         faster.annotate(share(sparsity), (values.iloc[-1], len(names) - 0.75), ha="center", fontsize=10)
     faster.set_xscale("log")
     ticks(faster.xaxis, [1, 2, 3, 5, 10, 20, 50])
@@ -75,20 +75,14 @@ def contest(table: pd.DataFrame) -> Figure:
 def splits(accuracy: pd.DataFrame, total: int) -> Figure:
     """Figure 6. accuracy: columns sparsity, share (of the epochs that are dense), cycles, mean, low, high (test, shares);
     total: epochs in all. The band from 25 to 75 % is marked."""
-    panels = list(accuracy["sparsity"].unique())
-    figure = Figure(figsize=(5.2 * len(panels) + 0.4, 4.8), layout="constrained")
-    axes = figure.subplots(1, len(panels), squeeze=False)[0]
-    for ax, sparsity in zip(axes, panels):
-        part = accuracy[accuracy["sparsity"] == sparsity]
+    figure, panels = _panels(accuracy, f"Dense share of {total} epochs (%)")
+    for ax, part in panels:
         ax.axvspan(25, 75, color="0.93", zorder=0)
-        for i, k in enumerate(part["cycles"].unique()):
-            line = part[part["cycles"] == k]
+        for i, (k, line) in enumerate(part.groupby("cycles", sort=False)):
             label = "1 cycle" if k == 1 else f"{k} cycles"
-            _line(ax, 100 * line["share"] + (i - 1) * 0.8, line, label, place(i))
-        ax.set(title=f"Sparsity {share(sparsity)}", xlabel=f"Dense share of {total} epochs (%)", xlim=(0, 100))
-        ax.set_ylim(max(0, 100 * part["mean"].min() - 8), 101)
-    axes[0].set_ylabel("Test accuracy (%)")
-    legend(figure, axes[0], 4)
+            _line(ax, 100 * line["share"] + (i - 1) * 0.8, line, label, style.place(i))
+        ax.set(xlim=(0, 100), ylim=(max(0, 100 * part["mean"].min() - 8), 101))
+    legend(figure, figure.axes[0], 4)
     return figure
 
 
@@ -101,10 +95,9 @@ def stability(points: pd.DataFrame) -> Figure:
     for ax, what, title in zip(axes, ("raw", "recalibrated"), titles(points)):
         for name in points["entrant"].unique():
             one = points[(points["what"] == what) & (points["entrant"] == name)]
-            look = METHODS.get(name, OTHER)
-            marks = {"color": look.color, "marker": look.marker, "markersize": 9, "label": name}
+            marks = style.METHODS.get(name, OTHER).marks | {"markersize": 9, "label": name, "linestyle": ""}
             wrong = 100 * (1 - one["before"]).clip(lower=0.001)
-            ax.errorbar(wrong, 100 * one["after"], yerr=_spread(one, "after"), linestyle="", **_BARS, **marks)
+            ax.errorbar(wrong, 100 * one["after"], yerr=spread(one, "after"), **_BARS, **marks)
         ax.set_xscale("log")  # of the error, so that 12 % and 95 % both find room
         ax.invert_xaxis()
         ticks(ax.xaxis, [2, 5, 10, 20, 50, 90], lambda wrong: f"{100 - wrong:g}")
@@ -117,19 +110,14 @@ def stability(points: pd.DataFrame) -> Figure:
 @styled
 def lengths(accuracy: pd.DataFrame) -> Figure:
     """Figure 8. accuracy: columns sparsity, what, epochs (in all), mean, low, high (test, shares)."""
-    panels = list(accuracy["sparsity"].unique())
-    figure = Figure(figsize=(5.2 * len(panels) + 0.4, 4.8), layout="constrained")
-    axes = figure.subplots(1, len(panels), squeeze=False)[0]
     epochs = sorted(accuracy["epochs"].unique())
-    for ax, sparsity in zip(axes, panels):
-        part = accuracy[accuracy["sparsity"] == sparsity]
-        for i, what in enumerate(part["what"].unique()):
-            line = part[part["what"] == what]
+    figure, panels = _panels(accuracy, "Epochs in all")
+    for ax, part in panels:
+        for i, (what, line) in enumerate(part.groupby("what", sort=False)):
             aside = (i - 1.5) * 0.008 * (epochs[-1] - epochs[0])
-            _line(ax, line["epochs"] + aside, line, what, place(i))
-        ax.set(title=f"Sparsity {share(sparsity)}", xlabel="Epochs in all", xticks=epochs)
-    axes[0].set_ylabel("Test accuracy (%)")
-    legend(figure, axes[0], 4)
+            _line(ax, line["epochs"] + aside, line, what, style.place(i))
+        ax.set_xticks(epochs)
+    legend(figure, figure.axes[0], 4)
     return figure
 
 
@@ -137,23 +125,20 @@ def lengths(accuracy: pd.DataFrame) -> Figure:
 def allocations(accuracy: pd.DataFrame, layers: pd.DataFrame, masks: dict[str, Tensor], layer: str) -> Figure:
     """Figure 9. accuracy: columns allocation, sparsity, mean, low, high (test after retraining, shares); layers:
     allocation, layer, sparsity (of one sparsity in all, shares); masks: of the layer `layer` for each allocation."""
-    names = list(accuracy["allocation"].unique())
-    looks = {name: ALLOCATIONS.get(name, OTHER) for name in names}
+    ways = list(accuracy.groupby("allocation", sort=False))
+    order = list(layers["layer"].unique())
     figure = Figure(figsize=(12.5, 8.2), layout="constrained")
     grid = figure.add_gridspec(2, 1, height_ratios=[1.35, 1])
     top = grid[0].subgridspec(1, 2, width_ratios=[1, 1.5])
     left, right = figure.add_subplot(top[0]), figure.add_subplot(top[1])
-    for i, name in enumerate(names):
-        line = accuracy[accuracy["allocation"] == name]
-        aside = (i - (len(names) - 1) / 2) * 0.12
-        _line(left, 100 * line["sparsity"] + aside, line, name, looks[name])
-    left.set(xlabel="Sparsity (%)", ylabel="Test accuracy after retraining (%)")
-    order = list(layers["layer"].unique())
-    width = 0.8 / len(names)
-    for i, name in enumerate(names):
+    width = 0.8 / len(ways)
+    for i, (name, line) in enumerate(ways):
+        look, aside = style.ALLOCATIONS.get(name, OTHER), i - (len(ways) - 1) / 2
+        _line(left, 100 * line["sparsity"] + aside * 0.12, line, name, look)
         part = layers[layers["allocation"] == name].set_index("layer").reindex(order)
-        x = [k + (i - (len(names) - 1) / 2) * width for k in range(len(order))]
-        right.bar(x, 100 * part["sparsity"], width, color=looks[name].color, edgecolor="w", linewidth=0.4)
+        x = [k + aside * width for k in range(len(order))]
+        right.bar(x, 100 * part["sparsity"], width, color=look.color, edgecolor="w", linewidth=0.4)
+    left.set(xlabel="Sparsity (%)", ylabel="Test accuracy after retraining (%)")
     short = [n.removesuffix(".weight").removeprefix("blocks.") for n in order]
     right.set_xticks(range(len(order)), short, rotation=30, ha="right")
     right.set(ylabel="Sparsity of the layer (%)", ylim=(0, 102))
@@ -162,7 +147,7 @@ def allocations(accuracy: pd.DataFrame, layers: pd.DataFrame, masks: dict[str, T
     for i, (name, mask) in enumerate(masks.items()):
         _mask(figure.add_subplot(bottom[i]), mask, name)
     figure.axes[2].set_ylabel(f"{layer.removesuffix('.weight')}: filters")
-    legend(figure, left, len(names))
+    legend(figure, left, len(ways))
     return figure
 
 

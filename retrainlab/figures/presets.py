@@ -4,12 +4,11 @@ A notebook's parameters can override any of a preset's settings; its figure then
 This module does not load torch.
 """
 
-from collections.abc import Collection
-from dataclasses import dataclass, field, fields, replace
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
-from retrainlab.checks import choose, settle
+from retrainlab.checks import choose, plain, settle
 from retrainlab.config import SGD, Recipe
 from retrainlab.paths import project
 
@@ -20,7 +19,7 @@ class Preset:
 
     name: str
     recipe: Recipe  # of figures 1 to 4 and 9
-    output: str = ""  # the figures' folder; if empty, the one that `folder` chooses
+    output: str = ""  # the figures' folder; if empty, the function `folder` chooses one
     seeds: int = 5
     # figure 3: shares of weights removed, budgets as shares of the dense run, and what the differences are to
     sparsities: tuple[float, ...] = (0.8, 0.9, 0.95, 0.98)
@@ -122,24 +121,21 @@ def preset(name: str) -> Preset:
 
 def asked(name: str, output: str = "", **own: Any) -> Preset:
     """The preset of that name with a notebook's own settings, by field; what is empty or 0 stays as the preset has it.
-    Raises BadInput for an unknown preset, and for a setting of the wrong kind."""
-    return replace(preset(name), output=output, **{what: value for what, value in own.items() if _given(value)})
 
-
-def _given(value: object) -> bool:
-    return len(value) > 0 if isinstance(value, Collection) else value != 0
+    Raises BadInput for an unknown preset, and for a setting of the wrong kind.
+    """
+    given = {what: value for what, value in own.items() if plain(value) not in (0, "", [], ())}
+    return replace(preset(name), output=output, **given)
 
 
 def changed(settings: Preset) -> dict[str, object]:
-    """The fields in which the settings differ from the preset of their name; the recipes' precision is told by its own."""
-    known = preset(settings.name)
-    names = [f.name for f in fields(Preset) if f.name not in ("recipe", "contest", "output")]
-    return {n: value for n in names if (value := getattr(settings, n)) != getattr(known, n)}
+    """The fields, `output` aside, in which the settings differ from the preset of their name, with their values."""
+    known, aside = vars(preset(settings.name)), ("output", "recipe", "contest")  # recipes differ in precision alone
+    return {name: value for name, value in vars(settings).items() if name not in aside and value != known[name]}
 
 
 def folder(settings: Preset) -> Path:
     """Where figures go: to the output that is asked for, or else to figures/PRESET for the preset's own settings and to
     figures/own/PRESET, which git ignores, for others."""
-    if settings.output:
-        return Path(settings.output)
-    return project() / "figures" / (Path("own") / settings.name if changed(settings) else settings.name)
+    own = "own" if changed(settings) else ""
+    return Path(settings.output or project() / "figures" / own / settings.name)

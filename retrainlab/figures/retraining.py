@@ -13,25 +13,24 @@ from matplotlib.colors import LogNorm, to_rgba_array
 from matplotlib.figure import Figure
 
 from retrainlab.figures.sentences import retraining as sentences
-from retrainlab.figures.style import LEVEL, SCHEDULES, bare_line, in_order, legend, style, styled, ticks
-from retrainlab.phrases import share
+from retrainlab.figures.style import LEVEL, SCHEDULES, by_schedule, legend, spread, style, styled, ticks
+from retrainlab.phrases import percent, share
 
 
 @styled
 def schedules(curves: pd.DataFrame) -> Figure:
     """Figure 1. curves: columns panel (`dense` or the budget as a share), schedule, epoch, lr."""
-    panels = list(curves["panel"].unique())
-    figure = Figure(figsize=(9.6, 3.1 * ((len(panels) + 1) // 2) + 0.5), layout="constrained")
-    axes = figure.subplots(-(-len(panels) // 2), 2, sharey=True, squeeze=False)
-    for ax, panel in zip(axes.flat, panels):
-        part = curves[curves["panel"] == panel]
+    panels = list(curves.groupby("panel", sort=False))
+    rows = (len(panels) + 1) // 2
+    figure = Figure(figsize=(9.6, 3.1 * rows + 0.5), layout="constrained")
+    axes = figure.subplots(rows, 2, sharey=True, squeeze=False)
+    for ax, (panel, part) in zip(axes.flat, panels):
         if panel == "dense":
             ax.plot(part["epoch"], part["lr"], color="0.15", drawstyle="steps-post")
             ax.set_title("Dense run")
         else:
-            for name in in_order(part["schedule"]):
-                line = part[part["schedule"] == name]
-                ax.plot(line["epoch"], line["lr"], drawstyle="steps-post", **bare_line(name))
+            for name, line in by_schedule(part):
+                ax.plot(line["epoch"], line["lr"], drawstyle="steps-post", **style(name) | {"marker": ""})
             ax.set_title(f"Retraining, budget {share(float(panel))}")
         ax.set_xlim(0, part["epoch"].max())
         ax.set_ylim(bottom=0)
@@ -52,18 +51,16 @@ def recovery(points: pd.DataFrame, what: str) -> Figure:
     dense, pruned = sentences.levels(points)
     figure = Figure(figsize=(9, 7.2), layout="constrained")
     top, bottom = figure.subplots(2, 1, sharex=True, height_ratios=[2.3, 1])
-    for i, name in enumerate(in_order(points["schedule"])):
-        line = points[points["schedule"] == name]
+    for i, (name, line) in enumerate(by_schedule(points)):
         measured = line.dropna(subset=["validation_accuracy"])
         every = max(1, len(measured) // 6)  # markers of curves that coincide stand side by side
-        marks = style(name) | {"markevery": (i % every, every)}
-        top.plot(measured["step"], 100 * measured["validation_accuracy"], **marks)
-        bottom.plot(line["step"], line["lr"], drawstyle="steps-post", **bare_line(name))
+        top.plot(measured["step"], 100 * measured["validation_accuracy"], markevery=(i % every, every), **style(name))
+        bottom.plot(line["step"], line["lr"], drawstyle="steps-post", **style(name) | {"marker": ""})
     across = {"xycoords": ("axes fraction", "data"), "textcoords": "offset points"}
     for level in (dense, pruned):
         top.axhline(100 * level, **LEVEL)
-    top.annotate(f"dense: {100 * dense:.1f} %", (0, 100 * dense), xytext=(8, -6), va="top", **across)
-    after = f"straight after pruning: {100 * pruned:.1f} %"
+    top.annotate(f"dense: {percent(dense)}", (0, 100 * dense), xytext=(8, -6), va="top", **across)
+    after = f"straight after pruning: {percent(pruned)}"
     top.annotate(after, (1, 100 * pruned), xytext=(-8, 6), ha="right", va="bottom", **across)
     top.set(ylabel="Validation accuracy (%)", title=what, ylim=(0, 102), xlim=(0, points["step"].max()))
     bottom.set(ylabel="Learning rate", xlabel="Retraining step (iteration)")
@@ -76,19 +73,15 @@ def recovery(points: pd.DataFrame, what: str) -> Figure:
 def budgets(table: pd.DataFrame) -> Figure:
     """Figure 3. table: columns sparsity, budget, schedule, mean, low, high (shares) and dense (mean accuracy of the dense
     networks); and paired differences to the baseline, as `stats.compared` has them."""
-    names = {f"difference_{name}": name for name in ("mean", "low", "high")}
-    difference = (
-        table[["sparsity", "budget", "schedule", *names]].dropna(subset=["difference_mean"]).rename(columns=names)
-    )
     baseline, dense = sentences.baseline(table), table["dense"].iloc[0]
-    sparsities = list(table["sparsity"].unique())
-    figure = Figure(figsize=(3.3 * len(sparsities) + 0.4, 7.4), layout="constrained")
-    axes = figure.subplots(2, len(sparsities), sharex=True, squeeze=False, height_ratios=[1.3, 1])
-    for column, sparsity in enumerate(sparsities):
-        top, bottom = axes[:, column]
-        _lines(top, table[table["sparsity"] == sparsity])
-        _lines(bottom, difference[difference["sparsity"] == sparsity])
-        top.axhline(100 * dense, **LEVEL, label=f"dense, {100 * dense:.1f} %")
+    panels = list(table.groupby("sparsity", sort=False))
+    figure = Figure(figsize=(3.3 * len(panels) + 0.4, 7.4), layout="constrained")
+    axes = figure.subplots(2, len(panels), sharex=True, squeeze=False, height_ratios=[1.3, 1])
+    for (top, bottom), (sparsity, part) in zip(axes.T, panels):
+        _lines(top, part)
+        difference = part[["budget", "schedule"]].join(part.filter(like="difference_"))
+        _lines(bottom, difference.rename(columns=lambda name: name.removeprefix("difference_")).dropna())
+        top.axhline(100 * dense, **LEVEL, label=f"dense, {percent(dense)}")
         bottom.axhline(0, color=SCHEDULES[baseline].color, linewidth=1.6)
         low, high = top.get_ylim()
         top.set_ylim(max(low, 0), min(high, 101))
@@ -96,18 +89,16 @@ def budgets(table: pd.DataFrame) -> Figure:
         bottom.set_xlabel("Budget (% of dense run)")
     axes[0, 0].set_ylabel("Test accuracy (%)")
     axes[1, 0].set_ylabel(f"Difference to {baseline}\n(percentage points)")
-    legend(figure, axes[0, 0], 7 if len(sparsities) > 3 else 4)
+    legend(figure, axes[0, 0], 7 if len(panels) > 3 else 4)
     return figure
 
 
 def _lines(ax: Axes, frame: pd.DataFrame) -> None:
     """A line per schedule over the budget, with intervals drawn side by side; columns as in `budgets`."""
-    for name in in_order(frame["schedule"]):
-        line = frame[frame["schedule"] == name]
+    bars: dict[str, Any] = {"elinewidth": 1.2, "capsize": 2, "markeredgecolor": "w", "markeredgewidth": 0.5}
+    for name, line in by_schedule(frame):
         aside = 1.03 ** (list(SCHEDULES).index(name) - (len(SCHEDULES) - 1) / 2)
-        spread = [100 * (line["mean"] - line["low"]), 100 * (line["high"] - line["mean"])]
-        bars: dict[str, Any] = {"elinewidth": 1.2, "capsize": 2, "markeredgecolor": "w", "markeredgewidth": 0.5}
-        ax.errorbar(100 * line["budget"] * aside, 100 * line["mean"], yerr=spread, **bars, **style(name))
+        ax.errorbar(100 * line["budget"] * aside, 100 * line["mean"], yerr=spread(line), **bars, **style(name))
     ax.set_xscale("log")
     ticks(ax.xaxis, sorted(100 * frame["budget"].unique()))
     ax.tick_params(labelbottom=True)
@@ -125,16 +116,16 @@ def best_lr(cells: pd.DataFrame) -> Figure:
         return cells.pivot(index="sparsity", columns="budget", values=column).sort_index(ascending=False)
 
     words = table("best_lr").map("{:.3g}".format) + "\n" + table("allr_lr").map("({:.2g})".format)
-    rates = cells["best_lr"]
-    scale = {"norm": LogNorm(rates.min() / 1.01, rates.max() * 1.01)}
+    tried = sorted(cells["best_lr"].unique())
+    scale = {"norm": LogNorm(tried[0] / 1.01, tried[-1] * 1.01)}
     _map(left, table("best_lr"), words, "cividis", "Initial learning rate", scale)
-    tried = sorted(rates.unique())
-    left.collections[0].colorbar.set_ticks(tried, labels=[f"{lr:g}" for lr in tried], minor=False)
-    left.collections[0].colorbar.minorticks_off()
+    bar = left.collections[0].colorbar
+    bar.set_ticks(tried, labels=[f"{lr:g}" for lr in tried], minor=False)
+    bar.minorticks_off()
     left.set_title("Best initial learning rate (ALLR's)")
     limit = max(cells["gain"].abs().max(), 0.5)
-    words = table("gain").map("{:+.1f}".format)
-    _map(right, table("gain"), words, "PuOr", "Percentage points", {"vmin": -limit, "vmax": limit})
+    gains = table("gain")
+    _map(right, gains, gains.map("{:+.1f}".format), "PuOr", "Percentage points", {"vmin": -limit, "vmax": limit})
     right.set_title("Test accuracy: ALLR minus best start")
     return figure
 

@@ -39,10 +39,6 @@ START = """Reveal.initialize({
   width: 1280, height: 720, margin: 0, center: false, hash: true, slideNumber: "c/t", transition: "none",
   backgroundTransition: "none", pdfSeparateFragments: false, pdfMaxPagesPerSlide: 1, plugins: [RevealNotes],
 });"""
-TALL = 1.6  # width over height, below which a figure leaves room beside it
-
-
-# ---- what the notebook shows -----------------------------------------------------------------------------------------
 
 
 @dataclass(frozen=True)
@@ -55,7 +51,7 @@ class Evidence:
     def _repr_html_(self) -> str:
         width, height = struct.unpack(">II", self.picture.png[16:24])
         items = "".join(f"<li>{escape(sentence)}</li>" for sentence in self.sentences)
-        place = "beside" if width < TALL * height else "below"
+        place = "beside" if width < 1.6 * height else "below"  # a tall figure leaves room beside it
         return f'<div class="evidence {place}"><ul>{items}</ul>{self.picture._repr_html_()}</div>'
 
 
@@ -68,15 +64,15 @@ class Deck:
 
     @property
     def folder(self) -> Path:
-        """Where the figures lie."""
+        """The folder of the figures, and of the tables and words beside them."""
         return Path(self.figures) if self.figures else presets.folder(presets.preset(self.preset))
 
     def check(self) -> None:
         """Raise BadInput for an unknown preset, or unless every figure is there, with the table that this version saves."""
         choose(self.preset, presets.PRESETS, "preset")
         again = f"make it again: {command(f'figures --preset {self.preset}')}."
-        missing = [n for n in FIGURES if not all((self.folder / f"{n}.{e}").is_file() for e in ("png", "csv", "json"))]
-        if missing:
+        ends = ("png", "csv", "json")
+        if missing := [n for n in FIGURES if not all((self.folder / f"{n}.{end}").is_file() for end in ends)]:
             raise BadInput(f"The slides show what is in {self.folder}, but {', '.join(missing)} is not there; {again}")
         for name in FIGURES:
             try:
@@ -103,9 +99,6 @@ class Deck:
         return f"<p>Figures: preset {self.preset}, computed on {escape(' and '.join(devices))}.</p>"
 
 
-# ---- the deck --------------------------------------------------------------------------------------------------------
-
-
 def make(output: str = "", preset: str = "digits", pdf: bool = True, figures: str = "") -> list[Path]:
     """Write slides_retraining.html, and with `pdf` slides_retraining.pdf, to `output` (`slides` in the project if empty).
     They show the preset's figures, or those in the folder `figures`.
@@ -118,13 +111,15 @@ def make(output: str = "", preset: str = "digits", pdf: bool = True, figures: st
     deck.check()
     folder = Path(output).resolve() if output else project() / "slides"
     page, printed = folder / f"{NAME}.html", folder / f"{NAME}.pdf"
-    make_writable(folder, [page.name, printed.name][: 1 + pdf])
-    notebook, made = _executed(deck, folder), [page]
+    made = [page, printed] if pdf else [page]
+    make_writable(folder, [path.name for path in made])
+    notebook = _executed(deck, folder)
     write_text(page, html(notebook))
     if pdf:
         try:
-            made.append(_print(html(notebook, script=False), printed))
+            _print(html(notebook, script=False), printed)
         except _NoPrint as reason:
+            made.remove(printed)
             print(NO_PDF.format(why=reason), file=sys.stderr, flush=True)
     for path in made:
         print(f"{path}  ({path.stat().st_size / 2**20:.1f} MiB)", flush=True)
@@ -135,8 +130,8 @@ def _executed(deck: Deck, folder: Path) -> "NotebookNode":
     path = project() / "notebooks" / f"{NAME}.ipynb"
     notebook = notebooks.execute(path, asdict(deck), folder / "failed" / path.name, CELL_TIMEOUT)
     for cell in notebook.cells:
-        if cell.cell_type == "markdown":
-            cell.source = _named(cell.source)
+        if cell.cell_type == "markdown":  # the HTML goes where the notebooks do not: their names replace links to them
+            cell.source = re.sub(r"\[[^]]+\]\(([\w-]+\.ipynb)\)", r"`notebooks/\1`", cell.source)
         else:  # what libraries print on one machine is nothing for an audience
             cell.outputs = [output for output in cell.outputs if output.output_type != "stream"]
     return notebook
@@ -147,41 +142,26 @@ def html(notebook: "NotebookNode", script: bool = True) -> str:
     from nbconvert import SlidesExporter
 
     here = Path(__file__).parent
-    exporter = SlidesExporter(
-        template_file=str(here / "slides.html.j2"),
-        exclude_input=True,
-        exclude_input_prompt=True,
-        exclude_output_prompt=True,
-        exclude_anchor_links=True,
-    )
+    hidden = ("exclude_input", "exclude_input_prompt", "exclude_output_prompt", "exclude_anchor_links")
+    exporter = SlidesExporter(template_file=str(here / "slides.html.j2"), **dict.fromkeys(hidden, True))
 
-    def vendored(name: str) -> str:
-        return (here / "vendor" / "reveal" / name).read_text(encoding="utf-8")
+    def vendored(*names: str) -> list[str]:
+        return [(here / "vendor" / "reveal" / name).read_text(encoding="utf-8") for name in names]
 
-    files = {"css": [vendored("reset.css")], "js": []}
+    files = {"css": vendored("reset.css"), "js": []}
     if script:
-        files["css"].append(vendored("reveal.css"))
-        files["js"] += [_inline(vendored("reveal.js")), _inline(vendored("notes.js")), START]
-    text, _ = exporter.from_notebook_node(notebook, resources={"reveal_files": files})
-    return text
-
-
-def _named(markdown: str) -> str:
-    """Links to notebooks as their names: the HTML goes where the notebooks do not."""
-    return re.sub(r"\[[^]]+\]\(([\w-]+\.ipynb)\)", r"`notebooks/\1`", markdown)
-
-
-def _inline(script: str) -> str:
-    """The script as it may stand in HTML: these strings would change how a parser reads on."""
-    return re.sub(r"<(?=!--|/?script)", r"\\x3c", script)
+        scripts = [*vendored("reveal.js", "notes.js"), START]
+        unread = re.compile("<(?=!--|/?script)")  # would change how HTML is read on
+        files = {"css": vendored("reset.css", "reveal.css"), "js": [unread.sub(r"\\x3c", text) for text in scripts]}
+    return exporter.from_notebook_node(notebook, resources={"reveal_files": files})[0]
 
 
 class _NoPrint(Exception):
     """Why there is no PDF."""
 
 
-def _print(text: str, out: Path) -> Path:
-    """Print the HTML `text` as the PDF `out`, which is returned. Raises _NoPrint."""
+def _print(text: str, out: Path) -> None:
+    """Print the HTML `text` as the PDF `out`. Raises _NoPrint."""
     browser = next((path for name in BROWSERS if (path := shutil.which(name))), None)
     if browser is None:
         raise _NoPrint("no browser that prints is on the path")
@@ -203,4 +183,3 @@ def _print(text: str, out: Path) -> Path:
         raise _NoPrint(f"{error.filename or browser}: {error.strerror}") from None
     finally:
         shutil.rmtree(folder, ignore_errors=True)
-    return out

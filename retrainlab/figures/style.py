@@ -5,6 +5,7 @@ from dataclasses import dataclass
 from typing import Any
 
 import matplotlib
+import pandas as pd
 from matplotlib.axes import Axes
 from matplotlib.axis import XAxis
 from matplotlib.figure import Figure
@@ -22,6 +23,11 @@ class Look:
     color: str
     marker: str
     dashes: str | tuple[int, tuple[float, ...]] = "-"
+
+    @property
+    def marks(self) -> dict[str, Any]:
+        """Colour and marker, by matplotlib's names."""
+        return {"color": self.color, "marker": self.marker}
 
 
 SCHEDULES = {
@@ -53,7 +59,7 @@ ALLOCATIONS = {
     "random": Look(PURPLE, "D"),
 }
 OTHER = Look(ORANGE, "*")  # a method or an allocation of one's own
-PLACES = tuple(map(Look, (BLUE, RED, GREEN, GREY, PURPLE, SKY, ORANGE), "osv^DXP"))
+_PLACES = tuple(map(Look, (BLUE, RED, GREEN, GREY, PURPLE, SKY, ORANGE), "osv^DXP"))
 LEVEL: dict[str, Any] = {"color": "0.15", "linestyle": (0, (2, 2)), "linewidth": 1.4}
 RC: dict[Any, object] = {  # by matplotlib's names
     **{name: "0.15" for name in ("axes.labelcolor", "xtick.color", "ytick.color", "text.color")},
@@ -68,30 +74,30 @@ styled = matplotlib.rc_context(RC)  # decorates what draws
 
 
 def place(i: int) -> Look:
-    """How the i-th of what is only counted looks, such as numbers of cycles."""
-    return PLACES[i % len(PLACES)]
+    """The look of the i-th line where lines have no names of their own, such as numbers of cycles."""
+    return _PLACES[i % len(_PLACES)]
 
 
 def style(schedule: str) -> dict[str, Any]:
-    """How a schedule's line is drawn and labelled, the same in every figure: matplotlib's names."""
+    """How a schedule's line is drawn and labelled in every figure, by matplotlib's names."""
     look = SCHEDULES[schedule]
-    return {"color": look.color, "linestyle": look.dashes, "marker": look.marker, "label": schedule}
+    return {**look.marks, "linestyle": look.dashes, "label": schedule}
 
 
-def bare_line(schedule: str) -> dict:
-    """The same without a marker."""
-    return style(schedule) | {"marker": ""}
+def by_schedule(frame: pd.DataFrame) -> list[tuple[str, pd.DataFrame]]:
+    """The rows of each schedule that there is, in the order of SCHEDULES."""
+    parts = dict(iter(frame.groupby("schedule")))
+    return [(name, parts[name]) for name in SCHEDULES if name in parts]
 
 
-def in_order(names: Sequence[str]) -> list[str]:
-    """Those of SCHEDULES that are named, in its order."""
-    return [s for s in SCHEDULES if s in set(names)]
+def spread(line: pd.DataFrame, mean: str = "mean") -> list[pd.Series]:
+    """How far the interval reaches to both sides of the mean, in percent."""
+    return [100 * (line[mean] - line["low"]), 100 * (line["high"] - line[mean])]
 
 
 def legend(figure: Figure, axes: Axes, columns: int) -> None:
     """Put the legend of `axes` above the whole figure."""
-    handles, labels = axes.get_legend_handles_labels()
-    figure.legend(handles, labels, loc="outside upper center", ncols=columns, frameon=False)
+    figure.legend(*axes.get_legend_handles_labels(), loc="outside upper center", ncols=columns, frameon=False)
 
 
 def ticks(axis: XAxis, places: Sequence[float], words: Callable[[float], str] = "{:g}".format) -> None:

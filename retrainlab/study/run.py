@@ -89,7 +89,7 @@ def run_study(
             if hasattr(report, "close"):
                 report.close()
     keys = [kept.key(e) for e in experiments]
-    results = [missing.found.get(key) or stored(kept.store.result(key)) for key in keys]
+    results = [missing.found.get(key) or stored(kept.of(e)) for e, key in zip(experiments, keys)]
     _check_starts(experiments, results)
     return pd.DataFrame([row(e, key, result) for e, key, result in zip(experiments, keys, results)])
 

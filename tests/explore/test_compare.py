@@ -18,7 +18,6 @@ from retrainlab.checks import BadInput
 from retrainlab.config import Recipe
 from retrainlab.contest.search import reach
 from retrainlab.explore.apps.compare import Compare
-from retrainlab.explore.kit import live
 from retrainlab.explore.kit.app import _shown
 from retrainlab.explore.kit.live import Curve, Live
 from retrainlab.explore.kit.searching import Unfinished
@@ -294,13 +293,13 @@ def test_stop_ends_all_within_a_second_and_stores_nothing_unfinished(tmp_path, m
     monkeypatch.setitem(PRESETS, "digits", replace(PRESETS["digits"], contest=replace(TINY, epochs=400)))
     store = Store(tmp_path)
     app, begun = Compare(Settings(first, "GMP"), Results.at(store), "cpu"), threading.Event()
-    real = live._add
+    real = Curve.add
 
-    def add(curve, point):
-        real(curve, point)
+    def add(curve, *point):
+        real(curve, *point)
         begun.set()
 
-    monkeypatch.setattr(live, "_add", add)
+    monkeypatch.setattr(Curve, "add", add)
     app.desk.start.click()
     assert begun.wait(20)
     start = time.monotonic()

@@ -75,6 +75,20 @@ def test_a_worker_is_free_again_when_it_says_that_the_work_ended():
     assert over.wait(10) and said == ["once", "more", "more"]
 
 
+def test_no_frame_is_drawn_after_the_end():
+    worker, seen, drawing = Worker(), [], threading.Event()
+
+    def draw():
+        drawing.set()
+        time.sleep(0.3)
+        seen.append("frame")
+
+    assert worker.start(lambda _: str(drawing.wait(10)), draw, lambda _: seen.append("end"))
+    assert worker.wait(10)
+    time.sleep(0.5)
+    assert seen == ["frame", "end"]
+
+
 @pytest.mark.parametrize("error", [MemoryError(), RuntimeError("DefaultCPUAllocator: can't allocate memory: 7")])
 def test_lack_of_memory_is_told_in_a_sentence(error):
     def work(_):
@@ -109,9 +123,8 @@ class Echo(app.App[Settings]):
 
     stem, initial = "echo", Settings()
 
-    def __init__(self, settings, results, device):
-        super().__init__(settings, results, device)
-        self.inputs = controls.inputs(settings, "sparsity", "schedules", "seed")
+    def build(self):
+        self.inputs = controls.inputs(self.given, "sparsity", "schedules", "seed")
         self.lay_out(controls.columns(self.inputs, ("sparsity", "seed")), *self.screen.charts, self.screen.note)
         self.watch(self.draw, *self.inputs.values())
         self.draw()

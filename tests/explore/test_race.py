@@ -127,7 +127,7 @@ def test_an_old_result_without_rates_has_gaps():
 def test_a_point_at_the_very_stop_replaces_the_one_before():
     curve = Curve()
     for point in (Point(0, 0.1, 2.0, None), Point(5, 0.5, 1.0, 1.0), Point(5, 0.6, 1.0, 1.0)):
-        live._add(curve, point)
+        curve.add(point.step, point.accuracy, point.sparsity, point.lr)
     assert curve.steps == [0, 5] and curve.accuracy == [0.1, 0.6]
 
 
@@ -316,6 +316,7 @@ def test_a_data_set_that_is_not_here_is_a_sentence(tmp_path, monkeypatch):
     view = Race(Settings(data="cifar10"), Results.at(tmp_path), "cpu")
     assert view.desk.worker.wait() and "cifar10" in view.desk.status.value and view.network is None
     view.desk.start.click()
+    assert view.desk.worker.wait()
     assert "cifar10" in view.desk.status.value and "Traceback" not in view.desk.status.value
 
 

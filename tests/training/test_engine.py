@@ -433,7 +433,7 @@ def test_an_entry_that_makes_no_sense_is_measured_anew_and_the_others_stay(probe
     engines_file().write_text(json.dumps(known))
     good = change.get("engine") == {"kind": "graph"}  # of another machine's GPU: sound, but not for this device
     assert len(remembered()) == (2 if good else 1)
-    assert "remembered in" in doctor.table(doctor._engines())
+    assert "remembered in" in doctor.table(list(doctor._engines()))
     assert choose() == CHOSEN and len(probes) == 3 and len(remembered()) == 2
 
 

@@ -3,7 +3,6 @@
 Nothing is retrained, so everything follows the sliders.
 """
 
-from collections.abc import Callable
 from dataclasses import replace
 
 from retrainlab.explore.kit import controls
@@ -11,22 +10,23 @@ from retrainlab.explore.kit.anatomy import NORMS, Anatomy
 from retrainlab.explore.kit.collapse import Network
 from retrainlab.explore.kit.looking import Looking
 from retrainlab.explore.kit.pages import View
+from retrainlab.explore.kit.worker import Stop
 from retrainlab.explore.views import allr as views
 from retrainlab.explore.views.allr import Settings
-from retrainlab.study.results import Results
 
 
 class Allr(Looking[Settings]):
     """The explorer of ALLR; `anatomy` is that of its network."""
 
     stem, button, initial, charts = "allr", "Get the network", Settings(), 2
+    ready_words = "Move the sliders: nothing has to be trained for this."
     stopped_words = "Stopped. Press 'Get the network' to train it from the start."
 
-    def __init__(self, settings: Settings, results: Results, device: str):
-        super().__init__(settings, results, device)
+    def build(self) -> None:
+        super().build()
         self.anatomy: Anatomy | None = None
-        self.inputs = controls.inputs(settings, "sparsity", "budget", "data", "model", "seed")
-        self.inputs["norm"] = controls.choice("Norm over", [(n, norm) for norm, n in NORMS.items()], settings.norm)
+        self.inputs = controls.inputs(self.given, "sparsity", "budget", "data", "model", "seed")
+        self.inputs["norm"] = controls.choice("Norm over", [(n, norm) for norm, n in NORMS.items()], self.given.norm)
         factors, network = ("sparsity", "budget", "norm"), ("data", "model", "seed")
         desk, screen = self.desk, self.screen
         inputs = controls.columns(self.inputs, factors, network)
@@ -37,10 +37,7 @@ class Allr(Looking[Settings]):
         self.press(desk.start, self.look)
         self.do(self.look)
 
-    def ready(self) -> str:
-        return "Move the sliders: nothing has to be trained for this."
-
-    def found(self, network: Network, stopped: Callable[[], bool]) -> str:
+    def found(self, network: Network, stopped: Stop) -> str:
         anatomy = Anatomy.of(network.dense.state, network.setup.prunable, network.peak)
         with self.lock:
             self.anatomy = anatomy

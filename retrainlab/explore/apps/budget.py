@@ -1,11 +1,12 @@
 """Which schedule for a budget: the advice of the stored results follows the controls, and what is missing is measured."""
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 
 from retrainlab.config import Experiment
 from retrainlab.explore.kit import controls, live
 from retrainlab.explore.kit.app import App
 from retrainlab.explore.kit.pages import View
+from retrainlab.explore.kit.worker import Stop
 from retrainlab.explore.kit.writing import shares
 from retrainlab.explore.views import budget as views
 from retrainlab.explore.views.budget import Settings, experiments, load, missing
@@ -20,11 +21,10 @@ class Budget(App[Settings]):
 
     stem, button, initial = "budget", "Measure it now", Settings()
 
-    def __init__(self, settings: Settings, results: Results, device: str):
-        super().__init__(settings, results, device)
+    def build(self) -> None:
         self.found: dict[Experiment, Result] = {}
-        self.changing, self.drawn = False, -1
-        s, screen, desk = settings, self.screen, self.desk
+        self.drawn = -1
+        s, screen, desk = self.given, self.screen, self.desk
         self.status = screen.note
         self.inputs = controls.inputs(s, "data", "model", "seeds") | {
             "sparsity": controls.choice("Weights removed", shares(s.sparsities), s.sparsity),
@@ -39,25 +39,23 @@ class Budget(App[Settings]):
         self.do(self.look)
 
     def other_data(self) -> None:
-        """The other data set's network, sparsities, budgets and seeds, as its preset has them."""
-        preset, self.changing = live.preset_of(self.inputs["data"].value), True
-        self.inputs["model"].value = preset.recipe.model
-        self.inputs["seeds"].slider.value = preset.seeds
-        for name, values in (("sparsity", preset.sparsities), ("budget", preset.budgets)):
-            control = self.inputs[name]
-            value = control.value
-            control.options = shares(values)
-            control.value = value if value in values else values[len(values) // 2]
-        self.changing = False
+        """Offer another data set's network, sparsities, budgets and seeds, as its preset has them."""
+        preset = live.preset_of(self.inputs["data"].value)
+        with self.quietly():
+            self.inputs["model"].value = preset.recipe.model
+            self.inputs["seeds"].slider.value = preset.seeds
+            for name, values in (("sparsity", preset.sparsities), ("budget", preset.budgets)):
+                control = self.inputs[name]
+                value = control.value
+                control.options = shares(values)
+                control.value = value if value in values else values[len(values) // 2]
         self.look()
 
     def look(self) -> None:
         """Read what is stored for what the controls say, and show it."""
-        if not self.changing:
-            settings = self.settings()
-            unread = [e for e in experiments(settings, settings.budgets) if e not in self.found]
-            self.found |= load(unread, self.results)
-            self.draw()
+        settings = self.settings()
+        self.found |= load([e for e in experiments(settings, settings.budgets) if e not in self.found], self.results)
+        self.draw()
 
     def view(self) -> View:
         settings = self.settings()
@@ -65,14 +63,14 @@ class Budget(App[Settings]):
         return views.view(settings, {e: self.found[e] for e in wanted if e in self.found})
 
     def put(self, view: View) -> None:
-        """Show it; the button is there for what is missing."""
+        """Show a view; the button can be pressed if anything is missing."""
         super().put(view)
         self.drawn = len(self.found)
         if not self.desk.running:
             self.desk.start.disabled = not missing(self.settings(), self.found)
 
     def follow(self) -> None:
-        """Draw if there is anything new."""
+        """Draw if more has been found."""
         if self.drawn != len(self.found):
             self.draw()
 
@@ -81,12 +79,11 @@ class Budget(App[Settings]):
         if lacking := missing(self.settings(), self.found):
             self.desk.go(lambda stopped: self._measure(lacking, stopped), self.follow, self.draw)
 
-    def _measure(self, lacking: Sequence[Experiment], stopped: Callable[[], bool]) -> str:
-        """Seed by seed, so that Stop keeps the seeds before."""
+    def _measure(self, lacking: Sequence[Experiment], stopped: Stop) -> str:
         results, seeds = Results.at(self.results), grouped(lacking, lambda e: e.recipe.seed)
         work = {seed: results.work(some) for seed, some in seeds.items()}
         stages = Stages(sum(work.values()), self.desk.tell)
-        for number, (seed, some) in enumerate(sorted(seeds.items()), 1):
+        for number, (seed, some) in enumerate(sorted(seeds.items()), 1):  # one by one, so that Stop keeps those before
             if stopped():
                 break
             lead = f"Seed {seed} ({number} of {len(seeds)}): "

@@ -1,19 +1,20 @@
 """Two methods side by side at one total of epochs: what is stored shows at once, the rest is trained while one watches."""
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import replace
 
 from retrainlab.config import Experiment
 from retrainlab.contest.entrants import ENTRANTS, candidates
+from retrainlab.contest.search import searched
 from retrainlab.explore.kit import controls, live
 from retrainlab.explore.kit.app import App
 from retrainlab.explore.kit.live import Curve, Live
 from retrainlab.explore.kit.pages import View
-from retrainlab.explore.kit.searching import ROUNDS, Unfinished, turned
+from retrainlab.explore.kit.searching import ROUNDS, Unfinished
+from retrainlab.explore.kit.worker import Stop
 from retrainlab.explore.views import compare as views
 from retrainlab.explore.views.compare import DATA, MIDDLE, Pair, Settings, experiments
 from retrainlab.progress import Stages
-from retrainlab.study.results import Results
 
 
 class Compare(App[Settings]):
@@ -21,11 +22,9 @@ class Compare(App[Settings]):
 
     stem, initial = "compare", Settings()
 
-    def __init__(self, settings: Settings, results: Results, device: str):
-        super().__init__(settings, results, device)
+    def build(self) -> None:
         self.pair: Pair | None = None
-        self.offering = False
-        s, desk, screen = settings, self.desk, self.screen
+        s, desk, screen = self.given, self.desk, self.screen
         self.inputs = controls.inputs(s, "seed") | {
             "first": controls.choice("First method", ENTRANTS, s.first),
             "second": controls.choice("Second method", ENTRANTS, s.second),
@@ -44,29 +43,25 @@ class Compare(App[Settings]):
         self.do(self.look)
 
     def settings(self) -> Settings:
-        """What the controls say. Raises BadInput if it makes no sense."""
         return replace(super().settings(), pick=tuple(widget.value for widget in self.picks))
 
     def change(self) -> None:
-        """Other methods or data have other settings to choose from: begin with the middle one."""
+        """Offer the settings of other methods or data, and begin with the middle one."""
         self._offer((MIDDLE, MIDDLE))
         self.look()
 
     def _offer(self, pick: Sequence[int]) -> None:
         recipe = Settings(data=self.inputs["data"].value).recipe
-        self.offering = True
-        try:
+        with self.quietly():
             for name, widget, place in zip(self.names, self.picks, pick):
                 options = tuple((c.setting, i) for i, c in enumerate(candidates(name.value, recipe, 0.9)))
                 if widget.options != options:
                     widget.options = options
                     widget.value = place
-        finally:
-            self.offering = False
 
     def look(self) -> None:
-        """Show what the store has, unless something runs: then when that has ended."""
-        if self.offering or self.desk.worker.busy:
+        """Show what the store has, unless something runs: then `_ran` does it."""
+        if self.desk.worker.busy:
             return
         pair = views.known(self.settings(), self.results)
         view = views.view(pair)  # before the pair is taken: data that are not there are told here
@@ -85,8 +80,8 @@ class Compare(App[Settings]):
         if self.pair is not None and self.pair.settings == settings and not self.pair.live.whole:
             self.desk.go(lambda stopped: self._run(settings, stopped), self.draw, lambda: self.do(self._ran))
 
-    def _run(self, settings: Settings, stopped: Callable[[], bool]) -> str:
-        turn = [turned(e) for e in experiments(settings)]
+    def _run(self, settings: Settings, stopped: Stop) -> str:
+        turn = [searched(e.recipe) for e in experiments(settings)]
         runs = sum(1 + (2 + ROUNDS if t else 0) for t in turn)  # at most: a search begins with three at once
         stages = Stages(runs, self.desk.tell)
 
@@ -112,15 +107,15 @@ class Compare(App[Settings]):
         return views.words(pair)
 
     def _watch(self, settings: Settings, came: Live) -> None:
-        """While a method's sparsity is searched for, its curve is that of the first run of the round."""
+        """Show as the curve of a method whose sparsity is searched for that of the first run of the round."""
         methods = [type(tried.recipe.method) for tried in came.experiments]
         with self.lock:
             for i, e in enumerate(experiments(settings)):
-                if self.pair is not None and turned(e) and (method := type(e.recipe.method)) in methods:
+                if self.pair is not None and searched(e.recipe) and (method := type(e.recipe.method)) in methods:
                     self.pair.live.first[i] = came.first.setdefault(methods.index(method), Curve())
 
     def _ran(self) -> None:
-        """Show what was asked for meanwhile."""
+        """Show what the controls have asked for while something ran."""
         if self.pair is None or self.pair.settings != self.settings():
             self.look()
 

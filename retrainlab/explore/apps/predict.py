@@ -3,36 +3,37 @@
 import ipywidgets as widgets
 
 from retrainlab.checks import BadInput
-from retrainlab.config import Experiment
 from retrainlab.explore.kit import controls, writing
 from retrainlab.explore.kit.live import Live
 from retrainlab.explore.kit.pages import View
 from retrainlab.explore.kit.racing import Racing
 from retrainlab.explore.views import predict as views
+from retrainlab.explore.views import race
 from retrainlab.explore.views.predict import GUESS_HEADS, SPARSITIES, Guess, Guesses
-from retrainlab.explore.views.race import BUDGETS, Settings, experiments
+from retrainlab.explore.views.race import Settings
 from retrainlab.keys import key
-from retrainlab.study.results import Results
 
 
 class Predict(Racing[Settings]):
     """The widgets and the guesses. The race stays hidden until it is asked for, even if it is stored."""
 
     stem, button, initial, stored_words = "predict", "Race", Settings(), ""
+    shows = race
 
-    def __init__(self, settings: Settings, results: Results, device: str):
-        super().__init__(settings, results, device)
-        self.guesses, self.revealed = Guesses(results), False
+    def build(self) -> None:
+        super().build()
+        s = self.given
+        self.guesses, self.revealed = Guesses(self.results), False
         self.seen: set[str] = set()  # the races that were shown, about which nobody can guess any more
-        budgets = [(f"{words} of the dense run", b) for words, b in writing.shares(sorted({*BUDGETS, settings.budget}))]
-        sparsities = writing.shares(sorted({*SPARSITIES, settings.sparsity}))
+        budgets = [(f"{words} of the dense run", b) for words, b in writing.shares(sorted({*race.BUDGETS, s.budget}))]
+        sparsities = writing.shares(sorted({*SPARSITIES, s.sparsity}))
         self.inputs = {
-            "sparsity": controls.choice("Weights removed", sparsities, settings.sparsity),
-            "budget": controls.choice("Budget", budgets, settings.budget),
+            "sparsity": controls.choice("Weights removed", sparsities, s.sparsity),
+            "budget": controls.choice("Budget", budgets, s.budget),
         }
         self.name = widgets.Text("", description="Your name", style=controls.LABEL, layout=widgets.Layout(width="auto"))
-        places = range(1, len(settings.schedules) + 1)
-        self.places = {s: controls.choice(f"Place of {s}", places, i + 1) for i, s in enumerate(settings.schedules)}
+        places = range(1, len(s.schedules) + 1)
+        self.places = {name: controls.choice(f"Place of {name}", places, i + 1) for i, name in enumerate(s.schedules)}
         for box in self.places.values():
             box.layout.width = "19em"
         self.gap = controls.number("Points, first to last", 5.0, 0.0, 100.0, 0.5)
@@ -50,16 +51,13 @@ class Predict(Racing[Settings]):
         self.press(self.desk.start, self.start)
         self.fresh()
 
-    def experiments(self, settings: Settings) -> list[Experiment]:
-        return experiments(settings)
-
     @property
     def about(self) -> str:
-        """The name of the race that is asked for among the guesses."""
-        return key("race", experiments(self.settings()), "")
+        """The name under which guesses about the race of these controls are kept."""
+        return key("race", race.experiments(self.settings()), "")
 
     def fresh(self) -> None:
-        """Another race: nothing of it is shown."""
+        """Prepare for another race, of which nothing is shown."""
         self.race, self.revealed = Live([]), False
         self.desk.worker.stop()
         self.desk.status.say("Guess first; the race stays hidden until you press Race.")

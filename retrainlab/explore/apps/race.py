@@ -1,6 +1,5 @@
 """Prune a network and race the retraining schedules from there, together in the fast engine: the widgets of `race`."""
 
-from retrainlab.config import Experiment
 from retrainlab.explore.kit import collapse, controls
 from retrainlab.explore.kit.live import Live
 from retrainlab.explore.kit.looking import Pruning
@@ -8,45 +7,37 @@ from retrainlab.explore.kit.pages import View
 from retrainlab.explore.kit.racing import Racing
 from retrainlab.explore.views import race as views
 from retrainlab.explore.views.race import Settings
-from retrainlab.study.results import Results
 
 
 class Race(Pruning[Settings], Racing[Settings]):
     """The widgets, the network and the race that is shown."""
 
     stem, button, initial = "race", "Retrain", Settings()
+    shows = views
+    ready_words = "Tick the schedules to race, choose a budget, then press Retrain."
     stopped_words = "Stopped; choose a network, or press Retrain to train this one."
     halted_words = "Stopped."
 
-    def __init__(self, settings: Settings, results: Results, device: str):
-        super().__init__(settings, results, device)
+    def build(self) -> None:
+        super().build()
         names = ("data", "model", "sparsity", "allocation", "budget", "cycles", "schedules", "seed")
-        self.inputs = controls.inputs(settings, *names)
-        self.about, self.race = self.pruning.note, Live(views.experiments(settings))
+        self.inputs = controls.inputs(self.given, *names)
+        self.search_note, self.race = self.pruning.note, Live(views.experiments(self.given))
         self.lay_out(
             controls.columns(self.inputs, ("data", "model", "allocation", "seed"), ("sparsity", "budget", "cycles")),
             *(self.desk.where, controls.title("1. Prune"), *self.pruning.charts, self.pruning.note),
             *(controls.title("2. Retrain"), self.inputs["schedules"].row, self.desk.buttons, self.desk.status),
             *(*self.screen.charts, self.screen.table, self.screen.take),
         )
-        self.watch(self.draw_network, self.inputs["sparsity"])
         self.watch(self.look, *(self.inputs[name] for name in ("data", "model", "allocation", "seed")))
         self.press(self.desk.start, self.start)
-        self.pruning.put(self.pruned())  # a frame, so that nothing jumps
-        self.draw()
-        self.do(self.look)
+        self.begin()
 
     def ready(self) -> str:
-        return "" if self.race.results else "Tick the schedules to race, choose a budget, then press Retrain."
-
-    def pruned(self) -> View:
-        return views.pruned(self.network, self.inputs["sparsity"].value)
-
-    def experiments(self, settings: Settings) -> list[Experiment]:
-        return views.experiments(settings)
+        return "" if self.race.results else super().ready()
 
     def of(self, settings: Settings) -> collapse.Network | None:
-        """The network, if it is the one of these settings."""
+        """The network, if it is that of these settings."""
         return self.network if self.network is not None and self.network.recipe == settings.recipe else None
 
     def ended(self, settings: Settings, race: Live) -> str:

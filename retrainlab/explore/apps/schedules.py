@@ -7,7 +7,6 @@ from retrainlab.explore.kit.app import App
 from retrainlab.explore.kit.pages import View
 from retrainlab.explore.views import schedules as views
 from retrainlab.explore.views.schedules import FREE, NO_FREE, RAMPS, Settings
-from retrainlab.study.results import Results
 
 
 class Schedules(App[Settings]):
@@ -15,9 +14,8 @@ class Schedules(App[Settings]):
 
     stem, initial = "schedules", Settings()
 
-    def __init__(self, settings: Settings, results: Results, device: str):
-        super().__init__(settings, results, device)
-        s, screen = settings, self.screen
+    def build(self) -> None:
+        s, screen = self.given, self.screen
         self.status = screen.note
         axes = (("linear", False), ("logarithmic", True))
         self.inputs = controls.inputs(s, "budget") | {

@@ -1,6 +1,5 @@
 """Prune a small trained network, watch its accuracy collapse, retrain it live under a schedule: the widgets of `start`."""
 
-from collections.abc import Callable
 from dataclasses import replace
 
 import ipywidgets as widgets
@@ -9,11 +8,11 @@ from retrainlab.config import NAMED_SCHEDULES, Recipe
 from retrainlab.explore.kit import collapse, controls
 from retrainlab.explore.kit.looking import Pruning
 from retrainlab.explore.kit.pages import View
+from retrainlab.explore.kit.worker import Stop
 from retrainlab.explore.views import start as views
 from retrainlab.explore.views.race import BUDGETS
 from retrainlab.explore.views.start import Attempt, Settings
 from retrainlab.phrases import share
-from retrainlab.study.results import Results
 from retrainlab.study.stages import prune_dense, run
 from retrainlab.training.state import Point
 
@@ -22,18 +21,20 @@ class Start(Pruning[Settings]):
     """The widgets, the network and the attempts to mend it."""
 
     stem, button, initial = "start", "Retrain", Settings()
+    shows = views
+    ready_words = "Choose a schedule and a budget, then press Retrain."
     stopped_words = "Stopped; press Retrain to train the network from the start."
     halted_words = "Stopped; what was measured of the pruned network stays. Press Retrain to retrain it."
 
-    def __init__(self, settings: Settings, results: Results, device: str):
-        super().__init__(settings, results, device)
+    def build(self) -> None:
+        super().build()
         self.attempts: list[Attempt] = []
-        budgets = [(f"{share(b)} of the dense run", b) for b in sorted({*BUDGETS, settings.budget})]
+        budgets = [(f"{share(b)} of the dense run", b) for b in sorted({*BUDGETS, self.given.budget})]
         named = [(f"{name}: {views.ABOUT[name]}", name) for name in NAMED_SCHEDULES]
         self.inputs = {
-            "sparsity": controls.share("Weights removed (%)", settings.sparsity, 0, 99, 1),
-            "schedule": controls.choice("Schedule", named, settings.schedule),
-            "budget": controls.choice("Budget", budgets, settings.budget),
+            "sparsity": controls.share("Weights removed (%)", self.given.sparsity, 0, 99, 1),
+            "schedule": controls.choice("Schedule", named, self.given.schedule),
+            "budget": controls.choice("Budget", budgets, self.given.budget),
         }
         self.zoom = controls.choice("Accuracy axis", (("from 0 %", False), ("the top 15 points", True)), False)
         self.clear = widgets.Button(description="Clear the picture", disabled=True)
@@ -46,22 +47,13 @@ class Start(Pruning[Settings]):
             widgets.VBox([controls.title("2. Retrain"), *right, *shown], layout=panel),
         ]
         self.lay_out(widgets.HBox(columns, layout=widgets.Layout(flex_flow="row wrap")))
-        self.watch(self.draw_network, self.inputs["sparsity"])
         self.watch(self.draw, self.zoom)
         self.press(self.desk.start, self.start)
         self.press(self.clear, self.forget)
-        self.pruning.put(self.pruned())
-        self.draw()
-        self.do(self.look)
-
-    def ready(self) -> str:
-        return "Choose a schedule and a budget, then press Retrain."
+        self.begin()
 
     def wanted(self) -> tuple[Recipe, str]:
         return self.given.recipe, "global"
-
-    def pruned(self) -> View:
-        return views.pruned(self.network, self.inputs["sparsity"].value)
 
     def view(self) -> View:
         level = 1.0 if self.network is None else self.network.level
@@ -77,7 +69,7 @@ class Start(Pruning[Settings]):
         attempt = Attempt(asked.schedule, asked.percent, asked.budget, steps)
         self.desk.go(lambda stopped: self._retrain(network, attempt, stopped), self.draw, self.over)
 
-    def _retrain(self, network: collapse.Network, attempt: Attempt, stopped: Callable[[], bool]) -> str:
+    def _retrain(self, network: collapse.Network, attempt: Attempt, stopped: Stop) -> str:
         self.clear.disabled = True
         with self.lock:
             self.attempts = [a for a in self.attempts if a.plan != attempt.plan][1 - views.KEPT :] + [attempt]
@@ -96,7 +88,7 @@ class Start(Pruning[Settings]):
         return views.outcome_words(result, attempt.planned)
 
     def over(self) -> None:
-        """The attempt is over."""
+        """Act after an attempt, which stays in the picture if it has any points."""
         with self.lock:
             self.attempts = [replace(a, running=False) for a in self.attempts if a.points]
         self.draw()

@@ -1,7 +1,8 @@
-"""What every explorer is: controls that say its `Settings`, and a `View` of what they ask for, one of a kind on the page."""
+"""What every explorer is: controls that say its `Settings`, and a `View` of what they ask for; one of a kind on the page."""
 
 import threading
-from collections.abc import Callable, Hashable
+from collections.abc import Callable, Hashable, Iterator
+from contextlib import contextmanager
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any, ClassVar, Generic, TypeVar
 
@@ -10,7 +11,7 @@ from IPython.display import display
 
 from retrainlab.checks import BadInput
 from retrainlab.explore.kit import controls
-from retrainlab.explore.kit.pages import View
+from retrainlab.explore.kit.pages import WEB, View
 from retrainlab.explore.kit.worker import Desk
 from retrainlab.study.results import Results
 
@@ -21,18 +22,14 @@ Settings = TypeVar("Settings", bound="DataclassInstance")
 
 
 class Screen:
-    """The widgets that show a `View`: `charts`, its words as `note`, `table`, and `take` for its CSV and Python.
-
-    name: of the CSV file.
-    charts: how many.
-    """
+    """The widgets that show a `View`: `charts`, its words as `note`, `table`, and `take`, which saves NAME.csv."""
 
     def __init__(self, name: str, charts: int = 1):
         self.charts = tuple(controls.Chart() for _ in range(charts))
         self.note, self.table, self.take = controls.Status(), controls.Table(), controls.Take(name=name)
 
     def put(self, view: View, csv: bool = True) -> None:
-        """Show it; csv: its numbers too, which are too long to cross to the page with every frame of a race."""
+        """Show a view; csv: its CSV too, which is too long to cross to the page with every frame of a race."""
         for chart, spec in zip(self.charts, view.charts, strict=True):
             chart.spec = spec
         self.note.say(view.words)
@@ -44,38 +41,38 @@ class Screen:
         if csv:
             self.take.csv = view.csv
 
-    def close(self) -> None:
-        """Close all, also what is nowhere on the page."""
-        for widget in (*self.charts, self.note, self.table, self.take):
-            close(widget)
-
 
 class App(Generic[Settings]):
-    """An explorer on the page: it owns the results, the lock, the desk (Start, Stop, how far it is), the screen, its end.
+    """An explorer on the page, with its results, its lock, its desk (Start, Stop, how far the work is) and its screen.
 
-    A subclass says in `__init__` which `inputs` there are for fields of its Settings, what to `watch` and `press`, and how
-    to `lay_out` all; and in `view` what they ask for, which `draw` puts on the `screen`. What a reader does holds the lock,
-    and a BadInput becomes a sentence in `status` (see `do`).
+    A subclass's `build` makes the `inputs` for fields of its Settings, says what to `watch` and `press`, and lays all out;
+    its `view` is what they ask for, which `draw` puts on the `screen`. What a reader does holds the lock, and a BadInput
+    becomes a sentence in `status` (see `do`).
 
     stem: the name of its modules, of its CSS class `retrainlab-STEM`, and of its CSV file.
     button: the word that starts its work.
     initial: the settings that it starts with unless told otherwise.
+    shows: the module of `views` that knows what it runs and shows.
     charts: how many a view has.
     """
 
     stem: ClassVar[str]
     button: ClassVar[str] = "Run"
     initial: ClassVar[Any]
+    shows: Any
     charts: ClassVar[int] = 1
 
     def __init__(self, settings: Settings, results: Results, device: str):
-        self.results, self.given, self.lock = results, settings, threading.RLock()
+        self.results, self.given, self.lock, self.quiet = results, settings, threading.RLock(), False
         self.desk = Desk(self.button, device)
-        self.inputs: dict[str, Any] = {}  # a control for each field of Settings
-        self.screens: list[Screen] = []
-        self.screen = self.new_screen(self.charts)
         self.status: controls.Status = self.desk.status
-        self.box = widgets.VBox()
+        self.inputs: dict[str, Any] = {}  # a control for each field of Settings
+        self.screen, self.box = Screen(self.stem, self.charts), widgets.VBox()
+        self.screens = [self.screen]
+        self.build()
+
+    def build(self) -> None:
+        """Make the explorer of the settings `given`."""
 
     @classmethod
     def show(cls, settings: Settings | None = None, *, store: str = "", device: str = "auto") -> None:
@@ -90,30 +87,24 @@ class App(Generic[Settings]):
 
     def lay_out(self, *parts: widgets.Widget) -> None:
         """Put the widgets into the explorer's box, from top to bottom."""
-        self.box = controls.app(self.stem, parts)
-
-    def new_screen(self, charts: int = 1) -> Screen:
-        """Widgets for a view of so many charts, which are closed with the rest."""
-        self.screens.append(Screen(self.stem, charts))
-        return self.screens[-1]
+        self.box.children = widgets.HTML(f"<style>{(WEB / 'app.css').read_text()}</style>"), *parts
+        self.box.add_class("retrainlab").add_class(f"retrainlab-{self.stem}")
 
     def settings(self) -> Settings:
         """What the controls say, and what was given where there is none. Raises BadInput if it makes no sense."""
         return replace(self.given, **{name: control.value for name, control in self.inputs.items()})
 
     def view(self) -> View | None:
-        """What there is to show; None for nothing yet. Raises BadInput for what cannot be shown."""
+        """What is to be shown; None for nothing yet. Raises BadInput for what cannot be shown."""
         raise NotImplementedError
 
     def put(self, view: View) -> None:
-        """Show it on the screen, with its CSV unless something runs."""
+        """Show a view on the screen, with its CSV unless something runs."""
         self.screen.put(view, csv=not self.desk.running)
 
     def draw(self) -> None:
-        """Show what there is."""
+        """Show what there is to show; what is refused is told in the status line."""
         self.do(lambda: None if (view := self.view()) is None else self.put(view))
-
-    # ---- what a reader does ----
 
     def do(self, action: Callable[[], object]) -> None:
         """Act under the lock; what is refused is told in the status line."""
@@ -126,30 +117,36 @@ class App(Generic[Settings]):
     def watch(self, action: Callable[[], object], *sources: controls.Control) -> None:
         """Act whenever a reader changes one of these controls."""
         for source in sources:
-            controls.observe(source, lambda _: self.do(action))
+            controls.observe(source, lambda _: self.do(lambda: self.quiet or action()))
+
+    @contextmanager
+    def quietly(self) -> Iterator[None]:
+        """While the explorer itself sets controls, nothing that watches them acts. The lock must be held."""
+        self.quiet = True
+        try:
+            yield
+        finally:
+            self.quiet = False
 
     def press(self, button: widgets.Button, action: Callable[[], object]) -> None:
         """Act whenever a reader presses this button."""
         button.on_click(lambda _: self.do(action))
 
     def close(self) -> None:
-        """End what runs, and every widget."""
+        """End what runs, and close every widget, also what is nowhere on the page."""
         self.desk.end()
         for screen in self.screens:
-            screen.close()
-        for box in (self.box, self.desk.buttons, self.desk.status, self.desk.where):
-            close(box)
+            close(*screen.charts, screen.note, screen.table, screen.take)
+        close(self.box, self.desk.buttons, self.desk.status, self.desk.where)
 
-
-# ---- one explorer of a kind ------------------------------------------------------------------------------------------
 
 _shown: dict[str, tuple[Hashable, Any]] = {}
 _showing = threading.Lock()
 
 
 def present(name: str, settings: Hashable, make: Callable[[], Any]) -> Any:
-    """Display the explorer of that name, and return it. A cell that runs again with the same settings shows the same
-    explorer as it is, whatever it is doing; with others it stops and closes the one before."""
+    """Display the explorer of that name, and return it: the one that is there if its settings are the same, whatever it is
+    doing; or else a new one, for which the one before is stopped and closed."""
     with _showing:
         before, explorer = _shown.get(name, (None, None))
         if explorer is None or before != settings:
@@ -162,11 +159,9 @@ def present(name: str, settings: Hashable, make: Callable[[], Any]) -> Any:
     return explorer
 
 
-def close(box: widgets.Widget) -> None:
-    """Close a widget and all that it holds, so that neither kernel nor page keeps them."""
-    for child in getattr(box, "children", ()):
-        close(child)
-    for own in (getattr(box, "layout", None), getattr(box, "style", None)):
-        if own is not None:
-            own.close()
-    box.close()
+def close(*boxes: widgets.Widget) -> None:
+    """Close widgets and all that they hold, so that neither kernel nor page keeps them."""
+    for box in boxes:
+        own = [part for name in ("layout", "style") if (part := getattr(box, name, None)) is not None]
+        close(*getattr(box, "children", ()), *own)
+        box.close()

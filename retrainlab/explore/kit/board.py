@@ -1,4 +1,4 @@
-"""The leaderboard of curves that were raced on several seeds: entries, their order, a table, a CSV, a verdict in words.
+"""The leaderboard of schedules that were raced on several seeds: entries, their order, a table, a CSV, a verdict in words.
 
 A drawn curve may be tuned on validation accuracy, so test accuracy is shown only when it is asked for.
 """
@@ -14,11 +14,12 @@ from retrainlab.explore.kit import writing
 from retrainlab.explore.kit.live import Live
 from retrainlab.explore.kit.points import Points
 from retrainlab.phrases import percent
+from retrainlab.study.making import grouped
 
 
 @dataclass(frozen=True)
 class Entry:
-    """A curve that has been raced on all seeds; accuracies are shares, one for each seed, NaN where it has diverged."""
+    """A schedule that has been raced on all seeds; its accuracies are shares, one a seed, NaN where it has diverged."""
 
     name: str
     retrain: Retrain
@@ -31,32 +32,31 @@ class Entry:
 
     @property
     def lost(self) -> int:
-        """The seeds on which it has diverged."""
+        """On how many seeds it has diverged."""
         return sum(map(math.isnan, self.validation))
 
 
 def groups(race: Live) -> dict[Retrain, list[int]]:
-    """The places of each curve's experiments, one for each seed."""
-    out: dict[Retrain, list[int]] = {}
-    for place, e in enumerate(race.experiments):
-        out.setdefault(e.retrain, []).append(place)
-    return out
+    """The places of each schedule's experiments, one for each seed."""
+    return grouped(range(len(race.experiments)), lambda place: race.experiments[place].retrain)
 
 
 def finished(race: Live, names: Mapping[Points, str]) -> list[Entry]:
-    """The curves that have ended by themselves on all seeds. names: of the drawn ones."""
+    """The schedules that have ended by themselves on all seeds. names: those of the drawn ones."""
     out = []
     for retrain, places in groups(race).items():
         scalars = [r.scalars for p in places if (r := race.results.get(p)) is not None and not r.scalars["stopped"]]
         if len(scalars) == len(places):
-            both = ("validation_accuracy", "test_accuracy")
-            columns = [tuple(math.nan if s[name] is None else s[name] for s in scalars) for name in both]
-            out.append(Entry(names.get(retrain.points, retrain.schedule), retrain, *columns))
+            validation, test = (
+                tuple(math.nan if s[name] is None else s[name] for s in scalars)
+                for name in ("validation_accuracy", "test_accuracy")
+            )
+            out.append(Entry(names.get(retrain.points, retrain.schedule), retrain, validation, test))
     return out
 
 
 def ranked(entries: Sequence[Entry]) -> list[Entry]:
-    """The best mean validation accuracy first; ties in the given order; last those that have diverged on any seed."""
+    """The best mean validation accuracy first, ties in the given order; last those that diverged on any seed."""
     return sorted(entries, key=lambda e: (e.lost > 0, 0 if e.lost else -e.mean))
 
 
@@ -65,20 +65,17 @@ HEADS = ("place", "curve", "validation, mean", "lowest to highest", "seeds", "te
 
 def rows(entries: Sequence[Entry], revealed: bool) -> list[tuple[str, ...]]:
     """The leaderboard as words; without `revealed`, test accuracy is hidden."""
-
-    def row(e: Entry) -> tuple[str, ...]:
-        seeds = str(len(e.validation))
-        if e.lost:
-            return "", e.name, "diverged", f"on {e.lost} of {seeds} seeds", seeds, ""
-        place = 1 + sum(other.mean > e.mean for other in entries)
+    out: list[tuple[str, ...]] = []
+    for e in ranked(entries):
+        seeds, place = str(len(e.validation)), str(1 + sum(other.mean > e.mean for other in entries))
         span = f"{100 * min(e.validation):.1f} to {percent(max(e.validation))}"
-        return str(place), e.name, percent(e.mean), span, seeds, percent(fmean(e.test)) if revealed else "hidden"
-
-    return [row(e) for e in ranked(entries)]
+        row = place, e.name, percent(e.mean), span, seeds, percent(fmean(e.test)) if revealed else "hidden"
+        out.append(("", e.name, "diverged", f"on {e.lost} of {seeds} seeds", seeds, "") if e.lost else row)
+    return out
 
 
 def csv(entries: Sequence[Entry], revealed: bool) -> str:
-    """The leaderboard in shares, with the control points, the best first; no numbers for what has diverged."""
+    """The leaderboard in shares, with the control points; no accuracies where a schedule has diverged."""
     measured = [f"validation_accuracy_{name}" for name in ("mean", "lowest", "highest")]
     lines = []
     for e in ranked(entries):
@@ -90,7 +87,7 @@ def csv(entries: Sequence[Entry], revealed: bool) -> str:
 
 
 def words(race: Live, entries: Sequence[Entry]) -> str:
-    """What a race that is over shows, and that the sparsity was checked."""
+    """What a race that is over shows, in sentences, the last of which tells the sparsity that was checked."""
     if not race.whole:
         return writing.stopped_words(any(curve.steps for curve in race.second.values()))
     order, lost = [e for e in ranked(entries) if not e.lost], [e for e in entries if e.lost]

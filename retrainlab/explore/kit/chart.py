@@ -1,8 +1,8 @@
 """Charts that the browser draws: a plain description here, SVG by `chart.js`, in notebooks and in exported pages alike.
 
 A chart is a dictionary that JSON knows, so that following a slider costs the kernel no drawing: `chart` puts panels
-together, `panel` marks, and each other function makes one mark. Accuracies are in percent by the time they get here. What
-is not finite, as of a network that has diverged, is a gap: JSON has no word for it, and a browser would draw nothing.
+together, `panel` marks, and each other function makes one mark. Accuracies are in percent by the time they get here. A
+number that is not finite, as of a network that has diverged, is a gap: JSON has no word for it.
 """
 
 import math
@@ -12,6 +12,7 @@ from typing import Any
 from retrainlab.figures import style
 
 Mark = dict[str, Any]
+Ends = tuple[float, float]
 BLUE, ORANGE, GREEN, RED, GREY = "#0173b2", "#de8f05", "#029e73", "#c5472a", "#555555"
 OTHER = {"color": ORANGE, "symbol": "*", "dash": "8 3 2 3"}  # a free or drawn schedule
 
@@ -25,12 +26,12 @@ def schedule(name: str) -> dict:
     return {"color": look.color, "dash": dash, "symbol": look.marker}
 
 
-# ---- marks -----------------------------------------------------------------------------------------------------------
-
-
 def line(x: Iterable[float], y: Iterable[float | None], look: dict, **more: Any) -> Mark:
-    """A line; None in y is a gap. look: color, dash, symbol. more: width (pixels), opacity, step (True holds each value
-    until the next), marks (how many symbols, 0 for none), offset (the first point with a symbol)."""
+    """A line; None in y is a gap.
+
+    look: color, dash, symbol. more: width (pixels), opacity, step (True holds each value until the next), marks (how many
+    symbols, 0 for none), offset (the first point with a symbol).
+    """
     return {"kind": "line", "x": _short(x), "y": _short(y), **look, **more}
 
 
@@ -69,31 +70,17 @@ def span(start: float, end: float) -> Mark:
     return {"kind": "span", "from": start, "to": end}
 
 
-# ---- charts ----------------------------------------------------------------------------------------------------------
-
-
 def panel(
-    marks: Sequence[Mark],
-    *,
-    x: tuple[float, float],
-    y: tuple[float, float],
-    xlabel: str,
-    ylabel: str = "",
-    title: str = "",
-    **more: Any,
+    marks: Sequence[Mark], *, x: Ends, y: Ends, xlabel: str, ylabel: str = "", title: str = "", **more: Any
 ) -> dict:
-    """Marks in a frame with axes from `x[0]` to `x[1]` and `y[0]` to `y[1]`. more: xlog, ylog (True for a logarithmic
-    axis); xticks, yticks (pairs of place and words in place of numbers); left (pixels for y's words); bare (True for no
-    words on y)."""
-    return {
-        "marks": [m for m in marks if _placed(m)],
-        "x": x,
-        "y": y,
-        "xlabel": xlabel,
-        "ylabel": ylabel,
-        "title": title,
-        **more,
-    }
+    """Marks in a frame.
+
+    x, y: the ends of its axes.
+    more: xlog, ylog (True for a logarithmic axis); xticks, yticks (pairs of place and words in place of numbers); left
+    (pixels for y's words); bare (True for no words on y).
+    """
+    placed = [m for m in marks if _placed(m)]
+    return dict(marks=placed, x=x, y=y, xlabel=xlabel, ylabel=ylabel, title=title, **more)
 
 
 def chart(
@@ -106,9 +93,14 @@ def chart(
     columns: Sequence[float] = (),
     handles: dict | None = None,
 ) -> dict:
-    """Panels side by side, with alternative text written from the data. legend: pairs of name and look; columns: the
-    panels' shares of the width, equal if empty. handles: points of a panel that can be dragged: `panel` (its place),
-    `points` (pairs) and `names` (of the two numbers, for screen readers)."""
+    """Panels side by side.
+
+    alt: the chart in words, for those who do not see it.
+    legend: pairs of name and look.
+    columns: the panels' shares of the width, equal if empty.
+    handles: points of a panel that can be dragged: `panel` (its place), `points` (pairs) and `names` (of the two numbers,
+    for screen readers).
+    """
     shares = list(columns) or [1 / len(panels)] * len(panels)
     lefts = [sum(shares[:i]) for i in range(len(shares))]
     placed = [p | {"at": [left, 0, share, 1]} for p, left, share in zip(panels, lefts, shares)]
@@ -117,16 +109,15 @@ def chart(
 
 
 def _short(values: Iterable[float | None]) -> list[float | None]:
-    """Five digits, which no eye can tell from all: a third of what the browser must read."""
+    """Five digits, which no eye can tell from all, and a third of the text; None for what is not finite."""
     return [None if v is None or not math.isfinite(v) else float(f"{v:.5g}") for v in values]
 
 
 def _intervals(x: Iterable[float], low: Iterable[float], high: Iterable[float]) -> dict[str, list]:
-    """Those that have both ends."""
     whole = [each for each in zip(_short(x), _short(low), _short(high)) if None not in each]
     return {name: [each[i] for each in whole] for i, name in enumerate(("x", "low", "high"))}
 
 
 def _placed(mark: Mark) -> bool:
-    """Whether a point, a level or a cut is at a number."""
+    """Whether a point, a level or a cut stands at finite numbers."""
     return all(math.isfinite(at) for name in ("x", "y") if isinstance(at := mark.get(name), int | float))

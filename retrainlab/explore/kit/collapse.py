@@ -22,9 +22,7 @@ from retrainlab.training.engine import Engine
 from retrainlab.training.loop import validate
 from retrainlab.training.state import Setup
 
-ORDER = sorted(
-    range(100), key=lambda s: (s % 4 > 0, s)
-)  # every fourth sparsity first, so that the curve is soon seen whole
+ORDER = sorted(range(100), key=lambda s: (s % 4 > 0, s))  # every fourth first: the curve is soon seen whole
 
 
 @dataclass
@@ -33,7 +31,7 @@ class Network:
 
     allocation: how the sparsity is shared among layers.
     peak: the largest learning rate of its first training.
-    accuracies: shares, by sparsity in whole percent; filled in by `measure`.
+    accuracies: shares, by sparsity in whole percent, which `measure` fills in.
     """
 
     recipe: Recipe
@@ -55,11 +53,11 @@ class Network:
 
     @property
     def steps(self) -> int:
-        """Of its first training."""
+        """The steps of its first training."""
         return self.dense.result.scalars["steps"]
 
     def masks(self, sparsity: float) -> Masks:
-        """What stays at a sparsity, a share."""
+        """The masks of a sparsity, a share."""
         prune = Prune(sparsity, allocation=self.allocation)
         return cycles.prune_state(self.setup, self.dense.state, prune, 0, self.recipe.seed)
 
@@ -68,17 +66,17 @@ class Network:
         return metrics.layer_sparsity(self.masks(sparsity))
 
     def measure(self, stop: Callable[[], bool]) -> None:
-        """Fill in `accuracies` from coarse to fine, as far as `stop` lets it."""
+        """Fill in `accuracies`, in ORDER, until `stop` is true."""
         with repeatable(self.setup.data.device):
             for sparsity in ORDER:
                 if stop():
                     return
                 state = masked.apply(self.dense.state, self.masks(sparsity / 100))
                 accuracy, _ = validate(self.setup, state)
-                self.accuracies = self.accuracies | {sparsity: accuracy}  # another thread may be drawing the one before
+                self.accuracies = self.accuracies | {sparsity: accuracy}  # a copy: a thread may be drawing the old one
 
     def words(self, sparsity: float) -> str:
-        """What pruning to a sparsity in percent does; empty where it has not been measured yet."""
+        """What pruning to a sparsity in percent does; empty before it is measured."""
         near = nearest(sparsity)
         if near not in self.accuracies:
             return ""
@@ -89,10 +87,9 @@ class Network:
 def trained(
     recipe: Recipe, results: Results, device: torch.device, watch: Watch = Watch()
 ) -> tuple[Dense, Setup, float]:
-    """A recipe's network, from the store that the figures use or else trained now, with its setup and peak learning rate.
+    """A recipe's network, stored or else trained now, with its setup and peak learning rate.
 
-    watch: who looks on, and may stop it: then what it has is not stored.
-    Raises BadInput for a network that has diverged, or whose training was stopped.
+    Raises BadInput if it has diverged, or if its training was stopped: then nothing is stored.
     """
     setup, original = prepare(recipe, device)
     made = dict(Results.at(results).make([recipe], device, watch, Engine()))  # at: the images may have changed since
@@ -106,19 +103,18 @@ def trained(
 
 def check_sparsity(result: Result, sparsity: float, weights: int) -> None:
     """Raise AssertionError unless exactly round(sparsity * weights) weights ended at 0."""
-    achieved = result.scalars["sparsity_achieved"]
-    zeros, wanted = round(achieved * weights), round(sparsity * weights)
+    zeros, wanted = round(result.scalars["sparsity_achieved"] * weights), round(sparsity * weights)
     if zeros != wanted:
         raise AssertionError(f"{zeros} of {weights} weights are 0 at the end, not {wanted}")
 
 
 def nearest(sparsity: float) -> int:
-    """The whole percentage, 99 at most, at which accuracy after pruning is known."""
+    """The nearest sparsity, in percent, at which accuracy after pruning is measured."""
     return min(99, round(sparsity))
 
 
 def panel(network: Network | None, sparsity: float, ylabel: str) -> tuple[dict, str]:
-    """Validation accuracy straight after pruning over sparsity, and the same in words; a frame without a network.
+    """Validation accuracy straight after pruning over sparsity, and the same in words; an empty frame without a network.
 
     sparsity: in percent, where a marker stands.
     """
@@ -139,7 +135,7 @@ def panel(network: Network | None, sparsity: float, ylabel: str) -> tuple[dict, 
 
 
 def pruned_words(sparsity: int, weights: int, dense: float, accuracy: float, classes: int) -> str:
-    """What pruning to `sparsity` percent leaves, and does; accuracies are shares."""
+    """How many weights pruning to `sparsity` percent leaves, and what it does to the accuracy `dense` (shares)."""
     removed = round(sparsity / 100 * weights)
     left = weights - removed
     ratio = f", about 1 in {weights / left:.3g}" if sparsity >= 50 else ""

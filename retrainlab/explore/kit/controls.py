@@ -1,4 +1,4 @@
-"""The small widgets of the explorers: a labelled number with its slider, a status line, buttons with a worker thread.
+"""The small widgets of the explorers: labelled numbers, lists and ticks, lines of words, a table, a chart, downloads.
 
 Callbacks may run on any thread of the kernel, so nothing here assumes one, and nothing uses pyplot or captures output.
 """
@@ -24,25 +24,22 @@ LABEL = {"description_width": "13em"}
 class Number:
     """A number box, whose label names it to everybody, and a slider over the same range; `row` holds both.
 
-    digits: how many of a fraction's are kept.
-    percent: whether `value` is a share of 1 where the widgets say percent.
+    percent: whether the widgets say percent and `value` a share of 1.
     """
 
+    box: widgets.Widget
     slider: widgets.Widget
     row: widgets.HBox
-    digits: int = 5
     percent: bool = False
 
     @property
     def value(self) -> float:
-        """What the widgets say."""
-        shown = _short(self.slider.value, self.digits)
-        return round(shown / 100, 6) if self.percent else shown
+        return round(self.box.value / 100, 6) if self.percent else self.box.value
 
 
 @dataclass(frozen=True)
 class Ticks:
-    """A checkbox for each name, in a row; `value` is the names that are ticked."""
+    """A checkbox for each name, in a row."""
 
     boxes: dict[str, widgets.Checkbox]
     row: widgets.HBox
@@ -62,30 +59,29 @@ def _short(x: float, digits: int) -> float:
 
 
 def number(label: str, value: float, low: float, high: float, step: float, log: bool = False) -> Number:
-    """A linked pair from `low` to `high`, further if `value` lies beyond; whole if all four numbers are; with `log`, `step`
-    is in decades."""
+    """A box and a slider from `low` to `high`, further if `value` lies beyond; whole if all four numbers are.
+
+    log: whether the slider is logarithmic, with `step` in decades.
+    """
     low, high, digits = min(low, value), max(high, value), 3 if log else 5
+    whole = all(isinstance(x, int) for x in (value, low, high, step))
     plainly = {"continuous_update": True, "readout": False, "layout": widgets.Layout(flex="1 1 6em", min_width="6em")}
-    limits = {"min": low, "max": high}
     named = {"description": label, "style": LABEL, "layout": widgets.Layout(width="19em", flex="0 0 auto")}
     if log:
-        powers = {"min": math.log10(low), "max": math.log10(high)}
-        slider = widgets.FloatLogSlider(value=value, base=10, step=step, **powers, **plainly)
-        box = widgets.BoundedFloatText(value, step=low, **limits, **named)
-    elif all(isinstance(x, int) for x in (value, low, high, step)):
-        slider = widgets.IntSlider(value, step=step, **limits, **plainly)
-        box = widgets.BoundedIntText(value, step=step, **limits, **named)
+        kind, ends = widgets.FloatLogSlider, {"min": math.log10(low), "max": math.log10(high)}
     else:
-        slider = widgets.FloatSlider(value, step=step, **limits, **plainly)
-        box = widgets.BoundedFloatText(value, step=step, **limits, **named)
+        kind, ends = widgets.IntSlider if whole else widgets.FloatSlider, {"min": low, "max": high}
+    slider = kind(value=value, step=step, **ends, **plainly)
+    text = widgets.BoundedIntText if whole else widgets.BoundedFloatText
+    box = text(value=value, min=low, max=high, step=low if log else step, **named)
     widgets.link((slider, "value"), (box, "value"), transform=(lambda x: _short(x, digits), lambda x: x))
     row = widgets.HBox([box, slider], layout=widgets.Layout(align_items="center"))
     row.add_class("retrainlab-number")
-    return Number(slider, row, digits)
+    return Number(box, slider, row)
 
 
 def share(label: str, value: float, low: float, high: float, step: float = 0.5) -> Number:
-    """A number in percent, from `low` to `high`, whose value is a share, as `value` is."""
+    """A number that the widgets say in percent, as are `low`, `high` and `step`; its value is a share, as `value` is."""
     percent = _short(100 * value, 5)
     return replace(number(label, round(percent) if isinstance(step, int) else percent, low, high, step), percent=True)
 
@@ -123,11 +119,9 @@ def inputs(settings: object, *names: str) -> dict[str, Control]:
 
 def observe(control: Control, react: Callable[[dict], None]) -> None:
     """Call react(change) when a reader changes the control."""
-    if isinstance(control, Ticks):
-        parts = list(control.boxes.values())
-    else:
-        parts = [control.slider if isinstance(control, Number) else control]
-    for part in parts:
+    if isinstance(control, Number):
+        control = control.slider
+    for part in control.boxes.values() if isinstance(control, Ticks) else [control]:
         part.observe(react, names="value")
 
 
@@ -141,33 +135,26 @@ def columns(inputs: Mapping[str, Control], *groups: Sequence[str | widgets.Widge
             shown.append(control.row if isinstance(control, Number | Ticks) else control)
             if part == "data":
                 shown.append(about(control))
-        out.append(column(*shown))
+        layout = widgets.Layout(flex="1 1 28em", min_width="20em", max_width="38em", margin="0 16px 0 0")
+        out.append(widgets.VBox(shown, layout=layout))
     return row(*out)
 
 
 def row(*children: widgets.Widget) -> widgets.HBox:
     """Widgets side by side, in more lines where the page is narrow."""
-    return widgets.HBox(
-        children, layout=widgets.Layout(flex_flow="row wrap", align_items="center", grid_gap="4px 12px")
-    )
-
-
-def column(*children: widgets.Widget, wide: str = "28em") -> widgets.VBox:
-    """Widgets below one another, about `wide`."""
-    layout = widgets.Layout(flex=f"1 1 {wide}", min_width="20em", max_width="38em", margin="0 16px 0 0")
-    return widgets.VBox(children, layout=layout)
+    layout = widgets.Layout(flex_flow="row wrap", align_items="center", grid_gap="4px 12px")
+    return widgets.HBox(children, layout=layout)
 
 
 class Note(widgets.HTML):
-    """A line of words that is not read out by itself."""
+    """A line of words that screen readers do not read out by themselves."""
 
     def say(self, text: str) -> None:
-        """Show it."""
         self.value = f"<p>{html.escape(text)}</p>"
 
 
 class Status(Note):
-    """A line of words that screen readers read out when it changes: `chart.js` makes what holds it a live region, which must
+    """A line of words that screen readers read out when it changes: `chart.js` makes its element a live region, which must
     stay while its content is replaced."""
 
     def __init__(self) -> None:
@@ -187,14 +174,11 @@ class Table(widgets.HTML):
     """Rows of words under headings, with a caption."""
 
     def set(self, caption: str, heads: Sequence[str], rows: Iterable[Sequence[str]]) -> None:
-        def line(kind: str, cells: Sequence[str]) -> str:
-            return "<tr>" + "".join(f"<{kind}>{html.escape(str(c))}</{kind}>" for c in cells) + "</tr>"
-
-        head = line('th scope="col"', heads).replace('</th scope="col">', "</th>")
-        body = "".join(line("td", cells) for cells in rows)
-        self.value = (
-            f"<table><caption>{html.escape(caption)}</caption><thead>{head}</thead><tbody>{body}</tbody></table>"
-        )
+        head = "".join(f'<th scope="col">{html.escape(words)}</th>' for words in heads)
+        lines = ("".join(f"<td>{html.escape(str(cell))}</td>" for cell in cells) for cells in rows)
+        body = "".join(f"<tr>{line}</tr>" for line in lines)
+        top = f"<caption>{html.escape(caption)}</caption><thead><tr>{head}</tr></thead>"
+        self.value = f"<table>{top}<tbody>{body}</tbody></table>"
 
 
 def title(text: str) -> widgets.HTML:
@@ -202,27 +186,12 @@ def title(text: str) -> widgets.HTML:
     return widgets.HTML(f"<b>{html.escape(text)}</b>")
 
 
-_LOOK = """<style>
-.retrainlab { max-width: 1180px; }
-.retrainlab .widget-html-content p { margin: 2px 0 6px; line-height: 1.45; max-width: 110ch; }
-.retrainlab .retrainlab-status .widget-html-content p { min-height: 2.9em; }
-.retrainlab .widget-html { height: auto; }
-.retrainlab table { border-collapse: collapse; line-height: 1.5; margin: 4px 0 8px; font-variant-numeric: tabular-nums; }
-.retrainlab caption { text-align: left; font-weight: 600; padding-bottom: 2px; }
-.retrainlab th, .retrainlab td { padding: 1px 12px 1px 0; text-align: left; }
-</style>"""
-
-
-def app(name: str, children: Iterable[widgets.Widget]) -> widgets.VBox:
-    """The explorer's outermost box, of CSS classes `retrainlab` and `retrainlab-NAME`."""
-    box = widgets.VBox([widgets.HTML(_LOOK), *children])
-    box.add_class("retrainlab")
-    box.add_class(f"retrainlab-{name}")
-    return box
-
-
 class Chart(anywidget.AnyWidget):
-    """The chart on the page. `spec`: what `chart` made; `moved`: [point, x, y, time] of a point that a reader moves."""
+    """A chart on the page.
+
+    spec: the chart, as `chart.chart` makes it.
+    moved: [place, x, y, time] of the handle that a reader has moved last.
+    """
 
     _esm = (WEB / "chart.js").read_text() + "\nexport default { render: renderChart };\n"
     spec = traitlets.Dict().tag(sync=True)
@@ -230,7 +199,7 @@ class Chart(anywidget.AnyWidget):
 
 
 class Take(anywidget.AnyWidget):
-    """Two buttons: the numbers on screen as CSV (`csv`, saved as NAME.csv), and the view as Python (`code`)."""
+    """Two buttons: the numbers on screen as CSV (`csv`, saved as `name`.csv), and the view as Python (`code`)."""
 
     _esm = (WEB / "take.js").read_text() + "\nexport default { render: renderTake };\n"
     name = traitlets.Unicode("retrainlab").tag(sync=True)

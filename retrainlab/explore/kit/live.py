@@ -1,5 +1,5 @@
-"""Run a few experiments while somebody watches: what is stored at once, the rest together in the fast engine, with each
-point of their curves as it is made. Stop ends all at the next step; only what is whole is stored.
+"""Run a few experiments while somebody watches: stored ones show at once, the others train together and show each point of
+their curves as it is made. Stop ends all at the next step; only finished ones are stored.
 """
 
 import math
@@ -20,19 +20,27 @@ from retrainlab.training.state import Point
 
 @dataclass
 class Curve:
-    """The points of one training so far, on one axis of steps through all its cycles: accuracies (NaN at the point at which
-    it has diverged), sparsities (shares) and learning rates."""
+    """The points of one training so far, on one axis of steps through all its cycles.
+
+    accuracy: shares; NaN at the point at which the training has diverged.
+    sparsity: shares. lr: learning rates; None where they are not known.
+    begun: steps of the cycles before. last: the last step of this cycle.
+    """
 
     steps: list[int] = field(default_factory=list)
     accuracy: list[float] = field(default_factory=list)
     sparsity: list[float] = field(default_factory=list)
     lr: list[float | None] = field(default_factory=list)
-    begun: int = 0  # steps of the cycles before
+    begun: int = 0
     last: int = 0
 
     def add(self, step: int, accuracy: float, sparsity: float, lr: float | None) -> None:
-        if step == 0 and self.steps:
+        """Take the next point: step 0 begins a cycle, and a point at the last step, as of a stop there, replaces it."""
+        if self.steps and step == 0:
             self.begun += self.last
+        elif self.steps and step == self.last:
+            for values in (self.steps, self.accuracy, self.sparsity, self.lr):
+                values.pop()
         self.last = step
         self.steps.append(self.begun + step)
         self.accuracy.append(accuracy)
@@ -43,17 +51,18 @@ class Curve:
     def of(curves: dict) -> "Curve":
         """The curve of a stored result; the oldest do not tell their learning rates."""
         out, steps = Curve(), curves["step"]
-        rates = curves.get("lr") or [None] * len(steps)
-        shares = [math.nan if share is None else share for share in curves["validation_accuracy"]]
-        for values in zip(steps, shares, curves["weight_sparsity"], rates):
-            out.add(*values)
+        accuracies = [math.nan if share is None else share for share in curves["validation_accuracy"]]
+        for point in zip(steps, accuracies, curves["weight_sparsity"], curves.get("lr") or [None] * len(steps)):
+            out.add(*point)
         return out
 
 
 @dataclass
 class Live:
-    """Experiments and how far they are: `first` and `second`, the curves of the first training and the retraining, and
-    `results`, by their place in `experiments`."""
+    """Experiments and how far they are.
+
+    first, second: the curves of first trainings and retrainings, by place in `experiments`; results: the same way.
+    """
 
     experiments: Sequence[Experiment]
     first: dict[int, Curve] = field(default_factory=dict)
@@ -63,22 +72,18 @@ class Live:
     @property
     def whole(self) -> bool:
         """Whether every experiment has ended by itself."""
-        return len(self.results) == len(self.experiments) and not any(
-            r.scalars["stopped"] for r in list(self.results.values())
-        )
+        results = list(self.results.values())  # a copy: a thread may be adding to them
+        return len(results) == len(self.experiments) and not any(r.scalars["stopped"] for r in results)
 
     def take(self, place: int, other: "Live", its: int) -> None:
         """Make what `other` has of its experiment number `its` the curves and the result of that at `place`."""
-        for mine, theirs in zip(self._parts, other._parts):
+        pairs: list[tuple[dict, dict]] = [(self.first, other.first), (self.second, other.second)]
+        for mine, theirs in (*pairs, (self.results, other.results)):
             if its in theirs:
                 mine[place] = theirs[its]
 
-    @property
-    def _parts(self) -> tuple[dict, ...]:
-        return self.first, self.second, self.results
-
     def diverged(self, place: int) -> bool:
-        """Whether that experiment has: its result says so, or, before there is one, its last point has no number."""
+        """Whether that experiment has diverged: by its result, or before there is one by its last accuracy."""
         if (result := self.results.get(place)) is not None:
             return bool(result.outcome)
         curve = self.second.get(place, Curve())
@@ -86,7 +91,7 @@ class Live:
 
 
 def stored(experiments: Sequence[Experiment], store: Place, firsts: bool = False) -> Live:
-    """What is stored of them, without training; firsts: the first trainings' curves too."""
+    """What the store has of them, without training; firsts: the curves of first trainings too."""
     live, results = Live(list(experiments)), Results.at(store)
     for place, e in enumerate(experiments):
         if (result := results.of(e)) is not None:
@@ -97,12 +102,12 @@ def stored(experiments: Sequence[Experiment], store: Place, firsts: bool = False
 
 
 def preset_of(data: str) -> Preset:
-    """The preset that says how a data set's networks are trained and studied; cifar10's for one that has none."""
+    """The preset of a data set; cifar10's for one that has none."""
     return PRESETS.get(data, PRESETS["cifar10"])
 
 
 def recipe_of(data: str, model: str, seed: int) -> Recipe:
-    """How a data set's networks are trained: as its preset does."""
+    """How a network is trained on a data set: as its preset does."""
     recipe = replace(preset_of(data).recipe, data=data)
     width = recipe.width if model == recipe.model else None
     return replace(recipe, model=model, width=width, seed=seed)
@@ -111,8 +116,10 @@ def recipe_of(data: str, model: str, seed: int) -> Recipe:
 def run(
     live: Live, store: Place, device: torch.device, stop: Callable[[], bool], tell: Tell = lambda share, words: None
 ) -> None:
-    """Fill `live` with what is missing, each point as it is made. tell(share of the work, words) says how far it is.
-    Experiments may differ in anything. Raises BadInput for what cannot be run."""
+    """Fill `live` with what is missing, each point as it is made. Experiments may differ in anything.
+
+    Raises BadInput for what cannot be run.
+    """
     missing = {i: e for i, e in enumerate(live.experiments) if i not in live.results}
     places: dict[Noun, list[int]] = {}
     for i, e in missing.items():
@@ -122,19 +129,11 @@ def run(
     def on_point(noun: Recipe | Experiment, point: Point) -> None:
         curves = live.first if isinstance(noun, Recipe) else live.second
         for i in places[noun]:
-            _add(curves.setdefault(i, Curve()), point)
+            curves.setdefault(i, Curve()).add(point.step, point.accuracy, point.sparsity, point.lr)
 
     for noun, made in Results.at(store).make(list(missing.values()), device, Watch(on_point, stop, tell)):
         for i in places.get(noun, ()):
-            match made:
-                case Dense():
-                    live.first[i] = Curve.of(made.result.curves)
-                case Result():
-                    live.results[i], live.second[i] = made, Curve.of(made.curves)
-
-
-def _add(curve: Curve, point: Point) -> None:
-    if point.step and curve.steps and curve.last == point.step:  # a stop replaces the point before
-        for values in (curve.steps, curve.accuracy, curve.sparsity, curve.lr):
-            values.pop()
-    curve.add(point.step, point.accuracy, point.sparsity, point.lr)
+            if isinstance(made, Dense):
+                live.first[i] = Curve.of(made.result.curves)
+            elif isinstance(made, Result):
+                live.results[i], live.second[i] = made, Curve.of(made.curves)

@@ -1,36 +1,36 @@
-"""Explorers of one trained network: they get the one that their controls ask for, and what pruning does to it."""
+"""Explorers of one trained network: they get the network that their controls ask for, and what pruning does to it."""
 
-from collections.abc import Callable
 from typing import ClassVar
 
 from retrainlab.checks import BadInput
 from retrainlab.config import Recipe
 from retrainlab.explore.kit import collapse, live
-from retrainlab.explore.kit.app import App, Settings
+from retrainlab.explore.kit.app import App, Screen, Settings
 from retrainlab.explore.kit.collapse import Network
-from retrainlab.explore.kit.pages import View
+from retrainlab.explore.kit.controls import Note
+from retrainlab.explore.kit.worker import Stop
 from retrainlab.study.making import Watch
-from retrainlab.study.results import Results
 
 
 class Looking(App[Settings]):
-    """An app with a `network`: it is read, or trained, in the background, and another one when the controls ask for that.
+    """An app with a `network`, which is read or trained in the background whenever the controls ask for another one.
 
-    stopped_words: what is said when its training was stopped.
+    ready_words: the sentence when the network is there. stopped_words: that after its training was stopped.
     """
 
+    ready_words: ClassVar[str]
     stopped_words: ClassVar[str]
 
-    def __init__(self, settings: Settings, results: Results, device: str):
-        super().__init__(settings, results, device)
+    def build(self) -> None:
+        super().build()
         self.network: Network | None = None
         self.sought: tuple[Recipe, str] | None = None
         self.looking, self.again = False, False
-        self.about = self.desk.status  # where is said that the network is looked for
+        self.search_note: Note = self.desk.status  # says that the network is looked for
 
     def ready(self) -> str:
-        """What is said when the network is there; nothing if empty."""
-        raise NotImplementedError
+        """The sentence when the network is there; empty to leave what stands there."""
+        return self.ready_words
 
     def wanted(self) -> tuple[Recipe, str]:
         """The network that the controls ask for, and the allocation of its pruning."""
@@ -39,11 +39,11 @@ class Looking(App[Settings]):
         return live.recipe_of(data, model, seed), "global" if allocation is None else allocation.value
 
     def there(self) -> bool:
-        """Whether that network is there, with all that is to be known of it."""
+        """Whether `network` is that one, and complete."""
         return self.network is not None and (self.network.recipe, self.network.allocation) == self.wanted()
 
     def look(self) -> None:
-        """Get the network that the controls ask for, unless it is there; after what runs now, if something does."""
+        """Get the network that the controls ask for unless it is there, once nothing else runs."""
         wanted = self.wanted()
         if self.looking:
             if self.sought != wanted:
@@ -53,13 +53,13 @@ class Looking(App[Settings]):
             if words := self.ready():
                 self.desk.status.say(words)
         elif self.desk.worker.busy:
-            self.about.say("The other network is looked at when the race is over.")
+            self.search_note.say("The other network is looked at when the race is over.")
         else:
             self.looking, self.sought = True, wanted
-            self.about.say("Looking for the trained network; if there is none yet, it is trained now.")
+            self.search_note.say("Looking for the trained network; if there is none yet, it is trained now.")
             self.desk.go(lambda stopped: self._look(*wanted, stopped), self.draw_network, self.looked)
 
-    def _look(self, recipe: Recipe, allocation: str, stopped: Callable[[], bool]) -> str:
+    def _look(self, recipe: Recipe, allocation: str, stopped: Stop) -> str:
         def tell(share: float, words: str) -> None:
             self.desk.tell(share, "Training the network once ..." if words else "")
 
@@ -71,8 +71,8 @@ class Looking(App[Settings]):
             raise
         return self.found(Network(recipe, allocation, *found), stopped)
 
-    def found(self, network: Network, stopped: Callable[[], bool]) -> str:
-        """Take the network that was looked for; what to say then."""
+    def found(self, network: Network, stopped: Stop) -> str:
+        """Take the network that was looked for; return the sentence to say then."""
         with self.lock:
             self.network = network
         return self.ready()
@@ -87,33 +87,41 @@ class Looking(App[Settings]):
                 self.do(self.look)
 
     def draw_network(self) -> None:
-        """Show what there is of the network."""
+        """Show the network, as far as it is there."""
         self.draw()
 
 
 class Pruning(Looking[Settings]):
-    """An app whose first picture, `pruning`, is what pruning does to the network; its accuracy is measured at each sparsity.
+    """An app whose first screen, `pruning`, shows what pruning does to the network, measured at each whole percentage.
 
-    halted_words: what is said when measuring was stopped.
+    halted_words: the sentence after measuring was stopped.
     """
 
     halted_words: ClassVar[str]
 
-    def __init__(self, settings: Settings, results: Results, device: str):
-        super().__init__(settings, results, device)
-        self.pruning = self.new_screen()
+    def build(self) -> None:
+        super().build()
+        self.pruning = Screen(self.stem)
+        self.screens.append(self.pruning)
 
     def there(self) -> bool:
         return self.network is not None and len(self.network.accuracies) == len(collapse.ORDER) and super().there()
 
-    def found(self, network: Network, stopped: Callable[[], bool]) -> str:
+    def found(self, network: Network, stopped: Stop) -> str:
         super().found(network, stopped)
         network.measure(stopped)
         return self.halted_words if stopped() else self.ready()
 
-    def pruned(self) -> View:
-        """What pruning does to the network, as far as it is there."""
-        raise NotImplementedError
+    def begin(self) -> None:
+        """Show frames without a network, so that nothing jumps later, and get the network."""
+        self.watch(self.draw_network, self.inputs["sparsity"])
+        self._show_pruned()
+        self.draw()
+        self.do(self.look)
 
     def draw_network(self) -> None:
-        self.do(lambda: self.pruning.put(self.pruned()) if self.network is not None else None)
+        if self.network is not None:
+            self.do(self._show_pruned)
+
+    def _show_pruned(self) -> None:
+        self.pruning.put(self.shows.pruned(self.network, self.inputs["sparsity"].value))

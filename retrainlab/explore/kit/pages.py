@@ -1,7 +1,6 @@
 """An explorer as one HTML file for readers without a kernel: every view that its sliders can reach, made beforehand.
 
-An explorer module gives `page(results)`; `html` puts its views, the charts' script and a little of its own into one file
-that loads nothing from anywhere.
+A module of `views` gives `page(results)`; `html` puts its views and the scripts of `web` into one file that loads nothing.
 """
 
 import json
@@ -19,8 +18,11 @@ WEB = Path(__file__).parents[1] / "web"
 
 @dataclass(frozen=True)
 class Control:
-    """A slider over `values`, or with `choice` a drop-down list: pairs of words and what the page's `view` is given.
-    start: the place of the value it starts at."""
+    """A slider, or with `choice` a drop-down list.
+
+    values: pairs of words and what the page's `view` is given.
+    start: the place of the value it starts at.
+    """
 
     label: str
     values: Sequence[tuple[str, Any]]
@@ -34,7 +36,7 @@ class Control:
 
 @dataclass(frozen=True)
 class View:
-    """What an explorer shows for one setting of its controls, and all that crosses from numbers to widgets and pages.
+    """What an explorer shows for its settings: all that crosses from numbers to widgets and pages.
 
     table: caption, headings, rows.
     csv: the numbers on screen.
@@ -50,8 +52,12 @@ class View:
 
 @dataclass(frozen=True)
 class Page:
-    """name: of the file. intro: paragraphs. needs: the experiments that must be stored before `view` is called with a
-    value of each control. hidden: a view shows only when it is asked for."""
+    """An explorer's page.
+
+    name: of the file. intro: paragraphs.
+    needs: the experiments that must be stored before `view` is called, with a value of each control.
+    hidden: whether a view shows only when it is asked for.
+    """
 
     name: str
     title: str
@@ -68,45 +74,19 @@ def html(page: Page) -> str:
     for places in product(*(range(len(c.values)) for c in page.controls)):
         values = [control.values[i][1] for control, i in zip(page.controls, places)]
         views[",".join(map(str, places))] = asdict(page.view(*values))
-    data = {
-        "name": page.name,
-        "hidden": page.hidden,
-        "controls": [
-            {"label": c.label, "words": [words for words, _ in c.values], "start": c.start, "choice": c.choice}
-            for c in page.controls
-        ],
-        "views": views,
-    }
-    scripts = "\n".join((WEB / name).read_text() for name in ("chart.js", "take.js", "page.js"))
-    return _TEMPLATE.format(
-        title=escape(page.title),
-        intro="\n".join(f"<p>{escape(words)}</p>" for words in page.intro),
-        data=json.dumps(data, separators=(",", ":"), allow_nan=False).replace("</", "<\\/"),
-        style=(WEB / "page.css").read_text(),
-        scripts=scripts,
+    controls = [
+        {"label": c.label, "words": [words for words, _ in c.values], "start": c.start, "choice": c.choice}
+        for c in page.controls
+    ]
+    data = {"name": page.name, "hidden": page.hidden, "controls": controls, "views": views}
+    return (
+        (WEB / "page.html")
+        .read_text()
+        .format(
+            title=escape(page.title),
+            intro="\n".join(f"<p>{escape(words)}</p>" for words in page.intro),
+            data=json.dumps(data, separators=(",", ":"), allow_nan=False).replace("</", "<\\/"),
+            style=(WEB / "page.css").read_text(),
+            scripts="\n".join((WEB / name).read_text() for name in ("chart.js", "take.js", "page.js")),
+        )
     )
-
-
-_TEMPLATE = """<!DOCTYPE html>
-<html lang="en">
-<head>
-<meta charset="utf-8">
-<meta name="viewport" content="width=device-width, initial-scale=1">
-<title>{title} - retrainlab</title>
-<style>
-{style}</style>
-</head>
-<body>
-<main>
-<h1>{title}</h1>
-{intro}
-<div id="controls"></div>
-<div id="view"></div>
-</main>
-<footer>Made by retrainlab from stored results; this file needs no network.</footer>
-<script type="application/json" id="data">{data}</script>
-<script type="module">
-{scripts}</script>
-</body>
-</html>
-"""

@@ -31,7 +31,7 @@ SHAPES: dict[str, Points] = {
 
 
 def move(points: Points, place: int, share: float, lr: float) -> Points:
-    """The points with one moved as near to (share, lr) as its neighbours, [0, 1] and [0, TOP] let it."""
+    """The points with that at `place` moved as near to (share, lr) as its neighbours, [0, 1] and [0, TOP] let it."""
     low = points[place - 1][0] + GAP if place else 0.0
     high = points[place + 1][0] - GAP if place < len(points) - 1 else 1.0
     x = round(min(max(round(share, 3), low), high), 6) if low <= high else points[place][0]
@@ -39,7 +39,10 @@ def move(points: Points, place: int, share: float, lr: float) -> Points:
 
 
 def add(points: Points, place: int) -> tuple[Points, int]:
-    """The points with one more on the curve, halfway to the next (from the last: to the one before), and its place."""
+    """The points with one more, halfway from that at `place` to the next (from the last, to the one before), and its place.
+
+    Raises BadInput where there is no room.
+    """
     if len(points) == MOST:
         raise BadInput(f"A drawn curve has at most {MOST} points; remove one first.")
     left = min(place, len(points) - 2)
@@ -50,7 +53,7 @@ def add(points: Points, place: int) -> tuple[Points, int]:
 
 
 def remove(points: Points, place: int) -> Points:
-    """Without that point; BadInput where too few would be left."""
+    """The points without that at `place`. Raises BadInput where too few would be left."""
     if len(points) == FEWEST:
         raise BadInput(f"A drawn curve needs at least {FEWEST} points; add one first.")
     return points[:place] + points[place + 1 :]

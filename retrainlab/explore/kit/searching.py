@@ -13,12 +13,7 @@ ROUNDS = 4  # at most, as while the contest tunes
 
 
 class Unfinished(Exception):
-    """A run that a search needs is missing: it was stopped, or is not stored."""
-
-
-def turned(experiment: Experiment) -> bool:
-    """Whether only a search reaches the sparsity."""
-    return searched(experiment.recipe)
+    """A search lacks a run: it was stopped, or is not stored."""
 
 
 def sought(
@@ -28,13 +23,13 @@ def sought(
 
     run: called with the experiments of a round and its number, from 1 to ROUNDS.
     tolerance: how far off the sparsity may be, a share.
-    Returns the experiments with their knobs and the curves and results of the runs that were found, and how many runs each
+    Returns the experiments, with their knobs and the curves and results of the runs that had them, and how many runs each
     search took (0 for none). Raises Unfinished if a round does not end.
     """
     found, runs, rounds = list(experiments), [0] * len(experiments), count(1)
     live = Live(found)
     seen: dict[Experiment, tuple[Live, int]] = {}
-    turn = [i for i, e in enumerate(experiments) if turned(e)]
+    turn = [i for i, e in enumerate(experiments) if searched(e.recipe)]
 
     def study(tried: list[Experiment]) -> pd.DataFrame:
         came = run(tried, next(rounds))

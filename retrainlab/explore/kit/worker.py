@@ -15,21 +15,21 @@ from retrainlab.device import cores, describe, memory, out_of_memory, resolve
 from retrainlab.explore.kit.controls import Note, Status, row
 from retrainlab.progress import Left, duration
 
-FRAME = 0.1 if cores() > 2 else 0.2  # seconds from one drawing to the next while something runs
-# of the time, at most, that drawing takes in the kernel; less on two cores, where the browser draws on those that train
-SHARE = 0.1 if cores() > 2 else 0.02
+# seconds from one drawing to the next while something runs, and the share of the kernel's time that drawing may take:
+# less on two cores, where the browser draws on those that train
+FRAME, SHARE = (0.1, 0.1) if cores() > 2 else (0.2, 0.02)
+Stop = Callable[[], bool]  # asked whether the work is to end
+Work = Callable[[Stop], str]  # returns the sentence to say at its end
+Act = Callable[[], None]
 
 
 def device_words(device: torch.device) -> str:
-    """Which device computes, its memory, and how much of it is taken now."""
+    """Which device computes, its memory, and how much of it is in use."""
     if device.type == "cuda":
         return f"{describe(device)}, {torch.cuda.memory_allocated(device) / 2**30:.2f} GiB of it in use"
     unit = 2**30 if sys.platform == "darwin" else 2**20
     peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / unit
     return ", ".join(filter(None, [describe(device), memory(), f"this kernel has used up to {peak:.2f} GiB"]))
-
-
-# ---- one piece of work at a time -------------------------------------------------------------------------------------
 
 
 class Worker:
@@ -41,18 +41,11 @@ class Worker:
         self._thread: threading.Thread | None = None
         self.busy = False
 
-    def start(
-        self,
-        work: Callable[[Callable[[], bool]], str],
-        draw: Callable[[], None],
-        over: Callable[[str], None],
-        ended: Callable[[], None] = lambda: None,
-    ) -> bool:
-        """Run work(stopped) unless something runs already, and draw() while it does: each FRAME, or as seldom as it must
-        be to take no more than SHARE of the time. Say whether it was started.
+    def start(self, work: Work, draw: Act, over: Callable[[str], None], ended: Act = lambda: None) -> bool:
+        """Begin a piece of work unless something runs already; return whether it was begun.
 
-        `stopped` tells whether `stop` was called. When it is over, over(sentence) is called with what the work returned,
-        or with its error; then, when the next can start, ended().
+        draw: called while it runs, each FRAME, or as seldom as it must be to take no more than SHARE of the time.
+        over: called with the work's sentence, or one about its error; ended: after that, when the next work can start.
         """
         with self._lock:
             if self.busy:
@@ -70,6 +63,7 @@ class Worker:
                     if out_of_memory(error):
                         sentence = "Memory ran out; a smaller network or fewer seeds take less."
                 done.set()
+                watcher.join()  # so that no frame comes after the end
                 try:
                     over(sentence)
                 finally:
@@ -87,8 +81,9 @@ class Worker:
 
             self._stop = stop
             self._thread = threading.Thread(target=run, daemon=True, name="retrainlab")
+            watcher = threading.Thread(target=watch, daemon=True, name="retrainlab-draw")
+            watcher.start()
             self._thread.start()
-            threading.Thread(target=watch, daemon=True, name="retrainlab-draw").start()
             return True
 
     def stop(self) -> None:
@@ -96,38 +91,42 @@ class Worker:
         self._stop.set()
 
     def wait(self, seconds: float = 60) -> bool:
-        """Wait for the work to end, `ended` included; say whether it has."""
+        """Wait for the work to end, `ended` included; return whether it has."""
         if self._thread is not None:
             self._thread.join(seconds)
         return self._thread is None or not self._thread.is_alive()
 
 
 class Desk:
-    """Start and Stop, a progress bar with the time left, a status line, the device: what every explorer that trains has.
+    """Start and Stop, a progress bar with the time left, a status line and the device of an explorer that trains."""
 
-    start: the word on the button. `go` begins work unless some runs already; `tell` is for the work to say how far it is.
-    """
-
-    def __init__(self, start: str, device: str):
+    def __init__(self, button: str, device: str):
         self.device, self.worker = resolve(device), Worker()
-        self.start = widgets.Button(description=start, button_style="primary")
+        self.start = widgets.Button(description=button, button_style="primary")
         self.stop = widgets.Button(description="Stop", disabled=True)
         self.bar = widgets.IntProgress(0, 0, 1000, description="Progress", layout=widgets.Layout(flex="1 1 16em"))
         self.left, self.status, self.where = widgets.Label(""), Status(), Note()
         self.stop.on_click(lambda _: self.worker.stop())
         self.buttons = row(self.start, self.stop, self.bar, self.left)
-        self.left_over, self.share, self.running, self.ended = Left(), 0.0, False, False
+        self.pace, self.share, self.running, self.ended = Left(), 0.0, False, False
+        self._say_where()
+
+    def _say_where(self) -> None:
         self.where.say(f"Computes on {device_words(self.device)}.")
 
-    def go(
-        self,
-        work: Callable[[Callable[[], bool]], str],
-        draw: Callable[[], None],
-        ended: Callable[[], None] | None = None,
-    ) -> bool:
-        """Do work(stopped) in the background, which returns the sentence to say at its end; say whether it was begun."""
+    def go(self, work: Work, draw: Act, ended: Act = lambda: None) -> bool:
+        """Begin a piece of work as `Worker.start` does; its sentence goes to the status line."""
         if self.ended:
             return False
+
+        def begin(stopped: Stop) -> str:
+            self.pace, self.share, self.running = Left(), 0.0, True
+            self.start.disabled, self.stop.disabled = True, False
+            return work(stopped)
+
+        def frame() -> None:
+            self.follow()
+            draw()
 
         def over(sentence: str) -> None:
             self.running = False
@@ -136,32 +135,23 @@ class Desk:
             finally:
                 self.bar.value, self.left.value = 0, ""
                 self.start.disabled, self.stop.disabled = False, True
-                self.where.say(f"Computes on {device_words(self.device)}.")
+                self._say_where()
                 if sentence:
                     self.status.say(sentence)
 
-        def begin(stopped: Callable[[], bool]) -> str:
-            self.left_over, self.share, self.running = Left(), 0.0, True
-            self.start.disabled, self.stop.disabled = True, False
-            return work(stopped)
-
-        def frame() -> None:
-            self.follow()
-            draw()
-
-        return self.worker.start(begin, frame, over, ended or (lambda: None))
+        return self.worker.start(begin, frame, over, ended)
 
     def tell(self, share: float, words: str = "") -> None:
-        """share: of all the work, 0 to 1; words: for the status line, if they are to change. The bar follows with the next
-        drawing, since a message for each point would cost more than the point."""
-        self.left_over.add(time.monotonic(), share)
+        """Take how far the work is (a share) and, if not empty, words for the status line. The bar follows with the next
+        frame: a message for each point would cost more than the point."""
+        self.pace.add(time.monotonic(), share)
         self.share = share
         if words:
             self.status.say(words)
 
     def follow(self) -> None:
-        """Show how far it is."""
-        left = self.left_over.at(time.monotonic())
+        """Show how far the work is."""
+        left = self.pace.at(time.monotonic())
         self.bar.value = round(1000 * self.share)
         self.left.value = f"about {duration(left)} left" if left else ""
 

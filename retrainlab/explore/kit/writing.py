@@ -23,7 +23,7 @@ def csv(heads: Sequence[str], rows: Iterable[Sequence[object]], digits: int = 6)
     def cell(value: object) -> object:
         if isinstance(value, float):
             return f"{value:.{digits}g}" if math.isfinite(value) else ""
-        return tables.plain(value)
+        return tables.harmless(value)
 
     out = io.StringIO()
     writer(out, lineterminator="\n").writerows([heads, *(map(cell, row) for row in rows)])
@@ -47,7 +47,6 @@ def short(noun: Any) -> str:
 
 def python(recipe: object, *lines: str) -> str:
     """A few lines of Python after the imports and the recipe that they need."""
-    names = ", ".join(["Experiment", "Prune", "Recipe", "Retrain", "study"])
     text = "\n".join([f"recipe = {short(recipe)}", *lines, ""])
-    more = [f"from retrainlab.config import {name}" for name in ("SGD",) if f"{name}(" in text]
-    return "\n".join([f"from retrainlab import {names}", *more, "", text])
+    more = "from retrainlab.config import SGD\n" if "SGD(" in text else ""
+    return f"from retrainlab import Experiment, Prune, Recipe, Retrain, study\n{more}\n{text}"

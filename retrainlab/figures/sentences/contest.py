@@ -10,7 +10,7 @@ from retrainlab.phrases import percent, share
 CONTROLS = ("Random", "Static", "Dense")
 
 
-def _middle(table: pd.DataFrame) -> pd.DataFrame:
+def middle(table: pd.DataFrame) -> pd.DataFrame:
     """The rows of the sparsity in the middle."""
     sparsities = sorted(table["sparsity"].unique())
     return table[table["sparsity"] == sparsities[len(sparsities) // 2]]
@@ -19,7 +19,7 @@ def _middle(table: pd.DataFrame) -> pd.DataFrame:
 def contest(table: pd.DataFrame) -> Said:
     """Figure 5."""
     others = judged(table[~table["entrant"].isin(CONTROLS)])
-    cells = _middle(table)
+    cells = middle(table)
     ranked = accuracies(cells["entrant"], cells["mean"])
 
     def count(column: str) -> str:
@@ -151,7 +151,7 @@ def lengths(table: pd.DataFrame) -> Said:
 
 def allocations(table: pd.DataFrame) -> Said:
     """Figure 9."""
-    part = _middle(table)
+    part = middle(table)
     layer = part["layer"].iloc[0]
     at, ranked = share(part["sparsity"].iloc[0]), accuracies(part["allocation"], part["mean"])
     gone = ", ".join(f"{percent(share)} ({way})" for way, share in zip(part["allocation"], part[layer]))
