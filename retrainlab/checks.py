@@ -3,7 +3,7 @@ which brings values to their declared types."""
 
 import math
 import os
-from collections.abc import Iterable, Mapping, Sequence, Set
+from collections.abc import Collection, Iterable, Mapping, Sequence, Set
 from contextlib import suppress
 from dataclasses import field, fields, is_dataclass
 from difflib import get_close_matches
@@ -93,7 +93,7 @@ def number(
     return field(default=default, metadata=metadata)
 
 
-def choice(default: str, allowed: Sequence[str], what: str = "", help: str = "") -> Any:
+def choice(default: str, allowed: Collection[str], what: str = "", help: str = "") -> Any:
     """A field that `settle` holds to one of `allowed`. what: as of `number`; help: the list of the allowed if empty."""
     return field(default=default, metadata={"help": help or ", ".join(allowed), "what": what, "allowed": allowed})
 

@@ -205,7 +205,7 @@ def test_doctor_reads_every_stored_file_or_a_sample(capsys, tmp_path):
     scalars, curves = (dict.fromkeys(names, value) for names, value in zip(UNSEALED["results"], (0.5, [0.5])))
     whole = Result({"retrain": {}}, scalars, curves, {"device": "cpu"})
     for i in range(60):
-        store.put_result(f"{i:016x}", whole)
+        store.put(f"{i:016x}", whole)
     first = store.path("results", f"{0:016x}")
     record = json.loads(first.read_text())
     del record["sha256"]

@@ -1,7 +1,7 @@
 """The options that figures and the command line share: with what studies are computed, and where they are kept."""
 
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, nullcontext
 from dataclasses import asdict, dataclass, replace
 from typing import TYPE_CHECKING
 
@@ -17,7 +17,7 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class Machine:
-    """What `study.run_study` computes with, and the options of the command line for it. This module does not load torch."""
+    """What `study.run_study` computes with; its fields are options of the command line. This module does not load torch."""
 
     jobs: int = told(0, "processes on a CPU; 0 is one per core")
     device: str = told("auto", "auto, cpu, cuda or cuda:N")
@@ -35,19 +35,21 @@ class Machine:
         choose(self.engine, ENGINES, "engine")
 
     def study(self, experiments: Sequence[Experiment], name: str, executor: "Executor | None" = None) -> "pd.DataFrame":
-        """`study.run_study` with these options; its progress is told under `name`."""
+        """`study.run_study` with these options; its progress is told under this name."""
         from retrainlab.study.run import run_study
 
         return run_study(experiments, **asdict(self), progress=Progress(name), executor=executor)
 
     @contextmanager
     def studies(self, name: str) -> "Iterator[Callable[[Sequence[Experiment]], pd.DataFrame]]":
-        """The same as a function for several studies one after the other, which share their processes; `fresh` makes anew
-        what none of them has asked for before."""
-        from retrainlab.study.run import workers
+        """`study` as a function for several studies one after the other, which share their processes; with `fresh` each
+        makes anew what none before it has asked for."""
+        from retrainlab.device import cores, resolve
+        from retrainlab.study.processes import Workers
 
         asked: set[Experiment] = set()
-        with workers(self.jobs, self.device) as pool:
+        count = (self.jobs or cores()) if resolve(self.device).type == "cpu" else 1  # processes of this study's own
+        with Workers(count) if count > 1 else nullcontext() as pool:
 
             def study(experiments: Sequence[Experiment]) -> "pd.DataFrame":
                 again = [e for e in experiments if e not in asked]

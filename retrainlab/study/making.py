@@ -1,6 +1,6 @@
-"""How one process makes what is missing: runs that train together, how much work each is, and who looks on."""
+"""How one process makes what is missing: runs that train together, how much work each is, and what is told meanwhile."""
 
-from collections.abc import Callable, Hashable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Hashable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import TypeVar
 
@@ -19,14 +19,12 @@ K = TypeVar("K", bound=Hashable)
 Pair = tuple[Recipe, Prune]
 Noun = Recipe | Pair | Experiment
 Thing = Dense | Pruned | Result
-Start = tuple[Dense, Pruned]
 
 
 @dataclass(frozen=True)
 class Watch:
-    """Who looks on while results are made. on_point(noun, point): each point of a curve, as it is made; stop: asked before
-    each step, ends all once it is true; tell(share of the work, words): how far it is, and what begins, if anything does.
-    """
+    """What is called while results are made. on_point(noun, point): at each point of a curve; stop: before each step, ends
+    all work once it returns True; tell(share of the work, words): says how far it is, and what begins, if anything."""
 
     on_point: Callable[[Recipe | Experiment, Point], None] = lambda noun, point: None
     stop: Callable[[], bool] | None = None
@@ -39,7 +37,7 @@ class Watch:
 
 
 def recipe_of(noun: Noun) -> Recipe:
-    """The first training that it is, or starts from."""
+    """The recipe of the first training that a noun is, or starts from."""
     match noun:
         case Experiment(recipe) | (recipe, _):
             return recipe
@@ -47,7 +45,7 @@ def recipe_of(noun: Noun) -> Recipe:
 
 
 def cost(noun: Noun) -> float:
-    """How much work it is to make, in epochs of training: an experiment's retraining, with a little more for evaluations."""
+    """How much work a noun is, in epochs of training; an experiment's is its retraining and a little for evaluations."""
     match noun:
         case Recipe():
             return noun.epochs
@@ -63,7 +61,7 @@ def work(nouns: Iterable[Noun]) -> float:
 
 
 def grouped(items: Iterable[T], by: Callable[[T], K]) -> dict[K, list[T]]:
-    """Items that have something in common, in their order."""
+    """The items by what `by` says of them, in their order."""
     out: dict[K, list[T]] = {}
     for item in items:
         out.setdefault(by(item), []).append(item)
@@ -81,10 +79,16 @@ def first_trainings(
 
 
 def retrainings(
-    experiments: Sequence[Experiment], starts: Sequence[Start], device: torch.device, engine: Engine, watch: Watch
+    experiments: Sequence[Experiment],
+    dense: Mapping[Recipe, Dense],
+    pruned: Mapping[Pair, Pruned],
+    device: torch.device,
+    engine: Engine,
+    watch: Watch,
 ) -> Iterator[tuple[Experiment, Result]]:
-    """Retrain together what has `common` settings `while_retraining`, each from its own start; each result as it ends."""
+    """Retrain together what has `common` settings `while_retraining`, each from its network and masks; each as it ends."""
     meter = Meter(experiments, watch)
+    starts = [(dense[e.recipe], pruned[e.recipe, e.prune]) for e in experiments]
     for place, made in run_together(experiments, starts, str(device), engine, on_point=meter, stop=watch.stop):
         meter.ended(place)
         yield experiments[place], made
@@ -96,7 +100,9 @@ class Meter:
     def __init__(self, nouns: Sequence[Recipe | Experiment], watch: Watch):
         self.nouns, self.watch = nouns, watch
         self.costs = list(map(cost, nouns))
-        self.points = list(map(_points, nouns))
+        self.points = [  # of each curve
+            evaluations_of(n) + 1 if isinstance(n, Recipe) else (n.evaluations + 1) * n.prune.cycles for n in nouns
+        ]
         self.seen = [0] * len(nouns)
 
     def __call__(self, place: int, point: Point) -> None:
@@ -109,10 +115,3 @@ class Meter:
     def ended(self, place: int) -> None:
         """The run at `place` is over, whatever points it has: fewer if it has diverged."""
         self.seen[place] = self.points[place]
-
-
-def _points(noun: Recipe | Experiment) -> int:
-    """How many points its curve has."""
-    if isinstance(noun, Recipe):
-        return evaluations_of(noun) + 1
-    return (noun.evaluations + 1) * noun.prune.cycles

@@ -58,8 +58,8 @@ def weights_of(params: Tensors) -> str:
 
 
 def belongs(pruned: Pruned, dense: Dense) -> bool:
-    """Whether these masks were made from this dense network. An earlier version's do not tell: they go with one of their
-    own age."""
+    """Whether masks were made from that dense network. Masks of earlier versions do not name theirs, and are taken to belong
+    to a network of an earlier version."""
     told = pruned.result.provenance.get("weights")
     return told == dense.weights if told is not None else "weights" not in dense.result.provenance
 
@@ -100,7 +100,7 @@ def dense_of(setup: Setup, recipe: Recipe, trained: Trained, engine: Engine) -> 
 
 
 def damage(dense: Dense, raw: float, recalibrated: float) -> dict[str, float]:
-    """What pruning alone did: validation accuracy straight after it and recalibrated, as shares, and its stability."""
+    """What pruning alone did; raw, recalibrated: validation accuracy straight after it, and with BatchNorm recalibrated."""
     before = dense.result.scalars["validation_accuracy"]
     values = raw, recalibrated, metrics.stability(before, raw), metrics.stability(before, recalibrated)
     return dict(zip(DAMAGE, values))

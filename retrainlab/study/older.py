@@ -1,6 +1,6 @@
-"""Files of earlier versions: what they must hold where no checksum tells, and those that get another name."""
+"""Files of earlier versions: what those without a checksum must hold, and those that get another name."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from contextlib import suppress
 from dataclasses import replace
 from typing import TYPE_CHECKING
@@ -41,7 +41,7 @@ class Unfit(ValueError):
 
 
 def check(kind: str, result: Result) -> None:
-    """Raise Unfit unless a record without a checksum holds what each of its kind does."""
+    """Raise Unfit unless a record without a checksum holds what every record of its kind does."""
     about = "throughput" if kind == "results" and "retrain" not in result.config else kind
     scalars, curves = UNSEALED[about]
     lacking = [*(scalars - result.scalars.keys()), *(curves - result.curves.keys())]
@@ -74,25 +74,20 @@ def unsaid_half(result: Result) -> bool:
     return "precision" not in recipe and "bfloat16" in str(result.provenance.get("engine"))
 
 
-def adopt(store: "Store", names: Mapping[str, tuple[str, str]]) -> bool:
+def adopt(store: "Store", names: Mapping[str, Sequence[str]]) -> bool:
     """Give what was computed in bfloat16, and stored as if in float32, the names of what it is.
 
     names: (old, new) of one experiment's `dense` run, `pruned` masks and `results`. Returns whether anything got another
     name; nothing does in a store that is only read.
     """
     moved = False
-    with suppress(BadInput, Unfit):
-        first, masks = (store.read(kind, names[kind][0], tensors=False) for kind in ("dense", "pruned"))
-        if first is not None and unsaid_half(first.result):
-            if masks is not None:
-                _rename(store, "pruned", *names["pruned"])
-            _rename(store, "dense", *names["dense"])
-            moved = True
-    with suppress(BadInput, Unfit):
-        result = store.read("results", names["results"][0])
-        if result is not None and unsaid_half(result.result):
-            _rename(store, "results", *names["results"])
-            moved = True
+    for kind, followers in ("dense", ["pruned"]), ("results", []):
+        with suppress(BadInput, Unfit):
+            found = store.read(kind, names[kind][0], tensors=False)
+            if found is not None and unsaid_half(found.result):
+                for each in (*followers, kind):
+                    _rename(store, each, *names[each])
+                moved = True
     return moved
 
 
@@ -105,5 +100,5 @@ def _rename(store: "Store", kind: str, old: str, new: str) -> None:
         config = config | {"recipe": config["recipe"] | {"precision": "bfloat16"}}
     elif kind == "dense":
         config = config | {"precision": "bfloat16"}
-    store.put(kind, new, replace(found.result, config=config), None if kind == "results" else found.tensors)
+    store.write(kind, new, replace(found.result, config=config), found.tensors)
     store.forget(kind, old)

@@ -6,19 +6,20 @@ together make one task, and each leaves its result in the store as soon as it is
 
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
-from functools import cache
+from functools import cache, partial
+from itertools import chain
 from typing import TypeVar
 
 import torch
 
 from retrainlab.config import Experiment, Prune, Recipe
 from retrainlab.study.making import Noun, Pair, Watch, cost, grouped, work
-from retrainlab.study.measured import Dense, Pruned, belongs
+from retrainlab.study.measured import belongs
 from retrainlab.study.result import Result
 from retrainlab.study.results import Results
 from retrainlab.study.serving import advance
 from retrainlab.study.stages import common, prepare, while_retraining
-from retrainlab.study.store import Stored, state_of
+from retrainlab.study.store import Stored
 from retrainlab.study.workers import Task
 from retrainlab.training.engine import Engine
 
@@ -28,8 +29,8 @@ RECORD = 8192  # bytes of a record, about
 
 @dataclass(frozen=True)
 class Missing:
-    """What must be computed, by name: experiments, and what they start from where that is missing too; and the results
-    `found`, which need not be read again."""
+    """What must be computed, by key: experiments (`results`), and the dense networks and masks they start from where these
+    are missing too; and the results that were `found`, which need not be read again."""
 
     dense: dict[str, Recipe]
     pruned: dict[str, tuple[Recipe, Prune]]
@@ -38,60 +39,54 @@ class Missing:
 
     @staticmethod
     def of(experiments: Sequence[Experiment], results: Results, fresh: bool = False) -> "Missing":
-        """What is stored is looked at, so that a damaged file is made anew with the rest. fresh: take all for missing."""
+        """What the store lacks of the experiments and of what they start from; all files are read, so that damaged ones are
+        made anew with the rest. fresh: take all for missing."""
         out = Missing({}, {}, {})
-        whole: dict[str, Stored] = {}
         shapes = cache(_shapes)
 
-        def lacks(kind: str, name: str, recipe: Recipe) -> bool:
-            def fits(found: Stored) -> bool:
-                own = {n: t.shape for n, t in found.tensors.items() if not n.startswith("momentum/")}
-                return bool(found.result.outcome) or own == shapes(common(recipe))[kind]
+        def fits(kind: str, recipe: Recipe, found: Stored) -> bool:
+            own = {n: t.shape for n, t in found.tensors.items() if not n.startswith("momentum/")}
+            return bool(found.result.outcome) or own == shapes(common(recipe))[kind]
 
-            if fresh or name in getattr(out, kind):
-                return True
-            if name not in whole and (found := results.store.check(kind, name, fits)):
-                whole[name] = found
-            return name not in whole
+        @cache
+        def whole(kind: str, name: str, recipe: Recipe) -> Stored | None:
+            return None if fresh else results.store.get(kind, name, partial(fits, kind, recipe))
 
         for e in experiments:
             if (name := results.key(e)) in out.found or name in out.results:
                 continue
-            result = results.of(e)
-            if not fresh and result is not None:
+            if (result := results.of(e)) is not None and not fresh:
                 out.found[name] = result
                 continue
             out.results[name] = e
-            dense, masks = results.key(e.recipe), results.key((e.recipe, e.prune))
-            if lacks("dense", dense, e.recipe):
-                out.dense[dense] = e.recipe
-            if dense in out.dense or lacks("pruned", masks, e.recipe) or not _of(whole[masks], whole[dense]):
-                out.pruned[masks] = e.recipe, e.prune
+            first, pair = results.key(e.recipe), results.key((e.recipe, e.prune))
+            if (dense := whole("dense", first, e.recipe)) is None:
+                out.dense[first] = e.recipe
+            masks = whole("pruned", pair, e.recipe) if dense else None
+            if not dense or not masks or not belongs(masks.pruned(), dense.dense()):
+                out.pruned[pair] = e.recipe, e.prune
         return out
 
     def bytes(self, device: torch.device) -> float:
-        """How many bytes it takes in the store, about: of dense runs the weights, their momentum and the buffers, of masks
-        one for each weight, and of everything a record."""
-        of_dense, of_masks = {}, {}
-        for recipe in {common(r) for r in [*self.dense.values(), *(r for r, _ in self.pruned.values())]}:
+        """About how many bytes it takes in the store: weights, momentum and buffers of dense runs, a byte for each weight of
+        a mask, and a record of everything."""
+
+        @cache
+        def sizes(recipe: Recipe) -> tuple[int, int]:
             setup = prepare(recipe, device)[0]
             weights = dict(setup.model.named_parameters())
-            of_dense[recipe] = 2 * sum(w.nbytes for w in weights.values()) + sum(
-                b.nbytes for b in setup.model.buffers()
-            )
-            of_masks[recipe] = sum(weights[name].numel() for name in setup.prunable)
-        tensors = sum(of_dense[common(r)] for r in self.dense.values())
-        tensors += sum(of_masks[common(r)] for r, _ in self.pruned.values())
+            buffers = sum(b.nbytes for b in setup.model.buffers())
+            masks = sum(weights[name].numel() for name in setup.prunable)
+            return 2 * sum(w.nbytes for w in weights.values()) + buffers, masks
+
+        tensors = sum(sizes(common(r))[0] for r in self.dense.values())
+        tensors += sum(sizes(common(r))[1] for r, _ in self.pruned.values())
         return tensors + RECORD * (len(self.dense) + len(self.pruned) + len(self.results))
 
     def epochs(self, recipe: Recipe) -> float:
         """How many epochs of training it takes, of the runs that share these `common` settings."""
         dense = sum(r.epochs for r in self.dense.values() if common(r) == recipe)
         return dense + sum(cost(e) for e in self.results.values() if common(while_retraining(e)) == recipe)
-
-
-def _of(masks: Stored, dense: Stored) -> bool:
-    return belongs(Pruned(masks.tensors, masks.result), Dense(state_of(dense.tensors), dense.result))
 
 
 def _shapes(recipe: Recipe) -> dict[str, dict[str, torch.Size]]:
@@ -106,7 +101,7 @@ def _shapes(recipe: Recipe) -> dict[str, dict[str, torch.Size]]:
 def tasks(
     missing: Missing, engines: Mapping[Recipe, Engine], workers: int, results: Results, device: torch.device
 ) -> list[Task]:
-    """Tasks that make it all; engines: one for each `common` recipe."""
+    """Tasks that make all that is missing; engines: one for each `common` recipe."""
     out: list[Task] = []
     task_of: dict[Noun, str] = {}
 
@@ -138,12 +133,11 @@ def _joined(groups: Mapping[Pair, list[Experiment]], members: int) -> list[list[
     """Groups put together as far as an engine takes them all at once; those of one recipe, which see the same images,
     stand side by side."""
     out: list[list[Experiment]] = []
-    for same in grouped(groups, lambda pair: pair[0]).values():
-        for pair in same:
-            if out and len(out[-1]) + len(groups[pair]) <= members:
-                out[-1] += groups[pair]
-            else:
-                out.append(list(groups[pair]))
+    for pair in chain(*grouped(groups, lambda pair: pair[0]).values()):
+        if out and len(out[-1]) + len(groups[pair]) <= members:
+            out[-1] += groups[pair]
+        else:
+            out.append(list(groups[pair]))
     return out
 
 
@@ -155,7 +149,7 @@ def _portions(group: Sequence[T], size: int) -> Iterator[Sequence[T]]:
 
 
 def _words(runs: Sequence[Noun]) -> str:
-    """What a task makes, for the reader: its first run, and how many more."""
+    """What a task makes, in words: its first run, and how many more."""
     match runs[0]:
         case Recipe() as recipe:
             first = f"first training of {recipe.model}, seed {recipe.seed}"
@@ -171,9 +165,6 @@ def _words(runs: Sequence[Noun]) -> str:
 def carry_out(results: Results, device: torch.device, engine: Engine, nouns: Sequence[Noun]) -> None:
     """The work of a task, in a worker: make nouns of one kind together, keep each as it ends, and tell how far it is."""
     made = 0
-
-    def tell(share: float, words: str) -> None:
-        advance(share, made)
-
-    for _ in results.make_task(nouns, device, engine, Watch(tell=tell)):
+    watch = Watch(tell=lambda share, _: advance(share, made))
+    for _ in results.make_task(nouns, device, engine, watch):
         made += 1

@@ -82,7 +82,8 @@ class Workers(Executor):
     """Up to `count` processes for one study, or for several, which then do not wait for them to start each time. Each starts
     when it is needed, tells how far it is, and ends with this process, however that ends.
 
-    A future raises Died if its worker did (the next work gets another), and NotStarted if there is none to be had.
+    count: how many pieces of work it does at once; fewer than asked for where threads cannot be started. A future raises
+    Died if its worker did (the next work gets another), and NotStarted if there is none to be had.
     """
 
     def __init__(self, count: int):
@@ -90,21 +91,19 @@ class Workers(Executor):
         self._lock = threading.Lock()
         self._idle: list[_Process] = []
         self._busy: list[_Process] = []
-        self._round = 0
+        self._round, self._closed = 0, False
         self._threads: list[threading.Thread] = []
         with suppress(RuntimeError):  # where no further thread can be started, there are fewer workers
             for _ in range(count):
                 thread = threading.Thread(target=self._serve, daemon=True, name="retrainlab-worker")
                 thread.start()
                 self._threads.append(thread)
-
-    @property
-    def count(self) -> int:
-        """How many pieces of work it does at once."""
-        return len(self._threads)
+        self.count = len(self._threads)
 
     def submit(self, work: Callable, /, *args, tell: Tell | None = None) -> Future:  # type: ignore[override]  # tell is ours
         """As Executor's; `tell` hears, on another thread, how far the work is."""
+        if self._closed:
+            raise RuntimeError("These workers have been shut down; make new ones.")
         future: Future = Future()
         self._jobs.put(_Job(future, self._round, tell, work, args))
         return future
@@ -126,9 +125,9 @@ class Workers(Executor):
 
     def shutdown(self, wait: bool = True, *, cancel_futures: bool = False) -> None:
         """As Executor's."""
-        if cancel_futures:
-            with self._lock:
-                self._round += 1
+        self._closed = True
+        with self._lock:
+            self._round += cancel_futures
         for _ in self._threads:
             self._jobs.put(None)
         if wait:
@@ -162,21 +161,21 @@ class Workers(Executor):
             process.greet()
             good, answer = process.ask(packed, job.tell)
         except BaseException:
-            with self._lock:
-                self._busy.remove(process)
             process.end()
             raise
+        finally:
+            with self._lock:
+                self._busy.remove(process)
         with self._lock:
-            self._busy.remove(process)
             self._idle.append(process)
         if not good:
             raise answer
         return answer
 
     def _taken(self) -> "_Process":
+        """A process that waits for work and is alive, or a new one."""
         while self._idle:
-            process = self._idle.pop()
-            if process.popen.poll() is None:
+            if (process := self._idle.pop()).popen.poll() is None:
                 return process
             process.end()
         return _Process()
@@ -189,13 +188,9 @@ class _Process:
         if getattr(sys, "frozen", False) or not get_executable():
             raise NotStarted("this program has no interpreter of its own")
         new_group = getattr(subprocess, "CREATE_NEW_PROCESS_GROUP", 0)  # Windows: else Ctrl-C ends it
+        command, pipe = [get_executable(), "-P", "-c", START], subprocess.PIPE
         try:
-            self.popen = subprocess.Popen(
-                [get_executable(), "-P", "-c", START],
-                stdin=subprocess.PIPE,
-                stdout=subprocess.PIPE,
-                creationflags=new_group,
-            )
+            self.popen = subprocess.Popen(command, stdin=pipe, stdout=pipe, creationflags=new_group)
         except OSError as error:
             raise NotStarted(error.strerror or str(error)) from None
         assert self.popen.stdin and self.popen.stdout
@@ -247,14 +242,11 @@ class _Process:
         self.stdin.flush()
 
     def _end_in_words(self) -> str:
-        with suppress(subprocess.TimeoutExpired):
-            code = self.popen.wait(5)
-            return f"was killed by {_signal(-code)}" if code < 0 else f"ended with exit code {code}"
-        return "was lost"
-
-
-def _signal(number: int) -> str:
-    try:
-        return signal.Signals(number).name
-    except ValueError:
-        return f"signal {number}"
+        try:
+            code = self.popen.wait(PATIENCE)
+        except subprocess.TimeoutExpired:
+            return "was lost"
+        if code >= 0:
+            return f"ended with exit code {code}"
+        names = {each.value: each.name for each in signal.Signals}
+        return f"was killed by {names.get(-code, f'signal {-code}')}"

@@ -63,13 +63,12 @@ class Result:
         for name, value in record["scalars"].items():
             if not _number(value):
                 raise ValueError(f"its scalar {name} is no number")
-        curves = record["curves"]
-        for name, values in curves.items():
+        for name, values in record["curves"].items():
             if not isinstance(values, list | dict):
                 raise ValueError(f"its curve {name} is no list")
             if not all(map(_number, values.values() if isinstance(values, dict) else values)):
                 raise ValueError(f"its curve {name} is not of numbers")
-        if len({len(values) for values in curves.values() if isinstance(values, list)}) > 1:
+        if len({len(values) for values in record["curves"].values() if isinstance(values, list)}) > 1:
             raise ValueError("its curves differ in length")
         for name, value in record["provenance"].items():
             if not (isinstance(value, str) or _number(value)):
@@ -130,32 +129,30 @@ def record(
     curves: dict,
     device: torch.device,
     seconds: float,
-    engine: object = None,
+    engine: object = "",
     outcome: str = "",
     weights: str = "",
 ) -> Result:
-    """A result as it is stored: None for a number that is not finite, and where it comes from. engine: what trained it,
-    in words; outcome: where its own numbers cannot tell that it has diverged; weights: of the dense network that it starts
-    from, or is."""
+    """A result as it is stored: None for a number that is not finite, and where it comes from.
 
-    def finite(x):
-        return None if isinstance(x, float) and not math.isfinite(x) else x
-
-    scalars = {name: finite(x) for name, x in scalars.items()}
-    curves = {k: [finite(x) for x in v] if isinstance(v, list) else v for k, v in curves.items()}
+    engine: what trained it, in words; outcome: where its own numbers cannot tell that it has diverged; weights: of the dense
+    network that it starts from, or is.
+    """
     provenance = {"device": describe(device), "seconds": round(seconds, 3), **versions()}
-    if engine is not None:
-        provenance |= {"engine": str(engine)}
-    if weights:
-        provenance |= {"weights": weights}
-    return Result(to_dict(noun), scalars, curves, provenance, outcome)
+    provenance |= {name: str(told) for name, told in (("engine", engine), ("weights", weights)) if told}
+    finite = {name: _or_none(x) for name, x in scalars.items()}
+    columns = {name: list(map(_or_none, x)) if isinstance(x, list) else x for name, x in curves.items()}
+    return Result(to_dict(noun), finite, columns, provenance, outcome)
+
+
+def _or_none(x: object) -> object:
+    return None if isinstance(x, float) and not math.isfinite(x) else x
 
 
 @lru_cache(maxsize=1)
 def versions() -> dict:
     """What made a result: versions of retrainlab, Python and torch, the git revision if there is one."""
-    root = Path(retrainlab.__file__).parent.parent
-    revision = None
+    root, revision = Path(retrainlab.__file__).parent.parent, None
     if (root / ".git").exists():
         command = ["git", "-C", str(root), "rev-parse", "--short", "HEAD"]
         with suppress(OSError):  # no git on this machine

@@ -1,15 +1,7 @@
 """The keeper of results: under which name each lies in the store, what is there, and how what is missing is made.
 
-What is kept is known by its noun: a first training by its Recipe, the masks of the first cycle by (Recipe, Prune), a
-result by its Experiment. An explorer holds one `Results.at(store)` and asks it:
-
-    results.dense(recipe, device)            the trained network, or None
-    results.masks(recipe, prune, device)     the masks made from it, or None
-    results.of(experiment)                   the result, or None
-    results.key(noun)                        the name of its file
-    results.make(nouns, device, watch)       makes what is missing in this process: (noun, what it is) as each is there
-
-It never needs a fingerprint, nor the folder that an empty store name means.
+A first training is known by its Recipe, the masks of the first cycle by (Recipe, Prune), a result by its Experiment; none
+who asks needs a fingerprint, nor the folder that an empty store name means.
 """
 
 from collections.abc import Iterable, Iterator, Sequence
@@ -40,15 +32,15 @@ T = TypeVar("T")
 
 @dataclass(frozen=True)
 class Results:
-    """What a store holds, by its nouns. fingerprints: of each data set, by its name and image size, as far as they are
-    known; each is taken once, since a folder of images takes a while."""
+    """What a store holds, by its nouns. fingerprints: of data sets, by name and image size; each is taken once, when it is
+    needed, since a folder of images takes a while."""
 
     store: Store
     fingerprints: dict[tuple[str, int | None], str] = field(default_factory=dict)
 
     @staticmethod
     def at(place: "Place" = "") -> "Results":
-        """The results in that store or folder, in the project's own if the name is empty; no data set has been looked at."""
+        """The results in that store or folder, or in the project's own if the name is empty; fingerprints are taken anew."""
         if isinstance(place, Results):
             return Results(place.store)
         return Results(place if isinstance(place, Store) else Store(Path(place) if place else store_root()))
@@ -72,33 +64,29 @@ class Results:
 
     def dense(self, recipe: Recipe, device: torch.device) -> Dense | None:
         """The network after its first training, on `device`, or None if it is not stored."""
-        return self.store.dense(self.key(recipe), device)
+        found = self.store.get("dense", self.key(recipe))
+        return None if found is None else found.dense(device)
 
     def masks(self, recipe: Recipe, prune: Prune, device: torch.device) -> Pruned | None:
         """The first cycle's masks (True = stays) on `device` and what pruning did, or None if they are not stored."""
-        return self.store.pruned(self.key((recipe, prune)), device)
+        found = self.store.get("pruned", self.key((recipe, prune)))
+        return None if found is None else found.pruned(device)
 
     def of(self, experiment: Experiment) -> Result | None:
         """The experiment's result, or None if it is not stored."""
-        result = self.store.result(name := self.key(experiment))
-        if result is None and self._adopt(experiment):
-            result = self.store.result(name)
-        return result
+        found = self.store.get("results", name := self.key(experiment))
+        if found is None and self._adopt(experiment):
+            found = self.store.get("results", name)
+        return None if found is None else found.result
 
-    def put(self, noun: Noun, thing: Dense | Pruned | Result) -> None:
+    def put(self, noun: Noun, thing: Thing) -> None:
         """Keep what was made of a noun. Raises BadInput where the store cannot be written."""
-        match thing:
-            case Dense():
-                self.store.put_dense(self.key(noun), thing)
-            case Pruned():
-                self.store.put_pruned(self.key(noun), thing)
-            case Result():
-                self.store.put_result(self.key(noun), thing)
+        self.store.put(self.key(noun), thing)
 
     def work(self, experiments: Iterable[Experiment]) -> float:
         """How much of them is missing, in epochs of training."""
         lacking = [e for e in dict.fromkeys(experiments) if self.of(e) is None]
-        first = [r for r in {e.recipe for e in lacking} if self.store.check("dense", self.key(r)) is None]
+        first = [r for r in {e.recipe for e in lacking} if self.store.get("dense", self.key(r)) is None]
         return work([*first, *lacking])
 
     def make(
@@ -116,46 +104,33 @@ class Results:
         engine: how it trains, by default many side by side. Raises BadInput for what cannot be run.
         """
         engine = engine or forced(TOGETHER[device.type], device)
-        experiments: list[Experiment] = []
+        lacking: list[Experiment] = []
         for experiment in dict.fromkeys(noun for noun in wanted if isinstance(noun, Experiment)):
             if (result := self.of(experiment)) is None:
-                experiments.append(experiment)
+                lacking.append(experiment)
             else:
                 yield experiment, result
+        recipes = dict.fromkeys(recipe_of(n) for n in wanted if isinstance(n, Recipe) or n in lacking)
         dense: dict[Recipe, Dense] = {}
-        first: list[Recipe] = []
-        for recipe in dict.fromkeys(
-            recipe_of(noun) for noun in wanted if isinstance(noun, Recipe) or noun in experiments
-        ):
-            if (network := self.dense(recipe, device)) is None:
-                first.append(recipe)
-            else:
+        for recipe in recipes:
+            if (network := self.dense(recipe, device)) is not None:
                 dense[recipe] = network
                 yield recipe, network
-        stages = Stages(work([*first, *experiments]), watch.tell)
+        first = [recipe for recipe in recipes if recipe not in dense]
+        stages = Stages(work([*first, *lacking]), watch.tell)
         watch = replace(watch, tell=stages.tell)
-        for group in grouped(first, common).values():
-            stages.stage("Training the network first (once; it is kept) ...", work(group))
-            for recipe, network in first_trainings(group, device, engine, watch):
-                if not watch.stopped:
-                    dense[recipe] = network
-                    self._keep(recipe, network)
-                    yield recipe, network
-            if watch.stopped:
-                return
-            stages.tell(1.0)  # some may have diverged, and have fewer points
+        for recipe, network in self._first_trained(first, device, engine, watch, stages):
+            dense[recipe] = network
+            yield recipe, network
+        if first and watch.stopped:
+            return
         pruned: dict[Pair, Pruned] = {}
-        for pair in dict.fromkeys((e.recipe, e.prune) for e in experiments):
-            masks = self.masks(*pair, device)
-            if masks is None or not belongs(masks, dense[pair[0]]):
-                masks = prune_dense(*pair, dense[pair[0]], str(device))
-                self._keep(pair, masks)
-            pruned[pair] = masks
-            yield pair, masks
-        for same in grouped(experiments, lambda e: common(while_retraining(e))).values():
-            stages.stage("Retraining ...", work(same))
-            starts = [(dense[e.recipe], pruned[e.recipe, e.prune]) for e in same]
-            for experiment, result in retrainings(same, starts, device, engine, watch):
+        for pair in dict.fromkeys((e.recipe, e.prune) for e in lacking):
+            pruned[pair] = self._masks_of(pair, dense[pair[0]], device)
+            yield pair, pruned[pair]
+        for alike in grouped(lacking, lambda e: common(while_retraining(e))).values():
+            stages.stage("Retraining ...", work(alike))
+            for experiment, result in retrainings(alike, dense, pruned, device, engine, watch):
                 if not result.scalars["stopped"]:
                     self._keep(experiment, result)
                 yield experiment, result
@@ -165,29 +140,49 @@ class Results:
     def make_task(self, nouns: Sequence[Noun], device: torch.device, engine: Engine, watch: Watch) -> Iterator[Thing]:
         """Make nouns of one kind anew, from what the store has for them, and keep each before it is yielded. Raises
         BadInput if what they start from is not there, if images have changed, or if the store cannot be written."""
-        self._check_unchanged(nouns[0])
+        self._check_unchanged(recipe_of(nouns[0]))
         recipes = [noun for noun in nouns if isinstance(noun, Recipe)]
+        pairs = [noun for noun in nouns if isinstance(noun, tuple)]
         experiments = [noun for noun in nouns if isinstance(noun, Experiment)]
-        made: Iterable[tuple[Noun, Thing]]
+        dense = {
+            r: self._required(self.dense(r, device)) for r in {r for r, _ in pairs} | {e.recipe for e in experiments}
+        }
+        pruned = {p: self._required(self.masks(*p, device)) for p in {(e.recipe, e.prune) for e in experiments}}
+        made: Iterable[tuple[Noun, Thing]] = ((p, prune_dense(*p, dense[p[0]], str(device))) for p in pairs)
         if recipes:
             made = first_trainings(recipes, device, engine, watch)
-        elif experiments:
-            dense = {r: self._there(self.dense(r, device)) for r in {e.recipe for e in experiments}}
-            pruned = {p: self._there(self.masks(*p, device)) for p in {(e.recipe, e.prune) for e in experiments}}
-            starts = [(dense[e.recipe], pruned[e.recipe, e.prune]) for e in experiments]
-            made = retrainings(experiments, starts, device, engine, watch)
-        else:
-            pairs = [noun for noun in nouns if isinstance(noun, tuple)]
-            made = ((p, prune_dense(*p, self._there(self.dense(p[0], device)), str(device))) for p in pairs)
+        if experiments:
+            made = retrainings(experiments, dense, pruned, device, engine, watch)
         for noun, thing in made:
             self.put(noun, thing)
             yield thing
+
+    def _first_trained(
+        self, recipes: Sequence[Recipe], device: torch.device, engine: Engine, watch: Watch, stages: Stages
+    ) -> Iterator[tuple[Recipe, Dense]]:
+        for alike in grouped(recipes, common).values():
+            stages.stage("Training the network first (once; it is kept) ...", work(alike))
+            for recipe, network in first_trainings(alike, device, engine, watch):
+                if not watch.stopped:
+                    self._keep(recipe, network)
+                    yield recipe, network
+            if watch.stopped:
+                return
+            stages.tell(1.0)  # some may have diverged, and have fewer points
+
+    def _masks_of(self, pair: Pair, dense: Dense, device: torch.device) -> Pruned:
+        """The masks made from `dense`: those stored, or new ones, which are kept."""
+        masks = self.masks(*pair, device)
+        if masks is None or not belongs(masks, dense):
+            masks = prune_dense(*pair, dense, str(device))
+            self._keep(pair, masks)
+        return masks
 
     def _keep(self, noun: Noun, thing: Thing) -> None:
         with suppress(BadInput):
             self.put(noun, thing)
 
-    def _there(self, thing: T | None) -> T:
+    def _required(self, thing: T | None) -> T:
         if thing is None:
             raise BadInput(
                 f"Files in the store {self.store.root} were changed or damaged while the study ran; give the same command "
@@ -195,9 +190,8 @@ class Results:
             )
         return thing
 
-    def _check_unchanged(self, noun: Noun) -> None:
-        """Raise BadInput if the images are no longer those under whose fingerprint its results are to be stored."""
-        recipe = recipe_of(noun)
+    def _check_unchanged(self, recipe: Recipe) -> None:
+        """Raise BadInput if the images are no longer those under whose fingerprint results are to be stored."""
         if Results(self.store).fingerprint(recipe) != self.fingerprint(recipe):
             raise BadInput(
                 f"{printable(recipe.data)} changed while the study ran, so its results would be of no one data set; what "
@@ -206,13 +200,13 @@ class Results:
 
     def _adopt(self, experiment: Experiment) -> bool:
         """Look for what an earlier version made of it in bfloat16 and stored as if in float32 (see `older.adopt`)."""
-        plain, half = (replace(experiment, recipe=replace(experiment.recipe, precision=p)) for p in PRECISIONS)
-        names = {
-            "dense": (self.key(plain.recipe), self.key(half.recipe)),
-            "pruned": (self.key((plain.recipe, plain.prune)), self.key((half.recipe, half.prune))),
-            "results": (self.key(plain), self.key(half)),
+        both = [replace(experiment, recipe=replace(experiment.recipe, precision=p)) for p in PRECISIONS]
+        nouns: dict[str, Sequence[Noun]] = {
+            "dense": [e.recipe for e in both],
+            "pruned": [(e.recipe, e.prune) for e in both],
+            "results": both,
         }
-        return older.adopt(self.store, names)
+        return older.adopt(self.store, {kind: list(map(self.key, pair)) for kind, pair in nouns.items()})
 
 
 Place = Results | Store | Path | str | None

@@ -14,10 +14,11 @@ from typing import BinaryIO
 Tell = Callable[[float, int], None]
 """Takes how much of a piece of work is done (0..1), and how many of its runs."""
 
-listener: ContextVar[Tell | None] = ContextVar("listener", default=None)  # each thread has its own
+listener: ContextVar[Tell | None] = ContextVar("listener", default=None)
+"""Who hears how far the work of this thread is."""
 
 
-def advance(share: float, runs: int = 0) -> None:
+def advance(share: float, runs: int) -> None:
     """For work to call: how much of it is done (0..1), and how many of its runs."""
     if (hears := listener.get()) is not None:
         hears(share, runs)

@@ -8,6 +8,7 @@ read once, when its training is over.
 import time
 from collections.abc import Callable, Generator, Iterable, Iterator, Sequence
 from dataclasses import fields, replace
+from functools import partial
 from typing import Any, TypeVar
 
 import torch
@@ -67,7 +68,7 @@ def dense_curve(recipe: Recipe, steps_per_epoch: int) -> DenseCurve:
 
 
 def dense_curve_of(recipe: Recipe) -> DenseCurve:
-    """The learning rates of the recipe's first training, one per iteration; loads its data to know how many there are."""
+    """As `dense_curve`, for a recipe whose data are loaded to know how many iterations there are."""
     data = load(recipe.data, all_train=recipe.all_train, image_size=recipe.image_size)
     return dense_curve(recipe, data.steps_per_epoch(recipe.batch_size))
 
@@ -85,14 +86,13 @@ def check_lengths(experiment: Experiment) -> None:
     retrain = experiment.retrain
     if retrain.schedule == "LRW" and retrain.split and retrain.budget:
         curve = dense_curve_of(experiment.recipe)
-        longest = max(cycles.lengths(experiment.prune, retrain, len(curve.lr)))
-        schedules.retraining(retrain, curve, longest)
+        schedules.retraining(retrain, curve, max(cycles.lengths(experiment.prune, retrain, len(curve.lr))))
 
 
 def train_dense(
     recipe: Recipe,
     device: str = "auto",
-    on_point: Callable[[Point], None] | None = None,
+    on_point: Callable[[Point], None] = lambda point: None,
     stop: Callable[[], bool] | None = None,
 ) -> Dense:
     """Train the recipe's network for the first time, before any prune.
@@ -100,8 +100,7 @@ def train_dense(
     device: `auto`, `cpu`, `cuda` or `mps`. on_point: called with each point of the curve. stop: asked before each step;
     training ends once it is true.
     """
-    report = None if on_point is None else lambda _, point: on_point(point)
-    return next(train_dense_together([recipe], device, on_point=report, stop=stop))[1]
+    return next(train_dense_together([recipe], device, on_point=lambda _, point: on_point(point), stop=stop))[1]
 
 
 def train_dense_together(
@@ -109,28 +108,23 @@ def train_dense_together(
     device: str = "auto",
     engine: Engine = Engine(),
     *,
-    on_point: Callable[[int, Point], None] | None = None,
+    on_point: Callable[[int, Point], None] = lambda place, point: None,
     stop: Callable[[], bool] | None = None,
 ) -> Iterator[tuple[int, Dense]]:
     """The first trainings of recipes that share network, data, optimiser and batch size (see `common`): (place in
     `recipes`, dense run) as each ends."""
     where = resolve(device)
     with repeatable(where):
-        settings = [prepare(recipe, where) for recipe in recipes]
+        setups, originals = zip(*(prepare(recipe, where) for recipe in recipes))
         courses = [
-            _dense_course(settings[0][0], recipe, State.of(own.model, where), original, engine, _own(on_point, i))
-            for i, (recipe, (own, original)) in enumerate(zip(recipes, settings))
+            _dense_course(setups[0], recipe, State.of(setup.model, where), original, engine, partial(on_point, i))
+            for i, (recipe, setup, original) in enumerate(zip(recipes, setups, originals))
         ]
-        yield from drive(settings[0][0], courses, engine, stop)
+        yield from drive(setups[0], courses, engine, stop)
 
 
 def _dense_course(
-    setup: Setup,
-    recipe: Recipe,
-    start: State,
-    original: DenseCurve,
-    engine: Engine,
-    on_point: Callable[[Point], None] | None,
+    setup: Setup, recipe: Recipe, start: State, original: DenseCurve, engine: Engine, on_point: Callable[[Point], None]
 ) -> Generator[Job, Trained, Dense]:
     per_epoch = setup.data.steps_per_epoch(recipe.batch_size)
     span = Span(setup.prunable, len(original.lr), per_epoch, recipe.seed, original.peak)
@@ -141,18 +135,19 @@ def _dense_course(
 
 def check_dense(setup: Setup, dense: Dense) -> None:
     """Raise BadInput unless a dense network that was given has the tensors of the recipe's, where this run computes."""
+
+    def described(tensors: Iterable[tuple[str, torch.Tensor]]) -> dict[str, str]:
+        return {name: f"{tuple(t.shape)}, {t.dtype} on {t.device}" for name, t in tensors}
+
     model, given = setup.model, dense.state
     for own, found in ((model.named_parameters(), given.params), (model.named_buffers(), given.buffers)):
-        wanted = dict(own)
-        for name in wanted | found:
-            there, here = (
-                f"{tuple(part[name].shape)}, {part[name].dtype} on {part[name].device}" if name in part else "missing"
-                for part in (wanted, found)
-            )
-            if there != here:
+        there, here = described(own), described(found.items())
+        for name in there | here:
+            if there.get(name) != here.get(name):
                 raise BadInput(
-                    f"The dense network given is not one of this recipe on this device: '{name}' is {here} and should be "
-                    f"{there}; train it with the same recipe and device."
+                    f"The dense network given is not one of this recipe on this device: '{name}' is "
+                    f"{here.get(name, 'missing')} and should be {there.get(name, 'missing')}; train it with the same "
+                    "recipe and device."
                 )
 
 
@@ -183,7 +178,7 @@ def run(
     *,
     dense: Dense | None = None,
     pruned: Pruned | None = None,
-    on_point: Callable[[Point], None] | None = None,
+    on_point: Callable[[Point], None] = lambda point: None,
     stop: Callable[[], bool] | None = None,
 ) -> Result:
     """The whole experiment; `dense` and `pruned` are made first where they are not given.
@@ -203,8 +198,8 @@ def run(
     pruned = pruned or prune_dense(experiment.recipe, experiment.prune, dense, device)
     if given:
         check_given(experiment, dense, pruned)
-    report = None if on_point is None else lambda _, point: on_point(point)
-    return next(run_together([experiment], [(dense, pruned)], device, on_point=report, stop=stop))[1]
+    starts, report = [(dense, pruned)], lambda _, point: on_point(point)
+    return next(run_together([experiment], starts, device, on_point=report, stop=stop))[1]
 
 
 def run_together(
@@ -213,7 +208,7 @@ def run_together(
     device: str = "auto",
     engine: Engine = Engine(),
     *,
-    on_point: Callable[[int, Point], None] | None = None,
+    on_point: Callable[[int, Point], None] = lambda place, point: None,
     stop: Callable[[], bool] | None = None,
 ) -> Iterator[tuple[int, Result]]:
     """Run experiments that share network, data, retraining's optimiser and batch size (see `common`), each from its own
@@ -225,14 +220,10 @@ def run_together(
         for dense, _ in starts:
             check_dense(setup, dense)
         courses = [
-            _course(setup, e, start, engine, _own(on_point, i))
+            _course(setup, e, start, engine, partial(on_point, i))
             for i, (e, start) in enumerate(zip(experiments, starts, strict=True))
         ]
         yield from drive(setup, courses, engine, stop)
-
-
-def _own(on_point: Callable[[int, Point], None] | None, place: int) -> Callable[[Point], None] | None:
-    return None if on_point is None else lambda point: on_point(place, point)
 
 
 def drive(
@@ -255,11 +246,7 @@ def drive(
 
 
 def _course(
-    setup: Setup,
-    experiment: Experiment,
-    start: tuple[Dense, Pruned],
-    engine: Engine,
-    on_point: Callable[[Point], None] | None,
+    setup: Setup, experiment: Experiment, start: tuple[Dense, Pruned], engine: Engine, on_point: Callable[[Point], None]
 ) -> Generator[Job, Trained, Result]:
     dense, pruned = start
     if dense.result.outcome:

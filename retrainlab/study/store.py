@@ -17,7 +17,8 @@ import json
 import os
 import shutil
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
@@ -34,17 +35,26 @@ from retrainlab.study.older import Unfit
 from retrainlab.study.result import Result
 from retrainlab.training.state import State
 
+CPU = torch.device("cpu")
 KINDS = ("dense", "pruned", "results")
 RENAMED = 0.1  # seconds within which another process has given both files of a pair their names
 
 
 @dataclass(frozen=True)
 class Stored:
-    """A record, the tensors beside it by name, and whether checksums hold all of it."""
+    """A record, the tensors beside it by name, on the CPU, and whether checksums hold all of it."""
 
     result: Result
     tensors: dict[str, torch.Tensor]
     sealed: bool
+
+    def dense(self, device: torch.device = CPU) -> Dense:
+        """The dense run that it is, its tensors on `device`."""
+        return Dense(State(**_parts(self.tensors)).map(lambda t: t.to(device)), self.result)
+
+    def pruned(self, device: torch.device = CPU) -> Pruned:
+        """The first cycle's masks that it is, on `device`."""
+        return Pruned({name: mask.to(device) for name, mask in self.tensors.items()}, self.result)
 
 
 @dataclass(frozen=True)
@@ -63,10 +73,8 @@ class Store:
 
     def check_writable(self) -> None:
         """Raise BadInput now rather than after the first hour's work."""
-        try:
+        with self._writing():
             probe(self.root / "results")
-        except OSError as error:
-            raise self._unwritable(error) from None
 
     def check_room(self, size: float) -> None:
         """Raise BadInput now if `size` bytes do not fit on the store's disk."""
@@ -80,53 +88,47 @@ class Store:
         """Bytes that are free on the store's disk."""
         return shutil.disk_usage(next(filter(os.path.isdir, (self.root, *self.root.absolute().parents)))).free
 
-    def check(self, kind: str, key: str, fits: Callable[[Stored], bool] = lambda _: True) -> Stored | None:
-        """What is stored under that name, if it is whole; tensors are compared with their checksum, too.
+    def get(self, kind: str, key: str, fits: Callable[[Stored], bool] = lambda _: True) -> Stored | None:
+        """What is stored under that name; None if there is nothing, if it is damaged, which sets it aside, or if an earlier
+        version computed it in another precision than its key says (see `older.adopt`).
 
-        fits: asked where there is no checksum to tell.
+        fits: asked where no checksum holds all of it; what does not fit is damaged.
         """
-        found = self._whole(kind, key)
-        if found is None or found.sealed or fits(found):
+        try:
+            found = self._read_twice(kind, key)
+            if found is None or older.unsaid_half(found.result):
+                return None
+            if not found.sealed and not fits(found):
+                raise Unfit("its tensors are not those of its network")
             return found
-        self._set_aside(kind, key, "its tensors are not those of its network")
-        return None
-
-    def result(self, key: str) -> Result | None:
-        """The experiment's result, or None if it has not been run."""
-        found = self._whole("results", key)
-        return None if found is None else found.result
-
-    def put_result(self, key: str, result: Result) -> None:
-        self.put("results", key, result)
-
-    def dense(self, key: str, device: torch.device) -> Dense | None:
-        """The dense run with its weights and momentum on `device`, or None if it has not been made."""
-        if (found := self._whole("dense", key)) is None:
+        except Unfit as error:
+            both = [self.path(kind, key, end) for end in ("json", "safetensors")]
+            set_aside(both, self.root / "damaged", str(error), "and made anew when it is needed")
             return None
-        return Dense(state_of({n: t.to(device) for n, t in found.tensors.items()}), found.result)
 
-    def put_dense(self, key: str, dense: Dense) -> None:
-        state = dense.state
-        parts = {"params": state.params, "buffers": state.buffers, "momentum": state.momentum}
-        tensors = {f"{part}/{name}": t for part, named in parts.items() for name, t in named.items()}
-        self.put("dense", key, dense.result, tensors)
+    def put(self, key: str, thing: Dense | Pruned | Result) -> None:
+        """Keep it under that name, in place of what is there. Raises BadInput where one may not write."""
+        match thing:
+            case Dense(state, result):
+                tensors = {f"{part}/{name}": t for part, named in vars(state).items() for name, t in named.items()}
+                self.write("dense", key, result, tensors)
+            case Pruned(masks, result):
+                self.write("pruned", key, result, masks)
+            case Result():
+                self.write("results", key, thing, {})
 
-    def pruned(self, key: str, device: torch.device) -> Pruned | None:
-        """The first cycle's masks on `device` and what pruning did, or None if it has not been made."""
-        if (found := self._whole("pruned", key)) is None:
-            return None
-        return Pruned({n: t.to(device) for n, t in found.tensors.items()}, found.result)
-
-    def put_pruned(self, key: str, pruned: Pruned) -> None:
-        self.put("pruned", key, pruned.result, pruned.masks)
-
-    def put(self, kind: str, key: str, result: Result, tensors: Mapping[str, torch.Tensor] | None = None) -> None:
-        """Keep a record, and before it the tensors that go with it; None for a result, which has none."""
-        digest = {} if tensors is None else {"tensors": self._put_tensors(kind, key, tensors)}
-        record = {"key": key, "schema": SCHEMA} | digest | asdict(result)
-        record = json.loads(json.dumps(record, allow_nan=False))
-        text = json.dumps({"sha256": seal.of_record(record)} | record, indent=1) + "\n"
-        self._write(self.path(kind, key), lambda path: path.write_text(text))
+    def write(self, kind: str, key: str, result: Result, tensors: Mapping[str, torch.Tensor]) -> None:
+        """Write a record, and before it the tensors that go with it; a result has none."""
+        record: dict[str, object] = {"key": key, "schema": SCHEMA}
+        with self._writing():
+            if kind != "results":
+                whole = {name: t.detach().cpu().contiguous() for name, t in tensors.items()}
+                record["tensors"] = digest = seal.of_tensors(name := f"{kind}/{key}", whole)
+                about = {name: digest}  # one entry: several would be written in any order
+                write_whole(self.path(kind, key, "safetensors"), lambda path: save_file(whole, path, about))
+            record = json.loads(json.dumps(record | asdict(result), allow_nan=False))
+            text = json.dumps({"sha256": seal.of_record(record)} | record, indent=1) + "\n"
+            write_whole(self.path(kind, key), lambda path: path.write_text(text))
 
     def count(self) -> dict[str, int]:
         """How many of each kind are stored."""
@@ -158,55 +160,37 @@ class Store:
             if kind == "results" or not tensors:
                 return Stored(result, {}, stamp is not None)
             named, whole = self._tensors(kind, key, digest)
-            if not whole and kind == "dense":
-                older.check_dense(result, _parts(named))
+            if kind == "dense":
+                parts = _parts(named)
+                if not whole:
+                    older.check_dense(result, parts)
+                if not result.outcome and any(t.isnan().any() for t in parts["params"].values()):
+                    raise Unfit("its weights are NaN, but its run is not said to have diverged")
             elif not whole:
                 older.check_masks(named)
-            if kind == "dense" and not result.outcome:
-                _check_numbers(named)
-        except (Unfit, BadInput):
-            raise
         except RecursionError:
             raise Unfit("it is nested too deeply") from None
         except ValueError as error:
-            raise Unfit(_first_line(error)) from None
+            raise error if isinstance(error, Unfit | BadInput) else Unfit(_first_line(error)) from None
         return Stored(result, named, whole and stamp is not None)
 
     def forget(self, kind: str, key: str) -> None:
         """Remove what is stored under that name. Raises BadInput where one may not."""
-        try:
+        with self._writing():
             for end in ("json", "safetensors"):
                 self.path(kind, key, end).unlink(missing_ok=True)
-        except OSError as error:
-            raise self._unwritable(error) from None
 
     def path(self, kind: str, key: str, end: str = "json") -> Path:
         """The file of that name; end: `json`, or `safetensors` for the tensors beside it."""
         return self.root / kind / f"{key}.{end}"
 
-    # ---- files ----
-
-    def _whole(self, kind: str, key: str) -> Stored | None:
-        """What is stored under that name, or None: if there is nothing, nothing that fits, or something in another precision
-        than an earlier version's key says (see `older.adopt`)."""
+    def _read_twice(self, kind: str, key: str) -> Stored | None:
+        """As `read`; a moment later once more if it does not fit, for a record and its tensors are renamed one by one."""
         try:
-            return self._said(kind, key)
+            return self.read(kind, key)
         except Unfit:
-            if kind != "results":
-                time.sleep(RENAMED)  # a record and its tensors are renamed one after the other
-        try:
-            return self._said(kind, key)
-        except Unfit as error:
-            self._set_aside(kind, key, str(error))
-            return None
-
-    def _set_aside(self, kind: str, key: str, why: str) -> None:
-        both = [self.path(kind, key, end) for end in ("json", "safetensors")]
-        set_aside(both, self.root / "damaged", why, "and made anew when it is needed")
-
-    def _said(self, kind: str, key: str) -> Stored | None:
-        found = self.read(kind, key)
-        return None if found is not None and older.unsaid_half(found.result) else found
+            time.sleep(RENAMED * (kind != "results"))
+            return self.read(kind, key)
 
     def _tensors(self, kind: str, key: str, digest: str | None) -> tuple[dict[str, torch.Tensor], bool]:
         """The tensors, and whether a checksum holds them; digest: what their record says it is."""
@@ -225,31 +209,22 @@ class Store:
             raise Unfit(f"the content of {path.name} is not that of its checksum")
         return tensors, digest is not None
 
-    def _put_tensors(self, kind: str, key: str, tensors: Mapping[str, torch.Tensor]) -> str:
-        """Returns their checksum."""
-        whole = {name: t.detach().cpu().contiguous() for name, t in tensors.items()}
-        digest = seal.of_tensors(name := f"{kind}/{key}", whole)
-        about = {name: digest}  # one entry: several would be written in any order
-        self._write(self.path(kind, key, "safetensors"), lambda path: save_file(whole, path, about))
-        return digest
-
-    def _write(self, path: Path, fill: Callable[[Path], object]) -> None:
+    @contextmanager
+    def _writing(self) -> Iterator[None]:
+        """Raises BadInput for what the disk refuses."""
         try:
-            write_whole(path, fill)
+            yield
         except (OSError, SafetensorError) as error:
-            raise self._unwritable(error) from None
-
-    def _unwritable(self, error: Exception) -> BadInput:
-        reason = getattr(error, "strerror", None) or str(error)
-        if getattr(error, "errno", None) in (errno.ENOSPC, errno.EDQUOT) or "No space left" in reason:
-            return BadInput(
-                f"The store {self.root} is full ({reason}); make room and give the same command again, which goes on "
-                "from what is kept, or choose another folder with --store or RETRAINLAB_STORE."
-            )
-        return BadInput(
-            f"The store {self.root} cannot be written ({reason}); choose a folder that can, with --store or "
-            "RETRAINLAB_STORE."
-        )
+            reason = getattr(error, "strerror", None) or str(error)
+            if getattr(error, "errno", None) in (errno.ENOSPC, errno.EDQUOT) or "No space left" in reason:
+                raise BadInput(
+                    f"The store {self.root} is full ({reason}); make room and give the same command again, which goes on "
+                    "from what is kept, or choose another folder with --store or RETRAINLAB_STORE."
+                ) from None
+            raise BadInput(
+                f"The store {self.root} cannot be written ({reason}); choose a folder that can, with --store or "
+                "RETRAINLAB_STORE."
+            ) from None
 
 
 def _bytes(path: Path, size: int = -1) -> bytes | None:
@@ -276,11 +251,6 @@ def _no_number(text: str) -> None:
     raise Unfit(f"it holds {text}, which is no number")
 
 
-def state_of(tensors: dict[str, torch.Tensor]) -> State:
-    """A dense run's state from its stored tensors. Raises Unfit for a tensor that is no part of one."""
-    return State(**_parts(tensors))
-
-
 def _parts(tensors: dict[str, torch.Tensor]) -> dict[str, dict[str, torch.Tensor]]:
     """The fields of a State from tensors named field/name."""
     out: dict[str, dict[str, torch.Tensor]] = {"params": {}, "buffers": {}, "momentum": {}}
@@ -290,8 +260,3 @@ def _parts(tensors: dict[str, torch.Tensor]) -> dict[str, dict[str, torch.Tensor
             raise Unfit(f"it holds a tensor '{name}'")
         out[part][rest] = tensor
     return out
-
-
-def _check_numbers(tensors: dict[str, torch.Tensor]) -> None:
-    if any(t.isnan().any() for name, t in tensors.items() if name.startswith("params/")):
-        raise Unfit("its weights are NaN, but its run is not said to have diverged")

@@ -9,11 +9,12 @@ import warnings
 from collections import defaultdict
 from collections.abc import Callable, Sequence
 from concurrent.futures import FIRST_COMPLETED, BrokenExecutor, CancelledError, Executor, Future, wait
-from dataclasses import dataclass, field
+from dataclasses import dataclass
+from functools import partial
 from queue import SimpleQueue
 from traceback import clear_frames
 
-from retrainlab.checks import BadInput, Stopped, WorkerDied
+from retrainlab.checks import BadInput, Stopped, WorkerDied, shortened
 from retrainlab.device import out_of_memory
 from retrainlab.progress import Tell
 from retrainlab.study.processes import Died, Inline, NotStarted, Workers
@@ -21,19 +22,22 @@ from retrainlab.study.processes import Died, Inline, NotStarted, Workers
 NAMED = 5  # tasks that failed, and that a sentence names
 
 
-@dataclass(order=True)
+@dataclass(frozen=True, eq=False)
 class Task:
     """`work(*args)`, after the tasks whose keys it `needs`. Ordered by stage, then longest first (`rank`); `cost` is its
     share of the progress, in any unit; `runs`: how many runs it makes; `words`: which these are, for the reader."""
 
     rank: tuple[int, float, int]
-    key: str = field(compare=False)
-    work: Callable = field(compare=False)
-    args: tuple = field(compare=False)
-    cost: float = field(compare=False)
-    needs: frozenset[str] = field(compare=False)
-    runs: int = field(default=1, compare=False)
-    words: str = field(default="", compare=False)
+    key: str
+    work: Callable
+    args: tuple
+    cost: float
+    needs: frozenset[str]
+    runs: int = 1
+    words: str = ""
+
+    def __lt__(self, other: "Task") -> bool:
+        return self.rank < other.rank
 
 
 def run_tasks(tasks: Sequence[Task], workers: int, tell: Tell, place: str, executor: Executor | None = None) -> None:
@@ -54,9 +58,9 @@ def run_tasks(tasks: Sequence[Task], workers: int, tell: Tell, place: str, execu
     reports: SimpleQueue = SimpleQueue()
 
     def begin(task: Task) -> None:
-        more = {}
+        more: dict[str, Callable] = {}
         if isinstance(pool, Inline):
-            more = {"tell": lambda share, made: ledger.hear(task.key, share, made)}
+            more = {"tell": partial(ledger.hear, task.key)}
         elif isinstance(pool, Workers):
             more = {"tell": lambda share, made: reports.put((task.key, share, made))}
         running[pool.submit(task.work, *task.args, **more)] = task
@@ -65,8 +69,7 @@ def run_tasks(tasks: Sequence[Task], workers: int, tell: Tell, place: str, execu
         ledger.tell()
         while ledger.ready or running or ledger.again:
             if not slots:
-                words = f"No worker can be started here ({refusal}); this process does the work."
-                warnings.warn(words, stacklevel=2)
+                warnings.warn(f"No worker can be started here ({refusal}); this process does the work.", stacklevel=2)
                 pool, slots = Inline(), 1
             while ledger.ready and len(running) < slots:
                 begin(heapq.heappop(ledger.ready))
@@ -125,13 +128,12 @@ class _Ledger:
 
     def __init__(self, tasks: Sequence[Task], told: Tell):
         self.told, self.tasks = told, {t.key: t for t in tasks}
-        self.waiting = {t.key: set(t.needs) for t in tasks}
         self.dependents: dict[str, list[Task]] = defaultdict(list)
         for task in tasks:
             for need in task.needs:
                 self.dependents[need].append(task)
-        self.ready = [t for t in tasks if not t.needs]
-        heapq.heapify(self.ready)
+        self.ready = sorted(t for t in tasks if not t.needs)
+        self.ended: set[str] = set()
         self.again: list[Task] = []
         self.tried: set[str] = set()
         self.failed: list[tuple[Task, str]] = []
@@ -159,9 +161,9 @@ class _Ledger:
         """A task is done; those that waited for it alone are ready."""
         self._close(task, task.runs)
         self.tell()
+        self.ended.add(task.key)
         for other in self.dependents[task.key]:
-            self.waiting[other.key].discard(task.key)
-            if not self.waiting[other.key]:
+            if other.needs <= self.ended:
                 heapq.heappush(self.ready, other)
 
     def put_back(self, task: Task) -> None:
@@ -173,20 +175,18 @@ class _Ledger:
 
     def suffer(self, task: Task, error: Exception, alone: bool) -> None:
         """A task has failed; alone: nothing ran beside it that may have taken its memory."""
-        if isinstance(error, Died):
-            reason = f"its worker {error}, twice" + ("; out of memory?" if "SIGKILL" in str(error) else "")
-        elif out_of_memory(error):
-            reason = "memory ran out; a smaller batch_size or width takes less"
-        else:
-            self.bug = self.bug or error
-            reason = f"{type(error).__name__}: {error}"
         clear_frames(error.__traceback__)  # a trace holds tensors
-        again = isinstance(error, Died) or out_of_memory(error)
-        if again and not alone and task.key not in self.tried:
+        died, full = isinstance(error, Died), out_of_memory(error)
+        if (died or full) and not alone and task.key not in self.tried:
             self.tried.add(task.key)
             self.again.append(task)
+        elif died:
+            self.fail(task, f"its worker {error}, twice" + ("; out of memory?" if "SIGKILL" in str(error) else ""))
+        elif full:
+            self.fail(task, "memory ran out; a smaller batch_size or width takes less")
         else:
-            self.fail(task, reason)
+            self.bug = self.bug or error
+            self.fail(task, f"{type(error).__name__}: {error}")
 
     def fail(self, task: Task, reason: str) -> None:
         """A task has failed for good, and with it those that need it."""
@@ -203,12 +203,11 @@ class _Ledger:
 
     def account(self, place: str) -> str:
         """What has failed and what is kept, in a sentence."""
-        named = ", ".join(f"{task.words or task.key} ({reason})" for task, reason in self.failed[:NAMED])
-        more = f", and {len(self.failed) - NAMED} more" if len(self.failed) > NAMED else ""
+        named = shortened([f"{task.words or task.key} ({reason})" for task, reason in self.failed], NAMED)
         left = sum(t.runs for t in self.left.values())
         needing = f", and with it {left} run{'s' * (left > 1)} that need{'s' * (left == 1)} it" if left else ""
         kept = f"{self.made} of {self.runs} runs are kept in {place}"
-        return f"Failed: {named}{more}{needing}; {kept}, and the same command tries the others again."
+        return f"Failed: {named}{needing}; {kept}, and the same command tries the others again."
 
     def _close(self, task: Task, made: int) -> None:
         self.under_way.pop(task.key, None)

@@ -316,6 +316,7 @@ def test_a_data_set_that_is_not_here_is_a_sentence(tmp_path, monkeypatch):
     view = Race(Settings(data="cifar10"), Results.at(tmp_path), "cpu")
     assert view.desk.worker.wait() and "cifar10" in view.desk.status.value and view.network is None
     view.desk.start.click()
+    assert view.desk.worker.wait()
     assert "cifar10" in view.desk.status.value and "Traceback" not in view.desk.status.value
 
 

@@ -134,7 +134,7 @@ def test_rows_come_in_the_order_given_with_their_configuration(whole, made):
 def test_a_row_holds_every_scalar_of_its_stored_result(whole):
     root, table = whole
     for _, r in table.iterrows():
-        for name, value in Store(root).result(r["key"]).scalars.items():
+        for name, value in Store(root).get("results", r["key"]).result.scalars.items():
             assert r[name] == value
     assert (table["sparsity_achieved"] - table["sparsity"]).abs().max() < 1e-3
 
@@ -190,7 +190,7 @@ def test_an_old_result_that_starts_from_a_dense_run_that_diverged_has_no_number(
     assert again["outcome"].tolist() == ["diverged: the first training"]
     assert again[[*numbers]].isna().all(axis=None) and layers([wild], tmp_path).empty
     [path] = (tmp_path / "dense").glob("*.json")
-    dense = Store(tmp_path).dense(path.stem, torch.device("cpu"))
+    dense = Store(tmp_path).get("dense", path.stem).dense()
     assert dense.result.outcome == table["outcome"].item() and dense.result.scalars["test_accuracy"] is None
 
 
@@ -227,7 +227,7 @@ def test_curves_are_those_stored_one_row_a_point(whole):
     points = curves(GRID, root)
     assert len(points) == 3 * len(GRID)
     first = points[(points["schedule"] == "LLR") & (points["sparsity"] == 0.9)]
-    stored = Store(root).result(table.loc[9, "key"]).curves
+    stored = Store(root).get("results", table.loc[9, "key"]).result.curves
     assert first["step"].tolist() == stored["step"]
     assert first["validation_accuracy"].tolist() == stored["validation_accuracy"]
     with pytest.raises(BadInput, match="run the study first"):
@@ -453,11 +453,11 @@ def test_masks_go_with_the_dense_network_they_were_made_from(tmp_path, made):
     go(FEW[:1], tmp_path)
     [tensors] = (tmp_path / "dense").glob("*.safetensors")
     key, store = tensors.stem, Store(tmp_path)
-    dense = store.dense(key, torch.device("cpu"))
+    dense = store.get("dense", key).dense()
     other = replace(dense.state, params={n: p * 1.01 for n, p in dense.state.params.items()})
     weights = {"weights": measured.weights_of(other.params)}
     moved = replace(dense.result, provenance=dense.result.provenance | weights)
-    store.put_dense(key, replace(dense, state=other, result=moved))
+    store.put(key, replace(dense, state=other, result=moved))
     made.clear()
     with pytest.warns(UserWarning, match="Some rows start from other networks"):
         go(FEW, tmp_path)
@@ -475,15 +475,15 @@ def test_a_store_that_is_too_full_is_told_before_any_work(tmp_path, made, monkey
 
 
 def test_a_disk_that_fills_up_ends_a_study_in_a_sentence_and_what_is_finished_stays(tmp_path, monkeypatch):
-    real, puts = Store.put_result, []
+    real, puts = Store.put, []
 
-    def full(store, key, result):
-        puts.append(key)
-        if len(puts) > 1:
+    def full(store, key, thing):
+        puts.append(type(thing))
+        if puts.count(Result) > 1:
             monkeypatch.setattr(os, "fsync", lambda _: (_ for _ in ()).throw(OSError(errno.ENOSPC, "No space left")))
-        real(store, key, result)
+        real(store, key, thing)
 
-    monkeypatch.setattr(Store, "put_result", full)
+    monkeypatch.setattr(Store, "put", full)
     with pytest.raises(BadInput, match="is full .No space left.; make room and give the same command again"):
         go(FEW, tmp_path)
     assert Store(tmp_path).count() == {"dense": 1, "pruned": 1, "results": 1}

@@ -47,13 +47,13 @@ def files(store: Store) -> list[str]:
 
 
 def test_a_result_comes_back_as_it_was(store):
-    store.put_result(KEY, result())
-    assert store.result(KEY) == result()
+    store.put(KEY, result())
+    assert store.get("results", KEY).result == result()
 
 
 def test_a_dense_network_comes_back_bit_for_bit(store):
-    store.put_dense(KEY, dense())
-    back = store.dense(KEY, CPU)
+    store.put(KEY, dense())
+    back = store.get("dense", KEY).dense()
     assert back.result == result()
     for part in ("params", "buffers", "momentum"):
         first, again = getattr(dense().state, part), getattr(back.state, part)
@@ -64,44 +64,44 @@ def test_a_dense_network_comes_back_bit_for_bit(store):
 
 
 def test_masks_come_back_as_they_were(store):
-    store.put_pruned(KEY, pruned())
-    back = store.pruned(KEY, CPU)
+    store.put(KEY, pruned())
+    back = store.get("pruned", KEY).pruned()
     assert back.result == result(0.2) and back.masks.keys() == pruned().masks.keys()
     assert all(m.dtype == torch.bool and torch.equal(m, back.masks[n]) for n, m in pruned().masks.items())
 
 
 def test_a_network_without_buffers_comes_back(store):
     bare = replace(dense(), state=replace(dense().state, buffers={}))
-    store.put_dense(KEY, bare)
-    assert store.dense(KEY, CPU).state.buffers == {}
+    store.put(KEY, bare)
+    assert store.get("dense", KEY).dense().state.buffers == {}
 
 
 def test_tensors_that_are_views_are_stored(store):
     weight = torch.arange(6.0).view(2, 3)
     state = State({"a": weight.T, "b": torch.ones(1, 3).expand(2, 3)}, {}, {"a": weight[:, 1].clone()})
-    store.put_dense(KEY, Dense(state, result()))
-    assert torch.equal(store.dense(KEY, CPU).state.params["a"], weight.T)
-    assert torch.equal(store.dense(KEY, CPU).state.params["b"], torch.ones(2, 3))
+    store.put(KEY, Dense(state, result()))
+    assert torch.equal(store.get("dense", KEY).dense().state.params["a"], weight.T)
+    assert torch.equal(store.get("dense", KEY).dense().state.params["b"], torch.ones(2, 3))
 
 
 def test_what_has_not_been_made_is_none(store):
-    assert store.result(KEY) is None and store.dense(KEY, CPU) is None and store.pruned(KEY, CPU) is None
-    assert not store.check("results", KEY) and store.count() == {"dense": 0, "pruned": 0, "results": 0}
+    assert store.get("results", KEY) is None and store.get("dense", KEY) is None and store.get("pruned", KEY) is None
+    assert store.count() == {"dense": 0, "pruned": 0, "results": 0}
     assert not store.root.exists()
 
 
 def test_what_is_stored_again_takes_the_place_of_the_old(store):
-    store.put_result(KEY, result(1.0))
-    store.put_result(KEY, result(2.0))
-    assert store.result(KEY) == result(2.0) and files(store) == [f"results/{KEY}.json"]
+    store.put(KEY, result(1.0))
+    store.put(KEY, result(2.0))
+    assert store.get("results", KEY).result == result(2.0) and files(store) == [f"results/{KEY}.json"]
 
 
 def test_has_and_count_tell_what_is_there(store):
-    store.put_dense(KEY, dense())
-    store.put_pruned(KEY, pruned())
-    store.put_result(KEY, result())
-    store.put_result("f" * 16, result())
-    assert store.check("dense", KEY) and store.check("pruned", KEY) and store.check("results", KEY)
+    store.put(KEY, dense())
+    store.put(KEY, pruned())
+    store.put(KEY, result())
+    store.put("f" * 16, result())
+    assert store.get("dense", KEY) and store.get("pruned", KEY) and store.get("results", KEY)
     assert store.count() == {"dense": 1, "pruned": 1, "results": 2}
 
 
@@ -115,9 +115,9 @@ def test_the_store_lies_where_it_is_told_to(tmp_path, monkeypatch):
 
 
 def test_on_disk_there_is_json_and_safetensors_and_nothing_else(store):
-    store.put_dense(KEY, dense())
-    store.put_pruned(KEY, pruned())
-    store.put_result(KEY, result())
+    store.put(KEY, dense())
+    store.put(KEY, pruned())
+    store.put(KEY, result())
     store.check_writable()
     assert files(store) == [
         f"dense/{KEY}.json",
@@ -145,7 +145,7 @@ def test_the_same_network_gives_the_same_bytes(tmp_path):
 import sys
 from retrainlab.study.store import Store
 from tests.helpers.stored import KEY, dense
-Store(sys.argv[1]).put_dense(KEY, dense())
+Store(sys.argv[1]).put(KEY, dense())
 """
     for name in "abc":
         subprocess.run([sys.executable, "-c", code, tmp_path / name], cwd=ROOT, check=True)
@@ -155,8 +155,8 @@ Store(sys.argv[1]).put_dense(KEY, dense())
 def test_nan_is_not_written(store):
     bad = replace(result(), scalars={"test_loss": float("nan")})
     with pytest.raises(ValueError):
-        store.put_result(KEY, bad)
-    assert store.result(KEY) is None
+        store.put(KEY, bad)
+    assert store.get("results", KEY) is None
 
 
 # ---- damage ----------------------------------------------------------------------------------------------------------
@@ -203,15 +203,13 @@ DAMAGE = {
 
 
 def reader(store: Store, kind: str):
-    return {"results": store.result, "dense": lambda k: store.dense(k, CPU), "pruned": lambda k: store.pruned(k, CPU)}[
-        kind
-    ]
+    return lambda key: store.get(kind, key)
 
 
 def filled(store: Store) -> None:
-    store.put_dense(KEY, dense())
-    store.put_pruned(KEY, pruned())
-    store.put_result(KEY, result())
+    store.put(KEY, dense())
+    store.put(KEY, pruned())
+    store.put(KEY, result())
 
 
 def unsealed(store: Store) -> None:
@@ -240,7 +238,7 @@ def gone(store: Store, kind: str, *, word: str = "") -> None:
     assert word in str(warning.message)
     assert not path.exists() and not store.path(kind, KEY, "safetensors").exists()
     assert any(p.name.startswith(f"{KEY}-") for p in (store.root / "damaged").iterdir())
-    assert not store.check(kind, KEY), "and no second warning"
+    assert not store.get(kind, KEY), "and no second warning"
     filled(store)
     assert reader(store, kind)(KEY) is not None
 
@@ -293,8 +291,8 @@ def test_another_seeds_files_under_a_name_are_noticed(store, kind, what):
     other = "f" * 16
     filled(store)
     state = replace(dense().state, params={n: p + 1 for n, p in dense().state.params.items()})
-    store.put_dense(other, replace(dense(), state=state))
-    store.put_pruned(other, replace(pruned(), masks={n: ~m for n, m in pruned().masks.items()}))
+    store.put(other, replace(dense(), state=state))
+    store.put(other, replace(pruned(), masks={n: ~m for n, m in pruned().masks.items()}))
     for end in ("safetensors", "json")[: 1 + (what == "both")]:
         store.path(kind, KEY, end).write_bytes(store.path(kind, other, end).read_bytes())
     gone(store, kind)
@@ -315,14 +313,14 @@ def test_tensors_that_are_not_those_of_their_record_are_noticed(store, kind, cha
 
 def test_weights_that_are_nan_are_noticed_unless_their_run_is_recorded_as_diverged(store):
     bad = replace(dense(), state=replace(dense().state, params={"w": torch.tensor([1.0, math.nan])}, momentum={}))
-    store.put_dense(KEY, bad)
+    store.put(KEY, bad)
     gone(store, "dense", word="NaN")
-    store.put_dense(KEY, replace(bad, result=replace(bad.result, outcome="diverged: the first training")))
-    assert store.dense(KEY, CPU).state.params["w"].isnan().any()
+    store.put(KEY, replace(bad, result=replace(bad.result, outcome="diverged: the first training")))
+    assert store.get("dense", KEY).dense().state.params["w"].isnan().any()
 
 
 def test_a_record_moved_to_another_key_is_set_aside(store):
-    store.put_result("f" * 16, result())
+    store.put("f" * 16, result())
     store.path("results", "f" * 16).rename(store.path("results", KEY))
     gone(store, "results", word="another result")
 
@@ -367,9 +365,9 @@ def test_a_record_without_checksum_whose_content_is_of_the_wrong_kind_is_set_asi
 def test_files_of_an_earlier_version_are_read_and_get_checksums_when_they_are_written_anew(store):
     unsealed(store)
     assert not any(store.read(kind, KEY).sealed for kind in ("results", "dense", "pruned"))
-    assert store.result(KEY).scalars["test_accuracy"] == 0.5
-    assert all(torch.equal(t, dense().state.params[n]) for n, t in store.dense(KEY, CPU).state.params.items())
-    assert store.pruned(KEY, CPU) and store.check("pruned", KEY) and store.check("dense", KEY)
+    assert store.get("results", KEY).result.scalars["test_accuracy"] == 0.5
+    assert all(torch.equal(t, dense().state.params[n]) for n, t in store.get("dense", KEY).dense().state.params.items())
+    assert store.get("pruned", KEY) and store.get("dense", KEY)
     filled(store)
     assert all(store.read(kind, KEY).sealed for kind in ("results", "dense", "pruned"))
 
@@ -380,7 +378,7 @@ def test_a_measured_rate_of_an_earlier_version_is_read(store):
     record = json.loads(path.read_text())
     record |= {"config": {"data": "digits"}, "scalars": {"images_per_second": 9.0}, "curves": {}}
     path.write_text(json.dumps(record))
-    assert store.result(KEY).scalars == {"images_per_second": 9.0}
+    assert store.get("results", KEY).result.scalars == {"images_per_second": 9.0}
 
 
 def test_a_record_without_its_checksum_still_knows_its_tensors(store):
@@ -391,7 +389,7 @@ def test_a_record_without_its_checksum_still_knows_its_tensors(store):
 
 
 def test_a_damaged_file_that_cannot_be_moved_counts_as_not_made(store, monkeypatch):
-    store.put_result(KEY, result())
+    store.put(KEY, result())
     _cut(store.path("results", KEY))
 
     def refuse(*_):
@@ -399,7 +397,7 @@ def test_a_damaged_file_that_cannot_be_moved_counts_as_not_made(store, monkeypat
 
     monkeypatch.setattr(os, "replace", refuse)
     with pytest.warns(UserWarning, match="left where it is .Read-only file system"):
-        assert store.result(KEY) is None
+        assert store.get("results", KEY) is None
     assert store.path("results", KEY).exists()
 
 
@@ -445,13 +443,14 @@ def crash(*args, **kwargs):
 @pytest.mark.parametrize("before", [False, True])
 def test_a_crash_while_writing_leaves_the_old_file_whole_and_no_temporary(store, monkeypatch, moment, before):
     if before:
-        store.put_result(KEY, result(1.0))
+        store.put(KEY, result(1.0))
     monkeypatch.setattr(os, moment, crash)
     with pytest.raises(Crash):
-        store.put_result(KEY, result(2.0))
+        store.put(KEY, result(2.0))
     monkeypatch.undo()
     assert files(store) == ([f"results/{KEY}.json"] if before else [])
-    assert store.result(KEY) == (result(1.0) if before else None)
+    found = store.get("results", KEY)
+    assert (found and found.result) == (result(1.0) if before else None)
 
 
 def test_a_crash_while_tensors_are_filled_in_leaves_no_half_file(store, monkeypatch):
@@ -461,15 +460,15 @@ def test_a_crash_while_tensors_are_filled_in_leaves_no_half_file(store, monkeypa
 
     monkeypatch.setattr(store_module, "save_file", half)
     with pytest.raises(Crash):
-        store.put_dense(KEY, dense())
-    assert files(store) == [] and not store.check("dense", KEY)
+        store.put(KEY, dense())
+    assert files(store) == [] and not store.get("dense", KEY)
 
 
 def test_a_crash_between_weights_and_record_leaves_nothing_that_is_taken_for_whole(store, monkeypatch):
     monkeypatch.setattr(Path, "write_text", crash)
     with pytest.raises(Crash):
-        store.put_dense(KEY, dense())
-    assert not store.check("dense", KEY) and store.dense(KEY, CPU) is None
+        store.put(KEY, dense())
+    assert store.get("dense", KEY) is None
 
 
 def test_a_file_is_never_seen_half_written(store, monkeypatch):
@@ -482,20 +481,20 @@ def test_a_file_is_never_seen_half_written(store, monkeypatch):
         return real(source, target)
 
     monkeypatch.setattr(os, "replace", watched)
-    store.put_dense(KEY, dense())
+    store.put(KEY, dense())
     assert seen == [(True, False, True)] * 2
 
 
 def test_a_temporary_that_a_killed_writer_left_is_no_result(store):
-    store.put_result(KEY, result())
+    store.put(KEY, result())
     (store.root / "results" / f".{'f' * 16}.json.12345678.tmp").write_text("{")
-    assert store.count()["results"] == 1 and not store.check("results", "f" * 16)
+    assert store.count()["results"] == 1 and not store.get("results", "f" * 16)
 
 
 def test_a_store_that_cannot_be_written_is_one_sentence_with_a_way_out(tmp_path):
     (tmp_path / "file").write_text("x")
     store = Store(tmp_path / "file" / "store")
-    for write in (store.check_writable, lambda: store.put_result(KEY, result()), lambda: store.put_dense(KEY, dense())):
+    for write in (store.check_writable, lambda: store.put(KEY, result()), lambda: store.put(KEY, dense())):
         text = said(write)
         assert str(store.root) in text and "RETRAINLAB_STORE" in text and "--store" in text
 
@@ -503,9 +502,9 @@ def test_a_store_that_cannot_be_written_is_one_sentence_with_a_way_out(tmp_path)
 def test_reading_a_store_below_a_file_is_no_traceback(tmp_path):
     (tmp_path / "file").write_text("x")
     store = Store(tmp_path / "file" / "store")
-    assert not store.check("results", KEY) and store.count()["results"] == 0
+    assert not store.get("results", KEY) and store.count()["results"] == 0
     try:
-        assert store.result(KEY) is None
+        assert store.get("results", KEY) is None
     except BadInput as error:
         assert str(store.root) in str(error)
 
@@ -521,7 +520,7 @@ def test_a_full_disk_is_one_sentence(store, monkeypatch):
         raise OSError(28, "No space left on device")
 
     monkeypatch.setattr(Path, "write_text", full)
-    assert "No space left on device" in said(lambda: store.put_result(KEY, result()))
+    assert "No space left on device" in said(lambda: store.put(KEY, result()))
 
 
 def test_checking_that_it_can_be_written_leaves_no_file(store):

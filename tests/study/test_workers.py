@@ -234,6 +234,13 @@ def test_ctrl_c_ends_what_runs_and_the_workers_can_be_used_again(tmp_path, pool)
     assert pool.submit(int, "3").result() == 3 and time.monotonic() - start < 60
 
 
+def test_workers_that_have_been_shut_down_refuse_work_rather_than_let_it_wait_for_ever():
+    with Workers(1) as pool:
+        pass
+    with pytest.raises(RuntimeError, match="have been shut down"):
+        pool.submit(int, "3")
+
+
 def test_what_is_ended_while_it_writes_leaves_nothing_half_written(tmp_path):
     """Pitfall: a killed process leaves its temporary file behind."""
     with Workers(1) as pool:

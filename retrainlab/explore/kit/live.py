@@ -1,5 +1,5 @@
-"""Run a few experiments while somebody watches: stored ones show at once, the others train together in the fast engine and
-show each point of their curves as it is made. Stop ends all at the next step; only finished ones are stored.
+"""Run a few experiments while somebody watches: stored ones show at once, the others train together and show each point of
+their curves as it is made. Stop ends all at the next step; only finished ones are stored.
 """
 
 import math
