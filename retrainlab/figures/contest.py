@@ -9,7 +9,7 @@ from matplotlib.figure import Figure
 from torch import Tensor
 
 from retrainlab.figures import style
-from retrainlab.figures.sentences.contest import CONTROLS, middle, titles
+from retrainlab.figures.sentences.contest import CONTROLS, WHATS, middle, titles
 from retrainlab.figures.style import BLUE, LEVEL, OTHER, RED, Look, legend, spread, styled, ticks
 from retrainlab.phrases import share
 
@@ -92,7 +92,7 @@ def stability(points: pd.DataFrame) -> Figure:
     hard prune, on validation, and after retraining, on test, shares), low, high (interval of after) and stability."""
     figure = Figure(figsize=(12.5, 5.6), layout="constrained")
     axes = figure.subplots(1, 2, sharey=True)
-    for ax, what, title in zip(axes, ("raw", "recalibrated"), titles(points)):
+    for ax, what, title in zip(axes, WHATS, titles(points)):
         for name in points["entrant"].unique():
             one = points[(points["what"] == what) & (points["entrant"] == name)]
             marks = style.METHODS.get(name, OTHER).marks | {"markersize": 9, "label": name, "linestyle": ""}
@@ -143,10 +143,10 @@ def allocations(accuracy: pd.DataFrame, layers: pd.DataFrame, masks: dict[str, T
     right.set_xticks(range(len(order)), short, rotation=30, ha="right")
     right.set(ylabel="Sparsity of the layer (%)", ylim=(0, 102))
     right.grid(axis="x", visible=False)
-    bottom = grid[1].subgridspec(1, len(masks))
-    for i, (name, mask) in enumerate(masks.items()):
-        _mask(figure.add_subplot(bottom[i]), mask, name)
-    figure.axes[2].set_ylabel(f"{layer.removesuffix('.weight')}: filters")
+    pictures = [figure.add_subplot(place) for place in grid[1].subgridspec(1, len(masks))]
+    for ax, (name, mask) in zip(pictures, masks.items()):
+        _mask(ax, mask, name)
+    pictures[0].set_ylabel(f"{layer.removesuffix('.weight')}: filters")
     legend(figure, left, len(ways))
     return figure
 
