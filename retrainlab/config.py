@@ -43,8 +43,8 @@ def check_points(points: Sequence[tuple[float, float]]) -> None:
 class SGD:
     """Stochastic gradient descent with the conventions of `torch.optim.SGD` (dampening 0).
 
-    weight_decay: the factor of w that is added to the gradient. decay_norm: whether it also holds for the parameters that
-    are never pruned, biases and normalisation layers.
+    weight_decay: the factor of w that is added to the gradient; with decay_norm also for the parameters that are never
+    pruned, biases and normalisation layers.
     """
 
     momentum: float = number(0.9, "of SGD", low=0, high=0.9999)
@@ -65,7 +65,7 @@ class Recipe:
     """The first training, before any prune: data, network, schedule, optimiser and seed.
 
     data: a name of DATASETS, or the path of a folder in torchvision's ImageFolder layout (then `image_size` pixels square).
-    width: None for the published one. milestones: of `multistep`; `step` multiplies by gamma after each 30 %.
+    schedule: `multistep` multiplies the learning rate by gamma at the milestones, `step` after each 30 % of the run.
     method: None for dense training, or the settings of a method that sparsifies as it trains, such as `GMP(0.9)` from
     `methods.table`. precision: holds in retraining, too; with `bfloat16` torch's autocast computes in it where it may, and
     parameters, updates and evaluations stay in float32.
