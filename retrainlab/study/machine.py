@@ -5,7 +5,7 @@ from contextlib import contextmanager, nullcontext
 from dataclasses import asdict, dataclass, replace
 from typing import TYPE_CHECKING
 
-from retrainlab.checks import check_number, choose, settle, told
+from retrainlab.checks import choice, number, settle, told
 from retrainlab.config import ENGINES, Experiment
 from retrainlab.progress import Progress
 
@@ -19,11 +19,13 @@ if TYPE_CHECKING:
 class Machine:
     """What `study.run_study` computes with; its fields are options of the command line. This module does not load torch."""
 
-    jobs: int = told(0, "processes on a CPU; 0 is one per core")
+    jobs: int = number(0, "processes on a CPU; 0 is one per core", "number of jobs", low=0)
     device: str = told("auto", "auto, cpu, cuda or cuda:N")
     store: str = told("", "folder of results; RETRAINLAB_STORE or the project's store if empty")
-    engine: str = told(
+    engine: str = choice(
         "auto",
+        ENGINES,
+        "engine",
         "loop: one training after the other; batched: many at once; graph: many at once as a CUDA graph; auto: the "
         "fastest, by a short measurement that is remembered",
     )
@@ -31,8 +33,6 @@ class Machine:
 
     def __post_init__(self) -> None:
         settle(self)
-        check_number(self.jobs, "number of jobs", low=0, whole=True)
-        choose(self.engine, ENGINES, "engine")
 
     def study(self, experiments: Sequence[Experiment], name: str, executor: "Executor | None" = None) -> "pd.DataFrame":
         """`study.run_study` with these options; its progress is told under this name."""

@@ -106,13 +106,13 @@ def picture(race: Live, dense: float | None, steps: int) -> dict:
     said = [f"{name} {percent(value)}" for name, value, _ in standing(race)]
     rows = "; ".join(said + [f"{name} diverged" for name in diverged(race)]) or "nothing has been retrained yet"
     alt = f"Left: validation accuracy over {steps} steps of retraining; now, the best first: {rows}. Right: learning rates."
-    return chart.chart([left, right], alt, width=1060, height=430, legend=legend, columns=(0.56, 0.44))
+    return chart.chart([left, right], alt, legend=legend, columns=(0.56, 0.44))
 
 
-def dense_accuracy(race: Live) -> float | None:
-    """The dense network's validation accuracy, where a result tells it."""
-    known = (r.scalars["dense_validation_accuracy"] for r in list(race.results.values()))
-    return next((share for share in known if share is not None), None)
+def dense_accuracies(race: Live) -> list[float]:
+    """The dense networks' validation accuracies, one for each result that tells it."""
+    known = [r.scalars["dense_validation_accuracy"] for r in list(race.results.values())]
+    return [accuracy for accuracy in known if accuracy is not None]
 
 
 def caption(settings: Settings, what: str = "Ranking") -> str:
@@ -151,7 +151,7 @@ def pruned(network: Network | None, sparsity: float) -> View:
     )
     if layers:
         alt += f" Right: what each layer loses: {', '.join(f'{name} {shares[i]:.0f} %' for i, name in named)}."
-    picture = chart.chart([left, right], alt, width=1060, height=320, columns=(0.44, 0.56))
+    picture = chart.chart([left, right], alt, height=320, columns=(0.44, 0.56))
     return View([picture], "" if network is None else network.words(place))
 
 
@@ -207,11 +207,11 @@ def view(settings: Settings, race: Live, about: str = "", network: Network | Non
     about: the table's caption; one that tells all settings if empty.
     network: the dense network, if it is known.
     """
-    dense, length = dense_accuracy(race), 0
+    dense, length = dense_accuracies(race), 0
     if network is not None:
-        dense, length = network.level if dense is None else dense, network.steps
-    table = about or caption(settings), HEADS, ranking(race)
-    return View([picture(race, dense, steps(race, length))], words(race), table, csv(race), code(settings))
+        dense, length = [*dense, network.level], network.steps
+    shown = picture(race, dense[0] if dense else None, steps(race, length))
+    return View([shown], words(race), (about or caption(settings), HEADS, ranking(race)), csv(race), code(settings))
 
 
 def page(results: Results) -> Page:
