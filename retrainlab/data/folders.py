@@ -14,7 +14,6 @@ from pathlib import PurePath
 
 from retrainlab.checks import BadInput, shortened
 
-SIZE = 224  # pixels, where none are asked for
 SPLITS = {  # the names in use for each, in any case
     "train": ("train", "training"),
     "validation": ("validation", "valid", "val", "dev"),
@@ -58,10 +57,6 @@ class Found:
     def files(self) -> list[File]:
         """The images of all parts."""
         return [file for part in self.parts for file in part.files]
-
-    def path(self, file: File) -> str:
-        """The path at which the image can be opened."""
-        return os.path.join(self.root, file.name)
 
 
 def printable(name: str) -> str:

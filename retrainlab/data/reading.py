@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 
 from retrainlab.checks import BadInput
 from retrainlab.data import pixels
-from retrainlab.data.folders import SIZE, SPLITS, Found, printable, some
+from retrainlab.data.folders import SPLITS, Found, printable, some
 
 if TYPE_CHECKING:
     import numpy as np
@@ -45,7 +45,7 @@ class Folder:
     @property
     def size(self) -> int:
         """Pixels square."""
-        return self.image_size or SIZE
+        return self.image_size or 224
 
     def where(self) -> str:
         return self.found.root
@@ -86,7 +86,7 @@ class Folder:
             images = np.empty((len(part.files), 3, size, size), np.uint8)
             for place, file in enumerate(part.files):
                 try:
-                    images[place] = _read(found.path(file), size, resize)
+                    images[place] = _read(os.path.join(found.root, file.name), size, resize)
                 except Exception as error:  # a damaged file: PIL's decoders raise whatever they like
                     bad[file.name] = pixels.reason(error)
             out[part.split] = images, np.array([file.label for file in part.files])
@@ -171,7 +171,7 @@ class _Look:
 
 @lru_cache(maxsize=8)
 def _looks(found: Found) -> list[_Look]:
-    return [_look(found.path(file)) for file in found.files]
+    return [_look(os.path.join(found.root, file.name)) for file in found.files]
 
 
 def _look(path: str) -> _Look:

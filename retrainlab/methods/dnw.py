@@ -10,11 +10,11 @@ import torch
 from retrainlab import pruning
 from retrainlab.methods.sparsifier import Sparsifier, straight_through
 from retrainlab.methods.table import DNW
-from retrainlab.training.method import Tensors, member
+from retrainlab.training.method import Tensors
 
 
 class Dnw(Sparsifier[DNW]):
-    """No state: the mask is that of the moment. `params` are the dense weights until `finish`."""
+    """No state: the mask follows from the weights. These are dense until `finish`."""
 
     def _effective(self, w: Tensors) -> Tensors:
         return {n: straight_through(w[n], seen) for n, seen in self._largest(w).items()}
@@ -22,11 +22,11 @@ class Dnw(Sparsifier[DNW]):
     def _largest(self, w: Tensors) -> Tensors:
         values = {n: w[n].detach() for n in self.prunable}
         sizes = tuple((n, v[0].numel()) for n, v in values.items())
-        gone = []
-        for i, (knobs, _) in enumerate(self.each):
-            counts = _counts(sizes, knobs.sparsity)
-            gone.append({n: pruning.smallest(v.abs(), counts[n]) for n, v in member(values, i).items()})
-        return {n: v.masked_fill(torch.stack([g[n] for g in gone]), 0) for n, v in values.items()}
+        counts = [_counts(sizes, knobs.sparsity) for knobs, _ in self.each]
+        return {
+            n: v.masked_fill(torch.stack([pruning.smallest(row.abs(), count[n]) for row, count in zip(v, counts)]), 0)
+            for n, v in values.items()
+        }
 
     def _finish(self, w: Tensors) -> None:
         for n, seen in self._largest(w).items():
@@ -36,6 +36,5 @@ class Dnw(Sparsifier[DNW]):
 @lru_cache
 def _counts(sizes: tuple[tuple[str, int], ...], sparsity: float) -> dict[str, int]:
     """How many weights of each layer go: the same share, round(S N) in all."""
-    return pruning.allocate_uniform(
-        {n: torch.zeros(size) for n, size in sizes}, round(sparsity * sum(s for _, s in sizes))
-    )
+    count = round(sparsity * sum(size for _, size in sizes))
+    return pruning.allocate_uniform({n: torch.zeros(size) for n, size in sizes}, count)

@@ -18,16 +18,16 @@ class Str(Sparsifier[STR]):
     """Learned besides: t of each layer, shape [M], as `WEIGHT:threshold`."""
 
     def _begin(self, w: Tensors) -> Tensors:
-        some = next(iter(w.values()))
-        self.tensors = {"decay": some.new_tensor([self.each[0][0].decay])}
-        return {f"{n}:threshold": some.new_full((1,), self.each[0][0].t0) for n in w}
+        knobs, some = self.each[0][0], next(iter(w.values()))
+        self.tensors = {"decay": some.new_tensor([knobs.decay])}
+        return {f"{n}:threshold": some.new_full((1,), knobs.t0) for n in w}
 
     def _effective(self, w: Tensors) -> Tensors:
         return {n: _soft(w[n], w[f"{n}:threshold"]) for n in self.prunable if f"{n}:threshold" in w}
 
     def _edit(self, w: Tensors, g: Tensors) -> Tensors:
-        names = [f"{n}:threshold" for n in self.prunable]
-        return {n: g[n] + self.tensors["decay"] * w[n] for n in names}
+        thresholds = [f"{n}:threshold" for n in self.prunable]
+        return {t: g[t] + self.tensors["decay"] * w[t] for t in thresholds}
 
     def _finish(self, w: Tensors) -> None:
         for n in self.prunable:
