@@ -3,7 +3,7 @@ which brings values to their declared types."""
 
 import math
 import os
-from collections.abc import Iterable, Mapping, Sequence, Set
+from collections.abc import Collection, Iterable, Mapping, Sequence, Set
 from contextlib import suppress
 from dataclasses import field, fields, is_dataclass
 from difflib import get_close_matches
@@ -88,13 +88,12 @@ def told(default: object, help: str) -> Any:
 def number(
     default: Bound, help: str = "", what: str = "", *, above: Bound = None, low: Bound = None, high: Bound = None
 ) -> Any:
-    """A field that `settle` holds to these bounds, unless it is None. what: its name in a sentence, that
-    of the field if empty."""
+    """A field that `settle` holds to these bounds, unless it is None. what: its name in errors; the field's if empty."""
     metadata = {"help": help, "what": what, "bounds": {"above": above, "low": low, "high": high}}
     return field(default=default, metadata=metadata)
 
 
-def choice(default: str, allowed: Sequence[str], what: str = "", help: str = "") -> Any:
+def choice(default: str, allowed: Collection[str], what: str = "", help: str = "") -> Any:
     """A field that `settle` holds to one of `allowed`. what: as of `number`; help: the list of the allowed if empty."""
     return field(default=default, metadata={"help": help or ", ".join(allowed), "what": what, "allowed": allowed})
 
@@ -132,9 +131,9 @@ def listed(value: object, of: Any, what: str) -> list:
 
 
 def settled(value: object, kind: Any, what: str) -> Any:
-    """Return `value` as the type `kind`.
+    """Return `value` as the type `kind`: arrays and series as lists, one thing where a list is meant as a list of one, a
+    path as a text with a slash in it.
 
-    Arrays and series become lists; one thing where a list is meant, a list of one; a path, a text with a slash in it.
     kind: bool, int, float, str, a dataclass, or a list, tuple or union of these; what: its name in the error.
     Raises BadInput for all else: a text where a number is meant, None, a set (which has no order).
     """
@@ -180,7 +179,7 @@ def _as(value: object, kind: Any) -> object:
 
 
 def _items(value: object, kind: Any) -> list:
-    """Of a list; or of a tuple, with a type for each place or one type and an ellipsis for all."""
+    """The items of `value` for a list or tuple type; a tuple's has a type for each place, or one type and an ellipsis."""
     of, *more = get_args(kind)
     many = more in ([], [Ellipsis])
     if isinstance(value, Set):

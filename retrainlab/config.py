@@ -23,7 +23,7 @@ SCORES = ("magnitude", "random", "obd")
 ALLOCATIONS = ("global", "uniform", "erk", "lamp")
 OPTIMIZERS = ("fresh", "cycles", "keep")
 STRUCTURES = ("unstructured", "filters", "n:m")
-LARGEST = 1e30  # learning rate and decay: some sizes beyond, float32 has no such number
+LARGEST = 1e30  # learning rate and weight decay; float32 ends at 3e38
 
 
 def check_points(points: Sequence[tuple[float, float]]) -> None:
@@ -43,8 +43,8 @@ def check_points(points: Sequence[tuple[float, float]]) -> None:
 class SGD:
     """Stochastic gradient descent with the conventions of `torch.optim.SGD` (dampening 0).
 
-    weight_decay: the factor of w that is added to the gradient. decay_norm: whether it also holds for the parameters that
-    are never pruned, biases and normalisation layers.
+    weight_decay: the factor of w that is added to the gradient; with decay_norm also for the parameters that are never
+    pruned, biases and normalisation layers.
     """
 
     momentum: float = number(0.9, "of SGD", low=0, high=0.9999)
@@ -65,7 +65,7 @@ class Recipe:
     """The first training, before any prune: data, network, schedule, optimiser and seed.
 
     data: a name of DATASETS, or the path of a folder in torchvision's ImageFolder layout (then `image_size` pixels square).
-    width: None for the published one. milestones: of `multistep`; `step` multiplies by gamma after each 30 %.
+    schedule: `multistep` multiplies the learning rate by gamma at the milestones, `step` after each 30 % of the run.
     method: None for dense training, or the settings of a method that sparsifies as it trains, such as `GMP(0.9)` from
     `methods.table`. precision: holds in retraining, too; with `bfloat16` torch's autocast computes in it where it may, and
     parameters, updates and evaluations stay in float32.
@@ -106,7 +106,7 @@ class Recipe:
 
     @property
     def revision(self) -> int:
-        """1 for networks whose attention had weights that were not pruned (vit) or products not counted (vit, swin)."""
+        """1 for vit and swin: revision 0 did not prune all weights of attention (vit), or not count all its products."""
         return int(self.model.startswith(("torchvision/vit_", "torchvision/swin_")))
 
 
@@ -117,7 +117,7 @@ class Prune:
     cycles: k > 1 repeats {prune, retrain} and removes the same share of what remains each time. structure: single
     weights; whole `filters` by L2 norm relative to their size (sparsity is then the share of filters); or `n:m`, n weights
     kept of each m neighbours along the inputs (sparsity must be 1 - n/m; layers whose inputs m does not divide stay dense,
-    and the sparsity reached is less by their share). keep_first, keep_last: the total then comes from the other layers.
+    and the sparsity reached is less by their share). keep_first, keep_last: the other layers then reach the total alone.
     """
 
     sparsity: float = number(
@@ -157,7 +157,7 @@ class Prune:
 
     @property
     def revision(self) -> int:
-        """1 for `n:m`, whose groups in convolutions lay along kernel positions before, not along input channels."""
+        """1 for `n:m`: in results of revision 0, groups in convolutions lay along kernel positions, not input channels."""
         return int(self.structure == "n:m")
 
     @property
@@ -171,14 +171,14 @@ class Prune:
 class Retrain:
     """How the pruned network is trained again, for `budget` times the dense run's length in each cycle.
 
-    schedule: a name of NAMED_SCHEDULES, or of FREE_SCHEDULES with the initial value `lr` (custom: with `points`, pairs
-    of share of the run and learning rate). ramp: `cosine` is the authors'. optimizer: one for all `cycles` is the authors'
-    code, fresh after the dense run. allr_norm: `prunable` is the paper's text, `all` the authors' code. allr_cycles: with
-    `last`, eta_max in the cycles before.
+    schedule: a name of NAMED_SCHEDULES, or of FREE_SCHEDULES with the initial value `lr` (`custom`: with `points`, pairs
+    of share of the run and learning rate). The code of ALLR's authors has ramp `cosine`, optimizer `cycles` (one for all
+    cycles, but not the dense run's) and allr_norm `all`; their paper has allr_norm `prunable`. allr_cycles: `last` starts
+    the cycles before from ALLR's largest learning rate.
 
-    split: in equal parts, with the remainder to the last (BIMP). freeze: the weights that pruning left stay as they are
-    (PERP, Zimmer et al. 2023). copies: each is trained for the budget on batches of its own, and their average is
-    recalibrated (Sparse Model Soups, Zimmer et al. 2024). sgd: the optimiser, the recipe's if None.
+    split: the budget is divided equally between the cycles, the last of which takes the remainder (BIMP). freeze: the
+    weights that pruning left do not change (PERP, Zimmer et al. 2023). copies: each is trained for the budget on batches
+    of its own, and their average is recalibrated (Sparse Model Soups, Zimmer et al. 2024). sgd: the recipe's if None.
     """
 
     schedule: str = choice(
@@ -246,7 +246,7 @@ class Retrain:
 
 @dataclass(frozen=True)
 class Experiment:
-    """Dense run, pruning, retraining. `evaluations`: points of the retraining curve after the one at its start."""
+    """First training, pruning, retraining. `evaluations`: points of the retraining curve after the one at its start."""
 
     recipe: Recipe = field(default_factory=Recipe)
     prune: Prune = field(default_factory=Prune)
@@ -255,7 +255,7 @@ class Experiment:
 
     @property
     def revision(self) -> int:
-        """1 after a method that sparsifies: what it has left at 0 once counted as removed by the prune, for ALLR, too."""
+        """1 after a method that sparsifies: in results of revision 0, ALLR counted its zeros as removed by the prune."""
         return 0 if self.recipe.method is None else 1
 
     def __post_init__(self) -> None:

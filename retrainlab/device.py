@@ -15,17 +15,18 @@ def resolve(name: str = "auto") -> torch.device:
 
     Raises BadInput for a device that is not on this machine.
     """
-    kind, _, index = str(name).partition(":")
+    kind, colon, index = str(name).partition(":")
     choose(kind, ("auto", "cpu", "cuda"), "device")
+    if colon and kind != "cuda":
+        whose = "the CPU" if kind == "cpu" else kind
+        raise BadInput(f"There is no device '{name}'; {whose} has no number: use --device {kind}.")
     if kind == "auto":
         return torch.device("cuda" if torch.cuda.is_available() else "cpu")
     if kind == "cuda" and not torch.cuda.is_available():
         raise BadInput(
             f"The device '{name}' was asked for, but torch finds no CUDA GPU here; use --device cpu or auto."
         )
-    if kind == "cpu" and index:
-        raise BadInput(f"There is no device '{name}'; the CPU has no number: use --device cpu.")
-    if index and (not index.isdigit() or int(index) >= torch.cuda.device_count()):
+    if colon and index not in map(str, range(torch.cuda.device_count())):
         raise BadInput(f"There is no device '{name}'; this machine has {torch.cuda.device_count()} CUDA GPUs.")
     return torch.device(name)
 

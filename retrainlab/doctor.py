@@ -93,7 +93,7 @@ def _torch() -> Iterator[Finding]:
         yield Finding("device", describe(device))
     else:
         remedy = "optional: with an NVIDIA GPU and its driver, torch finds it by itself"
-        yield Finding("device", f"{describe(device)}, {memory()}", True, remedy)
+        yield Finding("device", ", ".join(filter(None, [describe(device), memory()])), True, remedy)
 
 
 def _packages() -> Iterator[Finding]:

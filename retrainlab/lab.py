@@ -10,8 +10,8 @@ from retrainlab.paths import home, lend_places, project
 
 
 def command(port: int, browser: bool) -> list[str]:
-    """The command line; the token is Jupyter's own, made anew for each start. Raises BadInput for a port that none can have,
-    where JupyterLab is not installed, and without the project's folder."""
+    """The command line; Jupyter makes a token for each start. Raises BadInput for a port outside 1024 to 65535, and without
+    JupyterLab, a home directory or the project's folder."""
     check_number(port, "port", low=1024, high=65535, whole=True)
     if find_spec("jupyterlab") is None:
         raise BadInput("JupyterLab is not installed here; install the extra 'lab', as `make setup` does.")

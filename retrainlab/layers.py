@@ -18,15 +18,15 @@ _OTHER_LAYERS = {
 
 
 def prunable(model: nn.Module) -> tuple[str, ...]:
-    """Names of the weights that pruning may touch, in the order of the modules: those of Conv and Linear layers, and the
-    projections of torch's attention, which are Linear layers in all but name. A weight that layers share is there once."""
+    """Names of the weights that pruning may touch, in the order of the modules: those of convolutions, of Linear layers, and
+    of the projections in torch's attention. A weight that layers share is named once."""
     return tuple(name for name, kind, _ in _matrices(model) if kind is None)
 
 
 @dataclass(frozen=True)
 class Unpruned:
-    """Weights that pruning leaves alone and that no multiply-adds are counted for. kind: what they belong to, in words;
-    share: of all the network's weights, which are its parameters of two or more dimensions."""
+    """Weights of one kind that pruning leaves alone and whose multiply-adds are not counted. kind: in words, such as
+    `embeddings`. share: their share of all the network's parameters of two or more dimensions."""
 
     kind: str
     names: tuple[str, ...]
@@ -34,7 +34,7 @@ class Unpruned:
 
 
 def unpruned(model: nn.Module) -> tuple[Unpruned, ...]:
-    """What the network has besides its prunable weights, by kind; empty for all our own networks."""
+    """The network's other parameters of two or more dimensions, by kind; none in our own networks."""
     every = list(_matrices(model))
     total = sum(size for _, _, size in every)
     parts = {kind: [(name, size) for name, k, size in every if k == kind] for _, kind, _ in every if kind}
@@ -47,19 +47,14 @@ def _matrices(model: nn.Module) -> Iterator[tuple[str, str | None, int]]:
     for name, p in model.named_parameters():
         owner, _, leaf = name.rpartition(".")
         layer = modules[owner]
-        if p.dim() < 2:
-            continue
-        if (isinstance(layer, _PRUNED) and leaf == "weight") or (
-            isinstance(layer, nn.MultiheadAttention) and leaf in _PROJECTIONS
-        ):
-            yield name, None, p.numel()
-        else:
+        pruned = _PRUNED if leaf == "weight" else nn.MultiheadAttention if leaf in _PROJECTIONS else ()
+        if p.dim() > 1:
             kinds = (kind for kind, types in _OTHER_LAYERS.items() if isinstance(layer, types))
-            yield name, next(kinds, "other parameters"), p.numel()
+            yield name, None if isinstance(layer, pruned) else next(kinds, "other parameters"), p.numel()
 
 
 def uncounted(model: nn.Module) -> str:
-    """In a sentence, for readers of a sparsity or a speed-up: what is neither pruned nor counted; empty if nothing."""
+    """What of the network is neither pruned nor counted, in a sentence; empty if nothing."""
     parts = [f"{u.kind} ({few(u.names)}), {100 * u.share:.2g} % of all weights" for u in unpruned(model)]
     if any("Attention" in type(m).__name__ for m in model.modules()):  # torchvision has several of its own
         parts.append("the products within attention (QK^T and AV), which have no weights")
@@ -67,7 +62,7 @@ def uncounted(model: nn.Module) -> str:
 
 
 def few(names: Sequence[str]) -> str:
-    """Names for a sentence: where there are more than four, the last words that they end in, or how many more."""
+    """Names in a sentence: if there are more than four, the last parts of them, or four and how many more."""
     ends = dict.fromkeys(name.rpartition(".")[2] for name in names)
     if len(names) > 4 and len(ends) <= 4 and "weight" not in ends:
         names = tuple(ends)

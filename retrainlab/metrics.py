@@ -1,6 +1,6 @@
 """What is measured: sparsity, multiply-adds, stability, recovery, norms, latency. Accuracy is `training.loop.evaluate`.
 
-One definition each: sparsity counts zeros over *prunable* weights (see `layers.prunable`), never biases or normalisation.
+Sparsity counts zeros over *prunable* weights (see `layers.prunable`), never biases or normalisation.
 """
 
 import math
@@ -30,8 +30,8 @@ def sparsity(weights: Weights) -> float:
 
 
 class _Uses(TorchFunctionMode):
-    """Sees each product with a weight, whoever asks for it: a layer, or attention that reads a layer's weight without
-    calling the layer. Keeps (name of the weight, which of its rows, at how many positions)."""
+    """Notes each product with a weight, as (name, which of its rows, at how many positions): of layers, and of attention,
+    which reads a layer's weight without calling the layer."""
 
     def __init__(self, model: nn.Module):
         self.names = {id(p): name for name, p in model.named_parameters()}
@@ -51,7 +51,7 @@ class _Uses(TorchFunctionMode):
             self.seen.append((self.names[id(weight)], rows, positions))
 
     def _attention(self, query: Tensor, key: Tensor, value: Tensor, embed_dim_to_check: int, **more) -> None:
-        """in_proj_weight holds the projections of queries, keys and values one below the other; each has its own tokens."""
+        # in_proj_weight holds the projections of queries, keys and values one below the other; each has its own tokens
         width = embed_dim_to_check
         for i, (name, tokens) in enumerate((("q", query), ("k", key), ("v", value))):
             positions = tokens.numel() // tokens.shape[-1]
@@ -61,11 +61,10 @@ class _Uses(TorchFunctionMode):
 
 
 def multiply_adds(model: nn.Module, shape: tuple[int, int, int], weights: Weights) -> tuple[int, int]:
-    """(dense, non-zero) multiply-adds of one image of `shape` with the `weights` given, prunable ones of `model`.
+    """(dense, non-zero) multiply-adds of one image of `shape` (channels, height, width) with these prunable weights.
 
-    A weight is used once for each position of its layer's real output, padding included; a grouped convolution's weight
-    has its own group's inputs only, so groups count themselves. In attention a position is a token. Products of two
-    activations, such as attention's own (QK^T and AV), have no weight and are not counted.
+    A weight is used once for each position of its layer's output (in attention: for each token), padding included.
+    Products of two activations, such as attention's own (QK^T and AV), have no weight and are not counted.
     """
     uses = _Uses(model)
     some = next(model.parameters())
@@ -92,7 +91,8 @@ def recovery(lost: float, regained: float) -> float:
 
 
 def norm_drop(before: Weights, masks: Masks, extra: Weights | None = None) -> float:
-    """||W - W_p|| / ||W|| of masking `before`; `extra` are unpruned parameters to count into ||W|| as well. Float64."""
+    """||W - W_p|| / ||W||, in float64: W are the weights `before`, W_p the same under `masks`; the parameters `extra`, which
+    are not pruned, count into ||W|| as well."""
     removed = sum(w.double().masked_fill(masks[name], 0).square().sum() for name, w in before.items())
     total = sum(w.double().square().sum() for w in [*before.values(), *(extra or {}).values()])
     return math.sqrt(float(removed) / float(total)) if float(total) else 0.0
@@ -100,10 +100,7 @@ def norm_drop(before: Weights, masks: Masks, extra: Weights | None = None) -> fl
 
 @torch.no_grad()
 def latency(model: nn.Module, params: dict, buffers: dict, images: Tensor, repeats: int = 20) -> float:
-    """Measured seconds of a forward pass over `images` (float [B, C, H, W]): the median of `repeats`, synchronised.
-
-    A measured speed-up is a ratio of these and is always labelled so, apart from the theoretical one.
-    """
+    """Measured seconds of a forward pass over `images` (float [B, C, H, W]): the median of `repeats`."""
     times = []
     with in_mode(model, training=False):
         for _ in range(repeats + 3):

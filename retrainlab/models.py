@@ -1,12 +1,12 @@
-"""Networks: build(name, ...) -> a plain nn.Module. Masks and methods live beside a network, never inside it.
+"""Networks: build(name, ...) -> a plain nn.Module, which knows of no masks or methods.
 
-CIFAR ResNets with option-A shortcuts (He et al. 2016), ResNet-18 with a stem for small images, VGG-16 with
-normalisation (Simonyan & Zisserman 2015), wide ResNet (Zagoruyko & Komodakis 2016), an MLP (LeNet-300-100), a ResNet of
-8 layers for images as small as 8x8; and torchvision's networks by name.
+CIFAR ResNets with option-A shortcuts (He et al. 2016), one of 8 layers for images as small as 8x8, ResNet-18 with a first
+convolution for small images, VGG-16 with normalisation (Simonyan & Zisserman 2015), wide ResNet (Zagoruyko & Komodakis
+2016), an MLP (LeNet-300-100), and torchvision's networks by name.
 """
 
 import copy
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager, suppress
 from functools import partial
 
@@ -60,22 +60,28 @@ class BasicBlock(nn.Module):
         return F.relu(x + y)
 
 
+def _stages(
+    block: Callable[[int, int, int], nn.Module], inputs: int, width: int, counts: Sequence[int]
+) -> nn.Sequential:
+    """Blocks (inputs, outputs, stride) one after the other; each stage but the first doubles width and halves resolution."""
+    blocks = []
+    for stage, count in enumerate(counts):
+        for i in range(count):
+            blocks.append(block(inputs, width * 2**stage, 2 if stage and not i else 1))
+            inputs = width * 2**stage
+    return nn.Sequential(*blocks)
+
+
 class ResNet(nn.Module):
-    """A 3x3 stem, then stages of BasicBlocks whose width doubles and whose resolution halves, then the class averages."""
+    """A 3x3 convolution, stages of BasicBlocks, the mean of each map, one Linear layer."""
 
     def __init__(
         self, shape: tuple[int, int, int], classes: int, width: int, blocks: tuple[int, ...], projection: bool = False
     ):
         super().__init__()
         self.conv, self.norm = conv3x3(shape[0], width), nn.BatchNorm2d(width)
-        stages, inputs = [], width
-        for stage, count in enumerate(blocks):
-            outputs = width * 2**stage
-            for block in range(count):
-                stages.append(BasicBlock(inputs, outputs, 2 if stage and not block else 1, projection))
-                inputs = outputs
-        self.blocks = nn.Sequential(*stages)
-        self.classifier = nn.Linear(inputs, classes)
+        self.blocks = _stages(partial(BasicBlock, projection=projection), width, width, blocks)
+        self.classifier = nn.Linear(width * 2 ** (len(blocks) - 1), classes)
 
     def forward(self, x: Tensor) -> Tensor:
         return self.classifier(self.blocks(F.relu(self.norm(self.conv(x)))).mean((2, 3)))
@@ -121,21 +127,15 @@ class WideResNet(nn.Module):
     def __init__(self, shape: tuple[int, int, int], classes: int, width: int):
         super().__init__()
         self.conv = conv3x3(shape[0], 16)
-        stages, inputs = [], 16
-        for stage in range(3):
-            for block in range(4):
-                outputs = 16 * width * 2**stage
-                stages.append(WideBlock(inputs, outputs, 2 if stage and not block else 1))
-                inputs = outputs
-        self.blocks = nn.Sequential(*stages)
-        self.norm = nn.BatchNorm2d(inputs)
-        self.classifier = nn.Linear(inputs, classes)
+        self.blocks = _stages(WideBlock, 16, 16 * width, (4, 4, 4))
+        self.norm = nn.BatchNorm2d(64 * width)
+        self.classifier = nn.Linear(64 * width, classes)
 
     def forward(self, x: Tensor) -> Tensor:
         return self.classifier(F.relu(self.norm(self.blocks(self.conv(x)))).mean((2, 3)))
 
 
-NETWORKS: dict[str, tuple[Callable[..., nn.Module], int]] = {  # name -> (maker, published width)
+NETWORKS: dict[str, tuple[Callable[..., nn.Module], int]] = {  # name -> (what makes it, published width)
     "mlp": (MLP, 300),
     "resnet8": (partial(ResNet, blocks=(1, 1, 1)), 16),
     "resnet20": (partial(ResNet, blocks=(3, 3, 3)), 16),
@@ -144,19 +144,15 @@ NETWORKS: dict[str, tuple[Callable[..., nn.Module], int]] = {  # name -> (maker,
     "vgg16": (VGG, 64),
     "wrn28-10": (WideResNet, 10),
 }
-
-
-_FIT: set[tuple] = set()  # kinds of networks that have been tried on images, which takes as long as to build one
+_FIT: set[tuple] = set()  # arguments of networks that `build` has tried on images, which takes as long as to make one
 
 
 def build(
     name: str, *, shape: tuple[int, int, int], classes: int, width: int | None = None, seed: int = 0
 ) -> nn.Module:
-    """The network `name` for images of `shape` (channels, height, width), initialised from `seed`, on the CPU.
-
-    Ours start from He's normal initialisation (He et al. 2015); torchvision's keep their own. Raises BadInput for an
-    unknown name, a width the network does not have, or images that it cannot take.
-    """
+    """The network `name` for images of `shape` (channels, height, width), initialised from `seed`, on the CPU: ours as in
+    He et al. 2015, torchvision's in their own way. Raises BadInput for an unknown name, a width that cannot be chosen, or
+    images that the network cannot take."""
     with Seeded(stream(seed, "init").initial_seed()):
         model = _made(name, shape, classes, width)
         for module in model.modules() if name in NETWORKS else ():
@@ -174,8 +170,8 @@ def _made(name: str, shape: tuple[int, int, int], classes: int, width: int | Non
     """The network as torch initialises its layers."""
     if name.startswith("torchvision/"):
         return _from_torchvision(name, shape[0], classes, width)
-    maker, published = NETWORKS[choose(name, NETWORKS, "model")]
-    return maker(shape, classes, width=width or published)
+    make, published = NETWORKS[choose(name, NETWORKS, "model")]
+    return make(shape, classes, width=width or published)
 
 
 def _from_torchvision(name: str, channels: int, classes: int, width: int | None) -> nn.Module:
@@ -204,14 +200,12 @@ def _from_torchvision(name: str, channels: int, classes: int, width: int | None)
 
 def _check(model: nn.Module, name: str, shape: tuple[int, int, int], classes: int) -> None:
     """Raise BadInput, with the cause, unless the network turns images of that shape into one score per class, in either
-    mode. Memory that runs out is no property of the network, and not told as one."""
+    mode. An error for lack of memory says nothing about the network and is raised as it is."""
     trial = copy.deepcopy(model)
     try:
         fault = _fault(trial, shape, classes)
-    except BadInput:
-        raise
     except Exception as error:
-        if out_of_memory(error):
+        if isinstance(error, BadInput) or out_of_memory(error):
             raise
         fault = _cause(trial.to("meta"), shape, classes, error)
     if fault:
@@ -219,7 +213,7 @@ def _check(model: nn.Module, name: str, shape: tuple[int, int, int], classes: in
 
 
 def _fault(model: nn.Module, shape: tuple[int, int, int], classes: int) -> str:
-    """What is wrong with what the network gives for two images, in words; empty if nothing. Raises what it raises."""
+    """What is wrong with the network's output for two images, in words; empty if nothing. Raises what the network raises."""
     images = torch.zeros(2, *shape, device=next(model.parameters()).device)
     for training, moment in ((False, "in evaluation"), (True, "while it trains")):
         with torch.no_grad():
@@ -237,8 +231,8 @@ def _fault(model: nn.Module, shape: tuple[int, int, int], classes: int) -> str:
 
 
 def _cause(model: nn.Module, shape: tuple[int, int, int], classes: int, error: Exception) -> str:
-    """Why the network, here on the meta device, failed with `error` on images of `shape`: their size, if it takes usual
-    ones; what it gives for those, if that is wrong too; or else what torch says."""
+    """Why the network failed with `error` on images of `shape`: their size, if it takes larger ones; what is wrong with its
+    output for those; or else the words of `error`. The network is on the meta device."""
     size = f"{'x'.join(map(str, shape))} (channels x height x width)"
     words = '"' + " ".join((str(error) or type(error).__name__).split())[:200].rstrip(".!") + '"'
     for side in (224, 299):
@@ -253,14 +247,14 @@ def _cause(model: nn.Module, shape: tuple[int, int, int], classes: int, error: E
 
 
 def apart(model: nn.Module) -> nn.Module:
-    """The same tensors in modules of its own: the modes, settings and tensors that a thread puts into them for a while are
-    seen by no other thread."""
+    """A copy of the modules that shares their tensors, so that no other thread sees the modes, settings and tensors that one
+    puts into them for a while."""
     return copy.deepcopy(model, {id(t): t for t in (*model.parameters(), *model.buffers())})
 
 
 @contextmanager
 def in_mode(model: nn.Module, training: bool) -> Iterator[None]:
-    """Train or evaluation mode for a while; each module then has its own mode again, frozen ones included."""
+    """The context in which the network is in training or in evaluation mode; after it each module has its own mode again."""
     before = [(module, module.training) for module in model.modules()]
     model.train(training)
     try:
@@ -271,7 +265,7 @@ def in_mode(model: nn.Module, training: bool) -> Iterator[None]:
 
 
 def skeleton(name: str, *, shape: tuple[int, int, int], classes: int, width: int | None = None) -> nn.Module:
-    """The network `name` without numbers, on torch's meta device: its layers, names and sizes at no cost of memory."""
+    """The network `name` on torch's meta device: layers, names and sizes, but no numbers and no memory taken."""
     try:
         with torch.device("meta"):
             return _made(name, shape, classes, width)

@@ -61,14 +61,8 @@ def experiments(options: argparse.Namespace) -> list[Experiment]:
         _noun(Retrain, one, schedule=schedule, lr=one.lr if schedule in free or not free else None)
         for schedule in axes["schedule"]
     ]
-    return grid(
-        recipe,
-        sparsities=axes["sparsity"],
-        budgets=axes["budget"],
-        schedules=plans,
-        seeds=axes["seed"],
-        prune=_noun(Prune, one),
-    )
+    seeds, sparsities, budgets = axes["seed"], axes["sparsity"], axes["budget"]
+    return grid(recipe, sparsities=sparsities, budgets=budgets, schedules=plans, seeds=seeds, prune=_noun(Prune, one))
 
 
 def _told(kind: type) -> Iterator[tuple[Field, str]]:
@@ -129,15 +123,10 @@ def _add_method(group: argparse._ArgumentGroup) -> None:
 def _method(options: argparse.Namespace) -> Knobs | None:
     """The method that the options describe."""
     name = choose(options.method, METHODS, "method") if options.method else None
-    given: dict[str, Any] = {}
-    stray = []
-    for option, owners in _method_options().items():
-        if (value := getattr(options, option)) is not None:
-            if name in owners:
-                given[owners[name].name] = value
-            else:
-                stray.append(_flag(option))
-    if stray:
-        whose = f"{name} has no" if name else "dense training, without --method, has no"
-        raise BadInput(f"Leave {', '.join(stray)} out: {whose} such setting.")
-    return METHODS[name].settings(**given) if name else None
+    asked = {option: owners for option, owners in _method_options().items() if getattr(options, option) is not None}
+    if stray := [_flag(option) for option, owners in asked.items() if name not in owners]:
+        whose = name or "dense training, without --method,"
+        raise BadInput(f"Leave {', '.join(stray)} out: {whose} has no such setting.")
+    if name is None:
+        return None
+    return METHODS[name].settings(**{owners[name].name: getattr(options, option) for option, owners in asked.items()})

@@ -17,8 +17,6 @@ import retrainlab
 from retrainlab.checks import BadInput
 
 _ROOT = Path(retrainlab.__file__).parent.parent
-
-
 # where others keep what they would keep in a home directory
 PLACES = ("JUPYTER_CONFIG_DIR", "JUPYTER_DATA_DIR", "JUPYTER_RUNTIME_DIR", "IPYTHONDIR", "MPLCONFIGDIR")
 
@@ -42,10 +40,10 @@ def lend_places() -> None:
         os.environ.setdefault(name, os.path.join(folder, name.lower()))
 
 
-def _cache() -> Path | None:
+def _cached(name: str) -> Path | None:
     own = home()
     caches = os.environ.get("XDG_CACHE_HOME") or (own and own / ".cache")
-    return Path(caches) / "retrainlab" if caches else None
+    return Path(caches) / "retrainlab" / name if caches else None
 
 
 def command(arguments: str) -> str:
@@ -74,26 +72,25 @@ def project() -> Path:
 
 def data_root() -> Path | None:
     """Where data sets lie: RETRAINLAB_DATA, or else a folder of the user's cache; None without either."""
-    given, cache = os.environ.get("RETRAINLAB_DATA"), _cache()
-    return Path(given) if given else cache and cache / "data"
+    given = os.environ.get("RETRAINLAB_DATA")
+    return Path(given) if given else _cached("data")
 
 
 def store_root() -> Path:
-    """Where results lie: RETRAINLAB_STORE, or `store` in the project, or else a folder of the user's cache. BadInput without
-    any of them."""
+    """Where results lie: RETRAINLAB_STORE, or `store` in the project, or else a folder of the user's cache. Raises BadInput
+    without any of them."""
     if given := os.environ.get("RETRAINLAB_STORE"):
         return Path(given)
     if in_project():
         return _ROOT / "store"
-    if (cache := _cache()) is None:
+    if (store := _cached("store")) is None:
         raise BadInput("There is no home directory to keep results in; name a folder with --store or RETRAINLAB_STORE.")
-    return cache / "store"
+    return store
 
 
 def engines_file() -> Path | None:
     """The file of which engine is fastest for what on this machine; None without a home directory."""
-    cache = _cache()
-    return cache and cache / "engines.json"
+    return _cached("engines.json")
 
 
 def make_writable(folder: Path, names: Iterable[str] = ()) -> None:
@@ -127,9 +124,9 @@ def write_text(path: Path, text: str) -> None:
 
 
 def write_whole(path: Path, fill: Callable[[Path], object]) -> None:
-    """Let `fill` write a temporary file in `path`'s folder, then give it its name: what has the name is whole, however many
-    processes write and whenever one is killed. Who may read it is for the umask to say, whatever `fill` does. A device or
-    a pipe is written as it is. Raises what `fill` does, and OSError."""
+    """Let `fill` write a temporary file in `path`'s folder, then rename it to `path`: what has that name is whole, however
+    many processes write and whenever one is killed. The umask alone says who may read it. A device or a pipe is written
+    directly. Raises what `fill` does, and OSError."""
     if path.exists() and not path.is_file() and not path.is_dir():
         fill(path)
         return

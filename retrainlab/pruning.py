@@ -1,9 +1,9 @@
 """Which weights to take away: score -> allocate -> select, three steps that know only tensors.
 
 Weights come as a dictionary from layer name to tensor, in the order of the network's layers. A mask is a boolean tensor
-of a weight's shape, True where the weight stays. Counts are exact: of N weights, round(S * N) go; ties are broken by
-index (layer by layer, then row-major), so that no more and no fewer are removed. Scores that need more than tensors, and
-the table of all, stand in `scores`; allocations and structures have their tables here.
+of a weight's shape, True where the weight stays. The lower a score, the sooner its weight goes. Exactly round(S * N) of N
+weights go; ties are broken by index (layer by layer, then row-major). Allocations and structures have their tables here,
+scores in `scores`.
 """
 
 import math
@@ -26,21 +26,18 @@ def magnitude(weights: Weights) -> Weights:
 
 
 def random(weights: Weights, generator: torch.Generator) -> Weights:
-    """Uniform in [0, 1): the control that knows nothing. `generator` is a CPU generator, so every device agrees."""
+    """Uniform in [0, 1); the generator is on the CPU, so that every device draws the same numbers."""
     return {name: torch.rand(w.shape, generator=generator).to(w.device) for name, w in weights.items()}
 
 
 def filter_norm(weights: Weights) -> Weights:
-    """The L2 norm of each filter over the square root of its size, so that layers of different fan-in are comparable;
-    shapes [filters]."""
+    """The root mean square of each filter, which is comparable between layers of different fan-in; shapes [filters]."""
     return {name: w.detach().flatten(1).square().mean(1).sqrt() for name, w in weights.items()}
 
 
 def lamp(scores: Weights) -> Weights:
-    """Layer-adaptive: a squared score over the sum of all squared scores in its layer that are not smaller.
-
-    Scores of -inf (already removed) stay -inf. (Lee et al. 2021.)
-    """
+    """Layer-adaptive scores: a squared score over the sum of all squared scores in its layer that are not smaller; -inf
+    stays (Lee et al. 2021)."""
     out = {}
     for name, score in scores.items():
         flat = score.flatten().double()
@@ -54,13 +51,11 @@ def lamp(scores: Weights) -> Weights:
 
 
 def smallest(scores: Tensor, count: int) -> Tensor:
-    """A boolean tensor that marks exactly the `count` smallest of `scores`, ties by row-major index; any shape. The host
-    reads nothing, so that it can be part of every training step."""
-    flat = scores.flatten().nan_to_num(nan=torch.inf, posinf=torch.inf, neginf=-torch.inf)  # a diverged network's
-    if count <= 0:
-        return torch.zeros_like(scores, dtype=torch.bool)
-    if count >= flat.numel():
-        return torch.ones_like(scores, dtype=torch.bool)
+    """Whether each score is among the `count` smallest, ties by row-major index; any shape. The host does not wait for the
+    device."""
+    if not 0 < count < scores.numel():
+        return torch.full_like(scores, count > 0, dtype=torch.bool)
+    flat = scores.flatten().nan_to_num(nan=torch.inf, posinf=torch.inf, neginf=-torch.inf)  # NaN: of a diverged network
     threshold = flat.kthvalue(count).values
     below, ties = flat < threshold, flat == threshold
     return (below | (ties & (ties.cumsum(0) <= count - below.sum()))).view_as(scores)
@@ -82,11 +77,8 @@ def allocate_uniform(scores: Weights, count: int) -> dict[str, int]:
 
 
 def allocate_erk(scores: Weights, count: int) -> dict[str, int]:
-    """Erdos-Renyi-kernel: a layer's density is proportional to (sum of its dimensions) / (their product).
-
-    Where that asks for a density above 1 the layer stays dense and the others take over the excess, so that
-    sum(density * size) is the target (Evci et al. 2020, with the redistribution of their code).
-    """
+    """Erdos-Renyi-kernel: a layer's density is proportional to (sum of its dimensions) / (their product). A layer for which
+    that is above 1 stays dense, and the others take over the excess (Evci et al. 2020, as in their code)."""
     size = {name: s.numel() for name, s in scores.items()}
     raw = {name: sum(s.shape) / s.numel() for name, s in scores.items()}
     keep = sum(size.values()) - count
@@ -112,10 +104,8 @@ ALLOCATIONS: dict[str, Callable[[Weights, int], dict[str, int]]] = {
 
 
 def _round_to(shares: dict[str, float], count: int, scores: Weights) -> dict[str, int]:
-    """Whole numbers near `shares` that sum to `count`: the largest remainders are rounded up.
-
-    Each lies between what its layer has lost already (scores of -inf) and its size, so that nothing comes back.
-    """
+    """Whole numbers near `shares` that sum to `count`, the largest remainders rounded up. Each lies between what its layer
+    has lost already (scores of -inf) and its size."""
     low = {name: int(scores[name].isneginf().sum()) for name in shares}
     high = {name: scores[name].numel() for name in shares}
     out = {name: min(max(math.floor(share + 1e-9), low[name]), high[name]) for name, share in shares.items()}
@@ -134,8 +124,7 @@ def select(scores: Weights, counts: dict[str, int]) -> Masks:
 
 
 def check_masks(masks: Masks, weights: Weights) -> None:
-    """Raise BadInput unless `masks` has a boolean tensor for each of `weights`, of its shape and on its device, and nothing
-    else."""
+    """Raise BadInput unless `masks` has one boolean tensor for each weight, of its shape and on its device, and no other."""
     for name in sorted(masks.keys() ^ weights.keys()):
         what = "lacks a mask" if name in weights else "has a mask, but is none of the prunable ones"
         raise BadInput(
@@ -151,14 +140,12 @@ def check_masks(masks: Masks, weights: Weights) -> None:
 
 
 def prune(weights: Weights, scores: Weights, prune: Prune, target: float, masks: Masks | None = None) -> Masks:
-    """Masks after which a share of the weights (or filters) is removed, those of smallest score.
+    """Masks that remove the weights (or filters) of smallest score.
 
-    weights: every prunable weight, in the order of the layers. scores: one per weight, in the weights' shapes; for whole
-    filters one per filter of each convolution, shape [filters]. prune: structure, allocation, layers kept dense, n and m.
-    target: the total share to be removed, in [0, 1], whatever `prune.sparsity` is; `n:m` has its own. masks: those of the
-    cycle before; what they removed stays removed.
-    Raises BadInput if the total cannot be reached (the other layers are too small for it, more than that is gone already,
-    or m divides no layer), and for masks or scores that are not those of these weights.
+    weights: every prunable weight, in the order of the layers. scores: as `scores.score` gives them. target: the total share
+    to be removed, in [0, 1], whatever `prune.sparsity` is; not used for n:m. masks: those of the cycle before; what they
+    removed stays removed. Raises BadInput if the target cannot be reached (the layers not kept dense are too small, more is
+    removed already, or m divides no layer), and for masks or scores that are not those of these weights.
     """
     if masks is not None:
         check_masks(masks, weights)
@@ -208,8 +195,8 @@ def keep_weights(scores: Weights, start: Masks, prune: Prune, target: float) -> 
 def keep_filters(scores: Weights, start: Masks, prune: Prune, target: float) -> Masks:
     """Whole filters: drop round(target * F) of all F convolution filters (Li et al. 2017).
 
-    Linear layers stay whole (a row of the last one is a class), and every layer keeps at least one filter. Raises
-    BadInput if that leaves too few to remove, or if there is no convolution.
+    Linear layers stay whole, and every convolution keeps at least one filter. Raises BadInput if that leaves too few to
+    remove, or if there is no convolution.
     """
     filters = [len(m) for m in start.values() if m.dim() == 4]
     if not filters:
@@ -225,9 +212,8 @@ def keep_filters(scores: Weights, start: Masks, prune: Prune, target: float) -> 
 def keep_n_of_m(scores: Weights, start: Masks, prune: Prune, target: float) -> Masks:
     """Patterns: keep the n largest of each m neighbours along a layer's inputs (Mishra et al. 2021; Pool & Yu 2021).
 
-    Neighbours are what hardware multiplies together: inputs of a Linear layer; in a convolution input channels at one
-    kernel position, as in NVIDIA's ASP, not kernel positions. Layers of `undivided` stay dense, so that the sparsity
-    reached is less than 1 - n/m by their share. Raises BadInput if no layer is left.
+    Neighbours are inputs of a Linear layer; in a convolution, as in NVIDIA's ASP, input channels at one kernel position.
+    Layers of `undivided` stay dense, and the sparsity reached is less than 1 - n/m. Raises BadInput if no layer is left.
     """
     n, m = prune.n, prune.m
     divided = {name: s for name, s in scores.items() if name not in undivided(scores, m)}

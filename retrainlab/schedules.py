@@ -1,15 +1,14 @@
 """Learning-rate schedules as curves: a 1-D float64 tensor with one learning rate per iteration, in closed form.
 
-A curve can be plotted, compared with its formula, drawn by a reader or stacked for many networks; nothing here knows an
-optimiser or a model. Each name of `config` has its function in one of two tables, DENSE and RETRAINING. Conventions, the
-same for every curve of `n` iterations with `w` warm-up iterations:
+Each name of `config` has its function in one of two tables, DENSE and RETRAINING. Conventions of every curve of `n`
+iterations, of which `w` are its warm-up:
 
-- the warm-up rises from 0 towards the peak and takes `w` steps, the first above 0, none at the peak;
-- iteration `w` is the peak, taken once;
-- a decay to 0 would reach 0 at iteration `n`, the one after the last: no step is wasted at 0.
+- the warm-up rises from 0 towards the peak, in `w` values strictly between the two; iteration `w` is the peak;
+- a decay to 0 would reach 0 at iteration `n`, the one after the last, so that no iteration is wasted at 0.
 
-Retraining schedules: FT (Han et al. 2015), LRW (Renda et al. 2020), SLR and CLR (Le & Hua 2021), LLR and ALLR (Zimmer,
-Spiegel & Pokutta 2023, arXiv 2111.00843).
+Shapes (`constant`, `linear`, `cosine`, `rex`, `stepped`) are functions of the share t of the decay that lies behind, from 1
+at t = 0. Retraining schedules: FT (Han et al. 2015), LRW (Renda et al. 2020), SLR and CLR (Le & Hua 2021), LLR and ALLR
+(Zimmer, Spiegel & Pokutta 2023, arXiv 2111.00843).
 """
 
 import math
@@ -51,11 +50,8 @@ class DenseCurve:
         return self.lr[-1].item()
 
 
-# ---- shapes: functions of progress, from 1 at the first step towards 0 (or a constant) -------------------------------
-
-
 def _progress(m: int) -> Tensor:
-    """0, 1/m, ..., (m-1)/m: the share of the decay that lies behind each step."""
+    """t = 0, 1/m, ..., (m-1)/m; shape [m]."""
     return torch.arange(m, dtype=torch.float64) / m
 
 
@@ -75,13 +71,13 @@ def cosine(m: int) -> Tensor:
 
 
 def rex(m: int) -> Tensor:
-    """(1 - t) / (1 - t/2), the reflected exponential; shape [m] (Chen et al. 2022)."""
+    """(1 - t) / (1 - t / 2), the reflected exponential; shape [m] (Chen et al. 2022)."""
     t = _progress(m)
     return (1 - t) / (1 - t / 2)
 
 
 def stepped(m: int, milestones: Sequence[float], gamma: float) -> Tensor:
-    """gamma to the power of how many `milestones` (shares of the run, in [0, 1]) have been reached; shape [m]."""
+    """gamma to the power of the number of `milestones` (shares of the run) reached; shape [m]."""
     steps = torch.arange(m)
     reached = torch.zeros(m, dtype=torch.float64)
     for share in milestones:
@@ -90,22 +86,14 @@ def stepped(m: int, milestones: Sequence[float], gamma: float) -> Tensor:
 
 
 def ramp(w: int, shape: str = "linear") -> Tensor:
-    """The warm-up towards 1: w values strictly between 0 and 1; the step after them is the peak. Shape [w]."""
+    """The warm-up towards 1: w rising values strictly between 0 and 1, `linear` or `cosine`; shape [w]."""
     t = torch.arange(1, w + 1, dtype=torch.float64) / (w + 1)
     return t if shape == "linear" else (1 - torch.cos(math.pi * t)) / 2
 
 
-def with_warmup(decay: Tensor, w: int, shape: str = "linear") -> Tensor:
-    """Put a warm-up of w steps to the first value of `decay` before it; shape [w + len(decay)]."""
-    return torch.cat([decay[0] * ramp(w, shape), decay])
-
-
 def piecewise_linear(n: int, points: Sequence[tuple[float, float]]) -> Tensor:
-    """The curve through control points (share of the run in [0, 1], learning rate >= 0); shape [n].
-
-    Iteration i stands at share i/n; before the first and after the last point the curve is level.
-    Raises BadInput unless the shares rise strictly within [0, 1] and no learning rate is negative.
-    """
+    """The curve through control points (share of the run, learning rate), level before the first and after the last; shape
+    [n]. Iteration i stands at share i/n. Raises BadInput as `config.check_points` does."""
     check_points(points)
     x, y = (torch.tensor(v, dtype=torch.float64) for v in zip(*points))
     if len(points) == 1:
@@ -116,16 +104,12 @@ def piecewise_linear(n: int, points: Sequence[tuple[float, float]]) -> Tensor:
     return y[right - 1] + share * (y[right] - y[right - 1])
 
 
-# ---- the dense run ---------------------------------------------------------------------------------------------------
-
 EVERY = tuple(0.3 * i for i in (1, 2, 3))  # shares of the run after which `step` reduces the learning rate
 
 
 def reduced(milestones: Sequence[float], gamma: float, n: int, w: int) -> Tensor:
-    """`stepped` over a run of n iterations, less the w of its warm-up; shape [n - w].
-
-    Raises BadInput if the warm-up reaches the first milestone.
-    """
+    """`stepped` over a run of n iterations, without the first w; shape [n - w]. Raises BadInput if the warm-up of w
+    iterations reaches the first milestone."""
     first = round(min(milestones, default=1.0) * n)
     if w >= max(1, first):
         raise BadInput(
@@ -146,27 +130,23 @@ DENSE: dict[str, Callable[[Recipe, int, int], Tensor]] = {
 
 
 def dense(recipe: Recipe, n: int) -> DenseCurve:
-    """The dense run's curve of n iterations, as the recipe's schedule, lr, warmup, milestones and gamma say.
-
-    Shares are of the whole run, its warm-up included, as recipes state them. Raises BadInput for a warm-up that reaches
-    the first milestone.
-    """
+    """The dense run's curve of n iterations, from the recipe's schedule, lr, warmup, milestones and gamma; shares are of the
+    whole run, its warm-up included. Raises BadInput as `reduced` does."""
     w = int(recipe.warmup * n)
     return DenseCurve(recipe.lr * torch.cat([ramp(w), DENSE[recipe.schedule](recipe, n, w)]), w)
 
-
-# ---- retraining ------------------------------------------------------------------------------------------------------
 
 Curve = Callable[[Retrain, DenseCurve, int, float], Tensor]
 """(settings, dense run, iterations n, ALLR's d) -> learning rates, shape [n]."""
 
 
 def warmed(decay: Curve) -> Curve:
-    """The curve whose warm-up, a share of it, rises to where `decay` starts, which has the iterations that are left."""
+    """The curve with a warm-up of `retrain.warmup` of its iterations to the first value of `decay`, which has the rest."""
 
     def curve(retrain: Retrain, original: DenseCurve, n: int, d: float) -> Tensor:
         w = int(retrain.warmup * n)
-        return with_warmup(decay(retrain, original, n - w, d), w, retrain.ramp)
+        after = decay(retrain, original, n - w, d)
+        return torch.cat([after[0] * ramp(w, retrain.ramp), after])
 
     return curve
 
@@ -195,8 +175,7 @@ def lrw(retrain: Retrain, original: DenseCurve, n: int, d: float) -> Tensor:
 
 
 def slr(retrain: Retrain, original: DenseCurve, m: int, d: float) -> Tensor:
-    """Scaled rewinding: the whole dense curve, its own warm-up replaced by its peak, compressed into m iterations (Le &
-    Hua 2021)."""
+    """Scaled rewinding: the dense curve, with the peak for its warm-up, compressed into m iterations (Le & Hua 2021)."""
     curve = original.lr.clone()
     curve[: original.warmup] = original.peak
     return curve[(torch.arange(m) * len(curve)) // m]
@@ -218,7 +197,7 @@ def allr(retrain: Retrain, original: DenseCurve, m: int, d: float) -> Tensor:
 
 
 def initial(retrain: Retrain) -> float:
-    """The initial learning rate, for which `Retrain` asks where a schedule is free."""
+    """The initial learning rate; `Retrain` sees to it that a free schedule has one."""
     assert retrain.lr is not None
     return retrain.lr
 
@@ -247,23 +226,20 @@ RETRAINING: dict[str, Curve] = {
 
 
 def allr_factor(relative_norm_drop: float, removed: float, budget: float) -> float:
-    """ALLR's d = min(max(d1, d2), 1), with d1 = ||W - W_p|| / (||W|| sqrt(s)) and d2 = min(T_rt / T, 1).
+    """ALLR's d = min(max(d1, d2), 1), d1 = ||W - W_p|| / (||W|| sqrt(s)), d2 = T_rt / T (Zimmer et al. 2023, section 3).
 
-    relative_norm_drop: ||W - W_p|| / ||W||; removed: s, the share of the weights W that this pruning step removed
-    (0 gives d1 = 0); budget: T_rt / T, above 0. sqrt(s) is the most that removing the smallest share s can change the
-    norm, so d1 lies in [0, 1]. (Zimmer et al. 2023, section 3.)
+    relative_norm_drop: ||W - W_p|| / ||W||. removed: s, the share of the weights W that this pruning step removed (0 gives
+    d1 = 0). budget: T_rt / T, above 0. Removing the smallest share s changes the norm by at most sqrt(s), so d1 <= 1.
     """
     d1 = relative_norm_drop / math.sqrt(removed) if removed > 0 else 0.0
-    d2 = min(budget, 1.0)
-    return min(max(d1, d2), 1.0)
+    return min(max(d1, budget), 1.0)
 
 
 def retraining(retrain: Retrain, original: DenseCurve, n: int, d: float = 1.0) -> Tensor:
     """The learning rates of one cycle's retraining; shape [n], float64.
 
-    retrain: its schedule, lr, warmup, ramp, points and clamp. original: the dense run's curve, which FT, LRW, SLR, CLR,
-    LLR and ALLR follow. n: how many iterations, at least 1. d: ALLR's factor in [0, 1]; the others ignore it.
-    Raises BadInput for n below 1, or an LRW that is longer than the dense run without clamp.
+    original: the dense run's curve, which FT, LRW, SLR, CLR, LLR and ALLR follow. d: ALLR's factor in [0, 1].
+    Raises BadInput for n below 1, and as `lrw` does.
     """
     check_number(n, "number of retraining iterations", low=1, whole=True)
     return RETRAINING[retrain.schedule](retrain, original, n, d)

@@ -1,6 +1,6 @@
-"""What a weight, or a filter, is worth: the table of scores, and the one that knows the data.
+"""What a weight, or a filter, is worth: the table of scores, and OBD, which needs a network and images.
 
-Those that know tensors only are written in `pruning`; OBD, which needs a network and images, is written here.
+Scores of tensors alone are in `pruning`.
 """
 
 from collections.abc import Callable
@@ -18,25 +18,22 @@ from retrainlab.pruning import Weights
 from retrainlab.training.method import Tensors
 from retrainlab.training.state import Setup, State
 
-MEMORY = 256 * 2**20
-"""Bytes that a chunk of gradients may take, about; one gradient is always taken at once."""
+MEMORY = 256 * 2**20  # bytes that the gradients computed at once may take, about, if they are more than one
 
 
 @torch.no_grad()  # torch.func differentiates all the same, and nothing else is recorded
 def obd(setup: Setup, state: State, images: int = 512) -> Weights:
     """Optimal Brain Damage: h_kk w_k^2 / 2 for each weight named in `setup.prunable` (LeCun, Denker & Solla 1989).
 
-    h_kk is the diagonal of the Hessian of the mean cross-entropy, without weight decay, in evaluation mode: BatchNorm
-    uses its running statistics, so each image counts by itself. images: how many un-augmented training images, evenly
-    spaced over the split (all of them if it has no more). Returns tensors of the weights' shapes, on their device: none
-    is negative, and 0 where the weight is 0. `state` and the network's modes stay as they are.
+    h_kk is the diagonal of the Hessian of the mean cross-entropy, without weight decay, in evaluation mode. images: how many
+    un-augmented training images it is measured on, evenly spaced over the split (all if it has no more). Returns tensors of
+    the weights' shapes, not negative. Raises BadInput for a number of images that is not whole or below 1.
 
     The Hessian of softmax and cross-entropy is diag(p) - p p^T = S S^T with S[:, c] = sqrt(p_c) (e_c - p), so that the
-    diagonal of the Gauss-Newton matrix is the mean over images of sum_c (d S[:, c]^T scores / d w_k)^2 with S held
-    fixed, whatever the labels. It is h_kk exactly where the scores are piecewise affine in every single weight: with
-    ReLU, pooling, and normalisation in evaluation mode. SiLU, GELU, LayerNorm and attention bend them; there it is the
-    Gauss-Newton (Levenberg-Marquardt) approximation, which the paper uses as well.
-    Raises BadInput for a number of images that is not whole or below 1.
+    diagonal of the Gauss-Newton matrix is the mean over images of sum_c (d S[:, c]^T scores / d w_k)^2 with S held fixed,
+    whatever the labels. It is h_kk exactly if the scores are piecewise affine in every single weight, as with ReLU, pooling
+    and normalisation in evaluation mode; with SiLU, GELU, LayerNorm and attention it is the Gauss-Newton
+    (Levenberg-Marquardt) approximation, which the paper uses as well.
     """
     check_number(images, "number of images", low=1, whole=True)
     model, data = setup.model, setup.data
@@ -72,8 +69,8 @@ def obd(setup: Setup, state: State, images: int = 512) -> Weights:
 
 
 def _bytes(setup: Setup, state: State, image: Tensor) -> int:
-    """What the gradient of one image and class takes: itself and the tensors that a backward pass wants kept, both
-    twice, since vmap copies them into other layouts."""
+    """The memory for the gradient of one image and class: itself and the tensors saved for the backward pass, both twice,
+    since vmap copies them into other layouts."""
     kept: dict[int, Tensor] = {}  # held on to, so that no two have the same address
 
     def keep(tensor: Tensor) -> Tensor:

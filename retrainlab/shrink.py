@@ -1,8 +1,8 @@
-"""Networks that are really smaller or really faster: removed filters taken out, 2:4 weights given to the GPU's kernels.
+"""Networks that are smaller or faster in fact: without the filters that a mask removes, or with a GPU's kernels for 2:4.
 
-A removed filter leaves no zero behind: its channel is a constant after normalisation, beta - mean * gamma /
-sqrt(var + eps). What reads such a channel loses it, and gains what the constant would have contributed; in a convolution
-that depends on the position, because padding is zero and the constant is not. Residual streams keep their width.
+The channel of a removed filter is not 0 after normalisation but the constant beta - mean * gamma / sqrt(var + eps). The
+layer that reads it loses this input and gains what the constant contributed to its output; in a convolution that depends
+on the position, because padding is 0 and the constant is not. The sums of residual blocks keep their width.
 """
 
 import copy
@@ -21,10 +21,11 @@ from retrainlab.training.masked import zeroed
 from retrainlab.training.method import Tensors
 
 Size = tuple[int, int]
+"""(height, width)"""
 
 
 class Offset(nn.Module):
-    """Adds what removed inputs contributed, [1, C, H, W], to a convolution's output [B, C, H, W]."""
+    """Adds what removed inputs contributed, [1, C, H, W], to the output of a convolution, [B, C, H, W]."""
 
     offset: Tensor
 
@@ -37,7 +38,7 @@ class Offset(nn.Module):
 
 
 class Spread(nn.Module):
-    """Puts the channels that remain, [B, kept, H, W], in their places among constants: [B, C, H, W]."""
+    """Puts the channels that are kept, [B, kept, H, W], in their places among constants: [B, C, H, W]."""
 
     places: Tensor
     constants: Tensor
@@ -48,15 +49,13 @@ class Spread(nn.Module):
         self.register_buffer("constants", constants.view(1, -1, 1, 1).clone())
 
     def forward(self, x: Tensor) -> Tensor:
-        stream = self.constants.expand(len(x), -1, *x.shape[2:])
-        return stream.index_copy(1, self.places, x)
+        return self.constants.expand(len(x), -1, *x.shape[2:]).index_copy(1, self.places, x)
 
 
 def _copy(model: nn.Module, params: Tensors, buffers: Tensors, masks: Masks) -> nn.Module:
-    """A network in evaluation mode with copies of these tensors, masked."""
+    """The network in evaluation mode with copies of these tensors, masked."""
     own = copy.deepcopy(model).eval()
-    tensors = zeroed(params, masks) | buffers
-    own.load_state_dict({name: t.detach().clone() for name, t in tensors.items()}, assign=True)
+    own.load_state_dict({n: t.detach().clone() for n, t in (zeroed(params, masks) | buffers).items()}, assign=True)
     return own
 
 
@@ -64,22 +63,21 @@ def _copy(model: nn.Module, params: Tensors, buffers: Tensors, masks: Masks) -> 
 def shrink(model: nn.Module, params: Tensors, buffers: Tensors, masks: Masks, shape: tuple[int, int, int]) -> nn.Module:
     """A smaller dense network that computes what `model` computes in evaluation mode with its masked parameters.
 
-    Filters whose weights are all zero go, with what the one layer that reads them has for them (Li et al. 2017); filters
-    partly masked stay with their zeros, and each layer keeps at least one. shape: (channels, height, width) of the
-    images, the only ones it is right for. It has tensors of its own, on the parameters' device and of their type, and is
-    for inference: training would not reach the constants. Raises BadInput unless `model` is one of our ResNets or VGG.
+    Filters whose weights are all 0 go, with the inputs of the layer that reads them (Li et al. 2017); filters partly masked
+    stay, and each layer keeps at least one. shape: (channels, height, width) of the only images for which it is right. It
+    has tensors of its own and is for inference: training would not reach the constants.
+    Raises BadInput unless `model` is one of our ResNets or VGG.
     """
-    if not isinstance(model, ResNet | VGG):
-        kind = f"{type(model).__module__}.{type(model).__qualname__}"
-        raise BadInput(
-            "Only our resnet8, resnet20, resnet56, resnet18 and vgg16 can be shrunk, but this network is a "
-            f"{kind}; choose one of them."
-        )
     small = _copy(model, params, buffers, masks)
     if isinstance(small, ResNet):
         _shrink_resnet(small, shape[1:])
     elif isinstance(small, VGG):
         _shrink_vgg(small, shape[1:])
+    else:
+        raise BadInput(
+            "Only our resnet8, resnet20, resnet56, resnet18 and vgg16 can be shrunk, but this network is a "
+            f"{type(model).__module__}.{type(model).__qualname__}; choose one of them."
+        )
     return small.eval()
 
 
@@ -114,8 +112,8 @@ def _shrink_vgg(model: VGG, size: Size) -> None:
 
 
 def _drop_filters(conv: nn.Module, norm: nn.Module) -> tuple[Tensor, Tensor]:
-    """Take the filters without weights out of both layers. Returns which of the C filters remain, and the constant that
-    the channel of each would be after `norm` without its weights; both of shape [C]."""
+    """Take the filters whose weights are all 0 out of both layers. Returns which of the C filters are kept, and the constant
+    that each channel is after `norm` if its filter is 0; both of shape [C]."""
     assert isinstance(conv, nn.Conv2d) and isinstance(norm, nn.BatchNorm2d)
     assert norm.running_mean is not None and norm.running_var is not None
     kept = conv.weight.flatten(1).any(1)
@@ -129,8 +127,8 @@ def _drop_filters(conv: nn.Module, norm: nn.Module) -> tuple[Tensor, Tensor]:
 
 
 def _drop_inputs(conv: nn.Conv2d, kept: Tensor, constants: Tensor, size: Size) -> Tensor | None:
-    """Leave a convolution the inputs that are `kept` [C]; what the others, constant over images of `size`, gave to its
-    output [1, filters, H, W], or None if nothing."""
+    """Take the inputs that are not `kept` [C] out of a convolution. Returns what they, constant over maps of `size`,
+    contributed to its output, [1, filters, H, W], or None if nothing."""
     if kept.all():
         return None
     images = constants[~kept].view(1, -1, 1, 1).expand(-1, -1, *size)
@@ -148,21 +146,20 @@ def _around(norm: nn.Module, offset: Tensor | None = None, spread: tuple[Tensor,
 
 
 def _strided(size: Size, stride: int) -> Size:
-    """The size after a 3x3 convolution with padding 1, or a pooling that rounds up, of that stride."""
+    """The size after a 3x3 convolution of that stride with padding 1, or after a pooling that rounds up."""
     return (size[0] - 1) // stride + 1, (size[1] - 1) // stride + 1
 
 
 def speedup(
     model: nn.Module, params: Tensors, buffers: Tensors, masks: Masks, images: Tensor, repeats: int = 20
 ) -> dict[str, float]:
-    """What removing the masked filters is worth for a forward pass over `images` (float [B, C, H, W]).
+    """How much faster a forward pass over `images` (float [B, C, H, W]) is without the masked filters.
 
-    theoretical_speedup: multiply-adds of the dense network over those that the shrunken one executes, zeros included;
-    measured_speedup: dense_seconds / shrunken_seconds, latencies (see `metrics.latency`) of the masked network, which is
-    as slow as a dense one, and of the shrunken one, on the device of `images`. Raises BadInput as `shrink` does.
+    theoretical_speedup: multiply-adds of the dense network over those of the shrunken one, zeros included.
+    measured_speedup: dense_seconds / shrunken_seconds, the `metrics.latency` of the masked network, which is as slow as a
+    dense one, and of the shrunken one, on the device of `images`. Raises BadInput as `shrink` does.
     """
-    _, channels, height, width = images.shape
-    shape = (channels, height, width)
+    shape = (images.shape[1], images.shape[2], images.shape[3])
     small = shrink(model, params, buffers, masks, shape)
     slow = metrics.latency(model, zeroed(params, masks), buffers, images, repeats)
     fast = metrics.latency(small, dict(small.named_parameters()), dict(small.named_buffers()), images, repeats)
@@ -175,7 +172,7 @@ def speedup(
 
 
 def _executed(model: nn.Module, shape: tuple[int, int, int]) -> int:
-    """Multiply-adds of one image with all weights, zeros included."""
+    """Multiply-adds of one image, those with weights of 0 included."""
     model = copy.deepcopy(model).float()  # as the image that `multiply_adds` counts with
     weights = dict(model.named_parameters())
     return metrics.multiply_adds(model, shape, {name: weights[name] for name in prunable(model)})[0]
@@ -187,7 +184,7 @@ def semi_structured(
 ) -> nn.Module:
     """A copy in `dtype` (float16 or bfloat16) whose 2:4 Linear layers run on the GPU's sparse kernels, for inference.
 
-    Convolutions and attention's projections, which n:m prunes too, have no such kernels in torch and stay dense, and so do
+    What else n:m prunes stays dense, because torch has no such kernels for it: convolutions, attention's projections and
     Linear layers whose size is no multiple of 32x64.
     Raises BadInput where the parameters' device has no such kernels, or if no layer is left to convert.
     """
@@ -198,7 +195,7 @@ def semi_structured(
             f"'{device}'; move it to such a GPU, or measure whole filters with `speedup`."
         )
     fast = _copy(model, params, buffers, masks).to(dtype)
-    layers = [layer for layer in fast.modules() if type(layer) is nn.Linear and fits_2_of_4(layer.weight)]
+    layers = [m for m in fast.modules() if type(m) is nn.Linear and fits_2_of_4(m.weight)]
     if not layers:
         raise BadInput(
             "No Linear layer of this network is both 2:4 sparse and a multiple of 32x64 in size; prune with the structure "
@@ -210,12 +207,11 @@ def semi_structured(
 
 
 def has_sparse_kernels(device: torch.device) -> bool:
-    """Whether `device` computes with 2:4 weights: NVIDIA's Ampere (compute capability 8.0) and what came after it."""
+    """Whether `device` has kernels for 2:4 weights, as NVIDIA GPUs of compute capability 8.0 (Ampere) and above have."""
     return device.type == "cuda" and torch.cuda.get_device_capability(device) >= (8, 0)
 
 
 def fits_2_of_4(weight: Tensor) -> bool:
     """Whether a weight [outputs, inputs] has a size that 2:4 kernels take, and at most two of each four are not zero."""
-    if weight.shape[0] % 32 or weight.shape[1] % 64:
-        return False
-    return bool((weight.reshape(-1, 4).count_nonzero(1) <= 2).all())
+    fits = weight.shape[0] % 32 == weight.shape[1] % 64 == 0
+    return fits and bool((weight.reshape(-1, 4).count_nonzero(1) <= 2).all())

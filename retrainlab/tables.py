@@ -16,8 +16,8 @@ def csv(frame: "pd.DataFrame", float_format: str | None = None) -> str:
     spreadsheet shows it as text; numbers stay, also those written as text. Source: OWASP, CSV injection."""
     safe = frame.copy()
     for name in frame.select_dtypes(exclude=["number", "bool"]).columns:
-        safe[name] = frame[name].map(plain)
-    return safe.rename(columns=plain).to_csv(index=False, float_format=float_format, lineterminator="\n")
+        safe[name] = frame[name].map(harmless)
+    return safe.rename(columns=harmless).to_csv(index=False, float_format=float_format, lineterminator="\n")
 
 
 def write(frame: "pd.DataFrame", path: Path) -> None:
@@ -26,7 +26,7 @@ def write(frame: "pd.DataFrame", path: Path) -> None:
     write_whole(path, lambda temporary: temporary.write_bytes(content))
 
 
-def plain(cell: object) -> object:
+def harmless(cell: object) -> object:
     """A cell with an apostrophe before it if it is a text that a spreadsheet would compute, unless it is a number."""
     if isinstance(cell, str) and cell.startswith(FORMULA):
         try:

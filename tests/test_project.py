@@ -88,6 +88,12 @@ def test_every_dotted_name_of_a_document_can_be_imported(path):
             pkgutil.resolve_name(f"retrainlab.{name}" if own or (PACKAGE / name.partition(".")[0]).is_dir() else name)
 
 
+def test_the_map_of_the_code_names_every_room_and_module():
+    rooms = {path.stem for path in PACKAGE.iterdir() if path.suffix == ".py" or (path / "__init__.py").exists()}
+    rows = re.findall(r"^\| (`.*?) \|", (ROOT / "CONTRIBUTING.md").read_text(), re.M)
+    assert rooms - {"__init__"} == {name.rstrip("/") for row in rows for name in re.findall(r"`([^`]+)`", row)}
+
+
 @cache
 def words_of_the_code() -> set[str]:
     """Names and texts of the package, and the names of its modules."""

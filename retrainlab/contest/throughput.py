@@ -1,7 +1,7 @@
 """How fast a method trains: images per second of its whole loop, one network at a time, measured once and kept.
 
-Data loading and augmentation are in it, the device is synchronised, evaluations are left out. Methods take turns, round
-after round, so that a machine that slows down slows all of them; the median over the rounds counts.
+Batches and augmentation count, evaluations do not, and the device is synchronised. Methods take turns, round after round,
+so that a machine that slows down slows all of them; the median over the rounds counts.
 """
 
 from collections.abc import Sequence
@@ -22,20 +22,20 @@ from retrainlab.study.stages import prepare
 from retrainlab.training.loop import train
 from retrainlab.training.state import Job, State
 
-STEPS = 64  # at least, and two epochs: so that what a method does now and then is in it
+STEPS = 64  # at least, and two epochs, so that what a method does at intervals is measured too
 ROUNDS = 3
 
 
 def images_per_second(
     recipes: Sequence[Recipe], results: Results, device: str = "auto", fresh: bool = False
 ) -> list[float]:
-    """How fast training by each recipe is, whatever its seed; one that stands twice is measured once.
+    """Images per second of training by each recipe, whatever its seed.
 
-    All are measured in turns unless all are stored in `results` already; fresh: measure in any case.
+    All are measured in turns, each once, unless all are stored in `results` already; fresh: measure in any case.
     """
     recipes, where = listed(recipes, Recipe, "images_per_second's recipes"), resolve(device)
-    about = f"on {describe(where)}"
-    names = [key("throughput", [replace(r, seed=0)], f"{results.fingerprint(r)} {about}") for r in recipes]
+    on = describe(where)
+    names = [key("throughput", [replace(r, seed=0)], f"{results.fingerprint(r)} on {on}") for r in recipes]
     distinct = dict(zip(names, recipes))
     stored = {name: known.result for name in distinct if (known := results.store.get("results", name))}
     if fresh or len(stored) < len(distinct):
@@ -48,16 +48,14 @@ def images_per_second(
 
 
 def _measured(recipes: Sequence[Recipe], where: torch.device) -> list[float]:
-    runs = []
-    for recipe in recipes:
-        setup = prepare(recipe, where)[0].barely_evaluated()
-        per_epoch = setup.data.steps_per_epoch(recipe.batch_size)
-        span = Span(setup.prunable, max(STEPS, 2 * per_epoch), per_epoch)
-        runs.append((setup, recipe, span))
-    seconds: list[list[float]] = [[] for _ in runs]
+    setups = [prepare(recipe, where)[0].barely_evaluated() for recipe in recipes]
+    rates: list[list[float]] = [[] for _ in recipes]
     for _ in range(ROUNDS):
-        for (setup, recipe, span), times in zip(runs, seconds):
+        for recipe, setup, own in zip(recipes, setups, rates):
+            per_epoch = setup.data.steps_per_epoch(recipe.batch_size)
+            span = Span(setup.prunable, max(STEPS, 2 * per_epoch), per_epoch)
             method, start = make(recipe.method, State.of(setup.model, where), span)
             curve = torch.full((span.steps,), recipe.lr / 10, dtype=torch.float64)
-            times.append(train(setup, Job(start, curve, ("throughput",), method, evaluations=1)).seconds)
-    return [span.steps * recipe.batch_size / median(times) for (_, recipe, span), times in zip(runs, seconds)]
+            trained = train(setup, Job(start, curve, ("throughput",), method, evaluations=1))
+            own.append(span.steps * recipe.batch_size / trained.seconds)
+    return [median(own) for own in rates]

@@ -18,7 +18,8 @@ from torch import Tensor
 from retrainlab.checks import BadInput
 from retrainlab.data import sources
 from retrainlab.data.folders import printable
-from retrainlab.data.sources import Augmentation, BuiltIn, Folder
+from retrainlab.data.reading import Augmentation, Folder
+from retrainlab.data.sources import BuiltIn
 from retrainlab.noise import stream
 from retrainlab.paths import data_root
 
@@ -131,11 +132,9 @@ def clean_batches(data: Dataset, split: Split, batch_size: int = 1024) -> Iterat
 def load(name: str, device: str = "cpu", *, all_train: bool = False, image_size: int | None = None) -> Dataset:
     """The data set `name` on `device`, kept for the next call as long as its files stay as they are.
 
-    name: `digits` (1,797 images of 8x8, embedded in scikit-learn: 1,000 / 257 / 540 for training, validation and test),
-    `fashion-mnist` (55,000 / 5,000 / 10,000 of 28x28), `cifar10`, `cifar100` (45,000 / 5,000 / 10,000 of 32x32), or the
-    path of a folder in ImageFolder layout (`image_size` pixels square; what it does not split, 15 % each, is split off
-    training). all_train adds the validation images to training.
-    Raises BadInput when the files are not there, with what is wanted where and the command that gets it.
+    name: that of a data set in `sources.SETS`, or the path of a folder in ImageFolder layout (`image_size` pixels square;
+    validation and test images that it does not have, 15 % each, are split off training). all_train: train on the
+    validation images, too. Raises BadInput when the files are not there, with what is wanted where, and how to get it.
     """
     source = sources.source(name, image_size)
     return _load(source, printable(name), device, all_train, str(source.where() or data_root()))

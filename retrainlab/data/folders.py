@@ -5,21 +5,15 @@ Classes are folders, either in the folder itself or in folders that have a split
 and what systems leave behind, is neither a class nor an image; what cannot be told, or read right, is refused by name.
 """
 
+import errno
 import os
 import stat
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import PurePath
-from typing import TYPE_CHECKING
 
 from retrainlab.checks import BadInput, shortened
 
-if TYPE_CHECKING:
-    import numpy as np
-
-    Images = tuple[np.ndarray, np.ndarray]  # uint8 [N, C, H, W] and class numbers [N]
-
-SIZE = 224  # pixels, where none are asked for
 SPLITS = {  # the names in use for each, in any case
     "train": ("train", "training"),
     "validation": ("validation", "valid", "val", "dev"),
@@ -64,19 +58,15 @@ class Found:
         """The images of all parts."""
         return [file for part in self.parts for file in part.files]
 
-    def path(self, file: File) -> str:
-        """The path at which the image can be opened."""
-        return os.path.join(self.root, file.name)
-
 
 def printable(name: str) -> str:
     """A file's name in words: bytes that are no text, and control characters, as escapes."""
     return "".join(c if c.isprintable() else ascii(c)[1:-1] for c in name)
 
 
-def some(names: Sequence[str], most: int = 5) -> str:
-    """The first of some file names, printable, and how many more there are."""
-    return shortened([*map(printable, names)], most)
+def some(names: Sequence[str]) -> str:
+    """The first five of some file names, printable, and how many more there are."""
+    return shortened([*map(printable, names)], 5)
 
 
 class _Walk:
@@ -94,15 +84,13 @@ class _Walk:
         """The folders, and the files with their status, that lie in the folder of this name."""
         folders: list[str] = []
         files: list[tuple[str, os.stat_result]] = []
-        parents = [str(parent) for parent in PurePath(name).parents]
         try:
-            circular = any(os.path.samestat(self._stat(name), self._stat(parent)) for parent in parents)
+            own = self._stat(name)
+            if any(os.path.samestat(own, self._stat(str(parent))) for parent in PurePath(name).parents):
+                raise OSError(errno.ELOOP, "a link to a folder that holds it")
             found = sorted(os.listdir(os.path.join(self.root, name)))
         except OSError as error:
             self.bad.append((name, str(error.strerror)))
-            return folders, files
-        if circular:
-            self.bad.append((name, "a link to a folder that holds it"))
             return folders, files
         for inner in (os.path.join(name, n) for n in found if not n.startswith(".") and n.lower() not in LITTER):
             try:

@@ -16,14 +16,12 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from retrainlab.checks import BadInput, choose
-from retrainlab.data import folders, reading
-from retrainlab.data.folders import Found
+from retrainlab.data import folders
+from retrainlab.data.reading import Augmentation, Folder, Source
 from retrainlab.paths import command, data_root
 
 if TYPE_CHECKING:
     import numpy as np
-
-    from retrainlab.data.folders import Images
 
 DEBIAN_FASHION = Path("/usr/share/datasets/fashion-mnist")
 FASHION_SHA256 = "ca3ab2a37f845e1b8ae23cab1b51749a3011ba3bf1d9016176d75cbaabac376f"
@@ -31,27 +29,10 @@ _FASHION_FILES = [f"{part}-{what}" for part in ("train", "t10k") for what in ("i
 
 
 @dataclass(frozen=True)
-class Augmentation:
-    """pad: pixels of zero padding before a random crop back to size; flip: mirror each image with probability 1/2."""
-
-    pad: int = 0
-    flip: bool = False
-
-
-@dataclass(frozen=True)
-class Source:
-    """Training images, and the official validation and test images where the source has them."""
-
-    train: "Images"
-    validation: "Images | None" = None
-    test: "Images | None" = None
-
-
-@dataclass(frozen=True)
 class BuiltIn:
     """A data set that has a name.
 
-    holds: what is in it, in the words of `reading.words`. read: its images, or BadInput if they are not here or are not
+    holds: what is in it, in the words of `Folder.content`. read: its images, or BadInput if they are not here or are not
     what they should be. where: the folder or package they are in, None if they are not here, from the names of files
     alone. held_out: how many test and validation images to split off training, where the source has none of its own.
     downloads: the class of torchvision.datasets that fetches it; empty if it needs no download.
@@ -72,37 +53,6 @@ class BuiltIn:
     def fingerprint(self) -> str:
         """The name and the version of our splits: reading checks the images against their published content."""
         return f"{self.name}/1"
-
-
-@dataclass(frozen=True)
-class Folder:
-    """A folder of images, in the places of a `BuiltIn`. size: pixels square to which they are resized, 224 if None."""
-
-    found: Found
-    size: int | None
-
-    def read(self) -> Source:
-        return Source(**reading.read(self.found, self.size))
-
-    def where(self) -> str:
-        return self.found.root
-
-    @property
-    def held_out(self) -> tuple[int, int]:
-        """15 % of the training images each."""
-        count = round(0.15 * len(self.found.parts[0].files))
-        return count, count
-
-    @property
-    def augmentation(self) -> Augmentation:
-        """Crops from a border of an eighth of the size, and flips."""
-        return Augmentation((self.size or folders.SIZE) // 8, True)
-
-    def content(self) -> str:
-        return reading.words(self.found, self.size)
-
-    def fingerprint(self) -> str:
-        return reading.fingerprint(self.found, self.size)
 
 
 def source(name: str, image_size: int | None = None) -> BuiltIn | Folder:

@@ -13,5 +13,5 @@ views/STEM   its Settings, and a View of numbers, sentences and pictures; most h
 apps/STEM    its widgets, an `App`, which only say Settings and show a View; `show()` displays it
 kit          what they are made of: `app` and its kinds `looking` and `racing`, `controls`, the `worker`; `live` experiments,
              a network's `collapse`, the `board` and `points` of drawn curves; `chart`, `writing`, `pages`
-web          the scripts and styles of charts and pages
+web          what the browser gets: scripts, styles, and the frame of a page
 """

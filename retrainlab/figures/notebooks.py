@@ -15,8 +15,6 @@ from retrainlab.progress import CalmLines, duration
 if TYPE_CHECKING:
     from nbformat import NotebookNode
 
-START_TIMEOUT = 120  # seconds
-
 
 def papermill():
     """The package; raises BadInput where it is not installed."""
@@ -65,11 +63,8 @@ def _execute(path: Path, executed: Path, given: dict, timeout: float, live: bool
     from papermill.exceptions import PapermillExecutionError
     from traitlets.config import Config
 
-    quiet = {
-        "KernelManager": {"transport_encryption": "auto"},
-        # a kernel that is stopped may find its sockets closed, and would print a trace
-        "NotebookClient": {"extra_arguments": ["--log-level=CRITICAL"]},
-    }
+    # a kernel that is stopped may find its sockets closed, and would print a trace
+    silent = {"NotebookClient": {"extra_arguments": ["--log-level=CRITICAL"]}}
     logging.getLogger("papermill").setLevel(logging.CRITICAL)  # what it logs of a kernel that died is said below
     try:
         return papermill().execute_notebook(
@@ -81,8 +76,8 @@ def _execute(path: Path, executed: Path, given: dict, timeout: float, live: bool
             stdout_file=sys.stdout if live else None,
             stderr_file=CalmLines(sys.stderr) if live else None,
             execution_timeout=timeout,
-            start_timeout=START_TIMEOUT,
-            config=Config(quiet),
+            start_timeout=120,  # seconds
+            config=Config(silent | {"KernelManager": {"transport_encryption": "auto"}}),
         )
     except KeyboardInterrupt:
         logging.getLogger("asyncio").setLevel(logging.CRITICAL)  # it would print the interrupted cell's trace at exit

@@ -5,7 +5,7 @@ The notebooks stay as they are; what they print while they compute is shown live
 
 import sys
 import time
-from collections.abc import Collection, Sequence
+from collections.abc import Sequence
 from dataclasses import asdict
 from pathlib import Path
 
@@ -16,7 +16,6 @@ from retrainlab.paths import make_writable, project
 from retrainlab.progress import duration
 from retrainlab.study.machine import Machine
 
-ENDS = ("png", "svg", "csv", "json")  # of the files that a notebook leaves
 CELL_TIMEOUT = 30 * 24 * 3600  # seconds; a preset for a GPU may train for days in one cell
 
 
@@ -26,7 +25,7 @@ def available() -> dict[str, Path]:
 
 
 def select(names: Sequence[str]) -> list[str]:
-    """Full names for what the user called `fig03` or `fig03_budgets`; all of them for nothing."""
+    """Full names for what the user called `fig03` or `fig03_budgets`; those of all figures where none is named."""
     known, names = available(), listed(names, str, "figures' names")
     if not names:
         return list(known)
@@ -42,16 +41,18 @@ def make(
     precision: str = "float32",
     output: str = "",
 ) -> list[Path]:
-    """Run the notebooks of `names` (all if none) one after the other into `output`, or figures/PRESET (`presets.folder`).
+    """Run the notebooks of `names` (all if none) one after the other; their figures go to `output`, or figures/PRESET.
 
-    Returns the PNGs. Raises BadInput before any runs, or when a notebook says so, and KeyboardInterrupt on Ctrl-C. A
-    notebook that fails ends no other; Failed then says in the end what went wrong with each, and where what was executed
-    of it is: OUTPUT/failed/.
+    Returns the paths of the PNGs. Raises BadInput before any notebook runs, or when one does; KeyboardInterrupt on Ctrl-C;
+    and Failed after the last one, with a sentence for each that failed. What was executed of these is in OUTPUT/failed/.
     """
     choose(precision, PRECISIONS, "precision")
     folder = presets.folder(presets.asked(preset, output, precision=precision)).resolve()
     chosen, given = select(names), asdict(machine) | {"preset": preset, "precision": precision, "output": str(folder)}
-    _check(chosen, given, folder)
+    for name in chosen:
+        if unknown := given.keys() - notebooks.parameters(available()[name]):
+            raise BadInput(f"The notebook {name} has no parameter {', '.join(sorted(unknown))}; restore it from git.")
+    make_writable(folder, [f"{name}.{end}" for name in chosen for end in ("png", "svg", "csv", "json")])
     shown = folder.relative_to(project()) if folder.is_relative_to(project()) else folder
     begin, failed = time.monotonic(), {}
     for number, name in enumerate(chosen, 1):
@@ -69,12 +70,3 @@ def make(
     if failed:
         raise Failed("\n".join([f"{len(failed)} of {len(chosen)} figures failed.", *failed.values()]))
     return made
-
-
-def _check(names: Sequence[str], given: Collection[str], folder: Path) -> None:
-    """Raise BadInput for a notebook without these parameters, and for files that cannot be replaced."""
-    for name in names:
-        unknown = set(given) - notebooks.parameters(available()[name])
-        if unknown:
-            raise BadInput(f"The notebook {name} has no parameter {', '.join(sorted(unknown))}; restore it from git.")
-    make_writable(folder, [f"{name}.{end}" for name in names for end in ENDS])

@@ -47,12 +47,11 @@ def png(figure: Figure, dpi: int = 100, metadata: dict | None = None) -> bytes:
 def save(
     figure: Figure, data: pd.DataFrame, said: Words, caption: str, *, settings: Preset, results: pd.DataFrame
 ) -> Picture:
-    """Write NAME.png, .svg, .csv (the numbers drawn) and .json (caption, alternative text, provenance) to the settings'
-    folder (`presets.folder`); with other settings than the preset's that is told. The same figure and data give the same
-    bytes.
+    """Write a figure as NAME.png and .svg, its numbers as .csv, and caption, alternative text and provenance as .json.
 
-    said: its figure is the NAME, its alt the alternative text. results: the study's rows, whose keys and devices go into
-    the provenance, and to the caption what of their networks is not pruned.
+    They go to `presets.folder`, with a word if the settings are not the preset's own. The same figure and data give the
+    same bytes. said: has the NAME and the alternative text. results: the study's rows; their keys and devices are the
+    provenance, and what of their networks is not pruned ends the caption.
     """
     caption = " ".join([caption, *filter(None, dict.fromkeys(results.get("not_pruned", ())))])
     folder, own = presets.folder(settings), presets.changed(settings)
@@ -76,11 +75,11 @@ def save(
         "results": sorted(set(results["key"])),
     }
     files = {
-        ".png": image,
-        ".svg": vector.getvalue(),
-        ".csv": stats.to_csv(data).encode("utf-8", "backslashreplace"),
-        ".json": (json.dumps(about, indent=1) + "\n").encode(),
+        "png": image,
+        "svg": vector.getvalue(),
+        "csv": stats.to_csv(data).encode("utf-8", "backslashreplace"),
+        "json": (json.dumps(about, indent=1) + "\n").encode(),
     }
     for end, content in files.items():
-        write_whole(folder / f"{said.figure}{end}", partial(Path.write_bytes, data=content))
+        write_whole(folder / f"{said.figure}.{end}", partial(Path.write_bytes, data=content))
     return Picture(image, said.alt, caption)

@@ -14,8 +14,8 @@ from retrainlab.config import Experiment, Prune, Recipe, Retrain
 def bimp(recipe: Recipe, sparsity: float, *, dense_epochs: int, cycles: int = 1, prune: Prune = Prune()) -> Experiment:
     """BIMP within `recipe.epochs` epochs, of which `dense_epochs` (at least 1, at least one fewer than all) are dense.
 
-    recipe: its schedule becomes linear; its method must be None. prune: how, but for sparsity and cycles.
-    Raises BadInput for a split that leaves one of the two phases without an epoch.
+    recipe: its schedule becomes linear; its method must be None. prune: its sparsity and cycles are replaced.
+    Raises BadInput for a method, and for a split that leaves one of the two phases without an epoch.
     """
     if not 1 <= dense_epochs < recipe.epochs:
         raise BadInput(

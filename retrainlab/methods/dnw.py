@@ -10,32 +10,25 @@ import torch
 from retrainlab import pruning
 from retrainlab.methods.sparsifier import Sparsifier, straight_through
 from retrainlab.methods.table import DNW
-from retrainlab.training.method import Tensors, member
+from retrainlab.training.method import Tensors
 
 
 class Dnw(Sparsifier[DNW]):
-    """No state: the mask is that of the moment. `params` are the dense weights until `finish`."""
+    """No state: the mask follows from the weights. These are dense until `finish`."""
 
     def _effective(self, w: Tensors) -> Tensors:
-        return {n: straight_through(w[n], seen) for n, seen in self._largest(w).items()}
-
-    def _largest(self, w: Tensors) -> Tensors:
-        values = {n: w[n].detach() for n in self.prunable}
-        sizes = tuple((n, v[0].numel()) for n, v in values.items())
-        gone = []
-        for i, (knobs, _) in enumerate(self.each):
-            counts = _counts(sizes, knobs.sparsity)
-            gone.append({n: pruning.smallest(v.abs(), counts[n]) for n, v in member(values, i).items()})
-        return {n: v.masked_fill(torch.stack([g[n] for g in gone]), 0) for n, v in values.items()}
-
-    def _finish(self, w: Tensors) -> None:
-        for n, seen in self._largest(w).items():
-            w[n].copy_(seen)
+        sizes = tuple((n, w[n][0].numel()) for n in self.prunable)
+        counts = [_counts(sizes, knobs.sparsity) for knobs, _ in self.each]
+        out = {}
+        for n in self.prunable:
+            values = w[n].detach()
+            gone = [pruning.smallest(v.abs(), count[n]) for v, count in zip(values, counts)]
+            out[n] = straight_through(w[n], values.masked_fill(torch.stack(gone), 0))
+        return out
 
 
 @lru_cache
 def _counts(sizes: tuple[tuple[str, int], ...], sparsity: float) -> dict[str, int]:
     """How many weights of each layer go: the same share, round(S N) in all."""
-    return pruning.allocate_uniform(
-        {n: torch.zeros(size) for n, size in sizes}, round(sparsity * sum(s for _, s in sizes))
-    )
+    count = round(sparsity * sum(size for _, size in sizes))
+    return pruning.allocate_uniform({n: torch.zeros(size) for n, size in sizes}, count)

@@ -1,8 +1,8 @@
 """Dynamic pruning with feedback: the gradient is taken at the pruned weights and given to the dense ones.
 
-Lin, Stich, Barba, Dmitriev & Jaggi 2020. Every weight keeps its dense shadow, whatever the mask, and may come back at
-the next update of the mask. All layers are ranked together unless `allocation` says otherwise. Pruned once more at the
-end, so that the last mask is not up to `interval` - 1 iterations old.
+Lin, Stich, Barba, Dmitriev & Jaggi 2020. Every weight keeps its dense value, whatever the mask, and may come back at the
+next update of the mask. All layers are ranked together unless `allocation` says otherwise. At the end the network is
+pruned once more, because the last mask may be `interval` - 1 iterations old.
 """
 
 from retrainlab.methods.gradual import Gradual
@@ -11,7 +11,7 @@ from retrainlab.training.method import Tensors
 
 
 class Dpf(Gradual):
-    """Masks are free to change; `params` are the dense shadow until `finish`."""
+    """Masks are free to change; the parameters are dense until `finish`."""
 
     nested = False
 

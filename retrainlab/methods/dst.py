@@ -14,7 +14,7 @@ from retrainlab.training.method import Tensors
 
 
 class _Step(torch.autograd.Function):
-    """1 where x >= 0, else 0; the estimate of its derivative is 2 - 4|x| up to 0.4, 0.4 up to 1, and 0 beyond."""
+    """1 where x >= 0, else 0; the estimate of its derivative is 2 - 4|x| up to |x| = 0.4, 0.4 up to 1, and 0 beyond."""
 
     @staticmethod
     def forward(ctx, x: Tensor) -> Tensor:
@@ -32,8 +32,7 @@ class Dst(Sparsifier[DST]):
     """Learned besides: t of each output channel, shape [M, C], as `WEIGHT:threshold`."""
 
     def _begin(self, w: Tensors) -> Tensors:
-        some = next(iter(w.values()))
-        self.tensors = {"alpha": some.new_tensor([self.each[0][0].alpha])}
+        self.tensors = {"alpha": next(iter(w.values())).new_tensor([self.each[0][0].alpha])}
         return {f"{n}:threshold": t.new_zeros(t.shape[:2]) for n, t in w.items()}
 
     def _effective(self, w: Tensors) -> Tensors:
@@ -45,12 +44,7 @@ class Dst(Sparsifier[DST]):
     def _after_step(self, w: Tensors, step: int) -> None:
         for n in self.prunable:
             t = w[f"{n}:threshold"]
-            kept = _mask(w[n], t).flatten(1).mean(1)
-            t.mul_(over(kept > 0.01, t))
-
-    def _finish(self, w: Tensors) -> None:
-        for n in self.prunable:
-            w[n].mul_(_mask(w[n], w[f"{n}:threshold"]))
+            t.mul_(over(_mask(w[n], t).flatten(1).mean(1) > 0.01, t))
 
 
 def _mask(w: Tensor, t: Tensor) -> Tensor:

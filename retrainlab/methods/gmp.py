@@ -1,7 +1,7 @@
 """Gradual magnitude pruning: the smallest weights go step by step while the network trains.
 
 Zhu & Gupta 2017, "To prune, or not to prune"; Gale, Elsen & Hooker 2019. What is masked is set to zero after every
-step. All layers are ranked together unless `allocation` says otherwise (the source prunes each alike).
+step. All layers are ranked together unless `allocation` says otherwise (the source prunes the same share of each).
 """
 
 from retrainlab.methods.gradual import Gradual
@@ -10,7 +10,7 @@ from retrainlab.training.method import Tensors
 
 
 class Gmp(Gradual):
-    """Masks only grow."""
+    """What is masked stays masked."""
 
     nested = True
 

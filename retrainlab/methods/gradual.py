@@ -1,19 +1,23 @@
-"""What GMP and DPF have in common: masks by magnitude that follow Zhu & Gupta's curve and are made anew at intervals."""
+"""What GMP and DPF have in common: masks by magnitude that follow Zhu & Gupta's curve and are made anew at intervals.
+
+At iteration t = interval, 2 interval, ... the sparsity is s_t = S (1 - (1 - t/t_n)^3) up to t_n, and S from then on
+(Zhu & Gupta 2017, eq. 1, with s_i = 0 and t_0 = 0). t_n is the multiple of the interval nearest to the share `end` of the
+run.
+"""
 
 import torch
 
 from retrainlab import pruning
 from retrainlab.config import Prune
-from retrainlab.methods.sparsifier import Sparsifier, cubic, last_update, zero_masked
+from retrainlab.methods.sparsifier import Sparsifier, zero_masked
 from retrainlab.methods.table import DPF, GMP
 from retrainlab.training.method import Tensors, member
 
 
 class Gradual(Sparsifier[GMP | DPF]):
-    """State: a mask for each prunable weight, as 1 and 0. nested: what is masked stays so, and no mask is made after the
-    sparsity is reached."""
+    """State: masks, as 1 and 0."""
 
-    nested: bool
+    nested: bool  # whether what is masked stays so, and no mask is made after t_n
 
     def _begin(self, w: Tensors) -> Tensors:
         self.tensors = {n: torch.ones_like(t) for n, t in w.items()}
@@ -21,21 +25,19 @@ class Gradual(Sparsifier[GMP | DPF]):
 
     def _after_step(self, w: Tensors, step: int) -> None:
         for i, (knobs, span) in enumerate(self.each):
-            last = last_update(span.steps, knobs.interval, knobs.end)
-            if (step + 1) % knobs.interval == 0 and (step + 1 <= last or not self.nested):
-                self._prune(w, i, cubic(step + 1, last, knobs.sparsity))
+            t, most = step + 1, span.steps // knobs.interval
+            last = knobs.interval * max(1, min(round(knobs.end * span.steps / knobs.interval), most))
+            if t % knobs.interval == 0 and (t <= last or not self.nested):
+                self._prune(w, i, knobs.sparsity * (1 - (1 - min(t, last) / last) ** 3))
 
     def _prune(self, w: Tensors, i: int, sparsity: float) -> None:
         before = {n: t.bool() for n, t in member(self.tensors, i).items()} if self.nested else None
-        weights = member({n: w[n] for n in self.tensors}, i)
-        masks = pruning.prune(
-            weights, pruning.magnitude(weights), Prune(allocation=self.each[i][0].allocation), sparsity, before
-        )
-        for n, mask in masks.items():
+        weights, prune = member({n: w[n] for n in self.tensors}, i), Prune(allocation=self.each[i][0].allocation)
+        for n, mask in pruning.prune(weights, pruning.magnitude(weights), prune, sparsity, before).items():
             self.tensors[n][i] = mask
 
     def _finish(self, w: Tensors) -> None:
-        """Once more, so that no mask is old, and a run too short for an update is pruned all the same."""
+        """Prune once more, so that no mask is old and a run too short for an update is pruned all the same."""
         for i, (knobs, _) in enumerate(self.each):
             self._prune(w, i, knobs.sparsity)
         zero_masked(w, self.tensors)

@@ -2,8 +2,8 @@
 
 Carreira-Perpinan & Idelbayev 2018, quadratic penalty. L step: some epochs of SGD on L(w) + mu/2 ||w - theta||^2. C
 step: theta = the (1-S)N largest of w, the rest 0. After each C step mu grows, up to 1/eta_max: the source keeps eta
-below 1/mu instead. Like the source it starts from a trained network, for which the share `start` of the run is spent.
-What is left is pruned by magnitude after the training (`Prune`): the last C step.
+below 1/mu instead. The source starts from a trained network; here the share `start` of the run is ordinary training.
+The last C step is the pruning by magnitude after the training (`Prune`).
 """
 
 import math
@@ -24,9 +24,7 @@ class Lc(Sparsifier[LC]):
         return {}
 
     def _edit(self, w: Tensors, g: Tensors) -> Tensors:
-        """The gradient of mu/2 ||w - theta||^2 is mu (w - theta)."""
-        mu = self.tensors["mu"]
-        return {n: g[n] + over(mu, w[n]) * (w[n] - self.tensors[n]) for n in self.prunable}
+        return {n: g[n] + over(self.tensors["mu"], w[n]) * (w[n] - self.tensors[n]) for n in self.prunable}
 
     def _after_epoch(self, w: Tensors, epoch: int) -> None:
         for i, (knobs, span) in enumerate(self.each):

@@ -1,9 +1,9 @@
 """What the methods that sparsify during training have in common.
 
-Each is written once, for M members whose tensors are stacked along a first dimension; one member alone is M = 1. What a
-member has besides its weights (masks, a counter) stands in `tensors` and is only ever changed in place, so that a
-member's own method and the stacked one always see the same. What it learns besides its weights (gates, thresholds) are
-further parameters, named `WEIGHT:what`; `finish` bakes them into the weights and removes them.
+Each is written once, for M members whose tensors are stacked along a first dimension; one member alone is M = 1. A
+member's state besides its weights, such as masks, stands in `tensors` and is only ever changed in place, so that its own
+method and the stacked one always see the same. What it learns besides its weights (gates, thresholds) are further
+parameters, named `WEIGHT:what`; `finish` bakes them into the weights and removes them.
 """
 
 from collections.abc import Sequence
@@ -26,8 +26,11 @@ K = TypeVar("K", bound=Knobs)
 
 @dataclass(frozen=True)
 class Span:
-    """The training ahead, as a method knows it: names of the prunable weights, its steps, the steps in an epoch, the seed
-    of the method's own random numbers, and the largest learning rate (0 if unknown)."""
+    """The training ahead, as a method knows it.
+
+    prunable: names of the weights that it may prune. steps: in all; per_epoch: in an epoch. seed: of the method's own
+    random numbers. peak: the largest learning rate, 0 if unknown.
+    """
 
     prunable: tuple[str, ...]
     steps: int
@@ -37,15 +40,16 @@ class Span:
 
     @property
     def epochs(self) -> int:
-        """Whole or begun."""
+        """Number of epochs, one that is cut short included."""
         return -(-self.steps // self.per_epoch)
 
 
 class Sparsifier(Method, Generic[K]):
     """A method with settings of the class K.
 
-    Subclasses fill in `_begin`, `_effective`, `_penalty`, `_edit`, `_after_step`, `_after_epoch` and `_finish`, whose
-    tensors are [M, ...] and whose names are those of the prunable weights and of what is learned besides."""
+    Subclasses fill in `_begin`, `_effective`, `_penalty`, `_edit`, `_after_step`, `_after_epoch` and `_finish`. These get
+    tensors [M, ...] of the prunable weights and of what is learned besides, by name.
+    """
 
     steady = True
 
@@ -65,11 +69,8 @@ class Sparsifier(Method, Generic[K]):
         return together
 
     def begin(self, params: Tensors) -> Tensors:
-        """The parameters that this method's training starts from, given the network's; `params` stay as they are."""
         begun = self._begin({name: params[name][None] for name in self.prunable})
         return params | member(begun, 0)
-
-    # ---- the moments of a method, for one member or many ----
 
     def effective(self, params: Tensors) -> Tensors:
         own = self._effective(self._mine(params))
@@ -94,8 +95,6 @@ class Sparsifier(Method, Generic[K]):
         for name in [n for n in params if ":" in n]:
             del params[name]
 
-    # ---- for subclasses ----
-
     @property
     def prunable(self) -> tuple[str, ...]:
         return self.each[0][1].prunable
@@ -105,11 +104,11 @@ class Sparsifier(Method, Generic[K]):
         return {n: t[None] for n, t in own.items()} if self.alone else own
 
     def _begin(self, w: Tensors) -> Tensors:
-        """Changed weights and further parameters; may set up `tensors`."""
+        """Weights that training starts from, where they are not `w`, and further parameters; may set up `tensors`."""
         return {}
 
     def _effective(self, w: Tensors) -> Tensors:
-        """The prunable weights that the forward pass sees, where they are not `w` itself."""
+        """Weights that the forward pass sees, where they are not `w`."""
         return {}
 
     def _penalty(self, w: Tensors) -> Tensor | None:
@@ -124,10 +123,10 @@ class Sparsifier(Method, Generic[K]):
 
     def _after_epoch(self, w: Tensors, epoch: int) -> None: ...
 
-    def _finish(self, w: Tensors) -> None: ...
-
-
-# ---- small tools ----------------------------------------------------------------------------------------------------
+    def _finish(self, w: Tensors) -> None:
+        """Makes `w` what the method promises: what the forward pass sees, unless a subclass says otherwise."""
+        for n, seen in self._effective(w).items():
+            w[n].copy_(seen)
 
 
 class _StraightThrough(torch.autograd.Function):
@@ -146,7 +145,7 @@ def straight_through(w: Tensor, seen: Tensor) -> Tensor:
 
 
 def over(values: Tensor, like: Tensor) -> Tensor:
-    """Values of the leading dimensions of `like` ([M], or [M, C]), shaped to be broadcast over the rest."""
+    """`values`, of shape [M] or [M, C], shaped to be broadcast over the other dimensions of `like`."""
     return values.reshape(*values.shape, *[1] * (like.dim() - values.dim()))
 
 
@@ -157,24 +156,16 @@ def zero_masked(w: Tensors, masks: Tensors) -> None:
 
 
 def random_masks(weights: Tensors, sparsity: float, allocation: str, seed: int) -> Masks:
-    """A method's own random masks, the same for the same seed."""
+    """Random masks, the same for the same seed."""
     scores = pruning.random(weights, stream(seed, "mask"))
     return pruning.prune(weights, scores, Prune(allocation=allocation), sparsity)
 
 
-def cubic(step: int, last: int, sparsity: float) -> float:
-    """s_t = S (1 - (1 - t/t_n)^3) for t < t_n and S from then on (Zhu & Gupta 2017, eq. 1, with s_i = 0 and t_0 = 0)."""
-    return sparsity * (1 - (1 - step / last) ** 3) if step < last else sparsity
-
-
-def last_update(steps: int, interval: int, end: float) -> int:
-    """The iteration t_n = n * interval at which a gradual method reaches its sparsity: nearest to `end`, within the
-    run."""
-    return interval * max(1, min(round(end * steps / interval), steps // interval))
-
-
 def keep_largest(scores: Tensors, sparsities: Sequence[float]) -> Tensors:
-    """Masks [M, ...] of each member's weights less the round(S N) of smallest score, all layers ranked together."""
+    """Masks that drop each member's round(S N) weights of smallest score, all layers ranked together.
+
+    scores: [M, ...], by name. sparsities: M shares S of a member's N weights.
+    """
     flat = torch.cat([s.flatten(1) for s in scores.values()], 1)
     gone = torch.stack([pruning.smallest(row, round(s * len(row))) for row, s in zip(flat, sparsities)])
     parts = gone.logical_not_().split([s[0].numel() for s in scores.values()], 1)

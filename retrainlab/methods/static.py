@@ -7,7 +7,7 @@ from retrainlab.training.method import Tensors
 
 
 class Static(Masked):
-    """Its mask is drawn when training begins."""
+    """Draws its masks when training begins."""
 
     def __init__(self, knobs: Knobs, span: Span):
         super().__init__({})

@@ -7,7 +7,6 @@ them would take the weights with it.
 """
 
 import torch
-from torch import Tensor
 
 from retrainlab.methods.sparsifier import Sparsifier, over
 from retrainlab.methods.table import STR
@@ -18,21 +17,14 @@ class Str(Sparsifier[STR]):
     """Learned besides: t of each layer, shape [M], as `WEIGHT:threshold`."""
 
     def _begin(self, w: Tensors) -> Tensors:
-        some = next(iter(w.values()))
-        self.tensors = {"decay": some.new_tensor([self.each[0][0].decay])}
-        return {f"{n}:threshold": some.new_full((1,), self.each[0][0].t0) for n in w}
+        knobs, some = self.each[0][0], next(iter(w.values()))
+        self.tensors = {"decay": some.new_tensor([knobs.decay])}
+        return {f"{n}:threshold": some.new_full((1,), knobs.t0) for n in w}
 
     def _effective(self, w: Tensors) -> Tensors:
-        return {n: _soft(w[n], w[f"{n}:threshold"]) for n in self.prunable if f"{n}:threshold" in w}
+        lows = {n: over(torch.sigmoid(w[t]), w[n]) for n in self.prunable if (t := f"{n}:threshold") in w}
+        return {n: w[n].sign() * torch.relu(w[n].abs() - low) for n, low in lows.items()}
 
     def _edit(self, w: Tensors, g: Tensors) -> Tensors:
-        names = [f"{n}:threshold" for n in self.prunable]
-        return {n: g[n] + self.tensors["decay"] * w[n] for n in names}
-
-    def _finish(self, w: Tensors) -> None:
-        for n in self.prunable:
-            w[n].copy_(_soft(w[n], w[f"{n}:threshold"]))
-
-
-def _soft(w: Tensor, t: Tensor) -> Tensor:
-    return w.sign() * torch.relu(w.abs() - over(torch.sigmoid(t), w))
+        thresholds = [f"{n}:threshold" for n in self.prunable]
+        return {t: g[t] + self.tensors["decay"] * w[t] for t in thresholds}

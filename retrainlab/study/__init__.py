@@ -16,12 +16,12 @@ if TYPE_CHECKING:
     from retrainlab.study.grids import grid
     from retrainlab.study.reading import curves, layer_names, layers, masks, not_pruned, row
     from retrainlab.study.results import Results
-    from retrainlab.study.run import run_study, workers
+    from retrainlab.study.run import run_study
 
-_HOME = {"Results": "results", "grid": "grids", "run_study": "run", "workers": "run"} | dict.fromkeys(
+_HOME = {"Results": "results", "grid": "grids", "run_study": "run"} | dict.fromkeys(
     ("curves", "layer_names", "layers", "masks", "not_pruned", "row"), "reading"
 )
-__all__ = ["Results", "curves", "grid", "layer_names", "layers", "masks", "not_pruned", "row", "run_study", "workers"]
+__all__ = ["Results", "curves", "grid", "layer_names", "layers", "masks", "not_pruned", "row", "run_study"]
 
 
 def __getattr__(name: str):

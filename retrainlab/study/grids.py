@@ -2,7 +2,7 @@
 
 from collections.abc import Iterable
 from dataclasses import replace
-from itertools import product
+from itertools import pairwise, product
 from numbers import Integral
 
 from retrainlab.checks import BadInput, check_number, listed, plain
@@ -20,9 +20,11 @@ def grid(
     prune: Prune = Prune(),
     evaluations: int = 5,
 ) -> list[Experiment]:
-    """Every combination, each once; one alone is a list of one. schedules: names, or Retrain objects whose budget is
-    replaced; seeds: a list of numbers, or how many. A method that sparsifies during training does so to each of the
-    sparsities, if it has one."""
+    """Every combination of the lists, each once, as experiments.
+
+    Of each list one value alone may be given. schedules: names, or Retrain objects whose budget is replaced. seeds: their
+    numbers, or how many. A method that is told its sparsity is told each of the sparsities.
+    """
     seeds = plain(seeds)
     if isinstance(seeds, Integral):
         check_number(seeds, "number of seeds", low=0, whole=True)
@@ -31,7 +33,7 @@ def grid(
     budgets, schedules = listed(budgets, float, "grid's budgets"), listed(schedules, str | Retrain, "grid's schedules")
     for what, values in (("sparsities", sparsities), ("budgets", budgets)):
         distinct = sorted(set(values))
-        if any(b - a < 1e-6 for a, b in zip(distinct, distinct[1:])):
+        if any(b - a < 1e-6 for a, b in pairwise(distinct)):
             raise BadInput(f"Two of the {what} differ by less than a millionth: {distinct}; give each once.")
     plans = [Retrain(s) if isinstance(s, str) else s for s in schedules]
     every = (

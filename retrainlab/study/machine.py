@@ -1,11 +1,11 @@
 """The options that figures and the command line share: with what studies are computed, and where they are kept."""
 
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, nullcontext
 from dataclasses import asdict, dataclass, replace
 from typing import TYPE_CHECKING
 
-from retrainlab.checks import check_number, choose, settle, told
+from retrainlab.checks import choice, number, settle, told
 from retrainlab.config import ENGINES, Experiment
 from retrainlab.progress import Progress
 
@@ -17,13 +17,15 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class Machine:
-    """What `study.run_study` computes with, and the options of the command line for it. This module does not load torch."""
+    """What `study.run_study` computes with; its fields are options of the command line. This module does not load torch."""
 
-    jobs: int = told(0, "processes on a CPU; 0 is one per core")
+    jobs: int = number(0, "processes on a CPU; 0 is one per core", "number of jobs", low=0)
     device: str = told("auto", "auto, cpu, cuda or cuda:N")
     store: str = told("", "folder of results; RETRAINLAB_STORE or the project's store if empty")
-    engine: str = told(
+    engine: str = choice(
         "auto",
+        ENGINES,
+        "engine",
         "loop: one training after the other; batched: many at once; graph: many at once as a CUDA graph; auto: the "
         "fastest, by a short measurement that is remembered",
     )
@@ -31,23 +33,23 @@ class Machine:
 
     def __post_init__(self) -> None:
         settle(self)
-        check_number(self.jobs, "number of jobs", low=0, whole=True)
-        choose(self.engine, ENGINES, "engine")
 
     def study(self, experiments: Sequence[Experiment], name: str, executor: "Executor | None" = None) -> "pd.DataFrame":
-        """`study.run_study` with these options; its progress is told under `name`."""
+        """`study.run_study` with these options; its progress is told under this name."""
         from retrainlab.study.run import run_study
 
         return run_study(experiments, **asdict(self), progress=Progress(name), executor=executor)
 
     @contextmanager
     def studies(self, name: str) -> "Iterator[Callable[[Sequence[Experiment]], pd.DataFrame]]":
-        """The same as a function for several studies one after the other, which share their processes; `fresh` makes anew
-        what none of them has asked for before."""
-        from retrainlab.study.run import workers
+        """`study` as a function for several studies one after the other, which share their processes; with `fresh` each
+        makes anew what none before it has asked for."""
+        from retrainlab.device import cores, resolve
+        from retrainlab.study.processes import Workers
 
         asked: set[Experiment] = set()
-        with workers(self.jobs, self.device) as pool:
+        count = (self.jobs or cores()) if resolve(self.device).type == "cpu" else 1  # processes of this study's own
+        with Workers(count) if count > 1 else nullcontext() as pool:
 
             def study(experiments: Sequence[Experiment]) -> "pd.DataFrame":
                 again = [e for e in experiments if e not in asked]

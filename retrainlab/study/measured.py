@@ -16,7 +16,7 @@ from retrainlab.study import seal
 from retrainlab.study.result import Result, curves_of, record
 from retrainlab.training.cycles import Cycle
 from retrainlab.training.engine import Engine
-from retrainlab.training.loop import evaluate
+from retrainlab.training.loop import evaluate, validate
 from retrainlab.training.method import Tensors
 from retrainlab.training.state import Setup, State, Trained
 
@@ -118,7 +118,7 @@ def result_of(
     model, data, last = setup.model, setup.data, done[-1]
     validation, validation_loss = last.trained.points[-1].accuracy, last.trained.points[-1].loss
     if experiment.retrain.recalibrate:
-        validation, validation_loss = evaluate(model, state.params, state.buffers, data, data.validation)
+        validation, validation_loss = validate(setup, state)
     test, test_loss = evaluate(model, state.params, state.buffers, data, data.test)
     diverged = last.trained.diverged
     weights = masks if diverged else setup.weights(state)

@@ -8,6 +8,7 @@ from typing import TypeVar
 
 import pandas as pd
 import torch
+from torch import nn
 
 from retrainlab.checks import BadInput, listed
 from retrainlab.config import MODELS, Experiment, Prune, Recipe
@@ -26,10 +27,10 @@ T = TypeVar("T")
 def row(experiment: Experiment, name: str, result: Result) -> dict:
     """A result as one row: every setting, then what was measured, then the key of its stored file.
 
-    Columns have the nouns' names; the dense run's schedule, lr and warmup, and the retraining's lr, which others share,
-    become dense_schedule, dense_lr, dense_warmup and initial_lr. Lists are written as text, and of a folder's name what is
-    no text as escapes. The column outcome is empty for a run that ended as it should; one that has diverged has NaN for
-    what is not known of it. For `not_pruned` see there.
+    Columns have the names of the fields, but the first training's schedule, lr and warmup become dense_schedule, dense_lr
+    and dense_warmup, and the retraining's lr initial_lr. Lists are written as text; bytes of a folder's name that are no
+    text, as escapes. The column outcome is empty for a run that ended as it should; one that has diverged has NaN for
+    what is not known of it. The column not_pruned is what the function of that name says.
     """
     recipe, prune, retrain = (asdict(n) for n in (experiment.recipe, experiment.prune, experiment.retrain))
     recipe |= recipe.pop("sgd")
@@ -41,48 +42,48 @@ def row(experiment: Experiment, name: str, result: Result) -> dict:
     del retrain["sgd"]
     recipe["data"] = printable(recipe["data"])
     asked = {k: str(v) if isinstance(v, tuple) else v for k, v in (recipe | prune | retrain).items()}
-    measured = result.scalars
-    if result.outcome:
-        measured = {name: math.nan if x is None else x for name, x in measured.items()}
+    measured = {k: math.nan if result.outcome and x is None else x for k, x in result.scalars.items()}
     words = {"outcome": result.outcome, "not_pruned": not_pruned(common(experiment.recipe), experiment.prune)}
     return asked | measured | words | {"device": result.provenance["device"], "key": name}
 
 
-def layer_names(recipe: Recipe) -> tuple[str, ...]:
-    """The names of the weights that pruning may touch, in the order of the network's layers."""
+def _network(recipe: Recipe) -> nn.Module:
     data = load(recipe.data, all_train=recipe.all_train, image_size=recipe.image_size)
-    return prunable(skeleton(recipe.model, shape=data.shape, classes=data.classes, width=recipe.width))
+    return skeleton(recipe.model, shape=data.shape, classes=data.classes, width=recipe.width)
 
 
-@lru_cache(maxsize=64)
+def layer_names(recipe: Recipe) -> tuple[str, ...]:
+    """Names of the weights that pruning may touch, in the order of the network's layers."""
+    return prunable(_network(recipe))
+
+
 def not_pruned(recipe: Recipe, prune: Prune) -> str:
-    """What to know of the network with its sparsity and its speed-up, in sentences: what is neither pruned nor counted, and
-    what an n:m pattern or whole filters leave dense. Empty if there is nothing, as for single weights of our own
-    networks."""
+    """What a network's sparsity and speed-up leave out, in sentences: what is neither pruned nor counted, and what an n:m
+    pattern or whole filters leave dense. Empty if there is nothing, as for single weights of our own networks."""
     if recipe.model in MODELS and prune.structure == "unstructured":
         return ""
     try:
-        data = load(recipe.data, all_train=recipe.all_train, image_size=recipe.image_size)
-        model = skeleton(recipe.model, shape=data.shape, classes=data.classes, width=recipe.width)
+        return _left_out(recipe, prune)
     except BadInput as error:  # what is stored was made elsewhere: the images or torchvision are not here
         return f"What is neither pruned nor counted cannot be told here: {error}"
-    known = dict(model.named_parameters())
-    weights = {name: known[name] for name in prunable(model)}
-    left = undivided(weights, prune.m) if prune.structure == "n:m" else ()
-    words = uncounted(model)
-    if left:
-        share = sum(weights[n].numel() for n in left) / sum(w.numel() for w in weights.values())
+
+
+@lru_cache(maxsize=64)
+def _left_out(recipe: Recipe, prune: Prune) -> str:
+    model = _network(recipe)
+    weights = {name: model.get_parameter(name) for name in prunable(model)}
+    if prune.structure == "n:m":
+        left = undivided(weights, prune.m)
+    else:
+        left = tuple(name for name, w in weights.items() if w.dim() != 4 and prune.structure == "filters")
+    share = sum(weights[name].numel() for name in left) / sum(w.numel() for w in weights.values())
+    words, percent = uncounted(model), f"{100 * share:.2g} % of the prunable weights"
+    if left and prune.structure == "n:m":
         words += (
-            f" {prune.n}:{prune.m} leaves {few(left)} dense, {100 * share:.2g} % of the prunable weights, because {prune.m} "
-            "does not divide their inputs."
+            f" {prune.n}:{prune.m} leaves {few(left)} dense, {percent}, because {prune.m} does not divide their inputs."
         )
-    if prune.structure == "filters":
-        whole = {name for name, w in weights.items() if w.dim() != 4}
-        share = sum(weights[n].numel() for n in whole) / sum(w.numel() for w in weights.values())
-        if share > 0.05:
-            words += (
-                f" Whole filters are of convolutions: other layers, {100 * share:.2g} % of the prunable weights, stay."
-            )
+    elif share > 0.05:
+        words += f" Whole filters are of convolutions: other layers, {percent}, stay."
     return words.strip()
 
 
@@ -90,29 +91,24 @@ def curves(experiments: Sequence[Experiment], store: Place = None) -> pd.DataFra
     """The retraining curves of stored experiments: one row per point, with seed, sparsity, budget and schedule."""
     rows = []
     for e, result in _results(experiments, store, "curves' experiments"):
-        head = {
-            "seed": e.recipe.seed,
-            "sparsity": e.prune.sparsity,
-            "budget": e.retrain.budget,
-            "schedule": e.retrain.schedule,
-        }
-        names = [n for n, v in result.curves.items() if isinstance(v, list)]
-        rows += [head | dict(zip(names, values)) for values in zip(*(result.curves[n] for n in names))]
+        head = dict(seed=e.recipe.seed, sparsity=e.prune.sparsity, budget=e.retrain.budget, schedule=e.retrain.schedule)
+        lists = {name: values for name, values in result.curves.items() if isinstance(values, list)}
+        rows += [head | dict(zip(lists, values)) for values in zip(*lists.values())]
     return pd.DataFrame(rows)
 
 
 def layers(experiments: Sequence[Experiment], store: Place = None) -> pd.DataFrame:
     """The final sparsity of each layer of stored experiments: columns place (in `experiments`), layer, sparsity."""
-    rows = []
-    for place, (_, result) in enumerate(_results(experiments, store, "layers' experiments")):
-        own = result.curves["layer_sparsity"]
-        rows += [{"place": place, "layer": name, "sparsity": share} for name, share in own.items()]
-    return pd.DataFrame(rows)
+    return pd.DataFrame(
+        {"place": place, "layer": name, "sparsity": share}
+        for place, (_, result) in enumerate(_results(experiments, store, "layers' experiments"))
+        for name, share in result.curves["layer_sparsity"].items()
+    )
 
 
 def masks(experiment: Experiment, store: Place = None) -> Masks:
-    """The masks of a stored experiment's first cycle (True = stays), on the CPU. Raises BadInput if its first training has
-    diverged."""
+    """The masks of a stored experiment's first cycle (True = stays), on the CPU. Raises BadInput if it has none, because
+    its first training has diverged."""
     pruned = stored(Results.at(store).masks(experiment.recipe, experiment.prune, torch.device("cpu")))
     if pruned.result.outcome:
         raise BadInput(f"There are no masks ({pruned.result.outcome}); take a smaller learning rate or another seed.")

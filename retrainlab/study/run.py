@@ -6,10 +6,10 @@ call goes on from there.
 
 import sys
 import warnings
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from concurrent.futures import Executor
-from contextlib import AbstractContextManager, nullcontext
 from dataclasses import replace
+from functools import partial
 
 import pandas as pd
 import torch
@@ -20,7 +20,6 @@ from retrainlab.data.sources import content
 from retrainlab.device import cores, describe, lack_of_memory_told, resolve
 from retrainlab.progress import Progress, Tell
 from retrainlab.study.plan import Missing, tasks
-from retrainlab.study.processes import Workers
 from retrainlab.study.reading import row, stored
 from retrainlab.study.result import Result
 from retrainlab.study.results import Place, Results
@@ -48,9 +47,9 @@ def run_study(
     """One row per experiment, in the order given: the configuration and every scalar of its result.
 
     store: where results are kept (see `Results.at`). jobs: processes on a CPU, 0 for one per core; a GPU is used by this
-    process alone. engine: `loop`, `batched`, `graph`, or `auto` for the fastest (see `engine`). fresh: make
-    everything anew, in place of what is stored. executor: any `concurrent.futures.Executor` instead of local processes.
-    progress: see `progress.Progress`, the default.
+    process alone. engine: `loop`, `batched`, `graph`, or `auto` for the fastest (see `training.engine`). fresh: make
+    everything anew, in place of what is stored. progress: told a share and what is done, by default a
+    `progress.Progress`. executor: any `concurrent.futures.Executor`, instead of processes of this study's own.
     Raises BadInput before any work starts, and Stopped (a KeyboardInterrupt) on Ctrl-C with all finished results kept.
     """
     experiments = listed(experiments, Experiment, "run_study's experiments")
@@ -62,29 +61,27 @@ def run_study(
     missing = Missing.of(experiments, kept, fresh)
     if missing.results:
         kept.store.check_writable()
-        for recipe, prune in {(replace(e.recipe, seed=0), e.prune) for e in experiments}:
+        distinct = {replace(e, recipe=replace(e.recipe, seed=0)) for e in experiments}
+        for recipe, prune in {(e.recipe, e.prune) for e in distinct}:
             check(recipe, prune, where)
-        for e in {replace(e, recipe=replace(e.recipe, seed=0)) for e in experiments}:
+        for e in distinct:
             check_lengths(e)
         kept.store.check_room(missing.bytes(where))
         for data, size in kept.fingerprints:
             if data not in DATASETS:
                 print(f"study: {content(data, size)}", file=sys.stderr)
-        report = progress or Progress("study")
-        words = describe(where)
+        report, machine = progress or Progress("study"), describe(where)
+
+        def tell(share: float, word: str) -> None:
+            report(share, f"{word} on {machine}")
+
         try:
-            engines, seconds = _engines(missing, engine, where, lambda word: report(0.0, f"{word} on {words}"))
+            engines, seconds = _engines(missing, engine, where, tell)
             count = min(jobs or cores(), len(missing.results)) if where.type == "cpu" else 1
             if not jobs and executor is None and 0 < seconds < QUICK:
                 count = 1
             todo = tasks(missing, engines, count, kept, where)
-            run_tasks(
-                todo,
-                min(count, len(todo)),
-                lambda share, word: report(share, f"{word} on {words}"),
-                str(kept.store.root),
-                executor,
-            )
+            run_tasks(todo, min(count, len(todo)), tell, str(kept.store.root), executor)
         finally:
             if hasattr(report, "close"):
                 report.close()
@@ -95,7 +92,7 @@ def run_study(
 
 
 def _check_starts(experiments: Sequence[Experiment], results: Sequence[Result]) -> None:
-    """Warn where rows of one recipe do not start from one dense network, whose differences would be no paired ones."""
+    """Warn where rows of one recipe do not start from one dense network: their differences are not paired then."""
     starts: dict[Recipe, set[str]] = {}
     for e, result in zip(experiments, results):
         starts.setdefault(e.recipe, set()).update(filter(None, [result.provenance.get("weights")]))
@@ -106,17 +103,7 @@ def _check_starts(experiments: Sequence[Experiment], results: Sequence[Result]) 
         warnings.warn(words, stacklevel=3)
 
 
-def workers(jobs: int = 0, device: str = "auto") -> AbstractContextManager[Workers | None]:
-    """Processes for several studies one after the other, given to each as its `executor`: `with workers() as pool:`. None
-    where a study works in this process: one job, or a GPU."""
-    check_number(jobs, "number of jobs", low=0, whole=True)
-    count = (jobs or cores()) if resolve(device).type == "cpu" else 1
-    return Workers(count) if count > 1 else nullcontext()
-
-
-def _engines(
-    missing: Missing, kind: str, where: torch.device, tell: Callable[[str], None]
-) -> tuple[dict[Recipe, Engine], float]:
+def _engines(missing: Missing, kind: str, where: torch.device, tell: Tell) -> tuple[dict[Recipe, Engine], float]:
     """An engine for each network, data set and batch size; and the seconds that one process would take, 0 if unknown."""
     out, seconds = {}, []
     wanted = [*missing.dense.values(), *map(while_retraining, missing.results.values())]
@@ -126,7 +113,7 @@ def _engines(
         if kind != "auto":
             out[recipe] = forced(kind, where)
         else:
-            worth = tell if steps >= WORTH_A_PROBE else None
-            out[recipe] = fastest(setup, State.of(setup.model, where), recipe, worth)
+            told = partial(tell, 0.0) if steps >= WORTH_A_PROBE else None
+            out[recipe] = fastest(setup, State.of(setup.model, where), recipe, told)
         seconds.append(steps * out[recipe].seconds)
     return out, sum(seconds) if all(seconds) else 0.0

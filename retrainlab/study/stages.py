@@ -27,7 +27,7 @@ from retrainlab.study.measured import DAMAGE, Dense, Pruned, check_given, damage
 from retrainlab.study.result import Result, record
 from retrainlab.training import cycles, masked
 from retrainlab.training.engine import Engine
-from retrainlab.training.loop import evaluate, recalibrate
+from retrainlab.training.loop import recalibrate, validate
 from retrainlab.training.state import Job, Point, Setup, State, Trained
 
 T = TypeVar("T")
@@ -161,12 +161,10 @@ def prune_dense(recipe: Recipe, prune: Prune, dense: Dense, device: str = "auto"
     with repeatable(where):
         setup, _ = prepare(recipe, where)
         check_dense(setup, dense)
-        model, data = setup.model, setup.data
         masks = cycles.prune_state(setup, dense.state, prune, 0, recipe.seed)
         state = masked.apply(dense.state, masks)
-        raw, _ = evaluate(model, state.params, state.buffers, data, data.validation)
-        fresh = recalibrate(setup, state, (recipe.seed, "recalibrate"))
-        lifted, _ = evaluate(model, fresh.params, fresh.buffers, data, data.validation)
+        raw, _ = validate(setup, state)
+        lifted, _ = validate(setup, recalibrate(setup, state, (recipe.seed, "recalibrate")))
     seconds = time.perf_counter() - start
     return Pruned(masks, record(prune, damage(dense, raw, lifted), {}, where, seconds, weights=dense.weights))
 

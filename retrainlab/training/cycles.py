@@ -3,8 +3,10 @@
 Han et al. 2015; Renda, Frankle & Carbin 2020; the schedules' part in Zimmer, Spiegel & Pokutta 2023.
 """
 
-from collections.abc import Callable, Generator, Sequence
+from collections.abc import Callable, Generator
 from dataclasses import dataclass, replace
+
+import torch
 
 from retrainlab import metrics, pruning, scores
 from retrainlab.checks import BadInput
@@ -12,7 +14,7 @@ from retrainlab.config import Experiment, Prune, Retrain
 from retrainlab.noise import stream
 from retrainlab.pruning import Masks, Weights
 from retrainlab.schedules import DenseCurve, allr_factor, retraining
-from retrainlab.training.loop import evaluate, recalibrate
+from retrainlab.training.loop import recalibrate, validate
 from retrainlab.training.masked import Masked, apply, zeroed
 from retrainlab.training.method import Plain
 from retrainlab.training.state import Job, Point, Setup, State, Trained
@@ -23,8 +25,7 @@ class Cycle:
     """One cycle of pruning and retraining.
 
     removed: the share that the prune took of the weights that were not 0 before it. norm_drop: ||W - W_p|| / ||W||.
-    factor: ALLR's d. first_lr, peak_lr: the first and the largest learning rate. trained: the retraining, whose first
-    point is straight after the prune.
+    factor: ALLR's d. first_lr, peak_lr: of the retraining. trained: the retraining; its first point is just after the prune.
     """
 
     removed: float
@@ -36,8 +37,8 @@ class Cycle:
 
 
 def prune_state(setup: Setup, state: State, prune: Prune, cycle: int, seed: int, masks: Masks | None = None) -> Masks:
-    """The masks of cycle `cycle` (from 0) for the weights of `state`; what `masks`, of the cycle before, removed stays
-    removed. seed: of scores that are drawn."""
+    """The masks of cycle `cycle` (from 0) for the weights of `state`; what `masks`, those of the cycle before, removed stays
+    removed. seed: for scores that are random numbers."""
     weights = setup.weights(state)
     found = scores.score(prune, weights, stream(seed, "prune", cycle), setup, state)
     return pruning.prune(weights, found, prune, prune.targets[cycle], masks)
@@ -51,16 +52,14 @@ def run(
     masks: Masks | None = None,
     on_point: Callable[[Point], None] | None = None,
 ) -> Generator[Job, Trained, tuple[State, Masks, list[Cycle]]]:
-    """All cycles from the dense network, as a generator that asks for each training (yields a Job, is sent what came of
-    it) and returns (final state, final masks, one Cycle each). The cycle that is stopped or diverges is the last.
+    """All cycles from the dense network, as a generator that yields each training as a Job, is sent its Trained, and returns
+    (final state, final masks, one Cycle each). A cycle that is stopped or diverges is the last.
 
-    original: the dense run's curve; for a cycle's length see `lengths`. masks: those of the first cycle where they are
-    already known. Batches depend on the seed and the cycle alone, so that all schedules that are compared see the same
-    images in the same order.
-
-    What the first training left at 0 no prune removes, so that ALLR's d1 is 0 after a method that has reached the sparsity
-    already. Raises BadInput for masks that do not fit the network, and for ALLR where all that the masks take from a
-    densely trained network is 0 already: how much it lost is not to be known any more.
+    original: the dense run's learning rates. masks: those of the first cycle, if they are known already. Batches depend on
+    the seed and the cycle alone, so that all schedules that are compared see the same images in the same order.
+    A weight that the first training left at 0 is not counted as removed by a prune, so that ALLR's d1 is 0 after a method
+    that has reached the sparsity already. Raises BadInput for masks that do not fit the network, and for ALLR where the
+    masks remove only zeros of a densely trained network, so that what it lost cannot be known.
     """
     recipe, prune, retrain = experiment.recipe, experiment.prune, experiment.retrain
     state, cycles = dense, []
@@ -81,18 +80,13 @@ def run(
             factor = allr_factor(drop, removed, n / len(original.lr) if retrain.split else retrain.budget)
         carried = retrain.optimizer == "keep" or (retrain.optimizer == "cycles" and cycle > 0)
         state = apply(state if carried else state.fresh_optimizer(), masks)
-        if n == 0:
-            accuracy, loss = evaluate(setup.model, state.params, state.buffers, setup.data, setup.data.validation)
-            point = Point(0, accuracy, loss, None, setup.sparsity(state.params))
-            cycles.append(Cycle(removed, drop, factor, 0.0, 0.0, Trained(state, (point,), 0, 0.0)))
-            if not point.finite:
-                break
-            continue
-        curve = retraining(retrain, original, n, factor)
-        name = (recipe.seed, "retrain", cycle)
-        trained = yield from _retrained(
-            setup, retrain, Job(state, curve, name, Masked(masks), experiment.evaluations, on_point)
-        )
+        if n:
+            curve, name = retraining(retrain, original, n, factor), (recipe.seed, "retrain", cycle)
+            job = Job(state, curve, name, Masked(masks), experiment.evaluations, on_point)
+            trained = yield from _retrained(setup, retrain, job)
+        else:
+            point = Point(0, *validate(setup, state), None, setup.sparsity(state.params))
+            curve, trained = torch.zeros(1), Trained(state, (point,), 0, 0.0)
         state = trained.state
         cycles.append(Cycle(removed, drop, factor, curve[0].item(), curve.max().item(), trained))
         if trained.stopped or trained.diverged:
@@ -109,7 +103,7 @@ def _alive(weights: Weights) -> float:
 
 
 def _check_damage(masks: Masks, removed: float) -> None:
-    """Raise BadInput if the first masks remove weights, and all of them were gone before."""
+    """Raise BadInput if the first masks remove weights, but all of them were 0 before."""
     if not removed and not all(bool(m.all()) for m in masks.values()):
         raise BadInput(
             "ALLR measures what the prune took, but all that these masks remove is 0 in the network already; give the "
@@ -118,11 +112,8 @@ def _check_damage(masks: Masks, removed: float) -> None:
 
 
 def lengths(prune: Prune, retrain: Retrain, steps: int) -> list[int]:
-    """How many iterations each cycle retrains for, after a first training of `steps` iterations.
-
-    Each has round(budget * steps), at least one unless the budget is 0; a budget that is split is for all cycles
-    together, in equal parts with the remainder to the last.
-    """
+    """How many iterations each cycle retrains for, after a first training of `steps` iterations: round(budget * steps), at
+    least one unless the budget is 0. A split budget is shared by all cycles in equal parts, and the last has the rest."""
     n = max(1, round(retrain.budget * steps)) if retrain.budget else 0
     if not retrain.split:
         return [n] * prune.cycles
@@ -131,8 +122,8 @@ def lengths(prune: Prune, retrain: Retrain, steps: int) -> list[int]:
 
 
 def _retrained(setup: Setup, retrain: Retrain, job: Job) -> Generator[Job, Trained, Trained]:
-    """One cycle's training: of the masked network, as `job` says; of its biases and normalisation only; or of several
-    copies, averaged. If a copy diverges, so has the average, and the curve is that copy's."""
+    """One cycle's training, as `job` says; with `freeze` only biases and normalisation learn, and several `copies` are
+    averaged. If a copy diverges, the result is that copy."""
     order, (seed, _, cycle) = list(job.start.params), job.seed
     if retrain.freeze:
         job = replace(job, start=job.start.frozen(setup.prunable), method=Plain())
@@ -148,13 +139,8 @@ def _retrained(setup: Setup, retrain: Retrain, job: Job) -> Generator[Job, Train
     steps, seconds = sum(t.steps for t in copies), sum(t.seconds for t in copies)
     if len(ends) == 1 or copies[-1].diverged:
         return replace(copies[-1], state=ends[-1], steps=steps, seconds=seconds)
-    state = recalibrate(setup, average(ends), (seed, "recalibrate", cycle))
-    accuracy, loss = evaluate(setup.model, state.params, state.buffers, setup.data, setup.data.validation)
+    mean = replace(State.stacked(ends), buffers={}).map(lambda t: t.mean(0))
+    state = recalibrate(setup, replace(mean, buffers=ends[0].buffers), (seed, "recalibrate", cycle))
+    accuracy, loss = validate(setup, state)
     points = (*copies[0].points[:-1], replace(copies[0].points[-1], accuracy=accuracy, loss=loss))
     return Trained(state, points, steps, seconds, copies[-1].stopped)
-
-
-def average(states: Sequence[State]) -> State:
-    """The mean of the parameters and momenta; buffers are the first's, to be recalibrated."""
-    mean = replace(State.stacked(states), buffers={}).map(lambda t: t.mean(0))
-    return replace(mean, buffers=states[0].buffers)

@@ -37,8 +37,8 @@ SLOW = 0.25  # seconds of a step above which no CPU gains by batching: calls cos
 
 @dataclass(frozen=True)
 class Engine:
-    """kind: a name of ENGINES but auto; members: how many slots train at once; least: with fewer, the loop is faster;
-    seconds: of a member-step where a probe has measured it, or else 0."""
+    """A way to train jobs. kind: a name of ENGINES but auto. members: how many slots train at once. least: with fewer, the
+    loop is faster. seconds: how long one step takes per member, 0 if no probe has measured it."""
 
     kind: str = "loop"
     members: int = 1
@@ -57,63 +57,53 @@ class Engine:
     def train(
         self, setup: Setup, jobs: Sequence[Job], stop: Callable[[], bool] | None = None
     ) -> Iterator[tuple[int, Trained]]:
-        """Train all jobs, the longest first; yields (place in `jobs`, what came of it) as each ends. If memory runs out,
-        half as many train at once from there on."""
+        """Train all jobs, the longest first; yields (place in `jobs`, Trained) as each ends. If memory runs out, half as
+        many train at once from there on."""
         if self.kind == "loop":
             for place in sorted(range(len(jobs)), key=lambda i: -len(jobs[i].curve)):
                 yield place, loop.train(setup, jobs[place], stop)
             return
         setup = replace(setup, model=apart(setup.model))
         forward, members, graph = forward_of(setup.model), self.members, self.kind == "graph"
-        left = set(range(len(jobs)))
         groups: dict[tuple, list[int]] = {}
         for place, job in enumerate(jobs):
             kind = (type(job.method), tuple(job.start.params), job.seed if setup.noisy else None)
             groups.setdefault(kind, []).append(place)
         for group in groups.values():
-            while slots := _slots(jobs, [i for i in group if i in left]):
-                chunk = slots[:members]
-                places = [place for slot in chunk for place in slot]
-                if len(chunk) < self.least:
-                    left.discard(places[0])
+            while group:
+                slots = together.in_slots([jobs[place] for place in group])[:members]
+                places = [group[i] for slot in slots for i in slot]
+                if len(slots) < self.least:
+                    group.remove(places[0])
                     yield places[0], loop.train(setup, jobs[places[0]], stop)
                     continue
-                methods = [copy.deepcopy(jobs[p].method) for p in places]  # as they are before they count a step
+                chunk = [jobs[place] for place in places]
+                methods = [copy.deepcopy(job.method) for job in chunk]  # as they are before they count a step
                 try:
-                    for i, trained in together.train(
-                        setup, [jobs[p] for p in places], stop, graph=graph, forward=forward
-                    ):
-                        left.discard(places[i])
+                    for i, trained in together.train(setup, chunk, stop, graph=graph, forward=forward):
+                        group.remove(places[i])
                         yield places[i], trained
-                except (torch.OutOfMemoryError, RuntimeError, MemoryError) as error:
-                    if not out_of_memory(error) or len(chunk) == 1:
+                except (RuntimeError, MemoryError) as error:
+                    if not out_of_memory(error) or len(slots) == 1:
                         raise
-                    members = len(chunk) // 2
-                    jobs = list(jobs)
-                    for place, method in zip(places, methods):
-                        jobs[place] = replace(jobs[place], method=method)
-                    words = f"Memory ran out with {len(chunk)} members at once; going on with {members}."
+                    members, jobs = len(slots) // 2, list(jobs)
+                    for place, job, method in zip(places, chunk, methods):
+                        jobs[place] = replace(job, method=method)
+                    words = f"Memory ran out with {len(slots)} members at once; going on with {members}."
                     warnings.warn(words, stacklevel=2)
 
 
-def _slots(jobs: Sequence[Job], places: Sequence[int]) -> list[list[int]]:
-    return [[places[i] for i in slot] for slot in together.in_slots([jobs[p] for p in places])]
-
-
-# ---- the choice ------------------------------------------------------------------------------------------------------
-
-
 def forced(kind: str, device: torch.device) -> Engine:
-    """The engine of that kind without a probe. Raises BadInput for one that this device does not have."""
+    """The engine of that kind, without a probe. Raises BadInput for one that this device does not have."""
     choose(kind, ENGINES, "engine")
     if kind == "graph" and device.type != "cuda":
         raise BadInput("The engine 'graph' needs a CUDA GPU; use --engine batched, loop or auto.")
-    return Engine(kind, 1 if kind == "loop" else USUAL[device.type], 1 if kind != "loop" else 2)
+    return Engine() if kind == "loop" else Engine(kind, USUAL[device.type], least=1)
 
 
 def fastest(setup: Setup, start: State, recipe: Recipe, tell: Callable[[str], None] | None = None) -> Engine:
-    """The engine for this network, batch size, precision and device: as remembered, or else by a probe, on which `tell` gets
-    a word; without `tell` there is no probe, and the loop is taken."""
+    """The engine for this network, batch size, precision and device: the remembered one, or else that of a probe, which is
+    announced to `tell`. Without `tell` there is no probe, and the loop is taken."""
     device = setup.data.device
     name, known = _name(setup, recipe), remembered()
     if name in known and (engine := of_record(known[name])).kind in ("loop", TOGETHER[device.type]):
@@ -123,14 +113,13 @@ def fastest(setup: Setup, start: State, recipe: Recipe, tell: Callable[[str], No
     tell(f"trying which engine is fastest for {recipe.model}")
     times = probe(setup, start)
     engine = decide(times, TOGETHER[device.type])
-    record = {"engine": asdict(engine), TIMES: {str(m): round(1e3 * t, 3) for m, t in times.items()}}
-    _remember(name, record)
+    _remember(name, {"engine": asdict(engine), TIMES: {str(m): round(1e3 * t, 3) for m, t in times.items()}})
     return engine
 
 
 def decide(times: dict[int, float], kind: str) -> Engine:
-    """The engine for measured seconds per member-step; times[0] is the loop's, the others' keys are members. The loop stays
-    unless it is clearly beaten."""
+    """The engine for measured seconds per member-step, by the number of members, the loop's at 0. The loop is taken unless
+    it is clearly beaten."""
     best = min(times, key=lambda members: times[members])
     if times[best] >= CLEARLY * times[0]:
         return Engine(seconds=times[0])
@@ -142,8 +131,8 @@ def probe(setup: Setup, start: State) -> dict[int, float]:
     """Seconds per member-step of the loop (at 0) and of each number of members worth trying."""
     device = setup.data.device
     setup = setup.barely_evaluated()
-    prunable = {name: start.params[name] for name in setup.prunable}
-    masks = {name: torch.arange(w.numel(), device=device).view_as(w) % 10 == 0 for name, w in prunable.items()}
+    weights = setup.weights(start)
+    masks = {name: torch.arange(w.numel(), device=device).view_as(w) % 10 == 0 for name, w in weights.items()}
     start = masked.apply(start, masks)
 
     def job(i: int, steps: int) -> Job:
@@ -171,7 +160,7 @@ def probe(setup: Setup, start: State) -> dict[int, float]:
                 many(members, 1)
                 rounds = 3 if members * steps * first < 0.5 else 2 if members * steps * first < 1 else 1
                 times[members] = min(many(members, steps) for _ in range(rounds))
-            except (torch.OutOfMemoryError, RuntimeError, MemoryError) as error:
+            except (RuntimeError, MemoryError) as error:
                 if not out_of_memory(error) and members != LADDERS[device.type][0]:
                     raise
                 break  # no more fit; or, with the fewest, this network cannot be stacked at all
@@ -190,8 +179,7 @@ def _name(setup: Setup, recipe: Recipe) -> str:
 
 
 def remembered() -> dict[str, dict]:
-    """The choices made so far, by what they are for, but for those that make no sense; empty if there are none or they
-    cannot be read."""
+    """The valid records in the user's cache by network, batch and device; empty if there are none or they cannot be read."""
     if (file := engines_file()) is None:
         return {}
     try:
@@ -204,8 +192,8 @@ def remembered() -> dict[str, dict]:
 
 
 def of_record(record: dict) -> Engine:
-    """The engine that a record of `remembered` tells of. One of an earlier version names its precision, too, which was
-    float32 wherever it was measured; raises BadInput for another."""
+    """The engine in a record of `remembered`. Records of earlier versions name a precision, too, which must be float32.
+    Raises BadInput for a record that is not valid."""
     fields = {**record["engine"]}
     choose(fields.pop("precision", "float32"), ("float32",), "remembered precision")
     return Engine(**fields)
@@ -223,7 +211,7 @@ def _sound(record: Any) -> bool:
 
 
 def _remember(name: str, record: dict) -> None:
-    """Add it to what other processes may have added meanwhile."""
+    """Add a record to those that other processes may have added meanwhile."""
     if (file := engines_file()) is None:
         return
     with suppress(OSError), locked(file):  # a cache that cannot be written: the probe is made again next time

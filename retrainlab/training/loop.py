@@ -1,8 +1,7 @@
 """The training loop: a starting point, a learning-rate curve, a method -> trained weights and curves.
 
-It knows tensors, networks and data; no pruning schedule, no store, no notebook. Inside an epoch it never waits for the
-device: learning rates are known beforehand, losses are summed on the device, and only an evaluation reads them. So it is
-an evaluation, too, that notices a training whose numbers are no longer finite, and ends it.
+Between evaluations the host never waits for the device: learning rates are known beforehand, and losses are summed on the
+device. So only an evaluation notices that a training's numbers are no longer finite, and ends it.
 """
 
 import math
@@ -24,17 +23,17 @@ from retrainlab.training.state import Job, Point, Setup, State, Trained
 
 
 def finite(tensors: Iterable[Tensor]) -> bool:
-    """Whether nothing in them is infinite or NaN; the host waits for the answer."""
+    """Whether no value in them is infinite or NaN; the host waits for the answer."""
     each = [t.isfinite().all() for t in tensors]
     return not each or bool(torch.stack(each).all())
 
 
 @torch.no_grad()
 def evaluate(model: nn.Module, params: Tensors, buffers: Tensors, data: Dataset, split: Split) -> tuple[float, float]:
-    """(accuracy as a share, mean cross-entropy in nats) on `split`; leaves every tensor bit for bit as it was.
+    """(accuracy as a share, mean cross-entropy in nats) on `split`; changes no tensor.
 
-    Both are NaN if the loss is not finite: the largest of scores that are NaN is class 0, which some images are. So they
-    are if a running statistic is not: under an infinite variance scores are finite, and tell nothing of the image.
+    Both are NaN if the loss is not finite, since the largest of scores that are NaN would be class 0, the right one for some
+    images; and if a running statistic is not finite, since scores under an infinite variance do not depend on the image.
     Meanwhile no other thread may use the same `model` (see `models.apart`).
     """
     if not finite(b for name, b in buffers.items() if name.endswith(("running_mean", "running_var"))):
@@ -50,10 +49,18 @@ def evaluate(model: nn.Module, params: Tensors, buffers: Tensors, data: Dataset,
     return (correct.item() / len(split), mean) if math.isfinite(mean) else (math.nan, math.nan)
 
 
+def validate(setup: Setup, state: State) -> tuple[float, float]:
+    """What `evaluate` gives on the validation images."""
+    return evaluate(setup.model, state.params, state.buffers, setup.data, setup.data.validation)
+
+
 @torch.no_grad()
 def direction(params: Tensors, gradients: Tensors, momentum: Tensors, sgd: SGD, decayed: list[str]) -> list[Tensor]:
-    """What SGD subtracts from the parameters, learning rate times: g += wd w (for the names in `decayed`); v = mu v + g;
-    v, or g + mu v if Nesterov. `torch.optim.SGD` with dampening 0. Changes `momentum`."""
+    """What SGD subtracts from each parameter w, before the factor of the learning rate; changes `momentum`.
+
+    g += weight_decay w (for the names in `decayed`); v = mu v + g; then v, or g + mu v if Nesterov: `torch.optim.SGD` with
+    dampening 0.
+    """
     v = list(momentum.values())
     if sgd.weight_decay and decayed:  # not in place: two parameters may share one gradient tensor
         sums = torch._foreach_add([gradients[n] for n in decayed], [params[n] for n in decayed], alpha=sgd.weight_decay)
@@ -65,8 +72,8 @@ def direction(params: Tensors, gradients: Tensors, momentum: Tensors, sgd: SGD, 
 
 
 def train(setup: Setup, job: Job, stop: Callable[[], bool] | None = None) -> Trained:
-    """Train one network as `job` says. stop: asked before each step; training ends once it is true. A training that has
-    diverged ends at its next evaluation."""
+    """Train one network as `job` says. A training that has diverged ends at its next evaluation. stop: asked before each
+    step; training ends once it is true."""
     model, data, method = apart(setup.model), setup.data, job.method
     state = job.start.copy()
     params, buffers, momentum = state.params, state.buffers, state.momentum
@@ -131,28 +138,23 @@ def train(setup: Setup, job: Job, stop: Callable[[], bool] | None = None) -> Tra
 
 
 def now(device: torch.device) -> float:
-    """Seconds on a clock that is read when all queued work is done."""
+    """Seconds on a clock, read when all work queued on the device is done."""
     synchronise(device)
     return time.perf_counter()
 
 
 @torch.no_grad()
 def recalibrate(setup: Setup, state: State, seed: tuple[int | str, ...], steps: int | None = None) -> State:
-    """The same weights with BatchNorm's statistics measured anew: the plain average over `steps` training batches.
-
-    steps: one epoch if None. Images are not augmented. An explicit step: evaluation never does this by itself.
-    """
+    """The same weights with BatchNorm's statistics measured anew: the plain average over `steps` training batches (one epoch
+    if None), without augmentation. Evaluation never does this by itself."""
     model, data = apart(setup.model), setup.data
-    buffers = {name: b.clone() for name, b in state.buffers.items()}
     for module in model.modules():
         if isinstance(module, nn.modules.batchnorm._BatchNorm):
             module.momentum = None  # torch's word for a cumulative average
-    for name in buffers:
-        leaf = name.rpartition(".")[2]
-        if leaf in ("running_mean", "num_batches_tracked"):
-            buffers[name].zero_()
-        elif leaf == "running_var":
-            buffers[name].fill_(1)
+    buffers = {name: b.clone() for name, b in state.buffers.items()}
+    for name, buffer in buffers.items():
+        if (leaf := name.rpartition(".")[2]) in ("running_mean", "running_var", "num_batches_tracked"):
+            buffer.fill_(leaf == "running_var")
     count = steps or data.steps_per_epoch(setup.batch_size)
     with in_mode(model, training=True), setup.noise(seed):
         for images, _ in batches(data, setup.batch_size, count, seed, augment=False):

@@ -13,11 +13,8 @@ INTEGERS = {2: torch.int16, 4: torch.int32, 8: torch.int64}
 
 
 class Masked(Method):
-    """Trains the weights whose mask is True; the others are 0 and stay exactly 0, even if training diverges: their
-    gradient, their decay and their momentum are all 0.
-
-    They start at 0 (see `begin` and `apply`), so that the forward pass sees w itself and only gradients need the mask.
-    """
+    """Trains the weights whose mask is True; the others start at 0 (see `begin` and `apply`) and stay exactly 0, even if
+    training diverges, because their gradient, decay and momentum are 0."""
 
     steady = True
 
@@ -43,8 +40,7 @@ class Masked(Method):
         return zeroed(params, self.masks)
 
     def edit_gradients(self, params: Tensors, gradients: Tensors) -> None:
-        """Exactly 0 where masked, whatever the gradient was, NaN too: `masked_fill` by the bits, in a third of its
-        time."""
+        """Make gradients exactly 0 where masked, even if they are NaN: as `masked_fill` does, in a third of its time."""
         for name, mask in self.masks.items():
             g = gradients[name]
             whole = INTEGERS[g.element_size()]
@@ -54,10 +50,10 @@ class Masked(Method):
 
 
 def zeroed(tensors: Tensors, masks: Masks) -> Tensors:
-    """All the tensors, exactly 0 where masked; those without a mask are the same tensors."""
+    """The tensors, with copies that are exactly 0 where masked in place of those that have a mask."""
     return tensors | {name: tensors[name].detach().masked_fill(~mask, 0) for name, mask in masks.items()}
 
 
 def apply(state: State, masks: Masks) -> State:
-    """Weights and their momentum, exactly 0 where masked."""
+    """The state with weights and momentum exactly 0 where masked."""
     return replace(state, params=zeroed(state.params, masks), momentum=zeroed(state.momentum, masks))

@@ -1,13 +1,10 @@
 """What a method may do: map raw parameters to the effective weights of the forward pass, and act at a few moments.
 
-The base class does nothing at any of them. Training starts from what `begin` makes of the network's parameters. The
-loop in `training` calls, in every step,
-`effective` -> forward -> `penalty` -> backward -> `edit_gradients` -> SGD -> `after_step`; after every epoch
-`after_epoch`; once at the end `finish`, and only then evaluates. So a method that binarises or prunes at the end is
-always judged by what it leaves behind.
+Training starts from what `begin` makes of the network's parameters. Each step is
+`effective` -> forward -> `penalty` -> backward -> `edit_gradients` -> SGD -> `after_step`; each epoch ends with
+`after_epoch`, and training with `finish`, after which the network is evaluated: a method is judged by what it leaves.
 
-Members that train together, each with a method of its own, see stacked tensors: `Method.stacked` makes of their methods
-one that acts on parameters [M, ...].
+When many members train together, `Method.stacked` makes of their methods one that acts on parameters [M, ...].
 """
 
 from collections.abc import Sequence
@@ -20,30 +17,28 @@ Tensors = dict[str, Tensor]
 
 
 class Method:
-    """`params` are raw parameters by name, changed in place where a moment says so.
+    """A method that does nothing; `params` are raw parameters by name.
 
-    steady: whether `effective`, `penalty` and `edit_gradients` do the same with the same tensors in every step, so that
-    a step can be recorded once and replayed; a method that reads a counter, or a value from the device, is not.
-
-    A method that needs random numbers takes them from a generator of its own (`noise.stream`), never from torch's: that
-    one belongs to all threads.
+    steady: whether `effective`, `penalty` and `edit_gradients` do the same with the same tensors in every step, so that a
+    step can be recorded and replayed; not so if they read a counter, or a value from the device. A method draws random
+    numbers from a generator of its own (`noise.stream`), since torch's belongs to all threads.
     """
 
     steady: bool = False
 
     @classmethod
     def stacked(cls, methods: Sequence[Self]) -> "Method":
-        """One method for parameters [M, ...] that does to member i what `methods[i]`, all of this class, does to it. Its
-        penalty may have any shape: its sum counts. A class whose formulas hold for stacked tensors does it better."""
+        """One method for parameters [M, ...] that does to member i what `methods[i]`, all of this class, does to it; the sum
+        of its penalty counts. A class whose formulas hold for stacked tensors can do this faster."""
         return SideBySide(methods)
 
     def same(self, other: "Method") -> bool:
-        """Whether both, given equal weights, gradients and steps, always do the same."""
+        """Whether both always do the same with equal weights, gradients and steps."""
         return self is other
 
     def begin(self, params: Tensors) -> Tensors:
-        """The parameters that training starts from, given the network's, which stay as they are. Called once, for a method
-        that trains from a network of its own; retraining starts from weights that are masked already."""
+        """The parameters that a first training starts from, given the network's, which are not changed. Not called for
+        retraining, which starts from weights that are masked already."""
         return params
 
     def effective(self, params: Tensors) -> Tensors:
@@ -55,8 +50,8 @@ class Method:
         return None
 
     def edit_gradients(self, params: Tensors, gradients: Tensors) -> None:
-        """Replace entries of `gradients` before the SGD step (weight decay is added after); two parameters may share one
-        gradient tensor, so do not change it in place."""
+        """Replace entries of `gradients`, to which weight decay is added later. Change no tensor in place: two parameters
+        may share one gradient."""
 
     def after_step(self, params: Tensors, step: int) -> None:
         """Called after step `step` (from 0); may change `params` and the method's own state."""
@@ -65,11 +60,11 @@ class Method:
         """Called after epoch `epoch` (from 0)."""
 
     def finish(self, params: Tensors) -> None:
-        """Called once after the last step, before the final evaluation: make `params` what the method promises."""
+        """Called once after the last step, before the final evaluation; may change `params`."""
 
 
 class Plain(Method):
-    """Every weight as it is: dense training."""
+    """Dense training: every weight as it is."""
 
     steady = True
 
@@ -82,7 +77,7 @@ class Plain(Method):
 
 
 class SideBySide(Method):
-    """Any methods, each at work on its own member, one after the other."""
+    """Any methods, each applied to its own member, one after the other."""
 
     def __init__(self, methods: Sequence[Method]):
         self.methods = list(methods)
@@ -98,10 +93,9 @@ class SideBySide(Method):
         return torch.stack(parts) if parts else None
 
     def edit_gradients(self, params: Tensors, gradients: Tensors) -> None:
-        parts = []
+        parts = [member(gradients, i) for i in range(len(self.methods))]
         for i, method in enumerate(self.methods):
-            parts.append(member(gradients, i))
-            method.edit_gradients(member(params, i), parts[-1])
+            method.edit_gradients(member(params, i), parts[i])
         gradients |= {name: torch.stack([part[name] for part in parts]) for name in gradients}
 
     def after_step(self, params: Tensors, step: int) -> None:
@@ -119,6 +113,6 @@ def member(tensors: Tensors, i: int) -> Tensors:
 
 
 def stacked(methods: Sequence[Method]) -> Method:
-    """One method for all members: that of their class if they have one class, or else side by side."""
+    """One method for all members: as their class makes it, or side by side if their classes differ."""
     kinds = {type(m) for m in methods}
     return kinds.pop().stacked(methods) if len(kinds) == 1 else SideBySide(methods)

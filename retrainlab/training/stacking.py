@@ -1,13 +1,12 @@
 """One forward pass for many members: a network whose parameters and buffers have a first dimension of members.
 
-Members lie side by side in the channels: feature maps are [B, M*C, H, W], a convolution is one convolution in M groups,
-a normalisation one of M*C channels; vectors are [M, B, F] and a Linear layer one batched product. Nothing is copied
-between layers, the first excepted, and M members cost as many calls as one. On devices in LAST the channels are last in
-memory (`torch.channels_last`): there normalisation takes a fifth of the time on small maps, and convolutions a little
-less.
-
 `by_rules` has a rule for each layer that networks for small images are made of; `vmapped` (torch.func.vmap) takes every
 network, with more work around each call.
+
+By the rules members lie side by side in the channels: feature maps are [B, M*C, H, W], a convolution is one convolution in
+M groups, a normalisation one of M*C channels; vectors are [M, B, F] and a Linear layer one batched product. So M members
+cost as many calls as one. On devices in LAST the channels are last in memory (`torch.channels_last`), where normalisation
+takes a fifth of the time on small maps, and convolutions a little less.
 """
 
 import operator
@@ -27,8 +26,6 @@ from retrainlab.training.method import Tensors
 Forward = Callable[[Tensors, Tensors, Tensor], Tensor]
 """(parameters [M, ...], buffers [M, ...], images) -> scores [M, B, K], in the mode that the network's modules are in.
 images: [B, C, H, W] if all members see the same, or else [M, B, C, H, W]. Buffers change in place."""
-
-
 LAST = ("cpu",)
 """Devices on which channels are last in memory."""
 
@@ -38,7 +35,7 @@ class Unstackable(Exception):
 
 
 def forward_of(model: nn.Module) -> Forward:
-    """The network for many members: `by_rules` where that is possible, or else `vmapped`."""
+    """The network for many members: `by_rules` if there is a rule for each layer, or else `vmapped`."""
     try:
         return by_rules(model)
     except Unstackable:
@@ -46,15 +43,15 @@ def forward_of(model: nn.Module) -> Forward:
 
 
 def laid_out(t: Tensor) -> Tensor:
-    """A stacked tensor [M, ...] in the order of memory that `by_rules` wants of parameters: a convolution's inputs last,
-    where channels are. Copied only if it is in another."""
+    """A stacked tensor [M, ...] in the order of memory in which `by_rules` is fastest: input channels last for the weight of
+    a convolution on devices in LAST, else contiguous. Copied only if it is in another."""
     if t.dim() == 5 and t.device.type in LAST:
         return t.movedim(2, -1).contiguous().movedim(-1, 2)
     return t.contiguous()
 
 
 def vmapped(model: nn.Module) -> Forward:
-    """The network under vmap. A random layer draws once for all members, just what each alone would draw."""
+    """The network under vmap. A random layer draws once for all members, the numbers that each alone would draw."""
 
     def forward(params: Tensors, buffers: Tensors, images: Tensor) -> Tensor:
         def one(p: Tensors, b: Tensors, x: Tensor) -> Tensor:
@@ -69,8 +66,8 @@ _tracing = threading.Lock()
 
 
 class _Tracer(fx.Tracer):
-    """Traces on its own thread alone: torch.fx patches every module of the process meanwhile, so that what other threads
-    call comes here too."""
+    """Traces its own thread alone: torch.fx patches torch for the whole process meanwhile, so that calls of other threads
+    come here, too."""
 
     def __init__(self) -> None:
         super().__init__()
@@ -131,149 +128,128 @@ def by_rules(model: nn.Module) -> Forward:
     return forward
 
 
-# ---- rules: (call, stacked inputs) -> stacked output -----------------------------------------------------------------
-
-
 @dataclass(frozen=True)
 class _Call:
+    """What a rule, (call, stacked inputs) -> stacked output, is told of a forward pass."""
+
     members: int
     shared: bool  # whether all members see the same images
     last: bool  # whether channels are last in memory
-    params: Tensors  # and whatever stands among the buffers, such as weights that are not trained
+    params: Tensors  # and the buffers, since weights that are not trained stand there
     buffers: Tensors
 
 
-_POINTWISE_MODULES = (nn.ReLU, nn.ReLU6, nn.SiLU, nn.GELU, nn.Hardswish, nn.Hardsigmoid, nn.Sigmoid, nn.Identity)
-_PER_CHANNEL_MODULES = (nn.MaxPool2d, nn.AvgPool2d, nn.AdaptiveAvgPool2d)
-_HARMLESS = {("inplace", False), ("mode", "constant"), ("value", None)}  # what F.relu and F.pad say of themselves
+_UNCHANGED = (  # layers that treat each channel by itself
+    *(nn.ReLU, nn.ReLU6, nn.SiLU, nn.GELU, nn.Hardswish, nn.Hardsigmoid, nn.Sigmoid, nn.Identity),
+    *(nn.MaxPool2d, nn.AvgPool2d, nn.AdaptiveAvgPool2d),
+)
 _POINTWISE = (F.relu, torch.relu, operator.add, torch.add, operator.mul, operator.iadd)
+_HARMLESS = {
+    ("inplace", False),
+    ("mode", "constant"),
+    ("value", None),
+}  # keywords with which F.relu and F.pad are called
 
 
 def _rule(node: fx.Node, module: nn.Module | None, split: bool) -> Callable[..., Tensor]:
+    """(call, stacked inputs) -> stacked output, for one node of the network; raises Unstackable if there is no rule. split:
+    whether its output differs between members even where the images do not."""
     target = node.target
     if isinstance(module, nn.Conv2d):
-        return _convolution(str(target), module)
+        if module.padding_mode != "zeros":
+            raise Unstackable(f"padding with {module.padding_mode}")
+        return partial(_convolution, str(target), module)
     if isinstance(module, nn.BatchNorm2d):
-        return _normalisation(str(target), module)
+        if not (module.affine and module.track_running_stats) or module.momentum is None:
+            raise Unstackable("a normalisation without weights, running statistics or momentum")
+        return partial(_normalisation, str(target), module, module.momentum)
     if isinstance(module, nn.Linear):
-        return _linear(str(target), module)
-    if isinstance(module, (*_POINTWISE_MODULES, *_PER_CHANNEL_MODULES)):
+        return partial(_linear, str(target), module)
+    if isinstance(module, _UNCHANGED):
         return lambda call, x: module(x)
     if (isinstance(module, nn.Flatten) and (module.start_dim, module.end_dim) == (1, -1)) or (
         target in (torch.flatten, "flatten") and node.args[1:] == (1,)
     ):
-        return _flatten(split)
+        return lambda call, x: x if x.dim() == 3 else _vectors(split, call, x)
     if target == "mean" and node.args[1:] in (((2, 3),), ([2, 3],)):
-        return _mean(split)
+        return partial(_mean, split)
     if callable(target) and target in _POINTWISE:
         if len(node.all_input_nodes) != len(node.args):
             raise Unstackable(f"{target} with a constant")
         return lambda call, *inputs: target(*inputs)
     if target is F.pad and len(node.args) == 2:
-        return _pad(tuple(cast(list[int], node.args[1])), split)
+        border = tuple(cast(list[int], node.args[1]))
+        if len(border) not in (2, 4, 6):
+            raise Unstackable(f"padding by {border}")
+        return partial(_pad, border, split)
     if target is operator.getitem and _is_spatial(node.args[1]):
-        return _slice(*node.args[1][2:])
+        _, _, rows, columns = node.args[1]
+        return partial(_slice, rows, columns)
     raise Unstackable(f"{node.op} {target if module is None else type(module).__name__}")
 
 
 def _is_spatial(index: object) -> TypeGuard[tuple[slice, ...]]:
-    """Whether it takes part of each map and leaves images and channels."""
-    whole = slice(None)
+    """Whether it takes a part of each map, and all images and channels."""
     slices = isinstance(index, tuple) and len(index) == 4 and all(isinstance(i, slice) for i in index)
-    return slices and cast(tuple, index)[:2] == (whole, whole)
+    return slices and cast(tuple, index)[:2] == (slice(None), slice(None))
 
 
-def _convolution(name: str, module: nn.Conv2d) -> Callable[..., Tensor]:
-    if module.padding_mode != "zeros":
-        raise Unstackable(f"padding with {module.padding_mode}")
+def _convolution(name: str, module: nn.Conv2d, call: _Call, x: Tensor) -> Tensor:
     inputs, groups = module.in_channels, module.groups
     convolve = partial(F.conv2d, stride=module.stride, padding=module.padding, dilation=module.dilation)
-
-    def rule(call: _Call, x: Tensor) -> Tensor:
-        weight = call.params[f"{name}.weight"]
-        bias = call.params[f"{name}.bias"].flatten() if module.bias is not None else None
-        many = x.shape[1] != inputs or groups > 1
-        if many:
-            x = x.repeat(1, call.members, 1, 1) if x.shape[1] == inputs else x
-            if inputs < 8:  # few channels in many groups: one convolution for each member takes less time
-                biases = [None] * call.members if bias is None else call.params[f"{name}.bias"]
-                own = zip(x.split(inputs, 1), weight, biases)
-                return torch.cat([convolve(part, w, b, groups=groups) for part, w, b in own], 1)
-        return convolve(x, weight.flatten(0, 1), bias, groups=groups * call.members if many else groups)
-
-    return rule
+    weight = call.params[f"{name}.weight"]
+    bias = call.params[f"{name}.bias"].flatten() if module.bias is not None else None
+    many = x.shape[1] != inputs or groups > 1
+    if many:
+        x = x.repeat(1, call.members, 1, 1) if x.shape[1] == inputs else x
+        if inputs < 8:  # few channels in many groups: one convolution for each member takes less time
+            biases = [None] * call.members if bias is None else call.params[f"{name}.bias"]
+            own = zip(x.split(inputs, 1), weight, biases)
+            return torch.cat([convolve(part, w, b, groups=groups) for part, w, b in own], 1)
+    return convolve(x, weight.flatten(0, 1), bias, groups=groups * call.members if many else groups)
 
 
-def _normalisation(name: str, module: nn.BatchNorm2d) -> Callable[..., Tensor]:
-    momentum = module.momentum
-    if not (module.affine and module.track_running_stats) or momentum is None:
-        raise Unstackable("a normalisation without weights, running statistics or momentum")
-
-    def rule(call: _Call, x: Tensor) -> Tensor:
-        if x.shape[1] == module.num_features and call.members > 1:
-            x = x.repeat(1, call.members, 1, 1)
-        weight, bias = (call.params[f"{name}.{part}"].flatten() for part in ("weight", "bias"))
-        mean, variance = (call.buffers[f"{name}.{part}"].flatten() for part in ("running_mean", "running_var"))
-        if module.training:
-            call.buffers[f"{name}.num_batches_tracked"] += 1
-        x = x.contiguous(memory_format=torch.channels_last) if call.last else x
-        return F.batch_norm(x, mean, variance, weight, bias, module.training, momentum, module.eps)
-
-    return rule
+def _normalisation(name: str, module: nn.BatchNorm2d, momentum: float, call: _Call, x: Tensor) -> Tensor:
+    if x.shape[1] == module.num_features and call.members > 1:
+        x = x.repeat(1, call.members, 1, 1)
+    weight, bias = (call.params[f"{name}.{part}"].flatten() for part in ("weight", "bias"))
+    mean, variance = (call.buffers[f"{name}.{part}"].flatten() for part in ("running_mean", "running_var"))
+    if module.training:
+        call.buffers[f"{name}.num_batches_tracked"] += 1
+    x = x.contiguous(memory_format=torch.channels_last) if call.last else x
+    return F.batch_norm(x, mean, variance, weight, bias, module.training, momentum, module.eps)
 
 
-def _linear(name: str, module: nn.Linear) -> Callable[..., Tensor]:
-    def rule(call: _Call, x: Tensor) -> Tensor:  # [B, F] of all members, or [M, B, F]
-        weight = call.params[f"{name}.weight"].transpose(1, 2)
-        x = x.expand(call.members, *x.shape) if x.dim() == 2 else x
-        if module.bias is None:
-            return torch.bmm(x, weight)
-        return torch.baddbmm(call.params[f"{name}.bias"][:, None], x, weight)
-
-    return rule
+def _linear(name: str, module: nn.Linear, call: _Call, x: Tensor) -> Tensor:
+    """x: [B, F] of all members, or [M, B, F]."""
+    weight = call.params[f"{name}.weight"].transpose(1, 2)
+    x = x.expand(call.members, *x.shape) if x.dim() == 2 else x
+    if module.bias is None:
+        return torch.bmm(x, weight)
+    return torch.baddbmm(call.params[f"{name}.bias"][:, None], x, weight)
 
 
-def _by_member(call: _Call, x: Tensor) -> Tensor:
-    """[B, M*C, ...] -> [M, B, C, ...]"""
-    return x.unflatten(1, (call.members, -1)).transpose(0, 1)
+def _vectors(split: bool, call: _Call, x: Tensor) -> Tensor:
+    """[B, M*C, ...] -> [M, B, F]; or [B, C, ...] -> [B, F], where members do not differ yet."""
+    if split or not call.shared:
+        return x.unflatten(1, (call.members, -1)).transpose(0, 1).flatten(2)
+    return x.flatten(1)
 
 
-def _flatten(split: bool) -> Callable[..., Tensor]:
-    def rule(call: _Call, x: Tensor) -> Tensor:
-        if x.dim() == 3:
-            return x
-        return _by_member(call, x).flatten(2) if split or not call.shared else x.flatten(1)
-
-    return rule
+def _mean(split: bool, call: _Call, x: Tensor) -> Tensor:
+    return _vectors(split, call, x.movedim(1, -1).mean((1, 2)) if call.last else x.mean((2, 3)))
 
 
-def _mean(split: bool) -> Callable[..., Tensor]:
-    def rule(call: _Call, x: Tensor) -> Tensor:
-        means = x.movedim(1, -1).mean((1, 2)) if call.last else x.mean((2, 3))
-        return _by_member(call, means) if split or not call.shared else means
-
-    return rule
-
-
-def _pad(border: tuple[int, ...], split: bool) -> Callable[..., Tensor]:
-    if len(border) not in (2, 4, 6):
-        raise Unstackable(f"padding by {border}")
-
-    def rule(call: _Call, x: Tensor) -> Tensor:
-        if len(border) < 6 or (call.shared and not split):
-            return F.pad(x, border)
-        if not call.last:
-            return F.pad(x.unflatten(1, (call.members, -1)), border).flatten(1, 2)
-        maps = x.movedim(1, -1).unflatten(-1, (call.members, -1))  # [B, H, W, M, C]
-        return F.pad(maps, (*border[4:], 0, 0, *border[:4])).flatten(-2).movedim(-1, 1)
-
-    return rule
+def _pad(border: tuple[int, ...], split: bool, call: _Call, x: Tensor) -> Tensor:
+    if len(border) < 6 or (call.shared and not split):
+        return F.pad(x, border)
+    if not call.last:
+        return F.pad(x.unflatten(1, (call.members, -1)), border).flatten(1, 2)
+    maps = x.movedim(1, -1).unflatten(-1, (call.members, -1))  # [B, H, W, M, C]
+    return F.pad(maps, (*border[4:], 0, 0, *border[:4])).flatten(-2).movedim(-1, 1)
 
 
-def _slice(rows: slice, columns: slice) -> Callable[..., Tensor]:
-    def rule(call: _Call, x: Tensor) -> Tensor:
-        if not call.last:
-            return x[:, :, rows, columns]
-        return x.movedim(1, -1)[:, rows, columns].movedim(-1, 1)  # so that its gradient is laid out alike
-
-    return rule
+def _slice(rows: slice, columns: slice, call: _Call, x: Tensor) -> Tensor:
+    if not call.last:
+        return x[:, :, rows, columns]
+    return x.movedim(1, -1)[:, rows, columns].movedim(-1, 1)  # so that its gradient is laid out like x

@@ -17,7 +17,7 @@ from retrainlab.training.method import Method, Plain, Tensors
 
 @dataclass(frozen=True)
 class State:
-    """All that training changes: parameters, buffers (BatchNorm's statistics) and momentum, by name."""
+    """All that training changes, by name: parameters, buffers (such as BatchNorm's statistics) and momentum."""
 
     params: Tensors
     buffers: Tensors
@@ -33,11 +33,8 @@ class State:
     @staticmethod
     def stacked(states: Sequence["State"]) -> "State":
         """One state for all, whose tensors have a first dimension of members."""
-
-        def stack(parts: Sequence[Tensors]) -> Tensors:
-            return {name: torch.stack([part[name] for part in parts]) for name in parts[0]}
-
-        return State(*(stack([getattr(s, f.name) for s in states]) for f in fields(State)))
+        parts = ([getattr(state, f.name) for state in states] for f in fields(State))
+        return State(*({name: torch.stack([own[name] for own in part]) for name in part[0]} for part in parts))
 
     def map(self, change: Callable[[Tensor], Tensor]) -> "State":
         """The state that has `change(t)` in place of each tensor t."""
@@ -45,11 +42,11 @@ class State:
         return State(*({name: change(t) for name, t in part.items()} for part in parts))
 
     def copy(self) -> "State":
-        """The same with tensors of its own, each in the plain order of memory."""
+        """The same with tensors of its own, each contiguous."""
         return self.map(lambda t: t.detach().clone(memory_format=torch.contiguous_format))
 
     def trimmed(self) -> "State":
-        """The same without the momentum of parameters that a method has removed."""
+        """The same without the momentum of parameters that a method has taken out of `params`."""
         return replace(self, momentum={name: self.momentum[name] for name in self.params})
 
     def frozen(self, names: Sequence[str]) -> "State":
@@ -59,7 +56,7 @@ class State:
         return State(params, self.buffers | still, momentum)
 
     def thawed(self, names: Sequence[str], order: Sequence[str]) -> "State":
-        """Undoes `frozen`: parameters in `order`; what was frozen has a momentum of zero."""
+        """Undo `frozen`: the parameters in `order`, those that were frozen with a momentum of zero."""
         back = {name: self.buffers[name] for name in names}
         params, momentum = self.params | back, self.momentum | {n: torch.zeros_like(t) for n, t in back.items()}
         buffers = {name: b for name, b in self.buffers.items() if name not in back}
@@ -72,11 +69,10 @@ class State:
 
 @dataclass(frozen=True, eq=False)
 class Setup:
-    """What trainings that are compared share: network, data and optimiser; threads may share it, too.
+    """What trainings that are compared share: network, data and optimiser. Threads may share it, too.
 
-    model: the architecture only, its tensors are not used. prunable: names of the weights that pruning may touch, in the
-    order of the layers (see `layers.prunable`); they always decay. augment: random crops and flips in training.
-    precision: see `Recipe`.
+    model: only its architecture counts, its tensors are not used. prunable: names of the weights that pruning may touch (see
+    `layers.prunable`), which always decay. augment, precision: see `Recipe`.
     """
 
     model: nn.Module
@@ -88,7 +84,7 @@ class Setup:
     precision: str = "float32"
 
     def autocast(self) -> AbstractContextManager:
-        """The context for a step's forward pass and loss: torch's autocast where `precision` asks for it."""
+        """The context for a step's forward pass and loss: torch's autocast, on if `precision` asks for it."""
         half = self.precision == "bfloat16"
         return torch.autocast(self.data.device.type, torch.bfloat16, enabled=half, cache_enabled=False)
 
@@ -98,17 +94,17 @@ class Setup:
         return has_noise(self.model, self.data.shape)
 
     def noise(self, seed: tuple[int | str, ...]) -> AbstractContextManager:
-        """The context for training in which all that the network draws comes from `seed` alone; none for a network that
-        draws nothing, since each operation takes longer inside."""
+        """The context in which all that the network draws comes from `seed` alone; it does nothing for a network that draws
+        no random numbers, since each operation takes longer inside."""
         return Seeded(stream(*seed, "noise").initial_seed()) if self.noisy else nullcontext()
 
     def decayed(self, params: Tensors) -> list[str]:
-        """The names among `params` of the parameters that decay; what a method learns besides the weights never does."""
+        """The names in `params` of parameters that decay; those that a method adds to the network's never do."""
         own = [name for name, _ in self.model.named_parameters() if name in params]
         return [name for name in own if self.sgd.decay_norm or name in self.prunable]
 
     def barely_evaluated(self) -> "Setup":
-        """The same setup with 8 validation images, to measure how long the steps take without the evaluations."""
+        """The same with 8 validation images only, to time steps and not evaluations."""
         few = Split(self.data.validation.images[:8], self.data.validation.labels[:8])
         return replace(self, data=replace(self.data, validation=few))
 
@@ -128,8 +124,8 @@ class Point:
     """One point of a training's curve, after `step` steps.
 
     accuracy, loss: on the validation images, as a share and in nats; NaN where weights or scores are not finite.
-    train_loss: the mean in nats over the steps since the point before, None at the start. sparsity: the share of zeros in
-    the weights that were evaluated. lr: the learning rate of the next step, or of the last one at the end.
+    train_loss: the mean in nats over the steps since the point before; None at the start. sparsity: of the prunable weights.
+    lr: the learning rate of the next step, at the end of the last one.
     """
 
     step: int
@@ -141,17 +137,17 @@ class Point:
 
     @property
     def finite(self) -> bool:
-        """Whether both losses are numbers, neither infinite nor NaN."""
+        """Whether neither loss is infinite or NaN."""
         return math.isfinite(self.loss) and math.isfinite(self.train_loss or 0.0)
 
 
 @dataclass(frozen=True, eq=False)
 class Job:
-    """One training that is asked for.
+    """One training to be made.
 
-    start: the network it starts from, which stays as it is; weights that stand among its buffers are not trained. curve:
-    the learning rate of each step, 1-D. seed: the name of its stream of batches. evaluations: how many points its curve
-    has, evenly spaced, after the one at the start. on_point: called with each point as it is made.
+    start: is not changed; parameters that stand among its buffers are not trained. curve: the learning rate of each step,
+    1-D. seed: what batches and noise are drawn from. evaluations: how many points, evenly spaced, follow the one at the
+    start. on_point: called with each point as it is made.
     """
 
     start: State
@@ -163,7 +159,7 @@ class Job:
 
     @property
     def pauses(self) -> set[int]:
-        """The steps after which the network is evaluated, the start not among them."""
+        """The numbers of steps after which the network is evaluated, 0 not among them."""
         n = len(self.curve)
         return {round(n * i / self.evaluations) for i in range(1, self.evaluations + 1)}
 
@@ -172,8 +168,8 @@ class Job:
 class Trained:
     """A training that has ended.
 
-    state: the network then. points: its curve. steps: how many were made. seconds: what the steps took, loading of the
-    images included, evaluations not, the device synchronised. stopped: whether it was stopped before its last step.
+    state: the network at the end. seconds: what the steps took, with the loading of images, without evaluations. stopped:
+    whether `stop` ended it before its last step.
     """
 
     state: State
@@ -184,5 +180,5 @@ class Trained:
 
     @property
     def diverged(self) -> bool:
-        """Whether its numbers were no longer finite at its last point, which ended it."""
+        """Whether it ended because its numbers were no longer finite."""
         return not self.points[-1].finite

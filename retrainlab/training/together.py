@@ -1,9 +1,8 @@
-"""The training loop for many members at once: what `loop.train` gives to each, in less time.
+"""The training loop for many members at once, which gives each what `loop.train` would, in less time.
 
 Parameters, buffers, masks and momentum are stacked along a first dimension of slots and go through one forward and one
-backward pass (see `stacking`). Each member keeps its own learning rates, length, evaluations and order of images; short
-members finish and leave, and so does one that has diverged. Members that would go the same way, such as FT with two
-budgets, go it once in one slot.
+backward pass (see `stacking`). Each member keeps its own learning rates, length, evaluations and order of images, and
+leaves when it has finished or diverged. Members whose steps are equal, such as FT with two budgets, share a slot.
 On a CUDA GPU a whole step can be recorded as one graph and launched at once.
 """
 
@@ -18,7 +17,7 @@ from torch import Tensor
 
 from retrainlab.data.dataset import batches
 from retrainlab.models import in_mode
-from retrainlab.training.loop import direction, evaluate, finite, now
+from retrainlab.training.loop import direction, finite, now, validate
 from retrainlab.training.method import Tensors, member, stacked
 from retrainlab.training.stacking import Forward, forward_of, laid_out
 from retrainlab.training.state import Job, Point, Setup, State, Trained
@@ -32,13 +31,12 @@ def train(
     graph: bool = False,
     forward: Forward | None = None,
 ) -> Iterator[tuple[int, Trained]]:
-    """Train all jobs at once; yields (place in `jobs`, what came of it) as each ends.
+    """Train all jobs at once; yields (place in `jobs`, Trained) as each ends, whose seconds are its equal share of the time.
 
-    A member's seconds are its equal share of the time. stop is asked before each step and, if true, ends all there.
-    graph: record the step as a CUDA graph where the methods are steady and the network draws no random numbers; seconds do
-    not count the recording. forward: how the network takes many members, `stacking.forward_of` if None. Members of a network
-    that draws random numbers (`Setup.noisy`) must share one seed. No other thread may use `setup.model` meanwhile (see
-    `models.apart`).
+    stop: asked before each step; once true, all end there. graph: record the step as a CUDA graph where the methods are
+    steady and the network draws no random numbers; the recording does not count into the seconds. forward: the network for
+    many members, `stacking.forward_of` if None. Members of a network that draws random numbers (`Setup.noisy`) must share
+    one seed. Meanwhile no other thread may use `setup.model` (see `models.apart`).
     """
     data, longest = setup.data, max(len(job.curve) for job in jobs)
     stack = _Stack.of(setup, forward or forward_of(setup.model), jobs)
@@ -79,15 +77,15 @@ def train(
 
 
 def in_slots(jobs: Sequence[Job]) -> list[list[int]]:
-    """Places in `jobs` that can share a slot, the longest first: equal starts, methods and batches, and learning rates
-    that are the first of the longest's."""
+    """Places in `jobs` by slot, in each the longest first: jobs share a slot whose starts, methods and batches are equal and
+    whose learning rates are the first of the longest's."""
     out: list[list[int]] = []
     for place in sorted(range(len(jobs)), key=lambda i: -len(jobs[i].curve)):
         job = jobs[place]
         for slot in out:
             leader = jobs[slot[0]]
-            same = job.seed == leader.seed and torch.equal(job.curve, leader.curve[: len(job.curve)])
-            if same and _same_start(job, leader):
+            alike = job.seed == leader.seed and torch.equal(job.curve, leader.curve[: len(job.curve)])
+            if alike and _same_start(job, leader):
                 slot.append(place)
                 break
         else:
@@ -96,14 +94,14 @@ def in_slots(jobs: Sequence[Job]) -> list[list[int]]:
 
 
 def _same_start(a: Job, b: Job) -> bool:
-    parts = ((a.start.params, b.start.params), (a.start.buffers, b.start.buffers), (a.start.momentum, b.start.momentum))
+    parts = [(getattr(a.start, part), getattr(b.start, part)) for part in ("params", "buffers", "momentum")]
     return a.method.same(b.method) and all(torch.equal(x[name], y[name]) for x, y in parts for name in x)
 
 
 @dataclass(eq=False)
 class _Member:
-    """A job on its way: its place among the jobs, its slot and its index in the stack's tensors, its curve, its seconds,
-    and the steps since the last point."""
+    """A job in training: its place among the jobs, its slot, its index in `_Stack.loss_sum`, its points and seconds so far,
+    and the number of steps since the last point."""
 
     place: int
     job: Job
@@ -119,7 +117,7 @@ class _Member:
 
 
 class _Stack:
-    """Members in their slots. As long as a stack lasts every tensor stays where it is, and `step` reads nothing else, so
+    """Members in their slots. `step` reads and changes only tensors that stay where they are as long as the stack lasts, so
     that it can be recorded."""
 
     def __init__(self, setup: Setup, forward: Forward, slots: list[list[_Member]], state: State):
@@ -153,7 +151,7 @@ class _Stack:
         return _Stack(setup, forward, slots, State.stacked([slot[0].job.start for slot in slots]))
 
     def without(self, ended: Sequence[_Member]) -> "_Stack":
-        """The stack of the others, of whom there must be some: this one, as long as no slot is empty."""
+        """The stack of the other members, of whom there must be some: this one, as long as no slot is empty."""
         self.members = [m for m in self.members if m not in ended]
         self.slots = [[m for m in slot if m not in ended] for slot in self.slots]
         kept = [i for i, slot in enumerate(self.slots) if slot]
@@ -215,10 +213,8 @@ class _Stack:
         self._add_points([(m, measured[as_in[m.slot]]) for m in members], step)
 
     def _evaluate(self, m: _Member, params: Tensors, buffers: Tensors, whole: bool) -> tuple[float, float, float]:
-        data, effective = self.setup.data, m.job.method.effective(params)
-        measured = (math.nan, math.nan)
-        if whole:
-            measured = evaluate(self.setup.model, effective, buffers, data, data.validation)
+        effective = m.job.method.effective(params)
+        measured = validate(self.setup, State(effective, buffers, {})) if whole else (math.nan, math.nan)
         return *measured, self.setup.sparsity(effective | buffers)
 
     def _add_points(self, measured: list[tuple[_Member, tuple[float, float, float]]], step: int) -> None:
@@ -237,7 +233,7 @@ class _Stack:
 
     @torch.no_grad()
     def end(self, members: Sequence[_Member], step: int) -> list[tuple[int, Trained]]:
-        """Finish some members and evaluate what their methods leave; one that has diverged has its last point already."""
+        """Finish some members and evaluate what their methods leave; the diverged ones have their last point already."""
         out = []
         for m in members:
             state = self.state.map(itemgetter(m.slot)).copy()

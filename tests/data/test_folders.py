@@ -14,8 +14,9 @@ from PIL import Image, ImageOps
 
 from retrainlab import study
 from retrainlab.config import Recipe
-from retrainlab.data import dataset, pixels, reading, sources
+from retrainlab.data import dataset, pixels, sources
 from retrainlab.data.folders import find
+from retrainlab.data.reading import Folder
 from retrainlab.data.sources import fingerprint
 from retrainlab.study.store import Store
 from tests.helpers.refusals import said
@@ -59,7 +60,7 @@ def refused(path: Path) -> str:
 
 
 def read(root: Path, size: int = 8):
-    return reading.read(find(str(root)), size)
+    return Folder(find(str(root)), size).read()
 
 
 def told(root: Path) -> str:
@@ -91,7 +92,7 @@ def test_plain_folders_are_read_as_torchvision_reads_them(tmp_path):
     draw(root / "dog" / "photo.JPEG")
     transform = transforms.Compose([transforms.Resize(6), transforms.CenterCrop(6), transforms.PILToTensor()])
     theirs = datasets.ImageFolder(str(root), transform)
-    images, labels = read(root, 6)["train"]
+    images, labels = read(root, 6).train
     assert list(find(str(root)).classes) == theirs.classes and labels.tolist() == theirs.targets
     assert np.array_equal(images, np.stack([x.numpy() for x, _ in theirs]))
 
@@ -107,7 +108,7 @@ def test_class_folders_that_are_links_have_the_fingerprint_of_what_they_point_to
             (root / name).symlink_to(tmp_path / pool / name)
         prints.append(fingerprint(str(root)))
         assert fingerprint(str(root)) == fingerprint(str(tmp_path / pool))
-        assert np.array_equal(read(root)["train"][0], read(tmp_path / pool)["train"][0])
+        assert np.array_equal(read(root).train[0], read(tmp_path / pool).train[0])
     assert prints[0] != prints[1]
 
 
@@ -427,7 +428,7 @@ def test_every_file_that_cannot_be_read_is_found_before_work_and_the_first_are_n
     png(pets / "dog" / "long.png", 1, 100_000, 8, 0, b"\0\0" * 100_000)
     (pets / "dog" / "more.png").touch()
     fingerprint(str(pets))
-    text = said(lambda: reading.read(find(str(pets)), 64))
+    text = said(lambda: Folder(find(str(pets)), 64).read())
     wanted = (
         "cat/cut.png (",
         "cat/empty.png (empty)",
@@ -437,7 +438,7 @@ def test_every_file_that_cannot_be_read_is_found_before_work_and_the_first_are_n
     assert "6 files cannot be used" in text and all(w in text for w in wanted) and "and 1 more" in text
     for name in ("cut", "empty", "huge", "text"):
         (pets / "cat" / f"{name}.png").unlink()
-    text = said(lambda: reading.read(find(str(pets)), 224))
+    text = said(lambda: Folder(find(str(pets)), 224).read())
     assert "dog/long.png (1 x 100,000 pixels: too long" in text
 
 
@@ -483,7 +484,7 @@ def test_pipes_sockets_devices_and_folders_with_an_images_name_are_never_opened(
 
 def test_a_pipe_by_another_name_is_only_told(pets):
     os.mkfifo(pets / "cat" / "fifo")
-    assert "not read: cat/fifo." in told(pets) and len(read(pets)["train"][0]) == 4
+    assert "not read: cat/fifo." in told(pets) and len(read(pets).train[0]) == 4
 
 
 def test_names_that_are_no_text_are_read_hashed_and_told(tmp_path):
@@ -500,7 +501,7 @@ def test_names_that_are_no_text_are_read_hashed_and_told(tmp_path):
 
 
 def test_images_that_do_not_fit_into_memory_are_refused_with_their_size(pets):
-    text = said(lambda: reading.read(find(str(pets)), 1_000_000))
+    text = said(lambda: Folder(find(str(pets)), 1_000_000).read())
     assert "4 images at 1000000 x 1000000 take about 55,879.4 GiB" in text
 
 

@@ -177,7 +177,7 @@ def test_what_has_diverged_is_ranked_nowhere_and_its_curve_ends_in_a_gap():
         ("", "FT", "diverged"),
         ("", "CLR", "diverged"),
     ]
-    spec = race_view.picture(race, race_view.dense_accuracy(race), 10)
+    spec = race_view.picture(race, race_view.dense_accuracies(race)[0], 10)
     json.dumps(spec, allow_nan=False)
     assert [m["y"] for m in spec["panels"][0]["marks"] if m["kind"] == "line"][0] == [10, None]
     assert "LLR 90.0 %; LRW 80.0 %; FT diverged; CLR diverged" in spec["alt"]
@@ -197,7 +197,7 @@ def test_a_dense_run_that_diverges_ends_the_race_without_a_number(tmp_path, monk
     race = live.stored(race_view.experiments(Settings(schedules=("LLR", "ALLR")), 4), store)
     live.run(race, store, CPU, lambda: False, lambda share, words: shares.append(share))
     assert race.whole and race_view.diverged(race) == ["LLR", "ALLR"] and shares[-1] == 1
-    assert race_view.dense_accuracy(race) is None and [row[2] for row in race_view.ranking(race)] == ["diverged"] * 2
+    assert race_view.dense_accuracies(race) == [] and [row[2] for row in race_view.ranking(race)] == ["diverged"] * 2
     json.dumps(race_view.picture(race, None, 10), allow_nan=False)
     again = live.stored(race.experiments, store, firsts=True)
     assert again.whole and math.isnan(again.first[0].accuracy[-1])

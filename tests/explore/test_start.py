@@ -72,9 +72,9 @@ def test_a_retraining_that_diverges_is_told_so():
     )
     attempt = Attempt("LLR", 90, 0.025, 10, ((0, 0.1), (4, math.nan)), running=False)
     assert attempt.label.endswith(": diverged")
-    spec = start.attempts_chart([attempt], 0.9)
+    spec = start.picture([attempt], 0.9)
     json.dumps(spec, allow_nan=False)
-    assert "nan" not in spec["alt"] + start.attempts_csv([attempt])
+    assert "nan" not in spec["alt"] + start.csv([attempt])
 
 
 def test_a_network_that_has_diverged_is_no_network_to_explore(tmp_path):
@@ -99,9 +99,9 @@ def test_labels_tell_plan_and_end():
 
 def test_the_picture_of_attempts_depends_on_the_last_eight_only():
     attempts = [Attempt("FT", s, 0.1, 10, ((0, 0.1), (10, s / 100)), False) for s in range(50, 60)]
-    assert start.attempts_chart(attempts, 0.99) == start.attempts_chart(attempts[-8:], 0.99)
-    assert "nothing has been retrained" in start.attempts_chart([], 0.99)["alt"]
-    assert "50 %" not in start.attempts_alt(attempts) and "59.0 %" in start.attempts_alt(attempts)
+    assert start.picture(attempts, 0.99) == start.picture(attempts[-8:], 0.99)
+    assert "nothing has been retrained" in start.picture([], 0.99)["alt"]
+    assert "50 %" not in start.picture(attempts, 0.99)["alt"] and "59.0 %" in start.picture(attempts, 0.99)["alt"]
 
 
 @pytest.fixture

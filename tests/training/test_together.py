@@ -355,7 +355,7 @@ def clock(monkeypatch):
     monkeypatch.setattr(together, "now", lambda device: seconds[0])
     spend(together._Stack, "feed", 10)
     spend(together._Stack, "step", 1)
-    spend(together, "evaluate", 1000)
+    spend(together, "validate", 1000)
     return seconds
 
 

@@ -39,7 +39,7 @@ class Budget(App[Settings]):
         self.do(self.look)
 
     def other_data(self) -> None:
-        """The other data set's network, sparsities, budgets and seeds, as its preset has them."""
+        """Offer another data set's network, sparsities, budgets and seeds, as its preset has them."""
         preset = live.preset_of(self.inputs["data"].value)
         with self.quietly():
             self.inputs["model"].value = preset.recipe.model
@@ -63,14 +63,14 @@ class Budget(App[Settings]):
         return views.view(settings, {e: self.found[e] for e in wanted if e in self.found})
 
     def put(self, view: View) -> None:
-        """Show it; the button is there for what is missing."""
+        """Show a view; the button can be pressed if anything is missing."""
         super().put(view)
         self.drawn = len(self.found)
         if not self.desk.running:
             self.desk.start.disabled = not missing(self.settings(), self.found)
 
     def follow(self) -> None:
-        """Draw if there is anything new."""
+        """Draw if more has been found."""
         if self.drawn != len(self.found):
             self.draw()
 
@@ -80,11 +80,10 @@ class Budget(App[Settings]):
             self.desk.go(lambda stopped: self._measure(lacking, stopped), self.follow, self.draw)
 
     def _measure(self, lacking: Sequence[Experiment], stopped: Stop) -> str:
-        """Seed by seed, so that Stop keeps the seeds before."""
         results, seeds = Results.at(self.results), grouped(lacking, lambda e: e.recipe.seed)
         work = {seed: results.work(some) for seed, some in seeds.items()}
         stages = Stages(sum(work.values()), self.desk.tell)
-        for number, (seed, some) in enumerate(sorted(seeds.items()), 1):
+        for number, (seed, some) in enumerate(sorted(seeds.items()), 1):  # one by one, so that Stop keeps those before
             if stopped():
                 break
             lead = f"Seed {seed} ({number} of {len(seeds)}): "

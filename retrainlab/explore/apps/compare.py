@@ -43,11 +43,10 @@ class Compare(App[Settings]):
         self.do(self.look)
 
     def settings(self) -> Settings:
-        """What the controls say. Raises BadInput if it makes no sense."""
         return replace(super().settings(), pick=tuple(widget.value for widget in self.picks))
 
     def change(self) -> None:
-        """Other methods or data have other settings to choose from: begin with the middle one."""
+        """Offer the settings of other methods or data, and begin with the middle one."""
         self._offer((MIDDLE, MIDDLE))
         self.look()
 
@@ -61,7 +60,7 @@ class Compare(App[Settings]):
                     widget.value = place
 
     def look(self) -> None:
-        """Show what the store has, unless something runs: then when that has ended."""
+        """Show what the store has, unless something runs: then `_ran` does it."""
         if self.desk.worker.busy:
             return
         pair = views.known(self.settings(), self.results)
@@ -108,7 +107,7 @@ class Compare(App[Settings]):
         return views.words(pair)
 
     def _watch(self, settings: Settings, came: Live) -> None:
-        """While a method's sparsity is searched for, its curve is that of the first run of the round."""
+        """Show as the curve of a method whose sparsity is searched for that of the first run of the round."""
         methods = [type(tried.recipe.method) for tried in came.experiments]
         with self.lock:
             for i, e in enumerate(experiments(settings)):
@@ -116,7 +115,7 @@ class Compare(App[Settings]):
                     self.pair.live.first[i] = came.first.setdefault(methods.index(method), Curve())
 
     def _ran(self) -> None:
-        """Show what was asked for meanwhile."""
+        """Show what the controls have asked for while something ran."""
         if self.pair is None or self.pair.settings != self.settings():
             self.look()
 

@@ -89,7 +89,7 @@ class Draw(Racing[Settings]):
         self.reveal.value = False  # each new race is judged without it
 
     def ended(self, settings: Settings, race: Live) -> str:
-        """Put on the leaderboard what has finished; what the race shows, in words."""
+        """Put what has finished on the leaderboard; return what the race shows, in words."""
         entries = board.finished(race, self.names)
         self.boards.setdefault(settings.conditions, {}).update({e.retrain: e for e in entries})
         return board.words(race, entries)

@@ -53,11 +53,11 @@ class Predict(Racing[Settings]):
 
     @property
     def about(self) -> str:
-        """The name of the race that is asked for among the guesses."""
+        """The name under which guesses about the race of these controls are kept."""
         return key("race", race.experiments(self.settings()), "")
 
     def fresh(self) -> None:
-        """Another race: nothing of it is shown."""
+        """Prepare for another race, of which nothing is shown."""
         self.race, self.revealed = Live([]), False
         self.desk.worker.stop()
         self.desk.status.say("Guess first; the race stays hidden until you press Race.")

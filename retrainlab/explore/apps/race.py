@@ -37,7 +37,7 @@ class Race(Pruning[Settings], Racing[Settings]):
         return "" if self.race.results else super().ready()
 
     def of(self, settings: Settings) -> collapse.Network | None:
-        """The network, if it is the one of these settings."""
+        """The network, if it is that of these settings."""
         return self.network if self.network is not None and self.network.recipe == settings.recipe else None
 
     def ended(self, settings: Settings, race: Live) -> str:

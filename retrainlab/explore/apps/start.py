@@ -88,7 +88,7 @@ class Start(Pruning[Settings]):
         return views.outcome_words(result, attempt.planned)
 
     def over(self) -> None:
-        """The attempt is over."""
+        """Act after an attempt, which stays in the picture if it has any points."""
         with self.lock:
             self.attempts = [replace(a, running=False) for a in self.attempts if a.points]
         self.draw()

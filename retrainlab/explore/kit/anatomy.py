@@ -74,7 +74,7 @@ class Anatomy:
         return Anatomy(magnitudes, gone, totals, peak, weights, torch.linspace(-far, far, BINS + 1))
 
     def count(self, sparsity: float) -> int:
-        """How many weights are removed, as `pruning.prune` counts them."""
+        """How many weights are removed, as `pruning` counts them."""
         return round(sparsity * len(self.magnitudes))
 
     def threshold(self, sparsity: float) -> float | None:

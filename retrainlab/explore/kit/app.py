@@ -1,4 +1,4 @@
-"""What every explorer is: controls that say its `Settings`, and a `View` of what they ask for, one of a kind on the page."""
+"""What every explorer is: controls that say its `Settings`, and a `View` of what they ask for; one of a kind on the page."""
 
 import threading
 from collections.abc import Callable, Hashable, Iterator
@@ -103,7 +103,7 @@ class App(Generic[Settings]):
         self.screen.put(view, csv=not self.desk.running)
 
     def draw(self) -> None:
-        """Show what there is."""
+        """Show what there is to show; what is refused is told in the status line."""
         self.do(lambda: None if (view := self.view()) is None else self.put(view))
 
     def do(self, action: Callable[[], object]) -> None:

@@ -87,7 +87,7 @@ def csv(entries: Sequence[Entry], revealed: bool) -> str:
 
 
 def words(race: Live, entries: Sequence[Entry]) -> str:
-    """What a race that is over shows, and that the sparsity was checked."""
+    """What a race that is over shows, in sentences, the last of which tells the sparsity that was checked."""
     if not race.whole:
         return writing.stopped_words(any(curve.steps for curve in race.second.values()))
     order, lost = [e for e in ranked(entries) if not e.lost], [e for e in entries if e.lost]

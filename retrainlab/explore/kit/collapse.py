@@ -19,7 +19,7 @@ from retrainlab.study.results import Results
 from retrainlab.study.stages import prepare
 from retrainlab.training import cycles, masked
 from retrainlab.training.engine import Engine
-from retrainlab.training.loop import evaluate
+from retrainlab.training.loop import validate
 from retrainlab.training.state import Setup
 
 ORDER = sorted(range(100), key=lambda s: (s % 4 > 0, s))  # every fourth first: the curve is soon seen whole
@@ -67,13 +67,12 @@ class Network:
 
     def measure(self, stop: Callable[[], bool]) -> None:
         """Fill in `accuracies`, in ORDER, until `stop` is true."""
-        data = self.setup.data
-        with repeatable(data.device):
+        with repeatable(self.setup.data.device):
             for sparsity in ORDER:
                 if stop():
                     return
                 state = masked.apply(self.dense.state, self.masks(sparsity / 100))
-                accuracy, _ = evaluate(self.setup.model, state.params, state.buffers, data, data.validation)
+                accuracy, _ = validate(self.setup, state)
                 self.accuracies = self.accuracies | {sparsity: accuracy}  # a copy: a thread may be drawing the old one
 
     def words(self, sparsity: float) -> str:

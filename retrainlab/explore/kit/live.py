@@ -1,5 +1,5 @@
-"""Run a few experiments while somebody watches: stored ones show at once, the others train together in the fast engine and
-show each point of their curves as it is made. Stop ends all at the next step; only finished ones are stored.
+"""Run a few experiments while somebody watches: stored ones show at once, the others train together and show each point of
+their curves as it is made. Stop ends all at the next step; only finished ones are stored.
 """
 
 import math
@@ -108,9 +108,8 @@ def preset_of(data: str) -> Preset:
 
 def recipe_of(data: str, model: str, seed: int) -> Recipe:
     """How a network is trained on a data set: as its preset does."""
-    recipe = replace(preset_of(data).recipe, data=data)
-    width = recipe.width if model == recipe.model else None
-    return replace(recipe, model=model, width=width, seed=seed)
+    recipe = preset_of(data).recipe
+    return replace(recipe, data=data, model=model, width=recipe.width if model == recipe.model else None, seed=seed)
 
 
 def run(

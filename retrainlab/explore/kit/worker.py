@@ -24,7 +24,7 @@ Act = Callable[[], None]
 
 
 def device_words(device: torch.device) -> str:
-    """Which device computes, and how much memory it has and is taken."""
+    """Which device computes, its memory, and how much of it is in use."""
     if device.type == "cuda":
         return f"{describe(device)}, {torch.cuda.memory_allocated(device) / 2**30:.2f} GiB of it in use"
     unit = 2**30 if sys.platform == "darwin" else 2**20

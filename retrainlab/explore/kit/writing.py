@@ -23,7 +23,7 @@ def csv(heads: Sequence[str], rows: Iterable[Sequence[object]], digits: int = 6)
     def cell(value: object) -> object:
         if isinstance(value, float):
             return f"{value:.{digits}g}" if math.isfinite(value) else ""
-        return tables.plain(value)
+        return tables.harmless(value)
 
     out = io.StringIO()
     writer(out, lineterminator="\n").writerows([heads, *(map(cell, row) for row in rows)])

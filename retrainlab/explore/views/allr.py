@@ -1,4 +1,4 @@
-"""Anatomy of ALLR: how damage and budget make its first learning rate, on a trained network's weights."""
+"""Anatomy of ALLR: how the damage of pruning and the budget make its first learning rate, for a trained network."""
 
 import math
 from dataclasses import dataclass
@@ -7,10 +7,10 @@ from typing import Any
 
 import torch
 
-from retrainlab.checks import BadInput, check_number, choose, settle
+from retrainlab.checks import BadInput, choice, number, settle
 from retrainlab.config import DATASETS, MODELS, Recipe
 from retrainlab.explore.kit import chart, live, writing
-from retrainlab.explore.kit.anatomy import BINS, NORMS, SPARSITIES, Anatomy
+from retrainlab.explore.kit.anatomy import NORMS, SPARSITIES, Anatomy
 from retrainlab.explore.kit.pages import Control, Page, View
 from retrainlab.explore.views import race
 from retrainlab.phrases import percent, share
@@ -20,44 +20,30 @@ from retrainlab.study.stages import prepare
 LOOKS = {"prunable": {"color": chart.BLUE}, "all": {"color": chart.GREEN, "dash": "7 4"}}
 BOLD: dict[str, Any] = {"color": "#222222", "width": 6, "opacity": 0.4}
 BUDGET = "Budget (% of the dense run)"
-PAGE_SPARSITIES = (0.0, 0.1, 0.2, 0.3, 0.4, 0.5, 0.6, 0.7, 0.8, 0.9, 0.95, 0.98, 0.99)
-PAGE_BUDGETS = (0.025, 0.05, 0.1, 0.25, 0.5, 1.0)
 
 
 @dataclass(frozen=True)
 class Settings:
-    """What the widgets say.
+    """What the widgets say. sparsity, budget: shares; norm: ALLR's, a key of NORMS."""
 
-    sparsity, budget: shares, in [0, 0.995] and (0, 1].
-    norm: ALLR's, a key of NORMS.
-    """
-
-    sparsity: float = 0.9
-    budget: float = 0.1
-    norm: str = "prunable"
-    data: str = "digits"
-    model: str = "resnet8"
-    seed: int = 0
+    sparsity: float = number(0.9, low=0, high=0.995)
+    budget: float = number(0.1, what="budget (share of the dense run)", above=0, high=1)
+    norm: str = choice("prunable", NORMS, "norm for ALLR")
+    data: str = choice("digits", DATASETS, "data set")
+    model: str = choice("resnet8", MODELS, "model")
+    seed: int = number(0, low=0)
 
     def __post_init__(self) -> None:
         settle(self)
-        check_number(self.sparsity, "sparsity", low=0, high=0.995)
-        check_number(self.budget, "budget (share of the dense run)", above=0, high=1)
-        choose(self.norm, NORMS, "norm for ALLR")
-        choose(self.data, DATASETS, "data set")
-        choose(self.model, MODELS, "model")
-        check_number(self.seed, "seed", low=0, whole=True)
 
     @property
     def recipe(self) -> Recipe:
         return live.recipe_of(self.data, self.model, self.seed)
 
 
-# ---- pictures and words ----------------------------------------------------------------------------------------------
-
-
 def factors_picture(settings: Settings, anatomy: Anatomy) -> dict:
-    """Left: d1 over sparsity for both norms, d2, and d for the chosen norm. Right: the start over the budget."""
+    """Left: d1 over sparsity for both norms, d2, and d for the chosen norm. Right: the first learning rate over the
+    budget."""
     s, peak, damage = settings, anatomy.peak, anatomy.damage
     now = {norm: anatomy.factor(s.sparsity, s.budget, norm) for norm in NORMS}
     chosen, x = now[s.norm], [100 * share for share in SPARSITIES]
@@ -69,14 +55,10 @@ def factors_picture(settings: Settings, anatomy: Anatomy) -> dict:
         chart.point(100 * s.sparsity, chosen.d, {"color": chart.RED}),
     ]
     # level at d1, then the budget's own line: three points are the whole curve
-    corners = {norm: [(0, f.d1), (f.d1, f.d1), (1, 1)] for norm, f in now.items()}
-
-    def starts(norm: str, look: dict) -> dict:
-        return chart.line([100 * b for b, _ in corners[norm]], [peak * d for _, d in corners[norm]], look)
-
+    starts = {norm: ([0, 100 * f.d1, 100], [peak * f.d1, peak * f.d1, peak]) for norm, f in now.items()}
     right = [
-        starts(s.norm, BOLD),
-        *(starts(norm, LOOKS[norm]) for norm in NORMS),
+        chart.line(*starts[s.norm], BOLD),
+        *(chart.line(*starts[norm], LOOKS[norm]) for norm in NORMS),
         chart.level(peak, f"eta_max = {peak:.3g}"),
         chart.cut(100 * s.budget, f"start = {chosen.start:.3g}", right=s.budget > 0.5),
         chart.point(100 * s.budget, chosen.start, {"color": chart.RED}),
@@ -95,20 +77,20 @@ def factors_picture(settings: Settings, anatomy: Anatomy) -> dict:
     )
     legend = [(f"d1, norm over {name}", LOOKS[norm]) for norm, name in NORMS.items()]
     legend.append((f"d, norm over {NORMS[s.norm]}", {"color": BOLD["color"], "width": BOLD["width"]}))
-    return chart.chart(panels, alt, width=1060, height=420, legend=legend)
+    return chart.chart(panels, alt, height=420, legend=legend)
 
 
 def weights_picture(settings: Settings, anatomy: Anatomy) -> dict:
-    """How many weights have which value, on a logarithmic axis, and which of them go."""
+    """A histogram of the weights, with a logarithmic axis of counts, and which of them are removed."""
     held, lost = anatomy.bars(settings.sparsity)
     width = (anatomy.edges[1] - anatomy.edges[0]).item()
     x = [edge + width / 2 for edge in anatomy.edges[:-1].tolist()]
     threshold, far = anatomy.threshold(settings.sparsity), anatomy.edges[-1].item()
     floor = 0.5  # an empty bar has no height on a logarithmic axis
-    some = [i for i in range(BINS) if lost[i]]
+    some = [(at, n) for at, n in zip(x, lost) if n]
     marks = [
         chart.bars(x, [max(n, floor) for n in held], 0.9 * width, chart.BLUE, floor),
-        chart.bars([x[i] for i in some], [lost[i] for i in some], 0.9 * width, chart.ORANGE, floor),
+        chart.bars([at for at, _ in some], [n for _, n in some], 0.9 * width, chart.ORANGE, floor),
     ]
     if threshold is not None:
         marks += [chart.cut(-threshold, right=True), chart.cut(threshold, f"cut at {threshold:.3g}")]
@@ -124,19 +106,19 @@ def weights_picture(settings: Settings, anatomy: Anatomy) -> dict:
     where = "nothing is removed" if threshold is None else f"{count:,}, those within {threshold:.3g} of 0, are removed"
     alt = f"Histogram of {size:,} weights from {-far:.3g} to {far:.3g}; {where}."
     legend = [("stay", {"color": chart.BLUE, "width": 8}), ("removed", {"color": chart.ORANGE, "width": 8})]
-    return chart.chart([panel], alt, width=1060, height=300, legend=legend)
+    return chart.chart([panel], alt, height=300, legend=legend)
 
 
 HEADS = ("norm over", "share of it removed", "d1", "d2", "d", "decided by", "start (d times eta_max)")
 
 
 def table(settings: Settings, anatomy: Anatomy) -> list[tuple[str, ...]]:
-    """Both norms as words."""
+    """ALLR's numbers for both norms."""
     rows = []
     for norm, name in NORMS.items():
         f = anatomy.factor(settings.sparsity, settings.budget, norm)
         chosen = " (chosen)" if norm == settings.norm else ""
-        numbers = [f"{v:.3f}" for v in (f.d1, f.d2, f.d)]
+        numbers = (f"{v:.3f}" for v in (f.d1, f.d2, f.d))
         rows.append((name + chosen, percent(f.drop), *numbers, f.decides, f"{f.start:.4g}"))
     return rows
 
@@ -145,38 +127,34 @@ def words(settings: Settings, anatomy: Anatomy) -> str:
     """Which of d1 and d2 decides, with the numbers."""
     s = settings
     f = anatomy.factor(s.sparsity, s.budget, s.norm)
-    other = next(norm for norm in NORMS if norm != s.norm)
-    count, size = anatomy.count(s.sparsity), len(anatomy.magnitudes)
-    if not count:
-        text = "Nothing is removed, so d1 = 0"
-    else:
+    text = "Nothing is removed, so d1 = 0"
+    if count := anatomy.count(s.sparsity):
         text = (
-            f"The {count:,} smallest of {size:,} weights hold {percent(f.drop)} of the norm over {NORMS[s.norm]}, of at "
-            f"most sqrt(s) = {percent(math.sqrt(f.removed))}: d1 = {f.d1:.3f}"
+            f"The {count:,} smallest of {len(anatomy.magnitudes):,} weights hold {percent(f.drop)} of the norm over "
+            f"{NORMS[s.norm]}, of at most sqrt(s) = {percent(math.sqrt(f.removed))}: d1 = {f.d1:.3f}"
         )
-    if f.decides == "d1":
-        text += f", above the budget's d2 = {f.d2:.3g}, so the damage decides"
-    else:
-        text += f", not above the budget's d2 = {f.d2:.3g}, so the budget decides"
-    start = f"ALLR starts at {f.d:.3f} of the peak {anatomy.peak:.3g}, {f.start:.3g}"
+    above, decides = ("above", "damage") if f.decides == "d1" else ("not above", "budget")
+    [other] = set(NORMS) - {s.norm}
     there = anatomy.factor(s.sparsity, s.budget, other)
-    same = "; the other norm changes nothing" if there.d == f.d else f"; with {NORMS[other]}, at {there.start:.3g}"
-    return f"{text}. {start}{same}."
+    same = "the other norm changes nothing" if there.d == f.d else f"with {NORMS[other]}, at {there.start:.3g}"
+    return (
+        f"{text}, {above} the budget's d2 = {f.d2:.3g}, so the {decides} decides. ALLR starts at {f.d:.3f} of the peak "
+        f"{anatomy.peak:.3g}, {f.start:.3g}; {same}."
+    )
 
 
 def csv(settings: Settings, anatomy: Anatomy) -> str:
-    """d1, d and the start over sparsity, at the slider's budget."""
+    """d1, d and the first learning rate over sparsity, at the budget that is chosen."""
     rows = []
     for sparsity in sorted({*SPARSITIES, settings.sparsity}):
-        both = [anatomy.factor(sparsity, settings.budget, norm) for norm in NORMS]
-        numbers = (*(f.d1 for f in both), settings.budget, *(f.d for f in both), *(f.start for f in both))
-        rows.append((100 * sparsity, *numbers))
+        one, two = (anatomy.factor(sparsity, settings.budget, norm) for norm in NORMS)
+        rows.append((100 * sparsity, one.d1, two.d1, settings.budget, one.d, two.d, one.start, two.start))
     d1, d, start = ([f"{name}_{norm}" for norm in NORMS] for name in ("d1", "d", "start"))
     return writing.csv(["sparsity_percent", *d1, "d2", *d, *start], rows, 5)
 
 
 def code(settings: Settings) -> str:
-    """The view as Python, which retrains with both norms."""
+    """The view as Python that retrains with both norms."""
     s = settings
     return writing.python(
         s.recipe,
@@ -187,7 +165,7 @@ def code(settings: Settings) -> str:
 
 
 def view(settings: Settings, anatomy: Anatomy, caption: str = "") -> View:
-    """All that is shown; caption: of the table, which names the network if it is empty."""
+    """All that is shown. caption: of the table; one that names the network if empty."""
     s, a = settings, anatomy
     caption = caption or f"ALLR's numbers ({s.data}, {s.model}, seed {s.seed})"
     pictures = [factors_picture(s, a), weights_picture(s, a)]
@@ -195,33 +173,31 @@ def view(settings: Settings, anatomy: Anatomy, caption: str = "") -> View:
 
 
 def page(results: Results) -> Page:
-    """One network for digits: sparsity, budget and norm by controls."""
-    recipe = Settings().recipe
+    """For readers without a kernel: one network of digits, with sparsity, budget and norm to choose."""
+    recipe, budgets = Settings().recipe, (0.025, 0.05, 0.1, 0.25, 0.5, 1.0)
+    sparsities = (0.0, 0.1, 0.2, 0.3, 0.4, 0.5, 0.6, 0.7, 0.8, 0.9, 0.95, 0.98, 0.99)
 
     @cache
     def anatomy() -> Anatomy:
         dense = results.dense(recipe, torch.device("cpu"))
         if dense is None:
             raise BadInput("The page about ALLR needs the trained network, which is not in the store; make it first.")
-        if dense.result.outcome:
-            raise BadInput(
-                f"The page about ALLR has no trained network ({dense.result.outcome}); choose another recipe."
-            )
+        if lost := dense.result.outcome:
+            raise BadInput(f"The page about ALLR has no trained network ({lost}); choose another recipe.")
         setup, original = prepare(recipe, torch.device("cpu"))
         return Anatomy.of(dense.state, setup.prunable, original.peak)
 
-    intro = (
-        "ALLR retrains on a line from d times the dense run's peak learning rate to 0. d is the larger of the damage d1, "
-        "which pruning did to the norm of the weights, and of d2, the budget. Choose how much is pruned and how long the "
-        "retraining is."
-    )
     return Page(
         "allr",
         "Anatomy of ALLR",
-        [intro],
         [
-            Control("Weights removed", writing.shares(PAGE_SPARSITIES), PAGE_SPARSITIES.index(0.9)),
-            Control("Budget (share of the dense run)", writing.shares(PAGE_BUDGETS), PAGE_BUDGETS.index(0.1)),
+            "ALLR retrains on a line from d times the dense run's peak learning rate to 0. d is the larger of the damage "
+            "d1, which pruning did to the norm of the weights, and of d2, the budget. Choose how much is pruned and how "
+            "long the retraining is."
+        ],
+        [
+            Control("Weights removed", writing.shares(sparsities), sparsities.index(0.9)),
+            Control("Budget (share of the dense run)", writing.shares(budgets), budgets.index(0.1)),
             Control("Norm over", [(name, norm) for norm, name in NORMS.items()], choice=True),
         ],
         race.experiments(race.Settings(schedules=("LLR",))),

@@ -1,14 +1,14 @@
-"""Two methods of the contest at one total of epochs: accuracy and sparsity over all steps.
+"""Two methods of the contest with one number of epochs: accuracy and sparsity over all steps.
 
-The entrants and their settings are those of the contest. CS, STR and DST reach a sparsity only by a search, which is
-made before they are compared.
+CS, STR and DST reach a sparsity only by a search, which is made before they are compared.
 """
 
+from collections import defaultdict
 from collections.abc import Callable
 from dataclasses import dataclass, field, replace
 from typing import Any
 
-from retrainlab.checks import BadInput, check_number, choose, settle
+from retrainlab.checks import BadInput, check_number, choice, number, settle
 from retrainlab.config import Experiment, Recipe
 from retrainlab.contest.entrants import ENTRANTS, GRID, Candidate, candidates
 from retrainlab.contest.search import knob_of, searched
@@ -24,35 +24,27 @@ from retrainlab.study.results import Results
 DATA = ("digits", "fashion-mnist", "cifar10")  # those with a contest
 MIDDLE = 1
 LOOKS = {"color": chart.BLUE, "symbol": "o"}, {"color": chart.RED, "symbol": "D", "dash": "7 3"}
-SIZE: dict[str, Any] = {"width": 1060, "height": 430}
-PAGE_METHODS = ("BIMP", "GMP", "DPF", "RigL", "Static", "Dense")  # none of which needs a search
+PAGE_METHODS = ("BIMP", "GMP", "DPF", "RigL", "Static", "Dense")  # none needs a search
 PAGE_SPARSITIES = (0.8, 0.9, 0.95)
+HEADS = ("method", "setting", "validation", "test", "sparsity reached", "epochs in all", "runs of search")
 
 
 @dataclass(frozen=True)
 class Settings:
-    """What is compared.
+    """What the widgets say. sparsity: share of the weights that is removed; pick: which of the contest's settings each
+    method has."""
 
-    sparsity: share of the weights that goes, above 0 and at most 0.995.
-    pick: which of the contest's settings each method has, 0 to 2.
-    """
-
-    first: str = "BIMP"
-    second: str = "GMP"
-    sparsity: float = 0.9
-    seed: int = 0
-    data: str = "digits"
+    first: str = choice("BIMP", ENTRANTS, "method")
+    second: str = choice("GMP", ENTRANTS, "method")
+    sparsity: float = number(0.9, above=0, high=0.995)
+    seed: int = number(0, low=0)
+    data: str = choice("digits", DATA, "data set with a contest")
     pick: tuple[int, int] = (MIDDLE, MIDDLE)
 
     def __post_init__(self) -> None:
         settle(self)
-        for name in self.names:
-            choose(name, ENTRANTS, "method")
         if self.first == self.second:
             raise BadInput(f"Both methods are {self.first}: choose two that differ.")
-        check_number(self.sparsity, "sparsity", above=0, high=0.995)
-        check_number(self.seed, "seed", low=0, whole=True)
-        choose(self.data, DATA, "data set with a contest")
         for place in self.pick:
             check_number(place, "place of the setting", low=0, high=GRID - 1, whole=True)
 
@@ -62,17 +54,17 @@ class Settings:
 
     @property
     def recipe(self) -> Recipe:
-        """The contest's, whose epochs are the total of both."""
+        """The contest's, with the epochs that each method has in all."""
         return replace(PRESETS[self.data].contest, seed=self.seed)
 
     @property
     def tolerance(self) -> float:
-        """How far off the sparsity that a search finds may be, as while the contest tunes (a share)."""
+        """How far off the sparsity that a search finds may be (a share), as while the contest tunes."""
         return 2 * PRESETS[self.data].tolerance
 
 
 def chosen(settings: Settings) -> list[Candidate]:
-    """Each method's candidate."""
+    """The two methods, each with its picked setting."""
     s = settings
     return [candidates(name, s.recipe, s.sparsity)[place] for name, place in zip(s.names, s.pick)]
 
@@ -82,19 +74,19 @@ def experiments(settings: Settings) -> list[Experiment]:
     return [c.experiment for c in chosen(settings)]
 
 
-# ---- what there is of them -------------------------------------------------------------------------------------------
-
-
 @dataclass
 class Pair:
-    """The two experiments, how far they are, and how many runs each method's search took (0 for none)."""
+    """Two methods' experiments and how far they are.
+
+    runs: how many runs each method's search took, 0 for none.
+    """
 
     settings: Settings
     live: Live
     runs: list[int] = field(default_factory=lambda: [0, 0])
 
     def fill(self, results: Results) -> None:
-        """Take what the store has, but for a method whose sparsity has not been found yet."""
+        """Take what the store has of the methods whose sparsity has been found or needs no search."""
         there = live.stored(self.live.experiments, results, firsts=True)
         for i, e in enumerate(there.experiments):
             if self.runs[i] or not searched(e.recipe):
@@ -102,12 +94,12 @@ class Pair:
 
 
 def sought(settings: Settings, run: Callable[[list[Experiment], int], Live]) -> Pair:
-    """The pair, in which each method with a knob has the one that a search found (see `searching.sought`)."""
+    """The pair after the search for each method that needs one (see `searching.sought`)."""
     return Pair(settings, *searching.sought(experiments(settings), run, settings.tolerance))
 
 
 def known(settings: Settings, results: Results) -> Pair:
-    """What the store has of the pair, without training. A search that is not all there leaves its method out."""
+    """What the store has of the pair, without training; nothing of a method whose search is not all there."""
     try:
         pair = sought(settings, lambda tried, _: live.stored(tried, results, firsts=True))
     except Unfinished:
@@ -116,31 +108,28 @@ def known(settings: Settings, results: Results) -> Pair:
     return pair
 
 
-# ---- pictures and words ----------------------------------------------------------------------------------------------
-
-
 def steps_per_epoch(recipe: Recipe) -> int:
-    """How many iterations an epoch of its data has."""
+    """How many iterations an epoch has."""
     return load(recipe.data).steps_per_epoch(recipe.batch_size)
 
 
 def points(running: Live, place: int) -> list[tuple[int, float, float]]:
     """(step, accuracy, sparsity) of an experiment, shares: the first training, and behind it the retraining, or what the
     hard prune left where there is none."""
-    recipe, first, second = running.experiments[place].recipe, running.first.get(place), running.second.get(place)
-    start = recipe.epochs * steps_per_epoch(recipe)
-    out = list(zip(first.steps, first.accuracy, first.sparsity)) if first else []
-    return (
-        out + [(start + s, a, z) for s, a, z in zip(second.steps, second.accuracy, second.sparsity)] if second else out
-    )
+    recipe, out = running.experiments[place].recipe, []
+    phases = (0, running.first.get(place)), (recipe.epochs * steps_per_epoch(recipe), running.second.get(place))
+    for start, curve in phases:
+        if curve is not None:
+            out += [(start + s, a, z) for s, a, z in zip(curve.steps, curve.accuracy, curve.sparsity)]
+    return out
 
 
 def picture(pair: Pair) -> dict:
-    """Left: validation accuracy over all steps; right: the share of weights that are 0. A line marks where a first
-    training ends and a retraining begins."""
-    names, running, per_epoch = pair.settings.names, pair.live, steps_per_epoch(pair.settings.recipe)
+    """Left: validation accuracy over all steps; right: the share of weights that are 0. A vertical line marks where a
+    first training ends and a retraining begins."""
+    s, names, running, per_epoch = pair.settings, pair.settings.names, pair.live, steps_per_epoch(pair.settings.recipe)
     accuracy, sparsity, told = [], [], []
-    cuts: dict[int, list[str]] = {}
+    cuts: dict[int, list[str]] = defaultdict(list)
     for place, (name, look) in enumerate(zip(names, LOOKS)):
         steps, shares, zeros = zip(*line) if (line := points(running, place)) else ((), (), ())
         accuracy.append(chart.line(steps, [100 * v for v in shares], look, offset=place))
@@ -151,14 +140,13 @@ def picture(pair: Pair) -> dict:
             told.append(f"{name} {percent(shares[-1])} accurate and {percent(zeros[-1])} sparse at step {steps[-1]}")
         e = running.experiments[place]
         if e.retrain.budget:
-            cuts.setdefault(e.recipe.epochs * per_epoch, []).append(name)
-    total = pair.settings.recipe.epochs * per_epoch
+            cuts[e.recipe.epochs * per_epoch].append(name)
+    total = s.recipe.epochs * per_epoch
     for step, those in cuts.items():
         label = f"{' and '.join(those)}: prune, then retrain"
         accuracy.append(chart.cut(step, label, chart.GREY, right=step > total / 2))
         sparsity.append(chart.cut(step, "", chart.GREY))
-    asked = pair.settings.sparsity
-    sparsity.append(chart.level(100 * asked, f"asked: {percent(asked)}", right=True))
+    sparsity.append(chart.level(100 * s.sparsity, f"asked: {percent(s.sparsity)}", right=True))
     frame: dict[str, Any] = {"x": (0, total), "y": (0, 104), "xlabel": f"Step ({per_epoch} are an epoch)"}
     panels = [
         chart.panel(accuracy, ylabel="Validation accuracy (%)", **frame),
@@ -166,14 +154,11 @@ def picture(pair: Pair) -> dict:
     ]
     ends = "; ".join(told) or "nothing has been trained yet"
     alt = f"Left: validation accuracy over {total} steps. Right: sparsity. The last points: {ends}."
-    return chart.chart(panels, alt, legend=list(zip(names, LOOKS)), **SIZE)
-
-
-HEADS = ("method", "setting", "validation", "test", "sparsity reached", "epochs in all", "runs of search")
+    return chart.chart(panels, alt, legend=list(zip(names, LOOKS)))
 
 
 def table(pair: Pair) -> list[tuple[str, ...]]:
-    """Each method as words; dots for what has not ended, no accuracies for what has diverged."""
+    """The results of each method; dots for what has not ended, no accuracies for what has diverged."""
     rows: list[tuple[str, ...]] = []
     for place, (name, candidate) in enumerate(zip(pair.settings.names, chosen(pair.settings))):
         e, result = pair.live.experiments[place], pair.live.results.get(place)
@@ -191,7 +176,7 @@ def table(pair: Pair) -> list[tuple[str, ...]]:
 
 
 def words(pair: Pair) -> str:
-    """Who is ahead and by how much, how sparse both are, and what the search cost."""
+    """Which method is ahead and by how much, how sparse both are, and what the search cost."""
     if not pair.live.whole:
         return writing.stopped_words(begun=True)
     s = pair.settings
@@ -227,37 +212,38 @@ def code(settings: Settings) -> str:
     """The comparison as Python."""
     s = settings
     turn = [i for i, e in enumerate(experiments(s)) if searched(e.recipe)]
-    lines = [
+    search, those = [], f"experiments[{turn[0]}:{turn[0] + 1}]" if len(turn) == 1 else "experiments"
+    if turn:
+        search = [f"{those}, searches = reach({those}, study.run_study, tolerance={s.tolerance!r}, most={ROUNDS})"]
+    return writing.python(
+        s.recipe,
         "from retrainlab.contest import candidates",
         *(["from retrainlab.contest.search import reach"] if turn else []),
         "",
         f"plans = {list(zip(s.names, s.pick))!r}",
         f"experiments = [candidates(name, recipe, {s.sparsity!r})[i].experiment for name, i in plans]",
-    ]
-    if turn:
-        those = "experiments" if len(turn) == 2 else f"experiments[{turn[0]}:{turn[0] + 1}]"
-        lines.append(f"{those}, searches = reach({those}, study.run_study, tolerance={s.tolerance!r}, most={ROUNDS})")
-    lines.append("frame = study.run_study(experiments)")
-    lines.append('print(frame[["validation_accuracy", "test_accuracy", "sparsity_achieved", "total_steps"]])')
-    return writing.python(s.recipe, *lines)
+        *search,
+        "frame = study.run_study(experiments)",
+        'print(frame[["validation_accuracy", "test_accuracy", "sparsity_achieved", "total_steps"]])',
+    )
 
 
 def view(pair: Pair, caption: str = "") -> View:
-    """All that is shown; caption: of the table, which says what was asked for if it is empty."""
+    """All that is shown. caption: of the table; one that tells the settings if empty."""
     s = pair.settings
     caption = caption or f"Both methods ({s.data}, {share(s.sparsity)} removed, seed {s.seed})"
     return View([picture(pair)], words(pair), (caption, HEADS, table(pair)), csv(pair), code(s))
 
 
 def page(results: Results) -> Page:
-    """Two of six methods on one seed of digits."""
+    """For readers without a kernel: two of six methods on one seed of digits."""
 
     def show_one(first: str, second: str, sparsity: float) -> View:
         try:
             settings = Settings(first, second, sparsity)
         except BadInput as error:
             empty = chart.panel([], x=(0, 1), y=(0, 104), xlabel="Step")
-            return View([chart.chart([empty, empty], str(error), **SIZE)], str(error))
+            return View([chart.chart([empty, empty], str(error))], str(error))
         pair = known(settings, results)
         if not pair.live.whole:
             raise BadInput(f"The page needs the runs of {first} and {second}, which are not in the store; make them.")

@@ -1,4 +1,4 @@
-"""Draw a schedule by control points and race it: `Settings` -> `experiments` -> `live.Live` -> `view`."""
+"""Draw a schedule by control points and race it: Settings -> experiments -> Live -> View."""
 
 import math
 from collections.abc import Sequence
@@ -14,6 +14,7 @@ from retrainlab.explore.kit.board import HEADS, Entry, groups
 from retrainlab.explore.kit.live import Live
 from retrainlab.explore.kit.pages import Control, Page, View
 from retrainlab.explore.kit.points import FEWEST, MOST, SHAPES, TOP, Points
+from retrainlab.explore.views import race as race_view
 from retrainlab.explore.views.race import POINTS, steps
 from retrainlab.phrases import percent, share
 from retrainlab.study.results import Results
@@ -25,8 +26,8 @@ DRAWN = {"color": "#222222", "symbol": "*"}
 
 @dataclass(frozen=True)
 class Settings:
-    """What is raced. points: 2 to 8 pairs of share of the run and learning rate up to TOP; schedules: the named ones that
-    race along."""
+    """What the widgets say. points: 2 to 8 pairs of share of the run and learning rate up to TOP; schedules: the named ones
+    that race along."""
 
     data: str = choice("digits", DATASETS, "data set")
     model: str = choice("resnet8", MODELS, "model")
@@ -43,16 +44,12 @@ class Settings:
         check_number(len(self.points), "number of control points", low=FEWEST, high=MOST, whole=True)
         for _, lr in self.points:
             check_number(lr, "learning rate of a control point", low=0, high=TOP)
-        _ = self.prune, self.retrains
+        Prune(self.sparsity), self.retrains
 
     @property
     def recipe(self) -> Recipe:
-        """The first training's, for the first of the seeds."""
+        """The first training of seed 0."""
         return live.recipe_of(self.data, self.model, 0)
-
-    @property
-    def prune(self) -> Prune:
-        return Prune(self.sparsity)
 
     @property
     def drawn(self) -> Retrain:
@@ -68,22 +65,16 @@ class Settings:
         """What curves must share to be ranked together."""
         return self.data, self.model, self.sparsity, self.budget, self.seeds
 
-    @property
-    def about(self) -> str:
-        """The same in words."""
-        shares = f"{share(self.sparsity)} removed, budget {share(self.budget)}"
-        return f"{self.data}, {self.model}, {shares}, seeds: {self.seeds}"
-
 
 def experiments(s: Settings, retrains: Sequence[Retrain] = ()) -> list[Experiment]:
-    """One for each curve and seed; those of a seed share the trained network, what is pruned and the batches."""
+    """One for each curve and seed; those of a seed share the trained network, its mask and the batches."""
     recipes = [live.recipe_of(s.data, s.model, seed) for seed in range(s.seeds)]
-    return [Experiment(recipe, s.prune, r, POINTS) for r in retrains or s.retrains for recipe in recipes]
+    return [Experiment(recipe, Prune(s.sparsity), r, POINTS) for r in retrains or s.retrains for recipe in recipes]
 
 
 @lru_cache(maxsize=256)
 def curve(retrain: Retrain, recipe: Recipe) -> tuple[Sequence[float], Sequence[float]]:
-    """Places in the run (percent) and learning rates. Empty for ALLR, which starts where the pruned network says."""
+    """Places in the run (percent) and learning rates there. Empty for ALLR, whose start depends on the pruned network."""
     if retrain.points:
         shares, lrs = zip(*retrain.points)
         return (0.0, *(100 * x for x in shares), 100.0), (lrs[0], *lrs, lrs[-1])
@@ -103,19 +94,20 @@ def line(retrain: Retrain) -> str:
 
 def code(s: Settings, retrains: Sequence[Retrain] = ()) -> str:
     """The race as Python."""
-    names = ", ".join(f'"{r.schedule}"' for r in (retrains or s.retrains)[1:])
+    mine, *others = retrains or s.retrains
+    names = ", ".join(["mine", *(f'"{r.schedule}"' for r in others)])
     return writing.python(
         s.recipe,
-        f"mine = {line((retrains or s.retrains)[0])}",
+        f"mine = {line(mine)}",
         f"experiments = study.grid(recipe, sparsities=[{s.sparsity!r}], budgets=[{s.budget!r}],",
-        f"    schedules=[mine{', ' * bool(names)}{names}], seeds={s.seeds}, evaluations={POINTS})",
+        f"    schedules=[{names}], seeds={s.seeds}, evaluations={POINTS})",
         "frame = study.run_study(experiments)",
         'print(frame.groupby("schedule")[["validation_accuracy", "test_accuracy"]].mean())',
     )
 
 
 def means(race: Live, places: Sequence[int]) -> list[tuple[int, list[float]]]:
-    """Step and the accuracies of all seeds, as far as all have got; a seed that has diverged gets no further."""
+    """Steps and the accuracies of all seeds there, as far as all have come; a seed that has diverged comes no further."""
     if not all(p in race.second for p in places):
         return []
     curves = [race.second[p] for p in places]
@@ -126,12 +118,14 @@ def means(race: Live, places: Sequence[int]) -> list[tuple[int, list[float]]]:
 def view(settings: Settings, race: Live, raced: Settings, name: str, entries: Sequence[Entry], revealed: bool) -> View:
     """The curve that is drawn, the race as it stands, and the leaderboard.
 
-    raced, name: the settings of the race, and what the curve drawn then is called.
-    entries: those raced under the same conditions.
+    raced, name: the settings of the race, and the name of the drawn curve in it.
+    entries: the curves raced under the same conditions.
     revealed: whether test accuracy is shown.
     """
     shown = picture(settings.retrains, settings.recipe, race, "Your curve", name, grips=True)
-    table = f"Leaderboard ({raced.about})", HEADS, board.rows(entries, revealed)
+    shares = f"{share(raced.sparsity)} removed, budget {share(raced.budget)}"
+    caption = f"Leaderboard ({raced.data}, {raced.model}, {shares}, seeds: {raced.seeds})"
+    table = caption, HEADS, board.rows(entries, revealed)
     return View([shown], line(settings.drawn), table, board.csv(entries, revealed), code(settings))
 
 
@@ -141,21 +135,21 @@ def picture(retrains: Sequence[Retrain], recipe: Recipe, race: Live, own: str, r
     own, raced: the drawn curve's name at the left and at the right.
     grips: whether its control points can be dragged.
     """
-    first = retrains[0]
-    legend: dict[str, dict] = {}
-    for r in (*retrains, *groups(race)):
-        legend.setdefault(own if r.points else r.schedule, look(r))
+    first, *others = retrains
+    rates = [chart.line(*curve(r, recipe), look(r), width=1.8) for r in reversed(others)]
+    rates.append(chart.line(*curve(first, recipe), look(first), width=3.4, marks=0 if grips else 8))
+    left = chart.panel(rates, x=(0, 100), y=(0, TOP), xlabel="Share of the run (%)", ylabel="Learning rate", title=own)
+    legend = {own if r.points else r.schedule: look(r) for r in (*retrains, *groups(race))}
     right, over, ends = _accuracies(race, raced)
     told = "; ".join(f"{lr:g} at {share(part)}" for part, lr in first.points) or first.schedule
     alt = (
         f"Left: learning rate over the share of the run; {own}: {told}. Right: validation accuracy{over}; "
         f"{'at the last point: ' + ', '.join(ends) if ends else 'nothing has been raced yet'}."
     )
-    names = ["share of the run in percent", "learning rate"]
-    points = [[100 * share, lr] for share, lr in first.points]
-    handles = {"panel": 0, "points": points, "names": names} if grips else None
-    panels = [_rates(retrains, recipe, own, grips), right]
-    return chart.chart(panels, alt, width=1060, height=430, legend=list(legend.items()), handles=handles)
+    handles, names = None, ["share of the run in percent", "learning rate"]
+    if grips:
+        handles = {"panel": 0, "points": [[100 * share, lr] for share, lr in first.points], "names": names}
+    return chart.chart([left, right], alt, legend=list(legend.items()), handles=handles)
 
 
 def look(r: Retrain) -> dict:
@@ -163,17 +157,8 @@ def look(r: Retrain) -> dict:
     return DRAWN if r.points else chart.schedule(r.schedule)
 
 
-def _rates(retrains: Sequence[Retrain], recipe: Recipe, own: str, grips: bool) -> dict:
-    """The panel of learning rates, the first on top of the others."""
-    marks = []
-    for r in reversed(retrains):
-        broad = {"width": 3.4, "marks": 0 if grips else 8} if r == retrains[0] else {"width": 1.8}
-        marks.append(chart.line(*curve(r, recipe), look(r), **broad))
-    return chart.panel(marks, x=(0, 100), y=(0, TOP), xlabel="Share of the run (%)", ylabel="Learning rate", title=own)
-
-
 def _accuracies(race: Live, raced: str) -> tuple[dict, str, list[str]]:
-    """The panel of the race, over how many seeds its means go, and what each curve has at the end."""
+    """The panel of the race; in words, over how many seeds its means go, and where each curve ends."""
     marks, ends = [], []
     for offset, (r, places) in enumerate(groups(race).items()):
         points = means(race, places)
@@ -186,18 +171,17 @@ def _accuracies(race: Live, raced: str) -> tuple[dict, str, list[str]]:
             ends.append(f"{name} diverged")
         elif points:
             ends.append(f"{name} {fmean(values[-1]):.1f} %")
-    known = [r.scalars["dense_validation_accuracy"] for r in list(race.results.values())]
-    if dense := [share for share in known if share is not None]:
+    if dense := race_view.dense_accuracies(race):
         marks.append(chart.level(100 * fmean(dense), f"dense: {percent(fmean(dense))}"))
     seeds = max(map(len, groups(race).values()), default=0)
     over = f", mean of {seeds} seeds" if seeds > 1 else ""
     title = f"Race of {raced}{over}{' (band: its range)' * (seeds > 1)}" if seeds else "No race yet"
-    frame = {"xlabel": "Retraining step", "ylabel": "Validation accuracy (%)", "title": title}
-    return chart.panel(marks, x=(0, steps(race)), y=(0, 104), **frame), over, ends
+    labels = {"xlabel": "Retraining step", "ylabel": "Validation accuracy (%)", "title": title}
+    return chart.panel(marks, x=(0, steps(race)), y=(0, 104), **labels), over, ends
 
 
 def page(results: Results) -> Page:
-    """Schedules of the papers and curves drawn beforehand, each beside LLR: shapes by a list, budgets by a slider."""
+    """For readers without a kernel: schedules of the papers and curves drawn beforehand, each beside LLR."""
     drawn, budgets = ("late drop", "triangle", "two cycles"), (0.05, 0.1, 0.25)
     shapes = ("LLR", "CLR", "SLR", "FT", *drawn)
 
@@ -205,9 +189,11 @@ def page(results: Results) -> Page:
         one = Retrain("custom", budget, points=SHAPES[shape]) if shape in drawn else Retrain(shape, budget)
         return list(dict.fromkeys([one, Retrain("LLR", budget)]))
 
+    def runs(shape: str, budget: float) -> list[Experiment]:
+        return experiments(Settings(budget=budget), retrains(shape, budget))
+
     def view_of(shape: str, budget: float) -> View:
-        s, both = Settings(budget=budget), retrains(shape, budget)
-        race = live.stored(experiments(s, both), results)
+        s, both, race = Settings(budget=budget), retrains(shape, budget), live.stored(runs(shape, budget), results)
         entries = board.finished(race, {SHAPES[shape]: shape})
         return View(
             [picture(both, s.recipe, race, shape, shape)],
@@ -229,8 +215,6 @@ def page(results: Results) -> Page:
             Control("Shape", [(shape, shape) for shape in shapes], shapes.index("two cycles"), True),
             Control("Budget (share of the dense run)", writing.shares(budgets), 1),
         ],
-        list(
-            dict.fromkeys(e for x in shapes for b in budgets for e in experiments(Settings(budget=b), retrains(x, b)))
-        ),
+        list(dict.fromkeys(e for x in shapes for b in budgets for e in runs(x, b))),
         view_of,
     )

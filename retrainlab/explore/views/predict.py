@@ -1,7 +1,7 @@
 """Predict first: rank the schedules before they race, then see how right that was. A group's guesses share one table.
 
-`score` compares a `Guess` with what came out. Guesses are kept beside the results they are about, in `guesses.json` of the
-store, so that a meeting can go on after a break.
+Guesses are kept beside the results that they are about, in `guesses.json` of the store, so that a meeting can go on after
+a break.
 """
 
 import json
@@ -22,11 +22,12 @@ from retrainlab.phrases import percent
 from retrainlab.study.results import Results
 
 SPARSITIES = (0.8, 0.9, 0.95, 0.98)
+GUESS_HEADS = ("name", "order, best first", "pairs right", "gap guessed (points)", "off by")
 
 
 @dataclass(frozen=True)
 class Guess:
-    """Who guesses, the schedules from best to worst, and the points between first and last."""
+    """Who guesses, the schedules from best to worst, and the percentage points between first and last."""
 
     name: str
     order: tuple[str, ...]
@@ -42,7 +43,7 @@ class Guess:
 
     @staticmethod
     def of(name: str, places: Mapping[str, int], gap: float) -> "Guess":
-        """From the place of each schedule; BadInput unless these are 1 to n, each once."""
+        """A guess from the place of each schedule. Raises BadInput unless these are 1 to n, each once."""
         if sorted(places.values()) != list(range(1, len(places) + 1)):
             twice = next(p for p in places.values() if list(places.values()).count(p) > 1)
             sharing = " and ".join(s for s, p in places.items() if p == twice)
@@ -51,9 +52,10 @@ class Guess:
 
 
 def score(guess: Guess, accuracies: Mapping[str, float]) -> tuple[float, float]:
-    """(the share of pairs of schedules put in the right order, by how many points the gap was off). accuracies: shares by
-    schedule; one without has diverged, and is behind all that have one. A pair that ended equal counts half, whichever way
-    it was guessed."""
+    """(the share of pairs of schedules in the right order, by how many points the gap was off).
+
+    A pair that ended equal counts half. accuracies: shares, by schedule; one without has diverged, and comes last.
+    """
     pairs = list(combinations(guess.order, 2))
     came = {name: accuracies.get(name, -math.inf) for name in guess.order}
     right = sum(1.0 if came[a] > came[b] else 0.5 if came[a] == came[b] else 0 for a, b in pairs)
@@ -62,25 +64,20 @@ def score(guess: Guess, accuracies: Mapping[str, float]) -> tuple[float, float]:
 
 
 def table(guesses: Sequence[Guess], race: Live | None) -> list[tuple[str, ...]]:
-    """A row for each guess, the best first once the race, if it is shown at all, is over: name, order, pairs right, gap
-    guessed and off."""
+    """The guesses as rows of GUESS_HEADS: the best first if the race is over, without scores if it is not, or is None."""
     if race is None or not race.whole:
         return [(g.name, " > ".join(g.order), "", f"{g.gap:g}", "") for g in guesses]
     accuracies = {name: value for name, value, _ in standing(race)}
     raced = sorted([*accuracies, *diverged(race)])
-    about = [g for g in guesses if sorted(g.order) == raced]  # a file may say anything
-    scored = sorted(((score(g, accuracies), g) for g in about), key=lambda pair: (-pair[0][0], pair[0][1]))
-    return [(g.name, " > ".join(g.order), percent(right), f"{g.gap:g}", f"{off:.1f}") for (right, off), g in scored]
-
-
-GUESS_HEADS = ("name", "order, best first", "pairs right", "gap guessed (points)", "off by")
+    scored = [(g, *score(g, accuracies)) for g in guesses if sorted(g.order) == raced]  # a file may say anything
+    scored.sort(key=lambda one: (-one[1], one[2]))
+    return [(g.name, " > ".join(g.order), percent(right), f"{g.gap:g}", f"{off:.1f}") for g, right, off in scored]
 
 
 def words(guesses: Sequence[Guess], race: Live) -> str:
     """Who guessed best, and what came out."""
-    rows, lost = standing(race), diverged(race)
-    came = ", ".join([*(f"{name} {percent(value)}" for name, value, _ in rows), *(f"{name} diverged" for name in lost)])
-    made = table(guesses, race)
+    rows, made = standing(race), table(guesses, race)
+    came = ", ".join([f"{name} {percent(v)}" for name, v, _ in rows] + [f"{name} diverged" for name in diverged(race)])
     best = [name for name, _, right, _, _ in made if right == made[0][2]]
     lead = f"{' and '.join(best)} had the most pairs right ({made[0][2]}). " if made else "Nobody had guessed. "
     gap = f"; {100 * (rows[0][1] - rows[-1][1]):.1f} points from first to last" if rows else ""
@@ -88,8 +85,11 @@ def words(guesses: Sequence[Guess], race: Live) -> str:
 
 
 class Guesses:
-    """The guesses about every race, by the race's name, in a file of the store, which several kernels may share; in memory
-    where that cannot be written."""
+    """The guesses about every race, in a file of the store, which several kernels may share; in memory where that cannot be
+    written.
+
+    all: guesses by the race's name.
+    """
 
     def __init__(self, results: Results):
         self.path = results.store.root / "guesses.json"
@@ -97,7 +97,7 @@ class Guesses:
         self._unwritten: list[tuple[str, Guess]] = []
 
     def add(self, race: str, guess: Guess) -> None:
-        """A second guess of the same name replaces the first. What others have added meanwhile is taken in."""
+        """Keep a guess, which replaces one of the same name; what others have added meanwhile is taken in."""
         self._unwritten.append((race, guess))
         self._put(race, guess)
         with suppress(OSError), locked(self.path):
@@ -125,35 +125,28 @@ class Guesses:
 
 
 def guesses_csv(guesses: Sequence[Guess], race: Live) -> str:
-    """The table of guesses."""
+    """The table of guesses as CSV."""
     return writing.csv(("name", "order", "pairs_right", "gap_guessed", "gap_off"), table(guesses, race))
 
 
 def hidden(settings: Settings) -> View:
     """What is shown before the race."""
-    frame = {"xlabel": "Retraining step", "ylabel": "Validation accuracy (%)"}
-    picture = chart.chart(
-        [chart.panel([], x=(0, 100), y=(0, 104), **frame)],
-        "The race is hidden until it is run: an empty frame of validation accuracy over steps.",
-        width=1060,
-        height=430,
-        legend=[(s, chart.schedule(s)) for s in settings.schedules],
-    )
-    return View([picture], "", code=code(settings))
+    panel = chart.panel([], x=(0, 100), y=(0, 104), xlabel="Retraining step", ylabel="Validation accuracy (%)")
+    alt = "The race is hidden until it is run: an empty frame of validation accuracy over steps."
+    legend = [(s, chart.schedule(s)) for s in settings.schedules]
+    return View([chart.chart([panel], alt, legend=legend)], "", code=code(settings))
 
 
 def view(settings: Settings, race: Live, guesses: Sequence[Guess], caption: str = "") -> View:
-    """The race as it stands, with its words and the guesses' numbers if it is over. caption: of the ranking."""
+    """The race as it stands; if it is over, with the guesses' words and numbers. caption: of the ranking."""
     shown = race_view.view(settings, race, caption or race_view.caption(settings, "What came out"))
     if not race.whole:
-        stopped = "Stopped; press Race to run it again from the start, or choose another."
-        return replace(shown, words=stopped)
-    numbers = guesses_csv(guesses, race) if guesses else shown.csv
-    return replace(shown, words=words(guesses, race), csv=numbers)
+        return replace(shown, words="Stopped; press Race to run it again from the start, or choose another.")
+    return replace(shown, words=words(guesses, race), csv=guesses_csv(guesses, race) if guesses else shown.csv)
 
 
 def page(results: Results) -> Page:
-    """The races of one seed of digits, to be guessed in a page without a kernel."""
+    """For readers without a kernel: races of one seed of digits to guess, with sparsity and budget to choose."""
     budgets, sparsities = (0.025, 0.05, 0.1, 0.25), (0.9, 0.95, 0.98)
 
     def view_of(sparsity: float, budget: float) -> View:

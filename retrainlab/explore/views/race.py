@@ -1,6 +1,5 @@
-"""Prune a network and race the retraining schedules from there: `Settings` -> `experiments` -> `live.Live` -> `view`."""
+"""Prune a network and race the retraining schedules from there: Settings -> experiments -> Live -> View."""
 
-from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -16,11 +15,12 @@ from retrainlab.training import cycles
 
 POINTS = 40  # of a curve in each cycle
 BUDGETS = (0.025, 0.05, 0.1, 0.25, 0.5)
+HEADS = ("place", "schedule", "validation", "test", "points behind")
 
 
 @dataclass(frozen=True)
 class Settings:
-    """What is raced. sparsity, budget (a cycle's, of the dense run): shares; schedules: of the named ones."""
+    """What the widgets say. sparsity (of the weights), budget (of the dense run, in each cycle): shares."""
 
     data: str = choice("digits", DATASETS, "data set")
     model: str = choice("resnet8", MODELS, "model")
@@ -46,13 +46,10 @@ class Settings:
 
 
 def experiments(settings: Settings, points: int = POINTS) -> list[Experiment]:
-    """One for each schedule, which share all but that."""
+    """One for each schedule; they share all else. points: of the curve of each."""
     s = settings
     prune = Prune(s.sparsity, allocation=s.allocation, cycles=s.cycles)
     return [Experiment(s.recipe, prune, Retrain(name, s.budget), evaluations=points) for name in s.schedules]
-
-
-# ---- the pictures and words of a race, from its numbers -------------------------------------------------------------
 
 
 def standing(race: Live) -> list[tuple[str, float, float | None]]:
@@ -72,40 +69,31 @@ def standing(race: Live) -> list[tuple[str, float, float | None]]:
 
 
 def diverged(race: Live) -> list[str]:
-    """The schedules that have."""
+    """The schedules whose retraining has diverged."""
     return [e.retrain.schedule for i, e in enumerate(race.experiments) if race.diverged(i)]
 
 
-def ranking(race: Live) -> Sequence[tuple[str, ...]]:
-    """The standing as words: place, schedule, accuracies, what it is behind the first; then those that have diverged, and
-    those that wait."""
-    rows, lost = standing(race), diverged(race)
+def ranking(race: Live) -> list[tuple[str, ...]]:
+    """The standing as rows of HEADS; then what has diverged, and what has not begun."""
+    rows, lost, out = standing(race), diverged(race), []
+    for name, value, test in rows:
+        place = 1 + sum(other > value for _, other, _ in rows)
+        behind = f"{100 * (value - rows[0][1]):+.1f}" if value < rows[0][1] else ""
+        out.append((str(place), name, percent(value), "..." if test is None else percent(test), behind))
     told = {name for name, *_ in rows} | set(lost)
     waiting = [e.retrain.schedule for e in race.experiments if e.retrain.schedule not in told]
-    return [
-        (
-            str(1 + sum(other[1] > value for other in rows)),
-            name,
-            percent(value),
-            "..." if test is None else percent(test),
-            f"{100 * (value - rows[0][1]):+.1f}" if value < rows[0][1] else "",
-        )
-        for name, value, test in rows
-    ] + [("", name, what, "", "") for what, names in (("diverged", lost), ("", waiting)) for name in names]
-
-
-HEADS = ("place", "schedule", "validation", "test", "points behind")
+    return [*out, *(("", name, what, "", "") for what, names in (("diverged", lost), ("", waiting)) for name in names)]
 
 
 def picture(race: Live, dense: float | None, steps: int) -> dict:
-    """Accuracy and learning rate over the steps of retraining. dense: accuracy before pruning, if known; steps: of all."""
-    level = [] if dense is None else [chart.level(100 * dense, f"dense: {percent(dense)}")]
-    accuracy, rates, legend = level, [], []
+    """Accuracy and learning rate over the steps of retraining. dense: accuracy before pruning, if known; steps: how many
+    there are to be."""
+    accuracy = [] if dense is None else [chart.level(100 * dense, f"dense: {percent(dense)}")]
+    rates, legend = [], []
     for place, e in enumerate(race.experiments):
-        name, curve = e.retrain.schedule, race.second.get(place)
-        look = chart.schedule(name)
+        name, look = e.retrain.schedule, chart.schedule(e.retrain.schedule)
         legend.append((name, look))
-        if curve is not None:
+        if (curve := race.second.get(place)) is not None:
             points = list(zip(curve.steps, curve.accuracy, curve.lr))
             x, y, lr = zip(*points) if points else ((), (), ())
             broad = 3.2 if name in ("FT", "LLR") else 2
@@ -118,60 +106,52 @@ def picture(race: Live, dense: float | None, steps: int) -> dict:
     said = [f"{name} {percent(value)}" for name, value, _ in standing(race)]
     rows = "; ".join(said + [f"{name} diverged" for name in diverged(race)]) or "nothing has been retrained yet"
     alt = f"Left: validation accuracy over {steps} steps of retraining; now, the best first: {rows}. Right: learning rates."
-    return chart.chart([left, right], alt, width=1060, height=430, legend=legend, columns=(0.56, 0.44))
+    return chart.chart([left, right], alt, legend=legend, columns=(0.56, 0.44))
 
 
-def dense_accuracy(race: Live) -> float | None:
-    """The dense network's validation accuracy, where a result tells it."""
-    known = (r.scalars["dense_validation_accuracy"] for r in list(race.results.values()))
-    return next((share for share in known if share is not None), None)
+def dense_accuracies(race: Live) -> list[float]:
+    """The dense networks' validation accuracies, one for each result that tells it."""
+    known = [r.scalars["dense_validation_accuracy"] for r in list(race.results.values())]
+    return [accuracy for accuracy in known if accuracy is not None]
 
 
 def caption(settings: Settings, what: str = "Ranking") -> str:
-    """Whose numbers these are."""
+    """A table's caption, which tells all settings."""
     s = settings
+    how = f"{share(s.sparsity)} removed, {s.allocation}, budget {share(s.budget)}"
     cycles = f", {s.cycles} cycles" if s.cycles > 1 else ""
-    return (
-        f"{what} ({s.data}, {s.model}, {share(s.sparsity)} removed, {s.allocation}, budget {share(s.budget)}{cycles}, "
-        f"seed {s.seed})"
-    )
+    return f"{what} ({s.data}, {s.model}, {how}{cycles}, seed {s.seed})"
 
 
 def steps(race: Live, dense: int = 0) -> int:
-    """How many steps the retraining has, as far as it is known.
-
-    dense: steps of the first training, if known otherwise than from the race.
-    """
+    """How many steps the retraining has, as far as it is known. dense: steps of the first training, if the race may not
+    tell them."""
     dense = max([dense, *(curve.last for curve in list(race.first.values()))])  # copies: the race may be adding to them
-    planned = 0
-    if dense and race.experiments:
-        planned = sum(cycles.lengths(race.experiments[0].prune, race.experiments[0].retrain, dense))
+    first, planned = next(iter(race.experiments), None), 0
+    if dense and first is not None:
+        planned = sum(cycles.lengths(first.prune, first.retrain, dense))
     return max([planned, *(curve.steps[-1] for curve in list(race.second.values()) if curve.steps)]) or 100
 
 
 def pruned(network: Network | None, sparsity: float) -> View:
-    """Left: accuracy straight after pruning over sparsity (of the network, if there is one); right: the share that goes in
-    each layer. sparsity: the one that is chosen, a share."""
+    """Left: accuracy straight after pruning over sparsity (of the network, if there is one); right: the share that is
+    removed from each layer at the chosen sparsity."""
     place = round(100 * sparsity, 4)
     left, alt = collapse.panel(network, place, "Straight after pruning (%)")
     layers = {} if network is None else network.layers(sparsity)
-    shares = [100 * share for share in layers.values()]
-    every = max(1, len(layers) // 8)
-    names = [
-        (i, name.removesuffix(".weight").replace("blocks.", "")) for i, name in enumerate(layers) if i % every == 0
-    ]
+    shares, every = [100 * share for share in layers.values()], max(1, len(layers) // 8)
+    named = list(enumerate(name.removesuffix(".weight").replace("blocks.", "") for name in layers))[::every]
     right = chart.panel(
         [chart.bars(range(len(layers)), shares, 0.7, chart.BLUE), chart.level(place, f"all: {place:g} %", above=True)],
         x=(-0.6, max(1, len(layers)) - 0.4),
         y=(0, 104),
         xlabel="Layer",
         ylabel="Removed from it (%)",
-        xticks=names,
+        xticks=named,
     )
     if layers:
-        losses = ", ".join(f"{name} {share:.0f} %" for (_, name), share in zip(names, shares[::every]))
-        alt += f" Right: what each layer loses: {losses}."
-    picture = chart.chart([left, right], alt, width=1060, height=320, columns=(0.44, 0.56))
+        alt += f" Right: what each layer loses: {', '.join(f'{name} {shares[i]:.0f} %' for i, name in named)}."
+    picture = chart.chart([left, right], alt, height=320, columns=(0.44, 0.56))
     return View([picture], "" if network is None else network.words(place))
 
 
@@ -180,28 +160,25 @@ def words(race: Live) -> str:
     rows, lost = standing(race), diverged(race)
     if not race.whole:
         return writing.stopped_words(bool(rows or lost))
+    why = f"{listed(lost)} diverged (the loss or the weights were no longer finite)." if lost else ""
     if not rows:
-        return f"Nothing can be ranked: {lost_words(lost)}"
-    some, *more = (r.scalars for r in race.results.values() if not r.outcome)
-    zeros = min(s["sparsity_achieved"] for s in (some, *more))
-    best = [name for name, value, _ in rows if value == rows[0][1]]
-    lead = f"{' and '.join(best)} end{'s' if len(best) == 1 else ''} first with {percent(rows[0][1])}"
-    gap = f", {100 * (rows[0][1] - rows[-1][1]):.1f} points before {rows[-1][0]}" if len(rows) > len(best) else ""
+        return f"Nothing can be ranked: {why}"
+    ended = [r.scalars for r in race.results.values() if not r.outcome]
+    zeros = min(s["sparsity_achieved"] for s in ended)
+    (_, top, _), (last, low, _) = rows[0], rows[-1]
+    best = [name for name, value, _ in rows if value == top]
+    lead = f"{' and '.join(best)} end{'s' if len(best) == 1 else ''} first with {percent(top)}"
+    gap = f", {100 * (top - low):.1f} points before {last}" if len(rows) > len(best) else ""
     return (
-        f"{lead}{gap}; the dense network had {percent(some['dense_validation_accuracy'])}, straight after the first prune "
-        f"it was {percent(some['pruned_validation_accuracy'])}. Checked in each: {percent(zeros)} of "
-        "the weights are exactly 0. One seed only: differences of a point or two may be luck."
-        f"{f' Left out: {lost_words(lost)}' if lost else ''}"
+        f"{lead}{gap}; the dense network had {percent(ended[0]['dense_validation_accuracy'])}, straight after the first "
+        f"prune it was {percent(ended[0]['pruned_validation_accuracy'])}. Checked in each: {percent(zeros)} of "
+        f"the weights are exactly 0. One seed only: differences of a point or two may be luck."
+        f"{f' Left out: {why}' if lost else ''}"
     )
 
 
-def lost_words(names: Sequence[str]) -> str:
-    """That these have diverged."""
-    return f"{listed(names)} diverged (the loss or the weights were no longer finite)."
-
-
 def csv(race: Live) -> str:
-    """Every point of every curve."""
+    """Every point of every curve; empty if there is none."""
     rows = [
         (e.retrain.schedule, step, None if lr is None else f"{lr:.8g}", accuracy)
         for place, e in enumerate(race.experiments)
@@ -227,19 +204,18 @@ def code(settings: Settings) -> str:
 def view(settings: Settings, race: Live, about: str = "", network: Network | None = None) -> View:
     """The race as it stands, with its words as if it were over.
 
-    about: the table's caption; empty for one that tells all settings.
-    network: the one that it began with, if it is known.
+    about: the table's caption; one that tells all settings if empty.
+    network: the dense network, if it is known.
     """
-    dense = dense_accuracy(race)
-    if dense is None and network is not None:
-        dense = network.level
-    length = steps(race, 0 if network is None else network.steps)
-    table = about or caption(settings), HEADS, ranking(race)
-    return View([picture(race, dense, length)], words(race), table, csv(race), code(settings))
+    dense, length = dense_accuracies(race), 0
+    if network is not None:
+        dense, length = [*dense, network.level], network.steps
+    shown = picture(race, dense[0] if dense else None, steps(race, length))
+    return View([shown], words(race), (about or caption(settings), HEADS, ranking(race)), csv(race), code(settings))
 
 
 def page(results: Results) -> Page:
-    """Races of one seed of digits: sparsity and budget by sliders."""
+    """For readers without a kernel: races of one seed of digits, with sparsity and budget to choose."""
     sparsities, budgets = (0.8, 0.9, 0.95, 0.98), BUDGETS
 
     def view_of(sparsity: float, budget: float) -> View:

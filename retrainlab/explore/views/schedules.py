@@ -8,7 +8,7 @@ import torch
 from torch import Tensor
 
 from retrainlab import schedules
-from retrainlab.checks import check_number, choose, settle
+from retrainlab.checks import choice, choose, number, settle
 from retrainlab.config import DENSE_SCHEDULES, FREE_SCHEDULES, NAMED_SCHEDULES, Recipe, Retrain
 from retrainlab.explore.kit import chart, writing
 from retrainlab.explore.kit.pages import Control, Page, View
@@ -18,43 +18,28 @@ from retrainlab.schedules import DenseCurve
 NO_FREE = "none"
 FREE = tuple(name for name in FREE_SCHEDULES if name != "custom")
 RAMPS = ("linear", "cosine")
-BUDGETS = (0.025, 0.05, 0.1, 0.15, 0.2, 0.25, 0.3, 0.4, 0.5, 0.75, 1.0)  # of the page
 
 
 @dataclass(frozen=True)
 class Settings:
-    """What the widgets say.
+    """What the widgets say. log: whether the axis of learning rates is logarithmic; shown: which of the named schedules are
+    drawn, besides the free one."""
 
-    budget: share of the dense run, above 0 and at most 1. peak, free_lr: learning rates. warmup: share of the retraining,
-    at most 0.5. damage: ALLR's d1, in [0, 1]. free: one of FREE, or NO_FREE. log: whether the learning rates' axis is
-    logarithmic. shown: which of the named schedules are drawn; the free one always is.
-    """
-
-    budget: float = 0.1
-    dense: str = "multistep"
-    peak: float = 0.1
-    warmup: float = 0.1
-    ramp: str = "linear"
-    damage: float = 0.75
-    free: str = NO_FREE
-    free_lr: float = 0.1
-    epochs: int = 30
-    steps_per_epoch: int = 31
+    budget: float = number(0.1, what="budget (share of the dense run)", above=0, high=1)
+    dense: str = choice("multistep", DENSE_SCHEDULES, "dense schedule")
+    peak: float = number(0.1, what="peak learning rate", above=0)
+    warmup: float = number(0.1, what="warm-up (share of the retraining)", low=0, high=0.5)
+    ramp: str = choice("linear", RAMPS, "warm-up ramp")
+    damage: float = number(0.75, what="damage d1", low=0, high=1)
+    free: str = choice(NO_FREE, (NO_FREE, *FREE), "free curve")
+    free_lr: float = number(0.1, what="initial value of the free curve", above=0)
+    epochs: int = number(30, what="number of epochs", low=1)
+    steps_per_epoch: int = number(31, what="number of steps per epoch", low=1)
     log: bool = False
     shown: tuple[str, ...] = NAMED_SCHEDULES
 
     def __post_init__(self) -> None:
         settle(self)
-        check_number(self.budget, "budget (share of the dense run)", above=0, high=1)
-        check_number(self.damage, "damage d1", low=0, high=1)
-        check_number(self.peak, "peak learning rate", above=0)
-        check_number(self.free_lr, "initial value of the free curve", above=0)
-        choose(self.dense, DENSE_SCHEDULES, "dense schedule")
-        choose(self.ramp, RAMPS, "warm-up ramp")
-        choose(self.free, (NO_FREE, *FREE), "free curve")
-        check_number(self.warmup, "warm-up (share of the retraining)", low=0, high=0.5)
-        check_number(self.epochs, "number of epochs", low=1, whole=True)
-        check_number(self.steps_per_epoch, "number of steps per epoch", low=1, whole=True)
         for name in self.shown:
             choose(name, NAMED_SCHEDULES, "retraining schedule")
 
@@ -66,52 +51,51 @@ class Settings:
 
 @dataclass(frozen=True)
 class Curves:
-    """The dense run's curve, each retraining schedule's (shape [n]), ALLR's d, and for how many iterations at its end the
-    dense run kept its last learning rate."""
+    """What is drawn and told.
+
+    original: the dense run's learning rates; retraining: those of each retraining schedule, shape [n].
+    d: ALLR's.
+    """
 
     original: DenseCurve
     retraining: dict[str, Tensor]
     d: float
-    plateau: int
 
     def of(self, settings: Settings) -> dict[str, Tensor]:
-        """Those that are drawn."""
+        """The retraining schedules that are drawn."""
         return {name: c for name, c in self.retraining.items() if name in (*settings.shown, settings.free)}
 
 
 def compute(settings: Settings) -> Curves:
-    """All curves. Raises BadInput where a setting makes no sense."""
+    """The learning rates of the dense run and of every retraining schedule."""
     s = settings
     original = schedules.dense(Recipe(schedule=s.dense, lr=s.peak), s.epochs * s.steps_per_epoch)
     d = schedules.allr_factor(s.damage, 1.0, s.budget)
     plans = [Retrain(name, warmup=s.warmup, ramp=s.ramp) for name in NAMED_SCHEDULES]
     if s.free != NO_FREE:
         plans.append(Retrain(s.free, lr=s.free_lr, warmup=s.warmup, ramp=s.ramp))
-    curves = {plan.schedule: schedules.retraining(plan, original, s.steps, d) for plan in plans}
-    changes = (original.lr != original.last).nonzero()
-    plateau = len(original.lr) - (int(changes[-1]) + 1 if len(changes) else 0)
-    return Curves(original, curves, d, plateau)
+    return Curves(original, {plan.schedule: schedules.retraining(plan, original, s.steps, d) for plan in plans}, d)
 
 
 def words(settings: Settings, curves: Curves) -> str:
     """What the budget means, where ALLR starts, and whether LRW differs from FT."""
-    s, n = settings, settings.steps
-    total = len(curves.original.lr)
+    s, total = settings, len(curves.original.lr)
     text = (
         f"A budget of {share(s.budget)} of a dense run of {s.epochs} epochs is {s.budget * s.epochs:.3g} epochs: "
-        f"{n:,} steps after the dense run's {total:,}. ALLR starts at d = min(max(d1, budget), 1) = {curves.d:.2f} times "
-        f"the peak, {curves.d * s.peak:.3g}. "
+        f"{s.steps:,} steps after the dense run's {total:,}. ALLR starts at d = min(max(d1, budget), 1) = "
+        f"{curves.d:.2f} times the peak, {curves.d * s.peak:.3g}. "
     )
-    lrw, ft = curves.retraining["LRW"], curves.retraining["FT"]
-    last = f"{curves.original.last:.3g}"
-    if torch.equal(lrw, ft):
+    lrw, last = curves.retraining["LRW"], f"{curves.original.last:.3g}"
+    others = (curves.original.lr != curves.original.last).nonzero()
+    plateau = total - (int(others[-1]) + 1 if len(others) else 0)  # iterations that kept the last learning rate
+    if torch.equal(lrw, curves.retraining["FT"]):
         return text + (
-            f"LRW is the same as FT here: the dense run ended with {curves.plateau / s.steps_per_epoch:.3g} epochs at "
+            f"LRW is the same as FT here: the dense run ended with {plateau / s.steps_per_epoch:.3g} epochs at "
             f"{last}, and the budget is no longer than that."
         )
     start = f"LRW goes back to {lrw[0].item():.3g}, FT stays at {last}"
-    if curves.plateau > 1:
-        return text + f"{start}; up to a budget of {100 * curves.plateau / total:.3g} % they would be the same."
+    if plateau > 1:
+        return text + f"{start}; up to a budget of {100 * plateau / total:.3g} % they would be the same."
     return text + f"{start}: this dense run never keeps one learning rate, so they differ for any budget."
 
 
@@ -122,18 +106,17 @@ def ceiling(value: float) -> float:
 
 
 def picture(settings: Settings, curves: Curves) -> dict:
-    """Left the dense run, with the part that LRW replays in grey; right the retraining schedules that are shown."""
+    """Left: the dense run, with the part that LRW replays in grey; right: the retraining schedules that are shown."""
     s, length = settings, settings.steps / settings.steps_per_epoch
     dense, drawn = curves.original.lr, curves.of(s)
     lines, legend, told = [], [], []
-    for place, name in enumerate(curves.retraining):
-        if name in drawn:
-            c, look = drawn[name], chart.schedule(name)
-            # the broad ones show behind those that can cover them; symbols are staggered
-            broad = 3.2 if name in ("FT", "LLR") else 2
-            lines.append(_stairs(c, s.steps_per_epoch, look, width=broad, offset=3 * place))
-            legend.append((name, look))
-            told.append(f"{name} starts at {c[0]:.3g}, is at most {c.max():.3g} and ends at {c[-1]:.3g}")
+    for name, c in drawn.items():
+        look, place = chart.schedule(name), list(curves.retraining).index(name)
+        # the broad ones show behind those that can cover them; symbols are staggered
+        broad = 3.2 if name in ("FT", "LLR") else 2
+        lines.append(_stairs(c, s.steps_per_epoch, look, width=broad, offset=3 * place))
+        legend.append((name, look))
+        told.append(f"{name} starts at {c[0]:.3g}, is at most {c.max():.3g} and ends at {c[-1]:.3g}")
     top = ceiling(max([curves.original.peak, *(c.max().item() for c in drawn.values())]))
     frame: dict[str, Any] = {"y": (top / 5000 if s.log else 0, top), "ylog": s.log}
     left = chart.panel(
@@ -150,11 +133,11 @@ def picture(settings: Settings, curves: Curves) -> dict:
         f"Learning rate against epoch. Left: the dense run, {s.dense}, {s.epochs} epochs, from {dense[0]:.3g} to "
         f"{dense[-1]:.3g}. Right: {s.steps} steps of retraining: {'; '.join(told) or 'no schedule is shown'}."
     )
-    return chart.chart([left, right], alt, legend=legend)
+    return chart.chart([left, right], alt, width=920, height=400, legend=legend)
 
 
 def _stairs(curve: Tensor, per_epoch: int, look: dict, **more) -> dict:
-    """The step function that holds value i from iteration i to i + 1; x in epochs. Equal neighbours become one step."""
+    """The step function that holds value i from iteration i to i + 1, over epochs. Equal neighbours become one step."""
     values = curve.tolist()
     corners = [i for i, v in enumerate(values) if i == 0 or v != values[i - 1]]
     if len(corners) > 200:
@@ -189,17 +172,21 @@ def code(settings: Settings) -> str:
 
 
 def view(settings: Settings) -> View:
-    """All that is shown. Raises BadInput where a setting makes no sense."""
+    """All that is shown."""
     curves = compute(settings)
     return View([picture(settings, curves)], words(settings, curves), csv=csv(settings, curves), code=code(settings))
 
 
 def page(_results: object) -> Page:
-    """The schedules as curves by sliders; nothing is trained."""
+    """For readers without a kernel: dense schedule, budget and ALLR's damage to choose."""
+
+    budgets = (0.025, 0.05, 0.1, 0.15, 0.2, 0.25, 0.3, 0.4, 0.5, 0.75, 1.0)
 
     def show_one(dense: str, budget: float, damage: float) -> View:
         settings = Settings(budget=budget, dense=dense, damage=damage)
-        return replace(view(settings), csv=summary(compute(settings)))
+        rows = [(n, c[0].item(), c.max().item(), c[-1].item(), len(c)) for n, c in compute(settings).retraining.items()]
+        heads = "schedule", "first_lr", "largest_lr", "last_lr", "iterations"
+        return replace(view(settings), csv=writing.csv(heads, rows, 8))  # every iteration would make the page too large
 
     return Page(
         "schedules",
@@ -207,15 +194,9 @@ def page(_results: object) -> Page:
         ["A retraining schedule is a curve: which learning rate each step uses. Nothing has to be trained to see it."],
         [
             Control("Dense schedule", [(n, n) for n in DENSE_SCHEDULES], DENSE_SCHEDULES.index("multistep"), True),
-            Control("Budget (share of the dense run)", writing.shares(BUDGETS), 2),
+            Control("Budget (share of the dense run)", writing.shares(budgets), 2),
             Control("ALLR's damage d1", [(f"{d:g}", d) for d in (0.0, 0.25, 0.5, 0.75, 1.0)], 3),
         ],
         [],
         show_one,
     )
-
-
-def summary(curves: Curves) -> str:
-    """The first, largest and last learning rate of each retraining schedule."""
-    rows = [(n, c[0].item(), c.max().item(), c[-1].item(), len(c)) for n, c in curves.retraining.items()]
-    return writing.csv(("schedule", "first_lr", "largest_lr", "last_lr", "iterations"), rows, 8)

@@ -1,7 +1,4 @@
-"""Prune a small trained network, watch its accuracy collapse, retrain it: what the first explorer shows.
-
-`Settings` and a `collapse.Network` -> `pruned`; the attempts to mend it -> `view`.
-"""
+"""Prune a small trained network, watch its accuracy collapse, retrain it: a Network -> `pruned`, Attempts -> `view`."""
 
 import math
 from collections.abc import Sequence
@@ -29,7 +26,7 @@ ABOUT = {
 
 @dataclass(frozen=True)
 class Settings:
-    """What is tried next. sparsity in [0, 1) and budget (of the dense run, at least 0) are shares."""
+    """What the widgets say. sparsity (of the weights), budget (of the dense run): shares."""
 
     sparsity: float = 0.9
     schedule: str = choice("LLR", NAMED_SCHEDULES)
@@ -53,8 +50,11 @@ class Settings:
 
 @dataclass(frozen=True)
 class Attempt:
-    """One retraining: its plan (sparsity in percent, budget as a share, planned steps), the points (step, accuracy as a
-    share) so far, and whether it goes on."""
+    """One retraining.
+
+    sparsity: in percent; budget: a share; planned: how many steps it is to have.
+    points: (step, validation accuracy as a share) so far.
+    """
 
     schedule: str
     sparsity: int
@@ -65,46 +65,43 @@ class Attempt:
 
     @property
     def label(self) -> str:
-        if self.points and math.isnan(self.points[-1][1]):
-            end, early = "diverged", ""
+        """What was tried, and how it ended."""
+        step, accuracy = self.points[-1] if self.points else (0, 0.0)
+        if math.isnan(accuracy):
+            end = "diverged"
+        elif self.running or not self.points:
+            end = "..."
         else:
-            end = "..." if self.running or not self.points else percent(self.points[-1][1])
-            early = "" if self.running or not self.points or self.points[-1][0] == self.planned else ", stopped"
-        return f"{self.schedule}, {share(self.budget)} at {self.sparsity} %: {end}{early}"
+            end = percent(accuracy) + (", stopped" if step < self.planned else "")
+        return f"{self.schedule}, {share(self.budget)} at {self.sparsity} %: {end}"
 
     @property
     def plan(self) -> tuple:
+        """What tells it from attempts at something else."""
         return self.schedule, self.sparsity, self.budget
 
     def experiment(self, recipe: Recipe) -> Experiment:
-        """What is run for it, with up to 60 points."""
+        """What is run, with up to 60 points."""
         retrain = Retrain(self.schedule, self.budget)
         return Experiment(recipe, Prune(self.sparsity / 100), retrain, evaluations=min(self.planned, 60))
 
 
 def outcome_words(result: Result, planned: int) -> str:
-    """A finished or stopped retraining in words, or one that has diverged."""
+    """How a retraining ended. planned: how many steps it was to have."""
     s, retrain = result.scalars, result.config["retrain"]
+    before = f"{percent(s['dense_validation_accuracy'])} → {percent(s['pruned_validation_accuracy'])} by pruning → "
     if result.outcome:
-        return (
-            f"{percent(s['dense_validation_accuracy'])} → {percent(s['pruned_validation_accuracy'])} by pruning → "
-            f"{result.outcome}, with {retrain['schedule']}. Choose another schedule."
-        )
+        return f"{before}{result.outcome}, with {retrain['schedule']}. Choose another schedule."
     length = f"{share(retrain['budget'])} of the dense run"
     steps = f"{s['steps']} of {planned} steps (stopped early)" if s["stopped"] else f"{s['steps']} steps ({length})"
     return (
-        f"{percent(s['dense_validation_accuracy'])} → {percent(s['pruned_validation_accuracy'])} by pruning → "
-        f"{percent(s['validation_accuracy'])} after {steps} with {retrain['schedule']}. "
+        f"{before}{percent(s['validation_accuracy'])} after {steps} with {retrain['schedule']}. "
         f"Checked: {percent(s['sparsity_achieved'])} of the weights are still exactly 0."
     )
 
 
-# ---- the pictures ----------------------------------------------------------------------------------------------------
-
-
 def pruned(network: Network | None, sparsity: float) -> View:
-    """Validation accuracy straight after pruning over sparsity, of the network if there is one. sparsity: the one that is
-    chosen, a share."""
+    """Accuracy straight after pruning over sparsity (of the network, if there is one), with the chosen sparsity marked."""
     place = round(100 * sparsity)
     panel, alt = collapse.panel(network, place, "Validation accuracy (%)")
     picture = chart.chart([panel], alt, width=WIDTH, height=HEIGHTS[0])
@@ -112,14 +109,17 @@ def pruned(network: Network | None, sparsity: float) -> View:
 
 
 def view(attempts: Sequence[Attempt], recipe: Recipe, dense: float, zoom: bool = False) -> View:
-    """The attempts (see `attempts_chart`)."""
-    picture = attempts_chart(attempts, dense, zoom)
-    return View([picture], "", None, attempts_csv(attempts), attempts_code(recipe, attempts))
+    """The attempts as a picture (see `picture`), as CSV and as Python."""
+    plans = [
+        f"    Experiment(recipe, Prune({a.sparsity / 100}), Retrain({a.schedule!r}, {a.budget}))," for a in attempts
+    ]
+    code = "frame = study.run_study([", *plans, "])", "print(frame[['schedule', 'test_accuracy']])"
+    return View([picture(attempts, dense, zoom)], "", None, csv(attempts), writing.python(recipe, *code))
 
 
-def attempts_chart(attempts: Sequence[Attempt], dense: float, zoom: bool = False) -> dict:
+def picture(attempts: Sequence[Attempt], dense: float, zoom: bool = False) -> dict:
     """Validation accuracy against retraining step: the last attempt bold, those before thin. dense: the accuracy before
-    pruning, as a share; zoom: show only the 15 points below it."""
+    pruning, a share; zoom: whether to show only the 15 percentage points below it."""
     attempts = attempts[-KEPT:]
     marks, legend = [chart.level(100 * dense)], []
     for attempt in attempts:
@@ -130,28 +130,16 @@ def attempts_chart(attempts: Sequence[Attempt], dense: float, zoom: bool = False
     y = (100 * dense - 15, 100 * dense + 1) if zoom else (0, 108)
     x = (0, max((a.planned for a in attempts), default=100))
     panel = chart.panel(marks, x=x, y=y, xlabel="Retraining step", ylabel="Validation accuracy (%)")
-    return chart.chart([panel], attempts_alt(attempts), width=WIDTH, height=HEIGHTS[1], legend=legend)
+    told = "; ".join(f"{a.label}, from {percent(a.points[0][1])}" for a in attempts if a.points)
+    alt = (
+        "Validation accuracy against retraining step, a line for each attempt (schedule, budget at sparsity): "
+        f"{told or 'nothing has been retrained yet'}."
+    )
+    return chart.chart([panel], alt, width=WIDTH, height=HEIGHTS[1], legend=legend)
 
 
-def attempts_alt(attempts: Sequence[Attempt]) -> str:
-    """The second picture in words, from its numbers."""
-    lines = [f"{a.label}, from {percent(a.points[0][1])}" for a in attempts[-KEPT:] if a.points]
-    listed = "; ".join(lines) or "nothing has been retrained yet"
-    return f"Validation accuracy against retraining step, a line for each attempt (schedule, budget at sparsity): {listed}."
-
-
-def attempts_csv(attempts: Sequence[Attempt]) -> str:
-    """The points of every attempt."""
+def csv(attempts: Sequence[Attempt]) -> str:
+    """The points of every attempt; empty if there is none."""
     heads = ("schedule", "sparsity_percent", "budget", "step", "validation_accuracy")
     rows = [(a.schedule, a.sparsity, a.budget, *point) for a in attempts for point in a.points]
     return writing.csv(heads, rows) if rows else ""
-
-
-def attempts_code(recipe: Recipe, attempts: Sequence[Attempt]) -> str:
-    """The attempts as Python."""
-    plans = [
-        f"    Experiment(recipe, Prune({a.sparsity / 100!r}), Retrain({a.schedule!r}, {a.budget!r}))," for a in attempts
-    ]
-    return writing.python(
-        recipe, "frame = study.run_study([", *plans, "])", "print(frame[['schedule', 'test_accuracy']])"
-    )

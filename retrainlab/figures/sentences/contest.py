@@ -8,6 +8,7 @@ from retrainlab.figures.sentences.phrases import FEW, Said, accuracies, after_ho
 from retrainlab.phrases import percent, share
 
 CONTROLS = ("Random", "Static", "Dense")
+WHATS = ("raw", "recalibrated")  # accuracies straight after the prune, of figure 7
 
 
 def middle(table: pd.DataFrame) -> pd.DataFrame:
@@ -17,9 +18,8 @@ def middle(table: pd.DataFrame) -> pd.DataFrame:
 
 
 def contest(table: pd.DataFrame) -> Said:
-    """Figure 5."""
-    others = judged(table[~table["entrant"].isin(CONTROLS)])
-    cells = middle(table)
+    """What figure 5 says of the methods beside BIMP."""
+    others, cells = judged(table[~table["entrant"].isin(CONTROLS)]), middle(table)
     ranked = accuracies(cells["entrant"], cells["mean"])
 
     def count(column: str) -> str:
@@ -52,7 +52,7 @@ def contest(table: pd.DataFrame) -> Said:
 
 
 def splits(table: pd.DataFrame) -> Said:
-    """Figure 6."""
+    """What figure 6 says: the best and the worst split of the epochs at each sparsity."""
 
     def choice(row: pd.Series) -> str:
         cycles = f"{row['cycles']:.0f} cycle{'s' if row['cycles'] > 1 else ''}"
@@ -71,8 +71,11 @@ def splits(table: pd.DataFrame) -> Said:
 
 
 def ranks(points: pd.DataFrame) -> pd.DataFrame:
-    """Spearman's rank correlation over figure 7's entrants of accuracy after retraining with accuracy straight after the
-    prune and with stability: columns what (raw or recalibrated), of, entrants (all or without IMP), correlation, p."""
+    """Spearman's rank correlations over figure 7's entrants: of test accuracy after retraining with accuracy straight
+    after the prune, and with stability.
+
+    Columns: what (one of WHATS), of (accuracy or stability), entrants (all or without IMP), correlation and p.
+    """
     from scipy.stats import spearmanr  # takes half a second to load
 
     rows = []
@@ -94,26 +97,23 @@ def _ranked(points: pd.DataFrame) -> dict[tuple[str, str, str], str]:
 
 
 def titles(points: pd.DataFrame) -> list[str]:
-    """Those of figure 7's panels: raw, then recalibrated."""
+    """The titles of figure 7's panels: raw, then recalibrated."""
     rank = _ranked(points)
-    return [
-        f"{what.capitalize()}: rank correlation {rank[what, 'accuracy', 'all']}" for what in ("raw", "recalibrated")
-    ]
+    return [f"{what.capitalize()}: rank correlation {rank[what, 'accuracy', 'all']}" for what in WHATS]
 
 
 def stability(table: pd.DataFrame) -> Said:
-    """Figure 7."""
+    """What figure 7 says: whether accuracy straight after the prune, or stability, goes with accuracy in the end."""
     rank = _ranked(table)
     said = "; ".join(
         f"{what}: {rank[what, 'accuracy', 'all']} ({rank[what, 'accuracy', 'without IMP']} without IMP), "
         f"of stability {rank[what, 'stability', 'all']} ({rank[what, 'stability', 'without IMP']})"
-        for what in ("raw", "recalibrated")
+        for what in WHATS
     )
     raw = table[table["what"] == "raw"]
     imp, place = raw[raw["entrant"] == "IMP"], raw["after"].rank(ascending=False, method="min")
-    helped, sure = (
-        ", ".join(raw.loc[raw[c] == "better", "entrant"]) or "none" for c in ("gain_verdict", "gain_corrected")
-    )
+    columns = ("gain_verdict", "gain_corrected")
+    helped, sure = (", ".join(raw.loc[raw[column] == "better", "entrant"]) or "none" for column in columns)
     gains = f"Retraining gains validation accuracy for {helped} (interval above 0); after Holm's correction for {sure}"
     return (
         f"Two scatter plots, a point for each method. Straight after the prune accuracies lie between "
@@ -130,31 +130,31 @@ def stability(table: pd.DataFrame) -> Said:
 
 
 def lengths(table: pd.DataFrame) -> Said:
-    """Figure 8."""
-    cells = table.groupby(["epochs", "sparsity"])
-    longest = "; ".join(
-        f"at sparsity {share(s)}: {accuracies(part['what'], part['mean'], '; ')}"
-        for (epochs, s), part in cells
-        if epochs == table["epochs"].max()
-    )
+    """What figure 8 says of the shortest and the longest totals of epochs."""
+
+    def ranked(cell: pd.DataFrame) -> str:
+        return accuracies(cell["what"], cell["mean"], "; ")
+
+    longest = table[table["epochs"] == table["epochs"].max()].groupby("sparsity")
+    said = "; ".join(f"at sparsity {share(s)}: {ranked(cell)}" for s, cell in longest)
     pruned = table[table["what"] != "dense, not pruned"]
+    ends = pruned[pruned["epochs"].isin((pruned["epochs"].min(), pruned["epochs"].max()))]
     return (
-        f"Lines of test accuracy over the epochs in all, one for each way to spend them. At the longest, {longest}.",
+        f"Lines of test accuracy over the epochs in all, one for each way to spend them. At the longest, {said}.",
         "",
         tuple(
-            f"{epochs:g} epochs in all, sparsity {share(s)}: {accuracies(part['what'], part['mean'], '; ')}."
-            for (epochs, s), part in pruned.groupby(["epochs", "sparsity"])
-            if epochs in (pruned["epochs"].min(), pruned["epochs"].max())
+            f"{epochs:g} epochs in all, sparsity {share(s)}: {ranked(cell)}."
+            for (epochs, s), cell in ends.groupby(["epochs", "sparsity"])
         ),
     )
 
 
 def allocations(table: pd.DataFrame) -> Said:
-    """Figure 9."""
+    """What figure 9 says of the sparsity in the middle."""
     part = middle(table)
     layer = part["layer"].iloc[0]
     at, ranked = share(part["sparsity"].iloc[0]), accuracies(part["allocation"], part["mean"])
-    gone = ", ".join(f"{percent(share)} ({way})" for way, share in zip(part["allocation"], part[layer]))
+    gone = ", ".join(f"{percent(removed)} ({way})" for way, removed in zip(part["allocation"], part[layer]))
     fast = ", ".join(f"{way} {times:.1f}" for way, times in zip(part["allocation"], part["theoretical_speedup"]))
     return (
         f"Left: lines of test accuracy over sparsity; at {at}: {ranked}. Right: bars of the sparsity of each layer. Below: "

@@ -10,7 +10,7 @@ from retrainlab.phrases import percent, share
 
 
 def schedules(table: pd.DataFrame) -> Said:
-    """Figure 1."""
+    """What figure 1 says of the learning rates."""
     dense = table[table["panel"] == "dense"]
     top, last = dense["lr"].max(), dense["lr"].iloc[-1]
     epochs = dense["epoch"].max() * len(dense) / max(1, len(dense) - 1)
@@ -38,7 +38,7 @@ def levels(table: pd.DataFrame) -> tuple[float, float]:
 
 
 def recovery(table: pd.DataFrame) -> Said:
-    """Figure 2."""
+    """What figure 2 says of the accuracy before, straight after and long after the prune."""
     dense, pruned = map(percent, levels(table))
     steps = int(table["step"].max())
     last = table[table["step"] == steps]
@@ -62,25 +62,24 @@ def baseline(table: pd.DataFrame) -> str:
 
 
 def budgets(table: pd.DataFrame) -> Said:
-    """Figure 3."""
+    """What figure 3 says of each schedule against the baseline."""
     name = baseline(table)
     corner = table[(table["sparsity"] == table["sparsity"].max()) & (table["budget"] == table["budget"].min())]
     hardest, shortest = share(corner["sparsity"].iloc[0]), share(corner["budget"].iloc[0])
     there = accuracies(corner["schedule"], corner["mean"])
     averages = table[table["verdict"].notna()].drop_duplicates("schedule")
-    average = "; ".join(_average(row) for row in averages.itertuples())
     counted = (
         f"Worse than {name}, of the cells: {_found(table, 'verdict', 'worse')}; better: "
         f"{_found(table, 'verdict', 'better')} (the interval excludes 0); {after_holm(table)}, worse: "
         f"{_found(table, 'corrected', 'worse')}; better: {_found(table, 'corrected', 'better')}"
     )
-    counted = FEW.capitalize() if too_few(table) else counted
-    means = f"On average over all cells, less {name}, in points: {average}"
+    counted, twins = FEW.capitalize() if too_few(table) else counted, _same_runs(table)
+    means = f"On average over all cells, less {name}, in points: {'; '.join(map(_average, averages.itertuples()))}"
     return (
         f"Test accuracy against retraining budget, one panel per sparsity, one line per schedule; the dense network has "
-        f"{percent(table['dense'].iloc[0])}. At sparsity {hardest} and budget {shortest}: {there}. "
-        f"{counted}.{_same_runs(table)} {means}.",
-        f"{counted}.{_same_runs(table)} {means} (corrected for {len(averages)} comparisons).",
+        f"{percent(table['dense'].iloc[0])}. At sparsity {hardest} and budget {shortest}: {there}. {counted}.{twins} "
+        f"{means}.",
+        f"{counted}.{twins} {means} (corrected for {len(averages)} comparisons).",
         (f"{counted}.", f"{means}.", f"Sparsity {hardest}, budget {shortest}: {there}."),
     )
 
@@ -113,7 +112,7 @@ def gain(cells: pd.DataFrame) -> pd.Series:
 
 
 def best_lr(table: pd.DataFrame) -> Said:
-    """Figure 4."""
+    """What figure 4 says of the best start and of ALLR's."""
     points = gain(table)
     low, high = table.loc[table["best_lr"].idxmin()], table.loc[table["best_lr"].idxmax()]
 
