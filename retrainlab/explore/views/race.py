@@ -75,7 +75,8 @@ def diverged(race: Live) -> list[str]:
 
 def ranking(race: Live) -> list[tuple[str, ...]]:
     """The standing as rows of HEADS; then what has diverged, and what has not begun."""
-    rows, lost, out = standing(race), diverged(race), []
+    rows, lost = standing(race), diverged(race)
+    out: list[tuple[str, ...]] = []
     for name, value, test in rows:
         place = 1 + sum(other > value for _, other, _ in rows)
         behind = f"{100 * (value - rows[0][1]):+.1f}" if value < rows[0][1] else ""
