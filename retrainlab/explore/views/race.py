@@ -107,7 +107,7 @@ def picture(race: Live, dense: float | None, steps: int) -> dict:
     said = [f"{name} {percent(value)}" for name, value, _ in standing(race)]
     rows = "; ".join(said + [f"{name} diverged" for name in diverged(race)]) or "nothing has been retrained yet"
     alt = f"Left: validation accuracy over {steps} steps of retraining; now, the best first: {rows}. Right: learning rates."
-    return chart.chart([left, right], alt, width=1060, height=430, legend=legend, columns=(0.56, 0.44))
+    return chart.chart([left, right], alt, legend=legend, columns=(0.56, 0.44))
 
 
 def dense_accuracies(race: Live) -> list[float]:
@@ -152,7 +152,7 @@ def pruned(network: Network | None, sparsity: float) -> View:
     )
     if layers:
         alt += f" Right: what each layer loses: {', '.join(f'{name} {shares[i]:.0f} %' for i, name in named)}."
-    picture = chart.chart([left, right], alt, width=1060, height=320, columns=(0.44, 0.56))
+    picture = chart.chart([left, right], alt, height=320, columns=(0.44, 0.56))
     return View([picture], "" if network is None else network.words(place))
 
 
