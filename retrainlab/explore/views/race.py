@@ -83,7 +83,7 @@ def ranking(race: Live) -> list[tuple[str, ...]]:
         out.append((str(place), name, percent(value), "..." if test is None else percent(test), behind))
     told = {name for name, *_ in rows} | set(lost)
     waiting = [e.retrain.schedule for e in race.experiments if e.retrain.schedule not in told]
-    return out + [("", name, what, "", "") for what, names in (("diverged", lost), ("", waiting)) for name in names]
+    return [*out, *(("", name, what, "", "") for what, names in (("diverged", lost), ("", waiting)) for name in names)]
 
 
 def picture(race: Live, dense: float | None, steps: int) -> dict:
