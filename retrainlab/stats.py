@@ -19,12 +19,13 @@ from scipy.special import stdtr, stdtrit
 
 from retrainlab import tables
 from retrainlab.checks import BadInput, choose, listed
+from retrainlab.phrases import share
 
 LEVEL = 0.95
 SEEDS = 3  # with fewer, an interval rests on a single difference between two numbers, or on none
 ENDS = ("mean", "low", "high")
 LOSSES = ("test_loss", "validation_loss")
-NAMED = 4  # at most so many runs are named where some are left out
+NAMED = 4  # at most so many of the runs that are left out are named
 
 
 def interval(values: ArrayLike, level: float = LEVEL) -> tuple[float, float, float]:
@@ -196,7 +197,7 @@ def left_out(frame: pd.DataFrame) -> str:
         return ""
     name = "entrant" if "entrant" in lost else "schedule"
     words = [
-        f"{row[name]} at sparsity {100 * row['sparsity']:g} %, budget {100 * row['budget']:g} %, seed {row['seed']}"
+        f"{row[name]} at sparsity {share(row['sparsity'])}, budget {share(row['budget'])}, seed {row['seed']}"
         for _, row in lost.iterrows()
     ]
     if len(words) > NAMED:

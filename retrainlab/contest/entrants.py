@@ -50,7 +50,7 @@ def _split(recipe: Recipe, sparsity: float, score: str) -> list[Candidate]:
 
 
 def _trained(tried: Tried, sparsity: float) -> list[Candidate]:
-    """All epochs of each recipe on a line to 0, then the hard prune, and no retraining."""
+    """Training on a line to 0 for all epochs, then pruning by magnitude without retraining."""
     prune, none = Prune(sparsity), Retrain(budget=0.0)
     return [Candidate(words, Experiment(replace(r, schedule="linear"), prune, none)) for words, r in tried]
 
@@ -68,8 +68,8 @@ ENTRANTS: dict[str, Callable[[Recipe, float], list[Candidate]]] = {
 
 
 def candidates(name: str, recipe: Recipe, sparsity: float) -> list[Candidate]:
-    """The entrant's grid within `recipe.epochs` epochs (at least 4) in all; `Random` is BIMP with a random mask,
-    `Static` a random mask from the start, `Dense` is not pruned."""
+    """The settings that an entrant tries within `recipe.epochs` epochs (at least 4) in all. `Random` is BIMP with a random
+    mask, `Static` a random mask from the start; `Dense` is not pruned."""
     choose(name, ENTRANTS, "entrant")
     if recipe.epochs < 4:
         raise BadInput(f"The contest has {recipe.epochs} epochs in all, but needs at least 4; give it more.")
@@ -144,8 +144,8 @@ def seeded(experiment: Experiment, seed: int) -> Experiment:
 def _reached(
     experiments: list[Experiment], study: Study, tolerance: float, most: int
 ) -> tuple[list[Experiment], pd.DataFrame]:
-    """The experiments, those with a knob to turn at their sparsity, all others as they are; and their searches, by their
-    places."""
+    """All experiments, those whose method has a knob with the value that a search found; and the searches, a row each,
+    under the experiments' places."""
     turning = {i: e for i, e in enumerate(experiments) if searched(e.recipe)}
     found, table = reach(list(turning.values()), study, tolerance=tolerance, most=most)
     turned = dict(zip(turning, found))
@@ -153,8 +153,8 @@ def _reached(
 
 
 def _best(tuning: pd.DataFrame) -> dict[tuple[str, float], str]:
-    """The setting of highest mean validation accuracy for each entrant and sparsity, of those that have diverged with no
-    seed, and of these of those that have reached it, if any has; ties go to the lower loss."""
+    """The best setting for each entrant and sparsity: one that has diverged with no seed before all others, then one that
+    has reached the sparsity, then the highest mean validation accuracy, then the lowest mean loss."""
     groups = tuning.assign(diverged=tuning["validation_accuracy"].isna()).groupby(
         ["entrant", "sparsity", "setting"], sort=False, as_index=False
     )

@@ -22,7 +22,7 @@ from retrainlab.study.stages import prepare
 from retrainlab.training.loop import train
 from retrainlab.training.state import Job, State
 
-STEPS = 64  # at least, and two epochs: so that what a method does now and then is in it
+STEPS = 64  # at least, and two epochs, so that what a method does at intervals is measured too
 ROUNDS = 3
 
 

@@ -39,8 +39,11 @@ def _panels(accuracy: pd.DataFrame, xlabel: str) -> tuple[Figure, list[tuple[Axe
 
 @styled
 def contest(table: pd.DataFrame) -> Figure:
-    """Figure 5. table: columns entrant, sparsity, mean, low, high (test, shares), dense (mean test accuracy of the dense
-    networks), theoretical_speedup and images_per_second (of training)."""
+    """Figure 5: test accuracy of each entrant at each sparsity, speed-up in theory, and speed of training.
+
+    table: columns entrant, sparsity, mean, low, high (test, shares), dense (mean test accuracy of the dense networks),
+    theoretical_speedup and images_per_second (of training).
+    """
     names = list(middle(table).sort_values("mean", kind="stable")["entrant"])
     panels = {s: part.set_index("entrant").reindex(names) for s, part in table.groupby("sparsity", sort=False)}
     figure = Figure(figsize=(3.1 * len(panels) + 6.4, 1.6 + 0.42 * len(names)), layout="constrained")
@@ -73,8 +76,11 @@ def contest(table: pd.DataFrame) -> Figure:
 
 @styled
 def splits(accuracy: pd.DataFrame, total: int) -> Figure:
-    """Figure 6. accuracy: columns sparsity, share (of the epochs that are dense), cycles, mean, low, high (test, shares);
-    total: epochs in all. The band from 25 to 75 % is marked."""
+    """Figure 6: test accuracy over the dense share of the epochs, with the band from 25 to 75 % marked.
+
+    accuracy: columns sparsity, share (of the epochs that are dense), cycles, mean, low, high (test, shares); total: epochs
+    in all.
+    """
     figure, panels = _panels(accuracy, f"Dense share of {total} epochs (%)")
     for ax, part in panels:
         ax.axvspan(25, 75, color="0.93", zorder=0)
@@ -88,8 +94,10 @@ def splits(accuracy: pd.DataFrame, total: int) -> Figure:
 
 @styled
 def stability(points: pd.DataFrame) -> Figure:
-    """Figure 7. points: columns what (`raw` or `recalibrated`), entrant, before, after (mean accuracies straight after the
-    hard prune, on validation, and after retraining, on test, shares), low, high (interval of after) and stability."""
+    """Figure 7: test accuracy after retraining over validation accuracy straight after the hard prune.
+
+    points: columns what (one of WHATS), entrant, before, after (means, shares), low, high (interval of after), stability.
+    """
     figure = Figure(figsize=(12.5, 5.6), layout="constrained")
     axes = figure.subplots(1, 2, sharey=True)
     for ax, what, title in zip(axes, WHATS, titles(points)):
@@ -109,7 +117,7 @@ def stability(points: pd.DataFrame) -> Figure:
 
 @styled
 def lengths(accuracy: pd.DataFrame) -> Figure:
-    """Figure 8. accuracy: columns sparsity, what, epochs (in all), mean, low, high (test, shares)."""
+    """Figure 8: test accuracy over epochs. accuracy: columns sparsity, what, epochs (in all), mean, low, high (shares)."""
     epochs = sorted(accuracy["epochs"].unique())
     figure, panels = _panels(accuracy, "Epochs in all")
     for ax, part in panels:
@@ -123,8 +131,11 @@ def lengths(accuracy: pd.DataFrame) -> Figure:
 
 @styled
 def allocations(accuracy: pd.DataFrame, layers: pd.DataFrame, masks: dict[str, Tensor], layer: str) -> Figure:
-    """Figure 9. accuracy: columns allocation, sparsity, mean, low, high (test after retraining, shares); layers:
-    allocation, layer, sparsity (of one sparsity in all, shares); masks: of the layer `layer` for each allocation."""
+    """Figure 9: accuracy and sparsity of each layer by allocation, and masks of one layer.
+
+    accuracy: columns allocation, sparsity, mean, low, high (test after retraining, shares); layers: columns allocation,
+    layer, sparsity (shares, at one sparsity in all); masks: of the layer `layer` for each allocation, True = stays.
+    """
     ways = list(accuracy.groupby("allocation", sort=False))
     order = list(layers["layer"].unique())
     figure = Figure(figsize=(12.5, 8.2), layout="constrained")
@@ -143,7 +154,8 @@ def allocations(accuracy: pd.DataFrame, layers: pd.DataFrame, masks: dict[str, T
     right.set_xticks(range(len(order)), short, rotation=30, ha="right")
     right.set(ylabel="Sparsity of the layer (%)", ylim=(0, 102))
     right.grid(axis="x", visible=False)
-    pictures = [figure.add_subplot(place) for place in grid[1].subgridspec(1, len(masks))]
+    below = grid[1].subgridspec(1, len(masks))
+    pictures = [figure.add_subplot(below[k]) for k in range(len(masks))]
     for ax, (name, mask) in zip(pictures, masks.items()):
         _mask(ax, mask, name)
     pictures[0].set_ylabel(f"{layer.removesuffix('.weight')}: filters")

@@ -1,7 +1,6 @@
 """Figures 1 to 4: DataFrame -> matplotlib Figure, one function a figure.
 
-Figures are made without pyplot, so that they never mix between cells or threads. Colours are seaborn's colour-blind-safe
-palette, and every schedule has its own line style and marker as well. Shares become percent here and nowhere else.
+Figures are made without pyplot, so that they never mix between cells or threads. Tables have shares, and pictures percent.
 """
 
 from collections.abc import Sequence
@@ -19,7 +18,10 @@ from retrainlab.phrases import percent, share
 
 @styled
 def schedules(curves: pd.DataFrame) -> Figure:
-    """Figure 1. curves: columns panel (`dense` or the budget as a share), schedule, epoch, lr."""
+    """Figure 1: learning rates over epochs, of the dense run and of each budget.
+
+    curves: columns panel (`dense` or the budget as a share), schedule, epoch, lr.
+    """
     panels = list(curves.groupby("panel", sort=False))
     rows = (len(panels) + 1) // 2
     figure = Figure(figsize=(9.6, 3.1 * rows + 0.5), layout="constrained")
@@ -46,8 +48,11 @@ def schedules(curves: pd.DataFrame) -> Figure:
 
 @styled
 def recovery(points: pd.DataFrame, what: str) -> Figure:
-    """Figure 2. points: columns schedule, step, lr, validation_accuracy (a share; missing where not measured; at step 0
-    straight after pruning) and dense (before it); what: the title."""
+    """Figure 2: accuracy and learning rate over the steps of retraining.
+
+    points: columns schedule, step, lr, validation_accuracy (a share; NaN where not measured; at step 0 straight after
+    pruning) and dense (before it). what: the title.
+    """
     dense, pruned = sentences.levels(points)
     figure = Figure(figsize=(9, 7.2), layout="constrained")
     top, bottom = figure.subplots(2, 1, sharex=True, height_ratios=[2.3, 1])
@@ -71,8 +76,10 @@ def recovery(points: pd.DataFrame, what: str) -> Figure:
 
 @styled
 def budgets(table: pd.DataFrame) -> Figure:
-    """Figure 3. table: columns sparsity, budget, schedule, mean, low, high (shares) and dense (mean accuracy of the dense
-    networks); and paired differences to the baseline, as `stats.compared` has them."""
+    """Figure 3: test accuracy over the budget, and below it differences to the baseline.
+
+    table: that of `stats.compared` by sparsity and budget (shares), with dense (mean accuracy of the dense networks).
+    """
     baseline, dense = sentences.baseline(table), table["dense"].iloc[0]
     panels = list(table.groupby("sparsity", sort=False))
     figure = Figure(figsize=(3.3 * len(panels) + 0.4, 7.4), layout="constrained")
@@ -106,8 +113,10 @@ def _lines(ax: Axes, frame: pd.DataFrame) -> None:
 
 @styled
 def best_lr(cells: pd.DataFrame) -> Figure:
-    """Figure 4. cells: columns sparsity, budget, best_lr, allr_lr (initial learning rates), best_accuracy,
-    allr_accuracy (test, shares): a map of the best start with ALLR's in brackets, and one of what ALLR's gains."""
+    """Figure 4: a map of the best initial learning rate with ALLR's in brackets, and one of what ALLR's gains.
+
+    cells: columns sparsity, budget, best_lr, allr_lr (initial learning rates), best_accuracy, allr_accuracy (test, shares).
+    """
     cells = cells.assign(gain=sentences.gain(cells))
     figure = Figure(figsize=(12.5, 1.6 + 0.85 * cells["sparsity"].nunique()), layout="constrained")
     left, right = figure.subplots(1, 2)

@@ -1,4 +1,7 @@
-"""How figures look: colours, dashes and markers by name, and matplotlib's settings."""
+"""How figures look: colours, dashes and markers by name, and matplotlib's settings.
+
+Colours are seaborn's colour-blind-safe palette, and every schedule has dashes and a marker of its own as well.
+"""
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
@@ -11,7 +14,7 @@ from matplotlib.axis import XAxis
 from matplotlib.figure import Figure
 from matplotlib.ticker import FixedLocator, FuncFormatter, NullLocator
 
-# seaborn's palette and style, written out: to load seaborn, which only the map needs, would take a second a notebook
+# written out, as is seaborn's style: to load seaborn, which only the map needs, would take a second a notebook
 BLUE, ORANGE, GREEN, RED, PURPLE = "#0173b2", "#de8f05", "#029e73", "#d55e00", "#cc78bc"
 BROWN, GREY, SKY = "#ca9161", "#949494", "#56b4e9"
 

@@ -24,8 +24,10 @@ class Cs(Sparsifier[CS]):
         return {f"{n}:gate": torch.full_like(t, knobs.s0) for n, t in w.items()}
 
     def _gate(self, m: Tensor) -> Tensor:
-        scale = 1 / torch.sigmoid(self.tensors["s0"])
-        return torch.sigmoid(over(self.tensors["beta"], m) * m) * over(scale, m)
+        return torch.sigmoid(over(self.tensors["beta"], m) * m) * self._scale(m)
+
+    def _scale(self, like: Tensor) -> Tensor:
+        return over(1 / torch.sigmoid(self.tensors["s0"]), like)
 
     def _effective(self, w: Tensors) -> Tensors:
         return {n: w[n] * self._gate(w[f"{n}:gate"]) for n in self.prunable if f"{n}:gate" in w}
@@ -38,6 +40,5 @@ class Cs(Sparsifier[CS]):
         self.tensors["beta"].copy_(torch.tensor(betas, dtype=torch.float64))
 
     def _finish(self, w: Tensors) -> None:
-        scale = 1 / torch.sigmoid(self.tensors["s0"])
         for n in self.prunable:
-            w[n].mul_((w[f"{n}:gate"] > 0) * over(scale, w[n]))
+            w[n].mul_((w[f"{n}:gate"] > 0) * self._scale(w[n]))

@@ -17,20 +17,14 @@ class Dnw(Sparsifier[DNW]):
     """No state: the mask follows from the weights. These are dense until `finish`."""
 
     def _effective(self, w: Tensors) -> Tensors:
-        return {n: straight_through(w[n], seen) for n, seen in self._largest(w).items()}
-
-    def _largest(self, w: Tensors) -> Tensors:
-        values = {n: w[n].detach() for n in self.prunable}
-        sizes = tuple((n, v[0].numel()) for n, v in values.items())
+        sizes = tuple((n, w[n][0].numel()) for n in self.prunable)
         counts = [_counts(sizes, knobs.sparsity) for knobs, _ in self.each]
-        return {
-            n: v.masked_fill(torch.stack([pruning.smallest(row.abs(), count[n]) for row, count in zip(v, counts)]), 0)
-            for n, v in values.items()
-        }
-
-    def _finish(self, w: Tensors) -> None:
-        for n, seen in self._largest(w).items():
-            w[n].copy_(seen)
+        out = {}
+        for n in self.prunable:
+            values = w[n].detach()
+            gone = [pruning.smallest(v.abs(), count[n]) for v, count in zip(values, counts)]
+            out[n] = straight_through(w[n], values.masked_fill(torch.stack(gone), 0))
+        return out
 
 
 @lru_cache

@@ -46,10 +46,6 @@ class Dst(Sparsifier[DST]):
             t = w[f"{n}:threshold"]
             t.mul_(over(_mask(w[n], t).flatten(1).mean(1) > 0.01, t))
 
-    def _finish(self, w: Tensors) -> None:
-        for n in self.prunable:
-            w[n].mul_(_mask(w[n], w[f"{n}:threshold"]))
-
 
 def _mask(w: Tensor, t: Tensor) -> Tensor:
     return _Step.apply(w.abs() - over(t, w))

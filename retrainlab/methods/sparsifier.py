@@ -123,7 +123,10 @@ class Sparsifier(Method, Generic[K]):
 
     def _after_epoch(self, w: Tensors, epoch: int) -> None: ...
 
-    def _finish(self, w: Tensors) -> None: ...
+    def _finish(self, w: Tensors) -> None:
+        """Makes `w` what the method promises: what the forward pass sees, unless a subclass says otherwise."""
+        for n, seen in self._effective(w).items():
+            w[n].copy_(seen)
 
 
 class _StraightThrough(torch.autograd.Function):

@@ -7,7 +7,6 @@ them would take the weights with it.
 """
 
 import torch
-from torch import Tensor
 
 from retrainlab.methods.sparsifier import Sparsifier, over
 from retrainlab.methods.table import STR
@@ -23,16 +22,9 @@ class Str(Sparsifier[STR]):
         return {f"{n}:threshold": some.new_full((1,), knobs.t0) for n in w}
 
     def _effective(self, w: Tensors) -> Tensors:
-        return {n: _soft(w[n], w[f"{n}:threshold"]) for n in self.prunable if f"{n}:threshold" in w}
+        lows = {n: over(torch.sigmoid(w[t]), w[n]) for n in self.prunable if (t := f"{n}:threshold") in w}
+        return {n: w[n].sign() * torch.relu(w[n].abs() - low) for n, low in lows.items()}
 
     def _edit(self, w: Tensors, g: Tensors) -> Tensors:
         thresholds = [f"{n}:threshold" for n in self.prunable]
         return {t: g[t] + self.tensors["decay"] * w[t] for t in thresholds}
-
-    def _finish(self, w: Tensors) -> None:
-        for n in self.prunable:
-            w[n].copy_(_soft(w[n], w[f"{n}:threshold"]))
-
-
-def _soft(w: Tensor, t: Tensor) -> Tensor:
-    return w.sign() * torch.relu(w.abs() - over(torch.sigmoid(t), w))

@@ -57,16 +57,20 @@ def layer_names(recipe: Recipe) -> tuple[str, ...]:
     return prunable(_network(recipe))
 
 
-@lru_cache(maxsize=64)
 def not_pruned(recipe: Recipe, prune: Prune) -> str:
     """What a network's sparsity and speed-up leave out, in sentences: what is neither pruned nor counted, and what an n:m
     pattern or whole filters leave dense. Empty if there is nothing, as for single weights of our own networks."""
     if recipe.model in MODELS and prune.structure == "unstructured":
         return ""
     try:
-        model = _network(recipe)
+        return _left_out(recipe, prune)
     except BadInput as error:  # what is stored was made elsewhere: the images or torchvision are not here
         return f"What is neither pruned nor counted cannot be told here: {error}"
+
+
+@lru_cache(maxsize=64)
+def _left_out(recipe: Recipe, prune: Prune) -> str:
+    model = _network(recipe)
     weights = {name: model.get_parameter(name) for name in prunable(model)}
     if prune.structure == "n:m":
         left = undivided(weights, prune.m)
@@ -103,8 +107,8 @@ def layers(experiments: Sequence[Experiment], store: Place = None) -> pd.DataFra
 
 
 def masks(experiment: Experiment, store: Place = None) -> Masks:
-    """The masks of a stored experiment's first cycle (True = stays), on the CPU. Raises BadInput if its first training has
-    diverged."""
+    """The masks of a stored experiment's first cycle (True = stays), on the CPU. Raises BadInput if it has none, because
+    its first training has diverged."""
     pruned = stored(Results.at(store).masks(experiment.recipe, experiment.prune, torch.device("cpu")))
     if pruned.result.outcome:
         raise BadInput(f"There are no masks ({pruned.result.outcome}); take a smaller learning rate or another seed.")

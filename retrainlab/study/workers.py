@@ -81,19 +81,20 @@ def run_tasks(tasks: Sequence[Task], workers: int, tell: Tell, place: str, execu
                 begin(ledger.again.pop())
             for future in wait(running, timeout=0.5, return_when=FIRST_COMPLETED).done:
                 task = running.pop(future)
-                error = CancelledError() if future.cancelled() else future.exception()
-                if isinstance(error, CancelledError):  # another study has ended what the workers were at
+                try:
+                    future.result()
+                except CancelledError:  # another study has ended what the workers were at
                     ledger.put_back(task)
-                elif isinstance(error, NotStarted):
+                except NotStarted as error:
                     slots, refusal = slots - 1, str(error)
                     ledger.put_back(task)
-                elif error is None:
-                    ledger.end(task)
-                elif isinstance(error, BadInput | BrokenExecutor) or not isinstance(error, Exception):
-                    raise error
-                else:
+                except (BadInput, BrokenExecutor):
+                    raise
+                except Exception as error:
                     ledger.suffer(task, error, alone=isinstance(pool, Inline))
-                del future, error
+                else:
+                    ledger.end(task)
+                del future
             at_work = {t.key for t in running.values()}
             while not reports.empty():
                 if (report := reports.get())[0] in at_work:

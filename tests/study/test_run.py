@@ -20,7 +20,7 @@ from safetensors.torch import load_file, save_file
 
 from retrainlab.checks import BadInput, Stopped, WorkerDied
 from retrainlab.config import Experiment, Prune, Recipe, Retrain
-from retrainlab.study import making, measured, stages
+from retrainlab.study import making, measured, reading, stages
 from retrainlab.study import results as results_module
 from retrainlab.study.grids import grid
 from retrainlab.study.reading import curves, layers, not_pruned, row
@@ -630,6 +630,19 @@ def test_a_row_says_what_of_its_network_is_not_pruned():
     assert not_pruned(Recipe(), Prune(0.5, structure="n:m")) == few  # 144 of 76,944
     assert not_pruned(Recipe(model="mlp", width=12), Prune(0.5, structure="n:m")) == ""
     assert not_pruned(Recipe(data="./no/such", model="torchvision/vit_b_16"), Prune()).startswith("What is neither")
+
+
+def test_what_could_not_be_told_of_a_network_is_told_once_its_images_are_here(monkeypatch):
+    """Pitfall: the failure is remembered for as long as the notebook runs."""
+    recipe, prune = Recipe(model="mlp", width=10), Prune(0.5, structure="n:m")
+
+    def missing(*given, **more):
+        raise BadInput("There are no images.")
+
+    with monkeypatch.context() as patch:
+        patch.setattr(reading, "load", missing)
+        assert not_pruned(recipe, prune).endswith("cannot be told here: There are no images.")
+    assert not_pruned(recipe, prune).startswith("2:4 leaves ")
 
 
 def test_n_of_m_that_prunes_nothing_is_refused_before_any_work(tmp_path):

@@ -108,9 +108,8 @@ def preset_of(data: str) -> Preset:
 
 def recipe_of(data: str, model: str, seed: int) -> Recipe:
     """How a network is trained on a data set: as its preset does."""
-    recipe = replace(preset_of(data).recipe, data=data)
-    width = recipe.width if model == recipe.model else None
-    return replace(recipe, model=model, width=width, seed=seed)
+    recipe = preset_of(data).recipe
+    return replace(recipe, data=data, model=model, width=recipe.width if model == recipe.model else None, seed=seed)
 
 
 def run(

@@ -77,7 +77,7 @@ def factors_picture(settings: Settings, anatomy: Anatomy) -> dict:
     )
     legend = [(f"d1, norm over {name}", LOOKS[norm]) for norm, name in NORMS.items()]
     legend.append((f"d, norm over {NORMS[s.norm]}", {"color": BOLD["color"], "width": BOLD["width"]}))
-    return chart.chart(panels, alt, width=1060, height=420, legend=legend)
+    return chart.chart(panels, alt, height=420, legend=legend)
 
 
 def weights_picture(settings: Settings, anatomy: Anatomy) -> dict:
@@ -106,7 +106,7 @@ def weights_picture(settings: Settings, anatomy: Anatomy) -> dict:
     where = "nothing is removed" if threshold is None else f"{count:,}, those within {threshold:.3g} of 0, are removed"
     alt = f"Histogram of {size:,} weights from {-far:.3g} to {far:.3g}; {where}."
     legend = [("stay", {"color": chart.BLUE, "width": 8}), ("removed", {"color": chart.ORANGE, "width": 8})]
-    return chart.chart([panel], alt, width=1060, height=300, legend=legend)
+    return chart.chart([panel], alt, height=300, legend=legend)
 
 
 HEADS = ("norm over", "share of it removed", "d1", "d2", "d", "decided by", "start (d times eta_max)")

@@ -107,7 +107,7 @@ def picture(settings: Settings, frame: pd.DataFrame, found: Advice | None) -> di
         right, more = _differences(found)
         panels, columns, alt = [left, right], [0.56, 0.44], alt + more
     legend = [(name, chart.schedule(name)) for name in NAMED_SCHEDULES]
-    return chart.chart(panels, alt, width=1060, height=430, legend=legend, columns=columns)
+    return chart.chart(panels, alt, legend=legend, columns=columns)
 
 
 def _against_budget(settings: Settings, frame: pd.DataFrame, budget: float) -> tuple[dict, str]:
@@ -122,15 +122,11 @@ def _against_budget(settings: Settings, frame: pd.DataFrame, budget: float) -> t
         means = means[means["n"] > 0]  # without a schedule that always diverged
         named = [(name, own) for name in NAMED_SCHEDULES if len(own := means[means["schedule"] == name])]
         for place, (name, own) in enumerate(named):
-            look = chart.schedule(name)
-            aside = 1 + 0.02 * (
-                place - (len(NAMED_SCHEDULES) - 1) / 2
-            )  # side by side, so that no interval hides another
             mean, low, high = (100 * own[end] for end in ("mean", "low", "high"))
-            x, sure = 100 * own["budget"] * aside, own["n"] > 1
-            marks.append(chart.line(x, mean, look, marks=len(x)))
-            marks.append(chart.errors(x[sure], low[sure], high[sure], look["color"]))
-            ends += [*mean, *low[sure], *high[sure]]
+            # side by side, so that no interval hides another
+            x, look = 100 * own["budget"] * (1 + 0.02 * (place - (len(NAMED_SCHEDULES) - 1) / 2)), chart.schedule(name)
+            marks += [chart.line(x, mean, look, marks=len(x)), chart.errors(x, low, high, look["color"])]
+            ends += filter(math.isfinite, [*mean, *low, *high])
             told.append(f"{name} " + ", ".join(f"{m:.1f} % at {share(b)}" for m, b in zip(mean, own["budget"])))
     bottom, top = min(ends, default=0), max(ends, default=100)
     room = max(0.5, 0.06 * (top - bottom))
@@ -159,11 +155,12 @@ def _differences(found: Advice) -> tuple[dict, str]:
     shown = [name for name in rows if reach[name] <= limit]
     ends = [0.0, *(x for name in shown for x in rows[name] if math.isfinite(x))]
     room = max(0.1, 0.08 * (max(ends) - min(ends)))
-    marks, ticks = [chart.level(0, f"{found.schedule}, recommended", above=True)], []
+    marks, ticks, told = [chart.level(0, f"{found.schedule}, recommended", above=True)], [], []
     for place, (name, (mean, low, high)) in enumerate(rows.items()):
-        look, far = chart.schedule(name), name not in shown
-        ticks.append((place, f"{name} {mean:+.1f}{' ↓' if far else ''}"))
-        if not far:
+        ticks.append((place, f"{name} {mean:+.1f}{'' if name in shown else ' ↓'}"))
+        told.append(f"{name} {mean:+.1f}{_span(low, high, ' ({:+.1f} to {:+.1f})')}")
+        if name in shown:
+            look = chart.schedule(name)
             marks.append(chart.point(place, mean, look))
             if math.isfinite(low):
                 marks.append(chart.errors([place], [low], [high], look["color"]))
@@ -176,9 +173,7 @@ def _differences(found: Advice) -> tuple[dict, str]:
         title=f"Others to {found.schedule}{f', {100 * found.level:.3g} % intervals' if found.enough else ''}",
         xticks=ticks,
     )
-    spans = {name: _span(low, high, " ({:+.1f} to {:+.1f})") for name, (_, low, high) in rows.items()}
-    told = "; ".join(f"{name} {mean:+.1f}{spans[name]}" for name, (mean, *_) in rows.items())
-    return panel, f" Right: differences in validation accuracy to {found.schedule}, in points: {told}."
+    return panel, f" Right: differences in validation accuracy to {found.schedule}, in points: {'; '.join(told)}."
 
 
 def _span(low: float, high: float, form: str) -> str:

@@ -24,7 +24,6 @@ from retrainlab.study.results import Results
 DATA = ("digits", "fashion-mnist", "cifar10")  # those with a contest
 MIDDLE = 1
 LOOKS = {"color": chart.BLUE, "symbol": "o"}, {"color": chart.RED, "symbol": "D", "dash": "7 3"}
-SIZE: dict[str, Any] = {"width": 1060, "height": 430}
 PAGE_METHODS = ("BIMP", "GMP", "DPF", "RigL", "Static", "Dense")  # none needs a search
 PAGE_SPARSITIES = (0.8, 0.9, 0.95)
 HEADS = ("method", "setting", "validation", "test", "sparsity reached", "epochs in all", "runs of search")
@@ -155,7 +154,7 @@ def picture(pair: Pair) -> dict:
     ]
     ends = "; ".join(told) or "nothing has been trained yet"
     alt = f"Left: validation accuracy over {total} steps. Right: sparsity. The last points: {ends}."
-    return chart.chart(panels, alt, legend=list(zip(names, LOOKS)), **SIZE)
+    return chart.chart(panels, alt, legend=list(zip(names, LOOKS)))
 
 
 def table(pair: Pair) -> list[tuple[str, ...]]:
@@ -244,7 +243,7 @@ def page(results: Results) -> Page:
             settings = Settings(first, second, sparsity)
         except BadInput as error:
             empty = chart.panel([], x=(0, 1), y=(0, 104), xlabel="Step")
-            return View([chart.chart([empty, empty], str(error), **SIZE)], str(error))
+            return View([chart.chart([empty, empty], str(error))], str(error))
         pair = known(settings, results)
         if not pair.live.whole:
             raise BadInput(f"The page needs the runs of {first} and {second}, which are not in the store; make them.")

@@ -44,16 +44,12 @@ class Settings:
         check_number(len(self.points), "number of control points", low=FEWEST, high=MOST, whole=True)
         for _, lr in self.points:
             check_number(lr, "learning rate of a control point", low=0, high=TOP)
-        _ = self.prune, self.retrains
+        Prune(self.sparsity), self.retrains
 
     @property
     def recipe(self) -> Recipe:
         """The first training of seed 0."""
         return live.recipe_of(self.data, self.model, 0)
-
-    @property
-    def prune(self) -> Prune:
-        return Prune(self.sparsity)
 
     @property
     def drawn(self) -> Retrain:
@@ -73,7 +69,7 @@ class Settings:
 def experiments(s: Settings, retrains: Sequence[Retrain] = ()) -> list[Experiment]:
     """One for each curve and seed; those of a seed share the trained network, its mask and the batches."""
     recipes = [live.recipe_of(s.data, s.model, seed) for seed in range(s.seeds)]
-    return [Experiment(recipe, s.prune, r, POINTS) for r in retrains or s.retrains for recipe in recipes]
+    return [Experiment(recipe, Prune(s.sparsity), r, POINTS) for r in retrains or s.retrains for recipe in recipes]
 
 
 @lru_cache(maxsize=256)
@@ -139,7 +135,10 @@ def picture(retrains: Sequence[Retrain], recipe: Recipe, race: Live, own: str, r
     own, raced: the drawn curve's name at the left and at the right.
     grips: whether its control points can be dragged.
     """
-    first = retrains[0]
+    first, *others = retrains
+    rates = [chart.line(*curve(r, recipe), look(r), width=1.8) for r in reversed(others)]
+    rates.append(chart.line(*curve(first, recipe), look(first), width=3.4, marks=0 if grips else 8))
+    left = chart.panel(rates, x=(0, 100), y=(0, TOP), xlabel="Share of the run (%)", ylabel="Learning rate", title=own)
     legend = {own if r.points else r.schedule: look(r) for r in (*retrains, *groups(race))}
     right, over, ends = _accuracies(race, raced)
     told = "; ".join(f"{lr:g} at {share(part)}" for part, lr in first.points) or first.schedule
@@ -150,22 +149,12 @@ def picture(retrains: Sequence[Retrain], recipe: Recipe, race: Live, own: str, r
     handles, names = None, ["share of the run in percent", "learning rate"]
     if grips:
         handles = {"panel": 0, "points": [[100 * share, lr] for share, lr in first.points], "names": names}
-    panels = [_rates(retrains, recipe, own, grips), right]
-    return chart.chart(panels, alt, width=1060, height=430, legend=list(legend.items()), handles=handles)
+    return chart.chart([left, right], alt, legend=list(legend.items()), handles=handles)
 
 
 def look(r: Retrain) -> dict:
     """Colour, dashes and symbol of a curve."""
     return DRAWN if r.points else chart.schedule(r.schedule)
-
-
-def _rates(retrains: Sequence[Retrain], recipe: Recipe, own: str, grips: bool) -> dict:
-    """The panel of learning rates, the first on top of the others."""
-    marks = []
-    for r in reversed(retrains):
-        broad = {"width": 3.4, "marks": 0 if grips else 8} if r == retrains[0] else {"width": 1.8}
-        marks.append(chart.line(*curve(r, recipe), look(r), **broad))
-    return chart.panel(marks, x=(0, 100), y=(0, TOP), xlabel="Share of the run (%)", ylabel="Learning rate", title=own)
 
 
 def _accuracies(race: Live, raced: str) -> tuple[dict, str, list[str]]:
@@ -187,8 +176,8 @@ def _accuracies(race: Live, raced: str) -> tuple[dict, str, list[str]]:
     seeds = max(map(len, groups(race).values()), default=0)
     over = f", mean of {seeds} seeds" if seeds > 1 else ""
     title = f"Race of {raced}{over}{' (band: its range)' * (seeds > 1)}" if seeds else "No race yet"
-    frame = {"xlabel": "Retraining step", "ylabel": "Validation accuracy (%)", "title": title}
-    return chart.panel(marks, x=(0, steps(race)), y=(0, 104), **frame), over, ends
+    labels = {"xlabel": "Retraining step", "ylabel": "Validation accuracy (%)", "title": title}
+    return chart.panel(marks, x=(0, steps(race)), y=(0, 104), **labels), over, ends
 
 
 def page(results: Results) -> Page:
@@ -200,9 +189,11 @@ def page(results: Results) -> Page:
         one = Retrain("custom", budget, points=SHAPES[shape]) if shape in drawn else Retrain(shape, budget)
         return list(dict.fromkeys([one, Retrain("LLR", budget)]))
 
+    def runs(shape: str, budget: float) -> list[Experiment]:
+        return experiments(Settings(budget=budget), retrains(shape, budget))
+
     def view_of(shape: str, budget: float) -> View:
-        s, both = Settings(budget=budget), retrains(shape, budget)
-        race = live.stored(experiments(s, both), results)
+        s, both, race = Settings(budget=budget), retrains(shape, budget), live.stored(runs(shape, budget), results)
         entries = board.finished(race, {SHAPES[shape]: shape})
         return View(
             [picture(both, s.recipe, race, shape, shape)],
@@ -224,8 +215,6 @@ def page(results: Results) -> Page:
             Control("Shape", [(shape, shape) for shape in shapes], shapes.index("two cycles"), True),
             Control("Budget (share of the dense run)", writing.shares(budgets), 1),
         ],
-        list(
-            dict.fromkeys(e for x in shapes for b in budgets for e in experiments(Settings(budget=b), retrains(x, b)))
-        ),
+        list(dict.fromkeys(e for x in shapes for b in budgets for e in runs(x, b))),
         view_of,
     )

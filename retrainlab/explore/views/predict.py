@@ -134,7 +134,7 @@ def hidden(settings: Settings) -> View:
     panel = chart.panel([], x=(0, 100), y=(0, 104), xlabel="Retraining step", ylabel="Validation accuracy (%)")
     alt = "The race is hidden until it is run: an empty frame of validation accuracy over steps."
     legend = [(s, chart.schedule(s)) for s in settings.schedules]
-    return View([chart.chart([panel], alt, width=1060, height=430, legend=legend)], "", code=code(settings))
+    return View([chart.chart([panel], alt, legend=legend)], "", code=code(settings))
 
 
 def view(settings: Settings, race: Live, guesses: Sequence[Guess], caption: str = "") -> View:

@@ -75,14 +75,15 @@ def diverged(race: Live) -> list[str]:
 
 def ranking(race: Live) -> list[tuple[str, ...]]:
     """The standing as rows of HEADS; then what has diverged, and what has not begun."""
-    rows, lost, out = standing(race), diverged(race), []
+    rows, lost = standing(race), diverged(race)
+    out: list[tuple[str, ...]] = []
     for name, value, test in rows:
         place = 1 + sum(other > value for _, other, _ in rows)
         behind = f"{100 * (value - rows[0][1]):+.1f}" if value < rows[0][1] else ""
         out.append((str(place), name, percent(value), "..." if test is None else percent(test), behind))
     told = {name for name, *_ in rows} | set(lost)
     waiting = [e.retrain.schedule for e in race.experiments if e.retrain.schedule not in told]
-    return out + [("", name, what, "", "") for what, names in (("diverged", lost), ("", waiting)) for name in names]
+    return [*out, *(("", name, what, "", "") for what, names in (("diverged", lost), ("", waiting)) for name in names)]
 
 
 def picture(race: Live, dense: float | None, steps: int) -> dict:
@@ -106,7 +107,7 @@ def picture(race: Live, dense: float | None, steps: int) -> dict:
     said = [f"{name} {percent(value)}" for name, value, _ in standing(race)]
     rows = "; ".join(said + [f"{name} diverged" for name in diverged(race)]) or "nothing has been retrained yet"
     alt = f"Left: validation accuracy over {steps} steps of retraining; now, the best first: {rows}. Right: learning rates."
-    return chart.chart([left, right], alt, width=1060, height=430, legend=legend, columns=(0.56, 0.44))
+    return chart.chart([left, right], alt, legend=legend, columns=(0.56, 0.44))
 
 
 def dense_accuracies(race: Live) -> list[float]:
@@ -151,7 +152,7 @@ def pruned(network: Network | None, sparsity: float) -> View:
     )
     if layers:
         alt += f" Right: what each layer loses: {', '.join(f'{name} {shares[i]:.0f} %' for i, name in named)}."
-    picture = chart.chart([left, right], alt, width=1060, height=320, columns=(0.44, 0.56))
+    picture = chart.chart([left, right], alt, height=320, columns=(0.44, 0.56))
     return View([picture], "" if network is None else network.words(place))
 
 

@@ -55,13 +55,11 @@ class Curves:
 
     original: the dense run's learning rates; retraining: those of each retraining schedule, shape [n].
     d: ALLR's.
-    plateau: for how many iterations the dense run kept its last learning rate.
     """
 
     original: DenseCurve
     retraining: dict[str, Tensor]
     d: float
-    plateau: int
 
     def of(self, settings: Settings) -> dict[str, Tensor]:
         """The retraining schedules that are drawn."""
@@ -76,10 +74,7 @@ def compute(settings: Settings) -> Curves:
     plans = [Retrain(name, warmup=s.warmup, ramp=s.ramp) for name in NAMED_SCHEDULES]
     if s.free != NO_FREE:
         plans.append(Retrain(s.free, lr=s.free_lr, warmup=s.warmup, ramp=s.ramp))
-    curves = {plan.schedule: schedules.retraining(plan, original, s.steps, d) for plan in plans}
-    changes = (original.lr != original.last).nonzero()
-    plateau = len(original.lr) - (int(changes[-1]) + 1 if len(changes) else 0)
-    return Curves(original, curves, d, plateau)
+    return Curves(original, {plan.schedule: schedules.retraining(plan, original, s.steps, d) for plan in plans}, d)
 
 
 def words(settings: Settings, curves: Curves) -> str:
@@ -91,14 +86,16 @@ def words(settings: Settings, curves: Curves) -> str:
         f"{curves.d:.2f} times the peak, {curves.d * s.peak:.3g}. "
     )
     lrw, last = curves.retraining["LRW"], f"{curves.original.last:.3g}"
+    others = (curves.original.lr != curves.original.last).nonzero()
+    plateau = total - (int(others[-1]) + 1 if len(others) else 0)  # iterations that kept the last learning rate
     if torch.equal(lrw, curves.retraining["FT"]):
         return text + (
-            f"LRW is the same as FT here: the dense run ended with {curves.plateau / s.steps_per_epoch:.3g} epochs at "
+            f"LRW is the same as FT here: the dense run ended with {plateau / s.steps_per_epoch:.3g} epochs at "
             f"{last}, and the budget is no longer than that."
         )
     start = f"LRW goes back to {lrw[0].item():.3g}, FT stays at {last}"
-    if curves.plateau > 1:
-        return text + f"{start}; up to a budget of {100 * curves.plateau / total:.3g} % they would be the same."
+    if plateau > 1:
+        return text + f"{start}; up to a budget of {100 * plateau / total:.3g} % they would be the same."
     return text + f"{start}: this dense run never keeps one learning rate, so they differ for any budget."
 
 
@@ -136,7 +133,7 @@ def picture(settings: Settings, curves: Curves) -> dict:
         f"Learning rate against epoch. Left: the dense run, {s.dense}, {s.epochs} epochs, from {dense[0]:.3g} to "
         f"{dense[-1]:.3g}. Right: {s.steps} steps of retraining: {'; '.join(told) or 'no schedule is shown'}."
     )
-    return chart.chart([left, right], alt, legend=legend)
+    return chart.chart([left, right], alt, width=920, height=400, legend=legend)
 
 
 def _stairs(curve: Tensor, per_epoch: int, look: dict, **more) -> dict:

@@ -1,4 +1,4 @@
-"""Phrases that several figures share. Shares become percent here, and differences points."""
+"""Phrases that several figures share."""
 
 import math
 from collections.abc import Iterable
