@@ -154,7 +154,8 @@ def allocations(accuracy: pd.DataFrame, layers: pd.DataFrame, masks: dict[str, T
     right.set_xticks(range(len(order)), short, rotation=30, ha="right")
     right.set(ylabel="Sparsity of the layer (%)", ylim=(0, 102))
     right.grid(axis="x", visible=False)
-    pictures = [figure.add_subplot(place) for place in grid[1].subgridspec(1, len(masks))]
+    below = grid[1].subgridspec(1, len(masks))
+    pictures = [figure.add_subplot(below[k]) for k in range(len(masks))]
     for ax, (name, mask) in zip(pictures, masks.items()):
         _mask(ax, mask, name)
     pictures[0].set_ylabel(f"{layer.removesuffix('.weight')}: filters")

@@ -191,11 +191,9 @@ def run(
     cycle that is too long for LRW, and a `dense` or `pruned` of another network.
     """
     check_lengths(experiment)
-    given = dense is not None or pruned is not None
     dense = dense or train_dense(experiment.recipe, device, stop=stop)
     pruned = pruned or prune_dense(experiment.recipe, experiment.prune, dense, device)
-    if given:
-        check_given(experiment, dense, pruned)
+    check_given(experiment, dense, pruned)
     starts, report = [(dense, pruned)], lambda _, point: on_point(point)
     return next(run_together([experiment], starts, device, on_point=report, stop=stop))[1]
 
@@ -225,16 +223,16 @@ def run_together(
 
 
 def drive(
-    setup: Setup, courses: Sequence[Generator[Job, Trained, T]], engine: Engine, stop: Callable[[], bool] | None = None
+    setup: Setup, courses: Sequence[Generator[Job, Any, T]], engine: Engine, stop: Callable[[], bool] | None = None
 ) -> Iterator[tuple[int, T]]:
     """Carry courses out together: each yields a Job when it wants something trained, is sent what came of it, and at last
-    returns what it is for. Yields (place, that) as each ends."""
+    returns its result. Yields (place in `courses`, result) as each ends."""
     jobs: list[tuple[int, Job]] = []
-    came: Iterable[tuple[int, Trained | None]] = ((place, None) for place in range(len(courses)))
+    came: Iterable[tuple[int, Trained | None]] = enumerate([None] * len(courses))  # what starts a generator
     while True:
         for place, trained in came:
             try:
-                jobs.append((place, next(courses[place]) if trained is None else courses[place].send(trained)))
+                jobs.append((place, courses[place].send(trained)))
             except StopIteration as end:
                 yield place, end.value
         if not jobs:

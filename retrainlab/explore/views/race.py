@@ -3,7 +3,7 @@
 from dataclasses import dataclass
 from typing import Any
 
-from retrainlab.checks import BadInput, choice, choose, settle
+from retrainlab.checks import BadInput, choice, settle
 from retrainlab.config import DATASETS, MODELS, NAMED_SCHEDULES, Experiment, Prune, Recipe, Retrain
 from retrainlab.explore.kit import chart, collapse, live, writing
 from retrainlab.explore.kit.collapse import Network
@@ -28,15 +28,13 @@ class Settings:
     allocation: str = "global"
     budget: float = 0.1
     cycles: int = 1
-    schedules: tuple[str, ...] = NAMED_SCHEDULES
+    schedules: tuple[str, ...] = choice(NAMED_SCHEDULES, NAMED_SCHEDULES, "retraining schedule")
     seed: int = 0
 
     def __post_init__(self) -> None:
         settle(self)
         if not self.schedules:
             raise BadInput("No schedule is chosen: tick at least one.")
-        for name in self.schedules:
-            choose(name, NAMED_SCHEDULES, "retraining schedule")
         Prune(self.sparsity, allocation=self.allocation, cycles=self.cycles)
         Retrain(self.schedules[0], self.budget)
 
@@ -75,14 +73,15 @@ def diverged(race: Live) -> list[str]:
 
 def ranking(race: Live) -> list[tuple[str, ...]]:
     """The standing as rows of HEADS; then what has diverged, and what has not begun."""
-    rows, lost, out = standing(race), diverged(race), []
+    rows, lost = standing(race), diverged(race)
+    out: list[tuple[str, ...]] = []
     for name, value, test in rows:
         place = 1 + sum(other > value for _, other, _ in rows)
         behind = f"{100 * (value - rows[0][1]):+.1f}" if value < rows[0][1] else ""
         out.append((str(place), name, percent(value), "..." if test is None else percent(test), behind))
     told = {name for name, *_ in rows} | set(lost)
     waiting = [e.retrain.schedule for e in race.experiments if e.retrain.schedule not in told]
-    return out + [("", name, what, "", "") for what, names in (("diverged", lost), ("", waiting)) for name in names]
+    return [*out, *(("", name, what, "", "") for what, names in (("diverged", lost), ("", waiting)) for name in names)]
 
 
 def picture(race: Live, dense: float | None, steps: int) -> dict:
