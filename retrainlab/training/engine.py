@@ -1,8 +1,7 @@
 """Which way to train a set of jobs: one after the other, many at once, or many at once with a recorded step.
 
-All three give the same results, up to the order in which sums are rounded; which takes the least time depends on
-network, batch and device. A probe of some seconds measures it, the choice is remembered in a file of the user's cache,
-and `--engine` overrides it.
+All three give the same results, up to the rounding of sums; which is fastest depends on network, batch and device. A probe
+of some seconds measures it, and the choice is remembered in a file of the user's cache; `--engine` overrides it.
 """
 
 import copy
@@ -24,15 +23,18 @@ from retrainlab.training import loop, masked, together
 from retrainlab.training.stacking import forward_of
 from retrainlab.training.state import Job, Setup, State, Trained
 
-LADDERS = {"cpu": (2, 4, 8, 16, 32), "cuda": (1, 4, 16, 64)}  # members that the probe tries
-USUAL = {"cpu": 8, "cuda": 16}  # members of an engine that was asked for, where no probe has been made
 KINDS = tuple(kind for kind in ENGINES if kind != "auto")
+TOGETHER = {"cpu": "batched", "cuda": "graph"}  # the kind that trains many members at once, by device
+LADDERS = {"cpu": (2, 4, 8, 16, 32), "cuda": (1, 4, 16, 64)}  # numbers of members that the probe tries
+USUAL = {"cpu": 8, "cuda": 16}  # number of members of an engine that is taken without a probe
 MOST = 4096  # members of any engine
 TIMES = "ms_per_member_step"
-TOGETHER = {"cpu": "batched", "cuda": "graph"}  # how many members train at once
-CLEARLY, AT_ALL = 0.85, 0.95  # shares of the loop's time, which a short probe knows to some 10 %
-NOISE = 1.1  # times the best so far: beyond it more members surely do not help
-SLOW = 0.25  # seconds of a step above which no CPU gains by batching: calls cost nothing beside the arithmetic
+CLEARLY, AT_ALL = (
+    0.85,
+    0.95,
+)  # shares of the loop's time: an engine is taken below the first, `least` counts below the second
+NOISE = 1.1  # the probe ends at a number of members whose time is this many times the best
+SLOW = 0.25  # seconds: beside steps that are longer the time of calls, which batching saves, is nothing on a CPU
 
 
 @dataclass(frozen=True)

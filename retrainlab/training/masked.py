@@ -25,8 +25,7 @@ class Masked(Method):
     @classmethod
     def stacked(cls, methods: Sequence["Masked"]) -> "Masked":
         together = Masked({})
-        for name in {name: None for method in methods for name in method.masks}:
-            some = next(method.masks[name] for method in methods if name in method.masks)
+        for name, some in {name: mask for method in methods for name, mask in method.masks.items()}.items():
             parts = [method.masks.get(name, torch.ones_like(some)) for method in methods]
             together.masks[name] = torch.stack(parts)
         return together

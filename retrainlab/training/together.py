@@ -53,7 +53,9 @@ def train(
                 ended = list(stack.members)
             paused = [m for m in stack.members if 0 < step in m.job.pauses and m not in ended]
             if ended or paused:
-                stack.share(now(data.device) - clock)
+                seconds = now(data.device) - clock
+                for m in stack.members:
+                    m.seconds += seconds / len(stack.members)
                 stack.pause(paused, step)
                 ended += [m for m in paused if m.diverged]
                 yield from stack.end(ended, step)
@@ -194,11 +196,6 @@ class _Stack:
             update = direction(self.params, gradients, self.momentum, self.setup.sgd, self.decayed)
             torch._foreach_addcmul_(list(self.params.values()), update, self.each_rate)
             self.loss_sum += losses.detach()[self.slot_of]
-
-    def share(self, seconds: float) -> None:
-        """Account for time spent in steps."""
-        for m in self.members:
-            m.seconds += seconds / len(self.members)
 
     @torch.no_grad()
     def pause(self, members: Sequence[_Member], step: int) -> None:
