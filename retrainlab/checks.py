@@ -86,15 +86,17 @@ def told(default: object, help: str) -> Any:
 
 
 def number(
-    default: Bound, help: str = "", what: str = "", *, above: Bound = None, low: Bound = None, high: Bound = None
+    default: Any, help: str = "", what: str = "", *, above: Bound = None, low: Bound = None, high: Bound = None
 ) -> Any:
-    """A field that `settle` holds to these bounds, unless it is None. what: its name in errors; the field's if empty."""
+    """A field that `settle` holds to these bounds, or each entry of a tuple, unless it is None. what: its name in errors;
+    the field's if empty."""
     metadata = {"help": help, "what": what, "bounds": {"above": above, "low": low, "high": high}}
     return field(default=default, metadata=metadata)
 
 
-def choice(default: str, allowed: Collection[str], what: str = "", help: str = "") -> Any:
-    """A field that `settle` holds to one of `allowed`. what: as of `number`; help: the list of the allowed if empty."""
+def choice(default: Any, allowed: Collection[str], what: str = "", help: str = "") -> Any:
+    """A field that `settle` holds to one of `allowed`, or each entry of a tuple. what: as of `number`; help: the list of the
+    allowed if empty."""
     return field(default=default, metadata={"help": help or ", ".join(allowed), "what": what, "allowed": allowed})
 
 
@@ -109,10 +111,11 @@ def settle(noun: Any, whose: str = "") -> None:
         object.__setattr__(noun, f.name, value)
     for f in fields(noun):
         value, what = getattr(noun, f.name), whose + (f.metadata.get("what") or f.name)
-        if "allowed" in f.metadata:
-            choose(value, f.metadata["allowed"], what)
-        elif "bounds" in f.metadata and value is not None:
-            check_number(value, what, **f.metadata["bounds"], whole=int in (f.type, *get_args(f.type)))
+        for one in value if isinstance(value, tuple) else (value,):
+            if "allowed" in f.metadata:
+                choose(one, f.metadata["allowed"], what)
+            elif "bounds" in f.metadata and one is not None:
+                check_number(one, what, **f.metadata["bounds"], whole=int in (f.type, *get_args(f.type)))
 
 
 def parameters(names: dict[str, Any]) -> None:

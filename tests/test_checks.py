@@ -1,10 +1,11 @@
 """A user's mistake is one sentence: what was wrong, what is allowed, the nearest right name."""
 
 import math
+from dataclasses import dataclass
 
 import pytest
 
-from retrainlab.checks import BadInput, check_number, choose
+from retrainlab.checks import BadInput, check_number, choice, choose, number, settle
 from tests.helpers.refusals import said
 
 
@@ -60,6 +61,18 @@ def test_infinity_is_no_number(value):
 )
 def test_a_number_within_its_bounds_passes(value, bounds):
     assert check_number(value, "size", **bounds) is None
+
+
+@dataclass(frozen=True)
+class Basket:
+    fruits: tuple[str, ...] = choice(("apple",), ("apple", "pear"), "fruit")
+    sizes: tuple[int, ...] = number((1,), what="size", low=1)
+
+
+def test_each_entry_of_a_field_is_held_to_what_it_may_be():
+    settle(Basket(("pear", "apple"), (2, 3)))
+    assert "There is no fruit 'apfle'" in said(lambda: settle(Basket(("pear", "apfle"))))
+    assert "The size is 0, but must be a whole number at least 1" in said(lambda: settle(Basket(sizes=(2, 0))))
 
 
 def test_bad_input_is_a_value_error_that_a_notebook_shows_without_a_trace():

@@ -8,7 +8,7 @@ from collections.abc import Callable
 from dataclasses import dataclass, field, replace
 from typing import Any
 
-from retrainlab.checks import BadInput, check_number, choice, number, settle
+from retrainlab.checks import BadInput, choice, number, settle
 from retrainlab.config import Experiment, Recipe
 from retrainlab.contest.entrants import ENTRANTS, GRID, Candidate, candidates
 from retrainlab.contest.search import knob_of, searched
@@ -39,14 +39,12 @@ class Settings:
     sparsity: float = number(0.9, above=0, high=0.995)
     seed: int = number(0, low=0)
     data: str = choice("digits", DATA, "data set with a contest")
-    pick: tuple[int, int] = (MIDDLE, MIDDLE)
+    pick: tuple[int, int] = number((MIDDLE, MIDDLE), what="place of the setting", low=0, high=GRID - 1)
 
     def __post_init__(self) -> None:
         settle(self)
         if self.first == self.second:
             raise BadInput(f"Both methods are {self.first}: choose two that differ.")
-        for place in self.pick:
-            check_number(place, "place of the setting", low=0, high=GRID - 1, whole=True)
 
     @property
     def names(self) -> tuple[str, str]:

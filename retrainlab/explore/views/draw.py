@@ -7,7 +7,7 @@ from functools import lru_cache
 from statistics import fmean
 
 from retrainlab import schedules
-from retrainlab.checks import check_number, choice, choose, number, settle
+from retrainlab.checks import check_number, choice, number, settle
 from retrainlab.config import DATASETS, MODELS, NAMED_SCHEDULES, Experiment, Prune, Recipe, Retrain
 from retrainlab.explore.kit import board, chart, live, writing
 from retrainlab.explore.kit.board import HEADS, Entry, groups
@@ -21,7 +21,6 @@ from retrainlab.study.results import Results
 from retrainlab.study.stages import dense_curve
 
 OWN = "your own"
-DRAWN = {"color": "#222222", "symbol": "*"}
 
 
 @dataclass(frozen=True)
@@ -35,12 +34,10 @@ class Settings:
     budget: float = number(0.1, what="budget (share of the dense run)", above=0, high=1)
     seeds: int = number(3, what="number of seeds", low=1, high=10)
     points: Points = SHAPES["LLR"]
-    schedules: tuple[str, ...] = ("LLR", "ALLR", "CLR")
+    schedules: tuple[str, ...] = choice(("LLR", "ALLR", "CLR"), NAMED_SCHEDULES, "retraining schedule")
 
     def __post_init__(self) -> None:
         settle(self)
-        for name in self.schedules:
-            choose(name, NAMED_SCHEDULES, "retraining schedule")
         check_number(len(self.points), "number of control points", low=FEWEST, high=MOST, whole=True)
         for _, lr in self.points:
             check_number(lr, "learning rate of a control point", low=0, high=TOP)
@@ -154,7 +151,7 @@ def picture(retrains: Sequence[Retrain], recipe: Recipe, race: Live, own: str, r
 
 def look(r: Retrain) -> dict:
     """Colour, dashes and symbol of a curve."""
-    return DRAWN if r.points else chart.schedule(r.schedule)
+    return {"color": "#222222", "symbol": "*"} if r.points else chart.schedule(r.schedule)
 
 
 def _accuracies(race: Live, raced: str) -> tuple[dict, str, list[str]]:

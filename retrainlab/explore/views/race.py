@@ -3,7 +3,7 @@
 from dataclasses import dataclass
 from typing import Any
 
-from retrainlab.checks import BadInput, choice, choose, settle
+from retrainlab.checks import BadInput, choice, settle
 from retrainlab.config import DATASETS, MODELS, NAMED_SCHEDULES, Experiment, Prune, Recipe, Retrain
 from retrainlab.explore.kit import chart, collapse, live, writing
 from retrainlab.explore.kit.collapse import Network
@@ -28,15 +28,13 @@ class Settings:
     allocation: str = "global"
     budget: float = 0.1
     cycles: int = 1
-    schedules: tuple[str, ...] = NAMED_SCHEDULES
+    schedules: tuple[str, ...] = choice(NAMED_SCHEDULES, NAMED_SCHEDULES, "retraining schedule")
     seed: int = 0
 
     def __post_init__(self) -> None:
         settle(self)
         if not self.schedules:
             raise BadInput("No schedule is chosen: tick at least one.")
-        for name in self.schedules:
-            choose(name, NAMED_SCHEDULES, "retraining schedule")
         Prune(self.sparsity, allocation=self.allocation, cycles=self.cycles)
         Retrain(self.schedules[0], self.budget)
 

@@ -8,7 +8,7 @@ import torch
 from torch import Tensor
 
 from retrainlab import schedules
-from retrainlab.checks import choice, choose, number, settle
+from retrainlab.checks import choice, number, settle
 from retrainlab.config import DENSE_SCHEDULES, FREE_SCHEDULES, NAMED_SCHEDULES, Recipe, Retrain
 from retrainlab.explore.kit import chart, writing
 from retrainlab.explore.kit.pages import Control, Page, View
@@ -36,12 +36,10 @@ class Settings:
     epochs: int = number(30, what="number of epochs", low=1)
     steps_per_epoch: int = number(31, what="number of steps per epoch", low=1)
     log: bool = False
-    shown: tuple[str, ...] = NAMED_SCHEDULES
+    shown: tuple[str, ...] = choice(NAMED_SCHEDULES, NAMED_SCHEDULES, "retraining schedule")
 
     def __post_init__(self) -> None:
         settle(self)
-        for name in self.shown:
-            choose(name, NAMED_SCHEDULES, "retraining schedule")
 
     @property
     def steps(self) -> int:
