@@ -34,10 +34,9 @@ def _open_closed() -> None:
 @contextmanager
 def _stopped_by_signals() -> Iterator[None]:
     """Let SIGTERM and SIGHUP do what Ctrl-C does: keep what is finished and leave nothing behind."""
-    numbers = [getattr(signal, name) for name in ("SIGTERM", "SIGHUP") if hasattr(signal, name)]
+    main_thread = threading.current_thread() is threading.main_thread()  # no other may set a handler
+    numbers = [getattr(signal, name) for name in ("SIGTERM", "SIGHUP") if main_thread and hasattr(signal, name)]
     numbers = [number for number in numbers if signal.getsignal(number) == signal.SIG_DFL]  # not under nohup
-    if threading.current_thread() is not threading.main_thread():
-        numbers = []
     for number in numbers:
         signal.signal(number, signal.default_int_handler)
     try:

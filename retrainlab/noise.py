@@ -43,7 +43,7 @@ class Seeded(TorchDispatchMode):
 
     def __torch_dispatch__(self, func: OpOverload, types, args=(), kwargs=None):
         kwargs = kwargs or {}
-        if not _draws(func):
+        if torch.Tag.nondeterministic_seeded not in func.tags:
             return func(*args, **kwargs)
         if func._can_decompose():  # made of others, which come here in turn
             with self:
@@ -68,11 +68,6 @@ class Seeded(TorchDispatchMode):
         if device not in self.generators:
             self.generators[device] = torch.Generator(device).manual_seed(self.seed)
         return self.generators[device]
-
-
-@cache
-def _draws(func: OpOverload) -> bool:
-    return torch.Tag.nondeterministic_seeded in func.tags
 
 
 @cache

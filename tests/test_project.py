@@ -119,6 +119,16 @@ def test_the_readme_is_short():
     assert len(re.sub(r"\]\([^)]*\)", "]", text).split()) <= 900
 
 
+def test_every_acronym_of_the_readme_is_spelt_out():
+    """As **NAME** in the list of names, or as `words (NAME)`."""
+    text = re.sub(
+        r"```.*?```|!\[[^]]*\]\([^)]*\)|`[^`]*`|\]\([^)]*\)", "", (ROOT / "README.md").read_text(), flags=re.S
+    )
+    common = {"CITATION", "CONTRIBUTING", "CPU", "GB", "HTML", "ICLR", "MIT"}
+    for name in set(re.findall(r"\b[A-Z]{2,}\b", text)) - common:
+        assert re.search(rf"^- .*\*\*{name}\*\*.*, \w+.*:|[a-z] \({name}\)", text, re.M), name
+
+
 @of_each_document
 def test_every_command_and_option_of_a_document_exists(path):
     from retrainlab.cli import _parser

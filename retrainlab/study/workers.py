@@ -60,9 +60,9 @@ def run_tasks(tasks: Sequence[Task], workers: int, tell: Tell, place: str, execu
     def begin(task: Task) -> None:
         more: dict[str, Callable] = {}
         if isinstance(pool, Inline):
-            more = {"tell": partial(ledger.hear, task.key)}
+            more = {"tell": partial(ledger.hear, task)}
         elif isinstance(pool, Workers):
-            more = {"tell": lambda share, made: reports.put((task.key, share, made))}
+            more = {"tell": lambda share, made: reports.put((task, share, made))}
         running[pool.submit(task.work, *task.args, **more)] = task
 
     try:
@@ -95,9 +95,8 @@ def run_tasks(tasks: Sequence[Task], workers: int, tell: Tell, place: str, execu
                 else:
                     ledger.end(task)
                 del future
-            at_work = {t.key for t in running.values()}
             while not reports.empty():
-                if (report := reports.get())[0] in at_work:
+                if (report := reports.get())[0] in running.values():
                     ledger.hear(*report)
     except KeyboardInterrupt:
         kept = f"{ledger.count()} of {ledger.runs} runs are finished and kept in {place}"
@@ -128,7 +127,7 @@ class _Ledger:
     """
 
     def __init__(self, tasks: Sequence[Task], told: Tell):
-        self.told, self.tasks = told, {t.key: t for t in tasks}
+        self.told = told
         self.dependents: dict[str, list[Task]] = defaultdict(list)
         for task in tasks:
             for need in task.needs:
@@ -136,11 +135,11 @@ class _Ledger:
         self.ready = sorted(t for t in tasks if not t.needs)
         self.ended: set[str] = set()
         self.again: list[Task] = []
-        self.tried: set[str] = set()
+        self.tried: set[Task] = set()
         self.failed: list[tuple[Task, str]] = []
-        self.left: dict[str, Task] = {}
+        self.left: set[Task] = set()
         self.bug: Exception | None = None
-        self.under_way: dict[str, tuple[float, int]] = {}
+        self.under_way: dict[Task, tuple[float, int]] = {}
         self.total, self.runs = sum(t.cost for t in tasks), sum(t.runs for t in tasks)
         self.done, self.made, self.open = 0.0, 0, len(tasks)
 
@@ -149,13 +148,13 @@ class _Ledger:
         return self.made + sum(made for _, made in self.under_way.values())
 
     def tell(self) -> None:
-        done = self.done + sum(share * self.tasks[key].cost for key, (share, _) in self.under_way.items())
+        done = self.done + sum(share * task.cost for task, (share, _) in self.under_way.items())
         self.told(min(done / self.total, 0.999) if self.open else 1.0, f"{self.count()} of {self.runs} runs")
 
-    def hear(self, key: str, share: float, made: int) -> None:
+    def hear(self, task: Task, share: float, made: int) -> None:
         """A task says how far it is."""
-        share_before, made_before = self.under_way.get(key, (0.0, 0))  # more than now if it is tried once more
-        self.under_way[key] = max(share, share_before), max(made, made_before)
+        share_before, made_before = self.under_way.get(task, (0.0, 0))  # more than now if it is tried once more
+        self.under_way[task] = max(share, share_before), max(made, made_before)
         self.tell()
 
     def end(self, task: Task) -> None:
@@ -169,7 +168,7 @@ class _Ledger:
 
     def put_back(self, task: Task) -> None:
         """A task was not begun after all."""
-        if task.key in self.tried:
+        if task in self.tried:
             self.again.append(task)
         else:
             heapq.heappush(self.ready, task)
@@ -178,8 +177,8 @@ class _Ledger:
         """A task has failed; alone: nothing ran beside it that may have taken its memory."""
         clear_frames(error.__traceback__)  # a trace holds tensors
         died, full = isinstance(error, Died), out_of_memory(error)
-        if (died or full) and not alone and task.key not in self.tried:
-            self.tried.add(task.key)
+        if (died or full) and not alone and task not in self.tried:
+            self.tried.add(task)
             self.again.append(task)
         elif died:
             self.fail(task, f"its worker {error}, twice" + ("; out of memory?" if "SIGKILL" in str(error) else ""))
@@ -192,12 +191,11 @@ class _Ledger:
     def fail(self, task: Task, reason: str) -> None:
         """A task has failed for good, and with it those that need it."""
         self.failed.append((task, reason))
-        self._close(task, self.under_way.get(task.key, (0, 0))[1])
+        self._close(task, self.under_way.get(task, (0, 0))[1])
         below = list(self.dependents[task.key])
         while below:
-            other = below.pop()
-            if other.key not in self.left:
-                self.left[other.key] = other
+            if (other := below.pop()) not in self.left:
+                self.left.add(other)
                 self._close(other, 0)
                 below += self.dependents[other.key]
         self.tell()
@@ -205,11 +203,11 @@ class _Ledger:
     def account(self, place: str) -> str:
         """What has failed and what is kept, in a sentence."""
         named = shortened([f"{task.words or task.key} ({reason})" for task, reason in self.failed], NAMED)
-        left = sum(t.runs for t in self.left.values())
+        left = sum(t.runs for t in self.left)
         needing = f", and with it {left} run{'s' * (left > 1)} that need{'s' * (left == 1)} it" if left else ""
         kept = f"{self.made} of {self.runs} runs are kept in {place}"
         return f"Failed: {named}{needing}; {kept}, and the same command tries the others again."
 
     def _close(self, task: Task, made: int) -> None:
-        self.under_way.pop(task.key, None)
+        self.under_way.pop(task, None)
         self.done, self.made, self.open = self.done + task.cost, self.made + made, self.open - 1

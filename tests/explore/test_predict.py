@@ -41,6 +41,13 @@ def test_a_schedule_that_diverged_came_last():
     assert predict.words([], fake({"FT": math.nan})).endswith("It came out as: FT diverged.")
 
 
+def test_a_race_of_one_schedule_has_no_pair_to_get_wrong():
+    assert score(Guess("a", ("LLR",), 1), {"LLR": 0.9}) == (1, 1)
+    assert predict.words([Guess("Ann", ("LLR",), 0)], fake({"LLR": 0.9})).startswith(
+        "Ann had the most pairs right (100.0 %)"
+    )
+
+
 def test_places_make_an_order():
     assert Guess.of("a", {"FT": 3, "LLR": 1, "ALLR": 2}, 4).order == ("LLR", "ALLR", "FT")
     with pytest.raises(BadInput, match="FT and ALLR share place 1"):

@@ -54,13 +54,14 @@ class Guess:
 def score(guess: Guess, accuracies: Mapping[str, float]) -> tuple[float, float]:
     """(the share of pairs of schedules in the right order, by how many points the gap was off).
 
-    A pair that ended equal counts half. accuracies: shares, by schedule; one without has diverged, and comes last.
+    A pair that ended equal counts half; of one schedule alone, all is right.
+    accuracies: shares, by schedule; one without has diverged, and comes last.
     """
     pairs = list(combinations(guess.order, 2))
     came = {name: accuracies.get(name, -math.inf) for name in guess.order}
     right = sum(1.0 if came[a] > came[b] else 0.5 if came[a] == came[b] else 0 for a, b in pairs)
     gap = 100 * (max(accuracies.values(), default=0) - min(accuracies.values(), default=0))
-    return right / len(pairs), abs(guess.gap - gap)
+    return right / len(pairs) if pairs else 1.0, abs(guess.gap - gap)
 
 
 def table(guesses: Sequence[Guess], race: Live | None) -> list[tuple[str, ...]]:
