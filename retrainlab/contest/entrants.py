@@ -18,7 +18,7 @@ from retrainlab.checks import BadInput, check_number, choose, listed, number, se
 from retrainlab.config import Experiment, Prune, Recipe, Retrain
 from retrainlab.contest.search import reach, searched
 from retrainlab.methods.bimp import bimp
-from retrainlab.methods.table import METHODS, Entry, Tried, rates
+from retrainlab.methods.table import METHODS, Entry, Variants, rates
 
 GRID = 3
 Study = Callable[[list[Experiment]], pd.DataFrame]
@@ -49,14 +49,14 @@ def _split(recipe: Recipe, sparsity: float, score: str) -> list[Candidate]:
     ]
 
 
-def _trained(tried: Tried, sparsity: float) -> list[Candidate]:
+def _trained(variants: Variants, sparsity: float) -> list[Candidate]:
     """Training on a line to 0 for all epochs, then pruning by magnitude without retraining."""
     prune, none = Prune(sparsity), Retrain(budget=0.0)
-    return [Candidate(words, Experiment(replace(r, schedule="linear"), prune, none)) for words, r in tried]
+    return [Candidate(words, Experiment(replace(r, schedule="linear"), prune, none)) for words, r in variants]
 
 
 def _of_method(method: Entry, recipe: Recipe, sparsity: float) -> list[Candidate]:
-    return _trained(method.tried(recipe, sparsity), sparsity)
+    return _trained(method.variants(recipe, sparsity), sparsity)
 
 
 ENTRANTS: dict[str, Callable[[Recipe, float], list[Candidate]]] = {

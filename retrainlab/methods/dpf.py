@@ -1,16 +1,16 @@
 """Dynamic pruning with feedback: the gradient is taken at the pruned weights and given to the dense ones.
 
-Lin, Stich, Barba, Dmitriev & Jaggi 2020. Every weight keeps its dense value, whatever the mask, and may come back at the
-next update of the mask. All layers are ranked together unless `allocation` says otherwise. At the end the network is
-pruned once more, because the last mask may be `interval` - 1 iterations old.
+Lin, Stich, Barba, Dmitriev & Jaggi 2020. Masks are made anew on GMP's curve, and every weight keeps its dense value,
+whatever the mask, so that it may come back at the next update. At the end the network is pruned once more, because the
+last mask may be `interval` - 1 iterations old.
 """
 
-from retrainlab.methods.gradual import Gradual
+from retrainlab.methods.gmp import Gmp
 from retrainlab.methods.sparsifier import straight_through
 from retrainlab.training.method import Tensors
 
 
-class Dpf(Gradual):
+class Dpf(Gmp):
     """Masks are free to change; the parameters are dense until `finish`."""
 
     nested = False

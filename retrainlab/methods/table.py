@@ -116,29 +116,29 @@ class Static(Sparse):
 
 # ---- what a contest tries of each ------------------------------------------------------------------------------------
 
-Tried = list[tuple[str, Recipe]]
+Variants = list[tuple[str, Recipe]]
 """Three variants of a recipe, each with what distinguishes it, in words."""
 
 
-def rates(recipe: Recipe) -> Tried:
+def rates(recipe: Recipe) -> Variants:
     """Half the recipe's learning rate, the recipe's, and twice as much."""
     rates = [factor * recipe.lr for factor in (0.5, 1.0, 2.0)]
     return [(f"learning rate {lr:g}", replace(recipe, lr=lr)) for lr in rates]
 
 
-def _settings(field: str, values: tuple[float, ...], words: str) -> Callable[[Recipe], Tried]:
+def _settings(field: str, values: tuple[float, ...], words: str) -> Callable[[Recipe], Variants]:
     """The recipe with one setting of its method at each of the values."""
     return lambda recipe: [(f"{words} {v:g}", replace(recipe, method=having(recipe.method, field, v))) for v in values]
 
 
-def _decays(*values: float) -> Callable[[Recipe], Tried]:
+def _decays(*values: float) -> Callable[[Recipe], Variants]:
     """The recipe with each of the values as weight decay."""
     return lambda recipe: [
         (f"weight decay {v:g}", replace(recipe, sgd=replace(recipe.sgd, weight_decay=v))) for v in values
     ]
 
 
-def _gsm(recipe: Recipe) -> Tried:
+def _gsm(recipe: Recipe) -> Variants:
     """Three weight decays, because weights without a gradient must decay within the run; with the paper's momentum, under
     which a step is five times as long as under 0.9, at half the learning rate."""
     recipe = replace(recipe, lr=recipe.lr / 2, sgd=replace(recipe.sgd, momentum=0.98))
@@ -160,10 +160,10 @@ class Entry:
     settings: type[Knobs]
     maker: str
     knob: Knob | None = None
-    grid: Callable[[Recipe], Tried] = rates
+    grid: Callable[[Recipe], Variants] = rates
     start: Knobs | None = None
 
-    def tried(self, recipe: Recipe, sparsity: float) -> Tried:
+    def variants(self, recipe: Recipe, sparsity: float) -> Variants:
         """What a contest tries of the method at a sparsity."""
         return self.grid(replace(recipe, method=at(self.start or self.settings(), sparsity)))
 
