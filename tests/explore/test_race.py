@@ -353,7 +353,7 @@ def test_half_percents_are_pruned_as_asked_and_told_of_the_nearest_known(view):
 
 def test_no_level_is_shown_that_nobody_knows():
     waiting = Live(race_view.experiments(Settings()))
-    marks = race_view.picture(waiting, race_view.dense_accuracy(waiting), 100)["panels"][0]["marks"]
+    marks = race_view.view(Settings(), waiting).charts[0]["panels"][0]["marks"]
     assert not [mark for mark in marks if mark["kind"] == "level"]
 
 
