@@ -113,7 +113,7 @@ def contest(
     flat = [(n, s, c) for n, s in each for c in candidates(n, recipe, s)]
     first, searches = _reached([c.experiment for *_, c in flat], study, 2 * rules.tolerance, rules.most // 2)
     missed = set(searches.index[~searches["reached"].astype(bool)])
-    frame = study([seeded(e, seed) for e in first for seed in range(rules.tuning_seeds)])
+    frame = study([_seeded(e, seed) for e in first for seed in range(rules.tuning_seeds)])
     tuning = pd.DataFrame(
         {"entrant": n, "sparsity": s, "setting": c.setting, "reached": place not in missed}
         for place, (n, s, c) in enumerate(flat)
@@ -121,7 +121,7 @@ def contest(
     ).join(frame[["seed", "validation_accuracy", "validation_loss"]])
     chosen = _best(tuning)
     final = [
-        (n, c.setting, seeded(e, seed))
+        (n, c.setting, _seeded(e, seed))
         for (n, s, c), e in zip(flat, first)
         if chosen[n, s] == c.setting
         for seed in range(rules.seeds)
@@ -134,8 +134,7 @@ def contest(
     return list(zip(rows["entrant"], runs)), rows, tuning, searches
 
 
-def seeded(experiment: Experiment, seed: int) -> Experiment:
-    """The same experiment with another seed."""
+def _seeded(experiment: Experiment, seed: int) -> Experiment:
     return replace(experiment, recipe=replace(experiment.recipe, seed=seed))
 
 
