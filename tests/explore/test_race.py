@@ -353,7 +353,8 @@ def test_half_percents_are_pruned_as_asked_and_told_of_the_nearest_known(view):
 
 def test_no_level_is_shown_that_nobody_knows():
     waiting = Live(race_view.experiments(Settings()))
-    marks = race_view.picture(waiting, race_view.dense_accuracy(waiting), 100)["panels"][0]["marks"]
+    assert race_view.dense_accuracies(waiting) == []
+    marks = race_view.picture(waiting, None, 100)["panels"][0]["marks"]
     assert not [mark for mark in marks if mark["kind"] == "level"]
 
 
