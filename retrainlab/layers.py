@@ -1,4 +1,4 @@
-"""Which weights of a network pruning may touch, and what else there is."""
+"""Which weights of a network pruning may touch, and which it leaves alone."""
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass

@@ -16,13 +16,11 @@ import pandas as pd
 
 from retrainlab.checks import BadInput, check_number, choose, listed, number, settle
 from retrainlab.config import Experiment, Prune, Recipe, Retrain
-from retrainlab.contest.search import reach, searched
+from retrainlab.contest.search import Study, reach, searched
 from retrainlab.methods.bimp import bimp
 from retrainlab.methods.table import METHODS, Entry, Variants, rates
 
 GRID = 3
-Study = Callable[[list[Experiment]], pd.DataFrame]
-"""`study.run_study` with its options."""
 
 
 @dataclass(frozen=True)
@@ -186,7 +184,7 @@ def retrained(
 def splits(
     recipe: Recipe, sparsities: Sequence[float], shares: Sequence[float], cycles: Sequence[int], seeds: int
 ) -> list[Experiment]:
-    """BIMP at one total, `recipe.epochs`, for every dense share (rounded to epochs), number of cycles and seed."""
+    """BIMP within `recipe.epochs` epochs for every sparsity, dense share (rounded to epochs), number of cycles and seed."""
     sparsities, shares = listed(sparsities, float, "splits' sparsities"), listed(shares, float, "splits' shares")
     cycles = listed(cycles, int, "splits' cycles")
     check_number(seeds, "number of seeds", low=1, whole=True)
@@ -200,9 +198,9 @@ def splits(
 def lengths(
     recipe: Recipe, sparsity: float, extra: Sequence[float], cycles: int, seeds: int
 ) -> list[tuple[str, int, Experiment]]:
-    """(what, epochs in all, experiment) at totals of `recipe.epochs` times 1 + each of `extra`: one-shot and iterative
-    pruning that retrain with LLR for all the rest; one-shot with a longer dense run and the shortest retraining; and
-    dense training alone."""
+    """Four ways to spend totals of `recipe.epochs` times 1 + each of `extra`, as (way, epochs in all, experiment): one-shot
+    and iterative pruning, retrained with LLR for all the rest; one-shot with a longer dense run and the shortest
+    retraining; and dense training alone."""
     recipe = replace(recipe, schedule="linear")
     check_number(seeds, "number of seeds", low=1, whole=True)
     rests = sorted({max(1, round(share * recipe.epochs)) for share in listed(extra, float, "lengths' extra")})

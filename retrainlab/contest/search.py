@@ -17,6 +17,8 @@ from retrainlab.config import Experiment, Recipe
 from retrainlab.methods.knobs import Knob, having
 from retrainlab.methods.table import SEARCHED, entry
 
+Study = Callable[[list[Experiment]], pd.DataFrame]
+"""`study.run_study` with its options: a row for each experiment."""
 Tried = Sequence[tuple[float, float]]
 """(value of the knob, sparsity) of the runs so far that have not diverged."""
 
@@ -69,17 +71,12 @@ def _logit(share: float) -> float:
 
 
 def reach(
-    experiments: Sequence[Experiment],
-    study: Callable[[list[Experiment]], pd.DataFrame],
-    *,
-    tolerance: float = 0.005,
-    most: int = 8,
+    experiments: Sequence[Experiment], study: Study, *, tolerance: float = 0.005, most: int = 8
 ) -> tuple[list[Experiment], pd.DataFrame]:
     """Turn each experiment's knob until its training alone leaves `prune.sparsity` of the weights at 0.
 
     experiments: with a method that has a knob; the value in its settings is tried first. Those that differ in nothing but
     that value and the sparsity asked for are trained alike, and so share their runs.
-    study: runs a list of experiments and returns a row for each: `run_study` with its options.
     tolerance: how far the sparsity may be off, a share. most: rounds of runs, at least 1.
     Returns the experiments with the values found, and a row for each: method, seed, sparsity (asked for), knob (the value),
     sparsity_trained (before the hard prune), runs and epochs (of training; shared ones in equal parts), reached (whether

@@ -125,11 +125,11 @@ def train(setup: Setup, job: Job, stop: Callable[[], bool] | None = None) -> Tra
                 loss_sum, since = torch.zeros_like(loss_sum), 0
                 clock = now(data.device)
     seconds += now(data.device) - clock
-    whole = finite(params.values())  # before `finish`, which may make numbers of what is none
+    whole = finite(params.values())  # before `finish`, which may turn NaN into numbers
     with torch.no_grad():
         method.finish(params)
     state = state.trimmed()
-    if since or stopped:  # the last point is that of the finished network; one made at the very stop is replaced
+    if since or stopped:  # a point of the finished network, in place of one made just before the stop
         train_loss = loss_sum.item() / since if since else points.pop().train_loss
         pause(step, train_loss, whole)
     for p in params.values():

@@ -69,7 +69,7 @@ def train(
                 before = now(data.device)
                 advance = _recorded(stack) if graph and stack.method.steady else stack.step
                 clock += now(data.device) - before
-            with noise:  # left before anything is yielded: until then it is in all that this thread does
+            with noise:  # not around a yield: it would hold for whatever the caller does meanwhile
                 advance()
             with torch.no_grad():
                 stack.method.after_step(stack.params, step)

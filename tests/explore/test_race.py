@@ -353,8 +353,7 @@ def test_half_percents_are_pruned_as_asked_and_told_of_the_nearest_known(view):
 
 def test_no_level_is_shown_that_nobody_knows():
     waiting = Live(race_view.experiments(Settings()))
-    assert race_view.dense_accuracies(waiting) == []
-    marks = race_view.picture(waiting, None, 100)["panels"][0]["marks"]
+    marks = race_view.view(Settings(), waiting).charts[0]["panels"][0]["marks"]
     assert not [mark for mark in marks if mark["kind"] == "level"]
 
 
