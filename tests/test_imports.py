@@ -26,8 +26,7 @@ class Absent:
 
 sys.meta_path.insert(0, Absent())
 import retrainlab
-from retrainlab import Recipe
-from retrainlab import study
+from retrainlab import Recipe, study
 grid = study.grid(Recipe(width=4, epochs=1), sparsities=[0.9], budgets=[0.5], schedules=["LLR"], seeds=1)
 frame = study.run_study(grid, store={str(tmp_path)!r}, jobs=1)
 assert len(frame) == 1
@@ -138,10 +137,6 @@ def test_what_is_live_asks_results_and_walks_no_pipeline_of_its_own():
     forbidden = {"study.plan", "study.stages", "study.store", "study.workers", "training.engine", "training.cycles"}
     found = imports_of(MODULES["explore.kit.live"])
     assert not found & forbidden and not any(name.startswith("methods") for name in found)
-
-
-def test_no_file_is_longer_than_300_lines():
-    assert not {name for name, path in MODULES.items() if len(path.read_text().splitlines()) > 300}
 
 
 def test_tests_share_by_helpers_and_not_by_importing_one_another():
