@@ -101,6 +101,8 @@ def imports_of(path: Path) -> set[str]:
             for alias in node.names:
                 inner = f"{base}.{alias.name}".lstrip(".")
                 out.add(inner if inner in MODULES else base)
+        elif isinstance(node, ast.Import) and node not in skip:
+            out |= {alias.name.removeprefix("retrainlab.") for alias in node.names}
     return {name for name in out if name in MODULES}
 
 
