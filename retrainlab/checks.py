@@ -104,18 +104,18 @@ def settle(noun: Any, whose: str = "") -> None:
     """Bring every field of a dataclass to its declared type, so that equal settings are equal and hash alike (1 and 1.0,
     a list and a tuple, numpy's numbers), and hold it to what `number` or `choice` asks of it.
 
-    whose: stands before a field's name in a sentence. Raises BadInput for the first field that does not fit.
+    whose: stands before a number's name in a sentence. Raises BadInput for the first field that does not fit.
     """
     for f in fields(noun):
         value = settled(getattr(noun, f.name), f.type, f"{type(noun).__name__}'s {f.name}")
         object.__setattr__(noun, f.name, value)
     for f in fields(noun):
-        value, what = getattr(noun, f.name), whose + (f.metadata.get("what") or f.name)
+        value, what = getattr(noun, f.name), f.metadata.get("what") or f.name
         for one in value if isinstance(value, tuple) else (value,):
             if "allowed" in f.metadata:
                 choose(one, f.metadata["allowed"], what)
             elif "bounds" in f.metadata and one is not None:
-                check_number(one, what, **f.metadata["bounds"], whole=int in (f.type, *get_args(f.type)))
+                check_number(one, whose + what, **f.metadata["bounds"], whole=int in (f.type, *get_args(f.type)))
 
 
 def parameters(names: dict[str, Any]) -> None:
@@ -212,4 +212,4 @@ def _words(kind: Any) -> str:
         return " or ".join(words) if len(words) < 3 else f"one of {', '.join(words)}"
     if get_origin(kind) is tuple:
         return "a pair"
-    return WORDS.get(kind) or f"{kind.__name__}(...)"
+    return WORDS.get(kind) or str(getattr(kind, "words", f"{kind.__name__}(...)"))

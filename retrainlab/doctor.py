@@ -124,9 +124,10 @@ def _data() -> Iterator[Finding]:
 
 def folder(name: str) -> Finding:
     """What a folder of images holds, after reading all of them."""
+    path = os.path.abspath(os.path.expanduser(name))  # a folder, even where a data set has its name
     try:
-        sources.source(name, 4).read()
-        return Finding("data: folder", sources.content(name))
+        sources.source(path, 4).read()
+        return Finding("data: folder", sources.content(path))
     except BadInput as error:
         return Finding("data: folder", str(error), False, required=True)
 

@@ -164,6 +164,12 @@ def test_doctor_says_what_a_folder_holds_and_what_in_it_cannot_be_read(capsys, p
     assert "cat/0.png (no image of a format that is known)" in " ".join(capsys.readouterr().out.split())
 
 
+def test_doctor_looks_for_a_folder_whatever_data_set_has_its_name(capsys, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    assert main(["doctor", "--data", "digits"]) == 1
+    assert "There is no image folder" in " ".join(capsys.readouterr().out.split())
+
+
 def test_a_study_says_on_stderr_what_it_found_in_a_folder(capsys, pets):
     arguments = ["--model", "mlp", "--batch-size", "4", "--image-size", "8", "--schedule", "FT", "--budget", "0.5"]
     assert main(["run", "--data", str(pets), *arguments, *QUICK]) == 0

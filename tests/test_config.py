@@ -63,6 +63,19 @@ def test_every_single_field_is_part_of_the_key(noun, name):
     assert one_key(replace(base, **{name: changes[name]})) != one_key(base)
 
 
+@pytest.mark.parametrize(
+    ("make", "words"),
+    [
+        (lambda: Recipe(method="GMP"), r"the settings of a method, such as GMP\(0\.9\)"),
+        (lambda: GMP(allocation="best"), "There is no allocation 'best'"),
+        (lambda: GMP(interval=0), "The GMP's interval is 0, but must be a whole number at least 1"),
+    ],
+)
+def test_what_a_method_cannot_be_is_told_in_words_of_methods(make, words):
+    with pytest.raises(BadInput, match=words):
+        make()
+
+
 def test_same_content_same_key():
     assert one_key(Experiment(Recipe(seed=3))) == one_key(Experiment(Recipe(seed=3)))
     assert one_key(Recipe(milestones=[0.5, 0.75])) == one_key(Recipe(milestones=(0.5, 0.75)))

@@ -28,12 +28,11 @@ def trained(experiments, engine="auto"):
 
 RECIPE = Recipe(model="mlp", width=8, epochs=2, batch_size=64)
 """
+TINY = "--model mlp --width 8 --epochs 4 --batch-size 32 --jobs 1 --store of-the-command".split()
 USES = {
     "schedule": """
         frame = trained([Experiment(RECIPE, Prune(0.5), Retrain("quadratic", 0.5, lr=0.2))])
         assert frame["peak_lr"].item() == 0.2
-        from retrainlab.cli import main
-        assert main("run --model mlp --width 8 --epochs 1 --budget 1 --schedule quadratic --lr 0.1 --jobs 1".split()) == 0
     """,
     "score": """
         plans = [Experiment(RECIPE, Prune(0.5, score=score), Retrain("LLR", 0.5)) for score in ("relative", "magnitude")]
@@ -68,8 +67,8 @@ USES = {
 
 def blocks(section: str) -> list[tuple[str, str, str]]:
     """The code of a recipe: file, place, and what to write there."""
-    found = re.findall(r"```python\n# (\S+), (.+?)\n(.*?)```", SECTIONS[section], flags=re.S)
-    assert found, f"{section} has no code"
+    found = re.findall(r"```python\n# (\S+), (new file|before \w+|in \w+)\n(.*?)```", SECTIONS[section], flags=re.S)
+    assert len(found) == SECTIONS[section].count("```") / 2 > 0, f"{section} has code whose place cannot be told"
     return found
 
 
@@ -109,6 +108,8 @@ def test_a_recipe_is_what_it_says_and_trains(section, tmp_path):
     for block in blocks(section):
         carry_out(tmp_path, *block)
     use = "\n".join(line.removeprefix(" " * 8) for line in USES[section].splitlines())
+    [line] = re.findall(r"^    retrainlab (run .+)$", SECTIONS[section], flags=re.M)
+    use = use.rstrip() + f"\nfrom retrainlab.cli import main\nassert main({[*line.split(), *TINY]!r}) == 0\n"
     environment = os.environ | {"PYTHONPATH": str(tmp_path), "RETRAINLAB_STORE": str(tmp_path / "store")}
     done = subprocess.run(
         [sys.executable, "-c", SHARED + use], cwd=tmp_path, env=environment, capture_output=True, text=True

@@ -30,6 +30,7 @@ def test_no_module_of_ours_is_left_out():
 def test_what_mypy_is_to_ignore_is_named_and_explained():
     for path in (ROOT / "retrainlab").rglob("*.py"):
         for line in path.read_text().splitlines():
+            assert "# mypy:" not in line, f"{path.name}: {line.strip()}"
             if "type: ignore" in line:
                 assert re.search(r"# type: ignore\[[a-z-]+\]  # \w", line), f"{path.name}: {line.strip()}"
 

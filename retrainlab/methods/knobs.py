@@ -5,7 +5,7 @@ The settings of each method stand in `methods.table`. This module does not load 
 
 import math
 from dataclasses import dataclass, field, replace
-from typing import Any
+from typing import Any, ClassVar
 
 from retrainlab.checks import number, settle
 
@@ -19,6 +19,7 @@ class Knobs:
     sparsity only through a `Knob`.
     """
 
+    words: ClassVar[str] = "the settings of a method, such as GMP(0.9) from retrainlab.methods.table"
     name: str = field(default="", init=False, repr=False)
 
     def __post_init__(self) -> None:

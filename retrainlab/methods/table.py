@@ -10,7 +10,7 @@ from dataclasses import dataclass, replace
 from typing import Any, ClassVar
 
 from retrainlab.checks import BadInput, choice, number
-from retrainlab.config import Recipe
+from retrainlab.config import ALLOCATIONS, Recipe
 from retrainlab.methods.knobs import Knob, Knobs, Sparse, at, having
 
 
@@ -23,8 +23,7 @@ def _end() -> Any:
 
 
 def _allocation(default: str) -> Any:
-    allowed = ("global", "uniform", "erk", "lamp")
-    return choice(default, allowed, help=f"how it shares its sparsity out among layers: {', '.join(allowed)}")
+    return choice(default, ALLOCATIONS, help=f"how it shares its sparsity out among layers: {', '.join(ALLOCATIONS)}")
 
 
 @dataclass(frozen=True)

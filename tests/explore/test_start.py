@@ -151,6 +151,11 @@ def test_prune_retrain_and_stop(look, tmp_path):
     assert "Training" not in again.desk.status.value
 
 
+def test_no_explorer_is_shown_for_a_seed_below_0():
+    with pytest.raises(BadInput, match="The seed is -1"):
+        start.Settings(seed=-1)
+
+
 def test_a_users_mistake_is_one_sentence(tmp_path, monkeypatch):
     for bad, words in (
         ({"schedule": "LR"}, "There is no schedule 'LR'"),

@@ -4,7 +4,7 @@ import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from retrainlab.checks import choice, settle
+from retrainlab.checks import choice, number, settle
 from retrainlab.config import NAMED_SCHEDULES, Experiment, Prune, Recipe, Retrain
 from retrainlab.explore.kit import chart, collapse, live, writing
 from retrainlab.explore.kit.collapse import Network
@@ -31,7 +31,7 @@ class Settings:
     sparsity: float = 0.9
     schedule: str = choice("LLR", NAMED_SCHEDULES)
     budget: float = 0.1
-    seed: int = 0
+    seed: int = number(0, low=0)
 
     def __post_init__(self) -> None:
         settle(self)
