@@ -88,9 +88,8 @@ def style(schedule: str) -> dict[str, Any]:
 
 
 def by_schedule(frame: pd.DataFrame) -> list[tuple[str, pd.DataFrame]]:
-    """The rows of each schedule that there is, in the order of SCHEDULES."""
-    parts = dict(iter(frame.groupby("schedule")))
-    return [(name, parts[name]) for name in SCHEDULES if name in parts]
+    """The rows of each schedule, in the order of SCHEDULES. Raises ValueError for one that has no look there."""
+    return sorted(frame.groupby("schedule"), key=lambda pair: [*SCHEDULES].index(pair[0]))
 
 
 def spread(line: pd.DataFrame, mean: str = "mean") -> list[pd.Series]:

@@ -63,3 +63,10 @@ def test_no_text_overlaps_or_is_cut_off(frame):
     ]
     for figure in figures:
         assert overlapping(figure) == []
+
+
+def test_a_schedule_without_a_look_is_an_error_and_not_left_out():
+    rows = pd.DataFrame({"schedule": ["LLR", "FT", "LLR"], "mean": [1.0, 2.0, 3.0]})
+    assert [(name, len(part)) for name, part in style.by_schedule(rows)] == [("FT", 1), ("LLR", 2)]
+    with pytest.raises(ValueError, match="mine"):
+        style.by_schedule(rows.assign(schedule=["LLR", "mine", "FT"]))
