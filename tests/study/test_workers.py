@@ -103,7 +103,9 @@ def test_where_no_worker_can_be_started_this_process_does_the_work_with_one_word
     assert heard.words[-1] == "4 of 4 runs"
 
 
-def test_where_one_worker_can_be_started_it_does_all(tmp_path, monkeypatch):
+@pytest.fixture
+def started(monkeypatch) -> list[subprocess.Popen]:
+    """The one process that can be started, once it is: there is room for no other."""
     real, started = subprocess.Popen, []
 
     def one(*args, **more):
@@ -113,6 +115,10 @@ def test_where_one_worker_can_be_started_it_does_all(tmp_path, monkeypatch):
         return started[0]
 
     monkeypatch.setattr(subprocess, "Popen", one)
+    return started
+
+
+def test_where_one_worker_can_be_started_it_does_all(tmp_path, started):
     run_tasks([task(str(i), note, tmp_path / str(i)) for i in range(4)], 2, Heard(), "here")
     assert {(tmp_path / str(i)).read_text() for i in range(4)} == {str(started[0].pid)}
 
@@ -145,16 +151,8 @@ def test_a_task_that_kills_its_worker_twice_is_named_and_all_others_are_kept(tmp
     assert (tmp_path / "d").read_text() != str(os.getpid()), "the workers can be used again"
 
 
-def test_what_has_killed_a_worker_is_not_done_by_this_process(tmp_path, monkeypatch):
-    real, started = subprocess.Popen, []
-
-    def one(*args, **more):
-        if started:
-            raise BlockingIOError(11, "Resource temporarily unavailable")
-        started.append(real(*args, **more))
-        return started[0]
-
-    monkeypatch.setattr(subprocess, "Popen", one)
+@pytest.mark.usefixtures("started")
+def test_what_has_killed_a_worker_is_not_done_by_this_process(tmp_path):
     todo = [task("a", die, first=-1), task("b", note, tmp_path / "b")]
     with pytest.warns(UserWarning, match="No worker can be started"):
         with pytest.raises(WorkerDied, match="run a .its worker died, and no other could be started"):
