@@ -54,7 +54,7 @@ config
 keys
 schedules data.dataset methods.table figures.presets
 pruning layers models training.method methods.bimp
-metrics training.stacking advice
+metrics influence training.stacking advice
 training.state training.loop training.masked training.together shrink
 scores training.cycles methods.sparsifier
 methods training.engine
