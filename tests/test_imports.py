@@ -55,7 +55,7 @@ keys
 schedules data.dataset methods.table figures.presets
 pruning layers models training.method methods.bimp
 products
-metrics training.stacking advice
+metrics influence training.stacking advice
 training.state training.loop training.masked training.together shrink
 obs
 scores training.cycles methods.sparsifier

@@ -174,7 +174,7 @@ def never_pruned(experiment: Experiment, dense: Dense, device: torch.device, eng
 def _shrunken(setup: Setup, state: State | None, masks: Masks, prune: Prune) -> dict[str, float | None]:
     """How much faster the smaller network is that whole-filter pruning leaves, in theory and measured (256 test images at
     once); None where `shrink` builds none, and for a network that has diverged."""
-    if state is None or not STRUCTURES[prune.structure].filters or not isinstance(setup.model, ResNet | VGG):
+    if state is None or not STRUCTURES[prune.structure].rows or not isinstance(setup.model, ResNet | VGG):
         return {"shrunken_speedup": None, "measured_speedup": None}
     data = setup.data
     images = data.normalise(data.test.images[:256])

@@ -158,9 +158,18 @@ def test_final_sparsity_is_the_exact_count_for_every_way_to_prune(prune):
         assert masks["conv.weight"].all() and masks["classifier.weight"].all()
 
 
-@pytest.mark.parametrize("prune", [Prune(0.5, structure="filters", cycles=2), Prune(0.5, structure="n:m")])
-def test_structures_stay_zero_too(prune):
-    model = network("resnet8")
+@pytest.mark.parametrize(
+    ("name", "prune"),
+    [
+        ("resnet8", Prune(0.5, structure="filters", cycles=2)),
+        ("resnet8", Prune(0.5, structure="n:m")),
+        ("mlp", Prune(0.5, structure="neurons", cycles=2)),
+        ("mlp", Prune(0.5, "obd", "uniform", structure="neurons")),
+        ("mlp", Prune(0.5, "random", structure="neurons")),
+    ],
+)
+def test_structures_stay_zero_too(name, prune):
+    model = network(name)
     state, masks, _ = run(prune, Retrain("LLR", 0.2), model=model, sgd=SGD(0.9, True, 0.1))
     assert masked_are_zero(state, masks) and not all(m.all() for m in masks.values())
 
