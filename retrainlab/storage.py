@@ -66,6 +66,11 @@ def smallest(tensors: Mapping[str, Tensor], prunable: Collection[str]) -> Packed
     return min(pack(tensors, prunable), key=lambda packed: len(packed.content))
 
 
+def dense(tensors: Mapping[str, Tensor]) -> bytes:
+    """The plain file that holds every tensor dense."""
+    return _file({name: _part(name, t) for name, t in tensors.items()}, (), "dense", _digest(tensors))
+
+
 def rounded(tensors: Mapping[str, Tensor]) -> dict[str, Tensor]:
     """Tensors whose numbers have more than 16 bits rounded to bfloat16; whole numbers stay."""
     return {n: t.bfloat16() if t.is_floating_point() and t.element_size() > 2 else t for n, t in tensors.items()}
