@@ -53,7 +53,7 @@ methods.knobs stats
 config
 keys
 schedules data.dataset methods.table figures.presets
-pruning layers models training.method methods.bimp
+pruning layers models storage training.method methods.bimp
 products
 metrics influence training.stacking advice
 training.state training.loop training.masked training.together shrink
