@@ -10,11 +10,11 @@ from torch import Tensor
 from torch.autograd.graph import saved_tensors_hooks
 from torch.func import functional_call, grad, vmap
 
-from retrainlab import influence, pruning
+from retrainlab import influence, obs, pruning
 from retrainlab.checks import check_number
 from retrainlab.config import Prune
 from retrainlab.models import in_mode
-from retrainlab.pruning import Weights
+from retrainlab.pruning import Masks, Weights
 from retrainlab.training.method import Tensors
 from retrainlab.training.state import Setup, State
 
@@ -82,6 +82,9 @@ def _bytes(setup: Setup, state: State, image: Tensor) -> int:
     return 2 * sum(t.nbytes for t in [*kept.values(), *(state.params[name] for name in setup.prunable)])
 
 
+Updater = Callable[[Masks], Weights]
+"""masks -> new values of those weights that stay, by name, if they change"""
+
 Score = Callable[[Weights, torch.Generator, Setup, State], Weights]
 """(weights, generator, setup, state) -> one number for each weight, in the weights' shapes, or for each of their rows,
 shapes [rows]: the lower, the sooner it goes. The generator is on the CPU, so that every device draws the same numbers;
@@ -105,6 +108,10 @@ SCORES: dict[str, tuple[Score, Score]] = {
         lambda weights, generator, *_: pruning.random({n: w.flatten(1)[:, 0] for n, w in weights.items()}, generator),
     ),
     "obd": (_obd, lambda *args: row_means(_obd(*args))),
+    "obs": (
+        lambda weights, _, setup, state: obs.scores(weights, obs.problems(setup, state)),
+        lambda weights, _, setup, state: obs.row_scores(weights, obs.problems(setup, state)),
+    ),
 }
 """name -> (the score of weights, the score of whole rows: filters or neurons)"""
 
@@ -129,3 +136,20 @@ def score(prune: Prune, weights: Weights, generator: torch.Generator, setup: Set
     if prune.structure not in ROWS:
         return of_weights(weights, generator, setup, state)
     return of_rows(ROWS[prune.structure](weights, setup), generator, setup, state)
+
+
+def _surgeon(setup: Setup, state: State) -> Updater:
+    weights, found = setup.weights(state), obs.problems(setup, state)
+    return lambda masks: obs.update(weights, found, masks)
+
+
+UPDATES: dict[str, Callable[[Setup, State], Updater]] = {"obs": _surgeon}
+"""Scores that change the weights that stay as well, and how."""
+
+
+def updater(prune: Prune, setup: Setup, state: State) -> Updater:
+    """What a prune of `state` makes of the weights that stay, for any masks; nothing, for most scores, nor where whole rows
+    go, whose outputs no other weight of the layer can make up for."""
+    if prune.score not in UPDATES or prune.structure in ROWS:
+        return lambda masks: {}
+    return UPDATES[prune.score](setup, state)

@@ -53,9 +53,11 @@ methods.knobs stats
 config
 keys
 schedules data.dataset methods.table figures.presets
-pruning layers models training.method methods.bimp
+pruning layers models storage training.method methods.bimp
+products
 metrics influence chains narrow training.stacking advice
 training.state training.loop training.masked training.together shrink sparse_kernels
+obs
 scores training.cycles methods.sparsifier
 methods training.engine
 study.serving study.processes study.workers study.result study.measured study.stages study.older study.store
@@ -63,7 +65,7 @@ study
 contest
 figures.sentences figures
 explore.kit explore.views explore.apps
-report options export doctor lab
+report options export doctor lab packing
 cli
 """
 

@@ -1,19 +1,19 @@
 """What is measured and kept of each stage: the first training, the first prune, the whole experiment."""
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import cached_property
 
 import torch
 
-from retrainlab import metrics, shrink
+from retrainlab import metrics, shrink, storage
 from retrainlab.checks import BadInput
 from retrainlab.config import Experiment, Prune, Recipe
 from retrainlab.keys import to_dict
 from retrainlab.pruning import STRUCTURES, Masks
 from retrainlab.study import seal
 from retrainlab.study.result import Result, curves_of, record
-from retrainlab.training.cycles import Cycle
+from retrainlab.training.cycles import Cut, Cycle
 from retrainlab.training.engine import Engine
 from retrainlab.training.loop import evaluate, validate
 from retrainlab.training.method import Tensors
@@ -45,10 +45,16 @@ class Dense:
 @dataclass(frozen=True)
 class Pruned:
     """The first cycle's masks, and what pruning alone did; no masks if the dense run has diverged, whose weights are no
-    numbers to choose among."""
+    numbers to choose among. updated: new values of weights, by name, where the score changes those that stay."""
 
     masks: Masks
     result: Result
+    updated: Tensors = field(default_factory=dict)
+
+    @property
+    def cut(self) -> Cut:
+        """The prune itself."""
+        return Cut(self.masks, self.updated)
 
 
 def weights_of(params: Tensors) -> str:
@@ -121,6 +127,7 @@ def result_of(
     test, test_loss = evaluate(model, state.params, state.buffers, data, data.test)
     diverged = last.trained.diverged
     weights = masks if diverged else setup.weights(state)
+    sizes = {} if diverged else storage.sizes(state.params | state.buffers, setup.prunable)
     dense_count, nonzero = metrics.multiply_adds(model, data.shape, weights)
     before, first = dense.result.scalars, pruned.result.scalars
     steps = sum(c.trained.steps for c in done)
@@ -145,6 +152,7 @@ def result_of(
         "peak_lr": last.peak_lr,
         "theoretical_speedup": metrics.theoretical_speedup(dense_count, nonzero),
         **_shrunken(setup, None if diverged else state, masks, experiment.prune),
+        **storage.ratios(sizes),
         "steps": steps,
         "total_steps": before["steps"] + steps,
         "stopped": last.trained.stopped,
@@ -153,14 +161,15 @@ def result_of(
     curves = curves_of([p for c in done for p in c.trained.points])
     curves["cycle"] = [i for i, c in enumerate(done) for _ in c.trained.points]
     curves["layer_sparsity"] = metrics.layer_sparsity(weights)
+    curves["bytes"] = sizes
     return record(experiment, scalars, curves, data.device, seconds, engine, weights=dense.weights)
 
 
 def never_pruned(experiment: Experiment, dense: Dense, device: torch.device, engine: Engine) -> Result:
     """The result of an experiment whose first training has diverged: that it has, and no number."""
     spent = {"steps": 0, "total_steps": dense.result.scalars["steps"], "stopped": False, "images_per_second": 0.0}
-    curves = curves_of([]) | {"cycle": [], "layer_sparsity": {}}
-    scalars = dict.fromkeys(UNKNOWN) | spent
+    curves = curves_of([]) | {"cycle": [], "layer_sparsity": {}, "bytes": {}}
+    scalars = dict.fromkeys(UNKNOWN) | storage.ratios({}) | spent
     return record(experiment, scalars, curves, device, 0.0, engine, dense.result.outcome)
 
 

@@ -25,7 +25,7 @@ from retrainlab.models import build
 from retrainlab.schedules import DenseCurve
 from retrainlab.study.measured import DAMAGE, Dense, Pruned, check_given, damage, dense_of, never_pruned, result_of
 from retrainlab.study.result import Result, record
-from retrainlab.training import cycles, masked
+from retrainlab.training import cycles
 from retrainlab.training.engine import Engine
 from retrainlab.training.loop import recalibrate, validate
 from retrainlab.training.state import Job, Point, Setup, State, Trained
@@ -161,12 +161,13 @@ def prune_dense(recipe: Recipe, prune: Prune, dense: Dense, device: str = "auto"
     with repeatable(where):
         setup, _ = prepare(recipe, where)
         check_dense(setup, dense)
-        masks = cycles.prune_state(setup, dense.state, prune, 0, recipe.seed)
-        state = masked.apply(dense.state, masks)
+        cut = cycles.cut(setup, dense.state, prune, 0, recipe.seed)
+        state = cut.of(dense.state)
         raw, _ = validate(setup, state)
         lifted, _ = validate(setup, recalibrate(setup, state, (recipe.seed, "recalibrate")))
     seconds = time.perf_counter() - start
-    return Pruned(masks, record(prune, damage(dense, raw, lifted), {}, where, seconds, weights=dense.weights))
+    kept = record(prune, damage(dense, raw, lifted), {}, where, seconds, weights=dense.weights)
+    return Pruned(cut.masks, kept, cut.updated)
 
 
 @lack_of_memory_told()
@@ -262,5 +263,5 @@ def _course(
     if dense.result.outcome:
         return never_pruned(experiment, dense, setup.data.device, engine), dense.state
     original = dense_curve(experiment.recipe, setup.data.steps_per_epoch(experiment.recipe.batch_size))
-    end = yield from cycles.run(setup, experiment, dense.state, original, pruned.masks, on_point)
+    end = yield from cycles.run(setup, experiment, dense.state, original, pruned.cut, on_point)
     return result_of(setup, experiment, start, end, engine), end[0]

@@ -415,7 +415,7 @@ def test_model_and_dense_state_stay_as_they_were():
 def test_masks_that_are_known_are_used_in_the_first_cycle():
     model = network()
     known = {n: torch.rand(p.shape) < 0.5 for n, p in model.named_parameters() if n in prunable(model)}
-    state, masks, _ = run(Prune(0.5), Retrain("LLR", 0.2), model=model, masks=known)
+    state, masks, _ = run(Prune(0.5), Retrain("LLR", 0.2), model=model, first=cycles.Cut(known))
     assert all(torch.equal(masks[n], known[n]) for n in known) and masked_are_zero(state, known)
 
 
@@ -436,7 +436,7 @@ def test_masks_of_another_network_are_refused(spoil, said):
     masks = spoil({n: torch.rand(p.shape) < 0.5 for n, p in model.named_parameters() if n in prunable(model)})
     weights = {n: p for n, p in model.named_parameters() if n in prunable(model)}
     for adopt in (
-        lambda: run(Prune(0.5), Retrain("LLR"), model=model, masks=masks),
+        lambda: run(Prune(0.5), Retrain("LLR"), model=model, first=cycles.Cut(masks)),
         lambda: prune(weights, 0.9, masks=masks),
     ):
         with pytest.raises(BadInput, match=re.escape(said)):
@@ -455,8 +455,8 @@ def test_allr_refuses_masks_whose_weights_are_gone_already():
     model = network()
     state, masks = sparse(model, 0.5)
     with pytest.raises(BadInput, match="is 0 in the network already"):
-        run(Prune(0.5), Retrain("ALLR", 0.2), model=model, state=state, masks=masks)
-    _, _, (cycle,) = run(Prune(0.5), Retrain("LLR", 0.2), model=model, state=state, masks=masks)
+        run(Prune(0.5), Retrain("ALLR", 0.2), model=model, state=state, first=cycles.Cut(masks))
+    _, _, (cycle,) = run(Prune(0.5), Retrain("LLR", 0.2), model=model, state=state, first=cycles.Cut(masks))
     assert cycle.removed == cycle.norm_drop == 0
 
 
