@@ -19,10 +19,10 @@ PRECISIONS = ("float32", "bfloat16")
 DENSE_SCHEDULES = ("constant", "step", "multistep", "cosine", "linear")
 NAMED_SCHEDULES = ("FT", "LRW", "SLR", "CLR", "LLR", "ALLR")
 FREE_SCHEDULES = ("constant", "stepped", "cosine", "linear", "rex", "cosine-to-0", "custom")
-SCORES = ("magnitude", "random", "obd")
+SCORES = ("magnitude", "random", "obd", "obs")
 ALLOCATIONS = ("global", "uniform", "erk", "lamp")
 OPTIMIZERS = ("fresh", "cycles", "keep")
-STRUCTURES = ("unstructured", "filters", "n:m")
+STRUCTURES = ("unstructured", "filters", "neurons", "n:m")
 LARGEST = 1e30  # learning rate and weight decay; float32 ends at 3e38
 
 
@@ -115,14 +115,15 @@ class Prune:
     """Which weights are taken away: `sparsity` is the total share of prunable weights that ends at zero.
 
     cycles: k > 1 repeats {prune, retrain} and removes the same share of what remains each time. structure: single
-    weights; whole `filters` by L2 norm relative to their size (sparsity is then the share of filters); or `n:m`, n weights
-    kept of each m neighbours along the inputs (sparsity must be 1 - n/m; layers whose inputs m does not divide stay dense,
-    and the sparsity reached is less by their share). keep_first, keep_last: the other layers then reach the total alone.
+    weights; whole `filters` of convolutions, or whole `neurons` of hidden Linear layers, by L2 norm relative to their size
+    (sparsity is then the share of filters, or of neurons); or `n:m`, n weights kept of each m neighbours along the inputs
+    (sparsity must be 1 - n/m; layers whose inputs m does not divide stay dense, and the sparsity reached is less by their
+    share). keep_first, keep_last: the other layers then reach the total alone.
     """
 
     sparsity: float = number(
         0.9,
-        "share of the prunable weights that goes (of the filters, for structure filters); study takes several",
+        "share of the prunable weights that goes (of the filters or neurons, for those structures); study takes several",
         low=0,
         high=1,
     )
@@ -137,8 +138,8 @@ class Prune:
 
     def __post_init__(self) -> None:
         settle(self)
-        if self.structure == "filters" and self.allocation not in ("global", "uniform"):
-            raise BadInput(f"Whole filters are allocated 'global' or 'uniform', not '{self.allocation}'.")
+        if self.structure in ("filters", "neurons") and self.allocation not in ("global", "uniform"):
+            raise BadInput(f"Whole {self.structure} are allocated 'global' or 'uniform', not '{self.allocation}'.")
         if self.structure == "n:m":
             check_number(self.m, "m of n:m", low=2, whole=True)
             check_number(self.n, "n of n:m", low=1, high=self.m, whole=True)

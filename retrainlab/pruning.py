@@ -30,8 +30,9 @@ def random(weights: Weights, generator: torch.Generator) -> Weights:
     return {name: torch.rand(w.shape, generator=generator).to(w.device) for name, w in weights.items()}
 
 
-def filter_norm(weights: Weights) -> Weights:
-    """The root mean square of each filter, which is comparable between layers of different fan-in; shapes [filters]."""
+def row_norm(weights: Weights) -> Weights:
+    """The root mean square of each row (filter or neuron), which is comparable between layers of different fan-in; shapes
+    [rows]."""
     return {name: w.detach().flatten(1).square().mean(1).sqrt() for name, w in weights.items()}
 
 
@@ -140,29 +141,24 @@ def check_masks(masks: Masks, weights: Weights) -> None:
 
 
 def prune(weights: Weights, scores: Weights, prune: Prune, target: float, masks: Masks | None = None) -> Masks:
-    """Masks that remove the weights (or filters) of smallest score.
+    """Masks that remove the weights (or filters, or neurons) of smallest score.
 
-    weights: every prunable weight, in the order of the layers. scores: as `scores.score` gives them. target: the total share
-    to be removed, in [0, 1], whatever `prune.sparsity` is; not used for n:m. masks: those of the cycle before; what they
-    removed stays removed. Raises BadInput if the target cannot be reached (the layers not kept dense are too small, more is
-    removed already, or m divides no layer), and for masks or scores that are not those of these weights.
+    weights: every prunable weight, in the order of the layers. scores: as `scores.score` gives them; where whole rows go, of
+    the layers that have such rows. target: the total share to be removed, in [0, 1], whatever `prune.sparsity` is; not used
+    for n:m. masks: those of the cycle before; what they removed stays removed. Raises BadInput if the target cannot be
+    reached (the layers not kept dense are too small, more is removed already, or m divides no layer), and for masks or
+    scores that are not those of these weights.
     """
     if masks is not None:
         check_masks(masks, weights)
-    structure = STRUCTURES[prune.structure]
-    shapes = {name: w.shape[:1] if structure.filters else w.shape for name, w in units(weights, prune).items()}
+    rows = STRUCTURES[prune.structure].rows
+    shapes = {name: w.shape[:1] if rows else w.shape for name, w in weights.items() if name in scores or not rows}
     if {name: s.shape for name, s in scores.items()} != shapes:
         raise BadInput("The scores are not those of these weights; give one tensor for each, as `scores.score` does.")
     start = masks or {name: torch.ones_like(w, dtype=torch.bool) for name, w in weights.items()}
-    left = {name: m.flatten(1).any(1) if structure.filters else m for name, m in start.items()}
-    dense = kept_dense(prune, list(weights))
-    open_ = {name: s.masked_fill(~left[name], -torch.inf) for name, s in scores.items() if name not in dense}
-    return start | structure.keep(open_, start, prune, target)
-
-
-def units(weights: Weights, prune: Prune) -> Weights:
-    """The weights that a structure can prune: of convolutions only, if whole filters go."""
-    return {name: w for name, w in weights.items() if w.dim() == 4 or not STRUCTURES[prune.structure].filters}
+    left = {name: m.flatten(1).any(1) if rows else m for name, m in start.items()}
+    marked = {name: s.masked_fill(~left[name], -torch.inf) for name, s in scores.items()}
+    return start | STRUCTURES[prune.structure].keep(marked, start, prune, target)
 
 
 def kept_dense(prune: Prune, names: list[str]) -> tuple[str, ...]:
@@ -170,16 +166,22 @@ def kept_dense(prune: Prune, names: list[str]) -> tuple[str, ...]:
     return (*names[: prune.keep_first], *names[len(names) - prune.keep_last :])
 
 
+def _open(scores: Weights, start: Masks, prune: Prune) -> Weights:
+    """The scores of the layers that are not kept dense."""
+    dense = kept_dense(prune, list(start))
+    return {name: s for name, s in scores.items() if name not in dense}
+
+
 def _check_count(count: int, scores: Weights, start: Masks, prune: Prune, target: float) -> None:
-    """Raise BadInput unless `count` weights (or filters, of which each layer keeps one) can go, and no fewer than are
-    gone already."""
-    kept = int(STRUCTURES[prune.structure].filters)
+    """Raise BadInput unless `count` weights (or rows, of which each layer keeps one) can go, and no fewer than are gone
+    already."""
+    kept = int(STRUCTURES[prune.structure].rows)
     most = sum(s.numel() - kept for s in scores.values())
     gone = sum(int(s.isneginf().sum()) for s in scores.values())
     if not gone <= count <= most:
-        dense = ", ".join(kept_dense(prune, list(start)))
+        dense, what = ", ".join(kept_dense(prune, list(start))), prune.structure if kept else "weights"
         raise BadInput(
-            f"A sparsity of {target:g} removes {count} {'filters' if kept else 'weights'}, but it must be at least {gone} "
+            f"A sparsity of {target:g} removes {count} {what}, but it must be at least {gone} "
             f"(gone already) and at most {most}{f' with {dense} kept dense' if dense else ''}"
             f"{'; every layer keeps one' if kept else ''}; ask for another sparsity."
         )
@@ -187,26 +189,27 @@ def _check_count(count: int, scores: Weights, start: Masks, prune: Prune, target
 
 def keep_weights(scores: Weights, start: Masks, prune: Prune, target: float) -> Masks:
     """Single weights: drop round(target * N) of all N, the layers kept dense counted into N."""
-    count = round(target * sum(m.numel() for m in start.values()))
-    _check_count(count, scores, start, prune, target)
-    return select(scores, ALLOCATIONS[prune.allocation](scores, count))
+    count, open_ = round(target * sum(s.numel() for s in scores.values())), _open(scores, start, prune)
+    _check_count(count, open_, start, prune, target)
+    return select(open_, ALLOCATIONS[prune.allocation](open_, count))
 
 
-def keep_filters(scores: Weights, start: Masks, prune: Prune, target: float) -> Masks:
-    """Whole filters: drop round(target * F) of all F convolution filters (Li et al. 2017).
+def keep_rows(scores: Weights, start: Masks, prune: Prune, target: float) -> Masks:
+    """Whole filters or neurons: drop round(target * R) of the R rows of all layers in `scores` (Li et al. 2017).
 
-    Linear layers stay whole, and every convolution keeps at least one filter. Raises BadInput if that leaves too few to
-    remove, or if there is no convolution.
+    Every layer keeps at least one. Raises BadInput if that leaves too few to remove, or if no layer has such rows.
     """
-    filters = [len(m) for m in start.values() if m.dim() == 4]
-    if not filters:
-        raise BadInput("This network has no filters to prune, for want of convolutions; choose another structure.")
-    count = round(target * sum(filters))
-    _check_count(count, scores, start, prune, target)
-    best = {name: int(s.argmax()) for name, s in scores.items()}
-    others = {name: torch.cat([s[: best[name]], s[best[name] + 1 :]]) for name, s in scores.items()}
-    keep = select(scores, ALLOCATIONS[prune.allocation](others, count))
-    return {name: k.view(-1, 1, 1, 1).expand_as(start[name]).clone() for name, k in keep.items()}
+    if not scores:
+        owners = {"filters": "convolutions", "neurons": "hidden Linear layers"}[prune.structure]
+        raise BadInput(
+            f"This network has no {prune.structure} to prune, for want of {owners}; choose another structure."
+        )
+    count, open_ = round(target * sum(len(s) for s in scores.values())), _open(scores, start, prune)
+    _check_count(count, open_, start, prune, target)
+    best = {name: int(s.argmax()) for name, s in open_.items()}
+    others = {name: torch.cat([s[: best[name]], s[best[name] + 1 :]]) for name, s in open_.items()}
+    keep = select(open_, ALLOCATIONS[prune.allocation](others, count))
+    return {n: k.view(-1, *[1] * (start[n].dim() - 1)).expand_as(start[n]).clone() for n, k in keep.items()}
 
 
 def keep_n_of_m(scores: Weights, start: Masks, prune: Prune, target: float) -> Masks:
@@ -215,10 +218,10 @@ def keep_n_of_m(scores: Weights, start: Masks, prune: Prune, target: float) -> M
     Neighbours are inputs of a Linear layer; in a convolution, as in NVIDIA's ASP, input channels at one kernel position.
     Layers of `undivided` stay dense, and the sparsity reached is less than 1 - n/m. Raises BadInput if no layer is left.
     """
-    n, m = prune.n, prune.m
-    divided = {name: s for name, s in scores.items() if name not in undivided(scores, m)}
+    n, m, open_ = prune.n, prune.m, _open(scores, start, prune)
+    divided = {name: s for name, s in open_.items() if name not in undivided(open_, m)}
     if not divided:
-        sizes = sorted({s.shape[1] for s in scores.values()})
+        sizes = sorted({s.shape[1] for s in open_.values()})
         none = f"{m} divides the inputs of no layer ({', '.join(map(str, sizes))})" if sizes else "all are kept dense"
         raise BadInput(
             f"Keeping {n} of each {m} weights would prune no layer: {none}; choose another m or another structure."
@@ -241,16 +244,17 @@ def undivided(weights: Mapping[str, Tensor], m: int) -> tuple[str, ...]:
 class Structure:
     """What is pruned as one.
 
-    keep: (scores of the layers that are not kept dense, -inf where already removed; masks of all layers so far; settings;
-    total share to be removed) -> masks of the layers that it prunes. filters: whether scores are of whole filters.
+    keep: (scores, -inf where already removed; masks of all layers so far; settings; total share to be removed) -> masks of
+    the layers that it prunes. rows: whether scores are of whole rows of a weight: filters of a convolution, or neurons.
     """
 
     keep: Callable[[Weights, Masks, Prune, float], Masks]
-    filters: bool = False
+    rows: bool = False
 
 
 STRUCTURES = {
     "unstructured": Structure(keep_weights),
-    "filters": Structure(keep_filters, filters=True),
+    "filters": Structure(keep_rows, rows=True),
+    "neurons": Structure(keep_rows, rows=True),
     "n:m": Structure(keep_n_of_m),
 }

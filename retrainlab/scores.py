@@ -1,4 +1,4 @@
-"""What a weight, or a filter, is worth: the table of scores, and OBD, which needs a network and images.
+"""What a weight, a filter or a neuron is worth: the table of scores, and OBD, which needs a network and images.
 
 Scores of tensors alone are in `pruning`.
 """
@@ -10,11 +10,11 @@ from torch import Tensor
 from torch.autograd.graph import saved_tensors_hooks
 from torch.func import functional_call, grad, vmap
 
-from retrainlab import pruning
+from retrainlab import influence, obs, pruning
 from retrainlab.checks import check_number
 from retrainlab.config import Prune
 from retrainlab.models import in_mode
-from retrainlab.pruning import Weights
+from retrainlab.pruning import Masks, Weights
 from retrainlab.training.method import Tensors
 from retrainlab.training.state import Setup, State
 
@@ -82,14 +82,17 @@ def _bytes(setup: Setup, state: State, image: Tensor) -> int:
     return 2 * sum(t.nbytes for t in [*kept.values(), *(state.params[name] for name in setup.prunable)])
 
 
+Updater = Callable[[Masks], Weights]
+"""masks -> new values of those weights that stay, by name, if they change"""
+
 Score = Callable[[Weights, torch.Generator, Setup, State], Weights]
-"""(weights, generator, setup, state) -> one number for each weight, in the weights' shapes, or for each filter of these
-convolutions, shapes [filters]: the lower, the sooner it goes. The generator is on the CPU, so that every device draws the
-same numbers; setup and state hold the network, its data and all its tensors."""
+"""(weights, generator, setup, state) -> one number for each weight, in the weights' shapes, or for each of their rows,
+shapes [rows]: the lower, the sooner it goes. The generator is on the CPU, so that every device draws the same numbers;
+setup and state hold the network, its data and all its tensors."""
 
 
-def filter_means(scores: Weights) -> Weights:
-    """The mean of each filter's scores; shapes [filters]."""
+def row_means(scores: Weights) -> Weights:
+    """The mean of the scores in each row; shapes [rows]."""
     return {name: s.flatten(1).mean(1) for name, s in scores.items()}
 
 
@@ -99,18 +102,54 @@ def _obd(weights: Weights, generator: torch.Generator, setup: Setup, state: Stat
 
 
 SCORES: dict[str, tuple[Score, Score]] = {
-    "magnitude": (lambda weights, *_: pruning.magnitude(weights), lambda weights, *_: pruning.filter_norm(weights)),
+    "magnitude": (lambda weights, *_: pruning.magnitude(weights), lambda weights, *_: pruning.row_norm(weights)),
     "random": (
         lambda weights, generator, *_: pruning.random(weights, generator),
-        lambda weights, generator, *_: pruning.random({n: w[:, 0, 0, 0] for n, w in weights.items()}, generator),
+        lambda weights, generator, *_: pruning.random({n: w.flatten(1)[:, 0] for n, w in weights.items()}, generator),
     ),
-    "obd": (_obd, lambda *args: filter_means(_obd(*args))),
+    "obd": (_obd, lambda *args: row_means(_obd(*args))),
+    "obs": (
+        lambda weights, _, setup, state: obs.scores(weights, obs.problems(setup, state)),
+        lambda weights, _, setup, state: obs.row_scores(weights, obs.problems(setup, state)),
+    ),
 }
-"""name -> (the score of weights, the score of whole filters)"""
+"""name -> (the score of weights, the score of whole rows: filters or neurons)"""
+
+
+def convolutions(weights: Weights, setup: Setup) -> Weights:
+    """The weights whose rows are filters."""
+    return {name: w for name, w in weights.items() if w.dim() == 4}
+
+
+def hidden(weights: Weights, setup: Setup) -> Weights:
+    """The weights whose rows are hidden neurons, as `influence.hidden` finds them."""
+    return {name: weights[name] for name in influence.hidden(setup.model, setup.data.shape)}
+
+
+ROWS = {"filters": convolutions, "neurons": hidden}
+"""structure -> (weights, setup) -> those of the weights whose rows it prunes, in their order"""
 
 
 def score(prune: Prune, weights: Weights, generator: torch.Generator, setup: Setup, state: State) -> Weights:
-    """The scores that `pruning.prune` asks for: of these prunable weights, or of their filters where whole filters go."""
-    of_weights, of_filters = SCORES[prune.score]
-    one = of_filters if pruning.STRUCTURES[prune.structure].filters else of_weights
-    return one(pruning.units(weights, prune), generator, setup, state)
+    """The scores that `pruning.prune` asks for: of these prunable weights, or of the rows that the structure removes."""
+    of_weights, of_rows = SCORES[prune.score]
+    if prune.structure not in ROWS:
+        return of_weights(weights, generator, setup, state)
+    return of_rows(ROWS[prune.structure](weights, setup), generator, setup, state)
+
+
+def _surgeon(setup: Setup, state: State) -> Updater:
+    weights, found = setup.weights(state), obs.problems(setup, state)
+    return lambda masks: obs.update(weights, found, masks)
+
+
+UPDATES: dict[str, Callable[[Setup, State], Updater]] = {"obs": _surgeon}
+"""Scores that change the weights that stay as well, and how."""
+
+
+def updater(prune: Prune, setup: Setup, state: State) -> Updater:
+    """What a prune of `state` makes of the weights that stay, for any masks; nothing, for most scores, nor where whole rows
+    go, whose outputs no other weight of the layer can make up for."""
+    if prune.score not in UPDATES or prune.structure in ROWS:
+        return lambda masks: {}
+    return UPDATES[prune.score](setup, state)

@@ -422,8 +422,10 @@ def test_n_of_m_has_one_sparsity_one_cycle_and_n_up_to_m():
     Prune(0.75, structure="n:m", n=1, m=4)
 
 
-def test_filters_are_allocated_globally_or_uniformly():
-    assert "'erk'" in sentence(lambda: Prune(0.5, structure="filters", allocation="erk"))
+@pytest.mark.parametrize("structure", ["filters", "neurons"])
+def test_filters_and_neurons_are_allocated_globally_or_uniformly(structure):
+    said = sentence(lambda: Prune(0.5, structure=structure, allocation="erk"))
+    assert said == f"Whole {structure} are allocated 'global' or 'uniform', not 'erk'."
 
 
 def test_nesterov_needs_momentum():

@@ -53,9 +53,11 @@ methods.knobs stats
 config
 keys
 schedules data.dataset methods.table figures.presets
-pruning layers models training.method methods.bimp
-metrics training.stacking advice
+pruning layers models storage training.method methods.bimp
+products
+metrics influence training.stacking advice
 training.state training.loop training.masked training.together shrink
+obs
 scores training.cycles methods.sparsifier
 methods training.engine
 study.serving study.processes study.workers study.result study.measured study.stages study.older study.store

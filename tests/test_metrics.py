@@ -9,6 +9,7 @@ from torch import nn
 from retrainlab import metrics
 from retrainlab.layers import prunable
 from retrainlab.models import build
+from retrainlab.training.masked import zeroed
 from tests.helpers.attentive import Attentive
 
 
@@ -213,16 +214,22 @@ def test_recovery_by_hand():
 def test_norm_drop_by_hand_with_and_without_the_rest():
     w = {"a": torch.tensor([[3.0, 1.0], [1.0, 2.0]]), "b": torch.tensor([-1.0])}  # squares 9 1 1 4 1
     masks = {"a": torch.tensor([[True, False], [False, True]]), "b": torch.tensor([False])}
-    assert metrics.norm_drop(w, masks) == pytest.approx(math.sqrt(3 / 16))
-    assert metrics.norm_drop(w, masks, {"norm": torch.full((4,), 3.0)}) == pytest.approx(math.sqrt(3 / 52))
-    assert metrics.norm_drop(w, {n: torch.ones_like(m) for n, m in masks.items()}) == 0
-    assert metrics.norm_drop(w, {n: torch.zeros_like(m) for n, m in masks.items()}) == 1
-    assert metrics.norm_drop({"z": torch.zeros(3)}, {"z": torch.zeros(3, dtype=torch.bool)}) == 0
+    after = zeroed(w, masks)
+    assert metrics.norm_drop(w, after) == pytest.approx(math.sqrt(3 / 16))
+    assert metrics.norm_drop(w, after, {"norm": torch.full((4,), 3.0)}) == pytest.approx(math.sqrt(3 / 52))
+    assert metrics.norm_drop(w, w) == 0
+    assert metrics.norm_drop(w, {n: torch.zeros_like(t) for n, t in w.items()}) == 1
+    assert metrics.norm_drop({"z": torch.zeros(3)}, {"z": torch.zeros(3)}) == 0
 
 
 def test_norm_drop_is_computed_in_double():
     w = {"a": torch.full((4,), 1e-25)}  # whose squares are 0 in single precision
-    assert metrics.norm_drop(w, {"a": torch.tensor([True, True, True, False])}) == pytest.approx(0.5)
+    assert metrics.norm_drop(w, {"a": torch.tensor([1e-25, 1e-25, 1e-25, 0])}) == pytest.approx(0.5)
+
+
+def test_norm_drop_counts_what_stays_but_changes():
+    w, after = {"a": torch.tensor([3.0, 4.0])}, {"a": torch.tensor([0.0, 8.0])}
+    assert metrics.norm_drop(w, after) == 1
 
 
 # ---- latency ---------------------------------------------------------------------------------------------------------

@@ -379,6 +379,65 @@ def test_filter_masks_are_nested(allocation):
         w = {n: torch.randn(t.shape).masked_fill(~masks[n], 0) for n, t in w.items()}
 
 
+def neurons(weights, sparsity, masks=None, **how):
+    """Masks of neurons in the layers named `hidden...`, the others being no hidden ones."""
+    units = {name: w for name, w in weights.items() if name.startswith("hidden")}
+    return pruning.prune(
+        weights, pruning.row_norm(units), config.Prune(0.5, structure="neurons", **how), sparsity, masks
+    )
+
+
+HIDDEN = {"conv": (4, 1, 3, 3), "hidden1": (12, 6), "hidden2": (8, 12), "hidden3": (2, 8), "fc": (5, 2)}
+
+
+@pytest.mark.parametrize("weights", [gaussian, tied, equal])
+@pytest.mark.parametrize("allocation", ["global", "uniform"])
+def test_neurons_go_whole_in_exact_number_and_every_layer_keeps_one(weights, allocation):
+    w, masks = weights(HIDDEN), None
+    for count in range(20):  # 22 neurons in three layers
+        before, masks = masks, neurons(w, count / 22, masks, allocation=allocation)
+        keep = {n: m.any(1) for n, m in masks.items() if n.startswith("hidden")}
+        assert all((masks[n].all(1) == k).all() and k.any() for n, k in keep.items())
+        assert sum(int((~k).sum()) for k in keep.values()) == count and list(masks) == list(w)
+        assert masks["conv"].all() and masks["fc"].all()
+        assert before is None or all(not (masks[n] & ~before[n]).any() for n in w)
+
+
+def test_neurons_of_smallest_root_mean_square_go():
+    w = gaussian(HIDDEN)
+    rms = {(n, i): w[n][i].square().mean().sqrt() for n in w if n.startswith("hidden") for i in range(len(w[n]))}
+    best = {max((k for k in rms if k[0] == n), key=rms.get) for n in ("hidden1", "hidden2", "hidden3")}
+    gone = set(sorted(rms.keys() - best, key=rms.get)[:11])
+    masks = neurons(w, 0.5)
+    assert {(n, i) for n, i in rms if not masks[n][i].any()} == gone
+
+
+@pytest.mark.parametrize("sparsity", [0.9, 1.0])
+def test_too_many_neurons_are_refused(sparsity):
+    with pytest.raises(BadInput) as caught:
+        neurons(gaussian(HIDDEN), sparsity)
+    assert str(caught.value) == (
+        f"A sparsity of {sparsity:g} removes {round(22 * sparsity)} neurons, but it must be at least 0 (gone already) "
+        "and at most 19; every layer keeps one; ask for another sparsity."
+    )
+
+
+def test_neurons_of_a_network_without_hidden_layers_are_refused():
+    with pytest.raises(BadInput) as caught:
+        neurons(gaussian({"conv": (4, 1, 3, 3), "fc": (5, 4)}), 0.5)
+    assert str(caught.value) == (
+        "This network has no neurons to prune, for want of hidden Linear layers; choose another structure."
+    )
+
+
+def test_neurons_of_a_layer_kept_dense_stay_and_count():
+    w = gaussian({"hidden1": (12, 6), "hidden2": (8, 12), "fc": (5, 8)})
+    masks = neurons(w, 0.3, keep_first=True)
+    assert masks["hidden1"].all() and int((~masks["hidden2"].any(1)).sum()) == 6  # of 20
+    with pytest.raises(BadInput, match="removes 10 neurons.* at most 7 with hidden1 kept dense"):
+        neurons(w, 0.5, keep_first=True)
+
+
 def groups(tensor, m):
     """Every m neighbours along dimension 1, by loops: [groups, m]."""
     out = []

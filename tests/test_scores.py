@@ -18,6 +18,7 @@ from retrainlab.models import in_mode
 from retrainlab.pruning import allocate_global, magnitude, select
 from retrainlab.scores import obd
 from retrainlab.training.loop import train
+from retrainlab.training.masked import zeroed
 from retrainlab.training.state import Job, Setup, State
 from tests.helpers.attentive import Attentive
 
@@ -389,5 +390,5 @@ def test_ranks_the_weights_of_a_trained_network_unlike_magnitude():
         losses[name] = float(loss(setup, state, {n: w * masks[name][n] for n, w in weights.items()}))
     differ = sum(int((masks["obd"][n] != masks["magnitude"][n]).sum()) for n in weights)
     assert differ > 0.1 * total
-    assert norm_drop(weights, masks["obd"]) > norm_drop(weights, masks["magnitude"])
+    assert norm_drop(weights, zeroed(weights, masks["obd"])) > norm_drop(weights, zeroed(weights, masks["magnitude"]))
     assert float(loss(setup, state, {})) < losses["obd"] < losses["magnitude"]

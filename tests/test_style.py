@@ -12,6 +12,7 @@ MORE_PARAMETERS = {  # function -> why it may have more
     "study/grids.py: grid": "each is an axis of the grid",
     "study/run.py: run_study": "what a notebook asks of a study, by name",
     "study/result.py: record": "each is a part of what is stored",
+    "products.py: patches": "those of a convolution in torch",
 }
 
 

@@ -1,7 +1,7 @@
 """What is measured and kept of each stage: the first training, the first prune, the whole experiment."""
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import cached_property
 
 import torch
@@ -14,7 +14,7 @@ from retrainlab.models import VGG, ResNet
 from retrainlab.pruning import STRUCTURES, Masks
 from retrainlab.study import seal
 from retrainlab.study.result import Result, curves_of, record
-from retrainlab.training.cycles import Cycle
+from retrainlab.training.cycles import Cut, Cycle
 from retrainlab.training.engine import Engine
 from retrainlab.training.loop import evaluate, validate
 from retrainlab.training.method import Tensors
@@ -46,10 +46,16 @@ class Dense:
 @dataclass(frozen=True)
 class Pruned:
     """The first cycle's masks, and what pruning alone did; no masks if the dense run has diverged, whose weights are no
-    numbers to choose among."""
+    numbers to choose among. updated: new values of weights, by name, where the score changes those that stay."""
 
     masks: Masks
     result: Result
+    updated: Tensors = field(default_factory=dict)
+
+    @property
+    def cut(self) -> Cut:
+        """The prune itself."""
+        return Cut(self.masks, self.updated)
 
 
 def weights_of(params: Tensors) -> str:
@@ -168,7 +174,7 @@ def never_pruned(experiment: Experiment, dense: Dense, device: torch.device, eng
 def _shrunken(setup: Setup, state: State | None, masks: Masks, prune: Prune) -> dict[str, float | None]:
     """How much faster the smaller network is that whole-filter pruning leaves, in theory and measured (256 test images at
     once); None where `shrink` builds none, and for a network that has diverged."""
-    if state is None or not STRUCTURES[prune.structure].filters or not isinstance(setup.model, ResNet | VGG):
+    if state is None or not STRUCTURES[prune.structure].rows or not isinstance(setup.model, ResNet | VGG):
         return {"shrunken_speedup": None, "measured_speedup": None}
     data = setup.data
     images = data.normalise(data.test.images[:256])

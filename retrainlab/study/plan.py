@@ -13,6 +13,7 @@ from typing import TypeVar
 import torch
 
 from retrainlab.config import Experiment, Prune, Recipe
+from retrainlab.scores import UPDATES
 from retrainlab.study.making import Noun, Pair, Watch, cost, grouped, work
 from retrainlab.study.measured import belongs
 from retrainlab.study.result import Result
@@ -69,7 +70,7 @@ class Missing:
 
     def bytes(self, device: torch.device) -> float:
         """About how many bytes it takes in the store: weights, momentum and buffers of dense runs, a byte for each weight of
-        a mask, and a record of everything."""
+        a mask (four more where a prune changes weights), and a record of everything."""
 
         @cache
         def sizes(recipe: Recipe) -> tuple[int, int]:
@@ -80,7 +81,7 @@ class Missing:
             return 2 * sum(w.nbytes for w in weights.values()) + buffers, masks
 
         tensors = sum(sizes(common(r))[0] for r in self.dense.values())
-        tensors += sum(sizes(common(r))[1] for r, _ in self.pruned.values())
+        tensors += sum(sizes(common(r))[1] * (5 if p.score in UPDATES else 1) for r, p in self.pruned.values())
         return tensors + RECORD * (len(self.dense) + len(self.pruned) + len(self.results))
 
     def epochs(self, recipe: Recipe) -> float:

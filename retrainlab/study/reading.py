@@ -14,8 +14,9 @@ from retrainlab.checks import BadInput, listed
 from retrainlab.config import MODELS, Experiment, Prune, Recipe
 from retrainlab.data.dataset import load
 from retrainlab.data.folders import printable
+from retrainlab.influence import hidden
 from retrainlab.layers import few, prunable, uncounted
-from retrainlab.models import skeleton
+from retrainlab.models import build, skeleton
 from retrainlab.pruning import Masks, undivided
 from retrainlab.study.result import Result
 from retrainlab.study.results import Place, Results
@@ -59,7 +60,7 @@ def layer_names(recipe: Recipe) -> tuple[str, ...]:
 
 def not_pruned(recipe: Recipe, prune: Prune) -> str:
     """What a network's sparsity and speed-up leave out, in sentences: what is neither pruned nor counted, and what an n:m
-    pattern or whole filters leave dense. Empty if there is nothing, as for single weights of our own networks."""
+    pattern, whole filters or neurons leave dense. Empty if there is nothing, as for single weights of our own networks."""
     if recipe.model in MODELS and prune.structure == "unstructured":
         return ""
     try:
@@ -68,14 +69,24 @@ def not_pruned(recipe: Recipe, prune: Prune) -> str:
         return f"What is neither pruned nor counted cannot be told here: {error}"
 
 
+def _hidden(recipe: Recipe) -> tuple[str, ...]:
+    """Names of the weights whose rows are hidden neurons."""
+    data = load(recipe.data, all_train=recipe.all_train, image_size=recipe.image_size)
+    return hidden(build(recipe.model, shape=data.shape, classes=data.classes, width=recipe.width), data.shape)
+
+
 @lru_cache(maxsize=64)
 def _left_out(recipe: Recipe, prune: Prune) -> str:
     model = _network(recipe)
     weights = {name: model.get_parameter(name) for name in prunable(model)}
     if prune.structure == "n:m":
         left = undivided(weights, prune.m)
+    elif prune.structure == "filters":
+        left = tuple(name for name, w in weights.items() if w.dim() != 4)
+    elif prune.structure == "neurons":
+        left = tuple(name for name in weights if name not in _hidden(recipe))
     else:
-        left = tuple(name for name, w in weights.items() if w.dim() != 4 and prune.structure == "filters")
+        left = ()
     share = sum(weights[name].numel() for name in left) / sum(w.numel() for w in weights.values())
     words, percent = uncounted(model), f"{100 * share:.2g} % of the prunable weights"
     if left and prune.structure == "n:m":
@@ -83,7 +94,8 @@ def _left_out(recipe: Recipe, prune: Prune) -> str:
             f" {prune.n}:{prune.m} leaves {few(left)} dense, {percent}, because {prune.m} does not divide their inputs."
         )
     elif share > 0.05:
-        words += f" Whole filters are of convolutions: other layers, {percent}, stay."
+        of = {"filters": "filters are of convolutions", "neurons": "neurons are of hidden Linear layers"}
+        words += f" Whole {of[prune.structure]}: other layers, {percent}, stay."
     return words.strip()
 
 

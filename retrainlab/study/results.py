@@ -18,14 +18,26 @@ from retrainlab.data.folders import printable
 from retrainlab.data.sources import fingerprint
 from retrainlab.keys import key
 from retrainlab.paths import store_root
-from retrainlab.progress import Stages
+from retrainlab.progress import Stages, Tell
 from retrainlab.study import older
-from retrainlab.study.making import Noun, Pair, Thing, Watch, first_trainings, grouped, recipe_of, retrainings, work
+from retrainlab.study.making import (
+    Meter,
+    Noun,
+    Pair,
+    Thing,
+    Watch,
+    first_trainings,
+    grouped,
+    recipe_of,
+    retrainings,
+    work,
+)
 from retrainlab.study.measured import Dense, Pruned, belongs
 from retrainlab.study.result import Result
-from retrainlab.study.stages import common, prune_dense, while_retraining
+from retrainlab.study.stages import common, networks_together, prune_dense, while_retraining
 from retrainlab.study.store import Store
 from retrainlab.training.engine import TOGETHER, Engine, forced
+from retrainlab.training.state import State
 
 T = TypeVar("T")
 
@@ -136,6 +148,18 @@ class Results:
                 yield experiment, result
             if not watch.stopped:
                 stages.tell(1.0)
+
+    def network(
+        self, experiment: Experiment, device: torch.device, engine: Engine, tell: Tell = lambda share, words: None
+    ) -> tuple[Result, State]:
+        """The network that an experiment ends with, which no store keeps: retrained from the stored dense network and masks,
+        made first where they are missing; and the result of this training. Raises BadInput for what cannot be run."""
+        watch = Watch(tell=tell)
+        [(_, dense)] = self.make([experiment.recipe], device, watch, engine)
+        assert isinstance(dense, Dense)
+        start = dense, self._masks_of((experiment.recipe, experiment.prune), dense, device)
+        meter = Meter([experiment], watch)
+        return next(networks_together([experiment], [start], str(device), engine, on_point=meter))[1]
 
     def make_task(self, nouns: Sequence[Noun], device: torch.device, engine: Engine, watch: Watch) -> Iterator[Thing]:
         """Make nouns of one kind anew, from what the store has for them, and keep each before it is yielded. Raises

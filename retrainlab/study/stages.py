@@ -25,7 +25,7 @@ from retrainlab.models import build
 from retrainlab.schedules import DenseCurve
 from retrainlab.study.measured import DAMAGE, Dense, Pruned, check_given, damage, dense_of, never_pruned, result_of
 from retrainlab.study.result import Result, record
-from retrainlab.training import cycles, masked
+from retrainlab.training import cycles
 from retrainlab.training.engine import Engine
 from retrainlab.training.loop import recalibrate, validate
 from retrainlab.training.state import Job, Point, Setup, State, Trained
@@ -161,12 +161,13 @@ def prune_dense(recipe: Recipe, prune: Prune, dense: Dense, device: str = "auto"
     with repeatable(where):
         setup, _ = prepare(recipe, where)
         check_dense(setup, dense)
-        masks = cycles.prune_state(setup, dense.state, prune, 0, recipe.seed)
-        state = masked.apply(dense.state, masks)
+        cut = cycles.cut(setup, dense.state, prune, 0, recipe.seed)
+        state = cut.of(dense.state)
         raw, _ = validate(setup, state)
         lifted, _ = validate(setup, recalibrate(setup, state, (recipe.seed, "recalibrate")))
     seconds = time.perf_counter() - start
-    return Pruned(masks, record(prune, damage(dense, raw, lifted), {}, where, seconds, weights=dense.weights))
+    kept = record(prune, damage(dense, raw, lifted), {}, where, seconds, weights=dense.weights)
+    return Pruned(cut.masks, kept, cut.updated)
 
 
 @lack_of_memory_told()
@@ -210,6 +211,20 @@ def run_together(
     """Run experiments that share network, data, retraining's optimiser and batch size (see `common`), each from its own
     dense network and masks (`starts`, one pair each): (place in `experiments`, result) as each ends; see `run`.
     on_point(place, point) sees each point of every curve as it is made."""
+    for place, (result, _) in networks_together(experiments, starts, device, engine, on_point=on_point, stop=stop):
+        yield place, result
+
+
+def networks_together(
+    experiments: Sequence[Experiment],
+    starts: Sequence[tuple[Dense, Pruned]],
+    device: str = "auto",
+    engine: Engine = Engine(),
+    *,
+    on_point: Callable[[int, Point], None] = lambda place, point: None,
+    stop: Callable[[], bool] | None = None,
+) -> Iterator[tuple[int, tuple[Result, State]]]:
+    """As `run_together`, with the network that each experiment ends with."""
     where = resolve(device)
     with repeatable(where):
         setup, _ = prepare(while_retraining(experiments[0]), where)
@@ -243,10 +258,10 @@ def drive(
 
 def _course(
     setup: Setup, experiment: Experiment, start: tuple[Dense, Pruned], engine: Engine, on_point: Callable[[Point], None]
-) -> Generator[Job, Trained, Result]:
+) -> Generator[Job, Trained, tuple[Result, State]]:
     dense, pruned = start
     if dense.result.outcome:
-        return never_pruned(experiment, dense, setup.data.device, engine)
+        return never_pruned(experiment, dense, setup.data.device, engine), dense.state
     original = dense_curve(experiment.recipe, setup.data.steps_per_epoch(experiment.recipe.batch_size))
-    end = yield from cycles.run(setup, experiment, dense.state, original, pruned.masks, on_point)
-    return result_of(setup, experiment, start, end, engine)
+    end = yield from cycles.run(setup, experiment, dense.state, original, pruned.cut, on_point)
+    return result_of(setup, experiment, start, end, engine), end[0]

@@ -1,7 +1,7 @@
 """Results on disk: one readable JSON file each, named by content hash; weights and masks beside them in safetensors.
 
     STORE/dense/KEY.json  KEY.safetensors     a dense run and its weights
-    STORE/pruned/KEY.json KEY.safetensors     what pruning did, and the first cycle's masks
+    STORE/pruned/KEY.json KEY.safetensors     what pruning did, and the first cycle's masks (and weights, if it changed them)
     STORE/results/KEY.json                    an experiment's result
     STORE/damaged/                            what did not fit, set aside
 
@@ -37,6 +37,7 @@ from retrainlab.training.state import State
 
 CPU = torch.device("cpu")
 KINDS = ("dense", "pruned", "results")
+UPDATED = "updated/"  # before the names of weights beside the masks
 RENAMED = 0.1  # seconds within which another process has given both files of a pair their names
 
 
@@ -53,8 +54,10 @@ class Stored:
         return Dense(State(**_parts(self.tensors)).map(lambda t: t.to(device)), self.result)
 
     def pruned(self, device: torch.device = CPU) -> Pruned:
-        """The first cycle's masks that it is, on `device`."""
-        return Pruned({name: mask.to(device) for name, mask in self.tensors.items()}, self.result)
+        """The first cycle's prune that it is, on `device`."""
+        there = {name: tensor.to(device) for name, tensor in self.tensors.items()}
+        updated = {name.removeprefix(UPDATED): t for name, t in there.items() if name.startswith(UPDATED)}
+        return Pruned({name: t for name, t in there.items() if not name.startswith(UPDATED)}, self.result, updated)
 
 
 @dataclass(frozen=True)
@@ -112,8 +115,8 @@ class Store:
             case Dense(state, result):
                 tensors = {f"{part}/{name}": t for part, named in vars(state).items() for name, t in named.items()}
                 self.write("dense", key, result, tensors)
-            case Pruned(masks, result):
-                self.write("pruned", key, result, masks)
+            case Pruned(masks, result, updated):
+                self.write("pruned", key, result, {**masks, **{UPDATED + name: w for name, w in updated.items()}})
             case Result():
                 self.write("results", key, thing, {})
 

@@ -4,7 +4,7 @@ Han et al. 2015; Renda, Frankle & Carbin 2020; the schedules' part in Zimmer, Sp
 """
 
 from collections.abc import Callable, Generator
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 
 import torch
 
@@ -18,6 +18,21 @@ from retrainlab.training.loop import recalibrate, validate
 from retrainlab.training.masked import Masked, apply, zeroed
 from retrainlab.training.method import Plain
 from retrainlab.training.state import Job, Point, Setup, State, Trained
+
+
+@dataclass(frozen=True)
+class Cut:
+    """What a prune does to a network.
+
+    masks: True where a weight stays. updated: new values of weights, by name, if the score changes those that stay, too.
+    """
+
+    masks: Masks
+    updated: Weights = field(default_factory=dict)
+
+    def of(self, state: State) -> State:
+        """The network after the prune: weights and momentum are exactly 0 where masked."""
+        return apply(replace(state, params=state.params | self.updated), self.masks)
 
 
 @dataclass(frozen=True)
@@ -44,42 +59,49 @@ def prune_state(setup: Setup, state: State, prune: Prune, cycle: int, seed: int,
     return pruning.prune(weights, found, prune, prune.targets[cycle], masks)
 
 
+def cut(setup: Setup, state: State, prune: Prune, cycle: int, seed: int, masks: Masks | None = None) -> Cut:
+    """What the prune of cycle `cycle` does to the network; see `prune_state`."""
+    found = prune_state(setup, state, prune, cycle, seed, masks)
+    return Cut(found, scores.updater(prune, setup, state)(found))
+
+
 def run(
     setup: Setup,
     experiment: Experiment,
     dense: State,
     original: DenseCurve,
-    masks: Masks | None = None,
+    first: Cut | None = None,
     on_point: Callable[[Point], None] | None = None,
 ) -> Generator[Job, Trained, tuple[State, Masks, list[Cycle]]]:
     """All cycles from the dense network, as a generator that yields each training as a Job, is sent its Trained, and returns
     (final state, final masks, one Cycle each). A cycle that is stopped or diverges is the last.
 
-    original: the dense run's learning rates. masks: those of the first cycle, if they are known already. Batches depend on
+    original: the dense run's learning rates. first: the first cycle's prune, if it is known already. Batches depend on
     the seed and the cycle alone, so that all schedules that are compared see the same images in the same order.
     A weight that the first training left at 0 is not counted as removed by a prune, so that ALLR's d1 is 0 after a method
     that has reached the sparsity already. Raises BadInput for masks that do not fit the network, and for ALLR where the
     masks remove only zeros of a densely trained network, so that what it lost cannot be known.
     """
     recipe, prune, retrain = experiment.recipe, experiment.prune, experiment.retrain
-    state, cycles = dense, []
-    if masks is not None:
-        pruning.check_masks(masks, setup.weights(state))
+    state, cycles, now = dense, [], first
+    if now is not None:
+        pruning.check_masks(now.masks, setup.weights(state))
     for cycle, n in enumerate(lengths(prune, retrain, len(original.lr))):
         before = setup.weights(state)
-        if cycle > 0 or masks is None:
-            masks = prune_state(setup, state, prune, cycle, recipe.seed, masks)
+        if cycle > 0 or now is None:
+            now = cut(setup, state, prune, cycle, recipe.seed, now and now.masks)
+        masks, after = now.masks, now.of(state)
         alive, kept = _alive(before), _alive(zeroed(before, masks))
         removed = 1 - kept / alive if alive else 0.0
         extra = {k: v for k, v in state.params.items() if k not in before} if retrain.allr_norm == "all" else None
-        drop = metrics.norm_drop(before, masks, extra)
+        drop = metrics.norm_drop(before, after.params, extra)
         factor = 1.0
         if retrain.allr_cycles == "every" or cycle == prune.cycles - 1:
             if cycle == 0 and recipe.method is None and retrain.schedule == "ALLR":
                 _check_damage(masks, removed)
             factor = allr_factor(drop, removed, n / len(original.lr) if retrain.split else retrain.budget)
         carried = retrain.optimizer == "keep" or (retrain.optimizer == "cycles" and cycle > 0)
-        state = apply(state if carried else state.fresh_optimizer(), masks)
+        state = after if carried else after.fresh_optimizer()
         if n:
             curve, name = retraining(retrain, original, n, factor), (recipe.seed, "retrain", cycle)
             job = Job(state, curve, name, Masked(masks), experiment.evaluations, on_point)
@@ -93,8 +115,8 @@ def run(
             break
     if retrain.recalibrate and not cycles[-1].trained.diverged:
         state = recalibrate(setup, state, (recipe.seed, "recalibrate"))
-    assert masks is not None  # there is a cycle at least
-    return state, masks, cycles
+    assert now is not None  # there is a cycle at least
+    return state, now.masks, cycles
 
 
 def _alive(weights: Weights) -> float:

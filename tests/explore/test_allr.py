@@ -24,6 +24,7 @@ from retrainlab.schedules import allr_factor
 from retrainlab.study.results import Results
 from retrainlab.study.stages import prepare, train_dense
 from retrainlab.study.store import Store
+from retrainlab.training.masked import zeroed
 from retrainlab.training.state import State
 from tests.helpers.pruning import prune
 
@@ -60,7 +61,7 @@ def test_the_sums_give_what_a_real_pruning_measures(dense, network, norm, sparsi
     size = sum(m.numel() for m in masks.values())
     got = network.factor(sparsity, budget, norm)
     assert network.count(sparsity) == size - kept and got.removed == 1 - kept / size
-    drop = metrics.norm_drop(before, masks, extra)
+    drop = metrics.norm_drop(before, zeroed(before, masks), extra)
     assert got.drop == pytest.approx(drop, rel=1e-12)
     assert got.d == pytest.approx(allr_factor(drop, got.removed, budget), rel=1e-12)
     assert got.d1 == pytest.approx(drop / sqrt(got.removed) if kept < size else 0, rel=1e-12)

@@ -14,9 +14,10 @@ from retrainlab.study import making, results
 from retrainlab.study.making import Watch, cost
 from retrainlab.study.result import Result
 from retrainlab.study.results import Results
-from retrainlab.study.stages import Dense, Pruned
+from retrainlab.study.stages import Dense, Pruned, prepare
 from retrainlab.study.store import Store
 from retrainlab.training.engine import Engine
+from retrainlab.training.loop import evaluate
 
 CPU = torch.device("cpu")
 RECIPE = Recipe(model="mlp", width=4, epochs=1)
@@ -125,6 +126,25 @@ def test_a_task_refuses_images_that_changed(tmp_path):
 def test_the_cost_of_a_noun_is_its_epochs():
     assert cost(RECIPE) == 1 and cost((RECIPE, Prune())) < 1
     assert cost(replace(RACE[0], retrain=Retrain("FT", 2, copies=3))) == pytest.approx(6.1)
+
+
+# ---- the network of a result -----------------------------------------------------------------------------------------
+
+
+def test_the_network_of_a_result_is_made_again_and_has_its_numbers(kept):
+    """The same whether its dense network and masks are stored or made first."""
+    first, state = kept.network(RACE[0], CPU, Engine())
+    assert kept.store.count() == {"dense": 1, "pruned": 1, "results": 0}
+    [stored] = [result for noun, result in kept.make(RACE[:1], CPU, engine=Engine()) if noun == RACE[0]]
+    result, again = kept.network(RACE[0], CPU, Engine())
+    times = {"images_per_second": 0}
+    assert stored.scalars | times == result.scalars | times == first.scalars | times
+    setup, _ = prepare(RECIPE, CPU)
+    assert setup.sparsity(state.params) == stored.scalars["sparsity_achieved"]
+    for part in ("params", "buffers"):
+        torch.testing.assert_close(getattr(again, part), getattr(state, part), rtol=0, atol=0)
+    accuracy, loss = evaluate(setup.model, state.params, state.buffers, setup.data, setup.data.test)
+    assert (accuracy, loss) == (stored.scalars["test_accuracy"], stored.scalars["test_loss"])
 
 
 # ---- a store of before -----------------------------------------------------------------------------------------------

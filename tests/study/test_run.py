@@ -618,7 +618,7 @@ def test_lack_of_memory_is_told_in_a_sentence_and_what_is_finished_is_kept(tmp_p
 # ---- what is not pruned ----------------------------------------------------------------------------------------------
 
 
-def test_a_row_says_what_of_its_network_is_not_pruned():
+def test_a_row_says_what_of_its_network_is_not_pruned(monkeypatch):
     """Pitfall: 90.00 % sparse and 9 times faster, of a network a third of which was neither pruned nor counted."""
     assert not_pruned(Recipe(), Prune()) == "" == not_pruned(Recipe(), Prune(0.5, structure="filters"))
     transformer = not_pruned(Recipe(model="torchvision/vit_b_16"), Prune())
@@ -629,6 +629,10 @@ def test_a_row_says_what_of_its_network_is_not_pruned():
     few = "2:4 leaves conv.weight dense, 0.19 % of the prunable weights, because 4 does not divide their inputs."
     assert not_pruned(Recipe(), Prune(0.5, structure="n:m")) == few  # 144 of 76,944
     assert not_pruned(Recipe(model="mlp", width=12), Prune(0.5, structure="n:m")) == ""
+    assert not_pruned(Recipe(model="mlp"), Prune(0.5, structure="neurons")) == ""  # 1,000 of 110,200 stay
+    monkeypatch.setattr(reading, "hidden", lambda model, shape: ("layer2.weight",))
+    few = "Whole neurons are of hidden Linear layers: other layers, 89 % of the prunable weights, stay."
+    assert not_pruned(Recipe(model="mlp", width=24), Prune(0.5, structure="neurons")) == few  # all but 192 of 1,808
     assert not_pruned(Recipe(data="./no/such", model="torchvision/vit_b_16"), Prune()).startswith("What is neither")
 
 

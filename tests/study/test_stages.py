@@ -47,7 +47,7 @@ def parts(dense):
         result = run(e, "cpu", dense=dense, pruned=pruned)
         with repeatable(CPU):
             setup, original = prepare(RECIPE, CPU)
-            course = cycles.run(setup, e, dense.state, original, pruned.masks)
+            course = cycles.run(setup, e, dense.state, original, pruned.cut)
             ((_, (state, masks, done)),) = stages.drive(setup, [course], Engine())
         made = dict(data=setup.data, model=setup.model, state=state, cycles=done, masks=masks)
         out[e] = dict(pruned=pruned, result=result, setup=setup) | made

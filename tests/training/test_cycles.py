@@ -158,9 +158,18 @@ def test_final_sparsity_is_the_exact_count_for_every_way_to_prune(prune):
         assert masks["conv.weight"].all() and masks["classifier.weight"].all()
 
 
-@pytest.mark.parametrize("prune", [Prune(0.5, structure="filters", cycles=2), Prune(0.5, structure="n:m")])
-def test_structures_stay_zero_too(prune):
-    model = network("resnet8")
+@pytest.mark.parametrize(
+    ("name", "prune"),
+    [
+        ("resnet8", Prune(0.5, structure="filters", cycles=2)),
+        ("resnet8", Prune(0.5, structure="n:m")),
+        ("mlp", Prune(0.5, structure="neurons", cycles=2)),
+        ("mlp", Prune(0.5, "obd", "uniform", structure="neurons")),
+        ("mlp", Prune(0.5, "random", structure="neurons")),
+    ],
+)
+def test_structures_stay_zero_too(name, prune):
+    model = network(name)
     state, masks, _ = run(prune, Retrain("LLR", 0.2), model=model, sgd=SGD(0.9, True, 0.1))
     assert masked_are_zero(state, masks) and not all(m.all() for m in masks.values())
 
@@ -406,7 +415,7 @@ def test_model_and_dense_state_stay_as_they_were():
 def test_masks_that_are_known_are_used_in_the_first_cycle():
     model = network()
     known = {n: torch.rand(p.shape) < 0.5 for n, p in model.named_parameters() if n in prunable(model)}
-    state, masks, _ = run(Prune(0.5), Retrain("LLR", 0.2), model=model, masks=known)
+    state, masks, _ = run(Prune(0.5), Retrain("LLR", 0.2), model=model, first=cycles.Cut(known))
     assert all(torch.equal(masks[n], known[n]) for n in known) and masked_are_zero(state, known)
 
 
@@ -427,7 +436,7 @@ def test_masks_of_another_network_are_refused(spoil, said):
     masks = spoil({n: torch.rand(p.shape) < 0.5 for n, p in model.named_parameters() if n in prunable(model)})
     weights = {n: p for n, p in model.named_parameters() if n in prunable(model)}
     for adopt in (
-        lambda: run(Prune(0.5), Retrain("LLR"), model=model, masks=masks),
+        lambda: run(Prune(0.5), Retrain("LLR"), model=model, first=cycles.Cut(masks)),
         lambda: prune(weights, 0.9, masks=masks),
     ):
         with pytest.raises(BadInput, match=re.escape(said)):
@@ -446,8 +455,8 @@ def test_allr_refuses_masks_whose_weights_are_gone_already():
     model = network()
     state, masks = sparse(model, 0.5)
     with pytest.raises(BadInput, match="is 0 in the network already"):
-        run(Prune(0.5), Retrain("ALLR", 0.2), model=model, state=state, masks=masks)
-    _, _, (cycle,) = run(Prune(0.5), Retrain("LLR", 0.2), model=model, state=state, masks=masks)
+        run(Prune(0.5), Retrain("ALLR", 0.2), model=model, state=state, first=cycles.Cut(masks))
+    _, _, (cycle,) = run(Prune(0.5), Retrain("LLR", 0.2), model=model, state=state, first=cycles.Cut(masks))
     assert cycle.removed == cycle.norm_drop == 0
 
 

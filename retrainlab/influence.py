@@ -1,0 +1,89 @@
+"""What of a network no image can change, found with an image of NaN.
+
+Every number that an image can influence is NaN then, by arithmetic alone: a sum or a product with NaN is NaN, even the
+product with a weight of 0. So what stays finite is a constant, with exactly this value, whatever the architecture.
+"""
+
+from collections.abc import Callable
+
+import torch
+from torch import Tensor, nn
+
+from retrainlab.models import apart
+
+LAYERS = (nn.Conv1d, nn.Conv2d, nn.Conv3d, nn.Linear)
+Calls = dict[str, list[Tensor]]
+"""name of a layer -> what it was given at each call, [1, C, ...] for a convolution and [1, ..., C] for a Linear layer"""
+
+
+def layers(model: nn.Module) -> dict[str, nn.Module]:
+    """The convolutions and Linear layers of a network, by name; not of classes derived from them, which may compute
+    something else."""
+    return {name: m for name, m in model.named_modules() if type(m) in LAYERS}
+
+
+@torch.no_grad()
+def poisoned(model: nn.Module, shape: tuple[int, int, int], edit: Callable[[nn.Module, Tensor], None]) -> Calls:
+    """What each of `layers(model)` is given in evaluation mode if all pixels of the image are NaN.
+
+    shape: (channels, height, width) of the image. edit: called with each layer and its output, which it may change in place.
+    """
+    own, calls = apart(model).eval(), {}
+
+    def noted(name: str) -> Callable[[nn.Module, tuple[Tensor, ...], Tensor], None]:
+        def hook(layer: nn.Module, inputs: tuple[Tensor, ...], output: Tensor) -> None:
+            calls.setdefault(name, []).append(inputs[0].clone())
+            edit(layer, output)
+
+        return hook
+
+    for name, layer in layers(own).items():
+        layer.register_forward_hook(noted(name))
+    some = next(own.parameters())
+    own(some.new_full((1, *shape), torch.nan))
+    return calls
+
+
+def channels_of(layer: nn.Module, inputs: Tensor) -> Tensor:
+    """What a layer is given, with the channels (of a Linear layer: features) first: [C, values]."""
+    weight = layer.weight
+    assert isinstance(weight, Tensor)
+    return inputs.movedim(1 - weight.dim(), 0).flatten(1)
+
+
+def fixed(layer: nn.Module, inputs: Tensor) -> Tensor:
+    """Which input channels are constants in a pass of `poisoned`; boolean [C]."""
+    return channels_of(layer, inputs).isfinite().all(1)
+
+
+def hidden(model: nn.Module, shape: tuple[int, int, int]) -> tuple[str, ...]:
+    """Names of the weights of Linear layers whose units are hidden: a unit whose weights are all 0 leaves a constant for
+    a later layer to read, so that it can go from both.
+
+    So are the layers of a perceptron but the last, and the first of the two in a transformer's feed-forward part. What is
+    added to other features, normalised with them or given to attention is not. Only the architecture counts, and each layer
+    is judged by its first unit. shape: (channels, height, width) of an image.
+    """
+    every = layers(model)
+    before = _read(every, poisoned(model, shape, lambda layer, output: None))
+    found = []
+    for name, weight in model.named_parameters():
+        if any(type(m) is nn.Linear and m.weight is weight for m in every.values()):
+
+            def silence(layer: nn.Module, output: Tensor, weight: nn.Parameter = weight) -> None:
+                if layer.weight is weight:
+                    output[..., 0] = 0
+
+            if _read(every, poisoned(model, shape, silence)) - before:
+                found.append(name)
+    return tuple(found)
+
+
+def _read(every: dict[str, nn.Module], calls: Calls) -> set[tuple[str, int, int]]:
+    """(layer, call, channel) of all constants that are read."""
+    return {
+        (name, call, int(channel))
+        for name, given in calls.items()
+        for call, inputs in enumerate(given)
+        for channel in fixed(every[name], inputs).nonzero()
+    }
