@@ -172,20 +172,18 @@ def compared(frame: pd.DataFrame, by: list[str], value: str, compare: str, basel
     return summary(frame, [*by, compare], value).merge(found, on=[*by, compare], how="left")
 
 
-def overall(
-    frame: pd.DataFrame, value: str, compare: str, baseline: str, by: Sequence[str] = (), column: str = "overall"
-) -> pd.DataFrame:
+def overall(frame: pd.DataFrame, value: str, compare: str, baseline: str, by: Sequence[str] = ()) -> pd.DataFrame:
     """Differences to `baseline` on average over all cells of a grid, seed by seed: a row for each other level of `compare`,
     and for each combination of the columns `by`, which are not averaged over.
 
-    Columns: by, compare, overall_mean, overall_low, overall_high and overall, the verdict after Holm's correction; `column`
-    is another name for overall. A seed that lacks a cell, or has no value there, is left out.
+    Columns: by, compare, overall_mean, overall_low, overall_high and overall, the verdict after Holm's correction. A seed
+    that lacks a cell, or has no value there, is left out.
     """
     _check_runs(frame, [*by, compare])
     cells = frame.groupby([*by, compare, "seed"], sort=False)[value]
     means = cells.agg(lambda v: v.astype(float).mean(skipna=False)).where(cells.size() == cells.size().max())
     found = paired(means.reset_index().assign(where="everywhere"), ["where", *by], value, compare, baseline)
-    names = {end: f"{column}_{end}" for end in ENDS} | {"corrected": column}
+    names = {end: f"overall_{end}" for end in ENDS} | {"corrected": "overall"}
     return found.rename(columns=names)[[*by, compare, *names.values()]]
 
 

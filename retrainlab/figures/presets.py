@@ -57,7 +57,7 @@ class Preset:
     where_budget: float = 0.1
     where_layer: str = ""
     # figure 10: scores, of which the first is what the others are compared with; it has the recipe and seeds of figure 3
-    scores: tuple[str, ...] = ("magnitude", "obd", "random")
+    scores: tuple[str, ...] = ("magnitude", "obd", "obs", "random")
     score_sparsities: tuple[float, ...] = (0.8, 0.9, 0.95, 0.98)
     score_budgets: tuple[float, ...] = (0.05, 0.1, 0.25)
     precision: str = "float32"  # of all trainings

@@ -15,20 +15,23 @@ SHOWN = [10, 50, 80, 90, 95, 98, 99]  # accuracies at the ticks, in percent
 def compared(frame: pd.DataFrame, baseline: str) -> pd.DataFrame:
     """Figure 10's table: each score against the score `baseline`, straight after the prune and after each retraining.
 
-    frame: a study's rows with their score; a budget of 0 is no retraining. Columns: those of `stats.compared` by sparsity,
-    schedule (`none` straight after the prune), budget and score; overall_*, the same differences on average over the
-    sparsities; gain_*, also on average, what the score's own accuracy gains by this retraining; and dense.
+    frame: a study's rows; a budget of 0 is no retraining. Columns: those of `stats.compared` by sparsity, schedule (`none`
+    straight after the prune), budget and score; overall and overall_*, the same differences on average over the sparsities
+    (see `stats.overall`); gain_*, what the retraining adds to the score's own accuracy straight after the prune (see
+    `stats.paired`); and dense.
     """
     retraining = frame["schedule"].where(frame["budget"] > 0, "none")
     frame = frame.assign(schedule=retraining, moment=retraining + frame["budget"].map(" {:g}".format))
     when, value = ["schedule", "budget"], "test_accuracy"
     table = stats.compared(frame, ["sparsity", *when], value, "score", baseline)
     leads = stats.overall(frame, value, "score", baseline, when)
-    gains = stats.overall(frame, value, "moment", "none 0", ["score"], "gain")
-    gains = gains.merge(frame[["moment", *when]].drop_duplicates()).drop(columns="moment")
-    dense = frame.groupby("seed")["dense_test_accuracy"].first().mean()
+    gains = stats.paired(frame, ["sparsity", "score"], value, "moment", "none 0").merge(
+        frame[["moment", *when]].drop_duplicates()
+    )
+    gains = gains[["sparsity", *when, "score"]].join(gains[[*stats.ENDS, "verdict", "corrected"]].add_prefix("gain_"))
     table = table.merge(leads, on=[*when, "score"], how="left")
-    return table.merge(gains, on=[*when, "score"], how="left").assign(dense=dense)
+    table = table.merge(gains, on=["sparsity", *when, "score"], how="left")
+    return table.assign(dense=frame.groupby("seed")["dense_test_accuracy"].first().mean())
 
 
 @styled

@@ -1,7 +1,6 @@
 """What the table of figure 10 says: does a better prune make retraining needless?"""
 
 import math
-from typing import Any
 
 import pandas as pd
 
@@ -9,8 +8,6 @@ from retrainlab.figures.sentences.phrases import FEW, Said, accuracies, too_few
 from retrainlab.phrases import listed, percent, share
 
 NAMES = {"obd": "Optimal Brain Damage", "obs": "Optimal Brain Surgeon"}
-SHOWN = {"better": "shown to be better", "worse": "shown to be worse", "undecided": "undecided"}
-HELPS = {"better": "is shown to help", "worse": "is shown to harm", "undecided": "is not shown to help"}
 
 
 def baseline(table: pd.DataFrame) -> str:
@@ -19,61 +16,53 @@ def baseline(table: pd.DataFrame) -> str:
     return name
 
 
-def best(table: pd.DataFrame) -> tuple[str, float]:
-    """The score with the highest test accuracy straight after the prune, on average over sparsities, and that accuracy."""
-    means = table[table["budget"] == 0].groupby("score", sort=False)["mean"].mean()
-    return str(means.idxmax()), float(means.max())
+def best(table: pd.DataFrame) -> str:
+    """The score with the highest test accuracy straight after the prune, on average over sparsities."""
+    return str(table[table["budget"] == 0].groupby("score", sort=False)["mean"].mean().idxmax())
 
 
 def scores(table: pd.DataFrame) -> Said:
     """What figure 10 says of the score that is best straight after the prune, before and after retraining."""
     hardest = table[table["sparsity"] == table["sparsity"].max()]
-    cells = [hardest[hardest["budget"] == 0]]
-    cells += [_after(hardest, name).iloc[: hardest["score"].nunique()] for name in _schedules(table)]
+    moments = hardest.sort_values("budget", kind="stable").groupby("schedule", sort=False)
+    cells = [rows[rows["budget"] == rows["budget"].min()] for _, rows in moments]
     there = "; ".join(f"{_moment(cell.iloc[0])}: {accuracies(cell['score'], cell['mean'])}" for cell in cells)
-    start, lefts = _start(table), [_left(table, name) for name in _schedules(table)]
-    told = " ".join([start, *lefts, answer(table)])
+    start, leads = _start(table), [_leads(table, name) for name in _schedules(table)]
     return (
         f"Lines of test accuracy over the budget of retraining, 0 being straight after the prune; one line per score, a "
         f"panel for each sparsity and schedule. The dense network has {percent(table['dense'].iloc[0])}. At sparsity "
-        f"{share(hardest['sparsity'].iloc[0])}, {there}. On average over sparsities: {start} {answer(table)}",
-        f"On average over sparsities, in points with 95 % interval, corrected (Holm): {told}",
-        (answer(table), start, *lefts),
+        f"{share(hardest['sparsity'].iloc[0])}, {there}. {start} {answer(table)}",
+        " ".join([start, *leads, answer(table)]),
+        (answer(table), start, leads[-1]),
     )
 
 
 def answer(table: pd.DataFrame) -> str:
-    """Whether retraining is needless after the best prune, and whether that prune pays in the end, in a sentence."""
+    """At which sparsities retraining still helps after the best prune, in a sentence; and where it harms."""
     if too_few(table):
         return f"{FEW.capitalize()}."
-    (name, _), base = best(table), baseline(table)
-    after = _after(table[table["score"] == name], _schedules(table)[-1]).drop_duplicates("budget")
-    schedule = after["schedule"].iloc[0]
-    gains = [f"{100 * gain:.1f}" for gain in (after["gain_mean"].min(), after["gain_mean"].max())]
-    adds = f"({' to '.join(dict.fromkeys(gains))} points)"
-    helps = f"After the best prune, that by {name}, {schedule} {_each(after, 'gain', HELPS)} {adds}"
-    return f"{helps}." if name == base else f"{helps}; against {base} it is then {_each(after, 'overall', SHOWN)}."
+    name, tests = best(table), table["gain_verdict"].notna().sum()
+    own = _last(table, name)
+    sure = _budgets(_where(own, "gain_corrected", "better"))
+    return (
+        f"After the prune by {name}, {own['schedule'].iloc[0]} is shown to help {_helps(own)} (the interval of the gain "
+        f"excludes 0; after Holm's correction for all {tests}, {sure}){_harms(own)}."
+    )
 
 
 def finding(table: pd.DataFrame) -> str:
-    """The same in the few words that README has room for, at the shortest budget."""
+    """The same in the few words that the README has room for, and what is left of the lead at the shortest budget."""
     if too_few(table):
         return FEW
-    (name, _), base = best(table), baseline(table)
-    own = table[table["score"] == name]
-    row = _after(own, _schedules(table)[-1]).iloc[0]
-    needless = {"better": "no", "worse": "retraining harms", "undecided": "undecided"}[row["gain"]]
-    adds = f"{row['schedule']} for {share(row['budget'])} adds {100 * row['gain_mean']:.1f} points to "
-    adds += NAMES.get(name, name)
+    name, base = best(table), baseline(table)
+    own = _last(table, name)
+    said = f"after pruning by {NAMES.get(name, name)}, {own['schedule'].iloc[0]} helps {_helps(own)}{_harms(own)}"
     if name == base:
-        return f"{needless}: {adds}, the best straight after the prune"
-    lead, left = (
-        f"{100 * mean:+.1f}" for mean in (own.loc[own["budget"] == 0, "overall_mean"].iloc[0], row["overall_mean"])
-    )
-    return (
-        f"{needless}: {adds}, the best straight after the prune, and takes its lead over {base} from {lead} to {left} "
-        f"({row['overall']})"
-    )
+        return said
+    end = own.iloc[0]
+    before, after = (f"{100 * row['overall_mean']:+.1f}" for row in (_pruned(table, name).iloc[0], end))
+    budget, verdict = share(end["budget"]), end["overall"]
+    return f"{said}; a budget of {budget} takes its lead over {base} from {before} to {after} ({verdict})"
 
 
 def _schedules(table: pd.DataFrame) -> list[str]:
@@ -81,9 +70,15 @@ def _schedules(table: pd.DataFrame) -> list[str]:
     return [name for name in table["schedule"].unique() if name != "none"]
 
 
-def _after(table: pd.DataFrame, schedule: str) -> pd.DataFrame:
-    """The rows after retraining with that schedule, the shortest budget first."""
-    return table[table["schedule"] == schedule].sort_values("budget", kind="stable")
+def _pruned(table: pd.DataFrame, score: str) -> pd.DataFrame:
+    """The score's rows straight after the prune."""
+    return table[(table["score"] == score) & (table["budget"] == 0)]
+
+
+def _last(table: pd.DataFrame, score: str) -> pd.DataFrame:
+    """The score's rows after the last schedule, the shortest budget first."""
+    rows = table[(table["score"] == score) & (table["schedule"] == _schedules(table)[-1])]
+    return rows.sort_values("budget", kind="stable")
 
 
 def _moment(row: pd.Series) -> str:
@@ -91,35 +86,56 @@ def _moment(row: pd.Series) -> str:
 
 
 def _start(table: pd.DataFrame) -> str:
-    """Which score is best straight after the prune, and by how much."""
-    (name, mean), base = best(table), baseline(table)
-    first = f"Straight after the prune {name} is best with {percent(mean)}"
+    """Which score is best straight after the prune, how good it is, and by how much."""
+    name, base = best(table), baseline(table)
+    own = _pruned(table, name)
+    said = ", ".join(f"{percent(mean)} at {share(sparsity)}" for sparsity, mean in zip(own["sparsity"], own["mean"]))
+    lead = "" if name == base else f"; on average {_points(own.iloc[0])} points against {base}"
+    return f"Straight after the prune {name} is best, by sparsity {said}{lead}."
+
+
+def _leads(table: pd.DataFrame, schedule: str) -> str:
+    """The average lead of the best score after each budget of a schedule; or, if it is the baseline, that of the others."""
+    name, base = best(table), baseline(table)
+    rows = table[(table["schedule"] == schedule) & (table["sparsity"] == table["sparsity"].min())]
     if name == base:
-        return f"{first}."
-    row = table[(table["score"] == name) & (table["budget"] == 0)].iloc[0]
-    return f"{first}, {_points(row, 'overall')} against {base}."
+        last = rows[(rows["budget"] == rows["budget"].max()) & rows["overall"].notna()]
+        others = "; ".join(f"{row['score']} {_points(row)}" for _, row in last.iterrows())
+        return f"After {schedule} for {share(rows['budget'].max())}, on average against {base}: {others}."
+    own = rows[rows["score"] == name].sort_values("budget")
+    leads = "; ".join(f"{_points(row)} at {share(row['budget'])}" for _, row in own.iterrows())
+    return f"After {schedule} its lead is, by budget, {leads}."
 
 
-def _left(table: pd.DataFrame, schedule: str) -> str:
-    """What is left of the best score's lead after each budget of a schedule; of what leads nothing, what it gains."""
-    (name, _), base = best(table), baseline(table)
-    rows = [row for _, row in _after(table[table["score"] == name], schedule).drop_duplicates("budget").iterrows()]
-    column = "gain" if name == base else "overall"
-    said = "; ".join(f"{_points(row, column)} at {share(row['budget'])}" for row in rows)
-    return f"{schedule} adds {said}." if name == base else f"After {schedule} its lead is {said}."
-
-
-def _points(row: Any, column: str) -> str:
+def _points(row: pd.Series) -> str:
     """`+12.3 (+10.1 to +14.5, better)`."""
-    low, high = 100 * row[f"{column}_low"], 100 * row[f"{column}_high"]
+    low, high = 100 * row["overall_low"], 100 * row["overall_high"]
     span = f"{low:+.1f} to {high:+.1f}, " if math.isfinite(low) else ""
-    return f"{100 * row[f'{column}_mean']:+.1f} ({span}{row[column]})"
+    return f"{100 * row['overall_mean']:+.1f} ({span}{row['overall']})"
 
 
-def _each(rows: pd.DataFrame, column: str, words: dict[str, str]) -> str:
-    """The words for each verdict with its budgets, or at every budget."""
-    found = [(said, rows.loc[rows[column] == verdict, "budget"]) for verdict, said in words.items()]
-    named = [(said, budgets) for said, budgets in found if len(budgets)]
-    if len(named) == 1:
-        return f"{named[0][0]} at every budget"
-    return ", ".join(f"{said} at {listed([share(b) for b in budgets])}" for said, budgets in named)
+Places = dict[str, list[str]]
+"""Sparsities by how many of the budgets something holds at there: every budget, some budgets or no budget."""
+
+
+def _where(rows: pd.DataFrame, column: str, verdict: str) -> Places:
+    """Where that verdict holds."""
+    found: Places = {"every budget": [], "some budgets": [], "no budget": []}
+    for sparsity, part in (rows[column] == verdict).groupby(rows["sparsity"]):
+        found["every budget" if part.all() else "some budgets" if part.any() else "no budget"].append(share(sparsity))
+    return found
+
+
+def _budgets(found: Places) -> str:
+    """`at every budget at sparsity 95 % and 98 %, at some budgets at sparsity 90 %`; all the places that there are."""
+    return ", ".join(f"at {which} at sparsity {listed(places)}" for which, places in found.items() if places)
+
+
+def _helps(rows: pd.DataFrame) -> str:
+    return _budgets(_where(rows, "gain_verdict", "better"))
+
+
+def _harms(rows: pd.DataFrame) -> str:
+    """Where retraining is shown to harm, with what leads to it; empty if it is nowhere."""
+    found = _where(rows, "gain_verdict", "worse") | {"no budget": []}
+    return f" and harms {_budgets(found)}" if any(found.values()) else ""
