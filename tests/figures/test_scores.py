@@ -82,8 +82,8 @@ def test_a_better_prune_that_makes_retraining_needless_here_and_harmful_there():
     said = table({"magnitude": {s: [0.2, 0.5, 0.6] for s in obs}, "obs": obs})
     assert sentences.answer(said) == (
         "After the prune by obs, LLR is shown to help at some budgets at sparsity 95 %, at no budget at sparsity 80 % and "
-        "90 % (the interval of the gain excludes 0; after Holm's correction for all 12, at some budgets at sparsity 95 %, at "
-        "no budget at sparsity 80 % and 90 %) and harms at some budgets at sparsity 90 %."
+        "90 % (the interval of the gain excludes 0; after Holm's correction for all 12, at some budgets at sparsity 95 %, "
+        "at no budget at sparsity 80 % and 90 %) and harms at some budgets at sparsity 90 %."
     )
     assert sentences.finding(said).endswith(
         "and harms at some budgets at sparsity 90 %; a budget of 5 % takes its lead over magnitude from +60.0 to +26.7 "
