@@ -19,6 +19,7 @@ from retrainlab.checks import BadInput, Failed
 from retrainlab.config import Recipe
 from retrainlab.data.sources import BUILT_IN, download
 from retrainlab.options import add_experiment, add_machine, experiments, machine
+from retrainlab.paths import target
 
 
 def _open_closed() -> None:
@@ -140,6 +141,16 @@ def _parser() -> argparse.ArgumentParser:
         metavar="FILE",
         help="write every row, with all that was measured, to this file; - is stdout, in place of the table",
     )
+    pack = command("pack", _pack, "write a network to the smallest file that holds it bit for bit")
+    pack.add_argument("file", metavar="FILE", help="the file to write")
+    pack.add_argument(
+        "--weights", help="pack the tensors of this file (.safetensors, .pt, .pth) instead of an experiment's network"
+    )
+    pack.add_argument("--half", action="store_true", help="round to bfloat16 first: smaller, but no longer bit for bit")
+    add_experiment(pack, many=False)
+    unpack = command("unpack", _unpack, "write the tensors of a file that `pack` has made, bit for bit")
+    unpack.add_argument("file", metavar="FILE", help="the file that `pack` has made")
+    unpack.add_argument("weights", metavar="WEIGHTS", help="the file to write: .safetensors, or torch's .pt or .pth")
     data = command("data", _data, "download a data set through torchvision")
     data.add_argument("name", help=", ".join(name for name, known in BUILT_IN.items() if known.downloads))
     doctor = command("doctor", _doctor, "say what is here, and how to get what is missing")
@@ -181,12 +192,7 @@ def _slides(options: argparse.Namespace) -> None:
 def _study(options: argparse.Namespace) -> None:
     asked = experiments(options)
     csv = getattr(options, "csv", None)
-    table = Path(csv) if csv and csv != "-" else None
-    if table is not None:
-        own = table.is_file() or not table.exists()  # a pipe or a device is written as it is
-        table = table.resolve() if own else table  # a link stays one; a pipe by name has no other
-        if table.is_dir() or not os.access(table.parent if own else table, os.W_OK):
-            raise BadInput(f"The table cannot be written to {table}; name a file in a folder that exists and is yours.")
+    table = target(csv, "The table") if csv and csv != "-" else None
 
     from retrainlab.report import report
 
@@ -200,6 +206,31 @@ def _study(options: argparse.Namespace) -> None:
         print(tables.csv(frame), end="")
     else:
         print(report(frame))
+
+
+def _pack(options: argparse.Namespace) -> None:
+    if options.weights is None:
+        [asked] = experiments(options)
+    else:
+        usual = vars(_parser().parse_args(["pack", ""]))
+        own = ("command", "file", "weights", "half")
+        stray = [name for name, x in vars(options).items() if name not in own and x != usual[name]]
+        if stray:
+            flags = ", ".join(f"--{name.replace('_', '-')}" for name in stray)
+            raise BadInput(f"Leave {flags} out: --weights packs a file as it is, and no experiment is made.")
+
+    from retrainlab import packing
+
+    if options.weights is None:
+        print(packing.pack_experiment(asked, machine(options), options.file, options.half))
+    else:
+        print(packing.pack_weights(options.weights, options.file, options.half))
+
+
+def _unpack(options: argparse.Namespace) -> None:
+    from retrainlab import packing
+
+    print(packing.unpack(options.file, options.weights))
 
 
 def _data(options: argparse.Namespace) -> None:

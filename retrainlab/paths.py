@@ -106,6 +106,17 @@ def make_writable(folder: Path, names: Iterable[str] = ()) -> None:
             raise BadInput(f"{path} {why}, so that it cannot be replaced; move it away, or give another --output.")
 
 
+def target(path: str, what: str) -> Path:
+    """The file that is to be written there: behind a link the file itself, but a pipe or a device by its own name. what: its
+    name in the error. Raises BadInput, before any work starts, for a folder, or a file in one that cannot be written."""
+    place = Path(path)
+    own = place.is_file() or not place.exists()
+    place = place.resolve() if own else place
+    if place.is_dir() or not os.access(place.parent if own else place, os.W_OK):
+        raise BadInput(f"{what} cannot be written to {place}; name a file in a folder that exists and is yours.")
+    return place
+
+
 def probe(folder: Path) -> None:
     """Make the folder if it is missing, and write a block in it that leaves nothing behind. Raises OSError, for a full disk
     as well."""

@@ -44,6 +44,8 @@ def table(frame: pd.DataFrame) -> str:
     if frame["measured_speedup"].notna().any():
         shown["speed-up in theory"] = groups["shrunken_speedup"].mean().values
         shown["measured"] = groups["measured_speedup"].median().values
+    if frame["compression_ratio"].notna().any():
+        shown["times smaller"] = groups["compression_ratio"].mean().values
     if frame["seed"].nunique() == 1:
         del shown["95 % from"], shown["to"]
     dense = 100 * frame.groupby("seed")["dense_test_accuracy"].first().mean()  # of the seeds that have one

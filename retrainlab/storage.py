@@ -13,7 +13,8 @@ them. What is 0 is decided on the bits, so that -0 and NaN come back as they wer
 import gzip
 import json
 import math
-from collections.abc import Collection, Iterator, Mapping
+from collections.abc import Collection, Iterator, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 
 import numpy as np
@@ -55,16 +56,19 @@ def pack(tensors: Mapping[str, Tensor], prunable: Collection[str]) -> Iterator[P
     tensors: parameters and buffers by name. prunable: the names of those that are encoded. Raises BadInput for a tensor of
     a type that safetensors does not know, and for names that would meet in a file.
     """
-    parts, digest = {name: _part(name, t) for name, t in tensors.items()}, _digest(tensors)
-    for encoding in ENCODINGS:
-        content = _file(parts, prunable, encoding, digest)
+    for encoding, content in _files(tensors, prunable).items():
         yield Packed(encoding, False, content)
-        yield Packed(encoding, True, gzip.compress(content, LEVEL, mtime=0))
+        yield Packed(encoding, True, _gzipped(content))
 
 
 def smallest(tensors: Mapping[str, Tensor], prunable: Collection[str]) -> Packed:
     """The smallest of the files that `pack` makes, the simplest of those that are equally small."""
     return min(pack(tensors, prunable), key=lambda packed: len(packed.content))
+
+
+def dense(tensors: Mapping[str, Tensor]) -> bytes:
+    """The plain file that holds every tensor dense."""
+    return _file({name: _part(name, t) for name, t in tensors.items()}, (), "dense", _digest(tensors))
 
 
 def rounded(tensors: Mapping[str, Tensor]) -> dict[str, Tensor]:
@@ -76,11 +80,9 @@ def sizes(tensors: Mapping[str, Tensor], prunable: Collection[str]) -> dict[str,
     """The exact size in bytes of each file that `pack` makes of a network in float32, and of the same rounded to bfloat16,
     by names such as `float32_bitmask` and `bfloat16_csr_gzip`."""
     both = dict(zip(PRECISIONS, (tensors, rounded(tensors))))
-    return {
-        f"{precision}_{packed.encoding}{'_gzip' if packed.gzipped else ''}": len(packed.content)
-        for precision, own in both.items()
-        for packed in pack(own, prunable)
-    }
+    files = {f"{p}_{name}": content for p, own in both.items() for name, content in _files(own, prunable).items()}
+    out = {name: len(content) for name, content in files.items()}
+    return out | {f"{name}_gzip": size for name, size in zip(files, _gzipped_sizes(list(files.values())))}
 
 
 def ratios(sizes: Mapping[str, int]) -> dict[str, float | None]:
@@ -148,6 +150,25 @@ def _part(name: str, tensor: Tensor) -> _Part:
         raise BadInput(f"The tensor '{name}' is of type {kind}, which no safetensors file holds; convert it first.")
     raw = tensor.detach().cpu().contiguous().reshape(-1).view(torch.uint8).numpy()
     return _Part(TYPES[tensor.dtype], tuple(tensor.shape), raw.view(f"u{tensor.element_size()}"))
+
+
+def _files(tensors: Mapping[str, Tensor], prunable: Collection[str]) -> dict[str, bytes]:
+    """The content of the plain file in each encoding."""
+    parts, digest = {name: _part(name, t) for name, t in tensors.items()}, _digest(tensors)
+    return {encoding: _file(parts, prunable, encoding, digest) for encoding in ENCODINGS}
+
+
+def _gzipped(content: bytes) -> bytes:
+    return gzip.compress(content, LEVEL, mtime=0)
+
+
+def _gzipped_sizes(contents: Sequence[bytes]) -> list[int]:
+    """The size of each content once it is gzipped; all cores share the work, which takes seconds for a large network."""
+    try:
+        with ThreadPoolExecutor(len(contents)) as pool:
+            return list(pool.map(lambda content: len(_gzipped(content)), contents))
+    except RuntimeError:  # no thread can be started here
+        return [len(_gzipped(content)) for content in contents]
 
 
 def _file(parts: Mapping[str, _Part], prunable: Collection[str], encoding: str, digest: str) -> bytes:

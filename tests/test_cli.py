@@ -247,7 +247,7 @@ def test_doctor_says_that_the_stores_disk_is_nearly_full(capsys, monkeypatch, tm
 
 
 def test_help_does_not_load_torch():
-    for arguments in (["--help"], ["figures", "--help"], ["study", "--help"]):
+    for arguments in (["--help"], ["figures", "--help"], ["study", "--help"], ["pack", "--help"]):
         code = (
             "import sys; from retrainlab.cli import main\n"
             f"try: main({arguments!r})\nexcept SystemExit: pass\n"
@@ -275,6 +275,7 @@ def test_every_setting_but_drawn_points_has_an_option():
     machine = {"help", "jobs", "device", "store", "engine", "fresh"}
     assert options_of("run") == names | methods | machine and not names & methods
     assert options_of("study") == options_of("run") | {"csv"}
+    assert options_of("pack") == options_of("run") | {"file", "weights", "half"}
 
 
 def _method_settings() -> set[str]:

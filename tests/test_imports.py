@@ -65,7 +65,7 @@ study
 contest
 figures.sentences figures
 explore.kit explore.views explore.apps
-report options export doctor lab
+report options export doctor lab packing
 cli
 """
 

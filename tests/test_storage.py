@@ -16,18 +16,10 @@ from retrainlab import layers, models, storage
 from retrainlab.checks import BadInput
 from retrainlab.training import masked
 from retrainlab.training.state import State
+from tests.helpers.bits import bits, same
 from tests.helpers.pruning import prune
 
 KINDS = {"float32": ("F32", 4), "bfloat16": ("BF16", 2)}
-
-
-def bits(tensor) -> tuple:
-    """Type, shape and bytes: what is equal only for tensors that are the same bit for bit."""
-    return tensor.dtype, tensor.shape, tensor.contiguous().reshape(-1).view(torch.uint8).numpy().tobytes()
-
-
-def same(a: dict, b: dict) -> bool:
-    return a.keys() == b.keys() and all(bits(a[name]) == bits(b[name]) for name in a)
 
 
 def contents(tensors: dict, prunable) -> dict[tuple[str, bool], bytes]:

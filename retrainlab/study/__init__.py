@@ -14,14 +14,14 @@ from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
     from retrainlab.study.grids import grid
-    from retrainlab.study.reading import curves, layer_names, layers, masks, not_pruned, row
+    from retrainlab.study.reading import curves, layer_names, layers, masks, not_pruned, row, sizes
     from retrainlab.study.results import Results
     from retrainlab.study.run import run_study
 
 _HOME = {"Results": "results", "grid": "grids", "run_study": "run"} | dict.fromkeys(
-    ("curves", "layer_names", "layers", "masks", "not_pruned", "row"), "reading"
+    ("curves", "layer_names", "layers", "masks", "not_pruned", "row", "sizes"), "reading"
 )
-__all__ = ["Results", "curves", "grid", "layer_names", "layers", "masks", "not_pruned", "row", "run_study"]
+__all__ = ["Results", "curves", "grid", "layer_names", "layers", "masks", "not_pruned", "row", "run_study", "sizes"]
 
 
 def __getattr__(name: str):

@@ -6,7 +6,7 @@ from functools import cached_property
 
 import torch
 
-from retrainlab import metrics, shrink
+from retrainlab import metrics, shrink, storage
 from retrainlab.checks import BadInput
 from retrainlab.config import Experiment, Prune, Recipe
 from retrainlab.keys import to_dict
@@ -128,6 +128,7 @@ def result_of(
     test, test_loss = evaluate(model, state.params, state.buffers, data, data.test)
     diverged = last.trained.diverged
     weights = masks if diverged else setup.weights(state)
+    sizes = {} if diverged else storage.sizes(state.params | state.buffers, setup.prunable)
     dense_count, nonzero = metrics.multiply_adds(model, data.shape, weights)
     before, first = dense.result.scalars, pruned.result.scalars
     steps = sum(c.trained.steps for c in done)
@@ -152,6 +153,7 @@ def result_of(
         "peak_lr": last.peak_lr,
         "theoretical_speedup": metrics.theoretical_speedup(dense_count, nonzero),
         **_shrunken(setup, None if diverged else state, masks, experiment.prune),
+        **storage.ratios(sizes),
         "steps": steps,
         "total_steps": before["steps"] + steps,
         "stopped": last.trained.stopped,
@@ -160,14 +162,15 @@ def result_of(
     curves = curves_of([p for c in done for p in c.trained.points])
     curves["cycle"] = [i for i, c in enumerate(done) for _ in c.trained.points]
     curves["layer_sparsity"] = metrics.layer_sparsity(weights)
+    curves["bytes"] = sizes
     return record(experiment, scalars, curves, data.device, seconds, engine, weights=dense.weights)
 
 
 def never_pruned(experiment: Experiment, dense: Dense, device: torch.device, engine: Engine) -> Result:
     """The result of an experiment whose first training has diverged: that it has, and no number."""
     spent = {"steps": 0, "total_steps": dense.result.scalars["steps"], "stopped": False, "images_per_second": 0.0}
-    curves = curves_of([]) | {"cycle": [], "layer_sparsity": {}}
-    scalars = dict.fromkeys(UNKNOWN) | spent
+    curves = curves_of([]) | {"cycle": [], "layer_sparsity": {}, "bytes": {}}
+    scalars = dict.fromkeys(UNKNOWN) | storage.ratios({}) | spent
     return record(experiment, scalars, curves, device, 0.0, engine, dense.result.outcome)
 
 

@@ -10,6 +10,7 @@ import pandas as pd
 import torch
 from torch import nn
 
+from retrainlab import storage
 from retrainlab.checks import BadInput, listed
 from retrainlab.config import MODELS, Experiment, Prune, Recipe
 from retrainlab.data.dataset import load
@@ -31,7 +32,8 @@ def row(experiment: Experiment, name: str, result: Result) -> dict:
     Columns have the names of the fields, but the first training's schedule, lr and warmup become dense_schedule, dense_lr
     and dense_warmup, and the retraining's lr initial_lr. Lists are written as text; bytes of a folder's name that are no
     text, as escapes. The column outcome is empty for a run that ended as it should; one that has diverged has NaN for
-    what is not known of it. The column not_pruned is what the function of that name says.
+    what is not known of it; so has what an earlier version stored, of the bytes that it did not count. The column not_pruned
+    is what the function of that name says.
     """
     recipe, prune, retrain = (asdict(n) for n in (experiment.recipe, experiment.prune, experiment.retrain))
     recipe |= recipe.pop("sgd")
@@ -43,7 +45,8 @@ def row(experiment: Experiment, name: str, result: Result) -> dict:
     del retrain["sgd"]
     recipe["data"] = printable(recipe["data"])
     asked = {k: str(v) if isinstance(v, tuple) else v for k, v in (recipe | prune | retrain).items()}
-    measured = {k: math.nan if result.outcome and x is None else x for k, x in result.scalars.items()}
+    measured: dict = dict.fromkeys(storage.ratios({}), math.nan)
+    measured |= {k: math.nan if result.outcome and x is None else x for k, x in result.scalars.items()}
     words = {"outcome": result.outcome, "not_pruned": not_pruned(common(experiment.recipe), experiment.prune)}
     return asked | measured | words | {"device": result.provenance["device"], "key": name}
 
@@ -116,6 +119,17 @@ def layers(experiments: Sequence[Experiment], store: Place = None) -> pd.DataFra
         for place, (_, result) in enumerate(_results(experiments, store, "layers' experiments"))
         for name, share in result.curves["layer_sparsity"].items()
     )
+
+
+def sizes(experiments: Sequence[Experiment], store: Place = None) -> pd.DataFrame:
+    """The bytes of stored experiments' networks in each encoding: columns place (in `experiments`), precision, encoding,
+    gzipped, bytes. None of what has diverged, nor of what an earlier version stored, which did not count them."""
+    rows = [
+        (place, *name.removesuffix("_gzip").split("_"), name.endswith("_gzip"), size)
+        for place, (_, result) in enumerate(_results(experiments, store, "sizes' experiments"))
+        for name, size in result.curves.get("bytes", {}).items()
+    ]
+    return pd.DataFrame(rows, columns=["place", "precision", "encoding", "gzipped", "bytes"])
 
 
 def masks(experiment: Experiment, store: Place = None) -> Masks:

@@ -177,3 +177,5 @@ def test_a_study_of_what_an_earlier_version_stored_makes_nothing(before):
     experiments = [Experiment(PAPER, Prune(0.8926), Retrain(name, 10 / 182)) for name in NAMED_SCHEDULES]
     table = study.run_study(experiments, store=before)
     assert list(table["schedule"]) == list(NAMED_SCHEDULES) and set(table["precision"]) == {"bfloat16"}
+    assert table["packed_bytes"].isna().all() and table["compression_ratio"].isna().all(), "nobody counted them then"
+    assert study.sizes(experiments, before).empty

@@ -23,7 +23,7 @@ from retrainlab.config import Experiment, Prune, Recipe, Retrain
 from retrainlab.study import making, measured, reading, stages
 from retrainlab.study import results as results_module
 from retrainlab.study.grids import grid
-from retrainlab.study.reading import curves, layers, not_pruned, row
+from retrainlab.study.reading import curves, layers, not_pruned, row, sizes
 from retrainlab.study.result import Result
 from retrainlab.study.results import Results
 from retrainlab.study.run import run_study
@@ -232,6 +232,19 @@ def test_curves_are_those_stored_one_row_a_point(whole):
     assert first["validation_accuracy"].tolist() == stored["validation_accuracy"]
     with pytest.raises(BadInput, match="run the study first"):
         curves([replace(GRID[0], evaluations=1)], root)
+
+
+def test_sizes_are_those_stored_one_row_a_file(whole):
+    root, table = whole
+    found = sizes(GRID, root)
+    assert list(found) == ["place", "precision", "encoding", "gzipped", "bytes"] and len(found) == 12 * len(GRID)
+    for place, own in found.groupby("place"):
+        exact = own[own["precision"] == "float32"]
+        assert exact["bytes"].min() == table.loc[place, "packed_bytes"]
+        original = exact[(exact["encoding"] == "dense") & ~exact["gzipped"]]
+        assert original["bytes"].item() == table.loc[place, "unpacked_bytes"]
+        half = own[own["precision"] == "bfloat16"]["bytes"].min()
+        assert original["bytes"].item() / half == table.loc[place, "compression_ratio_bfloat16"]
 
 
 # ---- nothing is made twice -------------------------------------------------------------------------------------------

@@ -9,6 +9,7 @@ from dataclasses import replace
 import pytest
 import torch
 
+from retrainlab import storage
 from retrainlab.checks import BadInput
 from retrainlab.config import SGD, Experiment, Prune, Recipe, Retrain
 from retrainlab.data.dataset import Split, load
@@ -184,6 +185,21 @@ def test_the_theoretical_speedup_is_dense_over_nonzero_multiply_adds(parts, whic
     dense = sum(at[n] * w.numel() for n, w in weights.items())
     nonzero = sum(at[n] * int((w != 0).sum()) for n, w in weights.items())
     assert p["result"].scalars["theoretical_speedup"] == pytest.approx(dense / nonzero)
+
+
+@BOTH
+def test_the_bytes_are_those_of_the_final_network_with_its_buffers(parts, which):
+    """Pitfall: a compression ratio of the prunable weights alone."""
+    p = parts[which]
+    tensors = p["model"].state_dict() | p["state"].params | p["state"].buffers
+    files = list(storage.pack(tensors, prunable(p["model"])))
+    s, sizes = p["result"].scalars, p["result"].curves["bytes"]
+    for file in files:
+        assert sizes[f"float32_{file.encoding}{'_gzip' * file.gzipped}"] == len(file.content)
+    assert len(sizes) == 12 and s["unpacked_bytes"] == len(files[0].content)
+    assert s["packed_bytes"] == min(len(file.content) for file in files)
+    assert s["compression_ratio"] == s["unpacked_bytes"] / s["packed_bytes"] > 2
+    assert s["compression_ratio_bfloat16"] == s["unpacked_bytes"] / min(sizes[n] for n in sizes if n.startswith("bf"))
 
 
 @BOTH
@@ -433,6 +449,7 @@ def test_a_run_that_diverges_is_json_too_and_its_masked_weights_are_still_zero(d
     json.dumps(vars(wild), allow_nan=False)
     assert wild.scalars["sparsity_achieved"] == pytest.approx(0.5, abs=1e-3)
     assert wild.outcome.startswith("diverged: retraining, cycle 1")
+    assert wild.curves["bytes"] == {} and wild.scalars["packed_bytes"] is wild.scalars["compression_ratio"] is None
 
 
 @pytest.mark.parametrize("method", [CS(), STR(), DST(), GSM(), LC(), GMP(), DPF(), DNW(), RigL(), Static()], ids=str)

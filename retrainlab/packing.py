@@ -1,0 +1,144 @@
+"""`retrainlab pack` and `retrainlab unpack`: a network into the smallest file that holds it bit for bit, and back."""
+
+import io
+from collections.abc import Collection, Iterator, Mapping
+from contextlib import contextmanager
+from pathlib import Path
+
+import safetensors.torch
+import torch
+from torch import Tensor
+
+from retrainlab import storage
+from retrainlab.checks import BadInput
+from retrainlab.config import PRECISIONS, Experiment
+from retrainlab.device import resolve
+from retrainlab.paths import target, write_whole
+from retrainlab.progress import Progress
+from retrainlab.study import Results, layer_names, sizes
+from retrainlab.study.machine import Machine
+from retrainlab.study.stages import prepare, while_retraining
+from retrainlab.training.engine import Engine, fastest, forced
+from retrainlab.training.state import State
+
+ENDINGS = (".safetensors", ".pt", ".pth")
+
+
+def pack_weights(weights: str, file: str, half: bool = False) -> str:
+    """Pack the tensors of a file (see `read_weights`), and say how large the packed file is.
+
+    Encoded are floating tensors of two or more dimensions whose name ends in `weight`; all others are dense. half: round to
+    bfloat16 first. Raises BadInput for what cannot be read or written.
+    """
+    place, tensors = target(file, "The packed file"), read_weights(Path(weights))
+    matrices = [n for n, t in tensors.items() if t.is_floating_point() and t.dim() > 1 and n.endswith("weight")]
+    return _packed(tensors, matrices, place, half)[1]
+
+
+def pack_experiment(experiment: Experiment, machine: Machine, file: str, half: bool = False) -> str:
+    """Pack the network that an experiment ends with, and say how large the file is: as large as the result says.
+
+    What is missing in the store is made first; the network is then retrained once more, since a result keeps no weights.
+    Raises BadInput for what cannot be run, has diverged, or cannot be written.
+    """
+    place = target(file, "The packed file")
+    outcome = machine.study([experiment], "pack")["outcome"].iloc[0]
+    if outcome:
+        raise BadInput(f"There is no network to pack ({outcome}); take a smaller learning rate or another seed.")
+    results, progress = Results.at(machine.store), Progress("pack")
+    where = resolve(machine.device)
+    try:
+        _, state = results.network(experiment, where, _engine(experiment, machine, where), progress)
+    finally:
+        progress.close()
+    size, words = _packed(state.params | state.buffers, layer_names(experiment.recipe), place, half)
+    told = sizes([experiment], results)
+    own = told[told["precision"] == PRECISIONS[half]]["bytes"].min()
+    if own == own and own != size:
+        why = "another engine or machine has made it, which rounds otherwise"
+        words += f" The stored result says {own:,.0f} bytes: {why}."
+    return words
+
+
+def unpack(file: str, weights: str) -> str:
+    """Write the tensors of a packed file to `weights`, by its ending as safetensors or as torch's state_dict, and say so.
+    Raises BadInput for a file that is damaged or not packed by this kit, and for what cannot be written."""
+    place = target(weights, "The weights")
+    _check_ending(place)
+    with _readable(Path(file)):
+        content = Path(file).read_bytes()
+    tensors = storage.unpack(content, file)
+    if place.suffix == ".safetensors":
+        out = storage.dense(tensors)
+    else:
+        torch.save(tensors, buffer := io.BytesIO())
+        out = buffer.getvalue()
+    _write(place, out)
+    return f"{place}: {len(tensors)} tensors, {len(out):,} bytes; every bit is as it was packed."
+
+
+def read_weights(path: Path) -> dict[str, Tensor]:
+    """The tensors by name in a .safetensors file, or in a .pt or .pth file that holds a state_dict, on the CPU. Raises
+    BadInput for anything else; no code that a file brings along is run."""
+    _check_ending(path)
+    with _readable(path):
+        if path.suffix == ".safetensors":
+            return safetensors.torch.load(path.read_bytes())
+        found = torch.load(path, map_location="cpu", weights_only=True)
+    if not isinstance(found, Mapping) or not all(isinstance(t, Tensor) for t in found.values()):
+        raise BadInput(f"{path} holds no tensors by name; save them with torch.save(model.state_dict(), ...).")
+    return dict(found)
+
+
+def _engine(experiment: Experiment, machine: Machine, where: torch.device) -> Engine:
+    """The engine that a study of this experiment alone takes."""
+    if machine.engine != "auto":
+        return forced(machine.engine, where)
+    recipe = while_retraining(experiment)
+    setup, _ = prepare(recipe, where)
+    return fastest(setup, State.of(setup.model, where), recipe)
+
+
+def _packed(tensors: Mapping[str, Tensor], prunable: Collection[str], place: Path, half: bool) -> tuple[int, str]:
+    """Write the smallest file, and return its size with a sentence of it."""
+    original = len(storage.dense(tensors))
+    packed = storage.smallest(storage.rounded(tensors) if half else tensors, prunable)
+    _write(place, packed.content)
+    size, ratio = len(packed.content), original / len(packed.content)
+    words = f"{place}: {size:,} bytes ({packed}{', rounded to bfloat16' if half else ''}), {ratio:.2f} times smaller "
+    words += f"than the network as it was ({original:,} bytes)."
+    if negative := sum(_negative_zeros(tensors[name]) for name in prunable):
+        words += (
+            f" {negative:,} of its weights are -0, which takes as much room as any number: w * mask leaves -0, "
+            "w.masked_fill(~mask, 0) leaves 0."
+        )
+    return size, words
+
+
+def _negative_zeros(tensor: Tensor) -> int:
+    wide = tensor.double()  # some short types have no sign bit in torch
+    return int(((wide == 0) & wide.signbit()).sum())
+
+
+def _check_ending(path: Path) -> None:
+    if path.suffix not in ENDINGS:
+        raise BadInput(f"The weights {path} must be a file whose name ends in {', '.join(ENDINGS)}.")
+
+
+@contextmanager
+def _readable(path: Path) -> Iterator[None]:
+    """Raises BadInput for what reading that file raises."""
+    try:
+        yield
+    except OSError as error:
+        raise BadInput(f"{path} cannot be read ({error.strerror or error}); name another file.") from None
+    except Exception as error:  # each reader has its own
+        reason = (str(error) or type(error).__name__).splitlines()[0].rstrip(".")
+        raise BadInput(f"{path} is damaged, or no file of weights ({reason}); name another file.") from None
+
+
+def _write(place: Path, content: bytes) -> None:
+    try:
+        write_whole(place, lambda temporary: temporary.write_bytes(content))
+    except OSError as error:
+        raise BadInput(f"{place} cannot be written ({error.strerror}); name another file.") from None
