@@ -172,18 +172,19 @@ def compared(frame: pd.DataFrame, by: list[str], value: str, compare: str, basel
     return summary(frame, [*by, compare], value).merge(found, on=[*by, compare], how="left")
 
 
-def overall(frame: pd.DataFrame, value: str, compare: str, baseline: str) -> pd.DataFrame:
-    """Differences to `baseline` on average over all cells of a grid, seed by seed: a row for each other level of `compare`.
+def overall(frame: pd.DataFrame, value: str, compare: str, baseline: str, by: Sequence[str] = ()) -> pd.DataFrame:
+    """Differences to `baseline` on average over all cells of a grid, seed by seed: a row for each other level of `compare`,
+    and for each combination of the columns `by`, which are not averaged over.
 
-    Columns: compare, overall_mean, overall_low, overall_high and overall, the verdict after Holm's correction. A seed that
-    lacks a cell, or has no value there, is left out.
+    Columns: by, compare, overall_mean, overall_low, overall_high and overall, the verdict after Holm's correction. A seed
+    that lacks a cell, or has no value there, is left out.
     """
-    _check_runs(frame, [compare])
-    cells = frame.groupby([compare, "seed"], sort=False)[value]
+    _check_runs(frame, [*by, compare])
+    cells = frame.groupby([*by, compare, "seed"], sort=False)[value]
     means = cells.agg(lambda v: v.astype(float).mean(skipna=False)).where(cells.size() == cells.size().max())
-    found = paired(means.reset_index().assign(where="everywhere"), ["where"], value, compare, baseline)
+    found = paired(means.reset_index().assign(where="everywhere"), ["where", *by], value, compare, baseline)
     names = {end: f"overall_{end}" for end in ENDS} | {"corrected": "overall"}
-    return found.rename(columns=names)[[compare, *names.values()]]
+    return found.rename(columns=names)[[*by, compare, *names.values()]]
 
 
 def finished(frame: pd.DataFrame) -> pd.DataFrame:

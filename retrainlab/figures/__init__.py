@@ -1,8 +1,9 @@
 """The figures: how they are drawn and saved, what is said of them, and the notebooks that make them.
 
     presets                the settings that figures are made with, from a minute's test to a GPU's day
-    style                  how each schedule, method and allocation looks
+    style                  how each schedule, method, allocation and score looks
     retraining, contest    DataFrame -> matplotlib Figure: figures 1 to 4, and 5 to 9
+    scores                 the same for figure 10, with what makes its table
     sentences              what each figure's saved table says, in words
     saving                 a figure with its numbers, its words and where it comes from
     run, notebooks         `retrainlab figures`: the notebooks, through papermill

@@ -8,7 +8,7 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
-from retrainlab.checks import choose, plain, settle
+from retrainlab.checks import BadInput, check_number, choose, plain, settle
 from retrainlab.config import SGD, Recipe
 from retrainlab.paths import project
 
@@ -18,7 +18,7 @@ class Preset:
     """What the figures need to know. A field's last word is the name of the notebook's parameter that overrides it."""
 
     name: str
-    recipe: Recipe  # of figures 1 to 4 and 9
+    recipe: Recipe  # of figures 1 to 4, 9 and 10
     output: str = ""  # the figures' folder; if empty, the function `folder` chooses one
     seeds: int = 5
     # figure 3: shares of weights removed, budgets as shares of the dense run, and what the differences are to
@@ -56,12 +56,22 @@ class Preset:
     where_sparsities: tuple[float, ...] = (0.9, 0.95, 0.98)
     where_budget: float = 0.1
     where_layer: str = ""
+    # figure 10: scores, of which the first is what the others are compared with; it has the recipe and seeds of figure 3
+    scores: tuple[str, ...] = ("magnitude", "obd", "obs", "random")
+    score_sparsities: tuple[float, ...] = (0.8, 0.9, 0.95, 0.98)
+    score_budgets: tuple[float, ...] = (0.05, 0.1, 0.25)
     precision: str = "float32"  # of all trainings
 
     def __post_init__(self) -> None:
         settle(self)
         for name in ("recipe", "contest"):
             object.__setattr__(self, name, replace(getattr(self, name), precision=self.precision))
+        if len(set(self.scores)) < max(2, len(self.scores)):
+            raise BadInput(
+                f"Scores are compared with each other, but there are {list(self.scores)}; give two, each once."
+            )
+        for budget in self.score_budgets:
+            check_number(budget, "budget after a score", above=0)
 
 
 _FASHION = Recipe(data="fashion-mnist", width=8, epochs=10, batch_size=128, sgd=SGD(weight_decay=5e-4))
@@ -92,6 +102,8 @@ _ALL = (
         extra=(0.5, 1.0),
         where_sparsities=(0.5, 0.9),
         where_budget=0.25,
+        score_sparsities=(0.5, 0.9),
+        score_budgets=(0.25, 0.5),
     ),
     Preset("digits", Recipe()),
     Preset("fashion-mnist", _FASHION, seeds=3, contest=_FASHION),

@@ -61,7 +61,13 @@ ALLOCATIONS = {
     "lamp": Look(GREY, "^"),
     "random": Look(PURPLE, "D"),
 }
-OTHER = Look(ORANGE, "*")  # a method or an allocation of one's own
+SCORES = {
+    "magnitude": Look(BLUE, "o"),
+    "obd": Look(GREEN, "v", (0, (4, 2))),
+    "obs": Look(RED, "D", (0, (6, 1, 1, 1))),
+    "random": Look(GREY, "s", (0, (1, 1))),
+}
+OTHER = Look(ORANGE, "*")  # a method, an allocation or a score of one's own
 _PLACES = tuple(map(Look, (BLUE, RED, GREEN, GREY, PURPLE, SKY, ORANGE), "osv^DXP"))
 LEVEL: dict[str, Any] = {"color": "0.15", "linestyle": (0, (2, 2)), "linewidth": 1.4}
 RC: dict[Any, object] = {  # by matplotlib's names

@@ -5,6 +5,7 @@ Han et al. 2015; Renda, Frankle & Carbin 2020; the schedules' part in Zimmer, Sp
 
 from collections.abc import Callable, Generator
 from dataclasses import dataclass, field, replace
+from functools import cached_property
 
 import torch
 
@@ -51,18 +52,48 @@ class Cycle:
     trained: Trained
 
 
+@dataclass(frozen=True, eq=False)
+class Scored:
+    """A network and what its weights are worth (see `scores.score`), from which it can be pruned to any total sparsity.
+
+    In its methods `before` are the masks of the cycle before: what they removed stays removed.
+    """
+
+    setup: Setup
+    state: State
+    prune: Prune
+    worth: Weights
+
+    @cached_property
+    def update(self) -> scores.Updater:
+        """What becomes of the weights that stay, worked out once."""
+        return scores.updater(self.prune, self.setup, self.state)
+
+    def masks(self, sparsity: float, before: Masks | None = None) -> Masks:
+        """The masks of a sparsity."""
+        return pruning.prune(self.setup.weights(self.state), self.worth, self.prune, sparsity, before)
+
+    def cut(self, sparsity: float, before: Masks | None = None) -> Cut:
+        """What pruning to a sparsity does to the network."""
+        masks = self.masks(sparsity, before)
+        return Cut(masks, self.update(masks))
+
+
+def scored(setup: Setup, state: State, prune: Prune, cycle: int, seed: int) -> Scored:
+    """The network `state`, scored for the prune of cycle `cycle` (from 0). seed: for scores that are random numbers."""
+    worth = scores.score(prune, setup.weights(state), stream(seed, "prune", cycle), setup, state)
+    return Scored(setup, state, prune, worth)
+
+
 def prune_state(setup: Setup, state: State, prune: Prune, cycle: int, seed: int, masks: Masks | None = None) -> Masks:
     """The masks of cycle `cycle` (from 0) for the weights of `state`; what `masks`, those of the cycle before, removed stays
     removed. seed: for scores that are random numbers."""
-    weights = setup.weights(state)
-    found = scores.score(prune, weights, stream(seed, "prune", cycle), setup, state)
-    return pruning.prune(weights, found, prune, prune.targets[cycle], masks)
+    return scored(setup, state, prune, cycle, seed).masks(prune.targets[cycle], masks)
 
 
 def cut(setup: Setup, state: State, prune: Prune, cycle: int, seed: int, masks: Masks | None = None) -> Cut:
     """What the prune of cycle `cycle` does to the network; see `prune_state`."""
-    found = prune_state(setup, state, prune, cycle, seed, masks)
-    return Cut(found, scores.updater(prune, setup, state)(found))
+    return scored(setup, state, prune, cycle, seed).cut(prune.targets[cycle], masks)
 
 
 def run(

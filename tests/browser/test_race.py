@@ -44,6 +44,13 @@ def test_the_slider_prunes(app):
     assert app.press(SPARSITY, "ArrowRight") == before
 
 
+def test_another_score_prunes_otherwise_and_the_first_is_there_again(app):
+    before = app.label()
+    for score, compare in (("random", "not_to_have_attribute"), ("magnitude", "to_have_attribute")):
+        app.choose("Pruning score", score)
+        getattr(expect(app.chart()), compare)("aria-label", before, timeout=60_000)
+
+
 def test_a_race_is_seen_while_it_runs_and_is_kept(app):
     app.set(BUDGET, 25)
     app.watch(1)

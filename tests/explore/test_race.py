@@ -14,7 +14,7 @@ pytest.importorskip("ipywidgets")
 
 from retrainlab import metrics, study
 from retrainlab.checks import BadInput
-from retrainlab.config import NAMED_SCHEDULES, Experiment, Prune, Recipe, Retrain
+from retrainlab.config import NAMED_SCHEDULES, SCORES, Experiment, Prune, Recipe, Retrain
 from retrainlab.device import repeatable
 from retrainlab.explore.apps.race import Race, Settings
 from retrainlab.explore.kit import live
@@ -227,6 +227,7 @@ def test_the_picture_holds_the_points_and_its_words_the_order():
         ({"budget": -1}, "budget"),
         ({"cycles": 0}, "number of cycles"),
         ({"allocation": "layers"}, "There is no allocation"),
+        ({"score": "obb"}, "did you mean 'obs'"),
     ],
 )
 def test_settings_that_make_no_sense_are_refused_in_a_sentence(bad, words):
@@ -250,7 +251,7 @@ def test_prune_race_store_stop_and_errors(view, tmp_path, monkeypatch):
 
     # the layers' bars are the masks' exact shares
     recipe = view.network.recipe
-    masks = cycles.prune_state(view.network.setup, view.network.dense.state, Prune(0.9), 0, 0)
+    masks = cycles.prune_state(view.network.scored.setup, view.network.dense.state, Prune(0.9), 0, 0)
     shares = metrics.layer_sparsity(masks)
     bars = view.pruning.charts[0].spec["panels"][1]["marks"][0]["y"]
     assert bars == pytest.approx([100 * s for s in shares.values()], rel=1e-4)
@@ -292,19 +293,49 @@ def test_another_network_is_looked_at_even_when_asked_for_in_mid_race(view):
     view.inputs["allocation"].value = "uniform"  # while it races
     view.inputs["sparsity"].slider.value = 50.0
     for _ in range(100):
-        if not view.desk.worker.busy and view.network.allocation == "uniform" and len(view.network.accuracies) == 100:
+        if (
+            not view.desk.worker.busy
+            and view.network.scored.prune.allocation == "uniform"
+            and len(view.network.accuracies) == 100
+        ):
             break
         view.desk.worker.wait()
         time.sleep(0.05)
-    assert view.network.allocation == "uniform" and view.race.whole
+    assert view.network.scored.prune.allocation == "uniform" and view.race.whole
     assert "Checked in each: 90.0 %" in view.desk.status.value, "the outcome stays on screen"
     bars = view.pruning.charts[0].spec["panels"][1]["marks"][0]["y"]
     assert bars == pytest.approx([50] * len(bars), abs=1)
 
 
 @pytest.mark.xdist_group("race")
+@pytest.mark.parametrize("score", SCORES)
+def test_what_is_shown_straight_after_the_prune_is_what_a_study_finds(score, tmp_path):
+    """Pitfall: a score that changes the weights that stay is shown by its masks alone."""
+    settings = Settings(sparsity=0.6, score=score, allocation="erk", budget=0.5, schedules=("LLR",))
+    view = Race(settings, Results.at(tmp_path), "cpu")
+    assert view.desk.worker.wait(120) and view.settings() == settings
+    assert "choose a budget, then press Retrain" in view.desk.status.value
+    [experiment] = race_view.experiments(settings)
+    row = study.run_study([experiment], store=tmp_path, jobs=1, engine="loop").iloc[0]
+    assert view.network.accuracies[60] == pytest.approx(row["pruned_validation_accuracy"], abs=1e-9)
+    bars = view.pruning.charts[0].spec["panels"][1]["marks"][0]["y"]
+    masks = study.masks(experiment, tmp_path)
+    removed = [100 * float((~masks[name]).float().mean()) for name in view.network.scored.setup.prunable]
+    assert bars == pytest.approx(removed, rel=1e-4)
+
+
+@pytest.mark.xdist_group("race")
+def test_another_score_is_looked_at_and_told_of(view):
+    before = dict(view.network.accuracies)
+    view.inputs["score"].value = "random"
+    assert view.desk.worker.wait() and view.network.scored.prune == Prune(score="random")
+    assert len(view.network.accuracies) == 100 and view.network.accuracies != before
+    assert "removed by random" in race_view.caption(view.settings())
+
+
+@pytest.mark.xdist_group("race")
 def test_the_python_of_a_race_asks_for_its_own_experiments(view):
-    settings = replace(view.settings(), cycles=2, schedules=("FT", "ALLR"))
+    settings = replace(view.settings(), score="obd", cycles=2, schedules=("FT", "ALLR"))
     text = race_view.code(settings).split("frame =")[0]
     scope = {}
     exec(text, scope)
@@ -359,4 +390,4 @@ def test_no_level_is_shown_that_nobody_knows():
 
 def test_the_caption_says_whose_numbers_these_are():
     told = race_view.caption(Settings(sparsity=0.975, budget=0.025, cycles=2, seed=3))
-    assert told == "Ranking (digits, resnet8, 97.5 % removed, global, budget 2.5 %, 2 cycles, seed 3)"
+    assert told == "Ranking (digits, resnet8, 97.5 % removed by magnitude, global, budget 2.5 %, 2 cycles, seed 3)"

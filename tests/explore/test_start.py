@@ -10,7 +10,7 @@ import torch
 pytest.importorskip("ipywidgets")
 
 from retrainlab.checks import BadInput
-from retrainlab.config import NAMED_SCHEDULES, Recipe
+from retrainlab.config import NAMED_SCHEDULES, Prune, Recipe
 from retrainlab.device import resolve
 from retrainlab.explore.apps.start import Start
 from retrainlab.explore.kit import collapse, live
@@ -81,7 +81,7 @@ def test_a_network_that_has_diverged_is_no_network_to_explore(tmp_path):
     recipe = Recipe(model="mlp", width=4, epochs=1, lr=1e30)
     for _ in ("trained", "stored"):
         with pytest.raises(BadInput, match="no trained network to show .diverged: the first training, within 31 steps"):
-            collapse.trained(recipe, Results.at(tmp_path), CPU)
+            collapse.trained(recipe, Prune(), Results.at(tmp_path), CPU)
 
 
 def test_a_wrong_sparsity_is_an_error():

@@ -22,7 +22,7 @@ from retrainlab.figures import presets, run, sentences
 ROOT = Path(__file__).parents[2]
 NOTEBOOKS = sorted((ROOT / "notebooks").glob("*.ipynb"))
 FIGURES = [path for path in NOTEBOOKS if path.name.startswith("fig")]
-SHOWN = ("fig03_budgets", "fig07_stability")  # by papermill; CI makes all nine so
+SHOWN = ("fig03_budgets", "fig07_stability")  # by papermill; CI makes all of them so
 ENDS = ("png", "svg", "csv", "json")
 
 
@@ -118,9 +118,12 @@ def test_only_the_presets_own_settings_lead_to_its_folder():
         ({"seeds": 2.5}, "seeds is 2.5, but must be a whole number"),
         ({"stability_budget": [0.1]}, "stability_budget is [0.1], but must be a number"),
         ({"baseline": 3}, "baseline is 3, but must be a text"),
+        ({"scores": ["obd"]}, "there are ['obd']; give two, each once"),
+        ({"scores": ["obd", "random", "obd"]}, "give two, each once"),
+        ({"score_budgets": [0.0, 0.1]}, "budget after a score"),
     ],
 )
-def test_a_setting_of_the_wrong_kind_is_refused_by_its_name(given, words):
+def test_a_setting_that_cannot_be_is_refused_by_its_name(given, words):
     with pytest.raises(BadInput, match=re.escape(words)):
         presets.asked("digits", **given)
 

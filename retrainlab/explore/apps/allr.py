@@ -38,7 +38,7 @@ class Allr(Looking[Settings]):
         self.do(self.look)
 
     def found(self, network: Network, stopped: Stop) -> str:
-        anatomy = Anatomy.of(network.dense.state, network.setup.prunable, network.peak)
+        anatomy = Anatomy.of(network.dense.state, network.scored.setup.prunable, network.peak)
         with self.lock:
             self.anatomy = anatomy
             return super().found(network, stopped)

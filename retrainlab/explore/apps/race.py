@@ -20,21 +20,23 @@ class Race(Pruning[Settings], Racing[Settings]):
 
     def build(self) -> None:
         super().build()
-        names = ("data", "model", "sparsity", "allocation", "budget", "cycles", "schedules", "seed")
+        names = ("data", "model", "score", "sparsity", "allocation", "budget", "cycles", "schedules", "seed")
         self.inputs = controls.inputs(self.given, *names)
         self.search_note, self.race = self.pruning.note, Live(views.experiments(self.given))
         self.lay_out(
-            controls.columns(self.inputs, ("data", "model", "allocation", "seed"), ("sparsity", "budget", "cycles")),
+            controls.columns(
+                self.inputs, ("data", "model", "score", "seed"), ("sparsity", "allocation", "budget", "cycles")
+            ),
             *(self.desk.where, controls.title("1. Prune"), *self.pruning.charts, self.pruning.note),
             *(controls.title("2. Retrain"), self.inputs["schedules"].row, self.desk.buttons, self.desk.status),
             *(*self.screen.charts, self.screen.table, self.screen.take),
         )
-        self.watch(self.look, *(self.inputs[name] for name in ("data", "model", "allocation", "seed")))
+        self.watch(self.look, *(self.inputs[name] for name in ("data", "model", "score", "allocation", "seed")))
         self.press(self.desk.start, self.start)
         self.begin()
 
     def ready(self) -> str:
-        return "" if self.race.results else super().ready()
+        return views.words(self.race) if self.race.results else super().ready()
 
     def of(self, settings: Settings) -> collapse.Network | None:
         """The network, if it is that of these settings."""

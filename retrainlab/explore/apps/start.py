@@ -4,7 +4,7 @@ from dataclasses import replace
 
 import ipywidgets as widgets
 
-from retrainlab.config import NAMED_SCHEDULES, Recipe
+from retrainlab.config import NAMED_SCHEDULES, Prune, Recipe
 from retrainlab.explore.kit import collapse, controls
 from retrainlab.explore.kit.looking import Pruning
 from retrainlab.explore.kit.pages import View
@@ -52,8 +52,8 @@ class Start(Pruning[Settings]):
         self.press(self.clear, self.forget)
         self.begin()
 
-    def wanted(self) -> tuple[Recipe, str]:
-        return self.given.recipe, "global"
+    def wanted(self) -> tuple[Recipe, Prune]:
+        return self.given.recipe, Prune()
 
     def view(self) -> View:
         level = 1.0 if self.network is None else self.network.level

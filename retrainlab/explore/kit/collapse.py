@@ -17,10 +17,9 @@ from retrainlab.study.measured import Dense
 from retrainlab.study.result import Result
 from retrainlab.study.results import Results
 from retrainlab.study.stages import prepare
-from retrainlab.training import cycles, masked
+from retrainlab.training import cycles
 from retrainlab.training.engine import Engine
 from retrainlab.training.loop import validate
-from retrainlab.training.state import Setup
 
 ORDER = sorted(range(100), key=lambda s: (s % 4 > 0, s))  # every fourth first: the curve is soon seen whole
 
@@ -29,15 +28,14 @@ ORDER = sorted(range(100), key=lambda s: (s % 4 > 0, s))  # every fourth first: 
 class Network:
     """A trained network and its validation accuracy straight after pruning.
 
-    allocation: how the sparsity is shared among layers.
+    scored: what its weights are worth to the prune, whose sparsity does not matter here.
     peak: the largest learning rate of its first training.
     accuracies: shares, by sparsity in whole percent, which `measure` fills in.
     """
 
     recipe: Recipe
-    allocation: str
     dense: Dense
-    setup: Setup
+    scored: cycles.Scored
     peak: float
     accuracies: dict[int, float] = field(default_factory=dict)
 
@@ -58,36 +56,34 @@ class Network:
 
     def masks(self, sparsity: float) -> Masks:
         """The masks of a sparsity, a share."""
-        prune = Prune(sparsity, allocation=self.allocation)
-        return cycles.prune_state(self.setup, self.dense.state, prune, 0, self.recipe.seed)
+        return self.scored.masks(sparsity)
 
     def layers(self, sparsity: float) -> dict[str, float]:
         """The share that each layer loses at a sparsity, by the name of its weights."""
         return metrics.layer_sparsity(self.masks(sparsity))
 
-    def measure(self, stop: Callable[[], bool]) -> None:
-        """Fill in `accuracies`, in ORDER, until `stop` is true."""
-        with repeatable(self.setup.data.device):
-            for sparsity in ORDER:
+    def measure(self, stop: Callable[[], bool], tell: Callable[[float], None]) -> None:
+        """Fill in `accuracies`, in ORDER, until `stop` is true; `tell` is called with the share that is done."""
+        setup = self.scored.setup
+        with repeatable(setup.data.device):
+            for place, sparsity in enumerate(ORDER, 1):
                 if stop():
                     return
-                state = masked.apply(self.dense.state, self.masks(sparsity / 100))
-                accuracy, _ = validate(self.setup, state)
+                accuracy, _ = validate(setup, self.scored.cut(sparsity / 100).of(self.dense.state))
                 self.accuracies = self.accuracies | {sparsity: accuracy}  # a copy: a thread may be drawing the old one
+                tell(place / len(ORDER))
 
     def words(self, sparsity: float) -> str:
         """What pruning to a sparsity in percent does; empty before it is measured."""
         near = nearest(sparsity)
         if near not in self.accuracies:
             return ""
-        told = pruned_words(near, self.weights, self.level, self.accuracies[near], self.setup.data.classes)
+        told = pruned_words(near, self.weights, self.level, self.accuracies[near], self.scored.setup.data.classes)
         return told if near == sparsity else f"At {near} %: {told}"
 
 
-def trained(
-    recipe: Recipe, results: Results, device: torch.device, watch: Watch = Watch()
-) -> tuple[Dense, Setup, float]:
-    """A recipe's network, stored or else trained now, with its setup and peak learning rate.
+def trained(recipe: Recipe, prune: Prune, results: Results, device: torch.device, watch: Watch = Watch()) -> Network:
+    """A recipe's network, stored or else trained now, and scored for the prune.
 
     Raises BadInput if it has diverged, or if its training was stopped: then nothing is stored.
     """
@@ -98,7 +94,10 @@ def trained(
         raise BadInput("The training of the network was stopped.")
     if dense.result.outcome:
         raise BadInput(f"There is no trained network to show ({dense.result.outcome}); choose another seed or network.")
-    return dense, setup, original.peak
+    watch.tell(1.0, "Scoring the weights ...")
+    with repeatable(device):
+        scored = cycles.scored(setup, dense.state, prune, 0, recipe.seed)
+    return Network(recipe, dense, scored, original.peak)
 
 
 def check_sparsity(result: Result, sparsity: float, weights: int) -> None:

@@ -13,7 +13,7 @@ import anywidget
 import ipywidgets as widgets
 import traitlets
 
-from retrainlab.config import ALLOCATIONS, DATASETS, MODELS, NAMED_SCHEDULES
+from retrainlab.config import ALLOCATIONS, DATASETS, MODELS, NAMED_SCHEDULES, SCORES
 from retrainlab.data.sources import content
 from retrainlab.explore.kit.pages import WEB
 
@@ -103,6 +103,7 @@ FIELDS: dict[str, Callable[..., Control]] = {
     "data": lambda value: choice("Data set", DATASETS, value),
     "model": lambda value: choice("Network", MODELS, value),
     "sparsity": lambda value: share("Weights removed (%)", value, 0.0, 99.5),
+    "score": lambda value: choice("Pruning score", SCORES, value),
     "allocation": lambda value: choice("Shared among layers", ALLOCATIONS, value),
     "budget": lambda value: share("Budget (% of dense run)", value, 0.5, 100.0),
     "cycles": lambda value: number("Cycles", value, 1, 5, 1),

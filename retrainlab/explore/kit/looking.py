@@ -3,7 +3,7 @@
 from typing import ClassVar
 
 from retrainlab.checks import BadInput
-from retrainlab.config import Recipe
+from retrainlab.config import Prune, Recipe
 from retrainlab.explore.kit import collapse, live
 from retrainlab.explore.kit.app import App, Screen, Settings
 from retrainlab.explore.kit.collapse import Network
@@ -16,7 +16,10 @@ class Looking(App[Settings]):
     """An app with a `network`, which is read or trained in the background whenever the controls ask for another one.
 
     ready_words: the sentence when the network is there. stopped_words: that after its training was stopped.
+    training: the share of the work that the training is, for the bar.
     """
+
+    training: ClassVar[float] = 1.0
 
     ready_words: ClassVar[str]
     stopped_words: ClassVar[str]
@@ -24,7 +27,7 @@ class Looking(App[Settings]):
     def build(self) -> None:
         super().build()
         self.network: Network | None = None
-        self.sought: tuple[Recipe, str] | None = None
+        self.sought: tuple[Recipe, Prune] | None = None
         self.looking, self.again = False, False
         self.search_note: Note = self.desk.status  # says that the network is looked for
 
@@ -32,15 +35,15 @@ class Looking(App[Settings]):
         """The sentence when the network is there; empty to leave what stands there."""
         return self.ready_words
 
-    def wanted(self) -> tuple[Recipe, str]:
-        """The network that the controls ask for, and the allocation of its pruning."""
+    def wanted(self) -> tuple[Recipe, Prune]:
+        """The network that the controls ask for, and how it is pruned, whatever the sparsity."""
         data, model, seed = (self.inputs[name].value for name in ("data", "model", "seed"))
-        allocation = self.inputs.get("allocation")
-        return live.recipe_of(data, model, seed), "global" if allocation is None else allocation.value
+        how = {name: self.inputs[name].value for name in ("score", "allocation") if name in self.inputs}
+        return live.recipe_of(data, model, seed), Prune(**how)
 
     def there(self) -> bool:
         """Whether `network` is that one, and complete."""
-        return self.network is not None and (self.network.recipe, self.network.allocation) == self.wanted()
+        return self.network is not None and (self.network.recipe, self.network.scored.prune) == self.wanted()
 
     def look(self) -> None:
         """Get the network that the controls ask for unless it is there, once nothing else runs."""
@@ -59,17 +62,19 @@ class Looking(App[Settings]):
             self.search_note.say("Looking for the trained network; if there is none yet, it is trained now.")
             self.desk.go(lambda stopped: self._look(*wanted, stopped), self.draw_network, self.looked)
 
-    def _look(self, recipe: Recipe, allocation: str, stopped: Stop) -> str:
+    def _look(self, recipe: Recipe, prune: Prune, stopped: Stop) -> str:
         def tell(share: float, words: str) -> None:
-            self.desk.tell(share, "Training the network once ..." if words else "")
+            self.desk.tell(
+                self.training * share, "Training the network once ..." if words.startswith("Training") else words
+            )
 
         try:
-            found = collapse.trained(recipe, self.results, self.desk.device, Watch(stop=stopped, tell=tell))
+            found = collapse.trained(recipe, prune, self.results, self.desk.device, Watch(stop=stopped, tell=tell))
         except BadInput:
             if stopped():
                 return self.stopped_words
             raise
-        return self.found(Network(recipe, allocation, *found), stopped)
+        return self.found(found, stopped)
 
     def found(self, network: Network, stopped: Stop) -> str:
         """Take the network that was looked for; return the sentence to say then."""
@@ -97,6 +102,8 @@ class Pruning(Looking[Settings]):
     halted_words: the sentence after measuring was stopped.
     """
 
+    training = 0.5
+
     halted_words: ClassVar[str]
 
     def build(self) -> None:
@@ -109,7 +116,7 @@ class Pruning(Looking[Settings]):
 
     def found(self, network: Network, stopped: Stop) -> str:
         super().found(network, stopped)
-        network.measure(stopped)
+        network.measure(stopped, lambda share: self.desk.tell(self.training + (1 - self.training) * share))
         return self.halted_words if stopped() else self.ready()
 
     def begin(self) -> None:

@@ -4,7 +4,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from retrainlab.checks import BadInput, choice, settle
-from retrainlab.config import DATASETS, MODELS, NAMED_SCHEDULES, Experiment, Prune, Recipe, Retrain
+from retrainlab.config import DATASETS, MODELS, NAMED_SCHEDULES, SCORES, Experiment, Prune, Recipe, Retrain
 from retrainlab.explore.kit import chart, collapse, live, writing
 from retrainlab.explore.kit.collapse import Network
 from retrainlab.explore.kit.live import Live
@@ -25,6 +25,7 @@ class Settings:
     data: str = choice("digits", DATASETS, "data set")
     model: str = choice("resnet8", MODELS, "model")
     sparsity: float = 0.95
+    score: str = choice("magnitude", SCORES, "pruning score")
     allocation: str = "global"
     budget: float = 0.1
     cycles: int = 1
@@ -35,19 +36,21 @@ class Settings:
         settle(self)
         if not self.schedules:
             raise BadInput("No schedule is chosen: tick at least one.")
-        Prune(self.sparsity, allocation=self.allocation, cycles=self.cycles)
-        Retrain(self.schedules[0], self.budget)
+        _ = self.prune, Retrain(self.schedules[0], self.budget)  # what they refuse is refused
 
     @property
     def recipe(self) -> Recipe:
         return live.recipe_of(self.data, self.model, self.seed)
 
+    @property
+    def prune(self) -> Prune:
+        return Prune(self.sparsity, self.score, self.allocation, cycles=self.cycles)
+
 
 def experiments(settings: Settings, points: int = POINTS) -> list[Experiment]:
     """One for each schedule; they share all else. points: of the curve of each."""
     s = settings
-    prune = Prune(s.sparsity, allocation=s.allocation, cycles=s.cycles)
-    return [Experiment(s.recipe, prune, Retrain(name, s.budget), evaluations=points) for name in s.schedules]
+    return [Experiment(s.recipe, s.prune, Retrain(name, s.budget), evaluations=points) for name in s.schedules]
 
 
 def standing(race: Live) -> list[tuple[str, float, float | None]]:
@@ -117,7 +120,7 @@ def dense_accuracies(race: Live) -> list[float]:
 def caption(settings: Settings, what: str = "Ranking") -> str:
     """A table's caption, which tells all settings."""
     s = settings
-    how = f"{share(s.sparsity)} removed, {s.allocation}, budget {share(s.budget)}"
+    how = f"{share(s.sparsity)} removed by {s.score}, {s.allocation}, budget {share(s.budget)}"
     cycles = f", {s.cycles} cycles" if s.cycles > 1 else ""
     return f"{what} ({s.data}, {s.model}, {how}{cycles}, seed {s.seed})"
 
@@ -194,7 +197,7 @@ def code(settings: Settings) -> str:
         s.recipe,
         f"experiments = study.grid(recipe, sparsities=[{s.sparsity!r}], budgets=[{s.budget!r}],",
         f"    schedules={list(s.schedules)!r}, seeds=[{s.seed}], evaluations={POINTS},",
-        f"    prune=Prune(allocation={s.allocation!r}, cycles={s.cycles}))",
+        f"    prune=Prune(score={s.score!r}, allocation={s.allocation!r}, cycles={s.cycles}))",
         "frame = study.run_study(experiments)",
         'print(frame[["schedule", "validation_accuracy", "test_accuracy", "sparsity_achieved"]])',
     )
@@ -225,8 +228,8 @@ def page(results: Results) -> Page:
         "race",
         "Prune and retrain: a race of schedules",
         [
-            "A network that reads handwritten digits was pruned and then retrained with six schedules, which share all "
-            "else. Choose how much was pruned and how long the retraining was."
+            "A network that reads handwritten digits was pruned by magnitude and then retrained with six schedules, which "
+            "share all else. Choose how much was pruned and how long the retraining was."
         ],
         [
             Control("Weights removed", writing.shares(sparsities), 2),
