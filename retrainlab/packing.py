@@ -46,9 +46,10 @@ def pack_experiment(experiment: Experiment, machine: Machine, file: str, half: b
     if outcome:
         raise BadInput(f"There is no network to pack ({outcome}); take a smaller learning rate or another seed.")
     results, progress = Results.at(machine.store), Progress("pack")
-    where = resolve(machine.device)
+    where, what = resolve(machine.device), "retraining once more, since a result keeps no weights"
+    engine = _engine(experiment, machine, where)
     try:
-        _, state = results.network(experiment, where, _engine(experiment, machine, where), progress)
+        _, state = results.network(experiment, where, engine, lambda share, _: progress(share, what))
     finally:
         progress.close()
     size, words = _packed(state.params | state.buffers, layer_names(experiment.recipe), place, half)

@@ -478,15 +478,18 @@ def test_without_a_home_jupyterlab_is_refused(homeless, capsys):
     assert "set HOME" in refused(["lab"], capsys)
 
 
-def test_runs_that_diverge_are_left_out_of_the_table_and_named(capsys):
+def test_runs_that_diverge_are_left_out_of_the_table_and_named(capsys, tmp_path):
     """Pitfall: a network of NaN answers class 0 to every image, which looks like an accuracy of 10 %."""
     free = ["--schedule", "LLR", "constant", "--lr", "1e6", "--budget", "0.5"]
     assert main(["study", *QUICK, *free, "--sparsity", "0.9", "--seed", "0", "1"]) == 0
     out = capsys.readouterr().out
     assert "Left out of these numbers: 2 of 4 runs." in out
     assert "90 % sparsity, budget 50 %, constant, seed 0, 1: diverged: retraining, cycle 1, within 6 steps" in out
+    stored = (json.loads(path.read_text())["scalars"] for path in (tmp_path / "store" / "results").iterdir())
+    ratios = [scalars["compression_ratio"] for scalars in stored if scalars["compression_ratio"] is not None]
     healthy, lost = (next(line for line in out.splitlines() if f" {name} " in line) for name in ("LLR", "constant"))
-    assert healthy.split()[-1] == "2" and lost.split() == ["-", "50.00", "constant", "-", "-", "-", "0"]
+    assert healthy.split()[-2] == "2" and lost.split() == ["-", "50.00", "constant", "-", "-", "-", "0", "-"]
+    assert float(healthy.split()[-1]) == pytest.approx(np.mean(ratios), abs=0.006) and "times smaller" in out
     assert main(["run", *QUICK, "--dense-lr", "1e6", "--budget", "0.5"]) == 0
     out = capsys.readouterr().out
     assert "dense: diverged" in out and "1 of 1 runs" in out and "diverged: the first training, within 31 steps" in out

@@ -45,10 +45,10 @@ def row(experiment: Experiment, name: str, result: Result) -> dict:
     del retrain["sgd"]
     recipe["data"] = printable(recipe["data"])
     asked = {k: str(v) if isinstance(v, tuple) else v for k, v in (recipe | prune | retrain).items()}
-    measured: dict = dict.fromkeys(storage.ratios({}), math.nan)
-    measured |= {k: math.nan if result.outcome and x is None else x for k, x in result.scalars.items()}
+    measured = {k: math.nan if result.outcome and x is None else x for k, x in result.scalars.items()}
+    lacking = {name: math.nan for name in storage.ratios({}) if name not in measured}
     words = {"outcome": result.outcome, "not_pruned": not_pruned(common(experiment.recipe), experiment.prune)}
-    return asked | measured | words | {"device": result.provenance["device"], "key": name}
+    return asked | measured | lacking | words | {"device": result.provenance["device"], "key": name}
 
 
 def _network(recipe: Recipe) -> nn.Module:
