@@ -11,27 +11,30 @@ from torch import Tensor, nn
 
 from retrainlab.models import apart
 
+Layer = nn.Conv1d | nn.Conv2d | nn.Conv3d | nn.Linear
 LAYERS = (nn.Conv1d, nn.Conv2d, nn.Conv3d, nn.Linear)
 Calls = dict[str, list[Tensor]]
 """name of a layer -> what it was given at each call, [1, C, ...] for a convolution and [1, ..., C] for a Linear layer"""
 
 
-def layers(model: nn.Module) -> dict[str, nn.Module]:
-    """The convolutions and Linear layers of a network, by name; not of classes derived from them, which may compute
-    something else."""
-    return {name: m for name, m in model.named_modules() if type(m) in LAYERS}
+def layers(model: nn.Module) -> dict[str, Layer]:
+    """The convolutions and Linear layers of a network, by name; not of classes derived from them, nor with weights that are
+    computed, which may do something else."""
+    every = {n: m for n, m in model.named_modules() if n and isinstance(m, LAYERS)}
+    return {n: m for n, m in every.items() if type(m) in LAYERS and "weight" in m._parameters}
 
 
 @torch.no_grad()
-def poisoned(model: nn.Module, shape: tuple[int, int, int], edit: Callable[[nn.Module, Tensor], None]) -> Calls:
+def poisoned(model: nn.Module, shape: tuple[int, int, int], edit: Callable[[Layer, Tensor], None]) -> Calls:
     """What each of `layers(model)` is given in evaluation mode if all pixels of the image are NaN.
 
     shape: (channels, height, width) of the image. edit: called with each layer and its output, which it may change in place.
     """
-    own, calls = apart(model).eval(), {}
+    own = apart(model).eval()
+    calls: Calls = {}
 
-    def noted(name: str) -> Callable[[nn.Module, tuple[Tensor, ...], Tensor], None]:
-        def hook(layer: nn.Module, inputs: tuple[Tensor, ...], output: Tensor) -> None:
+    def noted(name: str) -> Callable[[Layer, tuple[Tensor, ...], Tensor], None]:
+        def hook(layer: Layer, inputs: tuple[Tensor, ...], output: Tensor) -> None:
             calls.setdefault(name, []).append(inputs[0].clone())
             edit(layer, output)
 
@@ -44,14 +47,17 @@ def poisoned(model: nn.Module, shape: tuple[int, int, int], edit: Callable[[nn.M
     return calls
 
 
-def channels_of(layer: nn.Module, inputs: Tensor) -> Tensor:
-    """What a layer is given, with the channels (of a Linear layer: features) first: [C, values]."""
-    weight = layer.weight
-    assert isinstance(weight, Tensor)
-    return inputs.movedim(1 - weight.dim(), 0).flatten(1)
+def axis_of(layer: nn.Module) -> int:
+    """Along which axis of its inputs and outputs a layer has its channels, or features."""
+    return -1 if isinstance(layer, nn.Linear) else 1
 
 
-def fixed(layer: nn.Module, inputs: Tensor) -> Tensor:
+def channels_of(layer: Layer, tensor: Tensor) -> Tensor:
+    """What a layer is given, or gives, with the channels (of a Linear layer: features) first: [C, values]."""
+    return tensor.movedim(axis_of(layer), 0).flatten(1)
+
+
+def fixed(layer: Layer, inputs: Tensor) -> Tensor:
     """Which input channels are constants in a pass of `poisoned`; boolean [C]."""
     return channels_of(layer, inputs).isfinite().all(1)
 
@@ -70,7 +76,7 @@ def hidden(model: nn.Module, shape: tuple[int, int, int]) -> tuple[str, ...]:
     for name, weight in model.named_parameters():
         if any(type(m) is nn.Linear and m.weight is weight for m in every.values()):
 
-            def silence(layer: nn.Module, output: Tensor, weight: nn.Parameter = weight) -> None:
+            def silence(layer: Layer, output: Tensor, weight: nn.Parameter = weight) -> None:
                 if layer.weight is weight:
                     output[..., 0] = 0
 
@@ -79,7 +85,7 @@ def hidden(model: nn.Module, shape: tuple[int, int, int]) -> tuple[str, ...]:
     return tuple(found)
 
 
-def _read(every: dict[str, nn.Module], calls: Calls) -> set[tuple[str, int, int]]:
+def _read(every: dict[str, Layer], calls: Calls) -> set[tuple[str, int, int]]:
     """(layer, call, channel) of all constants that are read."""
     return {
         (name, call, int(channel))

@@ -1,153 +1,187 @@
-"""Networks that are smaller or faster in fact: without the filters that a mask removes, or with a GPU's kernels for 2:4.
+"""The smaller dense network that computes what a masked one does, without the filters and neurons that the mask removes.
 
-The channel of a removed filter is not 0 after normalisation but the constant beta - mean * gamma / sqrt(var + eps). The
-layer that reads it loses this input and gains what the constant contributed to its output; in a convolution that depends
-on the position, because padding is 0 and the constant is not. The sums of residual blocks keep their width.
+What a removed unit leaves behind is not 0 but a constant, after biases, normalisation and activations, and at the border
+of a convolution that pads it another one than within. `influence` finds all of them in one pass. Each layer that reads
+constants loses these inputs and gains what they contributed; each that has rows of 0 loses the rows, and its outputs are
+spread among constants again, unless the next layer reads just what is left (`chains`). The sums of residual blocks keep
+their width.
 """
 
 import copy
+from dataclasses import dataclass
 
 import torch
-import torch.nn.functional as F
 from torch import Tensor, nn
-from torch.sparse import to_sparse_semi_structured
 
 from retrainlab import metrics
+from retrainlab.chains import Chain, chains
 from retrainlab.checks import BadInput
+from retrainlab.device import out_of_memory
+from retrainlab.influence import Calls, Layer, axis_of, channels_of, fixed, layers, poisoned
 from retrainlab.layers import prunable
-from retrainlab.models import VGG, BasicBlock, ResNet
+from retrainlab.narrow import Narrow, put, resize
 from retrainlab.pruning import Masks
 from retrainlab.training.masked import zeroed
 from retrainlab.training.method import Tensors
 
-Size = tuple[int, int]
-"""(height, width)"""
+Shape = tuple[int, int, int]
+"""(channels, height, width)"""
 
 
-class Offset(nn.Module):
-    """Adds what removed inputs contributed, [1, C, H, W], to the output of a convolution, [B, C, H, W]."""
+@dataclass(frozen=True, eq=False)
+class Small:
+    """The smaller network, in evaluation mode, and what could not be made smaller though rows of it are 0, or it reads
+    constants: names of layers -> why."""
 
-    offset: Tensor
-
-    def __init__(self, offset: Tensor):
-        super().__init__()
-        self.register_buffer("offset", offset)
-
-    def forward(self, x: Tensor) -> Tensor:
-        return x + self.offset
+    network: nn.Module
+    left: dict[str, str]
 
 
-class Spread(nn.Module):
-    """Puts the channels that are kept, [B, kept, H, W], in their places among constants: [B, C, H, W]."""
-
-    places: Tensor
-    constants: Tensor
-
-    def __init__(self, kept: Tensor, constants: Tensor):
-        super().__init__()
-        self.register_buffer("places", kept.nonzero().squeeze(1))
-        self.register_buffer("constants", constants.view(1, -1, 1, 1).clone())
-
-    def forward(self, x: Tensor) -> Tensor:
-        return self.constants.expand(len(x), -1, *x.shape[2:]).index_copy(1, self.places, x)
-
-
-def _copy(model: nn.Module, params: Tensors, buffers: Tensors, masks: Masks) -> nn.Module:
+def masked_copy(model: nn.Module, params: Tensors, buffers: Tensors, masks: Masks) -> nn.Module:
     """The network in evaluation mode with copies of these tensors, masked."""
-    own = copy.deepcopy(model).eval()
-    own.load_state_dict({n: t.detach().clone() for n, t in (zeroed(params, masks) | buffers).items()}, assign=True)
-    return own
+    kept = zeroed(params, masks) | buffers
+    own = {id(t): kept[n].detach().clone() for n, t in model.named_buffers()}
+    own |= {id(t): nn.Parameter(kept[n].detach().clone()) for n, t in model.named_parameters()}
+    return copy.deepcopy(model, own).eval()  # what layers share stays shared
 
 
 @torch.no_grad()
-def shrink(model: nn.Module, params: Tensors, buffers: Tensors, masks: Masks, shape: tuple[int, int, int]) -> nn.Module:
+def shrink(model: nn.Module, params: Tensors, buffers: Tensors, masks: Masks, shape: Shape) -> Small:
     """A smaller dense network that computes what `model` computes in evaluation mode with its masked parameters.
 
-    Filters whose weights are all 0 go, with the inputs of the layer that reads them (Li et al. 2017); filters partly masked
-    stay, and each layer keeps at least one. shape: (channels, height, width) of the only images for which it is right. It
-    has tensors of its own and is for inference: training would not reach the constants.
-    Raises BadInput unless `model` is one of our ResNets or VGG.
+    Rows of weights that are all 0 go (filters, neurons), and so do the inputs that are constants because of it (Li et al.
+    2017); rows partly masked stay, and each layer keeps one. shape: of the only images for which it is right. The network
+    has tensors of its own and is for inference: training would not reach the constants. `narrow.rebuilt` makes it again
+    from its `state_dict()`.
+    Raises BadInput if the small network does not compute the same, as can be if a network looks at its numbers.
     """
-    small = _copy(model, params, buffers, masks)
-    if isinstance(small, ResNet):
-        _shrink_resnet(small, shape[1:])
-    elif isinstance(small, VGG):
-        _shrink_vgg(small, shape[1:])
-    else:
-        raise BadInput(
-            "Only our resnet8, resnet20, resnet56, resnet18 and vgg16 can be shrunk, but this network is a "
-            f"{type(model).__module__}.{type(model).__qualname__}; choose one of them."
-        )
+    own = masked_copy(model, params, buffers, masks).double()  # so that constants are exact, whatever a GPU rounds
+    calls = poisoned(own, shape, _settled)
+    bound = _bound(own, calls)
+    left = {n: why for n, why in bound.items() if _loses(layers(own)[n], calls.get(n, []))}
+    for found in (chains(own, shape), {}):  # without chains should a network look at the width of what passes by
+        small = _narrowed(own, calls, bound, found)
+        if _same(own, small, shape):
+            return Small(small.to(next(iter(params.values())).dtype), left)
+    raise BadInput(
+        f"This {type(model).__qualname__} cannot be made smaller, because with fewer numbers it computes something else: it "
+        "looks at them, or at the size of its batch; keep it masked."
+    )
+
+
+def _rows(layer: Layer) -> Tensor:
+    """Which rows of a layer's weight are not all 0; boolean [outputs]."""
+    return layer.weight.flatten(1).any(1)
+
+
+def _bias(layer: Layer) -> Tensor:
+    """A layer's bias, or as many zeros; [outputs]."""
+    return layer.bias if layer.bias is not None else layer.weight.new_zeros(len(layer.weight))
+
+
+def _settled(layer: Layer, output: Tensor) -> None:
+    """Put in the output of a poisoned layer what rows of 0 give for any image."""
+    dead = ~_rows(layer)
+    along = output.movedim(axis_of(layer), -1)
+    along[..., dead] = _bias(layer)[dead]
+
+
+def _loses(layer: Layer, given: list[Tensor]) -> bool:
+    """Whether a layer has rows of 0, or is given constants."""
+    return not _rows(layer).all() or any(bool(fixed(layer, inputs).any()) for inputs in given)
+
+
+def _bound(model: nn.Module, calls: Calls) -> dict[str, str]:
+    """Names of the layers that must stay as they are -> why."""
+    every, bound = layers(model), {}
+    weights = [id(m.weight) for m in every.values()]
+    readers = tuple(f"{n}." for n, m in model.named_modules() if isinstance(m, nn.TransformerEncoderLayer))
+    for name, layer in every.items():
+        if name not in calls:
+            bound[name] = "it is never called, though another module may read its weight"
+        elif len(calls[name]) > 1:
+            bound[name] = "it is used more than once"
+        elif weights.count(id(layer.weight)) > 1:
+            bound[name] = "it shares its weight with another layer"
+        elif not isinstance(layer, nn.Linear) and layer.groups > 1:
+            bound[name] = "its convolution is grouped"
+        elif name.startswith(readers):
+            bound[name] = "torch's encoder layer may read its weight itself"
+    return bound
+
+
+def _one(kept: Tensor) -> Tensor:
+    """`kept`, or the first alone if nothing is; boolean [n]."""
+    return kept if kept.any() else torch.arange(len(kept), device=kept.device) == 0
+
+
+def _narrowed(own: nn.Module, calls: Calls, bound: dict[str, str], found: dict[str, Chain]) -> nn.Module:
+    """A copy of the masked network without what can go; the layers named in `bound` stay. found: where channels need not be
+    spread, because the layer at the end of a chain reads just them."""
+    small = copy.deepcopy(own)
+    every = {n: m for n, m in layers(small).items() if n not in bound}
+    rows = {n: _one(_rows(m)) for n, m in every.items()}
+    inputs = {n: _one(~fixed(m, calls[n][0])) for n, m in every.items()}
+    ends = {n: c.target for n, c in found.items() if n in every and not rows[n].all() and c.target in every}
+    for name, end in ends.items():
+        inputs[end] = rows[name].repeat_interleave(found[name].block)
+    for name, layer in every.items():
+        spread: tuple[Tensor | None, Tensor | None] = None, None
+        kept, constants, chain = rows[name], _bias(layer), found.get(name, Chain())
+        norms = [small.get_submodule(norm) for norm in chain.norms]
+        if name in ends:
+            for norm in norms:
+                _cut_norm(norm, kept)
+        elif not kept.all() and chain.at_once:  # normalisation of few channels is cheaper
+            constants = norms[0](constants.view(1, -1, *[1] * (layer.weight.dim() - 2))).flatten()
+            _cut_norm(norms[0], kept)
+            put(small, norms[0], Narrow(norms[0], None, None, kept.nonzero().flatten(), constants))
+        elif not kept.all():
+            spread = kept.nonzero().flatten(), constants.clone()
+        read = None if name in ends.values() or inputs[name].all() else inputs[name].nonzero().flatten()
+        offset = _cut(layer, kept, inputs[name], calls[name][0])
+        if not read is offset is spread[0] is None:
+            put(small, layer, Narrow(layer, read, offset, *spread))
     return small.eval()
 
 
-def _shrink_resnet(model: ResNet, size: Size) -> None:
-    model.add_module("norm", _around(model.norm, spread=_drop_filters(model.conv, model.norm)))
-    for block in model.blocks:
-        assert isinstance(block, BasicBlock)
-        size = _strided(size, block.stride)
-        kept, constants = _drop_filters(block.conv1, block.norm1)
-        spread = _drop_filters(block.conv2, block.norm2)
-        offset = _drop_inputs(block.conv2, kept, F.relu(constants), size)
-        block.add_module("norm2", _around(block.norm2, offset, spread))
-        if block.shortcut is not None:
-            conv, norm = block.shortcut
-            block.shortcut[1] = _around(norm, spread=_drop_filters(conv, norm))
+def _cut(layer: Layer, rows: Tensor, inputs: Tensor, given: Tensor) -> Tensor | None:
+    """Leave a layer some rows and inputs only. What the other inputs, constants in `given`, contributed goes to its bias if
+    it is the same at all positions, and is else returned: an offset of the output's shape."""
+    axis, weight = axis_of(layer), layer.weight[rows]
+    bias, offset = _bias(layer)[rows], None
+    if not inputs.all():
+        part = copy.deepcopy(layer)
+        resize(part, {"weight": weight[:, ~inputs], "bias": bias})
+        added = part(given.index_select(axis, (~inputs).nonzero().flatten()))
+        each = channels_of(part, added)
+        if torch.allclose(each, each[:, :1], 0, 1e-14 * float(each.abs().max())):
+            bias = each[:, 0]
+        else:
+            offset = added - bias.view(-1, *[1] * (added.dim() - 2)) if axis == 1 else added - bias
+    tensors = {"weight": weight[:, inputs]}
+    if layer.bias is not None or bias.any():
+        tensors["bias"] = bias
+    resize(layer, tensors)
+    return offset
 
 
-def _shrink_vgg(model: VGG, size: Size) -> None:
-    first, last = model.features[0], model.classifier
-    assert isinstance(first, nn.Conv2d)
-    kept, constants = torch.ones(first.in_channels, dtype=torch.bool, device=first.weight.device), first.weight[0, :0]
-    for i, layer in enumerate(list(model.features)):
-        if isinstance(layer, nn.Conv2d):
-            remaining, values = _drop_filters(layer, model.features[i + 1])
-            model.features[i + 1] = _around(model.features[i + 1], _drop_inputs(layer, kept, constants, size))
-            kept, constants = remaining, F.relu(values)
-        elif isinstance(layer, nn.MaxPool2d):  # of constants it makes the same constants
-            size = _strided(size, 2)
-    last.bias.add_(last.weight[:, ~kept] @ constants[~kept])
-    last.weight = nn.Parameter(last.weight[:, kept])
-    last.in_features = last.weight.shape[1]
+def _cut_norm(norm: nn.Module, kept: Tensor) -> None:
+    """Leave a BatchNorm layer some channels only."""
+    resize(norm, {n: t[kept] for n, t in norm.state_dict().items() if t.dim()})
 
 
-def _drop_filters(conv: nn.Module, norm: nn.Module) -> tuple[Tensor, Tensor]:
-    """Take the filters whose weights are all 0 out of both layers. Returns which of the C filters are kept, and the constant
-    that each channel is after `norm` if its filter is 0; both of shape [C]."""
-    assert isinstance(conv, nn.Conv2d) and isinstance(norm, nn.BatchNorm2d)
-    assert norm.running_mean is not None and norm.running_var is not None
-    kept = conv.weight.flatten(1).any(1)
-    kept[0] |= ~kept.any()
-    constants = norm(conv.weight.new_zeros(1, conv.out_channels, 1, 1)).flatten()
-    conv.weight = nn.Parameter(conv.weight[kept])
-    norm.weight, norm.bias = nn.Parameter(norm.weight[kept]), nn.Parameter(norm.bias[kept])
-    norm.running_mean, norm.running_var = norm.running_mean[kept], norm.running_var[kept]
-    conv.out_channels = norm.num_features = len(conv.weight)
-    return kept, constants
-
-
-def _drop_inputs(conv: nn.Conv2d, kept: Tensor, constants: Tensor, size: Size) -> Tensor | None:
-    """Take the inputs that are not `kept` [C] out of a convolution. Returns what they, constant over maps of `size`,
-    contributed to its output, [1, filters, H, W], or None if nothing."""
-    if kept.all():
-        return None
-    images = constants[~kept].view(1, -1, 1, 1).expand(-1, -1, *size)
-    offset = F.conv2d(images, conv.weight[:, ~kept], None, conv.stride, conv.padding)
-    conv.weight = nn.Parameter(conv.weight[:, kept])
-    conv.in_channels = conv.weight.shape[1]
-    return offset if offset.any() else None
-
-
-def _around(norm: nn.Module, offset: Tensor | None = None, spread: tuple[Tensor, Tensor] | None = None) -> nn.Module:
-    """`norm` with an offset before it and, if not all channels were kept, a spread after it."""
-    before = [] if offset is None else [Offset(offset)]
-    after = [] if spread is None or spread[0].all() else [Spread(*spread)]
-    return nn.Sequential(*before, norm, *after) if before or after else norm
-
-
-def _strided(size: Size, stride: int) -> Size:
-    """The size after a 3x3 convolution of that stride with padding 1, or after a pooling that rounds up."""
-    return (size[0] - 1) // stride + 1, (size[1] - 1) // stride + 1
+def _same(own: nn.Module, small: nn.Module, shape: Shape) -> bool:
+    """Whether two networks give the same outputs for some random images, but for rounding."""
+    images = torch.randn(3, *shape, generator=torch.Generator().manual_seed(0)).to(next(own.parameters()))
+    try:
+        found, wanted = small(images), own(images)
+    except Exception as error:  # whatever a network says to sizes that it did not expect
+        if out_of_memory(error):
+            raise
+        return False
+    scale = float(wanted.nan_to_num(0, 0, 0).abs().max())
+    return found.shape == wanted.shape and torch.allclose(found, wanted, 0, 1e-8 * scale, equal_nan=True)
 
 
 def speedup(
@@ -160,7 +194,7 @@ def speedup(
     dense one, and of the shrunken one, on the device of `images`. Raises BadInput as `shrink` does.
     """
     shape = (images.shape[1], images.shape[2], images.shape[3])
-    small = shrink(model, params, buffers, masks, shape)
+    small = shrink(model, params, buffers, masks, shape).network
     slow = metrics.latency(model, zeroed(params, masks), buffers, images, repeats)
     fast = metrics.latency(small, dict(small.named_parameters()), dict(small.named_buffers()), images, repeats)
     return {
@@ -176,42 +210,3 @@ def _executed(model: nn.Module, shape: tuple[int, int, int]) -> int:
     model = copy.deepcopy(model).float()  # as the image that `multiply_adds` counts with
     weights = dict(model.named_parameters())
     return metrics.multiply_adds(model, shape, {name: weights[name] for name in prunable(model)})[0]
-
-
-@torch.no_grad()
-def semi_structured(
-    model: nn.Module, params: Tensors, buffers: Tensors, masks: Masks, dtype: torch.dtype = torch.float16
-) -> nn.Module:
-    """A copy in `dtype` (float16 or bfloat16) whose 2:4 Linear layers run on the GPU's sparse kernels, for inference.
-
-    What else n:m prunes stays dense, because torch has no such kernels for it: convolutions, attention's projections and
-    Linear layers whose size is no multiple of 32x64.
-    Raises BadInput where the parameters' device has no such kernels, or if no layer is left to convert.
-    """
-    device = next(iter(params.values())).device
-    if not has_sparse_kernels(device):
-        raise BadInput(
-            "Kernels for 2:4 sparsity need an NVIDIA GPU of compute capability 8.0 or above, but this network is on "
-            f"'{device}'; move it to such a GPU, or measure whole filters with `speedup`."
-        )
-    fast = _copy(model, params, buffers, masks).to(dtype)
-    layers = [m for m in fast.modules() if type(m) is nn.Linear and fits_2_of_4(m.weight)]
-    if not layers:
-        raise BadInput(
-            "No Linear layer of this network is both 2:4 sparse and a multiple of 32x64 in size; prune with the structure "
-            "n:m, n=2 and m=4, in a network with such layers."
-        )
-    for layer in layers:
-        layer.weight = nn.Parameter(to_sparse_semi_structured(layer.weight))
-    return fast
-
-
-def has_sparse_kernels(device: torch.device) -> bool:
-    """Whether `device` has kernels for 2:4 weights, as NVIDIA GPUs of compute capability 8.0 (Ampere) and above have."""
-    return device.type == "cuda" and torch.cuda.get_device_capability(device) >= (8, 0)
-
-
-def fits_2_of_4(weight: Tensor) -> bool:
-    """Whether a weight [outputs, inputs] has a size that 2:4 kernels take, and at most two of each four are not zero."""
-    fits = weight.shape[0] % 32 == weight.shape[1] % 64 == 0
-    return fits and bool((weight.reshape(-1, 4).count_nonzero(1) <= 2).all())

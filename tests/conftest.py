@@ -6,6 +6,7 @@ from pathlib import Path
 
 import pytest
 import torch
+import torch.nn.functional as F
 
 pytest.register_assert_rewrite("tests.helpers")
 
@@ -56,3 +57,10 @@ def reads(monkeypatch) -> list[str]:
 
         monkeypatch.setattr(torch.Tensor, name, counted)
     return seen
+
+
+@pytest.fixture
+def lively(monkeypatch):
+    """No unit is the same for all images by chance, because it is 0."""
+    for name in ("relu", "hardtanh"):  # what ReLU and ReLU6 call
+        monkeypatch.setattr(F, name, lambda x, *limits, inplace=False: F.leaky_relu(x, 0.3))

@@ -55,8 +55,8 @@ keys
 schedules data.dataset methods.table figures.presets
 pruning layers models storage training.method methods.bimp
 products
-metrics influence training.stacking advice
-training.state training.loop training.masked training.together shrink
+metrics influence chains narrow training.stacking advice
+training.state training.loop training.masked training.together shrink sparse_kernels
 obs
 scores training.cycles methods.sparsifier
 methods training.engine

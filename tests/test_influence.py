@@ -2,21 +2,25 @@
 
 import pytest
 import torch
-import torch.nn.functional as F
 from torch import nn
 
 from retrainlab.influence import fixed, hidden, layers, poisoned
 from retrainlab.models import apart, build
 from tests.helpers.attentive import Attentive
-from tests.helpers.networks import Classifier, Shuffled, Tied, TwoBranches, Untraceable, randomised
+from tests.helpers.networks import (
+    Classifier,
+    Depthwise,
+    Encoder,
+    Shuffled,
+    Tied,
+    Tokens,
+    TwoBranches,
+    Untraceable,
+    randomised,
+    transformer,
+)
 
 SHAPE = (3, 8, 8)
-
-
-def transformer():
-    models = pytest.importorskip("torchvision").models
-    sizes = dict(image_size=8, patch_size=4, num_layers=2, num_heads=2, hidden_dim=8, mlp_dim=12, num_classes=5)
-    return models.VisionTransformer(**sizes)
 
 
 NETWORKS = {
@@ -29,7 +33,10 @@ NETWORKS = {
     "classifier": lambda: Classifier(SHAPE, 5),
     "tied": lambda: Tied(SHAPE, 5),
     "attention": lambda: Attentive(3, classes=5),
-    "transformer": transformer,
+    "depthwise": lambda: Depthwise(SHAPE, 5),
+    "tokens": lambda: Tokens(SHAPE, 5),
+    "encoder": lambda: Encoder(SHAPE, 5),
+    "transformer": lambda: transformer(SHAPE, 5),
 }
 HIDDEN = {
     "mlp": ["layer1", "layer2"],
@@ -37,14 +44,10 @@ HIDDEN = {
     "untraceable": ["first", "second"],
     "classifier": ["classifier.0", "classifier.3"],
     "tied": ["first", "twice", "one"],
+    "tokens": ["first"],
+    "encoder": ["encoder.linear1"],
     "transformer": [f"encoder.layers.encoder_layer_{i}.mlp.0" for i in (0, 1)],
 }
-
-
-@pytest.fixture
-def lively(monkeypatch):
-    """No unit is the same for all images by chance, because it is 0."""
-    monkeypatch.setattr(F, "relu", lambda x, inplace=False: F.leaky_relu(x, 0.3))
 
 
 @torch.no_grad()

@@ -10,7 +10,6 @@ from retrainlab import metrics, shrink, storage
 from retrainlab.checks import BadInput
 from retrainlab.config import Experiment, Prune, Recipe
 from retrainlab.keys import to_dict
-from retrainlab.models import VGG, ResNet
 from retrainlab.pruning import STRUCTURES, Masks
 from retrainlab.study import seal
 from retrainlab.study.result import Result, curves_of, record
@@ -175,13 +174,17 @@ def never_pruned(experiment: Experiment, dense: Dense, device: torch.device, eng
 
 
 def _shrunken(setup: Setup, state: State | None, masks: Masks, prune: Prune) -> dict[str, float | None]:
-    """How much faster the smaller network is that whole-filter pruning leaves, in theory and measured (256 test images at
-    once); None where `shrink` builds none, and for a network that has diverged."""
-    if state is None or not STRUCTURES[prune.structure].rows or not isinstance(setup.model, ResNet | VGG):
-        return {"shrunken_speedup": None, "measured_speedup": None}
+    """How much faster the smaller network is that pruning whole filters or neurons leaves, in theory and measured (256 test
+    images at once); None for other structures, for a network that has diverged, and for one that `shrink` refuses."""
+    none: dict[str, float | None] = {"shrunken_speedup": None, "measured_speedup": None}
+    if state is None or not STRUCTURES[prune.structure].rows:
+        return none
     data = setup.data
     images = data.normalise(data.test.images[:256])
-    both = shrink.speedup(setup.model, state.params, state.buffers, masks, images)
+    try:
+        both = shrink.speedup(setup.model, state.params, state.buffers, masks, images)
+    except BadInput:  # it looks at its numbers; all else about it has been measured
+        return none
     return {"shrunken_speedup": both["theoretical_speedup"], "measured_speedup": both["measured_speedup"]}
 
 

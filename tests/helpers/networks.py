@@ -104,6 +104,67 @@ class Tied(nn.Module):
         return self.classifier(F.relu(F.linear(x, self.read.weight)))
 
 
+class Depthwise(nn.Module):
+    """Two inverted residual blocks, as in MobileNetV2."""
+
+    def __init__(self, shape: tuple[int, int, int], classes: int):
+        super().__init__()
+        self.stem = nn.Sequential(
+            nn.Conv2d(shape[0], 6, 3, 2, 1, bias=False), nn.BatchNorm2d(6), nn.ReLU6(inplace=True)
+        )
+        self.blocks = nn.ModuleList(
+            nn.Sequential(
+                *(nn.Conv2d(6, 12, 1, bias=False), nn.BatchNorm2d(12), nn.ReLU6(inplace=True)),
+                *(nn.Conv2d(12, 12, 3, 1, 1, groups=12, bias=False), nn.BatchNorm2d(12), nn.ReLU6(inplace=True)),
+                *(nn.Conv2d(12, 6, 1, bias=False), nn.BatchNorm2d(6)),
+            )
+            for _ in range(2)
+        )
+        self.classifier = nn.Linear(6, classes)
+
+    def forward(self, x: Tensor) -> Tensor:
+        x = self.stem(x)
+        for block in self.blocks:
+            x = x + block(x)
+        return self.classifier(x.mean((2, 3)))
+
+
+class Tokens(nn.Module):
+    """Patches to which their places are added, so that constants differ between positions; then Linear layers."""
+
+    def __init__(self, shape: tuple[int, int, int], classes: int):
+        super().__init__()
+        self.patches = nn.Conv2d(shape[0], 8, 4, 4)
+        self.places = nn.Parameter(torch.zeros(1, (shape[1] // 4) * (shape[2] // 4), 8))
+        self.first, self.second = nn.Linear(8, 10), nn.Linear(10, 8)
+        self.classifier = nn.Linear(8, classes)
+
+    def forward(self, x: Tensor) -> Tensor:
+        x = self.patches(x).flatten(2).transpose(1, 2) + self.places
+        return self.classifier((x + self.second(F.gelu(self.first(x)))).mean(1))
+
+
+class Encoder(nn.Module):
+    """Patches, then torch's own encoder layer, which reads the weights of its layers itself where that is faster."""
+
+    def __init__(self, shape: tuple[int, int, int], classes: int):
+        super().__init__()
+        self.patches = nn.Conv2d(shape[0], 8, 4, 4)
+        self.encoder = nn.TransformerEncoderLayer(8, 2, 12, activation="gelu", batch_first=True)
+        self.classifier = nn.Linear(8, classes)
+
+    def forward(self, x: Tensor) -> Tensor:
+        return self.classifier(self.encoder(self.patches(x).flatten(2).transpose(1, 2)).mean(1))
+
+
+def transformer(shape: tuple[int, int, int], classes: int) -> nn.Module:
+    """A small vision transformer of torchvision."""
+    from torchvision.models import VisionTransformer
+
+    sizes = dict(image_size=shape[1], patch_size=4, num_layers=2, num_heads=2, hidden_dim=8, mlp_dim=12)
+    return VisionTransformer(num_classes=classes, **sizes)
+
+
 def randomised(model: nn.Module, seed: int = 0) -> nn.Module:
     """The network with random biases and normalisation, and no weight that is 0 as its head may be at the start."""
     generator = torch.Generator().manual_seed(seed)
@@ -121,4 +182,6 @@ def randomised(model: nn.Module, seed: int = 0) -> nn.Module:
                 t.copy_(0.7 + 0.3 * normal(t).abs())
             elif t.dim() < 2 or not t.any():
                 t.copy_(0.3 * normal(t))
+            else:
+                t.mul_(1.5)  # so that images still matter to scores if half of the rows are gone
     return model

@@ -5,7 +5,7 @@ from dataclasses import replace
 import pytest
 import torch
 
-from retrainlab import metrics, pruning
+from retrainlab import metrics, pruning, shrink
 from retrainlab.checks import BadInput
 from retrainlab.config import Experiment, Prune, Recipe, Retrain
 from retrainlab.schedules import allr_factor
@@ -232,7 +232,7 @@ def test_a_dense_run_streams_its_sparsity():
     assert len(dense_curve(RECIPE, 31).lr) == 62
 
 
-# ---- filters ---------------------------------------------------------------------------------------------------------
+# ---- filters and neurons ---------------------------------------------------------------------------------------------
 
 
 def test_the_measured_speed_of_the_smaller_network_stands_beside_the_theoretical(dense):
@@ -240,3 +240,36 @@ def test_the_measured_speed_of_the_smaller_network_stands_beside_the_theoretical
     assert filters["shrunken_speedup"] > 1.2 and filters["measured_speedup"] > 0
     weights = run(Experiment(RECIPE, Prune(0.5), Retrain(budget=0)), "cpu", dense=dense).scalars
     assert weights["shrunken_speedup"] is None and weights["measured_speedup"] is None
+
+
+def test_a_network_that_cannot_be_made_smaller_is_measured_all_the_same(dense, monkeypatch):
+    def refuses(*given, **more):
+        raise BadInput("It looks at its numbers.")
+
+    monkeypatch.setattr(shrink, "shrink", refuses)
+    told = run(Experiment(RECIPE, Prune(0.5, structure="filters"), Retrain(budget=0)), "cpu", dense=dense).scalars
+    assert told["shrunken_speedup"] is None and told["measured_speedup"] is None and told["test_accuracy"] > 0
+
+
+@pytest.mark.parametrize("score", ["magnitude", "random", "obd"])
+def test_neurons_are_pruned_retrained_and_removed_alike_in_the_loop_and_many_at_once(score):
+    recipe = replace(RECIPE, model="mlp", width=30)  # 30 neurons and 10
+    goals = [Prune(share, score, structure="neurons", cycles=2) for share in (0.5, 0.8)]
+    experiments = [Experiment(recipe, goal, Retrain("LLR", 0.5)) for goal in goals]
+    trained = train_dense(recipe, "cpu")
+    pruned = [prune_dense(recipe, goal, trained, "cpu") for goal in goals]
+    together = dict(run_together(experiments, [(trained, own) for own in pruned], "cpu", Engine("batched", 8, 1)))
+    for place, goal in enumerate(goals):
+        one, other = run(experiments[place], "cpu", dense=trained, pruned=pruned[place]), together[place]
+        gone = (round(goal.sparsity * 40), one.curves["layer_sparsity"])
+        left = {"layer1.weight": 30, "layer2.weight": 10}
+        assert sum(round(gone[1][name] * n) for name, n in left.items()) == gone[0]
+        assert gone[1]["classifier.weight"] == 0 and gone[1] == other.curves["layer_sparsity"]
+        assert one.scalars["shrunken_speedup"] > 1.3 and one.scalars["measured_speedup"] > 0
+        for name in ("test_accuracy", "shrunken_speedup", "sparsity_achieved", "norm_drop"):
+            assert one.scalars[name] == pytest.approx(other.scalars[name], abs=0.02)
+
+
+def test_neurons_of_a_network_without_a_hidden_layer_are_refused(dense):
+    with pytest.raises(BadInput, match="no neurons to prune, for want of hidden Linear layers"):
+        prune_dense(RECIPE, Prune(0.5, structure="neurons"), dense, "cpu")
