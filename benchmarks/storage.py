@@ -2,7 +2,7 @@
 
     python benchmarks/storage.py [NETWORK ...]
 
-For each network as initialised, pruned by magnitude: processor time of one count (12 sizes), and the smallest file in float32.
+For each network as initialised, pruned by magnitude: processor time of one count (12 sizes), and the smallest file.
 """
 
 import sys
