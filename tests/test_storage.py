@@ -3,6 +3,7 @@
 import gzip
 import json
 import math
+import threading
 
 import numpy as np
 import pytest
@@ -320,3 +321,15 @@ def test_names_that_would_meet_and_types_that_no_file_holds_are_refused():
     for strange in (torch.ones(2, dtype=torch.complex128), torch.eye(2).to_sparse()):
         with pytest.raises(BadInput, match="'w' is of type .*, which no safetensors file holds"):
             storage.smallest({"w": strange}, ["w"])
+
+
+def test_sizes_need_no_threads(network, monkeypatch):
+    """Pitfall: a machine that lets a process start no thread ends a study that needs none."""
+    tensors, names = network
+    found = storage.sizes(tensors, names)
+
+    def refused(thread):
+        raise RuntimeError("can't start new thread")
+
+    monkeypatch.setattr(threading.Thread, "start", refused)
+    assert storage.sizes(tensors, names) == found

@@ -102,7 +102,7 @@ _ALL = (
         extra=(0.5, 1.0),
         where_sparsities=(0.5, 0.9),
         where_budget=0.25,
-        score_sparsities=(0.5, 0.9),
+        score_sparsities=(0.9,),
         score_budgets=(0.25, 0.5),
     ),
     Preset("digits", Recipe()),

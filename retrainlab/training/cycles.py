@@ -120,7 +120,7 @@ def run(
     for cycle, n in enumerate(lengths(prune, retrain, len(original.lr))):
         before = setup.weights(state)
         if cycle > 0 or now is None:
-            now = cut(setup, state, prune, cycle, recipe.seed, now and now.masks)
+            now = cut(setup, state, prune, cycle, recipe.seed, None if now is None else now.masks)
         masks, after = now.masks, now.of(state)
         alive, kept = _alive(before), _alive(zeroed(before, masks))
         removed = 1 - kept / alive if alive else 0.0
