@@ -198,14 +198,14 @@ def speedup(
     slow = metrics.latency(model, zeroed(params, masks), buffers, images, repeats)
     fast = metrics.latency(small, dict(small.named_parameters()), dict(small.named_buffers()), images, repeats)
     return {
-        "theoretical_speedup": metrics.theoretical_speedup(_executed(model, shape), _executed(small, shape)),
+        "theoretical_speedup": metrics.theoretical_speedup(executed(model, shape), executed(small, shape)),
         "measured_speedup": slow / fast,
         "dense_seconds": slow,
         "shrunken_seconds": fast,
     }
 
 
-def _executed(model: nn.Module, shape: tuple[int, int, int]) -> int:
+def executed(model: nn.Module, shape: tuple[int, int, int]) -> int:
     """Multiply-adds of one image, those with weights of 0 included."""
     model = copy.deepcopy(model).float()  # as the image that `multiply_adds` counts with
     weights = dict(model.named_parameters())
