@@ -55,14 +55,15 @@ def shrink(model: nn.Module, params: Tensors, buffers: Tensors, masks: Masks, sh
     from its `state_dict()`.
     Raises BadInput if the small network does not compute the same, as can be if a network looks at its numbers.
     """
-    own = masked_copy(model, params, buffers, masks).double()  # so that constants are exact, whatever a GPU rounds
+    some = next(iter(params.values()))
+    own = masked_copy(model, params, buffers, masks).to("cpu", torch.float64)  # where nothing rounds as GPUs may
     calls = poisoned(own, shape, _settled)
     bound = _bound(own, calls)
     left = {n: why for n, why in bound.items() if _loses(layers(own)[n], calls.get(n, []))}
     for found in (chains(own, shape), {}):  # without chains should a network look at the width of what passes by
         small = _narrowed(own, calls, bound, found)
         if _same(own, small, shape):
-            return Small(small.to(next(iter(params.values())).dtype), left)
+            return Small(small.to(some.device, some.dtype), left)
     raise BadInput(
         f"This {type(model).__qualname__} cannot be made smaller, because with fewer numbers it computes something else: it "
         "looks at them, or at the size of its batch; keep it masked."
