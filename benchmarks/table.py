@@ -93,9 +93,9 @@ def _sentences(record: dict) -> str:
 
 
 def records() -> list[dict]:
-    """The engine's results on each device, by file name; the explorers' are beside them."""
+    """The engine's results on each device, by file name; others lie beside them."""
     paths = sorted((ROOT / "benchmarks" / "results").glob("*.json"))
-    return [json.loads(path.read_text()) for path in paths if not path.name.startswith("explorers-")]
+    return [json.loads(path.read_text()) for path in paths if not path.name.startswith(("explorers-", "surgeon-"))]
 
 
 def put(page: str, text: str) -> str:

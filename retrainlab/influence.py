@@ -4,6 +4,7 @@ Every number that an image can influence is NaN then, by arithmetic alone: a sum
 product with a weight of 0. So what stays finite is a constant, with exactly this value, whatever the architecture.
 """
 
+import copy
 from collections.abc import Callable
 
 import torch
@@ -70,17 +71,18 @@ def hidden(model: nn.Module, shape: tuple[int, int, int]) -> tuple[str, ...]:
     added to other features, normalised with them or given to attention is not. Only the architecture counts, and each layer
     is judged by its first unit. shape: (channels, height, width) of an image.
     """
-    every = layers(model)
-    before = _read(every, poisoned(model, shape, lambda layer, output: None))
+    own = copy.deepcopy(model).cpu()  # whose arithmetic with NaN is known
+    every = layers(own)
+    before = _read(every, poisoned(own, shape, lambda layer, output: None))
     found = []
-    for name, weight in model.named_parameters():
+    for name, weight in own.named_parameters():
         if any(type(m) is nn.Linear and m.weight is weight for m in every.values()):
 
             def silence(layer: Layer, output: Tensor, weight: nn.Parameter = weight) -> None:
                 if layer.weight is weight:
                     output[..., 0] = 0
 
-            if _read(every, poisoned(model, shape, silence)) - before:
+            if _read(every, poisoned(own, shape, silence)) - before:
                 found.append(name)
     return tuple(found)
 

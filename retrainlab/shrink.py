@@ -55,14 +55,15 @@ def shrink(model: nn.Module, params: Tensors, buffers: Tensors, masks: Masks, sh
     from its `state_dict()`.
     Raises BadInput if the small network does not compute the same, as can be if a network looks at its numbers.
     """
-    own = masked_copy(model, params, buffers, masks).double()  # so that constants are exact, whatever a GPU rounds
+    some = next(iter(params.values()))
+    own = masked_copy(model, params, buffers, masks).to("cpu", torch.float64)  # where nothing rounds as GPUs may
     calls = poisoned(own, shape, _settled)
     bound = _bound(own, calls)
     left = {n: why for n, why in bound.items() if _loses(layers(own)[n], calls.get(n, []))}
     for found in (chains(own, shape), {}):  # without chains should a network look at the width of what passes by
         small = _narrowed(own, calls, bound, found)
         if _same(own, small, shape):
-            return Small(small.to(next(iter(params.values())).dtype), left)
+            return Small(small.to(some.device, some.dtype), left)
     raise BadInput(
         f"This {type(model).__qualname__} cannot be made smaller, because with fewer numbers it computes something else: it "
         "looks at them, or at the size of its batch; keep it masked."
@@ -198,14 +199,14 @@ def speedup(
     slow = metrics.latency(model, zeroed(params, masks), buffers, images, repeats)
     fast = metrics.latency(small, dict(small.named_parameters()), dict(small.named_buffers()), images, repeats)
     return {
-        "theoretical_speedup": metrics.theoretical_speedup(_executed(model, shape), _executed(small, shape)),
+        "theoretical_speedup": metrics.theoretical_speedup(executed(model, shape), executed(small, shape)),
         "measured_speedup": slow / fast,
         "dense_seconds": slow,
         "shrunken_seconds": fast,
     }
 
 
-def _executed(model: nn.Module, shape: tuple[int, int, int]) -> int:
+def executed(model: nn.Module, shape: tuple[int, int, int]) -> int:
     """Multiply-adds of one image, those with weights of 0 included."""
     model = copy.deepcopy(model).float()  # as the image that `multiply_adds` counts with
     weights = dict(model.named_parameters())

@@ -14,6 +14,7 @@ FOLDER = Path(__file__).parents[1] / "benchmarks"
 sys.path.insert(0, str(FOLDER))
 
 import bench  # noqa: E402
+import smaller  # noqa: E402
 import table  # noqa: E402
 import usual  # noqa: E402
 
@@ -157,3 +158,12 @@ def test_a_gpus_table_has_every_row_of_its_first_network_and_few_of_the_others(m
 def test_the_pages_table_is_that_of_the_results():
     page = (FOLDER.parent / "docs" / "speed.md").read_text()
     assert table.put(page, table.table(table.records())) == page
+
+
+@pytest.mark.parametrize("name", ["mlp", "resnet8"])
+def test_a_row_of_the_smaller_networks_has_their_multiply_adds_and_times(name):
+    structure = {"mlp": "neurons", "resnet8": "filters"}[name]
+    cells = smaller.row((name, (1, 8, 8), structure), 0.5, CPU, 1)
+    assert cells[:2] == [name, structure] and all(float(cell) > 0 for cell in cells[2:]) and len(cells) == 9
+    if name == "mlp":
+        assert cells[2] == f"{(64 * 300 + 300 * 100 + 1000) / (64 * 150 + 150 * 50 + 500):.2f}"

@@ -1,6 +1,8 @@
 """Shrunken networks of every architecture: the masked one's outputs, smaller where it can be, and what cannot is named."""
 
 import copy
+import re
+from pathlib import Path
 
 import pytest
 import torch
@@ -235,3 +237,19 @@ def test_tensors_of_another_network_are_refused(spoil):
         BadInput, match="not those of a smaller copy of this network: .* is missing, or not of it; give the state_dict"
     ):
         rebuilt(model, state)
+
+
+def test_what_the_documents_show_works(tmp_path, monkeypatch):
+    """The block of docs/using.md, word by word, with a network whose rows have been masked."""
+    page = (Path(__file__).parents[1] / "docs" / "using.md").read_text()
+    [block] = [b for b in re.findall(r"```python\n(.*?)```", page, re.S) if "import shrink" in b]
+    monkeypatch.chdir(tmp_path)
+    model = randomised(build("mlp", shape=(1, 8, 8), classes=10))
+    masked = masked_copy(model, *tensors(model), masks_of(model, 0.8, ("layer1.weight", "layer2.weight")))
+    save_file(masked.state_dict(), "net.safetensors")
+    names: dict = {}
+    exec(block, names)
+    images = torch.randn(4, 1, 8, 8)
+    with torch.no_grad():
+        torch.testing.assert_close(names["again"](images), masked(images), rtol=1e-5, atol=1e-5)
+    assert names["again"].layer1.out_features == 60 and names["small"].left == {}
