@@ -49,7 +49,7 @@ def scores(table: pd.DataFrame) -> Figure:
     for row, schedule in zip(axes, schedules):
         for ax, sparsity in zip(row, sparsities):
             part = table[(table["sparsity"] == sparsity) & table["schedule"].isin(("none", schedule))]
-            _lines(ax, part.sort_values("budget"), budgets)
+            _lines(ax, part.sort_values("budget", kind="stable"), budgets)
             ax.axhline(_wrong(table["dense"].iloc[0]), **LEVEL, label=f"dense, {percent(table['dense'].iloc[0])}")
             ax.set_title(f"{schedule}, sparsity {share(sparsity)}")
             ax.tick_params(labelbottom=True)

@@ -102,7 +102,7 @@ def _leads(table: pd.DataFrame, schedule: str) -> str:
         last = rows[(rows["budget"] == rows["budget"].max()) & rows["overall"].notna()]
         others = "; ".join(f"{row['score']} {_points(row)}" for _, row in last.iterrows())
         return f"After {schedule} for {share(rows['budget'].max())}, on average against {base}: {others}."
-    own = rows[rows["score"] == name].sort_values("budget")
+    own = rows[rows["score"] == name].sort_values("budget", kind="stable")
     leads = "; ".join(f"{_points(row)} at {share(row['budget'])}" for _, row in own.iterrows())
     return f"After {schedule} its lead is, by budget, {leads}."
 
