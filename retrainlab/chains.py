@@ -31,12 +31,13 @@ _SPATIAL = frozenset(
 class Chain:
     """Where the output channels of a layer go.
 
-    norms: names of the BatchNorm layers on the way, the first of them at once after the layer if `at_once`. target: name
+    along: names of the layers on the way that work on each channel alone, BatchNorm and depthwise convolutions; the first is
+    BatchNorm, at once after the layer, if `at_once`. target: name
     of the layer that reads the channels at the end, and nothing else does; None if there is none. block: how many
     neighbouring inputs of the target each channel is (more than 1 if maps are flattened).
     """
 
-    norms: tuple[str, ...] = ()
+    along: tuple[str, ...] = ()
     at_once: bool = False
     target: str | None = None
     block: int = 1
@@ -93,35 +94,44 @@ def chains(model: nn.Module, shape: tuple[int, int, int]) -> dict[str, Chain]:
         result = own(next(own.parameters()).new_zeros(1, *shape))
     notes.note(_Step("returned", (result,), {}, None))
     named = {id(m.weight): name for name, m in layers(own).items()}
-    norms = {id(m.running_mean): n for n, m in own.named_modules() if type(m) in NORMS and m.running_mean is not None}
-    norms = {place: name for place, name in norms.items() if len(notes.readers.get(place, [])) == 1}
-    return {n: _follow(notes, t, axis_of(layers(own)[n]), (named, norms)) for n, t in outputs.items()}
+    alone = {id(m.running_mean): n for n, m in own.named_modules() if type(m) in NORMS and m.running_mean is not None}
+    alone |= {id(m.weight): n for n, m in layers(own).items() if is_depthwise(m)}
+    alone = {place: name for place, name in alone.items() if len(notes.readers.get(place, [])) == 1}
+    return {n: _follow(notes, t, axis_of(layers(own)[n]), (named, alone)) for n, t in outputs.items()}
+
+
+def is_depthwise(layer: nn.Module) -> bool:
+    """Whether a layer is a convolution with a filter for each channel."""
+    return (
+        isinstance(layer, nn.Conv1d | nn.Conv2d | nn.Conv3d)
+        and 1 < layer.groups == layer.in_channels == layer.out_channels
+    )
 
 
 def _follow(notes: _Notes, tensor: Tensor, axis: int, names: tuple[dict[int, str], dict[int, str]]) -> Chain:
     """The chain that starts with a layer's output, whose channels lie along `axis`."""
-    (named, norms), chain = names, Chain()
+    (named, alone), chain = names, Chain()
     axis, first = axis % tensor.dim(), True
     steps = notes.readers.get(id(tensor), []).copy()
     while steps:
         step = steps.pop(0)
         if steps and step.out is not tensor:  # read by several
             return chain
-        if step.name in ("linear", "conv1d", "conv2d", "conv3d"):
-            weight = step.args[1] if len(step.args) > 1 else step.keywords.get("weight")
+        convolves, normalises = step.name in ("linear", "conv1d", "conv2d", "conv3d"), step.name == "batch_norm"
+        reads = step.args[1] if len(step.args) > 1 else step.keywords.get("running_mean" if normalises else "weight")
+        if convolves and id(reads) not in alone:
             ends = step.args[0] is tensor and axis == (tensor.dim() - 1 if step.name == "linear" else 1)
-            return Chain(chain.norms, chain.at_once, named.get(id(weight)) if ends else None, chain.block)
+            return Chain(chain.along, chain.at_once, named.get(id(reads)) if ends else None, chain.block)
         if not isinstance(step.out, Tensor) or not step.args or step.args[0] is not tensor:
             return chain
-        if step.name == "batch_norm":
-            means = step.args[1] if len(step.args) > 1 else step.keywords.get("running_mean")
-            if id(means) not in norms or axis != 1 or chain.block > 1:
+        if convolves or normalises:
+            if id(reads) not in alone or axis != 1 or chain.block > 1:
                 return chain
-            chain = Chain((*chain.norms, norms[id(means)]), chain.at_once or first, None, chain.block)
+            chain = Chain((*chain.along, alone[id(reads)]), chain.at_once or (first and normalises), None, chain.block)
         elif not _keeps_channels(step, tensor, axis):
             return chain
         elif step.name == "flatten":
-            chain = Chain(chain.norms, chain.at_once, None, chain.block * tensor[0, 0].numel())
+            chain = Chain(chain.along, chain.at_once, None, chain.block * tensor[0, 0].numel())
         if step.out is not tensor:
             tensor, steps = step.out, notes.readers.get(id(step.out), []).copy()
         first = False

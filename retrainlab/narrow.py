@@ -4,7 +4,7 @@ import copy
 
 from torch import Tensor, nn
 
-from retrainlab.chains import NORMS
+from retrainlab.chains import NORMS, is_depthwise
 from retrainlab.checks import BadInput
 from retrainlab.influence import LAYERS, axis_of
 from retrainlab.training.method import Tensors
@@ -62,6 +62,7 @@ def resize(layer: nn.Module, tensors: Tensors) -> None:
     elif isinstance(layer, NORMS):
         layer.num_features = len(some)
     elif isinstance(layer, nn.Conv1d | nn.Conv2d | nn.Conv3d):
+        layer.groups = len(some) if is_depthwise(layer) else layer.groups
         layer.out_channels, layer.in_channels = len(some), some.shape[1] * layer.groups
 
 

@@ -59,10 +59,11 @@ def shrink(model: nn.Module, params: Tensors, buffers: Tensors, masks: Masks, sh
     own = masked_copy(model, params, buffers, masks).to("cpu", torch.float64)  # where nothing rounds as GPUs may
     calls = poisoned(own, shape, _settled)
     bound = _bound(own, calls)
-    left = {n: why for n, why in bound.items() if _loses(layers(own)[n], calls.get(n, []))}
     for found in (chains(own, shape), {}):  # without chains should a network look at the width of what passes by
-        small = _narrowed(own, calls, bound, found)
+        small, thinner = _narrowed(own, calls, bound, found)
         if _same(own, small, shape):
+            losing = {n for n, layer in layers(own).items() if _loses(layer, calls.get(n, []))}
+            left = {n: why for n, why in bound.items() if n in losing - thinner}
             return Small(small.to(some.device, some.dtype), left)
     raise BadInput(
         f"This {type(model).__qualname__} cannot be made smaller, because with fewer numbers it computes something else: it "
@@ -116,34 +117,44 @@ def _one(kept: Tensor) -> Tensor:
     return kept if kept.any() else torch.arange(len(kept), device=kept.device) == 0
 
 
-def _narrowed(own: nn.Module, calls: Calls, bound: dict[str, str], found: dict[str, Chain]) -> nn.Module:
-    """A copy of the masked network without what can go; the layers named in `bound` stay. found: where channels need not be
-    spread, because the layer at the end of a chain reads just them."""
+def _narrowed(
+    own: nn.Module, calls: Calls, bound: dict[str, str], found: dict[str, Chain]
+) -> tuple[nn.Module, set[str]]:
+    """A copy of the masked network without what can go, and names of the layers along chains that became thinner.
+
+    The layers named in `bound` stay, unless a chain leads through them. found: chains, at whose ends channels need not be
+    spread, because the layer there reads just those that are left.
+    """
     small = copy.deepcopy(own)
-    every = {n: m for n, m in layers(small).items() if n not in bound}
+    whole = layers(small)
+    every = {n: m for n, m in whole.items() if n not in bound}
     rows = {n: _one(_rows(m)) for n, m in every.items()}
     inputs = {n: _one(~fixed(m, calls[n][0])) for n, m in every.items()}
-    ends = {n: c.target for n, c in found.items() if n in every and not rows[n].all() and c.target in every}
+    paths = {n: c for n, c in found.items() if n in every and c.target in every}
+    for name, chain in paths.items():
+        for middle in whole.keys() & set(chain.along):  # what a depthwise filter of 0 is given matters to nobody
+            rows[name] = _one(rows[name] & _rows(whole[middle]))
+    ends = {n: c.target for n, c in paths.items() if c.target and not rows[n].all()}
     for name, end in ends.items():
         inputs[end] = rows[name].repeat_interleave(found[name].block)
     for name, layer in every.items():
         spread: tuple[Tensor | None, Tensor | None] = None, None
         kept, constants, chain = rows[name], _bias(layer), found.get(name, Chain())
-        norms = [small.get_submodule(norm) for norm in chain.norms]
+        along = [small.get_submodule(other) for other in chain.along]
         if name in ends:
-            for norm in norms:
-                _cut_norm(norm, kept)
+            for other in along:
+                _thin(other, kept)
         elif not kept.all() and chain.at_once:  # normalisation of few channels is cheaper
-            constants = norms[0](constants.view(1, -1, *[1] * (layer.weight.dim() - 2))).flatten()
-            _cut_norm(norms[0], kept)
-            put(small, norms[0], Narrow(norms[0], None, None, kept.nonzero().flatten(), constants))
+            constants = along[0](constants.view(1, -1, *[1] * (layer.weight.dim() - 2))).flatten()
+            _thin(along[0], kept)
+            put(small, along[0], Narrow(along[0], None, None, kept.nonzero().flatten(), constants))
         elif not kept.all():
             spread = kept.nonzero().flatten(), constants.clone()
         read = None if name in ends.values() or inputs[name].all() else inputs[name].nonzero().flatten()
         offset = _cut(layer, kept, inputs[name], calls[name][0])
         if not read is offset is spread[0] is None:
             put(small, layer, Narrow(layer, read, offset, *spread))
-    return small.eval()
+    return small.eval(), {other for name in ends for other in found[name].along}
 
 
 def _cut(layer: Layer, rows: Tensor, inputs: Tensor, given: Tensor) -> Tensor | None:
@@ -167,9 +178,9 @@ def _cut(layer: Layer, rows: Tensor, inputs: Tensor, given: Tensor) -> Tensor | 
     return offset
 
 
-def _cut_norm(norm: nn.Module, kept: Tensor) -> None:
-    """Leave a BatchNorm layer some channels only."""
-    resize(norm, {n: t[kept] for n, t in norm.state_dict().items() if t.dim()})
+def _thin(layer: nn.Module, kept: Tensor) -> None:
+    """Leave BatchNorm, or a depthwise convolution, some channels only."""
+    resize(layer, {n: t[kept] for n, t in layer.state_dict().items() if t.dim()})
 
 
 def _same(own: nn.Module, small: nn.Module, shape: Shape) -> bool:

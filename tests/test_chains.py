@@ -117,8 +117,10 @@ def test_chains_of_whole_networks():
     assert targets(Classifier(SHAPE, 5)) == mixed | {"classifier.0": "classifier.3", "classifier.3": "classifier.6"}
     feed = {f"encoder.layers.encoder_layer_{i}.mlp.0": f"encoder.layers.encoder_layer_{i}.mlp.3" for i in (0, 1)}
     assert targets(transformer(SHAPE, 5)) == feed
-    assert targets(Shuffled(SHAPE, 5)) == {"point": "depth", "last": "classifier"}
-    assert targets(Depthwise(SHAPE, 5))["blocks.0.0"] == "blocks.0.3"
+    assert targets(Shuffled(SHAPE, 5)) == {"last": "classifier"}
+    assert chains(Shuffled(SHAPE, 5), SHAPE)["point"] == Chain(("depth", "norm"), False)
+    through = Chain(("blocks.0.1", "blocks.0.3", "blocks.0.4"), True, "blocks.0.6")
+    assert chains(Depthwise(SHAPE, 5), SHAPE)["blocks.0.0"] == through
 
 
 def test_nothing_is_changed_and_other_threads_see_nothing():

@@ -48,7 +48,6 @@ SHARED, NEVER = (
 )
 READ = "torch's encoder layer may read its weight itself"
 LEFT = {
-    "Depthwise": {"blocks.0.3": GROUPED, "blocks.1.3": GROUPED},
     "Encoder": {"encoder.linear1": READ, "encoder.linear2": READ},
     "Shuffled": {"depth": GROUPED},
     "Tied": {"twice": TWICE, "one": SHARED, "other": SHARED, "read": NEVER},
@@ -154,6 +153,20 @@ def test_a_small_classifier_reads_a_convolution_through_flatten():
     sizes = [tuple(m.weight.shape[:2]) for m in small.modules() if isinstance(m, LAYERS)]
     assert sizes == [(3, 3), (4, 3), (6, 4 * 4), (5, 6), (5, 5)]
     assert [type(m) for m in small.classifier] == [type(m) for m in model.classifier]
+
+
+def test_a_depthwise_convolution_loses_the_channels_that_either_it_or_the_layer_before_has_lost():
+    model = randomised(Depthwise(SHAPE, 5))
+    masks = masks_of(model, 0, ())
+    masks["blocks.0.0.weight"][:4] = masks["blocks.0.3.weight"][2:6] = False
+    small = shrink(model, *tensors(model), masks, SHAPE)
+    first, depth, last = (small.network.blocks[0][i] for i in (0, 3, 6))
+    assert first.weight.shape == (6, 6, 1, 1) and depth.weight.shape == (6, 1, 3, 3) and depth.groups == 6
+    last = last.layer if isinstance(last, Narrow) else last
+    assert last.weight.shape == (6, 6, 1, 1) and not small.left
+    assert small.network.blocks[0][1].num_features == small.network.blocks[0][4].num_features == 6
+    assert torch.equal(first.weight, model.blocks[0][0].weight[6:])
+    assert distance(small.network, model, masks) < 1e-5
 
 
 def test_a_small_feed_forward_part_has_no_detour():
