@@ -60,10 +60,12 @@ def shrink(model: nn.Module, params: Tensors, buffers: Tensors, masks: Masks, sh
     calls = poisoned(own, shape, _settled)
     bound = _bound(own, calls)
     for found in (chains(own, shape), {}):  # without chains should a network look at the width of what passes by
-        small, thinner = _narrowed(own, calls, bound, found)
+        plan = _plan(own, calls, bound, found)
+        small = _narrowed(own, calls, plan, found)
         if _same(own, small, shape):
             losing = {n for n, layer in layers(own).items() if _loses(layer, calls.get(n, []))}
-            left = {n: why for n, why in bound.items() if n in losing - thinner}
+            losing -= {other for name in plan.ends for other in found[name].along}
+            left = {n: why for n, why in bound.items() if n in losing}
             return Small(small.to(some.device, some.dtype), left)
     raise BadInput(
         f"This {type(model).__qualname__} cannot be made smaller, because with fewer numbers it computes something else: it "
@@ -117,31 +119,41 @@ def _one(kept: Tensor) -> Tensor:
     return kept if kept.any() else torch.arange(len(kept), device=kept.device) == 0
 
 
-def _narrowed(
-    own: nn.Module, calls: Calls, bound: dict[str, str], found: dict[str, Chain]
-) -> tuple[nn.Module, set[str]]:
-    """A copy of the masked network without what can go, and names of the layers along chains that became thinner.
+@dataclass(frozen=True, eq=False)
+class _Plan:
+    """What of each layer stays, as booleans [outputs] and [inputs] under its name; and the layers whose channels need not be
+    spread, with the one that reads them."""
 
-    The layers named in `bound` stay, unless a chain leads through them. found: chains, at whose ends channels need not be
-    spread, because the layer there reads just those that are left.
-    """
-    small = copy.deepcopy(own)
-    whole = layers(small)
-    every = {n: m for n, m in whole.items() if n not in bound}
-    rows = {n: _one(_rows(m)) for n, m in every.items()}
-    inputs = {n: _one(~fixed(m, calls[n][0])) for n, m in every.items()}
-    paths = {n: c for n, c in found.items() if n in every and c.target in every}
+    rows: Tensors
+    inputs: Tensors
+    ends: dict[str, str]
+
+
+def _plan(model: nn.Module, calls: Calls, bound: dict[str, str], found: dict[str, Chain]) -> _Plan:
+    """What can go from the masked network. The layers named in `bound` stay, unless a chain in `found` leads through."""
+    whole = layers(model)
+    rows = {n: _one(_rows(m)) for n, m in whole.items() if n not in bound}
+    inputs = {n: _one(~fixed(whole[n], calls[n][0])) for n in rows}
+    paths = {n: c for n, c in found.items() if n in rows and c.target in rows}
     for name, chain in paths.items():
         for middle in whole.keys() & set(chain.along):  # what a depthwise filter of 0 is given matters to nobody
             rows[name] = _one(rows[name] & _rows(whole[middle]))
     ends = {n: c.target for n, c in paths.items() if c.target and not rows[n].all()}
     for name, end in ends.items():
         inputs[end] = rows[name].repeat_interleave(found[name].block)
-    for name, layer in every.items():
+    return _Plan(rows, inputs, ends)
+
+
+def _narrowed(model: nn.Module, calls: Calls, plan: _Plan, found: dict[str, Chain]) -> nn.Module:
+    """A copy of the masked network of which only that is left which the plan keeps."""
+    small = copy.deepcopy(model)
+    whole = layers(small)
+    for name, kept in plan.rows.items():
+        layer, chain, inputs = whole[name], found.get(name, Chain()), plan.inputs[name]
         spread: tuple[Tensor | None, Tensor | None] = None, None
-        kept, constants, chain = rows[name], _bias(layer), found.get(name, Chain())
+        constants = _bias(layer)
         along = [small.get_submodule(other) for other in chain.along]
-        if name in ends:
+        if name in plan.ends:
             for other in along:
                 _thin(other, kept)
         elif not kept.all() and chain.at_once:  # normalisation of few channels is cheaper
@@ -150,11 +162,11 @@ def _narrowed(
             put(small, along[0], Narrow(along[0], None, None, kept.nonzero().flatten(), constants))
         elif not kept.all():
             spread = kept.nonzero().flatten(), constants.clone()
-        read = None if name in ends.values() or inputs[name].all() else inputs[name].nonzero().flatten()
-        offset = _cut(layer, kept, inputs[name], calls[name][0])
-        if not read is offset is spread[0] is None:
+        read = None if name in plan.ends.values() or inputs.all() else inputs.nonzero().flatten()
+        offset = _cut(layer, kept, inputs, calls[name][0])
+        if any(part is not None for part in (read, offset, *spread)):
             put(small, layer, Narrow(layer, read, offset, *spread))
-    return small.eval(), {other for name in ends for other in found[name].along}
+    return small.eval()
 
 
 def _cut(layer: Layer, rows: Tensor, inputs: Tensor, given: Tensor) -> Tensor | None:
