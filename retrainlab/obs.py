@@ -66,7 +66,8 @@ def problems(setup: Setup, state: State, images: int = 512) -> Problems:
     """The problems of each weight in `setup.prunable`, in evaluation mode.
 
     images: how many un-augmented training images the mean is over, evenly spaced over the split (all if it has no more).
-    Raises BadInput for a number of images that is not whole or below 1, and for inputs of a layer that are not finite.
+    Raises BadInput for a number of images that is not whole or below 1, for inputs of a layer that are not finite, and for
+    a weight that is used in another way than `products` knows.
     """
     check_number(images, "number of images", low=1, whole=True)
     model, data = setup.model, setup.data
@@ -100,7 +101,25 @@ def problems(setup: Setup, state: State, images: int = 512) -> Problems:
                 "smaller learning rate, or choose another score."
             )
         found[name].append(Problem(slice(start, stop), _damped(total / count)))
+    _check_unused(setup, state, [name for name, parts in found.items() if not parts])
     return found
+
+
+def _check_unused(setup: Setup, state: State, names: Sequence[str]) -> None:
+    """Raise BadInput if the network's output depends on one of these weights, of which no product was seen."""
+    if not names:
+        return
+    own = {name: state.params[name].detach().requires_grad_() for name in names}
+    image = setup.data.normalise(setup.data.train.images[:1])
+    with torch.enable_grad(), in_mode(setup.model, training=False):
+        out = functional_call(setup.model, (state.params | own, state.buffers), (image,))
+        gradients = torch.autograd.grad(out.sum(), list(own.values()), allow_unused=True) if out.requires_grad else ()
+    for name, gradient in zip(own, gradients):
+        if gradient is not None:
+            raise BadInput(
+                f"Optimal Brain Surgeon cannot tell what '{name}' is multiplied with, for the network does not hand it to a "
+                "convolution, a linear function or torch's attention as it is; choose another score."
+            )
 
 
 def _damped(hessians: Tensor) -> Tensor:

@@ -231,6 +231,25 @@ def test_weights_that_are_not_used_go_first_and_are_not_updated(small):
     assert obs.update(weights, found, whole) == {}
 
 
+class Standardised(nn.Conv2d):
+    def forward(self, x):
+        return F.conv2d(x, self.weight - self.weight.mean((1, 2, 3), keepdim=True))
+
+
+class Transposed(nn.Linear):
+    def forward(self, x):
+        return x @ self.weight.mT
+
+
+@pytest.mark.parametrize("odd", [Standardised(1, 3, 3), Transposed(4, 4)])
+def test_a_weight_whose_inputs_cannot_be_seen_is_refused(odd):
+    """Pitfall: a weight that no product was seen of costs nothing, so that a used one would go first, and whole."""
+    inputs = 12 if isinstance(odd, nn.Conv2d) else 16
+    setup, state = network(nn.Sequential(odd, nn.Flatten(), nn.Linear(inputs, 3)), images())
+    with pytest.raises(BadInput, match="cannot tell what '0.weight' is multiplied with"):
+        obs.problems(setup, state)
+
+
 def test_attention_is_solved_with_the_tokens_that_it_reads():
     setup, state = network(Attentive(), images(channels=3, size=8))
     found = obs.problems(setup, state)

@@ -87,7 +87,8 @@ def _left_out(recipe: Recipe, prune: Prune) -> str:
     elif prune.structure == "filters":
         left = tuple(name for name, w in weights.items() if w.dim() != 4)
     elif prune.structure == "neurons":
-        left = tuple(name for name in weights if name not in _hidden(recipe))
+        neurons = _hidden(recipe)
+        left = tuple(name for name in weights if name not in neurons)
     else:
         left = ()
     share = sum(weights[name].numel() for name in left) / sum(w.numel() for w in weights.values())
