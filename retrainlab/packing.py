@@ -86,9 +86,10 @@ def read_weights(path: Path) -> dict[str, Tensor]:
         if path.suffix == ".safetensors":
             return safetensors.torch.load(path.read_bytes())
         found = torch.load(path, map_location="cpu", weights_only=True)
-    if not isinstance(found, Mapping) or not all(isinstance(t, Tensor) for t in found.values()):
+    named = isinstance(found, Mapping) and all(isinstance(n, str) and isinstance(t, Tensor) for n, t in found.items())
+    if not named:
         raise BadInput(f"{path} holds no tensors by name; save them with torch.save(model.state_dict(), ...).")
-    return dict(found)
+    return {name: t.resolve_neg() for name, t in found.items()}
 
 
 def _engine(experiment: Experiment, machine: Machine, where: torch.device) -> Engine:
@@ -134,7 +135,7 @@ def _readable(path: Path) -> Iterator[None]:
     except OSError as error:
         raise BadInput(f"{path} cannot be read ({error.strerror or error}); name another file.") from None
     except Exception as error:  # each reader has its own
-        reason = (str(error) or type(error).__name__).splitlines()[0].rstrip(".")
+        reason = (str(error) or type(error).__name__).splitlines()[0].split(". ")[0].rstrip(".")  # not torch's advice
         raise BadInput(f"{path} is damaged, or no file of weights ({reason}); name another file.") from None
 
 

@@ -54,7 +54,7 @@ def pack(tensors: Mapping[str, Tensor], prunable: Collection[str]) -> Iterator[P
     """The network in each encoding, plain and gzipped.
 
     tensors: parameters and buffers by name. prunable: the names of those that are encoded. Raises BadInput for a tensor of
-    a type that safetensors does not know, and for names that would meet in a file.
+    a type or name that safetensors does not know, and for names that would meet in a file.
     """
     for encoding, content in _files(tensors, prunable).items():
         yield Packed(encoding, False, content)
@@ -145,8 +145,11 @@ class _Part:
 
 
 def _part(name: str, tensor: Tensor) -> _Part:
-    if tensor.dtype not in TYPES or tensor.layout != torch.strided:
-        kind = f"{tensor.dtype}".removeprefix("torch.")
+    if name == "__metadata__" or name != name.encode(errors="replace").decode():
+        raise BadInput(f"No safetensors file can hold a tensor of the name {ascii(name)}; give it another.")
+    if tensor.dtype not in TYPES or tensor.layout != torch.strided or tensor.is_meta:
+        form = tensor.layout if tensor.layout != torch.strided else "meta" if tensor.is_meta else tensor.dtype
+        kind = f"{form}".removeprefix("torch.")
         raise BadInput(f"The tensor '{name}' is of type {kind}, which no safetensors file holds; convert it first.")
     raw = tensor.detach().cpu().contiguous().reshape(-1).view(torch.uint8).numpy()
     return _Part(TYPES[tensor.dtype], tuple(tensor.shape), raw.view(f"u{tensor.element_size()}"))

@@ -128,8 +128,9 @@ def test_what_is_there_is_replaced_and_a_link_stays_one(network, capsys, tmp_pat
         (["pack", "net.packed", "--weights", "net.txt"], ["net.txt must be a file whose name ends in .safetensors, .pt"]),
         (["pack", "net.packed", "--weights", "text.pt"], ["text.pt is damaged, or no file of weights"]),
         (["pack", "net.packed", "--weights", "text.safetensors"], ["text.safetensors is damaged, or no file of weights"]),
-        (["pack", "net.packed", "--weights", "module.pt"], ["module.pt is damaged, or no file of weights"]),
+        (["pack", "net.packed", "--weights", "module.pt"], ["module.pt is damaged", "weights (Weights only load failed);"]),
         (["pack", "net.packed", "--weights", "nested.pt"], ["nested.pt holds no tensors by name", "state_dict()"]),
+        (["pack", "net.packed", "--weights", "numbered.pt"], ["numbered.pt holds no tensors by name"]),
         (["pack", "net.packed", "--weights", "complex.pt"], ["'w' is of type complex128"]),
         (["pack", "net.packed", "--weights", "net.pt", "--epochs", "3", "--batch-size", "8"],
          ["Leave --epochs, --batch-size out", "--weights"]),
@@ -151,6 +152,7 @@ def test_a_mistake_gets_one_sentence_and_leaves_no_file(arguments, words, networ
     (tmp_path / "folder.pt").mkdir()
     torch.save(torch.nn.Linear(2, 2), "module.pt")
     torch.save({"state_dict": network}, "nested.pt")
+    torch.save({0: torch.ones(2)}, "numbered.pt")
     torch.save({"w": torch.ones(2, dtype=torch.complex128)}, "complex.pt")
     said(["pack", "whole", "--weights", "net.pt"], capsys)
     content = (tmp_path / "whole").read_bytes()

@@ -318,9 +318,13 @@ def test_names_that_would_meet_and_types_that_no_file_holds_are_refused():
     clash = {"w": torch.ones(2, 2), "w.values": torch.ones(3)}
     with pytest.raises(BadInput, match="'w.values' has the name of a part of 'w'"):
         storage.smallest(clash, ["w"])
-    for strange in (torch.ones(2, dtype=torch.complex128), torch.eye(2).to_sparse()):
-        with pytest.raises(BadInput, match="'w' is of type .*, which no safetensors file holds"):
+    meta, complex_ = torch.ones(2, device="meta"), torch.ones(2, dtype=torch.complex128)
+    for strange, kind in ((complex_, "complex128"), (torch.eye(2).to_sparse(), "sparse_coo"), (meta, "meta")):
+        with pytest.raises(BadInput, match=f"'w' is of type {kind}, which no safetensors file holds"):
             storage.smallest({"w": strange}, ["w"])
+    for name in ("__metadata__", "lone \ud800"):
+        with pytest.raises(BadInput, match="No safetensors file can hold a tensor of the name"):
+            storage.smallest({name: torch.ones(2)}, [])
 
 
 def test_sizes_need_no_threads(network, monkeypatch):
