@@ -10,7 +10,10 @@ from collections.abc import Callable
 import torch
 from torch import Tensor, nn
 
+from retrainlab.checks import BadInput
+from retrainlab.device import out_of_memory
 from retrainlab.models import apart
+from retrainlab.phrases import first_line
 
 Layer = nn.Conv1d | nn.Conv2d | nn.Conv3d | nn.Linear
 LAYERS = (nn.Conv1d, nn.Conv2d, nn.Conv3d, nn.Linear)
@@ -30,6 +33,7 @@ def poisoned(model: nn.Module, shape: tuple[int, int, int], edit: Callable[[Laye
     """What each of `layers(model)` is given in evaluation mode if all pixels of the image are NaN.
 
     shape: (channels, height, width) of the image. edit: called with each layer and its output, which it may change in place.
+    Raises BadInput for a network that takes no such image.
     """
     own = apart(model).eval()
     calls: Calls = {}
@@ -43,8 +47,16 @@ def poisoned(model: nn.Module, shape: tuple[int, int, int], edit: Callable[[Laye
 
     for name, layer in layers(own).items():
         layer.register_forward_hook(noted(name))
-    some = next(own.parameters())
-    own(some.new_full((1, *shape), torch.nan))
+    image = next(own.parameters()).new_full((1, *shape), torch.nan)
+    try:
+        own(image)
+    except Exception as error:  # whatever a network says to numbers or to a precision that it did not expect
+        if out_of_memory(error):
+            raise
+        raise BadInput(
+            f"In this {type(model).__qualname__} what no image changes cannot be found, for it takes no image of NaN in "
+            f"{str(image.dtype).removeprefix('torch.')} ({first_line(error)}); keep it masked, and prune no neurons of it."
+        ) from None
     return calls
 
 

@@ -14,6 +14,7 @@ from retrainlab.checks import BadInput
 from retrainlab.config import PRECISIONS, Experiment
 from retrainlab.device import resolve
 from retrainlab.paths import target, write_whole
+from retrainlab.phrases import first_line
 from retrainlab.progress import Progress
 from retrainlab.study import Results, layer_names, sizes
 from retrainlab.study.machine import Machine
@@ -135,7 +136,7 @@ def _readable(path: Path) -> Iterator[None]:
     except OSError as error:
         raise BadInput(f"{path} cannot be read ({error.strerror or error}); name another file.") from None
     except Exception as error:  # each reader has its own
-        reason = (str(error) or type(error).__name__).splitlines()[0].split(". ")[0].rstrip(".")  # not torch's advice
+        reason = first_line(error).split(". ")[0]  # not torch's advice
         raise BadInput(f"{path} is damaged, or no file of weights ({reason}); name another file.") from None
 
 

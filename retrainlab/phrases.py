@@ -13,6 +13,11 @@ def share(part: float) -> str:
     return f"{100 * part:g} %"
 
 
+def first_line(error: Exception) -> str:
+    """The first line of what an error says, or else its kind, without the full stop."""
+    return (str(error) or type(error).__name__).splitlines()[0].rstrip(".")
+
+
 def listed(names: Sequence[str]) -> str:
     """One or more names as `A, B and C`."""
     *some, last = names

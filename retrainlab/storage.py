@@ -24,6 +24,7 @@ from torch import Tensor
 
 from retrainlab.checks import BadInput
 from retrainlab.config import PRECISIONS
+from retrainlab.phrases import first_line
 from retrainlab.study import seal
 
 ENCODINGS = ("dense", "bitmask", "csr")
@@ -129,9 +130,8 @@ def unpack(content: bytes, what: str = "The packed file") -> dict[str, Tensor]:
     except BadInput:
         raise
     except Exception as error:  # a damaged file can make each of these steps fail, in any way
-        reason = (str(error) or type(error).__name__).splitlines()[0].rstrip(".")
         raise BadInput(
-            f"{what} is damaged, or was not written by `retrainlab pack` ({reason}); pack the network once more."
+            f"{what} is damaged, or was not written by `retrainlab pack` ({first_line(error)}); pack the network once more."
         ) from None
 
 

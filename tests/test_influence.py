@@ -4,8 +4,10 @@ import pytest
 import torch
 from torch import nn
 
+from retrainlab.checks import BadInput
 from retrainlab.influence import fixed, hidden, layers, poisoned
 from retrainlab.models import apart, build
+from retrainlab.shrink import shrink
 from tests.helpers.attentive import Attentive
 from tests.helpers.networks import (
     Classifier,
@@ -145,3 +147,25 @@ def test_nothing_that_is_asked_changes_and_no_mode_either():
 )
 def test_no_activation_or_pooling_hides_what_an_image_can_influence(activation):
     assert activation().eval()(torch.full((1, 4, 8, 8), torch.nan)).isnan().all()
+
+
+class Quantised(nn.Module):
+    """Looks rows up by whole numbers, of which NaN is none."""
+
+    def __init__(self):
+        super().__init__()
+        self.conv, self.rows, self.head = nn.Conv2d(3, 4, 3), nn.Embedding(10, 4), nn.Linear(4, 5)
+
+    def forward(self, x):
+        x = self.conv(x).mean((2, 3))
+        return self.head(x + self.rows((9 * x.sigmoid()).long()).mean(1))
+
+
+def test_a_network_that_takes_no_nan_is_refused_in_one_sentence():
+    """Pitfall: the smaller network is measured last, so that any other error would lose a study's training."""
+    model, words = Quantised(), r"In this Quantised .* takes no image of NaN in float32 \(index out of range"
+    with pytest.raises(BadInput, match=words):
+        hidden(model, SHAPE)
+    tensors = dict(model.named_parameters()), dict(model.named_buffers())
+    with pytest.raises(BadInput, match=words.replace("32", "64")):
+        shrink(model, *tensors, {}, SHAPE)

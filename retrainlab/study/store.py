@@ -29,6 +29,7 @@ from safetensors.torch import save_file
 from retrainlab.checks import BadInput
 from retrainlab.keys import SCHEMA
 from retrainlab.paths import probe, set_aside, write_whole
+from retrainlab.phrases import first_line
 from retrainlab.study import older, seal
 from retrainlab.study.measured import Dense, Pruned
 from retrainlab.study.older import Unfit
@@ -174,7 +175,7 @@ class Store:
         except RecursionError:
             raise Unfit("it is nested too deeply") from None
         except ValueError as error:
-            raise error if isinstance(error, Unfit | BadInput) else Unfit(_first_line(error)) from None
+            raise error if isinstance(error, Unfit | BadInput) else Unfit(first_line(error)) from None
         return Stored(result, named, whole and stamp is not None)
 
     def forget(self, kind: str, key: str) -> None:
@@ -204,7 +205,7 @@ class Store:
             with safe_open(path, framework="pt") as file:
                 about, tensors = file.metadata() or {}, {name: file.get_tensor(name) for name in file.keys()}
         except (SafetensorError, OSError, ValueError, RuntimeError) as error:
-            raise Unfit(f"{path.name}: {_first_line(error)}") from None
+            raise Unfit(f"{path.name}: {first_line(error)}") from None
         if not about and digest is None:
             return tensors, False
         own = seal.of_tensors(name := f"{kind}/{key}", tensors)
@@ -244,10 +245,6 @@ def _bytes(path: Path, size: int = -1) -> bytes | None:
             f"The stored file {path} cannot be read ({error.strerror}), which does not say that it is damaged; let its "
             "owner permit it (chmod a+r), or choose another folder with --store or RETRAINLAB_STORE."
         ) from None
-
-
-def _first_line(error: Exception) -> str:
-    return (str(error) or type(error).__name__).splitlines()[0]
 
 
 def _no_number(text: str) -> None:

@@ -133,10 +133,14 @@ def test_on_disk_there_is_json_and_safetensors_and_nothing_else(store):
     assert set(load_file(store.root / "pruned" / f"{KEY}.safetensors")) == {"conv.weight"}
 
 
-def test_nothing_pickles_but_what_processes_tell_one_another():
+def test_nothing_pickles_but_what_processes_tell_one_another_and_weights_for_torch():
+    """A user's weights may be torch's own files, of which none but tensors are read."""
     pickles = re.compile(r"\bpickle\b|torch\.save|torch\.load\b|\bjoblib\b|\bshelve\b")
-    for path in Path(retrainlab.__file__).parent.rglob("*.py"):
-        assert path.name in ("processes.py", "serving.py") or not pickles.search(path.read_text()), path
+    package = Path(retrainlab.__file__).parent
+    for path in package.rglob("*.py"):
+        assert path.name in ("processes.py", "serving.py", "packing.py") or not pickles.search(path.read_text()), path
+    found = re.findall(r"torch\.load\b.*", (package / "packing.py").read_text())
+    assert len(found) == 1 and "weights_only=True" in found[0]
 
 
 def test_the_same_network_gives_the_same_bytes(tmp_path):

@@ -18,7 +18,7 @@ from retrainlab.explore.kit.pages import Control, Page, View
 from retrainlab.explore.views import race as race_view
 from retrainlab.explore.views.race import Settings, code, diverged, experiments, standing
 from retrainlab.paths import locked, set_aside, write_whole
-from retrainlab.phrases import percent
+from retrainlab.phrases import first_line, percent
 from retrainlab.study.results import Results
 
 SPARSITIES = (0.8, 0.9, 0.95, 0.98)
@@ -120,7 +120,7 @@ class Guesses:
         except (FileNotFoundError, NotADirectoryError, PermissionError):
             return {}
         except (OSError, ValueError, TypeError, AttributeError, RecursionError) as error:
-            why = str(error).splitlines()[0] if str(error) else type(error).__name__
+            why = first_line(error)
             set_aside([self.path], self.path.parent / "damaged", why, "and the guesses begin anew")
             return {}
 
