@@ -45,6 +45,17 @@ def masked_copy(model: nn.Module, params: Tensors, buffers: Tensors, masks: Mask
     return copy.deepcopy(model, own).eval()  # what layers share stays shared
 
 
+def cast(model: nn.Module, device: torch.device, dtype: torch.dtype) -> nn.Module:
+    """The network itself, its floating tensors in `dtype`; complex ones stay complex, whose imaginary parts `Module.to`
+    drops."""
+    wide = torch.promote_types(dtype, torch.complex64)
+
+    def moved(t: Tensor) -> Tensor:
+        return t.to(device, wide if t.is_complex() else dtype if t.is_floating_point() else t.dtype)
+
+    return model._apply(moved)
+
+
 @torch.no_grad()
 def shrink(model: nn.Module, params: Tensors, buffers: Tensors, masks: Masks, shape: Shape) -> Small:
     """A smaller dense network that computes what `model` computes in evaluation mode with its masked parameters.
@@ -56,7 +67,7 @@ def shrink(model: nn.Module, params: Tensors, buffers: Tensors, masks: Masks, sh
     Raises BadInput if the small network does not compute the same, as can be if a network looks at its numbers.
     """
     some = next(iter(params.values()))
-    own = masked_copy(model, params, buffers, masks).to("cpu", torch.float64)  # where nothing rounds as GPUs may
+    own = cast(masked_copy(model, params, buffers, masks), torch.device("cpu"), torch.float64)  # no GPU's rounding
     calls = poisoned(own, shape, _settled)
     bound = _bound(own, calls)
     for found in (chains(own, shape), {}):  # without chains should a network look at the width of what passes by
@@ -66,7 +77,7 @@ def shrink(model: nn.Module, params: Tensors, buffers: Tensors, masks: Masks, sh
             losing = {n for n, layer in layers(own).items() if _loses(layer, calls.get(n, []))}
             losing -= {other for name in plan.ends for other in found[name].along}
             left = {n: why for n, why in bound.items() if n in losing}
-            return Small(small.to(some.device, some.dtype), left)
+            return Small(cast(small, some.device, some.dtype), left)
     raise BadInput(
         f"This {type(model).__qualname__} cannot be made smaller, because with fewer numbers it computes something else: it "
         "looks at them, or at the size of its batch; keep it masked."

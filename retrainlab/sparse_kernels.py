@@ -6,7 +6,7 @@ from torch.sparse import to_sparse_semi_structured
 
 from retrainlab.checks import BadInput
 from retrainlab.pruning import Masks
-from retrainlab.shrink import masked_copy
+from retrainlab.shrink import cast, masked_copy
 from retrainlab.training.method import Tensors
 
 
@@ -26,7 +26,7 @@ def semi_structured(
             "Kernels for 2:4 sparsity need an NVIDIA GPU of compute capability 8.0 or above, but this network is on "
             f"'{device}'; move it to such a GPU, or measure whole filters with `shrink.speedup`."
         )
-    fast = masked_copy(model, params, buffers, masks).to(dtype)
+    fast = cast(masked_copy(model, params, buffers, masks), device, dtype)
     layers = [m for m in fast.modules() if type(m) is nn.Linear and fits_2_of_4(m.weight)]
     if not layers:
         raise BadInput(

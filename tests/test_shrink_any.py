@@ -22,6 +22,7 @@ from tests.helpers.networks import (
     Depthwise,
     Encoder,
     Looking,
+    Rotated,
     Shuffled,
     Tied,
     Tokens,
@@ -38,7 +39,7 @@ OURS = {
 }
 OTHERS = {
     make.__name__: (lambda make=make: make(SHAPE, 5))
-    for make in (Classifier, Depthwise, Encoder, Shuffled, Tied, Tokens, TwoBranches, Untraceable, transformer)
+    for make in (Classifier, Depthwise, Encoder, Rotated, Shuffled, Tied, Tokens, TwoBranches, Untraceable, transformer)
 }
 NETWORKS = OURS | OTHERS | {"Attentive": lambda: Attentive(3, classes=5)}
 GROUPED, TWICE = "its convolution is grouped", "it is used more than once"

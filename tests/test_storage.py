@@ -57,6 +57,7 @@ ODD = {
     "bfloat16": torch.tensor([[0.0, 1.5], [-0.0, 3.0]], dtype=torch.bfloat16),
     "float16": torch.tensor([[0.0, 1.5], [-0.0, 3.0]], dtype=torch.float16),
     "float64": torch.tensor([[0.0, 1e-300], [-0.0, 3.0]], dtype=torch.float64),
+    "complex, as of rotary embeddings": torch.tensor([[0.0, 1.5j], [-0.0, 3.0]]),
     "float8": torch.tensor([[0.0, 1.5], [-0.0, 3.0]]).to(torch.float8_e4m3fn),
 }
 

@@ -1,5 +1,7 @@
 """Small networks of many architectures, with nothing left as it was initialised."""
 
+import math
+
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
@@ -41,6 +43,20 @@ class Shuffled(nn.Module):
         x = torch.cat([a, self.norm(self.depth(F.relu(self.point(b))))], 1)
         x = x.unflatten(1, (2, 4)).transpose(1, 2).flatten(1, 2)
         return self.classifier(F.relu(self.last(x)).mean((2, 3)))
+
+
+class Rotated(nn.Module):
+    """Turns pairs of features by angles, as rotary embeddings do, which are complex numbers in a buffer."""
+
+    def __init__(self, shape, classes):
+        super().__init__()
+        self.first, self.second = nn.Linear(math.prod(shape), 8), nn.Linear(8, 6)
+        self.classifier = nn.Linear(6, classes)
+        self.register_buffer("angles", torch.polar(torch.ones(4), torch.arange(4.0)))
+
+    def forward(self, x):
+        turned = torch.view_as_complex(self.first(x.flatten(1)).unflatten(1, (4, 2))) * self.angles
+        return self.classifier(self.second(torch.view_as_real(turned).flatten(1).type_as(x)).relu())
 
 
 class Untraceable(nn.Module):
