@@ -24,6 +24,7 @@ from retrainlab import layers, models, obs
 from retrainlab.config import SGD
 from retrainlab.data.dataset import Dataset, Split, load
 from retrainlab.device import describe, resolve, synchronise
+from retrainlab.paths import write_whole
 from retrainlab.training.state import Setup, State
 
 FOLDER = Path(__file__).parent / "results"
@@ -108,7 +109,8 @@ def main() -> None:
         )
     told = {"device": describe(device), "torch": torch.__version__, "costs": [asdict(cost) for cost in costs]}
     where = FOLDER / f"surgeon-{device.type}{f'-{torch.get_num_threads()}-cores' if device.type == 'cpu' else ''}.json"
-    where.write_text(json.dumps(told, indent=1) + "\n")
+    text = json.dumps(told, indent=1) + "\n"
+    write_whole(where, lambda temporary: temporary.write_text(text))
     print(f"Written to {where}.")
 
 
