@@ -61,6 +61,25 @@ def exact(tensor: Tensor) -> Tensor:
     return tensor.detach().to("cpu" if tensor.device.type == "mps" else tensor.device, torch.float64)
 
 
+def check(setup: Setup, state: State) -> None:
+    """Raise BadInput if the network's output depends on a prunable weight of which `products` sees no product."""
+    model, image = setup.model, setup.data.normalise(setup.data.train.images[:1])
+    own = {name: state.params[name].detach().requires_grad_() for name in setup.prunable}
+    seen: set[str] = set()
+    with torch.enable_grad(), in_mode(model, training=False):
+        with Products(own, lambda product: seen.add(product.name)):
+            out = functional_call(model, (state.params | own, state.buffers), (image,))
+        rest = {name: w for name, w in own.items() if name not in seen}
+        use = rest and out.requires_grad
+        gradients = torch.autograd.grad(out.sum(), list(rest.values()), allow_unused=True) if use else ()
+    for name, gradient in zip(rest, gradients):
+        if gradient is not None:
+            raise BadInput(
+                f"Optimal Brain Surgeon cannot tell what '{name}' is multiplied with, for the network does not hand it to a "
+                "convolution, a linear function or torch's attention as it is; choose another score."
+            )
+
+
 @torch.no_grad()
 def problems(setup: Setup, state: State, images: int = 512) -> Problems:
     """The problems of each weight in `setup.prunable`, in evaluation mode.
@@ -70,6 +89,7 @@ def problems(setup: Setup, state: State, images: int = 512) -> Problems:
     a weight that is used in another way than `products` knows.
     """
     check_number(images, "number of images", low=1, whole=True)
+    check(setup, state)
     model, data = setup.model, setup.data
     count = min(images, len(data.train))
     index = torch.arange(count, device=data.device) * len(data.train) // count
@@ -101,25 +121,7 @@ def problems(setup: Setup, state: State, images: int = 512) -> Problems:
                 "smaller learning rate, or choose another score."
             )
         found[name].append(Problem(slice(start, stop), _damped(total / count)))
-    _check_unused(setup, state, [name for name, parts in found.items() if not parts])
     return found
-
-
-def _check_unused(setup: Setup, state: State, names: Sequence[str]) -> None:
-    """Raise BadInput if the network's output depends on one of these weights, of which no product was seen."""
-    if not names:
-        return
-    own = {name: state.params[name].detach().requires_grad_() for name in names}
-    image = setup.data.normalise(setup.data.train.images[:1])
-    with torch.enable_grad(), in_mode(setup.model, training=False):
-        out = functional_call(setup.model, (state.params | own, state.buffers), (image,))
-        gradients = torch.autograd.grad(out.sum(), list(own.values()), allow_unused=True) if out.requires_grad else ()
-    for name, gradient in zip(own, gradients):
-        if gradient is not None:
-            raise BadInput(
-                f"Optimal Brain Surgeon cannot tell what '{name}' is multiplied with, for the network does not hand it to a "
-                "convolution, a linear function or torch's attention as it is; choose another score."
-            )
 
 
 def _damped(hessians: Tensor) -> Tensor:

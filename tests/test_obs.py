@@ -13,7 +13,7 @@ from retrainlab.checks import BadInput
 from retrainlab.config import SGD, Experiment, Prune, Recipe, Retrain
 from retrainlab.data.dataset import Dataset, Split, load
 from retrainlab.noise import stream
-from retrainlab.study import grid, run_study
+from retrainlab.study import grid, run_study, stages
 from retrainlab.study.results import Results
 from retrainlab.study.stages import prepare, prune_dense, run, train_dense
 from retrainlab.training import cycles
@@ -248,6 +248,15 @@ def test_a_weight_whose_inputs_cannot_be_seen_is_refused(odd):
     setup, state = network(nn.Sequential(odd, nn.Flatten(), nn.Linear(inputs, 3)), images())
     with pytest.raises(BadInput, match="cannot tell what '0.weight' is multiplied with"):
         obs.problems(setup, state)
+
+
+def test_a_study_refuses_such_a_network_before_it_trains(tmp_path, monkeypatch):
+    """Pitfall: the score is first asked when hours of training are over."""
+    strange = nn.Sequential(nn.Flatten(), Transposed(64, 10))
+    monkeypatch.setattr(stages, "build", lambda *arguments, **options: strange)
+    with pytest.raises(BadInput, match="cannot tell what '1.weight' is multiplied with"):
+        run_study([Experiment(Recipe(), Prune(0.5, score="obs"))], store=tmp_path)
+    assert not list(tmp_path.rglob("*.json"))
 
 
 def test_attention_is_solved_with_the_tokens_that_it_reads():

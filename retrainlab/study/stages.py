@@ -13,7 +13,7 @@ from typing import Any, TypeVar
 
 import torch
 
-from retrainlab import schedules
+from retrainlab import obs, schedules
 from retrainlab.checks import BadInput
 from retrainlab.config import Experiment, Prune, Recipe
 from retrainlab.data.dataset import load
@@ -74,10 +74,13 @@ def dense_curve_of(recipe: Recipe) -> DenseCurve:
 
 
 def check(recipe: Recipe, prune: Prune, device: torch.device) -> None:
-    """Raise BadInput now for what would fail later: data, network, schedule or a sparsity that cannot be reached."""
+    """Raise BadInput now for what would fail later: data, network, schedule, a sparsity that cannot be reached, or a score
+    that does not know how the network uses its weights."""
     setup, _ = prepare(recipe, device)
-    quick = replace(prune, score="magnitude")  # counts do not depend on the score
-    cycles.prune_state(setup, State.of(setup.model, device), quick, prune.cycles - 1, recipe.seed)
+    state, quick = State.of(setup.model, device), replace(prune, score="magnitude")  # counts do not depend on the score
+    cycles.prune_state(setup, state, quick, prune.cycles - 1, recipe.seed)
+    if prune.score == "obs":
+        obs.check(setup, state)
 
 
 def check_lengths(experiment: Experiment) -> None:
