@@ -72,7 +72,7 @@ def test_a_better_prune_that_is_needless_in_the_end():
     )
     assert sentences.finding(said) == (
         "after pruning by Optimal Brain Surgeon, LLR helps at every budget at sparsity 90 %; a budget of 5 % takes its lead "
-        "over magnitude from +10.0 to +0.0 (undecided)"
+        "over magnitude from +10.0 to +0.0 points (undecided)"
     )
     assert "After LLR its lead is, by budget, +0.0 (-0.3 to +0.3, undecided) at 5 %; " in sentences.scores(said)[1]
 
@@ -87,7 +87,7 @@ def test_a_better_prune_that_makes_retraining_needless_here_and_harmful_there():
     )
     assert sentences.finding(said).endswith(
         "and harms at some budgets at sparsity 90 %; a budget of 5 % takes its lead over magnitude from +60.0 to +26.7 "
-        "(better)"
+        "points (better)"
     )
     assert "obs is best, by sparsity 90.0 % at 80 %, 80.0 % at 90 %, 70.0 % at 95 %; on" in sentences.scores(said)[0]
 

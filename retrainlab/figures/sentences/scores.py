@@ -62,7 +62,7 @@ def finding(table: pd.DataFrame) -> str:
     end = own.iloc[0]
     before, after = (f"{100 * row['overall_mean']:+.1f}" for row in (_pruned(table, name).iloc[0], end))
     budget, verdict = share(end["budget"]), end["overall"]
-    return f"{said}; a budget of {budget} takes its lead over {base} from {before} to {after} ({verdict})"
+    return f"{said}; a budget of {budget} takes its lead over {base} from {before} to {after} points ({verdict})"
 
 
 def _schedules(table: pd.DataFrame) -> list[str]:
