@@ -20,6 +20,7 @@ from retrainlab.pruning import Masks, Weights
 from retrainlab.training.state import Setup, State
 
 DAMPING = 0.01  # added to the Hessian's diagonal, as a share of its mean
+NOTHING = 1e-100  # whose square and inverse are numbers, too
 BLOCK = 64  # weights that are taken before the inverses are brought up to date
 MEMORY = 2**29  # bytes for the inverses of the rows that are worked on at once, about
 
@@ -125,9 +126,10 @@ def problems(setup: Setup, state: State, images: int = 512) -> Problems:
 
 
 def _damped(hessians: Tensor) -> Tensor:
-    """With DAMPING of the mean of its diagonal on each Hessian's diagonal; 1 if that is 0, so that all can be inverted."""
+    """With DAMPING of the mean of its diagonal on each Hessian's diagonal, so that all can be inverted; NOTHING if that is 0:
+    where no input is ever on, weights cost next to nothing."""
     mean = hessians.diagonal(dim1=-2, dim2=-1).mean(-1)
-    more = (DAMPING * mean).where(mean > 0, 1)
+    more = (DAMPING * mean).where(mean > 0, NOTHING)
     return hessians + torch.diag_embed(more[:, None].expand(-1, hessians.shape[-1]))
 
 

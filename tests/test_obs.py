@@ -307,7 +307,9 @@ def test_inputs_that_are_always_0_cost_next_to_nothing():
     setup, state = network(nn.Sequential(nn.Flatten(), nn.Linear(16, 4), nn.ReLU(), nn.Linear(4, 3)), black)
     found = scores.score(Prune(0.5, "obs"), setup.weights(state), stream(0), setup, state)
     assert all(cost.isfinite().all() for cost in found.values())
+    assert 0 < found["1.weight"].min() < found["1.weight"].max() < 1e-99 < found["3.weight"].min()
     cut = cycles.cut(setup, state, Prune(0.5, "obs"), 0, 0)
+    assert int((~cut.masks["1.weight"]).sum()) == 38 and cut.masks["3.weight"].all()
     assert all(w.isfinite().all() for w in cut.of(state).params.values())
 
 
