@@ -126,8 +126,8 @@ def problems(setup: Setup, state: State, images: int = 512) -> Problems:
 
 
 def _damped(hessians: Tensor) -> Tensor:
-    """With DAMPING of the mean of its diagonal on each Hessian's diagonal, so that all can be inverted; NOTHING if that is 0:
-    where no input is ever on, weights cost next to nothing."""
+    """With DAMPING of the mean of its diagonal on each Hessian's diagonal, so that all can be inverted; NOTHING
+    if that is 0: where no input is ever on, weights cost next to nothing."""
     mean = hessians.diagonal(dim1=-2, dim2=-1).mean(-1)
     more = (DAMPING * mean).where(mean > 0, NOTHING)
     return hessians + torch.diag_embed(more[:, None].expand(-1, hessians.shape[-1]))
