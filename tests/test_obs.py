@@ -207,6 +207,12 @@ def test_no_other_weights_do_better_under_the_same_masks(small):
     assert not ours[1].any()
 
 
+def test_its_work_is_that_of_each_rows_elimination():
+    """A product and a sum for each entry of the inverse of what is left, for each weight that goes."""
+    n = 300
+    assert obs.work({"w": torch.empty(7, n // 3, 3, 1)}) == pytest.approx(7 * 2 * sum(k**2 for k in range(n)), rel=0.01)
+
+
 def test_whole_rows_cost_what_their_weights_cost_together(small):
     setup, state = small
     found = obs.row_scores(setup.weights(state), obs.problems(setup, state))

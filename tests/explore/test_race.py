@@ -17,7 +17,7 @@ from retrainlab.checks import BadInput
 from retrainlab.config import NAMED_SCHEDULES, SCORES, Experiment, Prune, Recipe, Retrain
 from retrainlab.device import repeatable
 from retrainlab.explore.apps.race import Race, Settings
-from retrainlab.explore.kit import live
+from retrainlab.explore.kit import collapse, live
 from retrainlab.explore.kit.live import Curve, Live
 from retrainlab.explore.views import race as race_view
 from retrainlab.study.results import Results
@@ -363,6 +363,15 @@ def test_a_network_that_cannot_be_had_is_looked_for_once(view, monkeypatch, tmp_
     view.inputs["data"].value = "cifar10"
     time.sleep(0.5)
     assert view.desk.worker.wait() and looks == ["cifar10"] and "cifar10" in view.desk.status.value
+
+
+@pytest.mark.xdist_group("race")
+def test_a_score_that_takes_hours_is_refused_where_nobody_could_stop_it(view, monkeypatch):
+    monkeypatch.setattr(collapse, "MOST", 1e6)
+    view.inputs["score"].value = "obs"
+    assert view.desk.worker.wait() and "ten minutes to hours for resnet8 on a CPU" in view.desk.status.value
+    view.inputs["score"].value = "obd"
+    assert view.desk.worker.wait() and view.network.scored.prune.score == "obd"
 
 
 @pytest.mark.xdist_group("race")

@@ -5,7 +5,7 @@ from dataclasses import dataclass, field
 
 import torch
 
-from retrainlab import metrics
+from retrainlab import metrics, obs
 from retrainlab.checks import BadInput
 from retrainlab.config import Prune, Recipe
 from retrainlab.device import repeatable
@@ -20,7 +20,9 @@ from retrainlab.study.stages import prepare
 from retrainlab.training import cycles
 from retrainlab.training.engine import Engine
 from retrainlab.training.loop import validate
+from retrainlab.training.state import State
 
+MOST = 1e12  # products and sums that a reader waits for, who cannot stop them: a few minutes
 ORDER = sorted(range(100), key=lambda s: (s % 4 > 0, s))  # every fourth first: the curve is soon seen whole
 
 
@@ -85,9 +87,15 @@ class Network:
 def trained(recipe: Recipe, prune: Prune, results: Results, device: torch.device, watch: Watch = Watch()) -> Network:
     """A recipe's network, stored or else trained now, and scored for the prune.
 
-    Raises BadInput if it has diverged, or if its training was stopped: then nothing is stored.
+    Raises BadInput if it has diverged, if its training was stopped, for then nothing is stored, and if its score would take
+    too long.
     """
     setup, original = prepare(recipe, device)
+    if prune.score == "obs" and device.type == "cpu" and obs.work(setup.weights(State.of(setup.model))) > MOST:
+        raise BadInput(
+            f"Optimal Brain Surgeon takes ten minutes to hours for {recipe.model} on a CPU, without a stop; choose another "
+            "score or network here, or run it by `retrainlab study`."
+        )
     made = dict(Results.at(results).make([recipe], device, watch, Engine()))  # at: the images may have changed since
     dense = made.get(recipe)
     if not isinstance(dense, Dense):
