@@ -36,6 +36,11 @@ class Narrow(nn.Module):
         for name, buffer in zip(BUFFERS, (read, offset, places, constants)):
             self.register_buffer(name, buffer)
 
+    @property
+    def weight(self) -> Tensor:
+        """The smaller layer's own, for networks that ask it for its type or device."""
+        return self.layer.get_parameter("weight")
+
     def forward(self, x: Tensor) -> Tensor:
         x = self.layer(x if self.read is None else x.index_select(self.axis, self.read))
         if self.offset is not None:

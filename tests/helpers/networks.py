@@ -46,7 +46,8 @@ class Shuffled(nn.Module):
 
 
 class Rotated(nn.Module):
-    """Turns pairs of features by angles, as rotary embeddings do, which are complex numbers in a buffer."""
+    """Turns pairs of features by angles, as rotary embeddings do, which are complex numbers in a buffer; and asks a layer for
+    the type of its weight."""
 
     def __init__(self, shape, classes):
         super().__init__()
@@ -56,7 +57,7 @@ class Rotated(nn.Module):
 
     def forward(self, x):
         turned = torch.view_as_complex(self.first(x.flatten(1)).unflatten(1, (4, 2))) * self.angles
-        return self.classifier(self.second(torch.view_as_real(turned).flatten(1).type_as(x)).relu())
+        return self.classifier(self.second(torch.view_as_real(turned).flatten(1).type_as(self.second.weight)).relu())
 
 
 class Untraceable(nn.Module):
