@@ -46,8 +46,8 @@ class Shuffled(nn.Module):
 
 
 class Rotated(nn.Module):
-    """Turns pairs of features by angles, as rotary embeddings do, which are complex numbers in a buffer; and asks a layer for
-    the type of its weight."""
+    """Turns pairs of features by angles, as rotary embeddings do, which are complex numbers in a buffer; asks a
+    layer for the type of its weight."""
 
     def __init__(self, shape, classes):
         super().__init__()
