@@ -108,7 +108,9 @@ def main() -> None:
             flush=True,
         )
     told = {"device": describe(device), "torch": torch.__version__, "costs": [asdict(cost) for cost in costs]}
-    where = FOLDER / f"surgeon-{device.type}{f'-{torch.get_num_threads()}-cores' if device.type == 'cpu' else ''}.json"
+    where = (
+        FOLDER / f"surgeon-{device.type}{f'-threads-{torch.get_num_threads()}' if device.type == 'cpu' else ''}.json"
+    )
     text = json.dumps(told, indent=1) + "\n"
     write_whole(where, lambda temporary: temporary.write_text(text))
     print(f"Written to {where}.")

@@ -62,6 +62,11 @@ def exact(tensor: Tensor) -> Tensor:
     return tensor.detach().to("cpu" if tensor.device.type == "mps" else tensor.device, torch.float64)
 
 
+def _beside(weight: Tensor, found: Tensor) -> Tensor:
+    """`found` in float64 where the weight is, or in the weight's precision if its device has no float64."""
+    return found if found.device == weight.device else found.to(weight)
+
+
 def work(weights: Weights) -> float:
     """How many products and sums the scores of these weights take, about: 2/3 n^3 for a row of n weights."""
     return sum(2 / 3 * len(w) * w[0].numel() ** 3 for w in weights.values())
@@ -204,7 +209,7 @@ def scores(weights: Weights, found: Problems) -> Weights:
             inverses = torch.cholesky_inverse(torch.linalg.cholesky(problem.hessians))
             for rows, inverse in problem.per_row(inverses):
                 cost[rows] = costs(w[rows], inverse)
-        out[name] = cost.view_as(weight).to(weight.device)
+        out[name] = _beside(weight, cost.view_as(weight))
     return out
 
 
@@ -219,7 +224,7 @@ def row_scores(weights: Weights, found: Problems) -> Weights:
         for problem in found[name]:
             for rows, hessians in problem.per_row(problem.hessians):
                 cost[rows] = torch.einsum("ri,rij,rj->r", w[rows], hessians, w[rows]) / 2
-        out[name] = cost.to(weight.device)
+        out[name] = _beside(weight, cost)
     return out
 
 

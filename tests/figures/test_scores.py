@@ -71,8 +71,8 @@ def test_a_better_prune_that_is_needless_in_the_end():
         "0; after Holm's correction for all 4, at every budget at sparsity 90 %)."
     )
     assert sentences.finding(said) == (
-        "after pruning by Optimal Brain Surgeon, LLR helps at every budget at sparsity 90 %; a budget of 5 % takes its lead "
-        "over magnitude from +10.0 to +0.0 points (undecided)"
+        "after pruning by Optimal Brain Surgeon, LLR helps (uncorrected) at every budget at sparsity 90 %; a budget of 5 % "
+        "takes its lead over magnitude from +10.0 to +0.0 points (undecided)"
     )
     assert "After LLR its lead is, by budget, +0.0 (-0.3 to +0.3, undecided) at 5 %; " in sentences.scores(said)[1]
 
@@ -94,7 +94,10 @@ def test_a_better_prune_that_makes_retraining_needless_here_and_harmful_there():
 
 def test_where_the_baseline_is_best_nothing_is_said_of_its_lead():
     said = table({"magnitude": {0.9: [0.5, 0.9, 0.95]}, "obs": {0.9: [0.3, 0.9, 0.9]}})
-    assert sentences.finding(said) == "after pruning by magnitude, LLR helps at every budget at sparsity 90 %"
+    assert (
+        sentences.finding(said)
+        == "after pruning by magnitude, LLR helps (uncorrected) at every budget at sparsity 90 %"
+    )
     alt, results, _ = sentences.scores(said)
     assert (
         "Straight after the prune magnitude is best, by sparsity 50.0 % at 90 %. " in alt

@@ -56,7 +56,8 @@ def finding(table: pd.DataFrame) -> str:
         return FEW
     name, base = best(table), baseline(table)
     own = _last(table, name)
-    said = f"after pruning by {NAMES.get(name, name)}, {own['schedule'].iloc[0]} helps {_helps(own)}{_harms(own)}"
+    last = f"{own['schedule'].iloc[0]} helps (uncorrected) {_helps(own)}{_harms(own)}"
+    said = f"after pruning by {NAMES.get(name, name)}, {last}"
     if name == base:
         return said
     end = own.iloc[0]
