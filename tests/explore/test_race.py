@@ -370,6 +370,10 @@ def test_a_score_that_takes_hours_is_refused_where_nobody_could_stop_it(view, mo
     monkeypatch.setattr(collapse, "MOST", 1e6)
     view.inputs["score"].value = "obs"
     assert view.desk.worker.wait() and "ten minutes to hours for resnet8 on a CPU" in view.desk.status.value
+    view.desk.status.say("")
+    view.desk.start.click()
+    assert view.desk.worker.wait() and "ten minutes to hours for resnet8 on a CPU" in view.desk.status.value
+    assert not view.race.results
     view.inputs["score"].value = "obd"
     assert view.desk.worker.wait() and view.network.scored.prune.score == "obd"
 

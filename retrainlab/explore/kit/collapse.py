@@ -84,6 +84,17 @@ class Network:
         return told if near == sparsity else f"At {near} %: {told}"
 
 
+def check_patience(recipe: Recipe, prune: Prune, device: torch.device) -> None:
+    """Raise BadInput for a score that takes longer than a reader waits who cannot stop it."""
+    if prune.score == "obs" and device.type == "cpu":
+        setup, _ = prepare(recipe, device)
+        if obs.work(setup.weights(State.of(setup.model))) > MOST:
+            raise BadInput(
+                f"Optimal Brain Surgeon takes ten minutes to hours for {recipe.model} on a CPU, without a stop; choose "
+                "another score or network here, or run it by `retrainlab study`."
+            )
+
+
 def trained(recipe: Recipe, prune: Prune, results: Results, device: torch.device, watch: Watch = Watch()) -> Network:
     """A recipe's network, stored or else trained now, and scored for the prune.
 
@@ -91,11 +102,7 @@ def trained(recipe: Recipe, prune: Prune, results: Results, device: torch.device
     too long.
     """
     setup, original = prepare(recipe, device)
-    if prune.score == "obs" and device.type == "cpu" and obs.work(setup.weights(State.of(setup.model))) > MOST:
-        raise BadInput(
-            f"Optimal Brain Surgeon takes ten minutes to hours for {recipe.model} on a CPU, without a stop; choose another "
-            "score or network here, or run it by `retrainlab study`."
-        )
+    check_patience(recipe, prune, device)
     made = dict(Results.at(results).make([recipe], device, watch, Engine()))  # at: the images may have changed since
     dense = made.get(recipe)
     if not isinstance(dense, Dense):

@@ -9,6 +9,7 @@ from dataclasses import dataclass, field, replace
 import torch
 
 from retrainlab.config import Experiment, Recipe
+from retrainlab.explore.kit.collapse import check_patience
 from retrainlab.figures.presets import PRESETS, Preset
 from retrainlab.progress import Tell
 from retrainlab.study.making import Noun, Watch
@@ -117,9 +118,13 @@ def run(
 ) -> None:
     """Fill `live` with what is missing, each point as it is made. Experiments may differ in anything.
 
-    Raises BadInput for what cannot be run.
+    Raises BadInput for what cannot be run, or would take too long here (see `collapse.check_patience`).
     """
+    results = Results.at(store)
     missing = {i: e for i, e in enumerate(live.experiments) if i not in live.results}
+    for recipe, prune in {(e.recipe, e.prune) for e in missing.values()}:
+        if results.masks(recipe, prune, device) is None:
+            check_patience(recipe, prune, device)
     places: dict[Noun, list[int]] = {}
     for i, e in missing.items():
         places.setdefault(e, []).append(i)
@@ -130,7 +135,7 @@ def run(
         for i in places[noun]:
             curves.setdefault(i, Curve()).add(point.step, point.accuracy, point.sparsity, point.lr)
 
-    for noun, made in Results.at(store).make(list(missing.values()), device, Watch(on_point, stop, tell)):
+    for noun, made in results.make(list(missing.values()), device, Watch(on_point, stop, tell)):
         for i in places.get(noun, ()):
             if isinstance(made, Dense):
                 live.first[i] = Curve.of(made.result.curves)
