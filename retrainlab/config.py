@@ -115,7 +115,7 @@ class Prune:
     """Which weights are taken away: `sparsity` is the total share of prunable weights that ends at zero.
 
     cycles: k > 1 repeats {prune, retrain} and removes the same share of what remains each time. structure: single
-    weights; whole `filters` of convolutions, or whole `neurons` of hidden Linear layers, by L2 norm relative to their size
+    weights; whole `filters` of convolutions, by root mean square, or whole `neurons` of hidden Linear layers, by L2 norm
     (sparsity is then the share of filters, or of neurons); or `n:m`, n weights kept of each m neighbours along the inputs
     (sparsity must be 1 - n/m; layers whose inputs m does not divide stay dense, and the sparsity reached is less by their
     share). keep_first, keep_last: the other layers then reach the total alone.

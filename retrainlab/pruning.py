@@ -31,9 +31,18 @@ def random(weights: Weights, generator: torch.Generator) -> Weights:
 
 
 def row_norm(weights: Weights) -> Weights:
-    """The root mean square of each row (filter or neuron), which is comparable between layers of different fan-in; shapes
-    [rows]."""
-    return {name: w.detach().flatten(1).square().mean(1).sqrt() for name, w in weights.items()}
+    """The root mean square of each filter's weights, the L2 norm of each neuron's (see `of_rows`); shapes [rows]."""
+    squares = {name: w.detach().square() for name, w in weights.items()}
+    return {name: total.sqrt() for name, total in of_rows(squares).items()}
+
+
+def of_rows(scores: Weights) -> Weights:
+    """Scores of whole rows from those of their weights: the mean over a filter's, the sum over a neuron's; shapes [rows].
+
+    Linear layers differ more in their number of inputs, and the more inputs, the smaller each weight begins: by a mean, the
+    layer with the most of them would lose nearly all its neurons first.
+    """
+    return {name: s.flatten(1).mean(1) if s.dim() == 4 else s.flatten(1).sum(1) for name, s in scores.items()}
 
 
 def lamp(scores: Weights) -> Weights:

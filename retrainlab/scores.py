@@ -91,11 +91,6 @@ shapes [rows]: the lower, the sooner it goes. The generator is on the CPU, so th
 setup and state hold the network, its data and all its tensors."""
 
 
-def row_means(scores: Weights) -> Weights:
-    """The mean of the scores in each row; shapes [rows]."""
-    return {name: s.flatten(1).mean(1) for name, s in scores.items()}
-
-
 def _obd(weights: Weights, generator: torch.Generator, setup: Setup, state: State) -> Weights:
     found = obd(setup, state)
     return {name: found[name] for name in weights}
@@ -107,7 +102,7 @@ SCORES: dict[str, tuple[Score, Score]] = {
         lambda weights, generator, *_: pruning.random(weights, generator),
         lambda weights, generator, *_: pruning.random({n: w.flatten(1)[:, 0] for n, w in weights.items()}, generator),
     ),
-    "obd": (_obd, lambda *args: row_means(_obd(*args))),
+    "obd": (_obd, lambda *args: pruning.of_rows(_obd(*args))),
     "obs": (
         lambda weights, _, setup, state: obs.scores(weights, obs.problems(setup, state)),
         lambda weights, _, setup, state: obs.row_scores(weights, obs.problems(setup, state)),

@@ -403,13 +403,22 @@ def test_neurons_go_whole_in_exact_number_and_every_layer_keeps_one(weights, all
         assert before is None or all(not (masks[n] & ~before[n]).any() for n in w)
 
 
-def test_neurons_of_smallest_root_mean_square_go():
+def test_neurons_of_smallest_norm_go():
     w = gaussian(HIDDEN)
-    rms = {(n, i): w[n][i].square().mean().sqrt() for n in w if n.startswith("hidden") for i in range(len(w[n]))}
-    best = {max((k for k in rms if k[0] == n), key=rms.get) for n in ("hidden1", "hidden2", "hidden3")}
-    gone = set(sorted(rms.keys() - best, key=rms.get)[:11])
+    norm = {(n, i): w[n][i].square().sum().sqrt() for n in w if n.startswith("hidden") for i in range(len(w[n]))}
+    best = {max((k for k in norm if k[0] == n), key=norm.get) for n in ("hidden1", "hidden2", "hidden3")}
+    gone = set(sorted(norm.keys() - best, key=norm.get)[:11])
     masks = neurons(w, 0.5)
-    assert {(n, i) for n, i in rms if not masks[n][i].any()} == gone
+    assert {(n, i) for n, i in norm if not masks[n][i].any()} == gone
+
+
+def test_neurons_as_initialised_go_from_layers_of_few_and_of_many_inputs_alike():
+    """Pitfall: a norm relative to the number of inputs empties the layer with the most of them."""
+    draw = torch.Generator().manual_seed(0)
+    sizes = {"hidden1": (200, 50), "hidden2": (200, 800)}
+    w = {name: torch.randn(size, generator=draw) * (2 / size[1]) ** 0.5 for name, size in sizes.items()}
+    gone = {name: float((~m.any(1)).float().mean()) for name, m in neurons(w, 0.5).items()}
+    assert all(0.4 < share < 0.6 for share in gone.values())
 
 
 @pytest.mark.parametrize("sparsity", [0.9, 1.0])
