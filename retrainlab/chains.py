@@ -31,10 +31,10 @@ _SPATIAL = frozenset(
 class Chain:
     """Where the output channels of a layer go.
 
-    along: names of the layers on the way that work on each channel alone, BatchNorm and depthwise convolutions; the first is
-    BatchNorm, at once after the layer, if `at_once`. target: name
-    of the layer that reads the channels at the end, and nothing else does; None if there is none. block: how many
-    neighbouring inputs of the target each channel is (more than 1 if maps are flattened).
+    along: names of the layers on the way that work on each channel alone, BatchNorm and depthwise convolutions. at_once:
+    whether the first of them is BatchNorm and nothing stands before it. target: name of the layer that alone reads the
+    channels at the end; None if there is none. block: how many neighbouring inputs of the target each channel is (more
+    than 1 if maps are flattened).
     """
 
     along: tuple[str, ...] = ()
