@@ -20,8 +20,9 @@ from retrainlab.device import describe, out_of_memory, repeatable
 from retrainlab.models import apart
 from retrainlab.paths import engines_file, locked, write_whole
 from retrainlab.training import loop, masked, together
-from retrainlab.training.stacking import forward_of
+from retrainlab.training.slots import in_slots
 from retrainlab.training.state import Job, Setup, State, Trained
+from retrainlab.training.ways import Way
 
 KINDS = tuple(kind for kind in ENGINES if kind != "auto")
 TOGETHER = {"cpu": "batched", "cuda": "graph"}  # the kind that trains many members at once, by device
@@ -66,14 +67,14 @@ class Engine:
                 yield place, loop.train(setup, jobs[place], stop)
             return
         setup = replace(setup, model=apart(setup.model))
-        forward, members, graph = forward_of(setup.model), self.members, self.kind == "graph"
+        way, members = Way.of(setup.model, recorded=self.kind == "graph"), self.members
         groups: dict[tuple, list[int]] = {}
         for place, job in enumerate(jobs):
             kind = (type(job.method), tuple(job.start.params), job.seed if setup.noisy else None)
             groups.setdefault(kind, []).append(place)
         for group in groups.values():
             while group:
-                slots = together.in_slots([jobs[place] for place in group])[:members]
+                slots = in_slots([jobs[place] for place in group])[:members]
                 places = [group[i] for slot in slots for i in slot]
                 if len(slots) < self.least:
                     group.remove(places[0])
@@ -82,7 +83,7 @@ class Engine:
                 chunk = [jobs[place] for place in places]
                 methods = [copy.deepcopy(job.method) for job in chunk]  # as they are before they count a step
                 try:
-                    for i, trained in together.train(setup, chunk, stop, graph=graph, forward=forward):
+                    for i, trained in together.train(setup, chunk, stop, way):
                         group.remove(places[i])
                         yield places[i], trained
                 except (RuntimeError, MemoryError) as error:
@@ -146,7 +147,7 @@ def probe(setup: Setup, start: State) -> dict[int, float]:
 
     def many(members: int, steps: int) -> float:
         jobs = [job(i, steps) for i in range(members)]
-        done = together.train(setup, jobs, graph=device.type == "cuda", forward=forward)
+        done = together.train(setup, jobs, way=way)
         return sum(trained.seconds for _, trained in done) / steps / members
 
     with repeatable(device):
@@ -155,7 +156,7 @@ def probe(setup: Setup, start: State) -> dict[int, float]:
         if device.type == "cpu" and first > SLOW:
             return {0: first}
         steps = max(3, min(20, round(0.05 / first)))
-        times, forward = {0: min(single(steps) for _ in range(3))}, forward_of(setup.model)
+        times, way = {0: min(single(steps) for _ in range(3))}, Way.of(setup.model, recorded=device.type == "cuda")
         waits = 0  # how many numbers of members were tried since the best
         for members in LADDERS[device.type]:
             try:
