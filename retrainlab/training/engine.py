@@ -19,7 +19,7 @@ from retrainlab.config import ENGINES, Recipe
 from retrainlab.device import describe, out_of_memory, repeatable
 from retrainlab.models import apart
 from retrainlab.paths import engines_file, locked, write_whole
-from retrainlab.training import loop, masked, together
+from retrainlab.training import half, loop, masked, together
 from retrainlab.training.stacking import forward_of
 from retrainlab.training.state import Job, Setup, State, Trained
 
@@ -106,16 +106,16 @@ def forced(kind: str, device: torch.device) -> Engine:
 def fastest(setup: Setup, start: State, recipe: Recipe, tell: Callable[[str], None] | None = None) -> Engine:
     """The engine for this network, batch size, precision and device: the remembered one, or else that of a probe, which is
     announced to `tell`. Without `tell` there is no probe, and the loop is taken."""
-    device = setup.data.device
-    name, known = _name(setup, recipe), remembered()
-    if name in known and (engine := of_record(known[name])).kind in ("loop", TOGETHER[device.type]):
+    device, known = setup.data.device, recorded(setup, recipe)
+    if known and (engine := of_record(known)).kind in ("loop", TOGETHER[device.type]):
         return engine
     if tell is None:
         return Engine()
     tell(f"trying which engine is fastest for {recipe.model}")
     times = probe(setup, start)
     engine = decide(times, TOGETHER[device.type])
-    _remember(name, {"engine": asdict(engine), TIMES: {str(m): round(1e3 * t, 3) for m, t in times.items()}})
+    record = {"engine": asdict(engine), TIMES: {str(m): round(1e3 * t, 3) for m, t in times.items()}}
+    _remember(_name(setup, recipe), record | half.measured(engine.train, setup, start, engine.members))
     return engine
 
 
@@ -180,6 +180,11 @@ def _name(setup: Setup, recipe: Recipe) -> str:
     return f"{recipe.model}{width}, {shape}, {batch}, {describe(setup.data.device)}, torch {torch.__version__}"
 
 
+def recorded(setup: Setup, recipe: Recipe) -> dict:
+    """The record for this network, batch size, precision and device; empty if there is none that is valid."""
+    return remembered().get(_name(setup, recipe), {})
+
+
 def remembered() -> dict[str, dict]:
     """The valid records in the user's cache by network, batch and device; empty if there are none or they cannot be read."""
     if (file := engines_file()) is None:
@@ -207,6 +212,7 @@ def _sound(record: Any) -> bool:
         for members, time in {"0": None, **record[TIMES]}.items():
             check_number(int(members), "number of members", low=0, high=MOST)
             check_number(time, "time of a step", above=0)
+        check_number(record.get(half.SHARE, 1.0), "share of float32's time", above=0)
     except (ValueError, TypeError, KeyError, AttributeError):
         return False
     return True

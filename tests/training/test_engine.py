@@ -15,8 +15,8 @@ from retrainlab.checks import BadInput
 from retrainlab.config import ENGINES, SGD, Recipe
 from retrainlab.data.dataset import Augmentation, Dataset, Split
 from retrainlab.paths import engines_file
-from retrainlab.training import engine, loop, state, together
-from retrainlab.training.engine import Engine, decide, fastest, forced, probe, remembered
+from retrainlab.training import engine, half, loop, state, together
+from retrainlab.training.engine import Engine, decide, fastest, forced, probe, recorded, remembered
 from retrainlab.training.method import Method, Plain
 from retrainlab.training.state import Job, Setup, State
 
@@ -335,8 +335,9 @@ TIMES = {0: 1e-3, 2: 9e-4, 4: 5e-4}
 
 @pytest.fixture
 def probes(monkeypatch):
-    """A probe that finds TIMES, and how often it was made."""
+    """A probe that finds TIMES and nothing of bfloat16, and how often it was made."""
     made = []
+    monkeypatch.setattr(half, "measured", lambda *args: {})
     monkeypatch.setattr(engine, "probe", lambda setup, start: (made.append(setup.batch_size), TIMES)[1])
     return made
 
@@ -381,6 +382,18 @@ def test_another_network_batch_size_or_precision_is_probed_too_and_nothing_is_fo
     assert len(probes) == 2
 
 
+def test_what_bfloat16_would_take_is_remembered_with_the_engine_that_was_measured(probes, monkeypatch):
+    asked, setup = [], setup_of()
+    monkeypatch.setattr(half, "measured", lambda *args: (asked.append(args), {"bfloat16": 0.42})[1])
+    start = State.of(setup.model)
+    assert recorded(setup, RECIPE) == {}
+    assert fastest(setup, start, RECIPE, lambda word: None) == fastest(setup, start, RECIPE) == CHOSEN
+    [(train, *others)] = asked
+    assert train.__self__ == CHOSEN and others == [setup, start, CHOSEN.members]
+    assert recorded(setup, RECIPE) == next(iter(remembered().values())) and recorded(setup, RECIPE)["bfloat16"] == 0.42
+    assert recorded(setup, replace(RECIPE, batch_size=9)) == {}
+
+
 DAMAGED = {
     "nothing": "",
     "half": "{",
@@ -418,6 +431,7 @@ RECORDS = [
     *({"ms_per_member_step": times} for times in HOSTILE_TIMES),
     {"engine": [["kind", "batched"]]},
     {"engine": "batched"},
+    *({"bfloat16": share} for share in ("0.4", 0, -0.4, math.nan, math.inf, None, True, [0.4])),
 ]
 
 
