@@ -51,8 +51,10 @@ from retrainlab.study.grids import grid
 from retrainlab.study.run import run_study
 from retrainlab.study.stages import dense_curve, prepare
 from retrainlab.training import cycles, loop, masked, together
-from retrainlab.training.engine import TOGETHER, decide, probe
+from retrainlab.training.engine import TOGETHER, decide
 from retrainlab.training.state import Job, Setup, State
+from retrainlab.training.timing import probe
+from retrainlab.training.ways import Way
 
 FOLDER = Path(__file__).parent / "results"
 MEMBERS = {"cpu": (1, 4, 16, 64), "cuda": (1, 2, 4, 8, 16, 32, 64)}
@@ -170,7 +172,8 @@ def _loop(kind: str, case: Case, setup: Setup, members: int) -> Callable[[int], 
 def _engine(kind: str, case: Case, setup: Setup, members: int) -> Callable[[int], float]:
     def run(steps: int) -> float:
         with repeatable(setup.data.device):
-            done = together.train(setup, case.jobs(setup, members, steps), graph=kind == "graph")
+            way = Way.of(setup.model, recorded=kind == "graph")
+            done = together.train(setup, case.jobs(setup, members, steps), way=way)
             return sum(trained.seconds for _, trained in done)
 
     return run

@@ -22,7 +22,7 @@ from retrainlab.config import SGD, Prune, Recipe  # noqa: E402
 from retrainlab.study.stages import prepare, train_dense  # noqa: E402
 from retrainlab.training import cycles  # noqa: E402
 from retrainlab.training.loop import evaluate  # noqa: E402
-from retrainlab.training.together import in_slots  # noqa: E402
+from retrainlab.training.slots import in_slots  # noqa: E402
 
 CPU = torch.device("cpu")
 

@@ -56,7 +56,7 @@ schedules data.dataset methods.table figures.presets
 pruning layers models storage training.method methods.bimp
 products
 metrics influence chains narrow training.stacking advice
-training.state training.loop training.masked training.together shrink sparse_kernels
+training.state training.loop training.masked training.together training.half shrink sparse_kernels
 obs
 scores training.cycles methods.sparsifier
 methods training.engine

@@ -1,13 +1,14 @@
 """Which way to train a set of jobs: one after the other, many at once, or many at once with a recorded or compiled step.
 
 All give the same results, up to the rounding of sums; which is fastest depends on network, batch, device, and on how much
-there is to train. A probe of some seconds measures it, and the choice is remembered in a file of the user's cache; `--engine`
-overrides it.
+there is to train. A probe of some seconds measures it, and the choice is remembered in a file of the user's cache;
+`--engine` overrides it.
 """
 
 import copy
 import json
 import math
+import time
 import warnings
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import suppress
@@ -21,10 +22,10 @@ from retrainlab.config import ENGINES, Recipe
 from retrainlab.device import describe, out_of_memory
 from retrainlab.models import apart
 from retrainlab.paths import engines_file, locked, write_whole
-from retrainlab.training import loop, together
-from retrainlab.training.probe import Trial, probe
+from retrainlab.training import half, loop, together
 from retrainlab.training.slots import in_slots
 from retrainlab.training.state import Job, Setup, State, Trained
+from retrainlab.training.timing import Trial, probe
 from retrainlab.training.ways import Way
 
 KINDS = tuple(kind for kind in ENGINES if kind != "auto")
@@ -43,8 +44,8 @@ class Engine:
     """A way to train jobs.
 
     kind: a name of ENGINES but auto. members: how many slots train at once. least: with fewer, the loop is faster. packed:
-    see `stacking.forward_of`. In seconds, 0 if no probe has measured it: seconds: one step of one member; compiled: the same in
-    a compiled step; compiling: what it takes to compile one for a number of members.
+    see `stacking.forward_of`. seconds: how long one step takes per member, 0 if no probe has measured it. compiled: the same
+    for steps that are compiled; compiling: how many seconds it takes to compile them for a number of members.
     """
 
     kind: str = "loop"
@@ -137,28 +138,23 @@ def fastest(
     setup: Setup, start: State, recipe: Recipe, tell: Callable[[str], None] | None = None, steps: float = 0.0
 ) -> Engine:
     """The engine for this network, batch size, precision and device: the remembered one, or else that of a probe, which is
-    announced to `tell`. Without `tell` there is no probe, and the loop is taken. steps: of one member, all together, that are
-    to be made, as far as it is known: compiling them is tried where they are many."""
-    name, known, kind = _name(setup, recipe), remembered(), TOGETHER[setup.data.device.type]
-    record = known.get(name, {})
+    announced to `tell`. Without `tell` there is no probe, and the loop is taken. steps: of one member, all together, that
+    are to be made, as far as it is known: compiling them is tried where they are many."""
+    name, kind, record = _name(setup, recipe), TOGETHER[setup.data.device.type], record_of(setup, recipe)
     engine = of_record(record) if record else None
     if engine is None or engine.kind not in ("loop", kind):
         if tell is None:
             return Engine()
         tell(f"trying which engine is fastest for {recipe.model}")
         times = probe(setup, start)
-        engine = decide(times, kind)
+        engine = _with_packs(decide(times, kind), setup, start)
         record = {TIMES: {str(m): round(1e3 * t, 3) for m, t in times.items()}}
-        if engine.kind == "graph" and (packed := Trial(setup, start, packed=True).seconds(engine.members)) < engine.seconds:
-            engine = replace(engine, packed=True, seconds=packed)
+        record |= half.measured(engine.train, setup, start, engine.members)
         _remember(name, record | {"engine": asdict(engine)})
     untried = engine.kind == "graph" and not engine.compiling and not setup.noisy
     if untried and tell is not None and steps * engine.seconds > LONG:
         tell(f"trying whether compiling pays for {recipe.model}")
-        trial = Trial(setup, start, packed=engine.packed, compiled=True)
-        began = time.perf_counter()
-        compiled = trial.seconds(engine.members)
-        engine = replace(engine, compiled=compiled, compiling=time.perf_counter() - began)
+        engine = _compiled(engine, setup, start)
         _remember(name, record | {"engine": asdict(engine)})
     return engine
 
@@ -173,11 +169,34 @@ def decide(times: dict[int, float], kind: str) -> Engine:
     return Engine(kind, best, least, seconds=times[best])
 
 
+def _with_packs(engine: Engine, setup: Setup, start: State) -> Engine:
+    """The engine, packed where that is faster."""
+    if engine.kind != "graph":
+        return engine
+    packed = Trial(setup, start, packed=True).seconds(engine.members)
+    return replace(engine, packed=True, seconds=packed) if packed < engine.seconds else engine
+
+
+def _compiled(engine: Engine, setup: Setup, start: State) -> Engine:
+    """The engine, knowing what compiling gives and takes: nothing, where it fails."""
+    trial, began = Trial(setup, start, packed=engine.packed, compiled=True), time.perf_counter()
+    try:
+        compiled = trial.seconds(engine.members)
+    except BadInput:
+        compiled = engine.seconds
+    return replace(engine, compiled=compiled, compiling=time.perf_counter() - began)
+
+
 def _name(setup: Setup, recipe: Recipe) -> str:
     shape = "x".join(map(str, setup.data.shape))
     width = "" if recipe.width is None else f" width {recipe.width}"
     batch = f"batch {recipe.batch_size}" + (f" in {setup.precision}" if setup.precision != "float32" else "")
     return f"{recipe.model}{width}, {shape}, {batch}, {describe(setup.data.device)}, torch {torch.__version__}"
+
+
+def record_of(setup: Setup, recipe: Recipe) -> dict:
+    """The record for this network, batch size, precision and device; empty if there is none that is valid."""
+    return remembered().get(_name(setup, recipe), {})
 
 
 def remembered() -> dict[str, dict]:
@@ -207,6 +226,7 @@ def _sound(record: Any) -> bool:
         for members, time in {"0": None, **record[TIMES]}.items():
             check_number(int(members), "number of members", low=0, high=MOST)
             check_number(time, "time of a step", above=0)
+        check_number(record.get(half.SHARE, 1.0), "share of float32's time", above=0)
     except (ValueError, TypeError, KeyError, AttributeError):
         return False
     return True

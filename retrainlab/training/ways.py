@@ -11,6 +11,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from retrainlab.checks import BadInput
 from retrainlab.paths import compiled_folder
 from retrainlab.training.method import Tensors
 from retrainlab.training.stacking import Forward, evaluation_of, forward_of
@@ -31,9 +32,12 @@ class Way:
     rebuild: float = 0.0
 
     @staticmethod
-    def of(model: nn.Module, *, recorded: bool = False, compiled: bool = False, rebuild: float = 0.0) -> "Way":
-        """The way for this network; compiled: by torch.compile, anew for each number of members."""
-        losses = partial(mean_losses, forward_of(model))
+    def of(
+        model: nn.Module, *, recorded: bool = False, compiled: bool = False, packed: bool = False, rebuild: float = 0.0
+    ) -> "Way":
+        """The way for this network; compiled: by torch.compile, anew for each number of members; packed: see
+        `forward_of`."""
+        losses = partial(mean_losses, forward_of(model, packed))
         return Way(evaluation_of(model), compile_(losses) if compiled else losses, recorded, rebuild)
 
 
@@ -45,11 +49,23 @@ def mean_losses(forward: Forward, weights: Tensors, buffers: Tensors, images: Te
 
 
 def compile_(losses: Losses) -> Losses:
-    """The same compiled, for shapes that do not change; what Inductor makes is kept in the user's cache folder."""
+    """The same compiled, for shapes that do not change; what Inductor makes is kept in the user's cache folder. Raises
+    BadInput when it is called, if it cannot be compiled."""
     if (folder := compiled_folder()) is not None:
         os.environ.setdefault("TORCHINDUCTOR_CACHE_DIR", str(folder))
     torch._dynamo.config.recompile_limit = max(torch._dynamo.config.recompile_limit, NUMBERS)
-    return torch.compile(losses, dynamic=False, fullgraph=True)
+    compiled = torch.compile(losses, dynamic=False, fullgraph=True)
+
+    def call(weights: Tensors, buffers: Tensors, images: Tensor, labels: Tensor) -> Tensor:
+        try:
+            return compiled(weights, buffers, images, labels)
+        except (
+            torch._dynamo.exc.TorchDynamoException
+        ) as error:  # no compiler on this machine, or Python that it cannot read
+            why = str(error).strip().partition("\n")[0]
+            raise BadInput(f"The steps of this network cannot be compiled here ({why}); use --engine graph.") from error
+
+    return call
 
 
 NUMBERS = 64  # of members or shapes that one process compiles for

@@ -1,6 +1,5 @@
 """How long a step takes: in the loop, and with more and more members at once; measured in some seconds."""
 
-from dataclasses import replace
 from functools import cached_property
 
 import torch
