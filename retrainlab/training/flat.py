@@ -38,7 +38,7 @@ class Flat:
 
     def fill(self, tensors: Mapping[str, Tensor]) -> None:
         """Copy tensors, one for each view, into the buffer."""
-        torch.cat([in_memory(tensors[name]).flatten(1) for name in self.ends], 1, out=self.buffer)
+        torch.cat([in_memory(tensors[name]).reshape(len(self.buffer), -1) for name in self.ends], 1, out=self.buffer)
 
     def length(self, names: Iterable[str]) -> int:
         """How many entries of a row the tensors take up to the last of these."""

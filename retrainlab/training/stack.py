@@ -206,7 +206,7 @@ class Stack:
 
 def whole(tensors: Tensors) -> list[bool]:
     """Of stacked tensors [M, ...]: whether no value of a member's is infinite or NaN; the host waits for the answer."""
-    return torch.stack([t.isfinite().flatten(1).all(1) for t in tensors.values()]).all(0).tolist()
+    return torch.stack([t.isfinite().reshape(len(t), -1).all(1) for t in tensors.values()]).all(0).tolist()
 
 
 @torch.no_grad()
