@@ -61,7 +61,8 @@ class Engine:
         check_number(self.members, "number of members", low=1, high=MOST, whole=True)
         check_number(self.least, "least number of members", low=1, high=MOST, whole=True)
         check_number(self.seconds, "seconds of a step", low=0)
-        choose(self.packed, (False, True), "packing")
+        if not isinstance(self.packed, bool):
+            raise BadInput(f"An engine is packed or not, True or False; {self.packed!r} is neither.")
         check_number(self.compiled, "seconds of a compiled step", low=0)
         check_number(self.compiling, "seconds of compiling", low=0)
 

@@ -1,6 +1,6 @@
 """Training under a mask: what is pruned is 0 and stays exactly 0."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 
 import torch
@@ -36,7 +36,7 @@ class Masked(Method):
         return zeroed(params, self.masks)
 
 
-def zeroed(tensors: Tensors, masks: Masks) -> Tensors:
+def zeroed(tensors: Tensors, masks: Mapping[str, Tensor]) -> Tensors:
     """The tensors, with copies that are exactly 0 where masked in place of those that have a mask."""
     return tensors | {name: tensors[name].detach().masked_fill(~mask, 0) for name, mask in masks.items()}
 
