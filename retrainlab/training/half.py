@@ -17,6 +17,8 @@ SHARE = "bfloat16"  # the name in a record of what is remembered of an engine
 WORTH = 0.8  # a share of float32's time below which a study says what could be saved
 ROUND, ROUNDS = 0.2, 2  # seconds for each precision in a round, and how many rounds
 LONG = 1.0  # seconds: of a first step that lasts longer, what is done only once is a small part
+LOOK = 0.05  # seconds: of a step that is longer, a part of this length is tried first
+HOPELESS = 2.0  # a share of float32's time that is found in such a part and makes an end of it
 Train = Callable[[Setup, Sequence[Job]], Iterable[tuple[int, Trained]]]
 """As `Engine.train`."""
 
@@ -29,30 +31,37 @@ def measured(train: Train, setup: Setup, start: State, members: int) -> dict[str
         return {}
     quick = setup.barely_evaluated()
 
-    def seconds(precision: str, steps: int) -> float:
+    def seconds(precision: str, steps: int, images: int) -> float:
         rates = (1e-4 * (i + 1) for i in range(members))  # all differ, so that none share a slot
         curves = (torch.full((steps,), rate, dtype=torch.float64) for rate in rates)
         jobs = [Job(start, curve, ("probe",), evaluations=1) for curve in curves]
-        return sum(trained.seconds for _, trained in train(replace(quick, precision=precision), jobs))
+        own = replace(quick, precision=precision, batch_size=images)
+        return sum(trained.seconds for _, trained in train(own, jobs))
 
     with repeatable(setup.data.device):
-        share = _share(seconds)
+        share = _share(seconds, setup.batch_size)
     return {} if share is None else {SHARE: float(f"{share:.3g}")}
 
 
-def _share(seconds: Callable[[str, int], float]) -> float | None:
-    """bfloat16's time over float32's, by seconds(precision, steps). They take turns, so that a machine that slows down slows
-    both; the least counts. None where bfloat16 fails."""
+def _share(seconds: Callable[[str, int, int], float], batch: int) -> float | None:
+    """bfloat16's time over float32's, by seconds(precision, steps, images in a step). They take turns, so that a machine
+    that slows down slows both; the least counts. None where bfloat16 fails."""
     full, half = PRECISIONS
-    first = [seconds(full, 1)]
+    whole = seconds(full, 1, batch)
     try:
-        first.append(seconds(half, 1))
+        if whole > LOOK:
+            few = max(2, round(batch * LOOK / whole))
+            for _ in range(2):  # what is done only once is in the first
+                share = seconds(half, 1, few) / seconds(full, 1, few)
+            if share > HOPELESS:
+                return share
+        first = seconds(half, 1, batch)
     except (RuntimeError, MemoryError):  # an operation that torch has in float32 only
         return None
-    if max(first) > LONG:
-        return first[1] / first[0]
-    steps = max(1, min(20, round(ROUND / max(first))))
-    rounds = [(seconds(full, steps), seconds(half, steps)) for _ in range(ROUNDS)]
+    if max(whole, first) > LONG:
+        return first / whole
+    steps = max(1, min(20, round(ROUND / max(whole, first))))
+    rounds = [(seconds(full, steps, batch), seconds(half, steps, batch)) for _ in range(ROUNDS)]
     return min(h for _, h in rounds) / min(f for f, _ in rounds)
 
 
