@@ -27,8 +27,9 @@ from retrainlab.study.grids import grid
 from retrainlab.study.run import run_study
 from retrainlab.study.stages import dense_curve, prepare
 from retrainlab.training import cycles, loop, together
-from retrainlab.training.engine import TOGETHER, decide, probe
+from retrainlab.training.engine import TOGETHER, decide
 from retrainlab.training.state import State
+from retrainlab.training.timing import probe
 
 
 def scaling(device: torch.device, seconds: float) -> Iterator[dict]:

@@ -5,8 +5,8 @@ network, with more work around each call.
 
 By the rules members lie side by side in the channels: feature maps are [B, M*C, H, W], a convolution is one convolution in
 M groups, a normalisation one of M*C channels; vectors are [M, B, F] and a Linear layer one batched product. So M members
-cost as many calls as one. On devices in LAST the channels are last in memory (`torch.channels_last`), where normalisation
-takes a fifth of the time on small maps, and convolutions a little less.
+cost as many calls as one. Channels are last in memory (`torch.channels_last`): on a CPU normalisation of small maps takes a
+fifth of the time then, and convolutions a little less; on a GPU a whole step takes half to three quarters of it.
 """
 
 import operator
@@ -26,15 +26,13 @@ from retrainlab.training.method import Tensors
 Forward = Callable[[Tensors, Tensors, Tensor], Tensor]
 """(parameters [M, ...], buffers [M, ...], images) -> scores [M, B, K], in the mode that the network's modules are in.
 images: [B, C, H, W] if all members see the same, or else [M, B, C, H, W]. Buffers change in place."""
-LAST = ("cpu",)
-"""Devices on which channels are last in memory."""
 
 
 class Unstackable(Exception):
     """`by_rules` has no rule for something in the network."""
 
 
-def forward_of(model: nn.Module) -> Forward:
+def forward_of(model: nn.Module, packed: bool = False) -> Forward:
     """The network for many members: `by_rules` if there is a rule for each layer, or else `vmapped`."""
     try:
         return by_rules(model)
@@ -42,12 +40,34 @@ def forward_of(model: nn.Module) -> Forward:
         return vmapped(model)
 
 
+def evaluation_of(model: nn.Module) -> Forward:
+    """The network for many members that see the same images, in evaluation mode: `forward_of`, but one after the other where
+    it has torch's own attention, whose fast kernel for evaluation vmap does not know."""
+    if not any(isinstance(m, nn.MultiheadAttention) for m in model.modules()):
+        return forward_of(model)
+
+    def forward(params: Tensors, buffers: Tensors, images: Tensor) -> Tensor:
+        rows = range(len(next(iter(params.values()))))
+        own = [({n: p[i] for n, p in params.items()}, {n: b[i] for n, b in buffers.items()}) for i in rows]
+        return torch.stack([functional_call(model, parts, (images,)) for parts in own])
+
+    return forward
+
+
+def in_memory(t: Tensor) -> Tensor:
+    """A stacked tensor [M, ...] as a view whose dimensions come in the order of memory in which `by_rules` is fastest: input
+    channels last for the weight of a convolution, [M, O, I, H, W], else as they are."""
+    return t.movedim(2, -1) if t.dim() == 5 else t
+
+
+def as_used(t: Tensor) -> Tensor:
+    """Undo `in_memory`."""
+    return t.movedim(-1, 2) if t.dim() == 5 else t
+
+
 def laid_out(t: Tensor) -> Tensor:
-    """A stacked tensor [M, ...] in the order of memory in which `by_rules` is fastest: input channels last for the weight of
-    a convolution on devices in LAST, else contiguous. Copied only if it is in another."""
-    if t.dim() == 5 and t.device.type in LAST:
-        return t.movedim(2, -1).contiguous().movedim(-1, 2)
-    return t.contiguous()
+    """A stacked tensor [M, ...] that lies as `in_memory` says; copied only if it lies otherwise."""
+    return as_used(in_memory(t).contiguous())
 
 
 def vmapped(model: nn.Module) -> Forward:
@@ -118,9 +138,9 @@ def by_rules(model: nn.Module) -> Forward:
 
     def forward(params: Tensors, buffers: Tensors, images: Tensor) -> Tensor:
         shared = images.dim() == 4
-        last = images.device.type in LAST
-        call = _Call(len(next(iter(params.values()))), shared, last, buffers | params, buffers)
-        values = {source: images if shared else images.transpose(0, 1).flatten(1, 2)}
+        call = _Call(len(next(iter(params.values()))), shared, buffers | params, buffers)
+        side = images if shared else images.permute(1, 3, 4, 0, 2).flatten(3).movedim(-1, 1)
+        values = {source: side.contiguous(memory_format=torch.channels_last)}
         for name, rule, inputs in program:
             values[name] = rule(call, *(values[i] for i in inputs))
         return values[result]
@@ -134,7 +154,6 @@ class _Call:
 
     members: int
     shared: bool  # whether all members see the same images
-    last: bool  # whether channels are last in memory
     params: Tensors  # and the buffers, since weights that are not trained stand there
     buffers: Tensors
 
@@ -216,7 +235,7 @@ def _normalisation(name: str, module: nn.BatchNorm2d, momentum: float, call: _Ca
     mean, variance = (call.buffers[f"{name}.{part}"].flatten() for part in ("running_mean", "running_var"))
     if module.training:
         call.buffers[f"{name}.num_batches_tracked"] += 1
-    x = x.contiguous(memory_format=torch.channels_last) if call.last else x
+    x = x.contiguous(memory_format=torch.channels_last)
     return F.batch_norm(x, mean, variance, weight, bias, module.training, momentum, module.eps)
 
 
@@ -237,19 +256,15 @@ def _vectors(split: bool, call: _Call, x: Tensor) -> Tensor:
 
 
 def _mean(split: bool, call: _Call, x: Tensor) -> Tensor:
-    return _vectors(split, call, x.movedim(1, -1).mean((1, 2)) if call.last else x.mean((2, 3)))
+    return _vectors(split, call, x.movedim(1, -1).mean((1, 2)))
 
 
 def _pad(border: tuple[int, ...], split: bool, call: _Call, x: Tensor) -> Tensor:
     if len(border) < 6 or (call.shared and not split):
         return F.pad(x, border)
-    if not call.last:
-        return F.pad(x.unflatten(1, (call.members, -1)), border).flatten(1, 2)
     maps = x.movedim(1, -1).unflatten(-1, (call.members, -1))  # [B, H, W, M, C]
     return F.pad(maps, (*border[4:], 0, 0, *border[:4])).flatten(-2).movedim(-1, 1)
 
 
 def _slice(rows: slice, columns: slice, call: _Call, x: Tensor) -> Tensor:
-    if not call.last:
-        return x[:, :, rows, columns]
     return x.movedim(1, -1)[:, rows, columns].movedim(-1, 1)  # so that its gradient is laid out like x

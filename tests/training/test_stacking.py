@@ -30,16 +30,6 @@ def repeated():
         yield
 
 
-@pytest.fixture(params=[("cpu",), ()], ids=["channels last", "channels first"])
-def last(request, monkeypatch) -> bool:
-    """Both orders of memory: that of a CPU, and that of other devices."""
-    monkeypatch.setattr(stacking, "LAST", request.param)
-    return bool(request.param)
-
-
-ORDERS = pytest.mark.usefixtures("last")
-
-
 class Net(nn.Module):
     """Layers by name, and a forward pass written as a function of them and the images."""
 
@@ -191,7 +181,6 @@ RULES = {
 }
 
 
-@ORDERS
 @MODES
 @IMAGES
 @pytest.mark.parametrize("rule", RULES)
@@ -201,7 +190,6 @@ def test_a_stacked_rule_gives_each_member_what_it_gives_alone(rule, own, trainin
     assert_alike(model, by_rules(model), shape, own, training)
 
 
-@ORDERS
 @IMAGES
 @pytest.mark.parametrize("rule", ["convolution", "groups of many channels", "normalisation of images", "shortcut"])
 def test_one_member_is_stacked_too(rule, own):
@@ -210,7 +198,6 @@ def test_one_member_is_stacked_too(rule, own):
     assert_alike(model, by_rules(model), shape, own, members=1)
 
 
-@ORDERS
 @IMAGES
 @pytest.mark.parametrize("name", MODELS)
 def test_our_networks_can_be_stacked(name, own):
@@ -219,40 +206,51 @@ def test_our_networks_can_be_stacked(name, own):
 
 
 class Maps(TorchDispatchMode):
-    """Whether the maps [batch, channels, 4, 4] or [..., 2, 2] that layers see have their channels last in memory."""
+    """The operations that read or make maps [batch, channels, side, side] whose channels are not last in memory."""
 
-    LAYERS = ("convolution", "native_batch_norm", "relu", "add", "mean")
-    LAYERS += ("convolution_backward", "native_batch_norm_backward", "threshold_backward")
+    VIEWS = ("permute", "slice", "split")
 
     def __init__(self, batch):
         super().__init__()
-        self.batch, self.last = batch, []
+        self.batch, self.seen, self.strays = batch, 0, []
 
     def __torch_dispatch__(self, func, types, args=(), kwargs=None):
-        for t in args if func.overloadpacket.__name__ in self.LAYERS else ():
-            if (
-                isinstance(t, torch.Tensor)
-                and t.dim() == 4
-                and len(t) == self.batch
-                and t.shape[2:] in ((4, 4), (2, 2))
-            ):
-                orders = [t.is_contiguous(memory_format=f) for f in (torch.channels_last, torch.contiguous_format)]
-                assert any(orders), f"{func} of strides {t.stride()}"
-                self.last.append(orders[0])
-        return func(*args, **(kwargs or {}))
+        out = func(*args, **(kwargs or {}))
+        name = func.overloadpacket.__name__
+        for t in (*args, *(out if isinstance(out, list | tuple) else [out])) if name not in self.VIEWS else ():
+            if isinstance(t, torch.Tensor) and t.dim() == 4 and len(t) == self.batch and t.shape[2] == t.shape[3]:
+                self.seen += 1
+                if not t.is_contiguous(memory_format=torch.channels_last):
+                    self.strays.append(name)
+        return out
 
 
-@pytest.mark.parametrize("name", ["resnet8", "resnet18", "vgg16", "wrn28-10"])
-def test_maps_and_gradients_keep_one_order_of_memory(name, last):
-    """Else each operation would first copy them. Maps of the first layer come as they come, and are larger here."""
-    shape = (3, 8, 8)
-    model = build(name, shape=shape, classes=3, width=1 if name == "wrn28-10" else 8).double()
+def strays(name, shape, own, half=False):
+    """Those of a step in training mode. Gradients of convolutions must be laid out as their weights are, too."""
+    model = build(name, shape=shape, classes=3, width=1 if name == "wrn28-10" else 8)
+    model = model if half else model.double()
     params, buffers = ({n: stacking.laid_out(t) for n, t in part.items()} for part in tensors(model))
+    images = images_of(shape, own, count=5).to(next(iter(params.values())).dtype)
     with Maps(5) as maps, in_mode(model, training=True):
-        scores = by_rules(model)(params, buffers, images_of(shape, own=False, count=5))
+        with torch.autocast("cpu", torch.bfloat16, enabled=half, cache_enabled=False):
+            scores = by_rules(model)(params, buffers, images)
         found = gradients(scores, params)
-    assert len(maps.last) > 20 and set(maps.last) == {last}
+    assert maps.seen > 100
     assert all(stacking.laid_out(g).data_ptr() == g.data_ptr() for g in found if g.dim() == 5)
+    return maps.strays
+
+
+@pytest.mark.parametrize("half", [False, True], ids=["float64", "bfloat16"])
+@pytest.mark.parametrize("name", [name for name in MODELS if name != "mlp"])
+def test_maps_and_gradients_keep_their_channels_last_in_memory(name, half):
+    """Else each operation would first copy them. The images are copied once."""
+    assert strays(name, (3, 8, 8), False, half) == ["clone"]
+    assert strays(name, (8, 8, 8), True, half) == []
+
+
+def test_maps_of_images_of_one_channel_are_laid_out_anew_once():
+    """One channel is first and last in memory, so that torch may take either order for the output of the convolution."""
+    assert strays("resnet8", (1, 8, 8), own=False) == ["convolution", "clone"]
 
 
 @pytest.mark.skipif(importlib.util.find_spec("torchvision") is None, reason="torchvision is not installed")
@@ -261,7 +259,6 @@ def test_a_network_of_torchvision_can_be_stacked():
     assert_alike(model, by_rules(model), (3, 32, 32), own=False, members=2)
 
 
-@ORDERS
 def test_the_images_of_one_member_change_no_other_members_scores():
     model = build("resnet8", shape=(3, 8, 8), classes=3, width=2).double()
     params, buffers = tensors(model)
@@ -272,7 +269,6 @@ def test_the_images_of_one_member_change_no_other_members_scores():
     assert [torch.equal(a, b) for a, b in zip(before, after)] == [True, False, True]
 
 
-@ORDERS
 @pytest.mark.parametrize("way", [by_rules, vmapped])
 def test_a_forward_pass_in_evaluation_mode_changes_no_tensor(way):
     """Pitfall: "pruned" accuracy measured after a training-mode pass that refreshed BatchNorm."""
