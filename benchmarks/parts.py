@@ -18,18 +18,18 @@ from itertools import pairwise
 
 import torch
 from cases import Case
-from retrainlab.training.stack import Stack
-from retrainlab.training.ways import Way
 from torch.autograd import DeviceType
 from torch.utils._python_dispatch import TorchDispatchMode
 
 from retrainlab.device import repeatable, resolve
 from retrainlab.models import in_mode
+from retrainlab.training.stack import Stack
+from retrainlab.training.ways import Way
 
 Works = dict[str, Callable[[], object]]
 VALIDATION = 1_000  # images of an evaluation
 ROUNDS = 20
-PATIENCE = 120  # seconds, after which the process is given up
+PATIENCE = 60  # seconds, after which the process is given up
 
 
 def measure(case: Case, members: tuple[int, ...], precision: str, device: str) -> list[dict]:

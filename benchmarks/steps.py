@@ -1,5 +1,6 @@
 """The tables of speed: each network of a device, every way to train it, the most telling first."""
 
+import statistics
 import time
 import traceback
 from collections.abc import Callable, Iterator
@@ -44,11 +45,12 @@ def plan(kind: str) -> list[tuple[Case, Way]]:
     rows += [(first, Way("compiled", m, half)) for m in (16, 1)]
     rows += [(first, Way("graph", 16, half, packed=False))]
     rows += [(first, Way("graph", m, half)) for m in (2, 8, 32)] + [(first, Way("graph", m)) for m in (1, 16, 64)]
+    rows += [(first, Way("compiled", 64, half))]
     for case in others:
-        rows += [(case, Way("graph", m, half)) for m in (1, 4, 16, 64)]
-        rows += [(case, Way("usual", workers=usual.usually())), (case, Way("usual", workers=None))]
-    rows += [(first, Way("compiled", m, half)) for m in (64, 4)]
-    rows += [(case, Way("compiled", None, half)) for case in others]
+        rows += [(case, way) for way in (loaded[0], Way("graph", 1, half), Way("graph", 16, half))]
+    for case in others:
+        rows += [(case, way) for way in (Way("graph", 4, half), Way("graph", 64, half), Way("usual", workers=None))]
+    rows += [(first, Way("compiled", 4, half)), *((case, Way("compiled", None, half)) for case in others)]
     return rows + [(first, Way("compiled", 16, half, packed=False))]
 
 
@@ -76,8 +78,9 @@ class Progress:
         return None if there or way.members >= self.full.get((case, way.precision), way.members + 1) else way
 
     def cost(self, kind: str) -> float:
-        """The seconds that a row of that kind takes, by the longest so far."""
-        return max((seconds for what, seconds in self.took if what == kind), default=COSTS[kind])
+        """The seconds that a row of that kind takes, by the mean so far."""
+        known = [seconds for what, seconds in self.took if what == kind]
+        return statistics.fmean(known) if known else COSTS[kind]
 
     def fits(self, way: Way) -> bool:
         """Whether there is time for it."""
@@ -117,6 +120,7 @@ def steps(device: torch.device, limits: Limits) -> Iterator[dict]:
         print(f"{case.model:<9} {_line(row)}   (about {progress.left(todo[place + 1 :]):.0f} s left)", flush=True)
         yield out
     case, (members, precision) = CASES[device.type][0], SPLIT[device.type]
+    ways.cleared(device)  # for a process of its own beside this one
     found = _tried(lambda: parts.measure(case, members, precision, str(device)), f"the parts of a step of {case}")
     if isinstance(found, list):
         for row in found:

@@ -11,15 +11,15 @@ from dataclasses import dataclass
 
 import torch
 from cases import Case
-from retrainlab.training.ways import Way as Steps
 from usual import loaders
 from usual import retrain as usual_retrain
 
 from retrainlab.device import repeatable, resolve
 from retrainlab.training import loop, together
 from retrainlab.training.state import Setup
+from retrainlab.training.ways import Way as Steps
 
-PACE = 128  # steps at least of the usual loop: with fewer, most images were loaded before the clock started
+PACE = 64  # steps at least of the usual loop, so that its workers reach their pace
 
 
 @dataclass(frozen=True)
@@ -64,7 +64,7 @@ def measure(way: Way, case: Case, device: str, seconds: float) -> dict:
 
 def measured(way: Way, case: Case, device: str, seconds: float) -> dict:
     """As `measure`, in this process. On a GPU one run of `seconds`, since each run records its step anew; on a CPU the
-    median of three."""
+    median of three. The usual loop's first steps, for which its workers start to load, are taken off."""
     where = resolve(device)
     setup = case.setup(where, way.precision)
     before = 0
@@ -80,7 +80,8 @@ def measured(way: Way, case: Case, device: str, seconds: float) -> dict:
         took = run(some)
     steps = max(PACE if way.kind == "usual" else 4, min(400, round(seconds / max(took / some, 1e-4))))
     rounds = 3 if where.type == "cpu" and took / some * steps < 5 else 1
-    per = statistics.median(run(steps) for _ in range(rounds)) / steps / way.members
+    first, lost = (some, took) if way.kind == "usual" else (0, 0.0)
+    per = statistics.median(run(first + steps) - lost for _ in range(rounds)) / steps / way.members
     epoch = len(setup.data.train) // case.batch
     return {
         **way.told,

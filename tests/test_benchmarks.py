@@ -25,7 +25,6 @@ import study  # noqa: E402
 import table  # noqa: E402
 import usual  # noqa: E402
 import ways  # noqa: E402
-from retrainlab.training.slots import in_slots  # noqa: E402
 from steps import Limits  # noqa: E402
 from ways import Way  # noqa: E402
 
@@ -35,6 +34,7 @@ from retrainlab.study.stages import prepare, train_dense  # noqa: E402
 from retrainlab.training import cycles  # noqa: E402
 from retrainlab.training.engine import Engine  # noqa: E402
 from retrainlab.training.loop import evaluate  # noqa: E402
+from retrainlab.training.slots import in_slots  # noqa: E402
 
 CPU, CUDA = torch.device("cpu"), torch.device("cuda")
 FREE = Limits(1.0, math.inf, math.inf)
@@ -209,6 +209,7 @@ def test_the_ladder_ends_where_memory_does(gpu):
     gpu.setattr(ways, "measure", measure)
     rows = found()
     assert which(rows["resnet20"], "graph") == [1, 2, 4, 8, 16] and which(rows["resnet20"], "graph", "float32") == [1]
+    assert which(rows["vgg16"], "graph") == [1, 4, 16]
     assert which(rows["resnet20"], "compiled") == [1, 4, 16] and len(tried) == len(set(tried))
     assert ("resnet20", Way("compiled", 64, "bfloat16")) not in tried
 
@@ -274,6 +275,14 @@ def test_a_case_is_measured_and_told(monkeypatch):
     told = table.table([{"device": "cpu, 1 core", "torch": "2", "steps": found, "revisions": {"steps": "abc"}}])
     assert told.count("| usual loop | 1 |") == 1 and "CUDA GPU: not measured." in told and "; revision abc\n" in told
     assert "A step of 2 members (resnet8 of width 4, 1x8x8, batch 8, float32)" in told and "operations" in told
+
+
+def test_the_start_of_the_usual_loops_workers_is_taken_off(monkeypatch):
+    """It takes 5 s in each run, and a step 2 s; 3 s are asked for, but at least PACE steps are made."""
+    made = []
+    monkeypatch.setattr(ways, "_usual", lambda *args: lambda steps: made.append(steps) or 5 + 2 * steps)
+    row = ways.measured(Way("usual", workers=4), cases.Case("mlp", (1, 8, 8), 8, 3), "cpu", 3.0)
+    assert row["ms_per_member_step"] == 2000 and row["workers"] == 4 and max(made) == ways.PACE + 2
 
 
 def test_calls_are_the_operations_that_are_no_views():
