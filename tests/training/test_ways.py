@@ -1,6 +1,7 @@
 """How steps are made: compiled ones give the loop's results, and slots are left out when it pays."""
 
 import itertools
+import os
 from functools import cache
 
 import pytest
@@ -10,6 +11,7 @@ from retrainlab.checks import BadInput
 from retrainlab.config import SGD
 from retrainlab.paths import compiled_folder
 from retrainlab.training import stack, ways
+from retrainlab.training.method import Plain
 from retrainlab.training.ways import Pace, pays
 from tests.helpers.members import SEEDS, alone, assert_alike, jobs_of, setup_of, train_together, under_masks
 
@@ -28,10 +30,10 @@ def compiles(monkeypatch):
     return graphs
 
 
-@pytest.mark.parametrize("seeds", [SEEDS[:1] * 3, SEEDS], ids=["one seed", "two seeds"])
-def test_compiled_steps_train_as_the_loop_and_are_compiled_once_for_a_number_of_members(compiles, seeds):
-    setup = setup_of(sgd=SGD(0.9, True))
-    jobs = jobs_of(setup, under_masks(setup), steps=(9, 9, 4), seeds=seeds)
+@pytest.mark.parametrize(("name", "seeds"), [("mlp", SEEDS[:1] * 3), ("resnet8", SEEDS)], ids=["one seed", "two seeds"])
+def test_compiled_steps_train_as_the_loop_and_are_compiled_once_for_a_number_of_members(compiles, name, seeds):
+    setup = setup_of(network(name), sgd=SGD(0.9, True))
+    jobs = jobs_of(setup, under_masks(setup), name=name, steps=(5, 5, 2), seeds=seeds)
     for _ in range(2):
         assert_alike(train_together(setup, jobs, compiled=True), alone(setup, jobs))
     assert len(compiles) == 2
@@ -44,9 +46,9 @@ def test_what_cannot_be_compiled_is_bad_input(monkeypatch):
         raise RuntimeError("no compiler was found\nand a trace")
 
     monkeypatch.setattr(torch, "compile", lambda losses, **more: real(losses, backend=broken, **more))
-    setup = setup_of()
+    setup = setup_of(network("mlp"))
     with pytest.raises(BadInput, match="cannot be compiled here .*no compiler was found.*use --engine graph"):
-        train_together(setup, jobs_of(setup, under_masks(setup)), compiled=True)
+        train_together(setup, jobs_of(setup, under_masks(setup), name="mlp"), compiled=True)
 
 
 def test_what_was_compiled_is_kept_in_the_users_cache(monkeypatch):
@@ -54,8 +56,6 @@ def test_what_was_compiled_is_kept_in_the_users_cache(monkeypatch):
     monkeypatch.setenv("TORCHINDUCTOR_CACHE_DIR", "")  # so that it is as it was after the test
     monkeypatch.delenv("TORCHINDUCTOR_CACHE_DIR")
     ways.compile_(ways.mean_losses)
-    import os
-
     assert os.environ["TORCHINDUCTOR_CACHE_DIR"] == str(compiled_folder())
 
 
@@ -93,11 +93,17 @@ def test_a_member_that_diverges_idles_beside_the_others_and_harms_none(monkeypat
     assert_alike([mine[0], mine[2]], [wanted[0], wanted[2]])
 
 
+class Counting(Plain):
+    """Acts after each step, and may not know what comes after its last."""
+
+    def after_step(self, params, step):
+        self.last = step
+
+
 def test_a_method_that_acts_between_steps_is_left_out_at_once(monkeypatch):
-    from tests.training.test_together import Clip
 
     setup = setup_of()
-    jobs = jobs_of(setup, Clip, steps=(8, 5, 3))
+    jobs = jobs_of(setup, lambda place: Counting(), steps=(8, 5, 3))
     seen = slots_at(monkeypatch)
     train_together(setup, jobs, rebuild=1e6)
     assert seen == [3] * 3 + [2] * 2 + [1] * 3
