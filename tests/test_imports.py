@@ -55,7 +55,7 @@ keys
 schedules data.dataset methods.table figures.presets
 pruning layers models storage training.method methods.bimp
 products
-metrics influence chains narrow training.stacking advice
+metrics influence chains narrow training.packs training.stacking advice
 training.state training.loop training.masked training.together shrink sparse_kernels
 obs
 scores training.cycles methods.sparsifier

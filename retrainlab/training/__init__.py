@@ -5,6 +5,7 @@
     loop        one network: a start, a curve and a method -> trained weights and curves
     masked      the method that keeps what is pruned at 0
     stacking    a network for many members
+    packs       some of its convolutions, several members at a time
     together    the loop for many members at once
     cycles      prune, retrain, and again
     engine      which of these ways is fastest here, measured
