@@ -3,6 +3,7 @@ PYTHON ?= python3
 PRESET ?= digits
 JOBS   ?= 0
 DEVICE ?= auto
+PRECISION ?= float32
 
 BIN   := .venv/bin
 READY := .venv/.ready
@@ -16,6 +17,7 @@ help:  ## this list
 	@grep -hE '^[a-z]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | awk -F'\t' '{printf "  make %-9s %s\n", $$1, $$2}'
 	@echo
 	@echo "  PRESET=$(PRESET) (smoke, digits, fashion-mnist, cifar10)  JOBS=$(JOBS) (0: one per core)  DEVICE=$(DEVICE) (auto, cpu, cuda, cuda:N)"
+	@echo "  figures: PRECISION=$(PRECISION) (float32, bfloat16)"
 
 $(READY): pyproject.toml
 	@$(PYTHON) -c 'import sys; sys.exit(not (3, 11) <= sys.version_info[:2] <= (3, 13))' || \
@@ -29,7 +31,7 @@ setup: $(READY)  ## make .venv and install everything
 	@echo "Ready: $(BIN)/retrainlab"
 
 figures: $(READY)  ## regenerate every figure of PRESET into figures/PRESET/
-	@$(BIN)/retrainlab figures --preset $(PRESET) --jobs $(JOBS) --device $(DEVICE)
+	@$(BIN)/retrainlab figures --preset $(PRESET) --jobs $(JOBS) --device $(DEVICE) --precision $(PRECISION)
 
 export: $(READY)  ## write the explorers as HTML files into pages/
 	@$(BIN)/retrainlab export --jobs $(JOBS) --device $(DEVICE)

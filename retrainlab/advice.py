@@ -122,7 +122,8 @@ def advise(frame: pd.DataFrame, sparsity: float, budget: float) -> Advice:
     sparsity: a stored one, in [0, 1].
     budget: share of the dense run, above 0 and within the stored ones; the nearest by ratio is taken, of two equally near
     ones the shorter.
-    Raises BadInput for other sparsities and budgets, results of several networks, and if no seed has every schedule.
+    Raises BadInput for other sparsities and budgets, results of several networks or precisions, and if no seed has every
+    schedule.
     """
     check_number(sparsity, "sparsity", low=0, high=1)
     check_number(budget, "budget (share of the dense run)", above=0)
@@ -168,6 +169,7 @@ def _at_sparsity(frame: pd.DataFrame, sparsity: float) -> pd.DataFrame:
     if known.empty:
         there = ", ".join(share(s) for s in sorted(set(frame["sparsity"]))) or "none"
         raise BadInput(f"Nothing is stored at sparsity {share(sparsity)}; stored: {there}.")
+    stats.check_precision(known)
     twice = known.duplicated(["seed", "budget", "schedule"]).any()
     if twice or known["epochs"].nunique() > 1:
         raise BadInput("These are results of more than one network or method; give those of one.")

@@ -14,7 +14,7 @@ from retrainlab.methods.knobs import Knobs
 
 DATASETS = tuple(BUILT_IN)
 MODELS = ("mlp", "resnet8", "resnet20", "resnet56", "resnet18", "vgg16", "wrn28-10")
-ENGINES = ("auto", "loop", "batched", "graph")
+ENGINES = ("auto", "loop", "batched", "graph", "compiled")
 PRECISIONS = ("float32", "bfloat16")
 DENSE_SCHEDULES = ("constant", "step", "multistep", "cosine", "linear")
 NAMED_SCHEDULES = ("FT", "LRW", "SLR", "CLR", "LLR", "ALLR")

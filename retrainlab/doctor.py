@@ -201,12 +201,13 @@ def _files(store: "Store", looked: list[tuple[str, str]], stored: int) -> Iterat
 
 def _engines() -> Iterator[Finding]:
     from retrainlab.training.engine import TIMES, of_record, remembered
+    from retrainlab.training.half import told
 
     known = remembered()
     for what, record in known.items():
         times = record[TIMES]
         found = f"{what}: {of_record(record)} ({times['0']} ms a step in the loop, {min(times.values())} at best)"
-        yield Finding("engine", found)
+        yield Finding("engine", "; ".join(filter(None, [found, told(record)])))
     none = "none chosen yet; a study with some work measures which is fastest, and remembers"
     kept = f"remembered in {engines_file()}; without that file they are measured again"
     yield Finding("engines", kept if known else none)

@@ -93,6 +93,11 @@ def engines_file() -> Path | None:
     return _cached("engines.json")
 
 
+def compiled_folder() -> Path | None:
+    """The folder of what torch.compile has made on this machine; None without a home directory."""
+    return _cached("compiled")
+
+
 def make_writable(folder: Path, names: Iterable[str] = ()) -> None:
     """Make the folder if it is missing. Raises BadInput, before any work starts, if it cannot be written, or what lies there
     under one of the names cannot be replaced."""

@@ -1,5 +1,7 @@
 """What `retrainlab run` and `retrainlab study` print: a study's rows as a table and a few sentences."""
 
+import math
+
 import pandas as pd
 
 from retrainlab.methods.table import SEARCHED
@@ -31,12 +33,14 @@ def report(frame: pd.DataFrame) -> str:
 
 
 def table(frame: pd.DataFrame) -> str:
-    """Mean test accuracy over seeds with its interval, a line for each sparsity, budget and schedule."""
+    """Mean test accuracy over seeds with its interval, a line for each sparsity, budget, schedule and precision. Precision
+    and device have a column each unless they are the same everywhere, and said above the table."""
     own = frame[["sparsity_achieved", "trained_sparsity"]].where(frame["outcome"] == "").round(6)
     frame = frame.assign(**own)
-    short = summary(frame, ["sparsity", "budget", "schedule"], "test_accuracy")
+    by = ["sparsity", "budget", "schedule", "precision"]
+    short = summary(frame, by, "test_accuracy")
     short[["low", "high"]] = short[["low", "high"]].where(short["n"] > 0)
-    groups = frame.groupby(["sparsity", "budget", "schedule"], sort=False)
+    groups = frame.groupby(by, sort=False)
     short["sparsity_achieved"] = groups["sparsity_achieved"].mean().values
     shown = {heading: short[name] * factor if factor else short[name] for name, (heading, factor) in COLUMNS.items()}
     if (frame["method"] != "dense").any():
@@ -48,9 +52,22 @@ def table(frame: pd.DataFrame) -> str:
         shown["times smaller"] = groups["compression_ratio"].mean().values
     if frame["seed"].nunique() == 1:
         del shown["95 % from"], shown["to"]
-    dense = 100 * frame.groupby("seed")["dense_test_accuracy"].first().mean()  # of the seeds that have one
-    head = f"dense: {dense:.2f} % test accuracy" if dense == dense else "dense: diverged"
+    how = []
+    for column, word in (("precision", "in"), ("device", "on")):
+        if frame[column].nunique() > 1:
+            shown[column] = groups[column].agg(lambda own: " and ".join(sorted(own.unique()))).values
+        else:
+            how.append(f"{word} {frame[column].iloc[0]}")
+    head = f"dense: {_dense(frame)}" + (f"; all computed {' '.join(how)}" if how else "")
     return head + "\n" + pd.DataFrame(shown).to_string(index=False, float_format=lambda x: f"{x:.2f}", na_rep="-")
+
+
+def _dense(frame: pd.DataFrame) -> str:
+    """The dense networks' mean test accuracy, over the seeds that have one, for each precision."""
+    own = 100 * frame.groupby(["precision", "seed"], sort=False)["dense_test_accuracy"].first()
+    means = own.groupby("precision", sort=False).mean()
+    told = ["diverged" if math.isnan(mean) else f"{mean:.2f} % test accuracy" for mean in means]
+    return told[0] if len(told) == 1 else ", ".join(f"{one} in {name}" for one, name in zip(told, means.index))
 
 
 def _left_out(frame: pd.DataFrame) -> list[str]:

@@ -104,7 +104,13 @@ def _check_runs(frame: pd.DataFrame, named: Sequence[str]) -> None:
         raise BadInput(
             "Some runs stand twice, and would count as so many seeds; keep one of each: frame.drop_duplicates('key')."
         )
-    if "precision" in frame and "precision" not in named and frame["precision"].nunique() > 1:
+    if "precision" not in named:
+        check_precision(frame)
+
+
+def check_precision(frame: pd.DataFrame) -> None:
+    """Raise BadInput where runs of several precisions would be taken together."""
+    if "precision" in frame and frame["precision"].nunique() > 1:
         found = ", ".join(sorted(frame["precision"].unique()))
         raise BadInput(
             f"These runs were computed in {found}; take those of one, or name precision as a column to group by."
@@ -190,6 +196,17 @@ def overall(frame: pd.DataFrame, value: str, compare: str, baseline: str, by: Se
 def finished(frame: pd.DataFrame) -> pd.DataFrame:
     """The rows of runs that did not diverge."""
     return frame[frame["test_accuracy"].notna()]
+
+
+def mixed(frame: pd.DataFrame) -> str:
+    """In which precisions and on which devices runs were computed, as a sentence; empty where all were computed alike, or
+    the frame does not say."""
+    parts = []
+    for column, word in (("precision", "in"), ("device", "on")):
+        found = sorted(frame[column].dropna().unique()) if column in frame else []
+        if len(found) > 1:
+            parts.append(" and ".join(f"{word} {name}" for name in found))
+    return f"Not all runs were computed alike: {'; '.join(parts)}." if parts else ""
 
 
 def left_out(frame: pd.DataFrame) -> str:

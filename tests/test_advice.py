@@ -277,3 +277,12 @@ def test_advice_needs_no_torch():
     code = "import sys; import retrainlab.advice; assert 'torch' not in sys.modules"
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True)
     assert done.returncode == 0, done.stderr
+
+
+def test_results_of_two_precisions_give_no_advice():
+    """Pitfall: half of the seeds in bfloat16 count as so many seeds of one network."""
+    frame = made()
+    halves = frame.assign(precision=["bfloat16" if seed % 2 else "float32" for seed in frame["seed"]])
+    with pytest.raises(BadInput, match="computed in bfloat16, float32; take those of one"):
+        advise(halves, 0.9, 0.1)
+    assert advise(halves.assign(precision="bfloat16"), 0.9, 0.1) == advise(frame, 0.9, 0.1)

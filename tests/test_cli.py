@@ -191,13 +191,21 @@ def test_doctor_shows_the_engines_that_were_chosen(capsys, tmp_path, monkeypatch
     monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path))
     assert main(["doctor"]) == 0 and "none chosen yet" in capsys.readouterr().out
     engine = {"kind": "batched", "members": 8, "least": 2, "seconds": 0.003}
-    record = {"net, batch 32": {"engine": engine, "ms_per_member_step": {"0": 5.0, "8": 3.0}}}
+    times = {"0": 5.0, "8": 3.0}
+    record = {
+        "net, batch 32": {"engine": engine, "ms_per_member_step": times},
+        "net, batch 64": {"engine": engine, "ms_per_member_step": times, "bfloat16": 0.423},
+        "net, batch 128": {"engine": engine, "ms_per_member_step": times, "bfloat16": 5.4},
+    }
     path = tmp_path / "retrainlab" / "engines.json"
     path.parent.mkdir(exist_ok=True)
     path.write_text(json.dumps(record))
     assert main(["doctor"]) == 0
     out = " ".join(capsys.readouterr().out.split())
-    assert "net, batch 32: batched, up to 8 at once (5.0 ms a step in the loop, 3.0 at best)" in out
+    found = "batched, up to 8 at once (5.0 ms a step in the loop, 3.0 at best)"
+    assert f"net, batch 32: {found} engine" in out
+    assert f"net, batch 64: {found}; bfloat16 would take about 0.42 of the time engine" in out
+    assert f"net, batch 128: {found}; bfloat16 would take about 5.40 times as long engine" in out
     assert str(path) in out.replace(" ", "")
 
 

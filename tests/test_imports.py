@@ -52,11 +52,14 @@ data.pixels data.folders data.reading data.sources
 methods.knobs stats
 config
 keys
-schedules data.dataset methods.table figures.presets
+schedules data.dataset data.batches methods.table figures.presets
 pruning layers models storage training.method methods.bimp
 products
 metrics influence chains narrow training.packs training.stacking advice
-training.state training.loop training.masked training.together shrink sparse_kernels
+training.state training.loop training.masked training.flat training.slots training.ways training.half shrink sparse_kernels
+training.stack
+training.together
+training.timing
 obs
 scores training.cycles methods.sparsifier
 methods training.engine

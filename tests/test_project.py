@@ -56,8 +56,21 @@ def test_make_alone_lists_every_target():
     done = subprocess.run(["make", "--no-print-directory"], cwd=ROOT, capture_output=True, text=True, check=True)
     for target in ("help", "setup", "figures", "export", "slides", "test", "lab", "bench", "doctor", "clean"):
         assert f"make {target} " in done.stdout
-    for variable in ("PRESET", "JOBS", "DEVICE"):
-        assert variable in done.stdout
+    for variable in ("PRESET", "JOBS", "DEVICE", "PRECISION"):
+        assert f" {variable}=" in done.stdout
+
+
+@pytest.mark.skipif(shutil.which("make") is None, reason="make is not installed")
+@pytest.mark.parametrize(("given", "passed"), [([], "float32"), (["PRECISION=bfloat16"], "bfloat16")])
+def test_make_figures_passes_the_precision_on(given, passed):
+    """To an option of the command, whose figures then go to figures/own/."""
+    from retrainlab.cli import _parser
+
+    command = ["make", "--no-print-directory", "--dry-run", "figures", *given]
+    done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=True)
+    [line] = [line for line in done.stdout.splitlines() if "retrainlab figures" in line]
+    options = _parser().parse_args(line.split()[1:])
+    assert (options.precision, options.preset, options.jobs, options.device) == (passed, "digits", 0, "auto")
 
 
 @of_each_document

@@ -260,3 +260,34 @@ def test_runs_of_several_precisions_are_not_taken_together_without_a_word():
     assert len(stats.paired(ft, ["where"], "test_accuracy", "precision", "float32")) == 1
     with pytest.raises(BadInput, match="stand twice for one schedule and seed"):
         stats.paired(frame.drop(columns="precision").assign(where=0), ["where"], "test_accuracy", "schedule", "LLR")
+
+
+@pytest.mark.parametrize(
+    ("columns", "words"),
+    [
+        ({}, ""),
+        ({"precision": ["float32"] * 3, "device": ["cpu, 2 cores"] * 3}, ""),
+        (
+            {"precision": ["float32"] * 3, "device": ["cuda, A", "cpu, 2 cores", "cuda, A"]},
+            "Not all runs were computed alike: on cpu, 2 cores and on cuda, A.",
+        ),
+        (
+            {"precision": ["float32", "bfloat16", "float32"], "device": ["cuda, A", "cuda, A", None]},
+            "Not all runs were computed alike: in bfloat16 and in float32.",
+        ),
+        (
+            {"precision": ["float32", "bfloat16", "float32"], "device": ["b", "c", "a"]},
+            "Not all runs were computed alike: in bfloat16 and in float32; on a and on b and on c.",
+        ),
+    ],
+)
+def test_runs_that_were_not_computed_alike_are_told_in_one_sentence(columns, words):
+    assert stats.mixed(pd.DataFrame({"seed": [0, 1, 2]} | columns)) == words
+
+
+def test_runs_of_several_devices_may_be_taken_together():
+    rows = [
+        {"schedule": s, "device": ("cpu", "cuda")[seed % 2], "seed": seed, "test_accuracy": 0.9}
+        for s in ("FT", "LLR") for seed in range(3)
+    ]  # fmt: skip
+    assert list(stats.summary(pd.DataFrame(rows), ["schedule"], "test_accuracy")["n"]) == [3, 3]

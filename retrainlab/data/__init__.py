@@ -4,7 +4,8 @@
     folders    which files of a folder of images are read, as which class of which split
     reading    a folder of images: its pixels, fingerprint and description
     sources    the table of data sets: how each is read, downloaded, held out and augmented
-    dataset    what training sees: clean splits, and seeded batches with augmentation, on the device
+    dataset    the clean splits on the device
+    batches    what training sees: seeded batches with augmentation
 
 Later modules build on earlier ones; nothing here knows networks.
 """

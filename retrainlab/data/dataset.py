@@ -1,18 +1,15 @@
-"""Images as tensors on the device: load(name) -> Dataset with clean splits, and seeded batches with augmentation.
+"""Images as tensors on the device: load(name) -> Dataset with clean splits.
 
-Images stay uint8 until a batch is used; then they are cropped, flipped and normalised there, a whole batch at once.
-Validation and test images are never augmented, and the splits never change: they follow from a fixed shuffle (by hash
-of the index) within each class, whatever the seed and the versions of the libraries.
+Images stay uint8 until a batch of them is used (see `batches`). The splits never change: they follow from a fixed shuffle
+(by hash of the index) within each class, whatever the seed and the versions of the libraries.
 """
 
 import hashlib
-from collections.abc import Iterator
 from dataclasses import dataclass
 from functools import lru_cache
 
 import numpy as np
 import torch
-import torch.nn.functional as F
 from torch import Tensor
 
 from retrainlab.checks import BadInput
@@ -20,7 +17,6 @@ from retrainlab.data import sources
 from retrainlab.data.folders import printable
 from retrainlab.data.reading import Augmentation, Folder
 from retrainlab.data.sources import BuiltIn
-from retrainlab.noise import stream
 from retrainlab.paths import data_root
 
 
@@ -82,51 +78,6 @@ def stratified(labels: np.ndarray, count: int) -> np.ndarray:
     take[np.argsort(take - exact, kind="stable")[: count - take.sum()]] += 1
     ordered = labels[order]
     return np.sort(np.concatenate([order[ordered == c][:k] for c, k in zip(classes, take)]))
-
-
-def crop_and_flip(images: Tensor, pad: int, shift: Tensor, flip: Tensor) -> Tensor:
-    """Shift each image by its own offset within a zero border of `pad` pixels, then mirror where `flip`.
-
-    images: [B, C, H, W]; shift: int64 [B, 2] in 0..2*pad, (pad, pad) changes nothing; flip: bool [B].
-    """
-    b, c, h, w = images.shape
-    column = torch.arange(w, device=images.device).expand(b, w)
-    column = torch.where(flip[:, None], w - 1 - column, column) + shift[:, 1:]
-    row = torch.arange(h, device=images.device) + shift[:, :1]
-    batch = torch.arange(b, device=images.device).view(b, 1, 1, 1)
-    channel = torch.arange(c, device=images.device).view(1, c, 1, 1)
-    return F.pad(images, (pad, pad, pad, pad))[batch, channel, row[:, None, :, None], column[:, None, None, :]]
-
-
-def batches(
-    data: Dataset, batch_size: int, steps: int, seed: tuple[int | str, ...], augment: bool = True
-) -> Iterator[tuple[Tensor, Tensor]]:
-    """`steps` training batches (images float32 [B, C, H, W], labels [B]), reshuffled each epoch, all from `seed`.
-
-    The same seed gives the same images in the same order with the same crops on every device. Each epoch's random
-    numbers are drawn at once and moved to the device once.
-    """
-    per_epoch = data.steps_per_epoch(batch_size)
-    split, (pad, flip) = data.train, (data.augmentation.pad, data.augmentation.flip)
-    augment = augment and (pad > 0 or flip)
-    for epoch in range(-(-steps // per_epoch)):
-        generator = stream(*seed, epoch)
-        order = torch.randperm(len(split), generator=generator)[: per_epoch * batch_size].to(data.device)
-        shift = torch.randint(0, 2 * pad + 1, (len(order), 2), generator=generator).to(data.device)
-        mirror = (torch.rand(len(order), generator=generator) < (0.5 if flip else 0)).to(data.device)
-        for step in range(min(per_epoch, steps - epoch * per_epoch)):
-            part = slice(step * batch_size, (step + 1) * batch_size)
-            images = split.images[order[part]]
-            if augment:
-                images = crop_and_flip(images, pad, shift[part], mirror[part])
-            yield data.normalise(images), split.labels[order[part]]
-
-
-def clean_batches(data: Dataset, split: Split, batch_size: int = 1024) -> Iterator[tuple[Tensor, Tensor]]:
-    """All of `split` in order, normalised and otherwise untouched, as (images float32, labels)."""
-    for start in range(0, len(split), batch_size):
-        part = slice(start, start + batch_size)
-        yield data.normalise(split.images[part]), split.labels[part]
 
 
 def load(name: str, device: str = "cpu", *, all_train: bool = False, image_size: int | None = None) -> Dataset:

@@ -51,9 +51,9 @@ def save(
 
     They go to `presets.folder`, with a word if the settings are not the preset's own. The same figure and data give the
     same bytes. said: has the NAME and the alternative text. results: the study's rows; their keys and devices are the
-    provenance, and what of their networks is not pruned ends the caption.
+    provenance, and what of their networks is not pruned ends the caption, as does that they come from several devices.
     """
-    caption = " ".join([caption, *filter(None, dict.fromkeys(results.get("not_pruned", ())))])
+    caption = " ".join([caption, *filter(None, dict.fromkeys([*results.get("not_pruned", ()), stats.mixed(results)]))])
     folder, own = presets.folder(settings), presets.changed(settings)
     if own and not settings.output:
         print(

@@ -26,8 +26,8 @@ class Machine:
         "auto",
         ENGINES,
         "engine",
-        "loop: one training after the other; batched: many at once; graph: many at once as a CUDA graph; auto: the "
-        "fastest, by a short measurement that is remembered",
+        "loop: one training after the other; batched: many at once; graph: many at once as a CUDA graph; compiled: the "
+        "same, compiled first; auto: the fastest, by a short measurement that is remembered",
     )
     fresh: bool = told(False, "compute anew what is stored already")
 

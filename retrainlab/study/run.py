@@ -9,11 +9,12 @@ import warnings
 from collections.abc import Sequence
 from concurrent.futures import Executor
 from dataclasses import replace
-from functools import partial
+from functools import cache, partial
 
 import pandas as pd
 import torch
 
+from retrainlab import stats
 from retrainlab.checks import check_number, listed, settled
 from retrainlab.config import DATASETS, Experiment, Recipe
 from retrainlab.data.sources import content
@@ -25,7 +26,8 @@ from retrainlab.study.result import Result
 from retrainlab.study.results import Place, Results
 from retrainlab.study.stages import check, check_lengths, common, prepare, while_retraining
 from retrainlab.study.workers import run_tasks
-from retrainlab.training.engine import Engine, fastest, forced
+from retrainlab.training.engine import Engine, fastest, forced, record_of
+from retrainlab.training.half import hint
 from retrainlab.training.state import State
 
 WORTH_A_PROBE = 1000  # steps; with fewer, measuring which engine is fastest takes longer than it saves
@@ -76,7 +78,11 @@ def run_study(
             report(share, f"{word} on {machine}")
 
         try:
-            engines, seconds = _engines(missing, engine, where, tell)
+            engines, seconds, hints = _engines(missing, engine, where, tell)
+            if hints and hasattr(report, "close"):
+                report.close()  # its line is not to go on with other words
+            for words in hints:
+                _say(words)
             count = min(jobs or cores(), len(missing.results)) if where.type == "cpu" else 1
             if not jobs and executor is None and 0 < seconds < QUICK:
                 count = 1
@@ -88,7 +94,16 @@ def run_study(
     keys = [kept.key(e) for e in experiments]
     results = [missing.found.get(key) or stored(kept.of(e)) for e, key in zip(experiments, keys)]
     _check_starts(experiments, results)
-    return pd.DataFrame([row(e, key, result) for e, key, result in zip(experiments, keys, results)])
+    table = pd.DataFrame([row(e, key, result) for e, key, result in zip(experiments, keys, results)])
+    if words := stats.mixed(table):
+        _say(words)
+    return table
+
+
+@cache  # a search asks for one study after the other
+def _say(words: str) -> None:
+    """Print what is of interest once in a process."""
+    print(f"study: {words}", file=sys.stderr)
 
 
 def _check_starts(experiments: Sequence[Experiment], results: Sequence[Result]) -> None:
@@ -103,9 +118,12 @@ def _check_starts(experiments: Sequence[Experiment], results: Sequence[Result]) 
         warnings.warn(words, stacklevel=3)
 
 
-def _engines(missing: Missing, kind: str, where: torch.device, tell: Tell) -> tuple[dict[Recipe, Engine], float]:
-    """An engine for each network, data set and batch size; and the seconds that one process would take, 0 if unknown."""
-    out, seconds = {}, []
+def _engines(
+    missing: Missing, kind: str, where: torch.device, tell: Tell
+) -> tuple[dict[Recipe, Engine], float, list[str]]:
+    """An engine for each network, data set and batch size; the seconds that one process would take, 0 if unknown; and what
+    bfloat16 would save where there is some work and it would save much."""
+    out, seconds, hints = {}, [], []
     wanted = [*missing.dense.values(), *map(while_retraining, missing.results.values())]
     for recipe in dict.fromkeys(map(common, wanted)):
         setup, original = prepare(recipe, where)
@@ -114,6 +132,8 @@ def _engines(missing: Missing, kind: str, where: torch.device, tell: Tell) -> tu
             out[recipe] = forced(kind, where)
         else:
             told = partial(tell, 0.0) if steps >= WORTH_A_PROBE else None
-            out[recipe] = fastest(setup, State.of(setup.model, where), recipe, told)
+            out[recipe] = fastest(setup, State.of(setup.model, where), recipe, told, steps)
+            if told and (words := hint(record_of(setup, recipe))):
+                hints.append(f"{recipe.model}: {words}")
         seconds.append(steps * out[recipe].seconds)
-    return out, sum(seconds) if all(seconds) else 0.0
+    return out, sum(seconds) if all(seconds) else 0.0, hints

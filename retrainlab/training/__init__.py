@@ -6,9 +6,15 @@
     masked      the method that keeps what is pruned at 0
     stacking    a network for many members
     packs       some of its convolutions, several members at a time
+    flat        one buffer for the parameters of all members
+    slots       which jobs are trained together, and which share every step
+    ways        how the steps of many members are made: called, recorded or compiled
+    stack       many members in training, and one step of all of them
     together    the loop for many members at once
     cycles      prune, retrain, and again
-    engine      which of these ways is fastest here, measured
+    timing      how long a step takes in the loop and with many members
+    engine      which of these ways is fastest here, measured and remembered
+    half        what bfloat16 would save on a CPU, measured and told
 
 Nothing here knows notebooks, stores or figures.
 """

@@ -1,11 +1,14 @@
-"""Which way to train a set of jobs: one after the other, many at once, or many at once with a recorded step.
+"""Which way to train a set of jobs: one after the other, many at once, or many at once with a recorded or compiled step.
 
-All three give the same results, up to the rounding of sums; which is fastest depends on network, batch and device. A probe
-of some seconds measures it, and the choice is remembered in a file of the user's cache; `--engine` overrides it.
+All give the same results, up to the rounding of sums; which is fastest depends on network, batch, device, and on how much
+there is to train. A probe of some seconds measures it, and the choice is remembered in a file of the user's cache;
+`--engine` overrides it.
 """
 
 import copy
 import json
+import math
+import time
 import warnings
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import suppress
@@ -16,45 +19,73 @@ import torch
 
 from retrainlab.checks import BadInput, check_number, choose
 from retrainlab.config import ENGINES, Recipe
-from retrainlab.device import describe, out_of_memory, repeatable
+from retrainlab.device import describe, out_of_memory
 from retrainlab.models import apart
 from retrainlab.paths import engines_file, locked, write_whole
-from retrainlab.training import loop, masked, together
-from retrainlab.training.stacking import forward_of
+from retrainlab.training import half, loop, together
+from retrainlab.training.slots import in_slots
 from retrainlab.training.state import Job, Setup, State, Trained
+from retrainlab.training.timing import Trial, probe
+from retrainlab.training.ways import Way
 
 KINDS = tuple(kind for kind in ENGINES if kind != "auto")
 TOGETHER = {"cpu": "batched", "cuda": "graph"}  # the kind that trains many members at once, by device
-LADDERS = {"cpu": (2, 4, 8, 16, 32), "cuda": (1, 4, 16, 64)}  # numbers of members that the probe tries
 USUAL = {"cpu": 8, "cuda": 16}  # number of members of an engine that is taken without a probe
 MOST = 4096  # members of any engine
 TIMES = "ms_per_member_step"
-CLEARLY, AT_ALL = (
-    0.85,
-    0.95,
-)  # shares of the loop's time: an engine is taken below the first, `least` counts below the second
-NOISE = 1.1  # the probe ends at a number of members whose time is this many times the best
-SLOW = 0.25  # seconds: beside steps that are longer the time of calls, which batching saves, is nothing on a CPU
+CLEARLY = 0.85  # an engine is taken if it takes less than this share of the loop's time
+AT_ALL = 0.95  # a number of members counts for `least` if it does
+REBUILD = {"batched": 0.0, "graph": 500.0, "compiled": 30_000.0}  # of a `Way`, about, on an H100
+LONG = 60.0  # seconds: for less work it is not tried what compiling the steps gives
 
 
 @dataclass(frozen=True)
 class Engine:
-    """A way to train jobs. kind: a name of ENGINES but auto. members: how many slots train at once. least: with fewer, the
-    loop is faster. seconds: how long one step takes per member, 0 if no probe has measured it."""
+    """A way to train jobs.
+
+    kind: a name of ENGINES but auto. members: how many slots train at once. least: with fewer, the loop is faster. packed:
+    see `stacking.forward_of`. seconds: how long one step takes per member, 0 if no probe has measured it. compiled: the same
+    for steps that are compiled; compiling: how many seconds it takes to compile them for a number of members.
+    """
 
     kind: str = "loop"
     members: int = 1
     least: int = 2
     seconds: float = 0.0
+    packed: bool = False
+    compiled: float = 0.0
+    compiling: float = 0.0
 
     def __post_init__(self) -> None:
         choose(self.kind, KINDS, "engine")
         check_number(self.members, "number of members", low=1, high=MOST, whole=True)
         check_number(self.least, "least number of members", low=1, high=MOST, whole=True)
         check_number(self.seconds, "seconds of a step", low=0)
+        if not isinstance(self.packed, bool):
+            raise BadInput(f"An engine is packed or not, True or False; {self.packed!r} is neither.")
+        check_number(self.compiled, "seconds of a compiled step", low=0)
+        check_number(self.compiling, "seconds of compiling", low=0)
 
     def __str__(self) -> str:
-        return "loop" if self.kind == "loop" else f"{self.kind}, up to {self.members} at once"
+        if self.kind == "loop":
+            return "loop"
+        also = f", compiled from {self.pays_from:,.0f} steps on" if self.pays_from < math.inf else ""
+        return f"{self.kind}, up to {self.members} at once{also}"
+
+    @property
+    def pays_from(self) -> float:
+        """For how many steps of one member, all together, compiling pays; infinite if never, or if it was not measured."""
+        gain = self.seconds - self.compiled if self.kind == "graph" and self.compiled else 0.0
+        return self.compiling / gain if gain > 0 else math.inf
+
+    def way(self, setup: Setup, steps: float) -> Way:
+        """How this engine makes that many steps of one member, all together."""
+        compiled = (self.kind == "compiled" or steps > self.pays_from) and not setup.noisy
+        rebuild = REBUILD["compiled" if compiled else self.kind]
+        if compiled and self.compiled:
+            rebuild = self.compiling / self.compiled
+        recorded = self.kind != "batched"
+        return Way.of(setup.model, recorded=recorded, compiled=compiled, packed=self.packed, rebuild=rebuild)
 
     def train(
         self, setup: Setup, jobs: Sequence[Job], stop: Callable[[], bool] | None = None
@@ -66,23 +97,24 @@ class Engine:
                 yield place, loop.train(setup, jobs[place], stop)
             return
         setup = replace(setup, model=apart(setup.model))
-        forward, members, graph = forward_of(setup.model), self.members, self.kind == "graph"
+        members = self.members
         groups: dict[tuple, list[int]] = {}
         for place, job in enumerate(jobs):
             kind = (type(job.method), tuple(job.start.params), job.seed if setup.noisy else None)
             groups.setdefault(kind, []).append(place)
         for group in groups.values():
             while group:
-                slots = together.in_slots([jobs[place] for place in group])[:members]
+                slots = in_slots([jobs[place] for place in group])[:members]
                 places = [group[i] for slot in slots for i in slot]
                 if len(slots) < self.least:
                     group.remove(places[0])
                     yield places[0], loop.train(setup, jobs[places[0]], stop)
                     continue
                 chunk = [jobs[place] for place in places]
+                way = self.way(setup, sum(len(jobs[group[slot[0]]].curve) for slot in slots))
                 methods = [copy.deepcopy(job.method) for job in chunk]  # as they are before they count a step
                 try:
-                    for i, trained in together.train(setup, chunk, stop, graph=graph, forward=forward):
+                    for i, trained in together.train(setup, chunk, stop, way):
                         group.remove(places[i])
                         yield places[i], trained
                 except (RuntimeError, MemoryError) as error:
@@ -98,24 +130,33 @@ class Engine:
 def forced(kind: str, device: torch.device) -> Engine:
     """The engine of that kind, without a probe. Raises BadInput for one that this device does not have."""
     choose(kind, ENGINES, "engine")
-    if kind == "graph" and device.type != "cuda":
-        raise BadInput("The engine 'graph' needs a CUDA GPU; use --engine batched, loop or auto.")
-    return Engine() if kind == "loop" else Engine(kind, USUAL[device.type], least=1)
+    if kind in ("graph", "compiled") and device.type != "cuda":
+        raise BadInput(f"The engine '{kind}' needs a CUDA GPU; use --engine batched, loop or auto.")
+    return Engine() if kind == "loop" else Engine(kind, USUAL[device.type], 1, packed=device.type == "cuda")
 
 
-def fastest(setup: Setup, start: State, recipe: Recipe, tell: Callable[[str], None] | None = None) -> Engine:
+def fastest(
+    setup: Setup, start: State, recipe: Recipe, tell: Callable[[str], None] | None = None, steps: float = 0.0
+) -> Engine:
     """The engine for this network, batch size, precision and device: the remembered one, or else that of a probe, which is
-    announced to `tell`. Without `tell` there is no probe, and the loop is taken."""
-    device = setup.data.device
-    name, known = _name(setup, recipe), remembered()
-    if name in known and (engine := of_record(known[name])).kind in ("loop", TOGETHER[device.type]):
-        return engine
-    if tell is None:
-        return Engine()
-    tell(f"trying which engine is fastest for {recipe.model}")
-    times = probe(setup, start)
-    engine = decide(times, TOGETHER[device.type])
-    _remember(name, {"engine": asdict(engine), TIMES: {str(m): round(1e3 * t, 3) for m, t in times.items()}})
+    announced to `tell`. Without `tell` there is no probe, and the loop is taken. steps: of one member, all together, that
+    are to be made, as far as it is known: compiling them is tried where they are many."""
+    name, kind, record = _name(setup, recipe), TOGETHER[setup.data.device.type], record_of(setup, recipe)
+    engine = of_record(record) if record else None
+    if engine is None or engine.kind not in ("loop", kind):
+        if tell is None:
+            return Engine()
+        tell(f"trying which engine is fastest for {recipe.model}")
+        times = probe(setup, start)
+        engine = _with_packs(decide(times, kind), setup, start)
+        record = {TIMES: {str(m): round(1e3 * t, 3) for m, t in times.items()}}
+        record |= half.measured(engine.train, setup, start, engine.members)
+        _remember(name, record | {"engine": asdict(engine)})
+    untried = engine.kind == "graph" and not engine.compiling and not setup.noisy
+    if untried and tell is not None and steps * engine.seconds > LONG:
+        tell(f"trying whether compiling pays for {recipe.model}")
+        engine = _compiled(engine, setup, start)
+        _remember(name, record | {"engine": asdict(engine)})
     return engine
 
 
@@ -129,48 +170,22 @@ def decide(times: dict[int, float], kind: str) -> Engine:
     return Engine(kind, best, least, seconds=times[best])
 
 
-def probe(setup: Setup, start: State) -> dict[int, float]:
-    """Seconds per member-step of the loop (at 0) and of each number of members worth trying."""
-    device = setup.data.device
-    setup = setup.barely_evaluated()
-    weights = setup.weights(start)
-    masks = {name: torch.arange(w.numel(), device=device).view_as(w) % 10 == 0 for name, w in weights.items()}
-    start = masked.apply(start, masks)
+def _with_packs(engine: Engine, setup: Setup, start: State) -> Engine:
+    """The engine, packed where that is faster."""
+    if engine.kind != "graph":
+        return engine
+    packed = Trial(setup, start, packed=True).seconds(engine.members)
+    return replace(engine, packed=True, seconds=packed) if packed < engine.seconds else engine
 
-    def job(i: int, steps: int) -> Job:
-        curve = torch.full((steps,), 1e-4 * (i + 1), dtype=torch.float64)  # all differ, so that none share a slot
-        return Job(start, curve, ("probe",), masked.Masked(masks), evaluations=1)
 
-    def single(steps: int) -> float:
-        return loop.train(setup, job(0, steps)).seconds / steps
-
-    def many(members: int, steps: int) -> float:
-        jobs = [job(i, steps) for i in range(members)]
-        done = together.train(setup, jobs, graph=device.type == "cuda", forward=forward)
-        return sum(trained.seconds for _, trained in done) / steps / members
-
-    with repeatable(device):
-        single(1)
-        first = single(2)
-        if device.type == "cpu" and first > SLOW:
-            return {0: first}
-        steps = max(3, min(20, round(0.05 / first)))
-        times, forward = {0: min(single(steps) for _ in range(3))}, forward_of(setup.model)
-        waits = 0  # how many numbers of members were tried since the best
-        for members in LADDERS[device.type]:
-            try:
-                many(members, 1)
-                rounds = 3 if members * steps * first < 0.5 else 2 if members * steps * first < 1 else 1
-                times[members] = min(many(members, steps) for _ in range(rounds))
-            except (RuntimeError, MemoryError) as error:
-                if not out_of_memory(error) and members != LADDERS[device.type][0]:
-                    raise
-                break  # no more fit; or, with the fewest, this network cannot be stacked at all
-            best = min(times.values())
-            waits = waits + 1 if times[members] > best else 0
-            if members >= 4 and (waits > 1 or times[members] > NOISE * best):
-                break
-    return times
+def _compiled(engine: Engine, setup: Setup, start: State) -> Engine:
+    """The engine, knowing what compiling gives and takes: nothing, where it fails."""
+    trial, began = Trial(setup, start, packed=engine.packed, compiled=True), time.perf_counter()
+    try:
+        compiled = trial.seconds(engine.members)
+    except BadInput:
+        compiled = engine.seconds
+    return replace(engine, compiled=compiled, compiling=time.perf_counter() - began)
 
 
 def _name(setup: Setup, recipe: Recipe) -> str:
@@ -178,6 +193,11 @@ def _name(setup: Setup, recipe: Recipe) -> str:
     width = "" if recipe.width is None else f" width {recipe.width}"
     batch = f"batch {recipe.batch_size}" + (f" in {setup.precision}" if setup.precision != "float32" else "")
     return f"{recipe.model}{width}, {shape}, {batch}, {describe(setup.data.device)}, torch {torch.__version__}"
+
+
+def record_of(setup: Setup, recipe: Recipe) -> dict:
+    """The record for this network, batch size, precision and device; empty if there is none that is valid."""
+    return remembered().get(_name(setup, recipe), {})
 
 
 def remembered() -> dict[str, dict]:
@@ -207,6 +227,7 @@ def _sound(record: Any) -> bool:
         for members, time in {"0": None, **record[TIMES]}.items():
             check_number(int(members), "number of members", low=0, high=MOST)
             check_number(time, "time of a step", above=0)
+        check_number(record.get(half.SHARE, 1.0), "share of float32's time", above=0)
     except (ValueError, TypeError, KeyError, AttributeError):
         return False
     return True

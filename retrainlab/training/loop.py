@@ -15,9 +15,11 @@ from torch import Tensor, nn
 from torch.func import functional_call
 
 from retrainlab.config import SGD
-from retrainlab.data.dataset import Dataset, Split, batches, clean_batches
+from retrainlab.data.batches import batches, clean_batches
+from retrainlab.data.dataset import Dataset, Split
 from retrainlab.device import synchronise
 from retrainlab.models import apart, in_mode
+from retrainlab.training.masked import bits, keep
 from retrainlab.training.method import Tensors
 from retrainlab.training.state import Job, Point, Setup, State, Trained
 
@@ -80,6 +82,7 @@ def train(setup: Setup, job: Job, stop: Callable[[], bool] | None = None) -> Tra
     for p in params.values():
         p.requires_grad_(True)
     rates, pauses, decayed = job.curve.tolist(), job.pauses, setup.decayed(params)
+    kept = {name: bits(mask, params[name]) for name, mask in method.masks.items()}
     per_epoch = data.steps_per_epoch(setup.batch_size)
     points: list[Point] = []
 
@@ -112,6 +115,7 @@ def train(setup: Setup, job: Job, stop: Callable[[], bool] | None = None) -> Tra
             gradients = dict(zip(params, torch.autograd.grad(total, list(params.values()))))
             with torch.no_grad():
                 method.edit_gradients(params, gradients)
+                gradients |= {name: keep(gradients[name], ones) for name, ones in kept.items()}
                 update = direction(params, gradients, momentum, setup.sgd, decayed)
                 torch._foreach_add_(list(params.values()), update, alpha=-rates[step])
                 method.after_step(params, step)

@@ -1,13 +1,14 @@
 """What a method may do: map raw parameters to the effective weights of the forward pass, and act at a few moments.
 
 Training starts from what `begin` makes of the network's parameters. Each step is
-`effective` -> forward -> `penalty` -> backward -> `edit_gradients` -> SGD -> `after_step`; each epoch ends with
+`effective` -> forward -> `penalty` -> backward -> `edit_gradients` -> `masks` -> SGD -> `after_step`; each epoch ends with
 `after_epoch`, and training with `finish`, after which the network is evaluated: a method is judged by what it leaves.
 
 When many members train together, `Method.stacked` makes of their methods one that acts on parameters [M, ...].
 """
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from types import MappingProxyType
 from typing import Self
 
 import torch
@@ -19,12 +20,16 @@ Tensors = dict[str, Tensor]
 class Method:
     """A method that does nothing; `params` are raw parameters by name.
 
+    masks: bool, by name: where they are False, a weight that is 0 stays exactly 0, even if training diverges, because its
+    gradient and decay are. They never change.
+
     steady: whether `effective`, `penalty` and `edit_gradients` do the same with the same tensors in every step, so that a
     step can be recorded and replayed; not so if they read a counter, or a value from the device. A method draws random
     numbers from a generator of its own (`noise.stream`), since torch's belongs to all threads.
     """
 
     steady: bool = False
+    masks: Mapping[str, Tensor] = MappingProxyType({})
 
     @classmethod
     def stacked(cls, methods: Sequence[Self]) -> "Method":
@@ -82,6 +87,7 @@ class SideBySide(Method):
     def __init__(self, methods: Sequence[Method]):
         self.methods = list(methods)
         self.steady = all(m.steady for m in methods)
+        self.masks = stacked_masks(methods)
 
     def effective(self, params: Tensors) -> Tensors:
         parts = [method.effective(member(params, i)) for i, method in enumerate(self.methods)]
@@ -110,6 +116,14 @@ class SideBySide(Method):
 def member(tensors: Tensors, i: int) -> Tensors:
     """Member i of stacked tensors, as views."""
     return {name: t[i] for name, t in tensors.items()}
+
+
+def stacked_masks(methods: Sequence[Method]) -> Tensors:
+    """The masks of all, [M, ...]; all True for those that have none of a name."""
+    some = {name: mask for method in methods for name, mask in method.masks.items()}
+    return {
+        name: torch.stack([m.masks.get(name, torch.ones_like(mask)) for m in methods]) for name, mask in some.items()
+    }
 
 
 def stacked(methods: Sequence[Method]) -> Method:

@@ -43,10 +43,34 @@ def forward_of(model: nn.Module, packed: bool = False) -> Forward:
         return vmapped(model)
 
 
+def evaluation_of(model: nn.Module) -> Forward:
+    """The network for many members that see the same images, in evaluation mode: `forward_of`, but one after the other where
+    it has torch's own attention, whose fast kernel for evaluation vmap does not know."""
+    if not any(isinstance(m, nn.MultiheadAttention) for m in model.modules()):
+        return forward_of(model)
+
+    def forward(params: Tensors, buffers: Tensors, images: Tensor) -> Tensor:
+        rows = range(len(next(iter(params.values()))))
+        own = [({n: p[i] for n, p in params.items()}, {n: b[i] for n, b in buffers.items()}) for i in rows]
+        return torch.stack([functional_call(model, parts, (images,)) for parts in own])
+
+    return forward
+
+
+def in_memory(t: Tensor) -> Tensor:
+    """A stacked tensor [M, ...] as a view whose dimensions come in the order of memory in which `by_rules` is fastest: input
+    channels last for the weight of a convolution, [M, O, I, H, W], else as they are."""
+    return t.movedim(2, -1) if t.dim() == 5 else t
+
+
+def as_used(t: Tensor) -> Tensor:
+    """Undo `in_memory`."""
+    return t.movedim(-1, 2) if t.dim() == 5 else t
+
+
 def laid_out(t: Tensor) -> Tensor:
-    """A stacked tensor [M, ...] in the order of memory in which `by_rules` is fastest: input channels last for the weight of
-    a convolution, else contiguous. Copied only if it is in another."""
-    return t.movedim(2, -1).contiguous().movedim(-1, 2) if t.dim() == 5 else t.contiguous()
+    """A stacked tensor [M, ...] that lies as `in_memory` says; copied only if it lies otherwise."""
+    return as_used(in_memory(t).contiguous())
 
 
 def vmapped(model: nn.Module) -> Forward:

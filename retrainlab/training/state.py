@@ -114,9 +114,13 @@ class Setup:
 
     def sparsity(self, tensors: Tensors) -> float:
         """The share of zeros in the prunable weights among `tensors`."""
-        weights = [tensors[name] for name in self.prunable]
-        nonzero = torch.stack([w.count_nonzero() for w in weights]).sum().item()
-        return 1 - nonzero / sum(w.numel() for w in weights)
+        return self.sparsities({name: tensors[name][None] for name in self.prunable})[0]
+
+    def sparsities(self, tensors: Tensors) -> list[float]:
+        """The same for each of M members, of `tensors` [M, ...]."""
+        weights = [tensors[name].flatten(1) for name in self.prunable]
+        nonzero = torch.stack([w.count_nonzero(1) for w in weights]).sum(0).tolist()
+        return [1 - count / sum(w.shape[1] for w in weights) for count in nonzero]
 
 
 @dataclass(frozen=True)

@@ -15,7 +15,8 @@ from hypothesis import strategies as st
 from retrainlab.checks import BadInput
 from retrainlab.data import dataset as D
 from retrainlab.data import sources
-from retrainlab.data.dataset import Augmentation, Dataset, Split, batches, clean_batches, crop_and_flip, load
+from retrainlab.data.batches import batches, clean_batches, crop_and_flip
+from retrainlab.data.dataset import Augmentation, Dataset, Split, load
 from retrainlab.data.sources import fingerprint
 from retrainlab.noise import stream
 from tests.helpers.refusals import said

@@ -106,6 +106,16 @@ def test_a_view_shows_advice_table_and_numbers():
     assert "budgets=[0.1, 0.25]" in shown.code and "advise(frame, 0.9, 0.1)" in shown.code
 
 
+def test_results_of_several_devices_are_said_to_be():
+    settings = Settings(sparsity=0.9, budget=0.1)
+    results = invented(settings)
+    words = budget.view(settings, results).words
+    on = {True: {"device": "cuda, A"}, False: {"device": "cpu, 2 cores"}}
+    several = {e: replace(r, provenance=on[e.recipe.seed == 0]) for e, r in results.items()}
+    told = "Not all runs were computed alike: on cpu, 2 cores and on cuda, A."
+    assert budget.view(settings, several).words == f"{words} {told}" and "alike" not in words
+
+
 def test_the_picture_marks_the_budget_and_leaves_out_what_is_far_below():
     settings = Settings(sparsity=0.9, budget=0.1)
     [spec] = budget.view(settings, invented(settings)).charts

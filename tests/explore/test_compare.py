@@ -136,6 +136,15 @@ def test_words_say_who_is_ahead_and_by_how_much():
     assert compare.words(pair_of(Settings(), result(0.9), result(0.9, stopped=True))).startswith("Stopped")
 
 
+def test_methods_that_were_computed_on_two_devices_are_said_to_be():
+    pair = [
+        replace(result(a), provenance={"device": device}) for a, device in ((0.9, "cpu, 2 cores"), (0.8, "cuda, A"))
+    ]
+    told = " Not all runs were computed alike: on cpu, 2 cores and on cuda, A."
+    assert compare.words(pair_of(Settings(), *pair)).endswith(f"may be luck.{told}")
+    assert compare.words(pair_of(Settings(), pair[0], pair[0])).endswith("may be luck.")
+
+
 def test_a_method_that_diverged_has_no_accuracy_beside_the_other():
     lost = {"validation_accuracy": None, "test_accuracy": None, "sparsity_achieved": None, "trained_sparsity": None}
     wild = replace(result(0.1, **lost), outcome="diverged: the first training, within 9 steps")

@@ -167,6 +167,15 @@ def test_the_words_name_the_winners_the_gap_and_the_checked_sparsity():
     assert "ends first with 90.0 %; the dense" in race_view.words(fake({"LLR": 0.9}))
 
 
+def test_a_race_of_stored_and_new_results_says_on_which_devices_they_were_computed():
+    race = fake({"FT": 0.8, "LLR": 0.9})
+    before = race_view.words(race)
+    for place, device in enumerate(("cuda, A", "cpu, 2 cores")):
+        race.results[place] = replace(race.results[place], provenance={"device": device})
+    told = " Not all runs were computed alike: on cpu, 2 cores and on cuda, A."
+    assert race_view.words(race) == before + told and "alike" not in before
+
+
 def test_what_has_diverged_is_ranked_nowhere_and_its_curve_ends_in_a_gap():
     """Pitfall: JSON.parse knows no NaN, and a sort by NaN is no order."""
     race = fake({"FT": math.nan, "LRW": 0.8, "CLR": math.nan, "LLR": 0.9})

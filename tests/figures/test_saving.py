@@ -67,6 +67,14 @@ def test_what_is_not_pruned_stands_in_the_caption_once(frame, tmp_path):
     assert json.loads((tmp_path / "name.json").read_text())["caption"] == "A caption"
 
 
+def test_runs_of_several_devices_are_told_in_the_caption(frame, tmp_path):
+    devices = ["cuda, A", *["cpu, 2 cores"] * (len(frame) - 1)]
+    save(budget_figure(frame), frame, tmp_path, frame.assign(device=devices))
+    about = json.loads((tmp_path / "name.json").read_text())
+    assert about["caption"] == "A caption Not all runs were computed alike: on cpu, 2 cores and on cuda, A."
+    assert about["devices"] == ["cpu, 2 cores", "cuda, A"]
+
+
 def test_a_shown_picture_has_alternative_text(frame, tmp_path):
     picture = save(budget_figure(frame), frame, tmp_path, frame)
     shown = picture._repr_html_()

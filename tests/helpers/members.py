@@ -1,6 +1,8 @@
 """Tiny trainings for one loop and for many members at once, and what tells two of them apart."""
 
 import itertools
+from dataclasses import replace
+from functools import partial
 
 import pytest
 import torch
@@ -11,6 +13,7 @@ from retrainlab.layers import prunable
 from retrainlab.models import build
 from retrainlab.training import loop, masked, together
 from retrainlab.training.state import Job, Setup, State
+from retrainlab.training.ways import Way, mean_losses
 
 BATCH = 8  # 5 steps an epoch
 # width, height of an image and learning rate. A normalisation over few values divides by small deviations, and so makes
@@ -87,8 +90,12 @@ def under_masks(setup):
     return lambda place: masked.Masked(masks_of(setup, place))
 
 
-def train_together(setup, jobs, stop=None, **more):
-    out = dict(together.train(setup, jobs, stop, **more))
+def train_together(setup, jobs, stop=None, forward=None, **how):
+    """forward: the network for many members in training, in place of the one that is found; how: see `Way.of`."""
+    way = Way.of(setup.model, **how)
+    if forward is not None:
+        way = replace(way, losses=partial(mean_losses, forward))
+    out = dict(together.train(setup, jobs, stop, way))
     return [out[i] for i in range(len(jobs))]
 
 

@@ -5,7 +5,7 @@ from contextlib import contextmanager, nullcontext
 import torch
 from torch.utils._python_dispatch import TorchDispatchMode
 
-from retrainlab.training import together
+from retrainlab.training import stack
 
 
 class Reads(TorchDispatchMode):
@@ -25,15 +25,15 @@ class Reads(TorchDispatchMode):
 
 def waits_in_steps(monkeypatch, reads) -> tuple[list[int], Reads]:
     """How many values the host has read before and after each step from now on, and what its operations wait for."""
-    step, at, waits = together._Stack.step, [], Reads()
+    step, at, waits = stack.Stack.step, [], Reads()
 
-    def watched(stack):
+    def watched(own):
         at.append(len(reads))
         with waits:
-            step(stack)
+            step(own)
         at.append(len(reads))
 
-    monkeypatch.setattr(together._Stack, "step", watched)
+    monkeypatch.setattr(stack.Stack, "step", watched)
     return at, waits
 
 
@@ -42,15 +42,15 @@ class Recorder:
 
     def __init__(self, monkeypatch):
         self.events, self.capturing = [], None
-        real = together._Stack.step
+        real = stack.Stack.step
 
-        def step(stack):
+        def step(own):
             if self.capturing is None:
                 self.events.append("step")
-                real(stack)
+                real(own)
             else:
                 assert self.capturing.stack is None
-                self.capturing.stack = stack
+                self.capturing.stack = own
 
         class Graph:
             stack = None
@@ -64,13 +64,13 @@ class Recorder:
                 self.events.append("wait")
 
         @contextmanager
-        def capture(graph):
+        def capture(graph, capture_error_mode):
             self.capturing = graph
             yield
             self.capturing = None
             self.events.append("capture")
 
-        monkeypatch.setattr(together._Stack, "step", step)
+        monkeypatch.setattr(stack.Stack, "step", step)
         monkeypatch.setattr(torch.cuda, "CUDAGraph", Graph)
         monkeypatch.setattr(torch.cuda, "Stream", Stream)
         monkeypatch.setattr(torch.cuda, "current_stream", Stream)

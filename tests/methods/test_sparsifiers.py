@@ -14,7 +14,7 @@ from torch.func import functional_call
 
 from retrainlab.checks import BadInput
 from retrainlab.config import SGD
-from retrainlab.data.dataset import batches
+from retrainlab.data.batches import batches
 from retrainlab.layers import prunable
 from retrainlab.methods.knobs import at
 from retrainlab.methods.make import make

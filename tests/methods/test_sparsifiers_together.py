@@ -9,9 +9,10 @@ from retrainlab.device import repeatable
 from retrainlab.methods.make import make
 from retrainlab.methods.sparsifier import Span, Sparsifier
 from retrainlab.methods.table import CS, DNW, DPF, DST, GMP, GSM, LC, METHODS, STR, RigL, Static
-from retrainlab.training import loop, together
+from retrainlab.training import loop, stack
 from retrainlab.training.engine import Engine
 from retrainlab.training.method import SideBySide
+from retrainlab.training.slots import in_slots
 from retrainlab.training.state import Job, Setup, State
 from tests.helpers.members import (
     after,
@@ -107,14 +108,14 @@ def test_one_class_alone_goes_on_when_members_of_other_classes_have_left():
         Static(0.6),
     ]
     lengths, seeds = (21, 8, 6, 13, 17, 9, 5, 12, 7), (0, 1, 0, 2, 1, 0, 1, 0, 0)
-    kinds, real = [], together.stacked
+    kinds, real = [], stack.stacked
 
     def stacked(methods):
         kinds.append(type(together := real(methods)).__name__)
         return together
 
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(together, "stacked", stacked)
+        patch.setattr(stack, "stacked", stacked)
         both(setup, lambda: jobs_of(setup, settings, lengths, seeds))
     assert kinds == [SideBySide.__name__] * 7 + ["Gmp"] * 2
 
@@ -143,7 +144,7 @@ def test_equal_settings_share_no_state():
         twins = [job_of(setup, DPF(0.8, 3), n) for n in (12, 12, 7)]
         return [replace(job, curve=twins[0].curve[: len(job.curve)]) for job in twins]
 
-    assert together.in_slots(make_jobs()) == [[0], [1], [2]]
+    assert in_slots(make_jobs()) == [[0], [1], [2]]
     first, second, _ = both(setup, make_jobs)
     assert identical(first.state, second.state)
 
@@ -182,7 +183,7 @@ def test_no_method_makes_the_host_wait_for_its_device_in_a_step(name, monkeypatc
 def test_a_recorded_step_is_replayed_with_the_loops_results(name, monkeypatch):
     setup, recorder = setup_of(), Recorder(monkeypatch)
     kind = dict(settings=MEMBERS[name][:2], lengths=(12, 7), seeds=(0, 1))
-    mine = train_together(setup, jobs_of(setup, **kind), graph=True)
+    mine = train_together(setup, jobs_of(setup, **kind), recorded=True)
     assert recorder.events.count("replay") == 12
     assert_alike(mine, [loop.train(setup, job) for job in jobs_of(setup, **kind)])
 
@@ -195,6 +196,6 @@ def test_members_on_a_gpu_end_as_in_the_loop(name, graph):
     setup = setup_of(network().to(device), images((3, 8, 8), device=device))
     kind = dict(settings=MEMBERS[name], lengths=LENGTHS, seeds=SEEDS)
     with repeatable(device):
-        mine = train_together(setup, jobs_of(setup, **kind), graph=graph)
+        mine = train_together(setup, jobs_of(setup, **kind), recorded=graph)
         wanted = [loop.train(setup, job) for job in jobs_of(setup, **kind)]
     assert_alike(mine, wanted, tolerance=1e-8)

@@ -20,7 +20,9 @@ from safetensors.torch import load_file, save_file
 
 from retrainlab.checks import BadInput, Stopped, WorkerDied
 from retrainlab.config import Experiment, Prune, Recipe, Retrain
-from retrainlab.study import making, measured, reading, stages
+from retrainlab.device import describe
+from retrainlab.progress import Progress
+from retrainlab.study import making, measured, reading, run, stages
 from retrainlab.study import results as results_module
 from retrainlab.study.grids import grid
 from retrainlab.study.reading import curves, layers, not_pruned, row, sizes
@@ -28,6 +30,7 @@ from retrainlab.study.result import Result
 from retrainlab.study.results import Results
 from retrainlab.study.run import run_study
 from retrainlab.study.store import Store
+from retrainlab.training.engine import Engine
 from tests.helpers import other_values
 
 ROOT = Path(__file__).parents[2]
@@ -298,6 +301,73 @@ def test_what_one_precision_made_is_never_served_as_the_others(tmp_path, made):
     pd.testing.assert_frame_equal(first, both[1:].reset_index(drop=True))
     assert list(both["precision"]) == ["float32", "bfloat16"]
     assert both["test_loss"].nunique() == 2 and Store(tmp_path).count() == {"dense": 2, "pruned": 2, "results": 2}
+
+
+# ---- what a study says of how it computes ----------------------------------------------------------------------------
+
+
+@pytest.fixture
+def said(capsys):
+    """What studies have said since the last call, without their progress; what is said once counts from here."""
+    run._say.cache_clear()
+    yield lambda: [line for line in capsys.readouterr().err.splitlines() if "%" not in line]
+    run._say.cache_clear()
+
+
+@pytest.fixture
+def saving(monkeypatch):
+    """A machine on which bfloat16 is known to take that share of float32's time; which networks it was asked for."""
+    record, asked = {"bfloat16": 0.42}, []
+    monkeypatch.setattr(run, "fastest", lambda setup, start, recipe, told: (told and told("trying"), Engine())[1])
+    monkeypatch.setattr(run, "record_of", lambda setup, recipe: (asked.append(recipe), record)[1])
+    monkeypatch.setattr(run, "WORTH_A_PROBE", 1)
+    return record, asked
+
+
+SAVES = (
+    "study: resnet8: bfloat16 would take about 0.42 of the time "
+    "(--precision bfloat16; other results, with keys of their own)"
+)
+
+
+def test_a_study_says_once_and_on_a_line_of_its_own_what_bfloat16_would_save(tmp_path, said, saving):
+    go(FEW[:1], tmp_path, engine="auto", progress=Progress("study"))
+    assert said() == [SAVES]
+    go(FEW, tmp_path, engine="auto", progress=Progress("study"))
+    assert said() == [] and len(saving[1]) == 2, "a search is many studies"
+
+
+@pytest.mark.parametrize("known", [{}, {"bfloat16": 0.8}, {"bfloat16": 5.4}], ids=str)
+def test_a_study_says_nothing_of_bfloat16_where_it_would_save_little(tmp_path, said, saving, known):
+    saving[0].clear()
+    saving[0].update(known)
+    go(FEW[:1], tmp_path, engine="auto")
+    assert said() == [] and saving[1]
+
+
+def test_a_study_says_nothing_of_bfloat16_where_there_is_little_work_or_an_engine_is_asked_for(
+    tmp_path, said, saving, monkeypatch
+):
+    go(FEW[:1], tmp_path, engine="loop")
+    monkeypatch.setattr(run, "WORTH_A_PROBE", 10**6)
+    go(FEW[1:], tmp_path, engine="auto")
+    assert said() == [] and not saving[1]
+
+
+def test_rows_that_were_not_computed_alike_are_told_in_one_sentence(tmp_path, said):
+    half = [replace(e, recipe=replace(e.recipe, precision="bfloat16")) for e in FEW]
+    go(half, tmp_path)
+    go(FEW, tmp_path)
+    assert said() == []
+    go([*FEW, *half], tmp_path)
+    assert said() == ["study: Not all runs were computed alike: in bfloat16 and in float32."]
+    store = Store(tmp_path)
+    name = Results.at(store).key(FEW[0])
+    found = store.get("results", name).result
+    store.put(name, replace(found, provenance=found.provenance | {"device": "cuda, A"}))
+    table = go(FEW, tmp_path)
+    assert said() == [f"study: Not all runs were computed alike: on {describe(torch.device('cpu'))} and on cuda, A."]
+    assert list(table["device"]) == ["cuda, A", describe(torch.device("cpu"))]
 
 
 def as_stored_before(root: Path, half: list[Experiment], plain: list[Experiment]) -> None:

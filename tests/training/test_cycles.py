@@ -10,7 +10,8 @@ from torch import nn
 
 from retrainlab.checks import BadInput
 from retrainlab.config import OPTIMIZERS, SGD, Experiment, Prune, Recipe, Retrain
-from retrainlab.data.dataset import Augmentation, Dataset, Split, batches
+from retrainlab.data.batches import batches
+from retrainlab.data.dataset import Augmentation, Dataset, Split
 from retrainlab.layers import prunable
 from retrainlab.methods.table import GMP
 from retrainlab.models import build

@@ -15,9 +15,10 @@ from retrainlab.checks import BadInput
 from retrainlab.config import ENGINES, SGD, Recipe
 from retrainlab.data.dataset import Augmentation, Dataset, Split
 from retrainlab.paths import engines_file
-from retrainlab.training import engine, loop, state, together
-from retrainlab.training.engine import Engine, decide, fastest, forced, probe, remembered
+from retrainlab.training import engine, half, loop, state, timing, together
+from retrainlab.training.engine import Engine, decide, fastest, forced, probe, record_of, remembered
 from retrainlab.training.method import Method, Plain
+from retrainlab.training.slots import in_slots
 from retrainlab.training.state import Job, Setup, State
 
 CPU = torch.device("cpu")
@@ -74,10 +75,10 @@ def assert_as_in_the_loop(mine, setup, jobs):
 
 
 class Calls(list):
-    """What was trained, in order: ("loop", steps) or ("batched", the steps of each job); `options` of the latter."""
+    """What was trained, in order: ("loop", steps) or ("batched", the steps of each job); `ways` of the latter."""
 
     def __init__(self):
-        self.options = []
+        self.ways = []
 
 
 @pytest.fixture
@@ -88,10 +89,10 @@ def calls(monkeypatch):
         seen.append(("loop", len(job.curve)))
         return single(setup, job, stop)
 
-    def several(setup, jobs, stop=None, **options):
+    def several(setup, jobs, stop=None, way=None):
         seen.append(("batched", [len(job.curve) for job in jobs]))
-        seen.options.append(options)
-        return many(setup, jobs, stop, **options)
+        seen.ways.append(way)
+        return many(setup, jobs, stop, way)
 
     monkeypatch.setattr(loop, "train", one)
     monkeypatch.setattr(together, "train", several)
@@ -138,11 +139,11 @@ def test_as_many_jobs_as_pay_are_trained_at_once(calls):
 
 @pytest.mark.parametrize("kind", ["batched", "graph"])
 def test_only_the_graph_engine_asks_for_a_recording(calls, monkeypatch, kind):
-    monkeypatch.setattr(together, "_recorded", lambda stack: stack.step)
+    monkeypatch.setattr(together, "recorded", lambda step, changed: step)
     setup = setup_of()
     jobs = jobs_of(setup, STEPS)
     assert_as_in_the_loop(go(Engine(kind, 8, 1), setup, jobs), setup, jobs)
-    assert [options["graph"] for options in calls.options] == [kind == "graph"]
+    assert [way.recorded for way in calls.ways] == [kind == "graph"]
 
 
 def test_members_that_share_a_slot_count_once(calls):
@@ -183,10 +184,10 @@ class Memory:
         self.error = error or torch.OutOfMemoryError("out of memory, it says")
         monkeypatch.setattr(together, "train", self)
 
-    def __call__(self, setup, jobs, stop=None, **options):
+    def __call__(self, setup, jobs, stop=None, way=None):
         self.asked.append(len(jobs))
-        out = self.real(setup, jobs, stop, **options)
-        if len(together.in_slots(jobs)) > self.most:
+        out = self.real(setup, jobs, stop, way)
+        if len(in_slots(jobs)) > self.most:
             yield from itertools.islice(out, self.late)
             raise self.error
         yield from out
@@ -300,8 +301,9 @@ def test_the_engine_is_the_loop_unless_it_is_clearly_beaten(times):
     [
         ("loop", CPU, Engine()),
         ("batched", CPU, Engine("batched", 8, 1)),
-        ("batched", torch.device("cuda"), Engine("batched", 16, 1)),
-        ("graph", torch.device("cuda"), Engine("graph", 16, 1)),
+        ("batched", torch.device("cuda"), Engine("batched", 16, 1, packed=True)),
+        ("graph", torch.device("cuda"), Engine("graph", 16, 1, packed=True)),
+        ("compiled", torch.device("cuda"), Engine("compiled", 16, 1, packed=True)),
     ],
 )
 def test_an_engine_that_is_asked_for_is_taken_without_a_probe(kind, device, wanted, monkeypatch):
@@ -313,6 +315,7 @@ def test_an_engine_that_is_asked_for_is_taken_without_a_probe(kind, device, want
     ("args", "words"),
     [
         (("graph", CPU), "needs a CUDA GPU; use --engine batched"),
+        (("compiled", CPU), "'compiled' needs a CUDA GPU; use --engine batched"),
         (("batch", CPU), "no engine 'batch': did you mean 'batched'"),
     ],
 )
@@ -322,7 +325,7 @@ def test_an_engine_that_is_not_here_is_bad_input(args, words):
 
 
 def test_engines_are_told_in_words():
-    assert {*ENGINES} == {"auto", "loop", "batched", "graph"}
+    assert {*ENGINES} == {"auto", "loop", "batched", "graph", "compiled"}
     assert str(Engine()) == "loop"
     assert str(Engine("batched", 8)) == "batched, up to 8 at once"
     assert str(Engine("graph", 16, 1)) == "graph, up to 16 at once"
@@ -335,8 +338,9 @@ TIMES = {0: 1e-3, 2: 9e-4, 4: 5e-4}
 
 @pytest.fixture
 def probes(monkeypatch):
-    """A probe that finds TIMES, and how often it was made."""
+    """A probe that finds TIMES and nothing of bfloat16, and how often it was made."""
     made = []
+    monkeypatch.setattr(half, "measured", lambda *args: {})
     monkeypatch.setattr(engine, "probe", lambda setup, start: (made.append(setup.batch_size), TIMES)[1])
     return made
 
@@ -381,6 +385,20 @@ def test_another_network_batch_size_or_precision_is_probed_too_and_nothing_is_fo
     assert len(probes) == 2
 
 
+def test_what_bfloat16_would_take_is_remembered_with_the_engine_that_was_measured(probes, monkeypatch):
+    asked, setup = [], setup_of()
+    monkeypatch.setattr(half, "measured", lambda *args: (asked.append(args), {"bfloat16": 0.42})[1])
+    start = State.of(setup.model)
+    assert record_of(setup, RECIPE) == {}
+    assert fastest(setup, start, RECIPE, lambda word: None) == fastest(setup, start, RECIPE) == CHOSEN
+    [(train, *others)] = asked
+    assert train.__self__ == CHOSEN and others == [setup, start, CHOSEN.members]
+    assert (
+        record_of(setup, RECIPE) == next(iter(remembered().values())) and record_of(setup, RECIPE)["bfloat16"] == 0.42
+    )
+    assert record_of(setup, replace(RECIPE, batch_size=9)) == {}
+
+
 DAMAGED = {
     "nothing": "",
     "half": "{",
@@ -418,6 +436,7 @@ RECORDS = [
     *({"ms_per_member_step": times} for times in HOSTILE_TIMES),
     {"engine": [["kind", "batched"]]},
     {"engine": "batched"},
+    *({"bfloat16": share} for share in ("0.4", 0, -0.4, math.nan, math.inf, None, True, [0.4])),
 ]
 
 
@@ -474,7 +493,7 @@ def test_a_probe_measures_the_loop_and_some_numbers_of_members_and_changes_nothi
     before, threads = start.copy(), torch.get_num_threads()
     times = probe(setup, start)
     numbers = list(times)
-    assert numbers[:2] == [0, 2] and numbers == [0, *engine.LADDERS["cpu"]][: len(numbers)]
+    assert numbers[:2] == [0, 2] and numbers == [0, *timing.LADDERS["cpu"]][: len(numbers)]
     assert all(0 < t < 1 for t in times.values())
     for part in ("params", "buffers", "momentum"):
         assert all(torch.equal(t, getattr(before, part)[n]) for n, t in getattr(start, part).items())
@@ -482,7 +501,7 @@ def test_a_probe_measures_the_loop_and_some_numbers_of_members_and_changes_nothi
 
 
 def test_a_probe_stops_at_the_loop_where_a_step_is_slow(monkeypatch):
-    monkeypatch.setattr(engine, "SLOW", 0.0)
+    monkeypatch.setattr(timing, "SLOW", 0.0)
     monkeypatch.setattr(together, "train", lambda *args, **more: pytest.fail("batched"))
     times = probe(setup_of(), State.of(network()))
     assert list(times) == [0] and decide(times, "batched").kind == "loop"
@@ -525,7 +544,7 @@ def test_the_members_of_a_probe_share_no_slot(monkeypatch):
     real, slots = together.train, []
 
     def several(setup, jobs, **options):
-        slots.append((len(jobs), len(together.in_slots(jobs))))
+        slots.append((len(jobs), len(in_slots(jobs))))
         return real(setup, jobs, **options)
 
     monkeypatch.setattr(together, "train", several)

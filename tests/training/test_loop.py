@@ -13,7 +13,8 @@ from torch import nn
 from torch.func import functional_call
 
 from retrainlab.config import SGD
-from retrainlab.data.dataset import Augmentation, Dataset, Split, batches, clean_batches
+from retrainlab.data.batches import batches, clean_batches
+from retrainlab.data.dataset import Augmentation, Dataset, Split
 from retrainlab.device import repeatable
 from retrainlab.training import loop
 from retrainlab.training.loop import direction, evaluate, recalibrate, train

@@ -118,7 +118,7 @@ def test_perp_is_what_torch_does_with_frozen_weights(dense):
     """The oracle: torch.optim.SGD over the other parameters only."""
     from torch.func import functional_call
 
-    from retrainlab.data.dataset import batches
+    from retrainlab.data.batches import batches
     from retrainlab.models import in_mode
 
     jobs = []

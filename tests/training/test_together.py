@@ -17,10 +17,12 @@ from retrainlab.methods.sparsifier import Span
 from retrainlab.methods.table import DST, GMP
 from retrainlab.models import build
 from retrainlab.schedules import dense, retraining
-from retrainlab.training import loop, masked, together
+from retrainlab.training import loop, masked, stack, together, ways
 from retrainlab.training.method import Method, Plain
+from retrainlab.training.slots import in_slots
 from retrainlab.training.stacking import forward_of, vmapped
 from retrainlab.training.state import Job, Setup, State
+from retrainlab.training.ways import Way
 from tests.helpers.attentive import Attentive
 from tests.helpers.diary import Diary
 from tests.helpers.members import (
@@ -297,8 +299,8 @@ def test_stop_is_asked_once_before_each_step():
 
 def test_members_are_handed_over_as_they_end(monkeypatch):
     setup = setup_of()
-    made, real = [], together._Stack.step
-    monkeypatch.setattr(together._Stack, "step", lambda stack: made.append(real(stack)))
+    made, real = [], stack.Stack.step
+    monkeypatch.setattr(stack.Stack, "step", lambda stack: made.append(real(stack)))
     jobs = jobs_of(setup, under_masks(setup), steps=(3, 9, 6, 9), seeds=SEEDS[:1] * 4)
     assert [(place, len(made)) for place, _ in together.train(setup, jobs)] == [(0, 3), (2, 6), (1, 9), (3, 9)]
 
@@ -353,9 +355,9 @@ def clock(monkeypatch):
         monkeypatch.setattr(of, name, timed)
 
     monkeypatch.setattr(together, "now", lambda device: seconds[0])
-    spend(together._Stack, "feed", 10)
-    spend(together._Stack, "step", 1)
-    spend(together, "validate", 1000)
+    spend(stack.Stack, "feed", 10)
+    spend(stack.Stack, "step", 1)
+    spend(stack, "judged", 1000)
     return seconds
 
 
@@ -371,7 +373,7 @@ def test_seconds_hold_no_recording(clock, monkeypatch):
     setup = setup_of()
     Recorder(monkeypatch)
     jobs = jobs_of(setup, under_masks(setup), steps=(6, 6, 6))
-    assert [t.seconds for t in train_together(setup, jobs, graph=True)] == pytest.approx([6 * 11 / 3] * 3)
+    assert [t.seconds for t in train_together(setup, jobs, recorded=True)] == pytest.approx([6 * 11 / 3] * 3)
 
 
 def test_seconds_are_real():
@@ -427,7 +429,7 @@ def test_fine_tuning_with_two_budgets_and_a_replay_that_equals_it_walk_in_one_sl
         a_job(setup, curve=retraining(Retrain(s), original, n), evaluations=e, on_point=own.append)
         for (s, n, e), own in zip(plans, seen)
     ]
-    assert together.in_slots(jobs) == [[1], [3, 0, 2, 4]]
+    assert in_slots(jobs) == [[1], [3, 0, 2, 4]]
     slots, mine = slots_of(setup, jobs)
     assert slots == [2] * 6
     assert_alike(mine, alone(setup, [replace(job, on_point=None) for job in jobs]))
@@ -456,7 +458,7 @@ def test_a_members_train_loss_goes_on_when_others_leave_its_slot_and_their_own()
     setup = setup_of()
     lengths = ((9, 0.05), (3, 0.05), (8, 0.04), (5, 0.03))
     jobs = [a_job(setup, curve=flat(steps, lr)) for steps, lr in lengths]
-    assert together.in_slots(jobs) == [[0, 1], [2], [3]]
+    assert in_slots(jobs) == [[0, 1], [2], [3]]
     assert_alike(train_together(setup, jobs), alone(setup, jobs))
 
 
@@ -487,7 +489,7 @@ def test_members_that_walk_the_same_way_share_a_slot(what):
     setup = setup_of()
     job = a_job(setup)
     jobs = [ALIKE[what](job), job]
-    assert len(together.in_slots(jobs)) == 1
+    assert len(in_slots(jobs)) == 1
     assert_alike(train_together(setup, jobs), alone(setup, jobs))
 
 
@@ -495,14 +497,14 @@ def test_members_that_walk_the_same_way_share_a_slot(what):
 def test_members_that_walk_another_way_share_no_slot(what):
     setup = setup_of()
     job = a_job(setup)
-    assert together.in_slots([UNLIKE[what](job), job]) == [[0], [1]]
-    assert together.in_slots([job, UNLIKE[what](job)]) == [[0], [1]]
+    assert in_slots([UNLIKE[what](job), job]) == [[0], [1]]
+    assert in_slots([job, UNLIKE[what](job)]) == [[0], [1]]
 
 
 @pytest.mark.parametrize("make", [Grow, Round, lambda place: Method()])
 def test_methods_with_a_state_share_no_slot_even_if_they_are_alike(make):
     job = a_job(setup_of())
-    assert len(together.in_slots([replace(job, method=make(0)) for _ in range(3)])) == 3
+    assert len(in_slots([replace(job, method=make(0)) for _ in range(3)])) == 3
 
 
 class Still(Plain):
@@ -527,7 +529,7 @@ def test_walks_hold_every_job_once_and_the_longest_leads():
         replace(job, curve=flat(n, lr), seed=(seed,))
         for n, lr, seed in itertools.product((3, 5, 2), (0.1, 0.2), (0, 1))
     ]
-    slots = together.in_slots(jobs)
+    slots = in_slots(jobs)
     assert sorted(i for slot in slots for i in slot) == list(range(12)) and len(slots) == 4
     lengths = [[len(jobs[i].curve) for i in slot] for slot in slots]
     assert lengths == [[5, 3, 2]] * 4
@@ -538,7 +540,7 @@ def test_walks_hold_every_job_once_and_the_longest_leads():
 
 @pytest.mark.parametrize("seeds", [SEEDS[:1] * 3, SEEDS], ids=["one seed", "two seeds"])
 def test_every_tensor_of_a_stack_stays_where_it_is(monkeypatch, seeds):
-    real, seen = together._Stack.step, []
+    real, seen = stack.Stack.step, []
 
     def held_by(value):
         if isinstance(value, torch.Tensor):
@@ -552,7 +554,7 @@ def test_every_tensor_of_a_stack_stays_where_it_is(monkeypatch, seeds):
         assert len(held) > 3 * len(stack.params) + len(stack.method.masks)
         seen.append((stack, held, [t.data_ptr() for t in held]))
 
-    monkeypatch.setattr(together._Stack, "step", step)
+    monkeypatch.setattr(stack.Stack, "step", step)
     setup = setup_of(sgd=SGD(0.9, True))
     jobs = jobs_of(setup, under_masks(setup), steps=(9, 6, 3), seeds=seeds)
     assert_alike(train_together(setup, jobs), alone(setup, jobs))
@@ -577,22 +579,21 @@ RECORDED = ["wait", "step", "step", "step", "wait", "capture"]
 def test_a_recording_leaves_everything_as_it_was_and_a_replay_makes_one_step(monkeypatch):
     setup = setup_of()
     jobs = jobs_of(setup, under_masks(setup))
-    stack, twin = (together._Stack.of(setup, forward_of(setup.model), jobs) for _ in range(2))
-    batch = {s: next(iter(loop.batches(setup.data, BATCH, 1, s))) for s in stack.seeds}
-    for one in (stack, twin):
-        one.feed(batch, 0)
+    mine, twin = (stack.Stack.of(setup, Way.of(setup.model), jobs) for _ in range(2))
+    for one in (mine, twin):
+        one.turn(0)
         one.step()
     recorder = Recorder(monkeypatch)
 
     def state(of):
         parts = (of.params, of.buffers, of.momentum)
-        return [t.detach().clone() for part in parts for t in part.values()] + [of.loss_sum.clone()]
+        return [t.detach().clone() for part in parts for t in part.values()] + [of.loss_sum.clone(), of.made.clone()]
 
     def same():
-        return all(torch.equal(a, b) for a, b in zip(state(stack), state(twin), strict=True))
+        return all(torch.equal(a, b) for a, b in zip(state(mine), state(twin), strict=True))
 
     assert same()
-    replay = together._recorded(stack)
+    replay = ways.recorded(mine.step, mine.changed)
     assert same() and recorder.events == RECORDED
     for _ in range(2):
         replay()
@@ -606,7 +607,7 @@ def test_recorded_steps_train_as_the_loop_and_are_recorded_anew_when_a_member_le
     jobs = jobs_of(setup, under_masks(setup), steps=(9, 6, 2))
     wanted = alone(setup, jobs)
     recorder = Recorder(monkeypatch)
-    assert_alike(train_together(setup, jobs, graph=True), wanted)
+    assert_alike(train_together(setup, jobs, recorded=True), wanted)
     replays = [["replay"] * n for n in (2, 4, 3)]
     assert recorder.events == [e for own in replays for e in (*RECORDED, *own)]
 
@@ -615,7 +616,7 @@ def test_a_method_that_is_not_steady_is_not_recorded(monkeypatch):
     setup = setup_of()
     jobs = jobs_of(setup, lambda place: Grow(place) if place else Plain(), steps=(6, 6, 6))
     recorder = Recorder(monkeypatch)
-    train_together(setup, jobs, graph=True)
+    train_together(setup, jobs, recorded=True)
     assert recorder.events == ["step"] * 6
 
 
@@ -624,7 +625,7 @@ def test_steady_methods_side_by_side_are_recorded(monkeypatch):
     jobs = jobs_of(setup, lambda place: under_masks(setup)(place) if place else Plain(), steps=(6, 6, 6))
     wanted = alone(setup, jobs)
     recorder = Recorder(monkeypatch)
-    assert_alike(train_together(setup, jobs, graph=True), wanted)
+    assert_alike(train_together(setup, jobs, recorded=True), wanted)
     assert recorder.events == [*RECORDED, *["replay"] * 6]
 
 
@@ -634,7 +635,7 @@ def test_a_network_with_noise_is_not_recorded(monkeypatch):
     jobs = noisy_jobs(setup)
     wanted = alone(setup, jobs)
     recorder = Recorder(monkeypatch)
-    assert_alike(train_together(setup, jobs, graph=True), wanted)
+    assert_alike(train_together(setup, jobs, recorded=True), wanted)
     assert recorder.events == ["step"] * 30
 
 
@@ -669,15 +670,19 @@ def test_the_loop_computes_in_bfloat16_what_the_members_do():
 # ---- a GPU -----------------------------------------------------------------------------------------------------------
 
 
+HOW = {"calls": {}, "graph": dict(recorded=True), "compiled": dict(recorded=True, compiled=True)}
+
+
 @pytest.mark.skipif(not torch.cuda.is_available(), reason="no CUDA GPU here")
-@pytest.mark.parametrize("graph", [False, True], ids=["calls", "graph"])
+@pytest.mark.parametrize("how", HOW)
+@pytest.mark.parametrize("packed", [False, True], ids=["", "packed"])
 @pytest.mark.parametrize("seeds", [SEEDS[:1] * 3, SEEDS], ids=["one seed", "two seeds"])
-def test_members_on_a_gpu_end_as_in_the_loop(graph, seeds):
+def test_members_on_a_gpu_end_as_in_the_loop(how, packed, seeds):
     device = torch.device("cuda")
     setup = setup_of(network().to(device), images((3, 8, 8), device=device))
     jobs = jobs_of(setup, under_masks(setup), seeds=seeds)
     with repeatable(device):
-        mine, wanted = train_together(setup, jobs, graph=graph), alone(setup, jobs)
+        mine, wanted = train_together(setup, jobs, **HOW[how], packed=packed), alone(setup, jobs)
     assert_alike(mine, wanted, tolerance=1e-8)
     for trained, job in zip(mine, jobs):
         assert not any(trained.state.params[name][~mask].any() for name, mask in job.method.masks.items())

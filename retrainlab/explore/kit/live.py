@@ -6,8 +6,10 @@ import math
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field, replace
 
+import pandas as pd
 import torch
 
+from retrainlab import stats
 from retrainlab.config import Experiment, Recipe
 from retrainlab.explore.kit.collapse import check_patience
 from retrainlab.figures.presets import PRESETS, Preset
@@ -75,6 +77,12 @@ class Live:
         """Whether every experiment has ended by itself."""
         results = list(self.results.values())  # a copy: a thread may be adding to them
         return len(results) == len(self.experiments) and not any(r.scalars["stopped"] for r in results)
+
+    @property
+    def mixed(self) -> str:
+        """On which devices the results were computed, as a sentence with a space before it; empty where it was one."""
+        words = stats.mixed(pd.DataFrame({"device": [r.provenance.get("device") for r in list(self.results.values())]}))
+        return words and f" {words}"
 
     def take(self, place: int, other: "Live", its: int) -> None:
         """Make what `other` has of its experiment number `its` the curves and the result of that at `place`."""

@@ -228,6 +228,7 @@ def view(settings: Settings, results: Found) -> View:
             words = [str(error)]
         if lost := int((frame["outcome"] != "").sum()):
             words.append(f"{lost} of {len(frame)} runs diverged and are left out.")
+        words.append(stats.mixed(frame))
     text, shown = " ".join(filter(None, [*words, missing_words(s, lacking)])), [picture(s, frame, found)]
     if found is None:
         return View(shown, text, ("No advice yet", HEADS, []), "", code(s))

@@ -197,7 +197,7 @@ def words(pair: Pair) -> str:
             off = abs(nearest - s.sparsity) > s.tolerance
             near = f", and came no nearer than {percent(nearest)} before the hard prune" if off else ""
             text += f"The search for {name}'s sparsity took {runs} runs{near}. "
-    return text + "One seed only: differences of a point or two may be luck."
+    return f"{text}One seed only: differences of a point or two may be luck.{pair.live.mixed}"
 
 
 def csv(pair: Pair) -> str:

@@ -175,7 +175,7 @@ def words(race: Live) -> str:
         f"{lead}{gap}; the dense network had {percent(ended[0]['dense_validation_accuracy'])}, straight after the first "
         f"prune it was {percent(ended[0]['pruned_validation_accuracy'])}. Checked in each: {percent(zeros)} of "
         f"the weights are exactly 0. One seed only: differences of a point or two may be luck."
-        f"{f' Left out: {why}' if lost else ''}"
+        f"{f' Left out: {why}' if lost else ''}{race.mixed}"
     )
 
 
