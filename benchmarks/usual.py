@@ -7,6 +7,7 @@ and kept for all runs (`persistent_workers`), which is not the default.
 """
 
 import time
+from typing import NamedTuple
 
 import torch
 import torch.nn.functional as F
@@ -18,14 +19,36 @@ from torchvision import transforms
 
 from retrainlab.config import SGD
 from retrainlab.data.dataset import Dataset, Split
-from retrainlab.device import synchronise
+from retrainlab.device import cores, synchronise
+
+WORKERS = (2, 4, 8)  # of a DataLoader, that are tried
+
+
+def usually() -> int:
+    """How many workers a DataLoader of the usual loop has: 4, or fewer where there are fewer cores."""
+    return min(4, cores())
+
+
+def worth_trying() -> list[int]:
+    """Numbers of workers of which the best for this machine is chosen: WORKERS as far as it has half as many cores, and one
+    for each core."""
+    return sorted({n for n in (*WORKERS, cores()) if n <= 2 * cores()})
+
+
+class Retrained(NamedTuple):
+    """accuracy: on the validation images, as a share. seconds: of everything. in_steps: of these, those of the steps, with
+    the loading of their images and without evaluations."""
+
+    accuracy: float
+    seconds: float
+    in_steps: float
 
 
 class Images(torch.utils.data.Dataset):
     """Images held as arrays, opened through PIL and transformed one at a time, as torchvision's data sets do."""
 
     def __init__(self, split: Split, transform):
-        self.images = split.images.permute(0, 2, 3, 1).squeeze(-1).cpu().numpy()
+        self.images = split.images.permute(0, 2, 3, 1).squeeze(-1).cpu().contiguous().numpy()
         self.labels, self.transform = split.labels.tolist(), transform
 
     def __len__(self) -> int:
@@ -72,8 +95,9 @@ def retrain(
     sgd: SGD,
     device: torch.device,
     evaluations: int = 5,
-) -> tuple[float, float]:
-    """Prune `model` by `masks` and retrain it, one step for each learning rate: (validation accuracy, seconds)."""
+) -> Retrained:
+    """Prune `model` by `masks` and retrain it, one step for each learning rate; evaluated at the start and `evaluations`
+    times after."""
     synchronise(device)
     start = time.perf_counter()
     for name, mask in masks.items():
@@ -82,9 +106,18 @@ def retrain(
     optimizer = torch.optim.SGD(
         model.parameters(), lr=curve[0], momentum=sgd.momentum, nesterov=sgd.nesterov, weight_decay=sgd.weight_decay
     )
-    losses, step = [], 0
+    losses, step, evaluating = [], 0, 0.0
     pauses = {round(len(curve) * i / evaluations) for i in range(evaluations + 1)}
-    accuracy = evaluate(model, validation, device)
+
+    def pause() -> float:
+        nonlocal evaluating
+        began = time.perf_counter()
+        found = evaluate(model, validation, device)
+        evaluating += time.perf_counter() - began
+        return found
+
+    accuracy, before = pause(), time.perf_counter()
+    evaluating = 0.0
     while step < len(curve):
         for images, labels in training:
             images, labels = images.to(device), labels.to(device)
@@ -97,11 +130,12 @@ def retrain(
             losses.append(loss.item())
             step += 1
             if step in pauses:
-                accuracy = evaluate(model, validation, device)
+                accuracy = pause()
             if step == len(curve):
                 break
+    in_steps = time.perf_counter() - before - evaluating
     for name in masks:
         path, _, parameter = name.rpartition(".")
         prune.remove(model.get_submodule(path), parameter)
     synchronise(device)
-    return accuracy, time.perf_counter() - start
+    return Retrained(accuracy, time.perf_counter() - start, in_steps)

@@ -1,6 +1,8 @@
 """What speed is claimed by: the usual loop does the same work as ours, and the page's table is the results'."""
 
 import copy
+import json
+import math
 import sys
 from pathlib import Path
 
@@ -14,22 +16,33 @@ FOLDER = Path(__file__).parents[1] / "benchmarks"
 sys.path.insert(0, str(FOLDER))
 
 import bench  # noqa: E402
+import cases  # noqa: E402
+import floor  # noqa: E402
+import parts  # noqa: E402
 import smaller  # noqa: E402
+import steps  # noqa: E402
+import study  # noqa: E402
 import table  # noqa: E402
 import usual  # noqa: E402
+import ways  # noqa: E402
+from steps import Limits  # noqa: E402
+from ways import Way  # noqa: E402
 
+from retrainlab.checks import BadInput  # noqa: E402
 from retrainlab.config import SGD, Prune, Recipe  # noqa: E402
 from retrainlab.study.stages import prepare, train_dense  # noqa: E402
 from retrainlab.training import cycles  # noqa: E402
+from retrainlab.training.engine import Engine  # noqa: E402
 from retrainlab.training.loop import evaluate  # noqa: E402
 from retrainlab.training.slots import in_slots  # noqa: E402
 
-CPU = torch.device("cpu")
+CPU, CUDA = torch.device("cpu"), torch.device("cuda")
+FREE = Limits(1.0, math.inf, math.inf)
 
 
 @pytest.fixture(scope="module")
 def retrained():
-    """A trained network after pruning and the usual loop: (setup, masks, network, accuracy, seconds, gradient steps)."""
+    """A trained network after pruning and the usual loop: (setup, masks, network, what came of it, gradient steps)."""
     recipe = Recipe(width=4, epochs=3)
     setup, _ = prepare(recipe, CPU)
     dense = train_dense(recipe, "cpu")
@@ -45,10 +58,10 @@ def retrained():
     torch.optim.SGD.step = step
     try:
         curve = [0.05 - 0.001 * i for i in range(40)]
-        accuracy, seconds = usual.retrain(model, masks, *usual.loaders(setup.data, 32, 0), curve, sgd=SGD(), device=CPU)
+        done = usual.retrain(model, masks, *usual.loaders(setup.data, 32, 0), curve, sgd=SGD(), device=CPU)
     finally:
         torch.optim.SGD.step = real
-    return setup, masks, model, accuracy, seconds, rates
+    return setup, masks, model, done, rates
 
 
 def test_the_usual_loop_makes_one_step_for_each_learning_rate(retrained):
@@ -56,14 +69,14 @@ def test_the_usual_loop_makes_one_step_for_each_learning_rate(retrained):
 
 
 def test_the_usual_loop_prunes_as_we_do_and_learns(retrained):
-    setup, masks, model, accuracy, seconds, _ = retrained
+    setup, masks, model, done, _ = retrained
     weights = dict(model.named_parameters())
     assert all(torch.equal(weights[name] != 0, mask) for name, mask in masks.items())
     buffers = dict(model.named_buffers())
     ours, _ = evaluate(
         setup.model, {n: p.detach() for n, p in weights.items()}, buffers, setup.data, setup.data.validation
     )
-    assert ours == pytest.approx(accuracy) and accuracy > 0.4 and seconds > 0
+    assert ours == pytest.approx(done.accuracy) and done.accuracy > 0.4
 
 
 def test_the_usual_loop_sees_the_images_we_see(retrained):
@@ -74,90 +87,399 @@ def test_the_usual_loop_sees_the_images_we_see(retrained):
     assert torch.equal(labels, data.validation.labels)
 
 
+def test_evaluations_do_not_count_into_the_usual_loops_steps(retrained, monkeypatch):
+    """On a clock that moves when the network is evaluated, an hour each time, and by a second with each step."""
+    setup, masks, model, *_ = retrained
+    clock, real = [0.0], torch.optim.SGD.step
+
+    def evaluate(*args) -> float:
+        clock[0] += 3600
+        return 0.5
+
+    def step(self, *args):
+        clock[0] += 1
+        return real(self, *args)
+
+    monkeypatch.setattr(usual.time, "perf_counter", lambda: clock[0])
+    monkeypatch.setattr(usual, "evaluate", evaluate)
+    monkeypatch.setattr(torch.optim.SGD, "step", step)
+    pair, own = usual.loaders(setup.data, 32, 0), copy.deepcopy(model)
+    done = usual.retrain(own, masks, *pair, [0.1] * 10, sgd=SGD(), device=CPU, evaluations=5)
+    assert (done.seconds, done.in_steps) == (6 * 3600 + 10, 10)
+
+
+@pytest.mark.parametrize(
+    ("cores", "usually", "tried"), [(1, 1, [1, 2]), (2, 2, [2, 4]), (16, 4, [2, 4, 8, 16]), (6, 4, [2, 4, 6, 8])]
+)
+def test_the_usual_loop_is_measured_with_several_numbers_of_workers(monkeypatch, cores, usually, tried):
+    monkeypatch.setattr(usual, "cores", lambda: cores)
+    assert usual.usually() == usually and usual.worth_trying() == tried
+
+
 def test_members_of_a_benchmark_share_no_slot():
-    case = bench.Case("resnet8", (1, 8, 8), 32, 4)
+    case = cases.Case("resnet8", (1, 8, 8), 32, 4)
     assert len(in_slots(case.jobs(case.setup(CPU), 16, 3))) == 16
+
+
+def test_an_epoch_is_long_enough_for_the_workers_of_a_loader():
+    setup = cases.Case("resnet8", (1, 8, 8), 32, 4).setup(CPU)
+    assert setup.data.steps_per_epoch(32) >= 60 and setup.data.train.images.float().std() > 60
 
 
 def test_the_traffic_of_resnet20_is_counted_by_hand():
     outputs = 7 * 16 * 32**2 + 6 * 32 * 16**2 + 6 * 64 * 8**2
     assert outputs == 188_416
-    case = bench.Case("resnet20", (3, 32, 32), 128)
-    assert bench.traffic(case) == 12 * 4 * 128 * outputs and bench.traffic(case, "bfloat16") == 12 * 2 * 128 * outputs
+    case = cases.Case("resnet20", (3, 32, 32), 128)
+    assert floor.traffic(case) == 12 * 4 * 128 * outputs and floor.traffic(case, "bfloat16") == 12 * 2 * 128 * outputs
 
 
 def test_the_arithmetic_of_resnet20_is_counted_by_hand():
     stages = [16 * 16 * 9 * 32**2 * 6, (16 + 5 * 32) * 32 * 9 * 16**2, (32 + 5 * 64) * 64 * 9 * 8**2]
-    assert bench.arithmetic(bench.Case("resnet20", (3, 32, 32), 4)) == 6 * 4 * (
+    assert floor.arithmetic(cases.Case("resnet20", (3, 32, 32), 4)) == 6 * 4 * (
         3 * 16 * 9 * 32**2 + sum(stages) + 64 * 10
     )
 
 
 def test_the_floor_is_the_longer_of_moving_and_computing():
-    case = bench.Case("resnet20", (3, 32, 32), 128)
+    case = cases.Case("resnet20", (3, 32, 32), 128)
     fast = {"copy_bytes_per_second": 3e12, "float32_flops": 5e13, "bfloat16_flops": 8e14}
-    assert bench.floor(case, "bfloat16", fast) == bench.traffic(case, "bfloat16") / 3e12
-    assert bench.floor(case, "float32", fast | {"float32_flops": 1e12}) == bench.arithmetic(case) / 1e12
+    assert floor.floor(case, "bfloat16", fast) == floor.traffic(case, "bfloat16") / 3e12
+    assert floor.floor(case, "float32", fast | {"float32_flops": 1e12}) == floor.arithmetic(case) / 1e12
 
 
-def test_the_ladder_ends_where_memory_does(monkeypatch):
-    """On a device with room for 8 members in float32 and 16 in bfloat16."""
+@pytest.fixture
+def gpu(monkeypatch):
+    """A GPU that moves 1 GB in 1 ms, as much as any step there does, beside 16 cores; what is measured on it is replaced."""
+    ceilings = {"copy_bytes_per_second": 1e12, "float32_flops": 1e30, "bfloat16_flops": 1e30}
+    monkeypatch.setattr(steps, "ceilings", lambda device: ceilings)
+    monkeypatch.setattr(floor, "traffic", lambda case, precision: 1e9)
+    monkeypatch.setattr(floor, "arithmetic", lambda case: 1)
+    monkeypatch.setattr(usual, "cores", lambda: 16)
+    monkeypatch.setattr(parts, "measure", lambda *args: [])
 
-    def measure(kind, case, members, device, seconds, precision="float32"):
-        if members > (8 if precision == "float32" else 16):
+    def measure(way, case, device, seconds):
+        """The loops' ms are 40 with 4 workers, 20 with 8, 20; the engine's 8 / members until 16 members, and then 1."""
+        ms = {"usual": {4: 40.0, 8: 20.0}.get(way.workers, 80.0), "loop": 20.0}.get(way.kind, max(8 / way.members, 0.5))
+        ms += 0.5 * (way.members > 16)
+        rest = {"images_per_second": 128e3 / ms, "peak_mib": 1.0}
+        return way.told | {"ms_per_member_step": ms} | rest
+
+    monkeypatch.setattr(ways, "measure", measure)
+    return monkeypatch
+
+
+def found(limits: Limits = FREE) -> dict:
+    *_, last = steps.steps(CUDA, limits)
+    return {case["case"].split(",")[0]: case["rows"] for case in last["cases"]}
+
+
+def which(rows: list[dict], kind: str, precision: str = "bfloat16", packed: bool = True) -> list[int]:
+    own = (kind, precision, packed)
+    return [r["members"] for r in rows if (r["kind"], r["precision"], r.get("packed", True)) == own]
+
+
+def test_a_gpus_rows_are_those_that_tell_something(gpu):
+    rows = found()
+    first = rows["resnet20"]
+    assert [r["workers"] for r in first if r["kind"] == "usual"] == [2, 4, 8, 16]
+    assert which(first, "graph") == [1, 2, 4, 8, 16, 32, 64] and which(first, "graph", "float32") == [1, 16, 64]
+    assert which(first, "compiled") == [1, 4, 16, 64] and which(first, "loop", "float32") == [1]
+    assert which(first, "graph", packed=False) == which(first, "compiled", packed=False) == [16]
+    for name in ("resnet56", "resnet18", "vgg16", "wrn28-10"):
+        assert which(rows[name], "graph") == [1, 4, 16, 64] and which(rows[name], "compiled") == [16], name
+        assert [r["workers"] for r in rows[name] if r["kind"] == "usual"] == [4, 8], "the usual number, and the best"
+
+
+def test_rows_stand_beside_the_usual_loop_and_beside_it_at_its_best(gpu):
+    for row in found()["resnet20"]:
+        assert row["times_usual"] == 40 / row["ms_per_member_step"] == 2 * row["times_best"]
+        assert row["share_of_floor"] == 1 / row["ms_per_member_step"]
+
+
+def test_the_ladder_ends_where_memory_does(gpu):
+    """On a device with room for 8 members in float32 and 16 in bfloat16; nothing larger is tried again."""
+    real, tried = ways.measure, []
+
+    def measure(way, case, device, seconds):
+        tried.append((case.model, way))
+        if way.members > (8 if way.precision == "float32" else 16):
             raise torch.OutOfMemoryError
-        return {"kind": kind, "members": members, "ms_per_member_step": 8 / members}
+        return real(way, case, device, seconds)
 
-    monkeypatch.setattr(bench, "measure", measure)
-    rows = list(bench.ways(bench.CASES["cuda"][0], torch.device("cuda"), 1.0))
-    assert [r["kind"] for r in rows[:2]] == ["usual", "loop"] and {r["kind"] for r in rows[2:]} == {"graph"}
-    assert [r["members"] for r in rows if r["precision"] == "bfloat16"] == [1, 2, 4, 8, 16]
-    assert [r["members"] for r in rows[2:] if r["precision"] == "float32"] == [1, 2, 4, 8]
+    gpu.setattr(ways, "measure", measure)
+    rows = found()
+    assert which(rows["resnet20"], "graph") == [1, 2, 4, 8, 16] and which(rows["resnet20"], "graph", "float32") == [1]
+    assert which(rows["vgg16"], "graph") == [1, 4, 16]
+    assert which(rows["resnet20"], "compiled") == [1, 4, 16] and len(tried) == len(set(tried))
+    assert ("resnet20", Way("compiled", 64, "bfloat16")) not in tried
+
+
+def test_a_row_that_fails_is_told_and_the_others_are_measured(gpu, capsys):
+    real = ways.measure
+
+    def measure(way, case, device, seconds):
+        if way.kind == "usual" and way.workers == 4 or way.kind == "compiled":
+            raise ValueError("no compiler")
+        return real(way, case, device, seconds)
+
+    gpu.setattr(ways, "measure", measure)
+    rows = found()["resnet20"]
+    assert {r["kind"] for r in rows} == {"usual", "loop", "graph"}
+    assert not any("times_usual" in row for row in rows) and all("times_best" in row for row in rows)
+    assert "compiled, 16 members, bfloat16: failed" in capsys.readouterr().out
+
+
+def test_what_does_not_fit_into_the_time_is_left_out_the_least_telling_first(gpu):
+    """A row takes 3 s and one that compiles 20 s, on a clock that nothing else moves."""
+    clock, real = [0.0], ways.measure
+
+    def measure(way, case, device, seconds):
+        clock[0] += 20 if way.kind == "compiled" else 3
+        return real(way, case, device, seconds)
+
+    gpu.setattr(ways, "measure", measure)
+    gpu.setattr(steps.time, "perf_counter", lambda: clock[0])
+    rows = found(Limits(1.0, math.inf, 65.0))
+    assert which(rows["resnet20"], "compiled") == [1, 16, 64] and not which(rows["resnet56"], "compiled")
+    clock[0] = 0.0
+    rows = found(Limits(1.0, 37.0, 65.0))
+    assert list(rows) == ["resnet20"] and which(rows["resnet20"], "graph") == [1, 2, 4, 8, 16, 64] and clock[0] <= 37
+
+
+def test_the_time_left_is_within_the_limits(gpu):
+    progress, rest = steps.Progress(Limits(1.0, math.inf, 30.0)), [(c, w) for c, w in steps.plan("cuda")]
+    others = sum(steps.COSTS[way.kind] for _, way in rest if way.kind != "compiled")
+    assert progress.left(rest) == others + 30
+    assert steps.Progress(Limits(1.0, 50.0, 30.0)).left(rest) <= 50
 
 
 def test_a_case_is_measured_and_told(monkeypatch):
-    monkeypatch.setattr(bench, "CASES", {"cpu": [bench.Case("resnet8", (1, 8, 8), 8, 4)] * 2})
-    monkeypatch.setattr(bench, "MEMBERS", {"cpu": (1, 2)})
-    monkeypatch.setattr(bench, "measure", bench._measured)  # in this process
-    monkeypatch.setattr(bench, "cores", lambda: 0)  # and no others that load images
-    *_, found = bench.steps(CPU, 0.02)
-    kinds = [(row["kind"], row["members"]) for row in found["cases"][1]["rows"]]
-    assert kinds == [("usual", 1), ("loop", 1), ("batched", 1), ("batched", 2)]
+    monkeypatch.setattr(cases, "EPOCH", 4)
+    monkeypatch.setattr(ways, "PACE", 4)
+    monkeypatch.setattr(ways, "measure", ways.measured)  # in this process
+    monkeypatch.setattr(parts, "measure", lambda c, many, *rest: [parts.measured(c, m, *rest) for m in many])
+    monkeypatch.setattr(usual, "cores", lambda: 0)  # and no others that load images
+    monkeypatch.setattr(steps, "SPLIT", {"cpu": ((2,), "float32")})
+    case = cases.Case("resnet8", (1, 8, 8), 8, 4)
+    plan = [(case, way) for way in (Way("usual"), Way("usual"), Way("loop"), Way("batched", 1), Way("batched", 2))]
+    monkeypatch.setattr(steps, "plan", lambda kind: plan)
+    monkeypatch.setattr(steps, "CASES", {"cpu": [case]})
+    *_, found = steps.steps(CPU, Limits(0.02, math.inf, math.inf))
     rows = found["cases"][0]["rows"]
+    kinds = [(row["kind"], row["members"]) for row in rows]
+    assert kinds == [("usual", 1), ("loop", 1), ("batched", 1), ("batched", 2)]
     assert all(row["images_per_second"] > 0 and row["peak_mib"] > 50 for row in rows) and rows[0]["times_usual"] == 1
-    told = table.table([{"device": "cpu, 1 core", "torch": "2", "steps": found}])
-    assert told.count("| usual loop | 1 |") == 2 and "CUDA GPU: not measured." in told
+    [row] = found["parts"]["rows"]
+    assert list(row["parts"]) == list(table.PARTS) and min(row["parts"].values()) > 0 and row["evaluation"] > 0
+    assert 0.3 < sum(row["parts"].values()) / row["step"] < 3 and row["calls"] > 50 and not row["recorded"]
+    told = table.table([{"device": "cpu, 1 core", "torch": "2", "steps": found, "revisions": {"steps": "abc"}}])
+    assert told.count("| usual loop | 1 |") == 1 and "CUDA GPU: not measured." in told and "; revision abc\n" in told
+    assert "A step of 2 members (resnet8 of width 4, 1x8x8, batch 8, float32)" in told and "operations" in told
 
 
-def test_a_gpus_table_has_every_row_of_its_first_network_and_few_of_the_others(monkeypatch):
-    """Also what share of the floor each reaches: here a step moves 1 GB in 1 ms, and takes 4 ms a member at least."""
-    device = torch.device("cuda")
-    monkeypatch.setattr(bench, "CASES", {"cuda": bench.CASES["cuda"][:2]})
-    monkeypatch.setattr(bench, "MEMBERS", {"cuda": (1, 2, 4)})
-    monkeypatch.setattr(bench, "traffic", lambda case, precision: 1e9)
-    ceilings = {"copy_bytes_per_second": 1e12, "float32_flops": 1e30, "bfloat16_flops": 1e30}
-    monkeypatch.setattr(bench, "ceilings", lambda device: ceilings)
-
-    def measure(kind, case, members, device, seconds, precision="float32"):
-        ms = {"usual": 40.0, "loop": 20.0}.get(kind, {1: 8.0, 2: 4.0, 4: 5.0}[members])
-        rest = dict.fromkeys(("images_per_second", "peak_mib"), 1.0)
-        return {"kind": kind, "members": members, "ms_per_member_step": ms} | rest
-
-    monkeypatch.setattr(bench, "measure", measure)
-    parts = [len(found["cases"]) for found in bench.steps(device, 1.0)]
-    assert parts == [1, 2], "what is there after each network is told"
-    *_, found = bench.steps(device, 1.0)
-    best = [row for row in found["cases"][1]["rows"] if row["members"] == 2]
-    assert [row["share_of_floor"] for row in best] == [0.25, 0.25] and [row["times_usual"] for row in best] == [10, 10]
-    told = table.table([{"device": "cuda, some GPU", "torch": "2", "steps": found}])
-    first, second = told.split("; resnet56")
-    assert [part.count("| engine, CUDA graph") for part in (first, second)] == [6, 4]
-    assert "| 25% |" in second and "a copy moves 1.00 TB/s" in told and "not measured" not in told
+def test_the_start_of_the_usual_loops_workers_is_taken_off(monkeypatch):
+    """It takes 5 s in each run, and a step 2 s; 3 s are asked for, but at least PACE steps are made."""
+    made = []
+    monkeypatch.setattr(ways, "_usual", lambda *args: lambda steps: made.append(steps) or 5 + 2 * steps)
+    row = ways.measured(Way("usual", workers=4), cases.Case("mlp", (1, 8, 8), 8, 3), "cpu", 3.0)
+    assert row["ms_per_member_step"] == 2000 and row["workers"] == 4 and max(made) == ways.PACE + 2
 
 
-def test_the_pages_table_is_that_of_the_results():
-    page = (FOLDER.parent / "docs" / "speed.md").read_text()
-    assert table.put(page, table.table(table.records())) == page
+def test_calls_are_the_operations_that_are_no_views():
+    a = torch.ones(2, 2)
+    assert parts.calls(lambda: (a + a).view(4).add_(1).exp().unsqueeze(0), CPU) == 3
+
+
+def test_parts_are_clocked_one_after_the_other(monkeypatch):
+    """On a clock that each part moves by its own number of seconds."""
+    clock, order = [0.0], []
+
+    def part(name: str, seconds: float):
+        def work() -> None:
+            order.append(name)
+            clock[0] += seconds
+
+        return work
+
+    monkeypatch.setattr(parts.time, "perf_counter", lambda: clock[0])
+    assert parts.clocked({"a": part("a", 1), "b": part("b", 2)}, CPU, rounds=3) == {"a": 1000, "b": 2000}
+    assert order == ["a", "b"] * 5
+
+
+def test_parts_are_recorded_in_one_pool_and_launched_in_their_order(monkeypatch):
+    """With stand-ins for CUDA's: while a graph is open, works are recorded; a replay carries them out."""
+    done, open_graph = [], []
+
+    class Graph:
+        def __init__(self):
+            self.works = []
+
+        def replay(self):
+            done.extend(self.works)
+
+    class Recording:
+        def __init__(self, graph, pool):
+            assert pool == "pool"
+            self.graph = graph
+
+        def __enter__(self):
+            open_graph.append(self.graph)
+
+        def __exit__(self, *args):
+            open_graph.pop()
+
+    monkeypatch.setattr(torch.cuda, "graph_pool_handle", lambda: "pool")
+    monkeypatch.setattr(torch.cuda, "CUDAGraph", Graph)
+    monkeypatch.setattr(torch.cuda, "graph", Recording)
+    works = {name: lambda name=name: open_graph[0].works.append(name) for name in ("feed", "forward", "backward")}
+    recorded = parts.record(works)
+    assert done == []
+    for work in recorded.values():
+        work()
+    assert done == ["feed", "forward", "backward"]
+
+
+def test_a_study_is_trained_evaluated_and_compared(monkeypatch):
+    """An epoch of a small network; FT and LRW are one run, as LLR and ALLR are not."""
+    recipe = Recipe(width=4, epochs=20, batch_size=128)
+    monkeypatch.setattr(study, "RECIPES", {"cpu": recipe})
+    monkeypatch.setattr(study, "SEEDS", 2)
+    monkeypatch.setattr(study, "fastest", lambda *args: Engine("batched", 8, least=1))
+    tested = []
+    real = study.evaluate
+    monkeypatch.setattr(study, "evaluate", lambda *args: tested.append(args[-1]) or real(*args))
+    parts_of_it = [dict(found) for found in study.study(CPU, [0, 0])]
+    out, each = parts_of_it[-1], 1000 // 128
+    assert (out["runs"], out["slots"], out["member_steps"], out["images"]) == (12, 10, 12 * each, [1000, 257, 540])
+    assert out["race"]["runs"] == 6 and out["race"]["slots"] == 5 and out["race"]["seconds"] < out["seconds"]
+    assert len(tested) == 18 and {len(split) for split in tested} == {540}
+    assert out["times_usual"] == pytest.approx(out["usual_seconds"] / out["seconds"]) and "race" not in parts_of_it[0]
+    told = table.table([{"device": "cpu, 1 core", "torch": "2", "study": out}])
+    assert "A study of 12 retrainings, 10 of them distinct (resnet8 of width 4, 1x8x8, batch 128, float32;" in told
+
+
+def test_the_usual_loops_time_for_a_study_is_reckoned_from_a_part(monkeypatch):
+    """A step takes 2 s, an evaluation of 257 images 3 s: 4 runs of 10 steps, 6 evaluations and one of 540 images."""
+    setup = study.prepared(Recipe(width=4, batch_size=128), CPU)
+    made = []
+
+    def retrain(model, masks, training, validation, curve, **options):
+        made.append(len(curve))
+        return usual.Retrained(0.5, 2.0 * len(curve) + 6.0, 2.0 * len(curve))
+
+    monkeypatch.setattr(study, "usual_retrain", retrain)
+    monkeypatch.setattr(study, "PART", 5)
+    done = study.Done(1.0, 4, 4, 40, ())
+    assert study.usual_seconds(setup, done, 0) == pytest.approx(4 * (20 + 6 * 3 + 3 * 540 / 257)) and made == [8, 5]
+
+
+@pytest.fixture
+def own_bench(monkeypatch, tmp_path):
+    """bench.main with arguments: (its status, the record that it has written), with sections of a test's own."""
+
+    def run(measurements, *arguments: str) -> tuple[int, dict]:
+        monkeypatch.setattr(bench, "measurements", measurements)
+        monkeypatch.setattr(sys, "argv", ["bench.py", "--device", "cpu", "--output", str(tmp_path), *arguments])
+        monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
+        status = bench.main()
+        [path] = tmp_path.glob("cpu-*.json")
+        return status, json.loads(path.read_text())
+
+    return run
+
+
+def test_a_section_that_fails_is_told_and_what_was_measured_is_kept(own_bench, capsys):
+    def measurements(name, device, limits, record):
+        yield {"value": 1.23456, "unknown": math.inf}
+        if name == "steps":
+            raise ValueError("broken")
+        if name == "precision":
+            raise BadInput("cifar10 is not here.")
+
+    status, record = own_bench(measurements, "--only", "steps", "precision", "live", "--revision", "abc")
+    told = capsys.readouterr()
+    assert status == 1 and "precision is left out: cifar10 is not here." in told.out and "broken" in told.err
+    assert record["steps"] == record["live"] == {"value": 1.235, "unknown": None}
+    assert record["revisions"] == {"steps": "abc", "precision": "abc", "live": "abc"}
+
+
+def test_each_section_is_told_the_limits_and_what_the_others_have_found(own_bench, monkeypatch):
+    seen = []
+
+    def measurements(name, device, limits, record):
+        seen.append((name, limits, record.get("steps")))
+        yield {"of": name}
+
+    arguments = ("--only", "steps", "study", "--seconds", "0.5", "--limit", "100", "--compile-seconds", "9")
+    assert own_bench(measurements, *arguments)[0] == 0
+    limits = Limits(0.5, 100, 9)
+    assert seen == [("steps", limits, None), ("study", limits, {"of": "steps"})]
+
+
+def test_a_study_is_compared_with_the_usual_loop_at_its_best(monkeypatch):
+    seen = []
+    monkeypatch.setattr(bench, "study", lambda device, workers: seen.append(workers))
+    monkeypatch.setattr(bench, "usually", lambda: 4)
+    rows = [{"kind": "usual", "workers": n, "ms_per_member_step": ms} for n, ms in ((4, 9.0), (8, 7.0), (16, 8.0))]
+    bench.measurements("study", CPU, FREE, {"steps": {"cases": [{"rows": rows}]}})
+    old = [{"kind": "usual", "ms_per_member_step": 9.0}]  # of an earlier revision
+    bench.measurements("study", CPU, FREE, {"steps": {"cases": [{"rows": old}]}})
+    bench.measurements("study", CPU, FREE, {})
+    assert seen == [[4, 8], [4, 4], [4, 4]]
+
+
+def test_code_without_git_has_no_known_revision(monkeypatch, tmp_path):
+    monkeypatch.setattr(bench, "ROOT", tmp_path)
+    monkeypatch.setenv("GIT_CEILING_DIRECTORIES", str(tmp_path.parent))
+    assert bench.revision() == "unknown"
+    monkeypatch.setenv("PATH", str(tmp_path))
+    assert bench.revision() == "unknown"
+
+
+def test_a_gpus_table_has_every_row_of_its_first_network_and_few_of_the_others(gpu):
+    gpu.setattr(table, "ROOT", None)
+    *_, last = steps.steps(CUDA, FREE)
+    told = table.table([{"device": "cuda, some GPU", "torch": "2", "steps": last}])
+    first, second, *_ = told.split("cuda, some GPU; ")[1:]
+    assert [part.count("| engine, CUDA graph") for part in (first, second)] == [11, 2]
+    assert "| usual loop, 8 workers | 1 | 20 |" in first and "CUDA graph, bfloat16, not packed | 16 | 0.5 |" in first
+    assert "| times the usual loop at its best |" in first
+    assert "| 200% |" in second and "a copy moves 1.00 TB/s" in told and "not measured" not in told
+    assert "an earlier revision" in first
+
+
+def test_what_was_measured_at_another_revision_says_so():
+    live = {"cost_share": 0.01}
+    rows = {"cases": [], "ceilings": {"copy_bytes_per_second": 1e12, "float32_flops": 1e12, "bfloat16_flops": 1e12}}
+    record = {"device": "cpu, 1 core", "torch": "2", "steps": rows, "live": live}
+    known = record | {"revisions": {"steps": "new", "live": "new"}}
+    assert "Measured at" not in table.table([record]) + table.table([known])
+    assert "costs 1.0 %. Measured at an earlier revision." in table.table([known | {"revisions": {"steps": "new"}}])
+
+
+def test_the_gpus_page_puts_what_is_measured_now_beside_what_was_measured_then():
+    page = (FOLDER / "gpu.md").read_text()
+    rows = [
+        {"kind": "graph", "members": 16, "precision": "bfloat16", "ms_per_member_step": 0.5, "times_usual": 26.0},
+        *(
+            {"kind": "usual", "members": 1, "precision": "float32", "ms_per_member_step": ms, "workers": n}
+            for n, ms in ((4, 13), (8, 7))
+        ),
+    ]
+    steps_of_it = {"cases": [{"case": "resnet20, 3x32x32, batch 128", "rows": rows}]}
+    gpu = {"device": "cuda, NVIDIA H100, 79 GiB", "torch": "2.11", "steps": steps_of_it, "revisions": {"steps": "abc"}}
+    text = table.compared(page, [gpu])
+    assert "| resnet20 | bfloat16 | engine, CUDA graph | 16 | 1.05 | 0.5 (26.0 x) |" in text
+    assert "| resnet20 | float32 | usual loop | 1 | 12.95 | 13 |" in text
+    assert "The last column: cuda, NVIDIA H100, 79 GiB, torch 2.11, revision abc." in text
+    assert table.compared(table.put(page, text), [gpu]) == text
+    assert text.count(table.ABSENT) == text.count("| resnet") - 2
+    assert table.compared(page, []).count(table.ABSENT) == text.count("| resnet") + 1
+
+
+def test_the_pages_tables_are_those_of_the_results():
+    for path, text in table.pages(table.records()).items():
+        assert path.read_text() == text, path.name
 
 
 @pytest.mark.parametrize("name", ["mlp", "resnet8"])
