@@ -13,8 +13,8 @@
     together    the loop for many members at once
     cycles      prune, retrain, and again
     timing      how long a step takes in the loop and with many members
-    engine      which of these ways is fastest here, measured and remembered
     half        what bfloat16 would save on a CPU, measured and told
+    engine      which of these ways is fastest here, measured and remembered
 
 Nothing here knows notebooks, stores or figures.
 """
