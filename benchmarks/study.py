@@ -11,7 +11,6 @@ from dataclasses import dataclass, replace
 
 import torch
 from cases import CIFAR, SPARSITY, Case, images
-from retrainlab.training.slots import in_slots
 from usual import loaders
 from usual import retrain as usual_retrain
 
@@ -24,6 +23,7 @@ from retrainlab.study.stages import dense_curve
 from retrainlab.training import cycles
 from retrainlab.training.engine import Engine, fastest
 from retrainlab.training.loop import evaluate, now
+from retrainlab.training.slots import in_slots
 from retrainlab.training.state import Setup, State
 
 RECIPES = {

@@ -55,11 +55,12 @@ keys
 schedules data.dataset data.batches methods.table figures.presets
 pruning layers models storage training.method methods.bimp
 products
-metrics influence chains narrow training.stacking advice
-training.state training.loop training.masked training.flat training.slots training.ways training.half shrink sparse_kernels
+metrics influence chains narrow training.packs training.stacking advice
+training.state training.loop training.masked training.flat training.slots training.ways shrink sparse_kernels
 training.stack
 training.together
 training.timing
+training.half
 obs
 scores training.cycles methods.sparsifier
 methods training.engine

@@ -5,6 +5,7 @@
     loop        one network: a start, a curve and a method -> trained weights and curves
     masked      the method that keeps what is pruned at 0
     stacking    a network for many members
+    packs       some of its convolutions, several members at a time
     flat        one buffer for the parameters of all members
     slots       which jobs are trained together, and which share every step
     ways        how the steps of many members are made: called, recorded or compiled
@@ -12,8 +13,8 @@
     together    the loop for many members at once
     cycles      prune, retrain, and again
     timing      how long a step takes in the loop and with many members
-    engine      which of these ways is fastest here, measured and remembered
     half        what bfloat16 would save on a CPU, measured and told
+    engine      which of these ways is fastest here, measured and remembered
 
 Nothing here knows notebooks, stores or figures.
 """

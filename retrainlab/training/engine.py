@@ -150,7 +150,7 @@ def fastest(
         times = probe(setup, start)
         engine = _with_packs(decide(times, kind), setup, start)
         record = {TIMES: {str(m): round(1e3 * t, 3) for m, t in times.items()}}
-        record |= half.measured(engine.train, setup, start, engine.members)
+        record |= half.measured(setup, start, 0 if engine.kind == "loop" else engine.members)
         _remember(name, record | {"engine": asdict(engine)})
     untried = engine.kind == "graph" and not engine.compiling and not setup.noisy
     if untried and tell is not None and steps * engine.seconds > LONG:

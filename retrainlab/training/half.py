@@ -4,14 +4,14 @@ Where the CPU multiplies bfloat16 itself (AMX), large feature maps take half of 
 they take several times as long.
 """
 
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable
 from dataclasses import replace
-
-import torch
+from functools import cache
 
 from retrainlab.config import PRECISIONS
 from retrainlab.device import repeatable
-from retrainlab.training.state import Job, Setup, State, Trained
+from retrainlab.training.state import Setup, State
+from retrainlab.training.timing import Trial
 
 SHARE = "bfloat16"  # the name in a record of what is remembered of an engine
 WORTH = 0.8  # a share of float32's time below which a study says what could be saved
@@ -19,24 +19,24 @@ ROUND, ROUNDS = 0.2, 2  # seconds for each precision in a round, and how many ro
 LONG = 1.0  # seconds: of a first step that lasts longer, what is done only once is a small part
 LOOK = 0.05  # seconds: of a step that is longer, a part of this length is tried first
 HOPELESS = 2.0  # a share of float32's time that is found in such a part and makes an end of it
-Train = Callable[[Setup, Sequence[Job]], Iterable[tuple[int, Trained]]]
-"""As `Engine.train`."""
 
 
-def measured(train: Train, setup: Setup, start: State, members: int) -> dict[str, float]:
-    """The share of float32's time that so many members take in bfloat16, under SHARE. Empty for a setup that is in bfloat16
-    itself, off the CPU (a GPU's time in bfloat16 is found by a probe of its own), and for a network that cannot be computed
-    in it."""
+def measured(setup: Setup, start: State, members: int) -> dict[str, float]:
+    """The share of float32's time that so many members at once, or the loop for 0, take in bfloat16, under SHARE.
+
+    Empty for a setup that is in bfloat16 itself, off the CPU (a GPU's time in bfloat16 is found by a probe of its own), and
+    for a network that cannot be computed in it.
+    """
     if setup.precision != PRECISIONS[0] or setup.data.device.type != "cpu":
         return {}
-    quick = setup.barely_evaluated()
+
+    @cache
+    def trial(precision: str, images: int) -> Trial:
+        return Trial(replace(setup, precision=precision, batch_size=images), start)
 
     def seconds(precision: str, steps: int, images: int) -> float:
-        rates = (1e-4 * (i + 1) for i in range(members))  # all differ, so that none share a slot
-        curves = (torch.full((steps,), rate, dtype=torch.float64) for rate in rates)
-        jobs = [Job(start, curve, ("probe",), evaluations=1) for curve in curves]
-        own = replace(quick, precision=precision, batch_size=images)
-        return sum(trained.seconds for _, trained in train(own, jobs))
+        own = trial(precision, images)
+        return steps * (members * own.many(members, steps) if members else own.single(steps))
 
     with repeatable(setup.data.device):
         share = _share(seconds, setup.batch_size)

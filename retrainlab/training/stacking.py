@@ -21,11 +21,14 @@ import torch.nn.functional as F
 from torch import Tensor, fx, nn
 from torch.func import functional_call, vmap
 
+from retrainlab.training import packs
 from retrainlab.training.method import Tensors
 
 Forward = Callable[[Tensors, Tensors, Tensor], Tensor]
 """(parameters [M, ...], buffers [M, ...], images) -> scores [M, B, K], in the mode that the network's modules are in.
 images: [B, C, H, W] if all members see the same, or else [M, B, C, H, W]. Buffers change in place."""
+FEW = 8
+"""Input channels below which libraries compute a convolution in many groups slowly."""
 
 
 class Unstackable(Exception):
@@ -33,9 +36,9 @@ class Unstackable(Exception):
 
 
 def forward_of(model: nn.Module, packed: bool = False) -> Forward:
-    """The network for many members: `by_rules` if there is a rule for each layer, or else `vmapped`."""
+    """The network for many members: `by_rules` if there is a rule for each layer, or else `vmapped`, which packs nothing."""
     try:
-        return by_rules(model)
+        return by_rules(model, packed)
     except Unstackable:
         return vmapped(model)
 
@@ -104,8 +107,9 @@ class _Tracer(fx.Tracer):
         return super().getattr(attr, attr_val, parameter_proxy_cache)
 
 
-def by_rules(model: nn.Module) -> Forward:
-    """The network with a stacked rule in place of each layer. Raises Unstackable where there is none."""
+def by_rules(model: nn.Module, packed: bool = False) -> Forward:
+    """The network with a stacked rule in place of each layer. Raises Unstackable where there is none. packed: whether
+    convolutions with a stride, or of few channels, take several members at a time (see `packs`), which suits a GPU."""
     try:
         with _tracing:  # two at once would undo each other's patches in the wrong order
             graph = _Tracer().trace(model)
@@ -138,7 +142,7 @@ def by_rules(model: nn.Module) -> Forward:
 
     def forward(params: Tensors, buffers: Tensors, images: Tensor) -> Tensor:
         shared = images.dim() == 4
-        call = _Call(len(next(iter(params.values()))), shared, buffers | params, buffers)
+        call = _Call(len(next(iter(params.values()))), shared, packed, buffers | params, buffers)
         side = images if shared else images.permute(1, 3, 4, 0, 2).flatten(3).movedim(-1, 1)
         values = {source: side.contiguous(memory_format=torch.channels_last)}
         for name, rule, inputs in program:
@@ -154,6 +158,7 @@ class _Call:
 
     members: int
     shared: bool  # whether all members see the same images
+    packed: bool
     params: Tensors  # and the buffers, since weights that are not trained stand there
     buffers: Tensors
 
@@ -218,14 +223,17 @@ def _convolution(name: str, module: nn.Conv2d, call: _Call, x: Tensor) -> Tensor
     convolve = partial(F.conv2d, stride=module.stride, padding=module.padding, dilation=module.dilation)
     weight = call.params[f"{name}.weight"]
     bias = call.params[f"{name}.bias"].flatten() if module.bias is not None else None
-    many = x.shape[1] != inputs or groups > 1
-    if many:
-        x = x.repeat(1, call.members, 1, 1) if x.shape[1] == inputs else x
-        if inputs < 8:  # few channels in many groups: one convolution for each member takes less time
-            biases = [None] * call.members if bias is None else call.params[f"{name}.bias"]
-            own = zip(x.split(inputs, 1), weight, biases)
-            return torch.cat([convolve(part, w, b, groups=groups) for part, w, b in own], 1)
-    return convolve(x, weight.flatten(0, 1), bias, groups=groups * call.members if many else groups)
+    if x.shape[1] == inputs and groups == 1:  # one member, or the same images for all
+        return convolve(x, weight.flatten(0, 1), bias)
+    x = x.repeat(1, call.members, 1, 1) if x.shape[1] == inputs else x
+    if call.packed and groups == 1 and (inputs < FEW or max(module.stride) > 1):
+        if (each := packs.size(call.members, module.out_channels)) > 1:
+            return packs.convolution(convolve, x, weight, bias, each)
+    if inputs < FEW:  # one convolution for each member takes less time
+        biases = [None] * call.members if bias is None else call.params[f"{name}.bias"]
+        own = zip(x.split(inputs, 1), weight, biases)
+        return torch.cat([convolve(part, w, b, groups=groups) for part, w, b in own], 1)
+    return convolve(x, weight.flatten(0, 1), bias, groups=groups * call.members)
 
 
 def _normalisation(name: str, module: nn.BatchNorm2d, momentum: float, call: _Call, x: Tensor) -> Tensor:

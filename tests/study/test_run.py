@@ -318,7 +318,9 @@ def said(capsys):
 def saving(monkeypatch):
     """A machine on which bfloat16 is known to take that share of float32's time; which networks it was asked for."""
     record, asked = {"bfloat16": 0.42}, []
-    monkeypatch.setattr(run, "fastest", lambda setup, start, recipe, told: (told and told("trying"), Engine())[1])
+    monkeypatch.setattr(
+        run, "fastest", lambda setup, start, recipe, told, steps: (told and told("trying"), Engine())[1]
+    )
     monkeypatch.setattr(run, "record_of", lambda setup, recipe: (asked.append(recipe), record)[1])
     monkeypatch.setattr(run, "WORTH_A_PROBE", 1)
     return record, asked

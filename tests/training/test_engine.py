@@ -410,17 +410,16 @@ def test_another_network_batch_size_or_precision_is_probed_too_and_nothing_is_fo
     assert len(probes) == 2
 
 
-def test_what_bfloat16_would_take_is_remembered_with_the_engine_that_was_measured(probes, monkeypatch):
+@pytest.mark.parametrize(("times", "members"), [(TIMES, 4), ({0: 1e-3, 2: 9e-4}, 0)])
+def test_what_bfloat16_would_take_is_remembered_with_the_engine_that_was_measured(monkeypatch, times, members):
     asked, setup = [], setup_of()
+    monkeypatch.setattr(engine, "probe", lambda *args: times)
     monkeypatch.setattr(half, "measured", lambda *args: (asked.append(args), {"bfloat16": 0.42})[1])
     start = State.of(setup.model)
     assert record_of(setup, RECIPE) == {}
-    assert fastest(setup, start, RECIPE, lambda word: None) == fastest(setup, start, RECIPE) == CHOSEN
-    [(train, *others)] = asked
-    assert train.__self__ == CHOSEN and others == [setup, start, CHOSEN.members]
-    assert (
-        record_of(setup, RECIPE) == next(iter(remembered().values())) and record_of(setup, RECIPE)["bfloat16"] == 0.42
-    )
+    assert fastest(setup, start, RECIPE, lambda word: None) == fastest(setup, start, RECIPE)
+    assert asked == [(setup, start, members)]
+    assert [record_of(setup, RECIPE)] == list(remembered().values()) and record_of(setup, RECIPE)["bfloat16"] == 0.42
     assert record_of(setup, replace(RECIPE, batch_size=9)) == {}
 
 

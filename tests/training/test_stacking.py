@@ -7,17 +7,16 @@ import pytest
 import torch
 import torch.nn.functional as F
 from torch import nn
-from torch.func import functional_call
 from torch.utils._python_dispatch import TorchDispatchMode
 
 from retrainlab.checks import BadInput
 from retrainlab.config import MODELS
-from retrainlab.models import build, in_mode
+from retrainlab.models import ResNet, WideBlock, build, in_mode
 from retrainlab.noise import has_noise
 from retrainlab.training import stacking
 from retrainlab.training.stacking import Unstackable, by_rules, forward_of, vmapped
+from tests.helpers.stacked import MEMBERS, Net, assert_alike, conv, gradients, images_of, line, one_by_one, row, tensors
 
-MEMBERS = 3
 FEW, ODD, MANY = (3, 6, 6), (5, 6, 6), (8, 6, 6)  # channels: one convolution for each member, or one in groups
 MODES = pytest.mark.parametrize("training", [True, False], ids=["training", "evaluation"])
 IMAGES = pytest.mark.parametrize("own", [False, True], ids=["shared images", "own images"])
@@ -28,79 +27,6 @@ def repeated():
     with torch.random.fork_rng():
         torch.manual_seed(0)
         yield
-
-
-class Net(nn.Module):
-    """Layers by name, and a forward pass written as a function of them and the images."""
-
-    def __init__(self, forward, **layers):
-        super().__init__()
-        self.own = forward
-        for name, layer in layers.items():
-            setattr(self, name, layer)
-
-    def forward(self, x):
-        return self.own(self, x)
-
-
-def conv(inputs, outputs, kernel=3, **more):
-    return nn.Conv2d(inputs, outputs, kernel, **more)
-
-
-def line(features):
-    return nn.Linear(features, 3)
-
-
-def row(shape, *layers):
-    """The layers one after the other, and a classifier, for images of `shape`."""
-    body = nn.Sequential(*layers).eval()
-    features = body(torch.zeros(2, *shape)).flatten(1).shape[1]
-    return nn.Sequential(*layers, nn.Flatten(), line(features))
-
-
-def tensors(model, members=MEMBERS):
-    """Parameters and buffers [M, ...] of which no two members' are alike."""
-
-    def several(t):
-        if not t.is_floating_point():
-            return torch.arange(members)
-        return t.detach() + 0.3 * torch.rand(members, *t.shape, dtype=t.dtype)
-
-    params = {name: several(p).requires_grad_(True) for name, p in model.named_parameters()}
-    return params, {name: several(b) for name, b in model.named_buffers()}
-
-
-def images_of(shape, own, members=MEMBERS, count=4):
-    return torch.randn(*((members,) if own else ()), count, *shape, dtype=torch.float64)
-
-
-def one_by_one(model, params, buffers, images):
-    """Scores [M, B, K], each member alone; buffers change."""
-    out = []
-    for i in range(len(next(iter(params.values())))):
-        own = {name: b[i].clone() for name, b in buffers.items()}
-        seen = images[i] if images.dim() == 5 else images
-        out.append(functional_call(model, ({name: p[i] for name, p in params.items()}, own), (seen.clone(),)))
-        for name, b in own.items():
-            buffers[name][i] = b
-    return torch.stack(out)
-
-
-def gradients(scores, params):
-    weights = torch.linspace(-1, 1, scores.numel(), dtype=scores.dtype).view_as(scores)
-    return torch.autograd.grad((scores * weights).sum(), list(params.values()))
-
-
-def assert_alike(model, forward, shape, own, training=True, members=MEMBERS):
-    params, buffers = tensors(model, members)
-    images = images_of(shape, own, members)
-    wanted_buffers = {name: b.clone() for name, b in buffers.items()}
-    with in_mode(model, training):
-        wanted = one_by_one(model, params, wanted_buffers, images)
-        scores = forward(params, buffers, images)
-    torch.testing.assert_close(scores, wanted, rtol=1e-10, atol=1e-10)
-    torch.testing.assert_close(gradients(scores, params), gradients(wanted, params), rtol=1e-9, atol=1e-9)
-    torch.testing.assert_close(buffers, wanted_buffers, rtol=1e-10, atol=1e-10)
 
 
 # ---- rules -----------------------------------------------------------------------------------------------------------
@@ -190,6 +116,29 @@ def test_a_stacked_rule_gives_each_member_what_it_gives_alone(rule, own, trainin
     assert_alike(model, by_rules(model), shape, own, training)
 
 
+STRIDED = {
+    "strides": (MANY, lambda: row(MANY, conv(8, 9, stride=2, padding=1), nn.ReLU(), conv(9, 4, 2, stride=(1, 2)))),
+    "strides without a bias": (MANY, lambda: row(MANY, conv(8, 9, stride=3, bias=False), conv(9, 4, 1))),
+    "strides in groups": (MANY, lambda: row(MANY, conv(8, 16, stride=2, padding=1, groups=4))),
+}
+
+
+@IMAGES
+@pytest.mark.parametrize("rule", RULES | STRIDED)
+def test_packs_change_no_rule(rule, own):
+    """Ten members make two packs of five."""
+    shape, make = (RULES | STRIDED)[rule]
+    model = make().double()
+    assert_alike(model, by_rules(model, packed=True), shape, own, members=10)
+
+
+@IMAGES
+@pytest.mark.parametrize("name", MODELS)
+def test_packs_change_none_of_our_networks(name, own):
+    model = build(name, shape=(3, 8, 8), classes=3, width=1 if name == "wrn28-10" else 2).double()
+    assert_alike(model, by_rules(model, packed=True), (3, 8, 8), own, members=4)
+
+
 @IMAGES
 @pytest.mark.parametrize("rule", ["convolution", "groups of many channels", "normalisation of images", "shortcut"])
 def test_one_member_is_stacked_too(rule, own):
@@ -225,18 +174,18 @@ class Maps(TorchDispatchMode):
         return out
 
 
-def strays(name, shape, own, half=False):
-    """Those of a step in training mode. Gradients of convolutions must be laid out as their weights are, too."""
+def strays(name, shape, own, half=False, packed=False):
+    """Those of a step of four members in training mode, whose weights' gradients must be laid out as weights are, too."""
     model = build(name, shape=shape, classes=3, width=1 if name == "wrn28-10" else 8)
     model = model if half else model.double()
-    params, buffers = ({n: stacking.laid_out(t) for n, t in part.items()} for part in tensors(model))
-    images = images_of(shape, own, count=5).to(next(iter(params.values())).dtype)
+    params, buffers = ({n: stacking.laid_out(t) for n, t in part.items()} for part in tensors(model, 4))
+    images = images_of(shape, own, 4, count=5).to(next(iter(params.values())).dtype)
     with Maps(5) as maps, in_mode(model, training=True):
         with torch.autocast("cpu", torch.bfloat16, enabled=half, cache_enabled=False):
-            scores = by_rules(model)(params, buffers, images)
+            scores = by_rules(model, packed)(params, buffers, images)
         found = gradients(scores, params)
     assert maps.seen > 100
-    assert all(stacking.laid_out(g).data_ptr() == g.data_ptr() for g in found if g.dim() == 5)
+    assert packed or all(stacking.laid_out(g).data_ptr() == g.data_ptr() for g in found if g.dim() == 5)
     return maps.strays
 
 
@@ -246,6 +195,7 @@ def test_maps_and_gradients_keep_their_channels_last_in_memory(name, half):
     """Else each operation would first copy them. The images are copied once."""
     assert strays(name, (3, 8, 8), False, half) == ["clone"]
     assert strays(name, (8, 8, 8), True, half) == []
+    assert strays(name, (3, 8, 8), True, half, packed=True) == []
 
 
 def test_maps_of_images_of_one_channel_are_laid_out_anew_once():
@@ -280,6 +230,48 @@ def test_a_forward_pass_in_evaluation_mode_changes_no_tensor(way):
             way(model)(params, buffers, images_of((3, 8, 8), own=False))
         changed = {name for name, t in (params | buffers).items() if not torch.equal(t, before[name])}
         assert changed == (set(buffers) if training else set())
+
+
+# ---- compiled --------------------------------------------------------------------------------------------------------
+
+
+def assert_compiled_alike(model, forward, own=True, training=True):
+    """One graph without a break gives the same scores, gradients and buffers in place."""
+    torch._dynamo.reset()
+    params, buffers = tensors(model, members=4)
+    images, wanted_buffers = images_of((3, 8, 8), own, members=4), {name: b.clone() for name, b in buffers.items()}
+    with in_mode(model, training):
+        wanted = forward(params, wanted_buffers, images)
+        compiled = torch.compile(forward, dynamic=False, fullgraph=True, backend="aot_eager")
+        scores = compiled(params, buffers, images)
+    torch.testing.assert_close(scores, wanted, rtol=1e-10, atol=1e-10)
+    torch.testing.assert_close(gradients(scores, params), gradients(wanted, params), rtol=1e-9, atol=1e-9)
+    torch.testing.assert_close(buffers, wanted_buffers, rtol=1e-10, atol=1e-10)
+
+
+PARTS = {  # of which all our networks are made
+    "mlp": lambda: build("mlp", shape=(3, 8, 8), classes=3, width=6),
+    "resnet": lambda: ResNet((3, 8, 8), 3, 2, blocks=(1, 1)),
+    "vgg": lambda: row((3, 8, 8), conv(3, 4), nn.BatchNorm2d(4), nn.ReLU(), nn.MaxPool2d(2, ceil_mode=True)),
+    "wide": lambda: row((3, 8, 8), conv(3, 4), WideBlock(4, 4, 1), WideBlock(4, 8, 2)),
+}
+
+
+@pytest.mark.parametrize("part", PARTS)
+def test_a_forward_pass_can_be_compiled_whole(part):
+    model = PARTS[part]().double()
+    assert_compiled_alike(model, by_rules(model, packed=True))
+
+
+@pytest.mark.parametrize("packed", [False, True])
+def test_evaluation_can_be_compiled_whole(packed):
+    model = PARTS["vgg"]().double()
+    assert_compiled_alike(model, by_rules(model, packed), own=packed, training=False)
+
+
+def test_vmapped_can_be_compiled_whole():
+    model = PARTS["vgg"]().double()
+    assert_compiled_alike(model, vmapped(model))
 
 
 # ---- what has no rule ------------------------------------------------------------------------------------------------
