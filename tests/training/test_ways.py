@@ -13,7 +13,7 @@ from retrainlab.paths import compiled_folder
 from retrainlab.training import stack, ways
 from retrainlab.training.method import Plain
 from retrainlab.training.ways import Pace, pays
-from tests.helpers.members import SEEDS, alone, assert_alike, jobs_of, setup_of, train_together, under_masks
+from tests.helpers.members import SEEDS, alone, assert_alike, jobs_of, network, setup_of, train_together, under_masks
 
 
 @pytest.fixture
