@@ -5,7 +5,7 @@
     loop        one network: a start, a curve and a method -> trained weights and curves
     masked      the method that keeps what is pruned at 0
     stacking    a network for many members
-    packs       some of its convolutions, several members at a time
+    patches     some of its convolutions, as products
     flat        one buffer for the parameters of all members
     slots       which jobs are trained together, and which share every step
     ways        how the steps of many members are made: called, recorded or compiled

@@ -43,7 +43,7 @@ LONG = 60.0  # seconds: for less work it is not tried what compiling the steps g
 class Engine:
     """A way to train jobs.
 
-    kind: a name of ENGINES but auto. members: how many slots train at once. least: with fewer, the loop is faster. packed:
+    kind: a name of ENGINES but auto. members: how many slots train at once. least: with fewer, the loop is faster. unfolded:
     see `stacking.forward_of`. seconds: how long one step takes per member, 0 if no probe has measured it. compiled: the same
     for steps that are compiled; compiling: how many seconds it takes to compile them for a number of members.
     """
@@ -52,7 +52,7 @@ class Engine:
     members: int = 1
     least: int = 2
     seconds: float = 0.0
-    packed: bool = False
+    unfolded: bool = False
     compiled: float = 0.0
     compiling: float = 0.0
 
@@ -61,8 +61,8 @@ class Engine:
         check_number(self.members, "number of members", low=1, high=MOST, whole=True)
         check_number(self.least, "least number of members", low=1, high=MOST, whole=True)
         check_number(self.seconds, "seconds of a step", low=0)
-        if not isinstance(self.packed, bool):
-            raise BadInput(f"An engine is packed or not, True or False; {self.packed!r} is neither.")
+        if not isinstance(self.unfolded, bool):
+            raise BadInput(f"An engine unfolds or does not, True or False; {self.unfolded!r} is neither.")
         check_number(self.compiled, "seconds of a compiled step", low=0)
         check_number(self.compiling, "seconds of compiling", low=0)
 
@@ -85,7 +85,7 @@ class Engine:
         if compiled and self.compiled:
             rebuild = self.compiling / self.compiled
         recorded = self.kind != "batched"
-        return Way.of(setup.model, recorded=recorded, compiled=compiled, packed=self.packed, rebuild=rebuild)
+        return Way.of(setup.model, recorded=recorded, compiled=compiled, unfolded=self.unfolded, rebuild=rebuild)
 
     def train(
         self, setup: Setup, jobs: Sequence[Job], stop: Callable[[], bool] | None = None
@@ -132,7 +132,7 @@ def forced(kind: str, device: torch.device) -> Engine:
     choose(kind, ENGINES, "engine")
     if kind in ("graph", "compiled") and device.type != "cuda":
         raise BadInput(f"The engine '{kind}' needs a CUDA GPU; use --engine batched, loop or auto.")
-    return Engine() if kind == "loop" else Engine(kind, USUAL[device.type], 1, packed=device.type == "cuda")
+    return Engine() if kind == "loop" else Engine(kind, USUAL[device.type], 1, unfolded=device.type == "cuda")
 
 
 def fastest(
@@ -148,7 +148,7 @@ def fastest(
             return Engine()
         tell(f"trying which engine is fastest for {recipe.model}")
         times = probe(setup, start)
-        engine = _with_packs(decide(times, kind), setup, start)
+        engine = _with_patches(decide(times, kind), setup, start)
         record = {TIMES: {str(m): round(1e3 * t, 3) for m, t in times.items()}}
         record |= half.measured(setup, start, 0 if engine.kind == "loop" else engine.members)
         _remember(name, record | {"engine": asdict(engine)})
@@ -170,17 +170,17 @@ def decide(times: dict[int, float], kind: str) -> Engine:
     return Engine(kind, best, least, seconds=times[best])
 
 
-def _with_packs(engine: Engine, setup: Setup, start: State) -> Engine:
-    """The engine, packed where that is faster."""
+def _with_patches(engine: Engine, setup: Setup, start: State) -> Engine:
+    """The engine, with patches where that is faster."""
     if engine.kind != "graph":
         return engine
-    packed = Trial(setup, start, packed=True).seconds(engine.members)
-    return replace(engine, packed=True, seconds=packed) if packed < engine.seconds else engine
+    unfolded = Trial(setup, start, unfolded=True).seconds(engine.members)
+    return replace(engine, unfolded=True, seconds=unfolded) if unfolded < engine.seconds else engine
 
 
 def _compiled(engine: Engine, setup: Setup, start: State) -> Engine:
     """The engine, knowing what compiling gives and takes: nothing, where it fails."""
-    trial, began = Trial(setup, start, packed=engine.packed, compiled=True), time.perf_counter()
+    trial, began = Trial(setup, start, unfolded=engine.unfolded, compiled=True), time.perf_counter()
     try:
         compiled = trial.seconds(engine.members)
     except BadInput:

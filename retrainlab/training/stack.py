@@ -16,7 +16,7 @@ from torch import Tensor
 from retrainlab.data.batches import Feed, clean_batches
 from retrainlab.models import in_mode
 from retrainlab.training.flat import Flat
-from retrainlab.training.masked import bits, keep
+from retrainlab.training.masked import bits
 from retrainlab.training.method import Method, Tensors, stacked
 from retrainlab.training.slots import Member, in_slots, same_start
 from retrainlab.training.stacking import Forward, laid_out
@@ -143,8 +143,7 @@ class Stack:
     def update(self, rates: Tensor) -> None:
         """SGD as in `loop.direction`, entry for entry, under the masks."""
         w, v, g, sgd = self.weights.buffer, self.velocity.buffer, self.gradient.buffer, self.setup.sgd
-        part = g[:, : self.kept.shape[1]]
-        part.copy_(keep(part, self.kept))
+        g[:, : self.kept.shape[1]].view(self.kept.dtype).bitwise_and_(self.kept)  # as `masked.keep`
         g[:, : self.decaying].add_(w[:, : self.decaying], alpha=sgd.weight_decay)
         v.mul_(sgd.momentum).add_(g)
         w.addcmul_(g.add_(v, alpha=sgd.momentum) if sgd.nesterov else v, rates.view(-1, 1))

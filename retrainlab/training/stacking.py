@@ -21,7 +21,7 @@ import torch.nn.functional as F
 from torch import Tensor, fx, nn
 from torch.func import functional_call, vmap
 
-from retrainlab.training import packs
+from retrainlab.training import patches
 from retrainlab.training.method import Tensors
 
 Forward = Callable[[Tensors, Tensors, Tensor], Tensor]
@@ -29,16 +29,19 @@ Forward = Callable[[Tensors, Tensors, Tensor], Tensor]
 images: [B, C, H, W] if all members see the same, or else [M, B, C, H, W]. Buffers change in place."""
 FEW = 8
 """Input channels below which libraries compute a convolution in many groups slowly."""
+WIDE = 128
+"""Output channels above which a convolution is work enough for a GPU one member after the other."""
 
 
 class Unstackable(Exception):
     """`by_rules` has no rule for something in the network."""
 
 
-def forward_of(model: nn.Module, packed: bool = False) -> Forward:
-    """The network for many members: `by_rules` if there is a rule for each layer, or else `vmapped`, which packs nothing."""
+def forward_of(model: nn.Module, unfolded: bool = False) -> Forward:
+    """The network for many members: `by_rules` if there is a rule for each layer, or else `vmapped`. unfolded: see
+    `by_rules`."""
     try:
-        return by_rules(model, packed)
+        return by_rules(model, unfolded)
     except Unstackable:
         return vmapped(model)
 
@@ -107,9 +110,9 @@ class _Tracer(fx.Tracer):
         return super().getattr(attr, attr_val, parameter_proxy_cache)
 
 
-def by_rules(model: nn.Module, packed: bool = False) -> Forward:
-    """The network with a stacked rule in place of each layer. Raises Unstackable where there is none. packed: whether
-    convolutions with a stride, or of few channels, take several members at a time (see `packs`), which suits a GPU."""
+def by_rules(model: nn.Module, unfolded: bool = False) -> Forward:
+    """The network with a stacked rule in place of each layer. Raises Unstackable where there is none. unfolded: whether
+    convolutions with a stride, or of few channels, are products of patches (see `patches`), which suits a GPU."""
     try:
         with _tracing:  # two at once would undo each other's patches in the wrong order
             graph = _Tracer().trace(model)
@@ -142,7 +145,7 @@ def by_rules(model: nn.Module, packed: bool = False) -> Forward:
 
     def forward(params: Tensors, buffers: Tensors, images: Tensor) -> Tensor:
         shared = images.dim() == 4
-        call = _Call(len(next(iter(params.values()))), shared, packed, buffers | params, buffers)
+        call = _Call(len(next(iter(params.values()))), shared, unfolded, buffers | params, buffers)
         side = images if shared else images.permute(1, 3, 4, 0, 2).flatten(3).movedim(-1, 1)
         values = {source: side.contiguous(memory_format=torch.channels_last)}
         for name, rule, inputs in program:
@@ -158,7 +161,7 @@ class _Call:
 
     members: int
     shared: bool  # whether all members see the same images
-    packed: bool
+    unfolded: bool
     params: Tensors  # and the buffers, since weights that are not trained stand there
     buffers: Tensors
 
@@ -226,14 +229,20 @@ def _convolution(name: str, module: nn.Conv2d, call: _Call, x: Tensor) -> Tensor
     if x.shape[1] == inputs and groups == 1:  # one member, or the same images for all
         return convolve(x, weight.flatten(0, 1), bias)
     x = x.repeat(1, call.members, 1, 1) if x.shape[1] == inputs else x
-    if call.packed and groups == 1 and (inputs < FEW or max(module.stride) > 1):
-        if (each := packs.size(call.members, module.out_channels)) > 1:
-            return packs.convolution(convolve, x, weight, bias, each)
+    if call.unfolded and _unfolds(module):
+        own = None if bias is None else bias.view(call.members, -1)
+        return patches.convolution(x, weight, own, module.stride, module.padding)
     if inputs < FEW:  # one convolution for each member takes less time
         biases = [None] * call.members if bias is None else call.params[f"{name}.bias"]
         own = zip(x.split(inputs, 1), weight, biases)
         return torch.cat([convolve(part, w, b, groups=groups) for part, w, b in own], 1)
     return convolve(x, weight.flatten(0, 1), bias, groups=groups * call.members)
+
+
+def _unfolds(module: nn.Conv2d) -> bool:
+    """Whether libraries for a GPU compute it in many groups slowly, and `patches` knows it."""
+    slow = (module.in_channels < FEW or max(module.stride) > 1) and module.out_channels <= WIDE
+    return slow and module.groups == 1 and set(module.dilation) == {1} and not isinstance(module.padding, str)
 
 
 def _normalisation(name: str, module: nn.BatchNorm2d, momentum: float, call: _Call, x: Tensor) -> Tensor:

@@ -17,16 +17,16 @@ SLOW = 0.25  # seconds: beside steps that are longer the time of calls, which ba
 class Trial:
     """Short trainings of a network under masks, from `start`, to time their steps."""
 
-    def __init__(self, setup: Setup, start: State, *, packed: bool = False, compiled: bool = False):
+    def __init__(self, setup: Setup, start: State, *, unfolded: bool = False, compiled: bool = False):
         self.setup, self.on_gpu = setup.barely_evaluated(), setup.data.device.type == "cuda"
         params = setup.weights(start)
         kept = {n: torch.arange(w.numel(), device=w.device).view_as(w) % 10 == 0 for n, w in params.items()}
         self.method, self.start = masked.Masked(kept), masked.apply(start, kept)
-        self.packed, self.compiled = packed, compiled
+        self.unfolded, self.compiled = unfolded, compiled
 
     @cached_property
     def way(self) -> Way:
-        return Way.of(self.setup.model, recorded=self.on_gpu, compiled=self.compiled, packed=self.packed)
+        return Way.of(self.setup.model, recorded=self.on_gpu, compiled=self.compiled, unfolded=self.unfolded)
 
     def _job(self, i: int, steps: int) -> Job:
         curve = torch.full((steps,), 1e-4 * (i + 1), dtype=torch.float64)  # all differ, so that none share a slot

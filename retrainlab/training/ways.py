@@ -33,11 +33,16 @@ class Way:
 
     @staticmethod
     def of(
-        model: nn.Module, *, recorded: bool = False, compiled: bool = False, packed: bool = False, rebuild: float = 0.0
+        model: nn.Module,
+        *,
+        recorded: bool = False,
+        compiled: bool = False,
+        unfolded: bool = False,
+        rebuild: float = 0.0,
     ) -> "Way":
-        """The way for this network; compiled: by torch.compile, anew for each number of members; packed: see
+        """The way for this network; compiled: by torch.compile, anew for each number of members; unfolded: see
         `forward_of`."""
-        losses = partial(mean_losses, forward_of(model, packed))
+        losses = partial(mean_losses, forward_of(model, unfolded))
         return Way(evaluation_of(model), compile_(losses) if compiled else losses, recorded, rebuild)
 
 

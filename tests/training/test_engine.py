@@ -326,9 +326,9 @@ def test_the_engine_is_the_loop_unless_it_is_clearly_beaten(times):
     [
         ("loop", CPU, Engine()),
         ("batched", CPU, Engine("batched", 8, 1)),
-        ("batched", torch.device("cuda"), Engine("batched", 16, 1, packed=True)),
-        ("graph", torch.device("cuda"), Engine("graph", 16, 1, packed=True)),
-        ("compiled", torch.device("cuda"), Engine("compiled", 16, 1, packed=True)),
+        ("batched", torch.device("cuda"), Engine("batched", 16, 1, unfolded=True)),
+        ("graph", torch.device("cuda"), Engine("graph", 16, 1, unfolded=True)),
+        ("compiled", torch.device("cuda"), Engine("compiled", 16, 1, unfolded=True)),
     ],
 )
 def test_an_engine_that_is_asked_for_is_taken_without_a_probe(kind, device, wanted, monkeypatch):

@@ -125,18 +125,17 @@ STRIDED = {
 
 @IMAGES
 @pytest.mark.parametrize("rule", RULES | STRIDED)
-def test_packs_change_no_rule(rule, own):
-    """Ten members make two packs of five."""
+def test_patches_change_no_rule(rule, own):
     shape, make = (RULES | STRIDED)[rule]
     model = make().double()
-    assert_alike(model, by_rules(model, packed=True), shape, own, members=10)
+    assert_alike(model, by_rules(model, unfolded=True), shape, own, members=10)
 
 
 @IMAGES
 @pytest.mark.parametrize("name", MODELS)
-def test_packs_change_none_of_our_networks(name, own):
+def test_patches_change_none_of_our_networks(name, own):
     model = build(name, shape=(3, 8, 8), classes=3, width=1 if name == "wrn28-10" else 2).double()
-    assert_alike(model, by_rules(model, packed=True), (3, 8, 8), own, members=4)
+    assert_alike(model, by_rules(model, unfolded=True), (3, 8, 8), own, members=4)
 
 
 @IMAGES
@@ -174,7 +173,7 @@ class Maps(TorchDispatchMode):
         return out
 
 
-def strays(name, shape, own, half=False, packed=False):
+def strays(name, shape, own, half=False, unfolded=False):
     """Those of a step of four members in training mode, whose weights' gradients must be laid out as weights are, too."""
     model = build(name, shape=shape, classes=3, width=1 if name == "wrn28-10" else 8)
     model = model if half else model.double()
@@ -182,10 +181,10 @@ def strays(name, shape, own, half=False, packed=False):
     images = images_of(shape, own, 4, count=5).to(next(iter(params.values())).dtype)
     with Maps(5) as maps, in_mode(model, training=True):
         with torch.autocast("cpu", torch.bfloat16, enabled=half, cache_enabled=False):
-            scores = by_rules(model, packed)(params, buffers, images)
+            scores = by_rules(model, unfolded)(params, buffers, images)
         found = gradients(scores, params)
     assert maps.seen > 100
-    assert packed or all(stacking.laid_out(g).data_ptr() == g.data_ptr() for g in found if g.dim() == 5)
+    assert unfolded or all(stacking.laid_out(g).data_ptr() == g.data_ptr() for g in found if g.dim() == 5)
     return maps.strays
 
 
@@ -195,7 +194,7 @@ def test_maps_and_gradients_keep_their_channels_last_in_memory(name, half):
     """Else each operation would first copy them. The images are copied once."""
     assert strays(name, (3, 8, 8), False, half) == ["clone"]
     assert strays(name, (8, 8, 8), True, half) == []
-    assert strays(name, (3, 8, 8), True, half, packed=True) == []
+    assert strays(name, (3, 8, 8), True, half, unfolded=True) == []
 
 
 def test_maps_of_images_of_one_channel_are_laid_out_anew_once():
@@ -260,13 +259,13 @@ PARTS = {  # of which all our networks are made
 @pytest.mark.parametrize("part", PARTS)
 def test_a_forward_pass_can_be_compiled_whole(part):
     model = PARTS[part]().double()
-    assert_compiled_alike(model, by_rules(model, packed=True))
+    assert_compiled_alike(model, by_rules(model, unfolded=True))
 
 
-@pytest.mark.parametrize("packed", [False, True])
-def test_evaluation_can_be_compiled_whole(packed):
+@pytest.mark.parametrize("unfolded", [False, True])
+def test_evaluation_can_be_compiled_whole(unfolded):
     model = PARTS["vgg"]().double()
-    assert_compiled_alike(model, by_rules(model, packed), own=packed, training=False)
+    assert_compiled_alike(model, by_rules(model, unfolded), own=unfolded, training=False)
 
 
 def test_vmapped_can_be_compiled_whole():

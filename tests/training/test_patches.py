@@ -1,13 +1,14 @@
-"""Packs: how many members make one, the weights they multiply with, and that nothing passes between their members."""
+"""Convolutions as products of patches: the same numbers, and nothing passes between members."""
 
 import math
 
 import pytest
 import torch
+import torch.nn.functional as F
 from torch import nn
 
 from retrainlab.models import in_mode
-from retrainlab.training.packs import block_diagonal, size
+from retrainlab.training.patches import convolution
 from retrainlab.training.stacking import by_rules
 from tests.helpers.stacked import conv, images_of, row, tensors
 
@@ -22,57 +23,39 @@ def repeated():
         yield
 
 
+@pytest.mark.parametrize("bias", [False, True])
 @pytest.mark.parametrize(
-    ("members", "outputs", "each"),
+    ("channels", "kernel", "stride", "padding", "size"),
     [
-        (16, 16, 8),  # the stem of a CIFAR ResNet, and of a wide one
-        (16, 32, 8),  # its first convolution with a stride
-        (16, 64, 4),  # its second; the stem of ResNet-18 and VGG-16
-        (16, 128, 1),  # wide enough by itself
-        (64, 48, 4),  # 192 channels are closer to 256 than 384 are
-        (40, 48, 5),  # 240 are closer still
-        (40, 30, 8),
-        (12, 32, 6),
-        (10, 16, 5),
-        (14, 2, 7),
-        (4, 96, 4),
-        (4, 97, 1),  # too many for the smallest pack
-        (5, 77, 1),
-        (8, 77, 4),
-        *((members, 16, members) for members in range(4, 9)),
-        *((members, 16, 1) for members in (1, 2, 3, 9, 11, 13, 22)),  # no divisor from 4 to 8
+        ((3, 4), (3, 3), (1, 1), (1, 1), (6, 6)),
+        ((16, 32), (3, 3), (2, 2), (1, 1), (8, 8)),
+        ((5, 2), (1, 1), (2, 2), (0, 0), (7, 6)),
+        ((2, 3), (2, 3), (3, 1), (2, 0), (9, 5)),
+        ((1, 1), (4, 2), (1, 5), (0, 3), (6, 11)),
     ],
+    ids=str,
 )
-def test_as_many_members_are_packed_as_make_a_fast_pack(members, outputs, each):
-    assert size(members, outputs) == each
-
-
-def test_weights_of_a_pack_stand_on_the_diagonal():
-    weight = torch.randn(6, 2, 5, 3, 1)
-    dense = block_diagonal(weight, 3)
-    packs = [[torch.block_diag(*(w[:, :, i, 0] for w in pack)) for i in range(3)] for pack in weight.split(3)]
-    assert torch.equal(dense, torch.cat([torch.stack(pack, -1) for pack in packs])[..., None])
-    assert dense.is_contiguous(memory_format=torch.channels_last)
-
-
-def test_weights_that_are_not_finite_stay_in_their_own_blocks():
-    """Pitfall: blocks cut out by a product with 0 and 1, which 0 * NaN passes."""
-    weight = torch.ones(4, 2, 2, 3, 3)
-    weight[1], weight[2] = math.nan, math.inf
-    weight.requires_grad_(True)
-    dense = block_diagonal(weight, 4)
-    assert dense.isfinite().logical_not().sum() == 2 * weight[0].numel()
-    passed = torch.full_like(dense, math.nan)
-    passed[:2, :2] = 7
-    (gradient,) = torch.autograd.grad(dense, weight, passed)
-    assert (gradient[0] == 7).all() and gradient[1:].isnan().all()
+def test_a_product_of_patches_is_a_convolution_in_groups(channels, kernel, stride, padding, size, bias):
+    inputs, outputs = channels
+    x = torch.randn(2, 3 * inputs, *size).double().to(memory_format=torch.channels_last).requires_grad_(True)
+    weight = torch.randn(3, outputs, inputs, *kernel).double().requires_grad_(True)
+    own = torch.randn(3, outputs).double().requires_grad_(True) if bias else None
+    mine = convolution(x, weight, own, stride, padding)
+    flat = None if own is None else own.flatten()
+    wanted = F.conv2d(x, weight.flatten(0, 1), flat, stride=stride, padding=padding, groups=3)
+    torch.testing.assert_close(mine, wanted, rtol=1e-12, atol=1e-12)
+    assert mine.is_contiguous(memory_format=torch.channels_last)
+    passed, given = torch.randn_like(wanted), [x, weight] + [own] * bias
+    pairs = zip(torch.autograd.grad(mine, given, passed), torch.autograd.grad(wanted, given, passed), strict=True)
+    for a, b in pairs:
+        torch.testing.assert_close(a, b, rtol=1e-12, atol=1e-12)
 
 
 # ---- a member that diverges ------------------------------------------------------------------------------------------
 
 
 def inner():
-    """A packed convolution, number 3, whose maps come from layers before it and go to layers behind it."""
+    """An unfolded convolution, number 3, whose maps come from layers before it and go to layers behind it."""
     before, behind = (
         (conv(8, 8, padding=1), nn.BatchNorm2d(8), nn.ReLU()),
         (nn.BatchNorm2d(9), nn.ReLU(), conv(9, 4, 2)),
@@ -81,7 +64,7 @@ def inner():
 
 
 def stem():
-    """A packed convolution of few channels, of the images."""
+    """An unfolded convolution of few channels, of the images."""
     return row((3, 6, 6), conv(3, 9), nn.BatchNorm2d(9), nn.ReLU()).double()
 
 
@@ -98,9 +81,9 @@ class Race:
         with torch.no_grad():
             tensor[SICK].view(-1)[1] = value
 
-    def step(self, packed=True, compiled=False):
+    def step(self, unfolded=True, compiled=False):
         """Scores, gradients and buffers by name."""
-        forward, buffers = by_rules(self.model, packed), {name: b.clone() for name, b in self.buffers.items()}
+        forward, buffers = by_rules(self.model, unfolded), {name: b.clone() for name, b in self.buffers.items()}
         if compiled:
             forward = torch.compile(forward, dynamic=False, fullgraph=True, backend="aot_eager")
         with in_mode(self.model, training=True):
@@ -110,8 +93,8 @@ class Race:
 
 
 def assert_contained(sick, well, alone):
-    """Others have what they have beside a healthy member; what of the sick one's is not finite without packs is not with
-    packs. alone: the step without packs."""
+    """Others have what they have beside a healthy member; what of the sick one's is not finite without patches is not with
+    them. alone: the step without patches."""
     assert all(torch.equal(sick[name][OTHERS], well[name][OTHERS]) for name in well)
 
     def finite(found, *names):
@@ -130,11 +113,11 @@ STEM = [(stem, what) for what in ("images", "0.weight", "0.bias", "1.weight", "g
 @pytest.mark.parametrize("value", [math.nan, math.inf, -math.inf, 1.7e308], ids=str)
 @pytest.mark.parametrize(("make", "what"), INNER + STEM)
 def test_a_member_that_diverges_changes_no_other(make, what, value):
-    """Pitfall: 0 * NaN is NaN in a product with blocks on a diagonal."""
+    """Pitfall: members packed into one dense weight, whose zeros pass NaN on."""
     race = Race(make())
     well = race.step()
     race.spoil(what, value)
-    assert_contained(race.step(), well, race.step(packed=False))
+    assert_contained(race.step(), well, race.step(unfolded=False))
 
 
 @pytest.mark.parametrize("what", ["images", "gradients"])
@@ -143,23 +126,7 @@ def test_a_compiled_step_contains_a_member_that_diverges_too(what):
     race = Race(inner())
     well = race.step(compiled=True)
     race.spoil(what, math.nan)
-    assert_contained(race.step(compiled=True), well, race.step(packed=False))
-
-
-def test_maps_that_are_not_finite_are_seen_behind_weights_of_0():
-    """Pitfall: NaN replaced by a number, which a pruned weight then turns into 0."""
-    race = Race(inner())
-    with torch.no_grad():
-        race.params["3.weight"][SICK] = 0
-    race.spoil("0.weight", math.nan)
-    assert race.step()["scores"][SICK].isnan().all()
-
-
-def test_a_gradient_that_is_not_finite_makes_the_whole_gradient_of_the_packed_weight_nan():
-    race = Race(inner())
-    race.spoil("gradients", math.inf)
-    gradient = race.step()["3.weight"]
-    assert gradient[SICK].isnan().all() and gradient[OTHERS].isfinite().all()
+    assert_contained(race.step(compiled=True), well, race.step(unfolded=False))
 
 
 def test_numbers_that_become_infinite_in_bfloat16_stay_with_their_member():
