@@ -62,7 +62,7 @@ def compile_(losses: Losses) -> Losses:
         except (
             torch._dynamo.exc.TorchDynamoException
         ) as error:  # no compiler on this machine, or Python that it cannot read
-            why = str(error).strip().partition("\n")[0]
+            why = str(getattr(error, "inner_exception", error)).strip().partition("\n")[0]
             raise BadInput(f"The steps of this network cannot be compiled here ({why}); use --engine graph.") from error
 
     return call

@@ -1,5 +1,6 @@
 """Which engine trains a set of jobs: chosen by times, remembered, and with the loop's results whatever is chosen."""
 
+import gc
 import itertools
 import json
 import math
@@ -14,6 +15,7 @@ from retrainlab import doctor
 from retrainlab.checks import BadInput
 from retrainlab.config import ENGINES, SGD, Recipe
 from retrainlab.data.dataset import Augmentation, Dataset, Split
+from retrainlab.device import repeatable
 from retrainlab.paths import engines_file
 from retrainlab.training import engine, half, loop, state, timing, together
 from retrainlab.training.engine import Engine, decide, fastest, forced, probe, record_of, remembered
@@ -25,7 +27,7 @@ CPU = torch.device("cpu")
 RECIPE = Recipe(model="mlp", width=12, batch_size=8)
 
 
-def tiny(dtype=torch.float64) -> Dataset:
+def tiny(dtype=torch.float64, device=CPU) -> Dataset:
     """44 / 24 / 12 images of 4x4 in three classes; 5 whole batches of 8 an epoch."""
     generator = torch.Generator().manual_seed(0)
 
@@ -33,9 +35,9 @@ def tiny(dtype=torch.float64) -> Dataset:
         labels = torch.arange(count) % 3
         images = torch.randint(0, 60, (count, 1, 4, 4), generator=generator)
         images[torch.arange(count), 0, labels] += 150
-        return Split(images.to(torch.uint8), labels)
+        return Split(images.to(torch.uint8).to(device), labels.to(device))
 
-    mean, std = torch.full((1,), 70.0, dtype=dtype), torch.full((1,), 60.0, dtype=dtype)
+    mean, std = (torch.full((1,), value, dtype=dtype, device=device) for value in (70.0, 60.0))
     return Dataset("tiny", split(44), split(24), split(12), 3, mean, std, Augmentation(1, True))
 
 
@@ -258,6 +260,29 @@ def test_out_of_memory_with_fewer_than_pay_the_loop_goes_on(monkeypatch, calls):
     with pytest.warns(UserWarning, match="going on with 1"):
         go(Engine("batched", 4, 2), setup, jobs)
     assert calls[-2:] == [("loop", 4), ("loop", 3)]
+
+
+@pytest.mark.skipif(not torch.cuda.is_available(), reason="no CUDA GPU here")
+def test_out_of_memory_on_a_gpu_half_as_many_go_on():
+    """In a recording, too, after which all that it held is free again."""
+    device = torch.device("cuda")
+    setup = setup_of(nn.Conv2d(4, 64, 1), nn.Conv2d(64, 4, 1), dtype=torch.float32)
+    setup = replace(setup, model=setup.model.to(device), data=tiny(torch.float32, device), prunable=("0.weight",))
+    jobs = [replace(job, start=job.start.map(lambda t: t.to(device))) for job in jobs_of(setup, (6,) * 64)]
+    with repeatable(device):
+        wanted = go(Engine("graph", 64, 1), setup, jobs)
+        free, whole = torch.cuda.mem_get_info(device)
+        peak = torch.cuda.max_memory_allocated(device)
+        gc.collect()
+        torch.cuda.empty_cache()
+        torch.cuda.set_per_process_memory_fraction((torch.cuda.memory_reserved(device) + 0.6 * peak) / whole, device)
+        try:
+            with pytest.warns(UserWarning, match="with 64 members at once; going on with 32"):
+                mine = go(Engine("graph", 64, 1), setup, jobs)
+        finally:
+            torch.cuda.set_per_process_memory_fraction(1.0, device)
+    for a, b in zip(mine, wanted, strict=True):
+        torch.testing.assert_close(a.state.params, b.state.params, rtol=1e-3, atol=1e-5)
 
 
 def test_other_errors_are_raised_at_once(monkeypatch):

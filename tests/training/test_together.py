@@ -3,6 +3,7 @@
 import itertools
 import math
 import time
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 
 import pytest
@@ -15,7 +16,7 @@ from retrainlab.device import repeatable
 from retrainlab.methods.make import make
 from retrainlab.methods.sparsifier import Span
 from retrainlab.methods.table import DST, GMP
-from retrainlab.models import build
+from retrainlab.models import apart, build
 from retrainlab.schedules import dense, retraining
 from retrainlab.training import loop, masked, stack, together, ways
 from retrainlab.training.method import Method, Plain
@@ -686,6 +687,24 @@ def test_members_on_a_gpu_end_as_in_the_loop(how, packed, seeds):
     assert_alike(mine, wanted, tolerance=1e-8)
     for trained, job in zip(mine, jobs):
         assert not any(trained.state.params[name][~mask].any() for name, mask in job.method.masks.items())
+
+
+@pytest.mark.skipif(not torch.cuda.is_available(), reason="no CUDA GPU here")
+def test_two_threads_record_and_train_at_once_on_a_gpu():
+    """As a race beside a study, or two explorers in one kernel: a recording forbids much while it lasts."""
+    device = torch.device("cuda")
+    setup = setup_of(network().to(device), images((3, 8, 8), device=device))
+    jobs = jobs_of(setup, under_masks(setup), steps=(40, 30, 20, 10) * 2, seeds=[(i, "t") for i in range(8)])
+
+    def one(_):
+        own = replace(setup, model=apart(setup.model))
+        return [train_together(own, jobs, recorded=True) for _ in range(3)]
+
+    with repeatable(device):
+        wanted = alone(setup, jobs)
+        with ThreadPoolExecutor(3) as pool:
+            for mine in itertools.chain.from_iterable(pool.map(one, range(3))):
+                assert_alike(mine, wanted, tolerance=1e-8)
 
 
 # ---- attention -------------------------------------------------------------------------------------------------------
