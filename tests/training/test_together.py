@@ -671,19 +671,23 @@ def test_the_loop_computes_in_bfloat16_what_the_members_do():
 # ---- a GPU -----------------------------------------------------------------------------------------------------------
 
 
-HOW = {"calls": {}, "graph": dict(recorded=True), "compiled": dict(recorded=True, compiled=True)}
+HOW = {
+    "calls": {},
+    "graph": dict(recorded=True),
+    "unfolded": dict(recorded=True, unfolded=True),
+    "compiled": dict(recorded=True, unfolded=True, compiled=True),
+}
 
 
 @pytest.mark.skipif(not torch.cuda.is_available(), reason="no CUDA GPU here")
 @pytest.mark.parametrize("how", HOW)
-@pytest.mark.parametrize("unfolded", [False, True], ids=["", "unfolded"])
 @pytest.mark.parametrize("seeds", [SEEDS[:1] * 3, SEEDS], ids=["one seed", "two seeds"])
-def test_members_on_a_gpu_end_as_in_the_loop(how, unfolded, seeds):
+def test_members_on_a_gpu_end_as_in_the_loop(how, seeds):
     device = torch.device("cuda")
     setup = setup_of(network().to(device), images((3, 8, 8), device=device))
     jobs = jobs_of(setup, under_masks(setup), seeds=seeds)
     with repeatable(device):
-        mine, wanted = train_together(setup, jobs, **HOW[how], unfolded=unfolded), alone(setup, jobs)
+        mine, wanted = train_together(setup, jobs, **HOW[how]), alone(setup, jobs)
     assert_alike(mine, wanted, tolerance=1e-8)
     for trained, job in zip(mine, jobs):
         assert not any(trained.state.params[name][~mask].any() for name, mask in job.method.masks.items())
