@@ -230,8 +230,10 @@ def _convolution(name: str, module: nn.Conv2d, call: _Call, x: Tensor) -> Tensor
         return convolve(x, _joined(weight), bias)
     x = x.repeat(1, call.members, 1, 1) if x.shape[1] == inputs else x
     if call.unfolded and _unfolds(module):
-        own = None if bias is None else bias.view(call.members, -1)
-        return patches.convolution(x, weight, own, module.stride, module.padding)
+        each = None if bias is None else bias.view(call.members, -1)
+        return patches.convolution(
+            x, weight, each, cast(patches.Pair, module.stride), cast(patches.Pair, module.padding)
+        )
     if inputs < FEW:  # one convolution for each member takes less time
         biases = [None] * call.members if bias is None else call.params[f"{name}.bias"]
         own = zip(x.split(inputs, 1), weight, biases)

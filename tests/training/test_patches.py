@@ -145,11 +145,11 @@ def test_numbers_that_become_infinite_in_bfloat16_stay_with_their_member():
 
 
 @pytest.mark.parametrize("seeds", [SEEDS[:1] * 4, [*SEEDS, SEEDS[2]]], ids=["shared images", "own images"])
-def test_a_training_that_diverges_in_a_pack_ends_as_in_the_loop(seeds):
+def test_a_training_that_diverges_beside_others_ends_as_in_the_loop(seeds):
     setup = setup_of()
     calm = jobs_of(setup, under_masks(setup), steps=(12, 12, 12, 9), seeds=seeds)
     jobs = [calm[0], replace(calm[1], curve=torch.full((12,), 1e200, dtype=torch.float64)), *calm[2:]]
-    mine, wanted = train_together(setup, jobs, packed=True), alone(setup, jobs)
+    mine, wanted = train_together(setup, jobs, unfolded=True), alone(setup, jobs)
     assert [t.diverged for t in mine] == [False, True, False, False] == [t.diverged for t in wanted]
     assert [t.steps for t in mine] == [t.steps for t in wanted]
     assert_alike(*([t for t in some if not t.diverged] for some in (mine, wanted)))
