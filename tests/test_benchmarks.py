@@ -271,7 +271,7 @@ def test_a_case_is_measured_and_told(monkeypatch):
     assert all(row["images_per_second"] > 0 and row["peak_mib"] > 50 for row in rows) and rows[0]["times_usual"] == 1
     [row] = found["parts"]["rows"]
     assert list(row["parts"]) == list(table.PARTS) and min(row["parts"].values()) > 0 and row["evaluation"] > 0
-    assert 0.3 < sum(row["parts"].values()) / row["step"] < 3 and row["calls"] > 50 and not row["recorded"]
+    assert 0.3 < sum(row["parts"].values()) / row["step"] < 3 and row["operations"] > 50 and not row["recorded"]
     told = table.table([{"device": "cpu, 1 core", "torch": "2", "steps": found, "revisions": {"steps": "abc"}}])
     assert told.count("| usual loop | 1 |") == 1 and "CUDA GPU: not measured." in told and "; revision abc\n" in told
     assert "A step of 2 members (resnet8 of width 4, 1x8x8, batch 8, float32)" in told and "operations" in told
