@@ -21,7 +21,7 @@ from retrainlab.training.method import Method, Tensors, stacked
 from retrainlab.training.slots import Member, in_slots, same_start
 from retrainlab.training.stacking import Forward, laid_out
 from retrainlab.training.state import Job, Point, Setup, State, Trained
-from retrainlab.training.ways import Way, pays
+from retrainlab.training.ways import WARM_UP, Way, pays
 
 
 class Stack:
@@ -54,7 +54,7 @@ class Stack:
         masked = self.weights.length(masks)
         self.kept = bits(Flat.of(every, order).buffer[:, :masked], some[:, :masked])
         rates = torch.nn.utils.rnn.pad_sequence([job.curve.to(some.dtype) for job in self.leaders])
-        self.rates = -rates.to(device)  # negative, [steps, slots]
+        self.rates = -F.pad(rates, (0, 0, 0, WARM_UP)).to(device)  # negative, [steps, slots]
         self.made = torch.tensor([step], device=device)
         seeds = list({job.seed: None for job in self.leaders})
         self.batches, self.epoch = Feed(setup.data, setup.batch_size, seeds, setup.augment), -1

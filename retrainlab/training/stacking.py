@@ -221,10 +221,10 @@ def _is_spatial(index: object) -> TypeGuard[tuple[slice, ...]]:
 def _convolution(name: str, module: nn.Conv2d, call: _Call, x: Tensor) -> Tensor:
     inputs, groups = module.in_channels, module.groups
     convolve = partial(F.conv2d, stride=module.stride, padding=module.padding, dilation=module.dilation)
-    weight = call.params[f"{name}.weight"]
+    weight = _rounded(call.params[f"{name}.weight"])
     bias = call.params[f"{name}.bias"].flatten() if module.bias is not None else None
     if x.shape[1] == inputs and groups == 1:  # one member, or the same images for all
-        return convolve(x, weight.flatten(0, 1), bias)
+        return convolve(x, _joined(weight), bias)
     x = x.repeat(1, call.members, 1, 1) if x.shape[1] == inputs else x
     if call.packed and groups == 1 and (inputs < FEW or max(module.stride) > 1):
         if (each := packs.size(call.members, module.out_channels)) > 1:
@@ -233,7 +233,19 @@ def _convolution(name: str, module: nn.Conv2d, call: _Call, x: Tensor) -> Tensor
         biases = [None] * call.members if bias is None else call.params[f"{name}.bias"]
         own = zip(x.split(inputs, 1), weight, biases)
         return torch.cat([convolve(part, w, b, groups=groups) for part, w, b in own], 1)
-    return convolve(x, weight.flatten(0, 1), bias, groups=groups * call.members)
+    return convolve(x, _joined(weight), bias, groups=groups * call.members)
+
+
+def _joined(weight: Tensor) -> Tensor:
+    """[M, O, I, h, w] -> [M*O, I, h, w], input channels last in memory; a copy only where members lie apart."""
+    return in_memory(weight).flatten(0, 1).movedim(-1, 1)
+
+
+def _rounded(weight: Tensor) -> Tensor:
+    """The weight as autocast rounds it in a convolution, but before members that lie apart are joined: one copy, not two."""
+    kind = weight.device.type
+    rounds = weight.dtype == torch.float32 and torch.is_autocast_enabled(kind)
+    return weight.to(torch.get_autocast_dtype(kind)) if rounds else weight
 
 
 def _normalisation(name: str, module: nn.BatchNorm2d, momentum: float, call: _Call, x: Tensor) -> Tensor:

@@ -69,6 +69,7 @@ def compile_(losses: Losses) -> Losses:
 
 
 NUMBERS = 64  # of members or shapes that one process compiles for
+WARM_UP = 3  # steps before a recording
 _recording = threading.Lock()
 
 
@@ -82,7 +83,7 @@ def recorded(step: Callable[[], None], changed: Sequence[Tensor]) -> Callable[[]
         side = torch.cuda.Stream()
         side.wait_stream(torch.cuda.current_stream())
         with torch.cuda.stream(side):
-            for _ in range(3):
+            for _ in range(WARM_UP):
                 step()
         torch.cuda.current_stream().wait_stream(side)
         with torch.no_grad():

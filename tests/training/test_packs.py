@@ -1,6 +1,7 @@
 """Packs: how many members make one, the weights they multiply with, and that nothing passes between their members."""
 
 import math
+from dataclasses import replace
 
 import pytest
 import torch
@@ -9,6 +10,7 @@ from torch import nn
 from retrainlab.models import in_mode
 from retrainlab.training.packs import block_diagonal, size
 from retrainlab.training.stacking import by_rules
+from tests.helpers.members import SEEDS, alone, assert_alike, jobs_of, setup_of, train_together, under_masks
 from tests.helpers.stacked import conv, images_of, row, tensors
 
 MEMBERS, SICK = 4, 2
@@ -173,3 +175,14 @@ def test_numbers_that_become_infinite_in_bfloat16_stay_with_their_member():
         sick = race.step()
     assert race.images.isfinite().all() and not sick["scores"][SICK].isfinite().any()
     assert all(torch.equal(sick[name][OTHERS], well[name][OTHERS]) for name in well)
+
+
+@pytest.mark.parametrize("seeds", [SEEDS[:1] * 4, [*SEEDS, SEEDS[2]]], ids=["shared images", "own images"])
+def test_a_training_that_diverges_in_a_pack_ends_as_in_the_loop(seeds):
+    setup = setup_of()
+    calm = jobs_of(setup, under_masks(setup), steps=(12, 12, 12, 9), seeds=seeds)
+    jobs = [calm[0], replace(calm[1], curve=torch.full((12,), 1e200, dtype=torch.float64)), *calm[2:]]
+    mine, wanted = train_together(setup, jobs, packed=True), alone(setup, jobs)
+    assert [t.diverged for t in mine] == [False, True, False, False] == [t.diverged for t in wanted]
+    assert [t.steps for t in mine] == [t.steps for t in wanted]
+    assert_alike(*([t for t in some if not t.diverged] for some in (mine, wanted)))

@@ -14,6 +14,7 @@ from retrainlab.config import MODELS
 from retrainlab.models import ResNet, WideBlock, build, in_mode
 from retrainlab.noise import has_noise
 from retrainlab.training import stacking
+from retrainlab.training.flat import Flat
 from retrainlab.training.stacking import Unstackable, by_rules, forward_of, vmapped
 from tests.helpers.stacked import MEMBERS, Net, assert_alike, conv, gradients, images_of, line, one_by_one, row, tensors
 
@@ -201,6 +202,37 @@ def test_maps_and_gradients_keep_their_channels_last_in_memory(name, half):
 def test_maps_of_images_of_one_channel_are_laid_out_anew_once():
     """One channel is first and last in memory, so that torch may take either order for the output of the convolution."""
     assert strays("resnet8", (1, 8, 8), own=False) == ["convolution", "clone"]
+
+
+class Copies(TorchDispatchMode):
+    """Copies made of tensors of some size, and the weights that convolutions see."""
+
+    def __init__(self, numel):
+        super().__init__()
+        self.numel, self.made, self.weights = numel, [], []
+
+    def __torch_dispatch__(self, func, types, args=(), kwargs=None):
+        name = func.overloadpacket.__name__
+        if name in ("clone", "_to_copy", "copy_") and args[0].numel() == self.numel:
+            self.made.append(name)
+        if name == "convolution":
+            self.weights.append(args[1])
+        return func(*args, **(kwargs or {}))
+
+
+@pytest.mark.parametrize(("half", "copies"), [(False, ["clone"]), (True, ["_to_copy"])], ids=["float32", "bfloat16"])
+def test_weights_that_lie_apart_are_copied_once(half, copies):
+    """As in a flat buffer, in which a member's parameters lie one after the other."""
+    model = row(MANY, conv(8, 5))
+    params, _ = tensors(model)
+    apart = Flat.of({name: p.detach() for name, p in params.items()}, list(params)).views
+    images = images_of(MANY, own=True).float()
+    with Copies(params["0.weight"].numel()) as seen, torch.autocast("cpu", torch.bfloat16, enabled=half):
+        scores = by_rules(model)(apart, {}, images)
+    assert seen.made == copies
+    assert all(w.is_contiguous(memory_format=torch.channels_last) for w in seen.weights)
+    with torch.autocast("cpu", torch.bfloat16, enabled=half):
+        assert torch.equal(scores, by_rules(model)(params, {}, images))
 
 
 @pytest.mark.skipif(importlib.util.find_spec("torchvision") is None, reason="torchvision is not installed")
