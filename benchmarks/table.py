@@ -123,7 +123,8 @@ def _study(study: dict) -> str:
             f"with {study['best_workers']} workers, {study['times_best']:.1f}), reckoned from a part of one run"
         )
     if race := study.get("race"):
-        out += f". A race of {race['runs']} schedules, from the prune to the ranking: {race['seconds']:.1f} s"
+        out += f". A race of {race['runs']} schedules ({race['slots']} distinct runs), from the prune to the ranking: "
+        out += f"{race['seconds']:.1f} s"
     return out + "."
 
 

@@ -285,6 +285,30 @@ def test_the_start_of_the_usual_loops_workers_is_taken_off(monkeypatch):
     assert row["ms_per_member_step"] == 2000 and row["workers"] == 4 and max(made) == ways.PACE + 2
 
 
+class StandIn(str):
+    """A device that torch takes for the CPU and our code for a GPU."""
+
+    type = "cuda"
+
+
+@pytest.mark.parametrize(("way", "runs"), [(Way("graph", 4, "bfloat16"), [8, 20]), (Way("loop"), [8, 8, 20])])
+def test_on_a_gpu_one_run_is_timed_and_the_peak_is_above_what_was_there(monkeypatch, way, runs):
+    """A step takes 25 ms; the 8 steps of the first run see to what is made once."""
+    made = []
+    run = lambda *args: lambda steps: made.append(steps) or 0.025 * steps  # noqa: E731
+    monkeypatch.setattr(ways, "_engine", run)
+    monkeypatch.setattr(ways, "_loop", run)
+    monkeypatch.setattr(ways, "resolve", lambda name: StandIn("cpu"))
+    monkeypatch.setattr(cases, "CIFAR", (512, 8, 8))
+    monkeypatch.setattr(torch.cuda, "empty_cache", lambda: None)
+    monkeypatch.setattr(torch.cuda, "reset_peak_memory_stats", lambda device: None)
+    monkeypatch.setattr(torch.cuda, "memory_allocated", lambda device: 2**20)
+    monkeypatch.setattr(torch.cuda, "max_memory_allocated", lambda device: 5 * 2**20)
+    row = ways.measure(way, cases.Case("mlp", (1, 8, 8), 8, 3), "cuda", 0.5)
+    assert made == runs and row["ms_per_member_step"] == pytest.approx(25 / way.members) and row["peak_mib"] == 4
+    assert row["images_per_second"] == pytest.approx(8 * way.members / 0.025)
+
+
 def test_calls_are_the_operations_that_are_no_views():
     a = torch.ones(2, 2)
     assert parts.calls(lambda: (a + a).view(4).add_(1).exp().unsqueeze(0), CPU) == 3
