@@ -45,7 +45,7 @@ test: $(READY)  ## run all tests
 lab: $(READY)  ## open JupyterLab on notebooks/start_here.ipynb
 	@$(BIN)/retrainlab lab
 
-bench: $(READY)  ## measure the engine on this machine beside the usual loop (about 20 minutes on a CPU)
+bench: $(READY)  ## measure the engine on this machine beside the usual loop (about 25 minutes on a CPU)
 	@$(BIN)/python benchmarks/bench.py --device $(DEVICE)
 	@$(BIN)/python benchmarks/table.py
 

@@ -1,6 +1,7 @@
 """The least that a training step can take on a device: what it must move and compute, and how fast the device does both."""
 
 from collections.abc import Callable
+from functools import lru_cache
 
 import torch
 from cases import Case
@@ -12,6 +13,7 @@ from retrainlab.models import build
 from retrainlab.training import loop
 
 
+@lru_cache
 def traffic(case: Case, precision: str = "float32") -> int:
     """Bytes that a training step must move, about: forward and backward through convolution, normalisation and ReLU pass
     over each convolution's output some 12 times."""
@@ -29,6 +31,7 @@ def traffic(case: Case, precision: str = "float32") -> int:
     return 12 * outputs * case.batch * (2 if precision == "bfloat16" else 4)
 
 
+@lru_cache
 def arithmetic(case: Case) -> int:
     """Floating-point operations of a training step: two for each multiply-add, forward once and backward twice."""
     model = build(case.model, shape=case.shape, classes=10, width=case.width)

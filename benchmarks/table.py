@@ -71,7 +71,8 @@ def _case(record: dict, case: dict, whole: bool) -> str:
 
 def _name(row: dict) -> str:
     name = NAMES[row["kind"]] + ("" if row["precision"] == "float32" else f", {row['precision']}")
-    name += f", {row['workers']} workers" if row.get("workers") else ""
+    if workers := row.get("workers"):
+        name += f", {workers} worker{'s' if workers > 1 else ''}"
     return name + (", not packed" if not row.get("packed", True) else "")
 
 
@@ -96,12 +97,13 @@ def _split(split: dict) -> str:
     out = []
     for row in split["rows"]:
         own = ", ".join(f"{PARTS[name]} {ms:.2f}" for name, ms in row["parts"].items())
-        how, calls = ("as one graph", "kernels") if row["recorded"] else ("called part by part", "operations")
+        how = "as one graph" if row["recorded"] else "called part by part"
         floor = f", {row['share_of_floor']:.0%} of the floor" if "share_of_floor" in row else ""
         members = f"{row['members']} member{'s' if row['members'] > 1 else ''}"
+        made = "".join(f", in {row[unit]} {unit}" for unit in ("kernels", "operations") if unit in row)
         out.append(
-            f"A step of {members} ({split['case']}, {row['precision']}) takes {row['step']:.2f} ms {how}{floor}, in "
-            f"{row['calls']} {calls}. Its parts, one after the other, in ms: {own}. Their evaluation on 1,000 images takes "
+            f"A step of {members} ({split['case']}, {row['precision']}) takes {row['step']:.2f} ms "
+            f"{how}{floor}{made}. Its parts, one after the other, in ms: {own}. Their evaluation on 1,000 images takes "
             f"{row['evaluation']:.0f} ms."
         )
     return "\n\n".join(out)
@@ -121,7 +123,8 @@ def _study(study: dict) -> str:
             f"with {study['best_workers']} workers, {study['times_best']:.1f}), reckoned from a part of one run"
         )
     if race := study.get("race"):
-        out += f". A race of {race['runs']} schedules, from the prune to the ranking: {race['seconds']:.1f} s"
+        out += f". A race of {race['runs']} schedules ({race['slots']} distinct runs), from the prune to the ranking: "
+        out += f"{race['seconds']:.1f} s"
     return out + "."
 
 

@@ -271,7 +271,7 @@ def test_a_case_is_measured_and_told(monkeypatch):
     assert all(row["images_per_second"] > 0 and row["peak_mib"] > 50 for row in rows) and rows[0]["times_usual"] == 1
     [row] = found["parts"]["rows"]
     assert list(row["parts"]) == list(table.PARTS) and min(row["parts"].values()) > 0 and row["evaluation"] > 0
-    assert 0.3 < sum(row["parts"].values()) / row["step"] < 3 and row["calls"] > 50 and not row["recorded"]
+    assert 0.3 < sum(row["parts"].values()) / row["step"] < 3 and row["operations"] > 50 and not row["recorded"]
     told = table.table([{"device": "cpu, 1 core", "torch": "2", "steps": found, "revisions": {"steps": "abc"}}])
     assert told.count("| usual loop | 1 |") == 1 and "CUDA GPU: not measured." in told and "; revision abc\n" in told
     assert "A step of 2 members (resnet8 of width 4, 1x8x8, batch 8, float32)" in told and "operations" in told
@@ -283,6 +283,30 @@ def test_the_start_of_the_usual_loops_workers_is_taken_off(monkeypatch):
     monkeypatch.setattr(ways, "_usual", lambda *args: lambda steps: made.append(steps) or 5 + 2 * steps)
     row = ways.measured(Way("usual", workers=4), cases.Case("mlp", (1, 8, 8), 8, 3), "cpu", 3.0)
     assert row["ms_per_member_step"] == 2000 and row["workers"] == 4 and max(made) == ways.PACE + 2
+
+
+class StandIn(str):
+    """A device that torch takes for the CPU and our code for a GPU."""
+
+    type = "cuda"
+
+
+@pytest.mark.parametrize(("way", "runs"), [(Way("graph", 4, "bfloat16"), [8, 20]), (Way("loop"), [8, 8, 20])])
+def test_on_a_gpu_one_run_is_timed_and_the_peak_is_above_what_was_there(monkeypatch, way, runs):
+    """A step takes 25 ms; the 8 steps of the first run see to what is made once."""
+    made = []
+    run = lambda *args: lambda steps: made.append(steps) or 0.025 * steps  # noqa: E731
+    monkeypatch.setattr(ways, "_engine", run)
+    monkeypatch.setattr(ways, "_loop", run)
+    monkeypatch.setattr(ways, "resolve", lambda name: StandIn("cpu"))
+    monkeypatch.setattr(cases, "CIFAR", (512, 8, 8))
+    monkeypatch.setattr(torch.cuda, "empty_cache", lambda: None)
+    monkeypatch.setattr(torch.cuda, "reset_peak_memory_stats", lambda device: None)
+    monkeypatch.setattr(torch.cuda, "memory_allocated", lambda device: 2**20)
+    monkeypatch.setattr(torch.cuda, "max_memory_allocated", lambda device: 5 * 2**20)
+    row = ways.measure(way, cases.Case("mlp", (1, 8, 8), 8, 3), "cuda", 0.5)
+    assert made == runs and row["ms_per_member_step"] == pytest.approx(25 / way.members) and row["peak_mib"] == 4
+    assert row["images_per_second"] == pytest.approx(8 * way.members / 0.025)
 
 
 def test_calls_are_the_operations_that_are_no_views():
