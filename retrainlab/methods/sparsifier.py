@@ -18,8 +18,8 @@ from retrainlab.config import Prune
 from retrainlab.methods.knobs import Knobs
 from retrainlab.noise import stream
 from retrainlab.pruning import Masks
+from retrainlab.training.layout import laid_out
 from retrainlab.training.method import Method, Tensors, member
-from retrainlab.training.stacking import laid_out
 
 K = TypeVar("K", bound=Knobs)
 

@@ -4,6 +4,7 @@
     state       what a training is made of: State, Setup, Job, and what comes of it
     loop        one network: a start, a curve and a method -> trained weights and curves
     masked      the method that keeps what is pruned at 0
+    layout      the order of their tensors in memory
     stacking    a network for many members
     patches     some of its convolutions, as products
     flat        one buffer for the parameters of all members

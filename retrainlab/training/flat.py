@@ -1,7 +1,7 @@
 """One buffer [M, P] for all parameters of M members, of which the tensors by name are views: what is done to each entry
 alike, such as a step of SGD, is then a few operations and not a few for each tensor.
 
-Within a member's row each tensor lies in the order of memory that `stacking.laid_out` gives it.
+Within a member's row each tensor lies in the order of memory that `layout.laid_out` gives it.
 """
 
 from collections.abc import Iterable, Mapping, Sequence
@@ -11,8 +11,8 @@ from itertools import accumulate
 import torch
 from torch import Tensor
 
+from retrainlab.training.layout import as_used, in_memory
 from retrainlab.training.method import Tensors
-from retrainlab.training.stacking import as_used, in_memory
 
 
 @dataclass(frozen=True, eq=False)

@@ -16,10 +16,11 @@ from torch import Tensor
 from retrainlab.data.batches import Feed, clean_batches
 from retrainlab.models import in_mode
 from retrainlab.training.flat import Flat
+from retrainlab.training.layout import laid_out
 from retrainlab.training.masked import bits
 from retrainlab.training.method import Method, Tensors, stacked
 from retrainlab.training.slots import Member, in_slots, same_start
-from retrainlab.training.stacking import Forward, laid_out
+from retrainlab.training.stacking import Forward
 from retrainlab.training.state import Job, Point, Setup, State, Trained
 from retrainlab.training.ways import WARM_UP, Way, pays
 

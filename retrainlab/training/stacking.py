@@ -22,6 +22,7 @@ from torch import Tensor, fx, nn
 from torch.func import functional_call, vmap
 
 from retrainlab.training import patches
+from retrainlab.training.layout import joined, rounded
 from retrainlab.training.method import Tensors
 
 Forward = Callable[[Tensors, Tensors, Tensor], Tensor]
@@ -58,22 +59,6 @@ def evaluation_of(model: nn.Module) -> Forward:
         return torch.stack([functional_call(model, parts, (images,)) for parts in own])
 
     return forward
-
-
-def in_memory(t: Tensor) -> Tensor:
-    """A stacked tensor [M, ...] as a view whose dimensions come in the order of memory in which `by_rules` is fastest: input
-    channels last for the weight of a convolution, [M, O, I, H, W], else as they are."""
-    return t.movedim(2, -1) if t.dim() == 5 else t
-
-
-def as_used(t: Tensor) -> Tensor:
-    """Undo `in_memory`."""
-    return t.movedim(-1, 2) if t.dim() == 5 else t
-
-
-def laid_out(t: Tensor) -> Tensor:
-    """A stacked tensor [M, ...] that lies as `in_memory` says; copied only if it lies otherwise."""
-    return as_used(in_memory(t).contiguous())
 
 
 def vmapped(model: nn.Module) -> Forward:
@@ -224,10 +209,10 @@ def _is_spatial(index: object) -> TypeGuard[tuple[slice, ...]]:
 def _convolution(name: str, module: nn.Conv2d, call: _Call, x: Tensor) -> Tensor:
     inputs, groups = module.in_channels, module.groups
     convolve = partial(F.conv2d, stride=module.stride, padding=module.padding, dilation=module.dilation)
-    weight = _rounded(call.params[f"{name}.weight"])
+    weight = rounded(call.params[f"{name}.weight"])
     bias = call.params[f"{name}.bias"].flatten() if module.bias is not None else None
     if x.shape[1] == inputs and groups == 1:  # one member, or the same images for all
-        return convolve(x, _joined(weight), bias)
+        return convolve(x, joined(weight), bias)
     x = x.repeat(1, call.members, 1, 1) if x.shape[1] == inputs else x
     if call.unfolded and _unfolds(module):
         each = None if bias is None else bias.view(call.members, -1)
@@ -238,19 +223,7 @@ def _convolution(name: str, module: nn.Conv2d, call: _Call, x: Tensor) -> Tensor
         biases = [None] * call.members if bias is None else call.params[f"{name}.bias"]
         own = zip(x.split(inputs, 1), weight, biases)
         return torch.cat([convolve(part, w, b, groups=groups) for part, w, b in own], 1)
-    return convolve(x, _joined(weight), bias, groups=groups * call.members)
-
-
-def _joined(weight: Tensor) -> Tensor:
-    """[M, O, I, h, w] -> [M*O, I, h, w], input channels last in memory; a copy only where members lie apart."""
-    return in_memory(weight).flatten(0, 1).movedim(-1, 1)
-
-
-def _rounded(weight: Tensor) -> Tensor:
-    """The weight as autocast rounds it in a convolution, but before members that lie apart are joined: one copy, not two."""
-    kind = weight.device.type
-    rounds = weight.dtype == torch.float32 and torch.is_autocast_enabled(kind)
-    return weight.to(torch.get_autocast_dtype(kind)) if rounds else weight
+    return convolve(x, joined(weight), bias, groups=groups * call.members)
 
 
 def _unfolds(module: nn.Conv2d) -> bool:

@@ -6,8 +6,8 @@ import torch
 from retrainlab.config import SGD
 from retrainlab.training import loop
 from retrainlab.training.flat import Flat
+from retrainlab.training.layout import laid_out
 from retrainlab.training.stack import Stack
-from retrainlab.training.stacking import laid_out
 from retrainlab.training.ways import Way
 from tests.helpers.members import jobs_of, network, setup_of, under_masks
 

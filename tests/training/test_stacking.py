@@ -13,7 +13,7 @@ from retrainlab.checks import BadInput
 from retrainlab.config import MODELS
 from retrainlab.models import ResNet, WideBlock, build, in_mode
 from retrainlab.noise import has_noise
-from retrainlab.training import stacking
+from retrainlab.training import layout
 from retrainlab.training.flat import Flat
 from retrainlab.training.stacking import Unstackable, by_rules, forward_of, vmapped
 from tests.helpers.stacked import MEMBERS, Net, assert_alike, conv, gradients, images_of, line, one_by_one, row, tensors
@@ -178,14 +178,14 @@ def strays(name, shape, own, half=False, unfolded=False):
     """Those of a step of four members in training mode, whose weights' gradients must be laid out as weights are, too."""
     model = build(name, shape=shape, classes=3, width=1 if name == "wrn28-10" else 8)
     model = model if half else model.double()
-    params, buffers = ({n: stacking.laid_out(t) for n, t in part.items()} for part in tensors(model, 4))
+    params, buffers = ({n: layout.laid_out(t) for n, t in part.items()} for part in tensors(model, 4))
     images = images_of(shape, own, 4, count=5).to(next(iter(params.values())).dtype)
     with Maps(5) as maps, in_mode(model, training=True):
         with torch.autocast("cpu", torch.bfloat16, enabled=half, cache_enabled=False):
             scores = by_rules(model, unfolded)(params, buffers, images)
         found = gradients(scores, params)
     assert maps.seen > 100
-    assert unfolded or all(stacking.laid_out(g).data_ptr() == g.data_ptr() for g in found if g.dim() == 5)
+    assert unfolded or all(layout.laid_out(g).data_ptr() == g.data_ptr() for g in found if g.dim() == 5)
     return maps.strays
 
 
