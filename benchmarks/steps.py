@@ -64,11 +64,15 @@ class Progress:
     began: float = field(default_factory=lambda: time.perf_counter())
     took: list[tuple[str, float]] = field(default_factory=list)
 
+    @property
+    def best(self) -> int | None:
+        """The number of workers that was best for the first network."""
+        return best_workers(next(iter(self.rows.values()), []))
+
     def settled(self, case: Case, way: Way) -> Way | None:
         """The way with numbers in place of None; None for one that is measured already, or cannot be."""
         if way.kind == "usual" and way.workers is None:
-            best = best_workers(next(iter(self.rows.values()), []))
-            way = replace(way, workers=usual.usually() if best is None else best)
+            way = replace(way, workers=usual.usually() if self.best is None else self.best)
         if way.members is None:
             alike = [r for r in self.rows.get(case, []) if (r["kind"], r["precision"]) == ("graph", way.precision)]
             if not alike:
@@ -116,7 +120,9 @@ def steps(device: torch.device, limits: Limits) -> Iterator[dict]:
         if not isinstance(row, dict):
             continue
         progress.rows.setdefault(case, []).append(row)
-        out["cases"] = [{"case": str(c), "rows": _told(rows, c, out)} for c, rows in progress.rows.items()]
+        out["cases"] = [
+            {"case": str(c), "rows": _told(rows, c, out, progress.best)} for c, rows in progress.rows.items()
+        ]
         print(f"{case.model:<9} {_line(row)}   (about {progress.left(todo[place + 1 :]):.0f} s left)", flush=True)
         yield out
     case, (members, precision) = CASES[device.type][0], SPLIT[device.type]
@@ -159,15 +165,16 @@ def _place(row: dict) -> tuple:
     return kind, row["precision"], not packed, row["members"], row.get("workers", 0)
 
 
-def _told(rows: Rows, case: Case, out: dict) -> Rows:
-    """The rows in the table's order, each beside the usual loop as it is usual and at its best, and beside the floor."""
+def _told(rows: Rows, case: Case, out: dict, best: int | None) -> Rows:
+    """The rows in the table's order, each beside the usual loop as it is usual and at its best, and beside the floor. best:
+    the number of workers without which nothing is known of its best."""
     rows = sorted(rows, key=_place)
     loops = [r for r in rows if r["kind"] == "usual"]
     named = [r for r in loops if r["workers"] == usual.usually()]
     for row in rows:
         if named:
             row["times_usual"] = _ms(named[0]) / _ms(row)
-        if loops:
+        if any(r["workers"] == best for r in loops):
             row["times_best"] = min(map(_ms, loops)) / _ms(row)
         if "ceilings" in out:
             row["share_of_floor"] = 1e3 * floor(case, row["precision"], out["ceilings"]) / _ms(row)

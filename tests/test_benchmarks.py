@@ -196,6 +196,19 @@ def test_rows_stand_beside_the_usual_loop_and_beside_it_at_its_best(gpu):
         assert row["share_of_floor"] == 1 / row["ms_per_member_step"]
 
 
+def test_a_network_for_which_the_best_number_of_workers_is_not_measured_has_no_such_ratio(gpu):
+    real = ways.measure
+
+    def measure(way, case, device, seconds):
+        if case.model == "vgg16" and way.kind == "usual" and way.workers == 8:
+            raise ValueError
+        return real(way, case, device, seconds)
+
+    gpu.setattr(ways, "measure", measure)
+    has = {name: {"times_best" in row for row in rows} for name, rows in found().items()}
+    assert has.pop("vgg16") == {False} and set.union(*has.values()) == {True}
+
+
 def test_the_ladder_ends_where_memory_does(gpu):
     """On a device with room for 8 members in float32 and 16 in bfloat16; nothing larger is tried again."""
     real, tried = ways.measure, []
