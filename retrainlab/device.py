@@ -58,9 +58,10 @@ def cores() -> int:
 
 
 def synchronise(device: torch.device) -> None:
-    """Wait for all queued work, so that a clock read next tells the truth."""
+    """Wait for all work that this thread has queued, so that a clock read next tells the truth. Other threads may record a
+    graph meanwhile, when to wait for the whole device is forbidden."""
     if device.type == "cuda":
-        torch.cuda.synchronize(device)
+        torch.cuda.current_stream(device).synchronize()
 
 
 _repeating = threading.Lock()

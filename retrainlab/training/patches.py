@@ -47,19 +47,40 @@ class _Windows(torch.autograd.Function):
 
     @staticmethod
     def backward(ctx: Any, gradient: Tensor) -> tuple[Tensor, None, None, None]:
-        shape, kernel, stride, padding = ctx.how
-        out = gradient.new_zeros(shape)
-        for i in range(kernel[0]):
-            to_rows, of_rows = _places(i, stride[0], padding[0], shape[1], gradient.shape[1])
-            for j in range(kernel[1]):
-                to_columns, of_columns = _places(j, stride[1], padding[1], shape[2], gradient.shape[2])
-                out[:, to_rows, to_columns] += gradient[:, of_rows, of_columns, :, i, j]
-        return out, None, None, None
+        (_, height, width, *_), kernel, (vertical, horizontal), padding = ctx.how
+        every = []  # pixels whose row and column leave the same rest when divided by the stride are seen at the same offsets
+        for a in range(vertical):
+            rows = _seen(a, kernel[0], vertical, padding[0])
+            parts = [(rows, _seen(b, kernel[1], horizontal, padding[1])) for b in range(horizontal)]
+            every.append(
+                [_summed(gradient, *part, (-(-height // vertical), -(-width // horizontal))) for part in parts]
+            )
+        out = torch.stack([torch.stack(row, 3) for row in every], 2).flatten(3, 4).flatten(1, 2)
+        return out[:, :height, :width], None, None, None
 
 
-def _places(offset: int, stride: int, padding: int, size: int, windows: int) -> tuple[slice, slice]:
-    """Along one side of the maps: the pixels that windows see at an offset, and which windows those are; some lie beyond."""
-    first = max(0, -(-(padding - offset) // stride))
-    start = stride * first + offset - padding
-    count = max(0, min(windows - first, -(-(size - start) // stride)))
-    return slice(start, start + stride * count, stride), slice(first, first + count)
+def _seen(rest: int, kernel: int, stride: int, padding: int) -> list[Pair]:
+    """Along one side: (offset, n) for each offset at which window q + n sees pixel q * stride + rest."""
+    return [(i, (rest + padding - i) // stride) for i in range(kernel) if (rest + padding - i) % stride == 0]
+
+
+def _summed(gradient: Tensor, rows: list[Pair], columns: list[Pair], size: Pair) -> Tensor:
+    """What windows [B, H', W', M, h, w, I] pass to pixels [B, *size, M, I] that they see at these offsets."""
+    parts = [_shifted(gradient[:, :, :, :, i, j], (down, right), size) for i, down in rows for j, right in columns]
+    if not parts:  # the kernel is smaller than the stride
+        return gradient.new_zeros(len(gradient), *size, gradient.shape[3], gradient.shape[6])
+    return sum(parts[1:], start=parts[0])
+
+
+def _shifted(t: Tensor, by: Pair, size: Pair) -> Tensor:
+    """[B, H', W', M, I] -> [B, *size, M, I] with pixel q + by at q, or 0 where there is none."""
+    slices, border = [], []
+    for n, length, there in zip(by, size, t.shape[1:3]):
+        first = min(max(n, 0), there)
+        last = max(min(n + length, there), first)
+        before = min(max(-n, 0), length)
+        slices.append(slice(first, last))
+        border.append((before, length - before - (last - first)))
+    part = t[:, slices[0], slices[1]]
+    (top, bottom), (left, right) = border
+    return F.pad(part, (0, 0, 0, 0, left, right, top, bottom)) if top or bottom or left or right else part

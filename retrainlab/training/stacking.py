@@ -128,6 +128,12 @@ def by_rules(model: nn.Module, unfolded: bool = False) -> Forward:
     if result not in split:
         raise Unstackable("the scores do not depend on the parameters")
 
+    norms = [
+        str(n.target) for n in graph.nodes if n.op == "call_module" and isinstance(modules[n.target], nn.BatchNorm2d)
+    ]
+    most = max(map(norms.count, norms), default=0)
+    counted = [[name for name in dict.fromkeys(norms) if norms.count(name) > i] for i in range(most)]
+
     def forward(params: Tensors, buffers: Tensors, images: Tensor) -> Tensor:
         shared = images.dim() == 4
         call = _Call(len(next(iter(params.values()))), shared, unfolded, buffers | params, buffers)
@@ -135,6 +141,10 @@ def by_rules(model: nn.Module, unfolded: bool = False) -> Forward:
         values = {source: side.contiguous(memory_format=torch.channels_last)}
         for name, rule, inputs in program:
             values[name] = rule(call, *(values[i] for i in inputs))
+        for each in counted:  # all in one call
+            trained = [buffers[f"{name}.num_batches_tracked"] for name in each if modules[name].training]
+            if trained:
+                torch._foreach_add_(trained, 1)
         return values[result]
 
     return forward
@@ -237,8 +247,6 @@ def _normalisation(name: str, module: nn.BatchNorm2d, momentum: float, call: _Ca
         x = x.repeat(1, call.members, 1, 1)
     weight, bias = (call.params[f"{name}.{part}"].flatten() for part in ("weight", "bias"))
     mean, variance = (call.buffers[f"{name}.{part}"].flatten() for part in ("running_mean", "running_var"))
-    if module.training:
-        call.buffers[f"{name}.num_batches_tracked"] += 1
     x = x.contiguous(memory_format=torch.channels_last)
     return F.batch_norm(x, mean, variance, weight, bias, module.training, momentum, module.eps)
 

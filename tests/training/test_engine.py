@@ -265,7 +265,7 @@ def test_out_of_memory_with_fewer_than_pay_the_loop_goes_on(monkeypatch, calls):
 @pytest.mark.skipif(not torch.cuda.is_available(), reason="no CUDA GPU here")
 def test_out_of_memory_on_a_gpu_half_as_many_go_on():
     """In a recording, too, after which all that it held is free again."""
-    device = torch.device("cuda")
+    device = torch.device("cuda", torch.cuda.current_device())
     setup = setup_of(nn.Conv2d(4, 64, 1), nn.Conv2d(64, 4, 1), dtype=torch.float32)
     setup = replace(setup, model=setup.model.to(device), data=tiny(torch.float32, device), prunable=("0.weight",))
     jobs = [replace(job, start=job.start.map(lambda t: t.to(device))) for job in jobs_of(setup, (6,) * 64)]

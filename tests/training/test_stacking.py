@@ -105,6 +105,7 @@ RULES = {
     "shortcut of images": (FEW, lambda: Net(shortcut, conv=nn.Identity(), fc=line(6))),
     "border": (FEW, lambda: Net(bordered, conv=conv(3, 8), fc=line(8 * 40))),
     "a layer used twice": (FEW, lambda: row(FEW, *twice(conv(3, 3, padding=1)))),
+    "a normalisation used twice": (FEW, lambda: row(FEW, conv(3, 4), *twice(nn.BatchNorm2d(4)), nn.BatchNorm2d(4))),
 }
 
 
