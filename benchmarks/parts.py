@@ -47,7 +47,7 @@ def measured(case: Case, members: int, precision: str, device: str) -> dict:
     where = resolve(device)
     setup = case.setup(where, precision, VALIDATION)
     with repeatable(where), in_mode(setup.model, training=True):
-        stack = Stack.of(setup, Way.of(setup.model, packed=where.type == "cuda"), case.jobs(setup, members, 300))
+        stack = Stack.of(setup, Way.of(setup.model, unfolded=where.type == "cuda"), case.jobs(setup, members, 300))
         stack.turn(0)
         works = parts_of(stack)
         whole: Works = {"step": stack.step}

@@ -43,7 +43,7 @@ def plan(kind: str) -> list[tuple[Case, Way]]:
     rows = [(first, way) for way in (*loaded, Way("loop"))]
     rows += [(first, Way("graph", m, half)) for m in (16, 1, 4, 64)]
     rows += [(first, Way("compiled", m, half)) for m in (16, 1)]
-    rows += [(first, Way("graph", 16, half, packed=False))]
+    rows += [(first, Way("graph", 16, half, unfolded=False))]
     rows += [(first, Way("graph", m, half)) for m in (2, 8, 32)] + [(first, Way("graph", m)) for m in (1, 16, 64)]
     rows += [(first, Way("compiled", 64, half))]
     for case in others:
@@ -51,7 +51,7 @@ def plan(kind: str) -> list[tuple[Case, Way]]:
     for case in others:
         rows += [(case, way) for way in (Way("graph", 4, half), Way("graph", 64, half), Way("usual", workers=None))]
     rows += [(first, Way("compiled", 4, half)), *((case, Way("compiled", None, half)) for case in others)]
-    return rows + [(first, Way("compiled", 16, half, packed=False))]
+    return rows + [(first, Way("compiled", 16, half, unfolded=False))]
 
 
 @dataclass
@@ -161,8 +161,8 @@ def best_workers(rows: Rows) -> int | None:
 
 
 def _place(row: dict) -> tuple:
-    kind, packed = list(COSTS).index(row["kind"]), row.get("packed", True)
-    return kind, row["precision"], not packed, row["members"], row.get("workers", 0)
+    kind, unfolded = list(COSTS).index(row["kind"]), row.get("unfolded", True)
+    return kind, row["precision"], not unfolded, row["members"], row.get("workers", 0)
 
 
 def _told(rows: Rows, case: Case, out: dict, best: int | None) -> Rows:
@@ -185,8 +185,8 @@ def _line(row: dict) -> str:
     members = f"{row['workers']}w" if row["kind"] == "usual" else row["members"]
     names = {"times_usual": "usual", "times_best": "its best"}
     beside = "".join(f" {row[name]:6.1f} x {word}" for name, word in names.items() if name in row)
-    packed = "" if row.get("packed", True) else " not packed"
+    unfolded = "" if row.get("unfolded", True) else " not unfolded"
     return (
         f"{row['kind']:<8} {members:>3} {row['precision']:<9}{_ms(row):9.3f} ms/member-step {row['images_per_second']:9.0f} "
-        f"images/s {row['peak_mib']:7.0f} MiB{beside}{packed}"
+        f"images/s {row['peak_mib']:7.0f} MiB{beside}{unfolded}"
     )

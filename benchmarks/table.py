@@ -73,7 +73,7 @@ def _name(row: dict) -> str:
     name = NAMES[row["kind"]] + ("" if row["precision"] == "float32" else f", {row['precision']}")
     if workers := row.get("workers"):
         name += f", {workers} worker{'s' if workers > 1 else ''}"
-    return name + (", not packed" if not row.get("packed", True) else "")
+    return name + (", not unfolded" if not row.get("unfolded", True) else "")
 
 
 def _sentences(record: dict) -> str:
@@ -182,7 +182,7 @@ def compared(page: str, records: list[dict]) -> str:
     for case in _steps(gpu).get("cases", []):
         for row in case["rows"]:
             key = case["case"].split(",")[0], row["precision"], NAMES[row["kind"]], str(row["members"])
-            if row.get("workers", 4) == 4 and row.get("packed", True):
+            if row.get("workers", 4) == 4 and row.get("unfolded", True):
                 ours[key] = f"{row['ms_per_member_step']:.3g}"
                 ours[key] += f" ({row['times_usual']:.1f} x)" if "times_usual" in row else ""
     lines = []

@@ -25,25 +25,25 @@ PACE = 64  # steps at least of the usual loop, so that its workers reach their p
 @dataclass(frozen=True)
 class Way:
     """kind: `usual`, `loop`, or a kind of engine. members: how many train at once. workers: the usual loop's, of its
-    DataLoader. None stands for the best of those that are measured. packed: see `stacking.forward_of`; a recorded step is
+    DataLoader. None stands for the best of those that are measured. unfolded: see `stacking.forward_of`; a recorded step is
     unless said otherwise."""
 
     kind: str
     members: int | None = 1
     precision: str = "float32"
     workers: int | None = 0
-    packed: bool = True
+    unfolded: bool = True
 
     def __str__(self) -> str:
         whose = f"{self.workers} workers" if self.kind == "usual" else f"{self.members} members, {self.precision}"
-        return f"{self.kind}, {whose}" + (", not packed" if not self.packed else "")
+        return f"{self.kind}, {whose}" + (", not unfolded" if not self.unfolded else "")
 
     @property
     def told(self) -> dict:
         """What a row says of it."""
         out = {"kind": self.kind, "members": self.members, "precision": self.precision}
         out |= {"workers": self.workers} if self.kind == "usual" else {}
-        return out | ({"packed": self.packed} if self.kind in ("graph", "compiled") else {})
+        return out | ({"unfolded": self.unfolded} if self.kind in ("graph", "compiled") else {})
 
 
 def cleared(device: torch.device) -> None:
@@ -110,7 +110,9 @@ def _loop(way: Way, case: Case, setup: Setup) -> Callable[[int], float]:
 
 def _engine(way: Way, case: Case, setup: Setup) -> Callable[[int], float]:
     called = way.kind == "batched"
-    how = Steps.of(setup.model, recorded=not called, compiled=way.kind == "compiled", packed=way.packed and not called)
+    how = Steps.of(
+        setup.model, recorded=not called, compiled=way.kind == "compiled", unfolded=way.unfolded and not called
+    )
 
     def run(steps: int) -> float:
         jobs = case.jobs(setup, way.members, steps)

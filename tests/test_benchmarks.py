@@ -173,9 +173,9 @@ def found(limits: Limits = FREE) -> dict:
     return {case["case"].split(",")[0]: case["rows"] for case in last["cases"]}
 
 
-def which(rows: list[dict], kind: str, precision: str = "bfloat16", packed: bool = True) -> list[int]:
-    own = (kind, precision, packed)
-    return [r["members"] for r in rows if (r["kind"], r["precision"], r.get("packed", True)) == own]
+def which(rows: list[dict], kind: str, precision: str = "bfloat16", unfolded: bool = True) -> list[int]:
+    own = (kind, precision, unfolded)
+    return [r["members"] for r in rows if (r["kind"], r["precision"], r.get("unfolded", True)) == own]
 
 
 def test_a_gpus_rows_are_those_that_tell_something(gpu):
@@ -184,7 +184,7 @@ def test_a_gpus_rows_are_those_that_tell_something(gpu):
     assert [r["workers"] for r in first if r["kind"] == "usual"] == [2, 4, 8, 16]
     assert which(first, "graph") == [1, 2, 4, 8, 16, 32, 64] and which(first, "graph", "float32") == [1, 16, 64]
     assert which(first, "compiled") == [1, 4, 16, 64] and which(first, "loop", "float32") == [1]
-    assert which(first, "graph", packed=False) == which(first, "compiled", packed=False) == [16]
+    assert which(first, "graph", unfolded=False) == which(first, "compiled", unfolded=False) == [16]
     for name in ("resnet56", "resnet18", "vgg16", "wrn28-10"):
         assert which(rows[name], "graph") == [1, 4, 16, 64] and which(rows[name], "compiled") == [16], name
         assert [r["workers"] for r in rows[name] if r["kind"] == "usual"] == [4, 8], "the usual number, and the best"
@@ -479,7 +479,7 @@ def test_a_gpus_table_has_every_row_of_its_first_network_and_few_of_the_others(g
     told = table.table([{"device": "cuda, some GPU", "torch": "2", "steps": last}])
     first, second, *_ = told.split("cuda, some GPU; ")[1:]
     assert [part.count("| engine, CUDA graph") for part in (first, second)] == [11, 2]
-    assert "| usual loop, 8 workers | 1 | 20 |" in first and "CUDA graph, bfloat16, not packed | 16 | 0.5 |" in first
+    assert "| usual loop, 8 workers | 1 | 20 |" in first and "CUDA graph, bfloat16, not unfolded | 16 | 0.5 |" in first
     assert "| times the usual loop at its best |" in first
     assert "| 200% |" in second and "a copy moves 1.00 TB/s" in told and "not measured" not in told
     assert "an earlier revision" in first

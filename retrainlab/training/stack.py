@@ -220,7 +220,8 @@ def judged(
     fine = [a and b for a, b in zip(sound, whole(statistics))] if statistics else sound
     correct = torch.zeros(members, device=setup.data.device, dtype=torch.int64)
     loss = torch.zeros(members, device=setup.data.device, dtype=torch.float64)
-    size = max(2 * setup.batch_size, 1024 // members)  # no more memory than a training step takes
+    on_gpu = setup.data.device.type == "cuda"
+    size = max(2 * setup.batch_size, 1024 // members) if on_gpu else 1024  # no more memory than a training step takes
     with in_mode(setup.model, training=False):
         for images, labels in clean_batches(setup.data, split, size):
             scores = forward(weights, buffers, images)

@@ -48,9 +48,11 @@ def forward_of(model: nn.Module, unfolded: bool = False) -> Forward:
 
 
 def evaluation_of(model: nn.Module) -> Forward:
-    """The network for many members that see the same images, in evaluation mode: `forward_of`, but one after the other where
-    it has torch's own attention, whose fast kernel for evaluation vmap does not know."""
-    if not any(isinstance(m, nn.MultiheadAttention) for m in model.modules()):
+    """The network for many members in evaluation mode, for images that all of them see: `forward_of` on a GPU. One member
+    after the other on a CPU, whose grouped convolutions take twice the time, and where the network has torch's own
+    attention, whose fast kernel for evaluation vmap does not know."""
+    on_cpu = next(model.parameters()).device.type == "cpu"
+    if not on_cpu and not any(isinstance(m, nn.MultiheadAttention) for m in model.modules()):
         return forward_of(model)
 
     def forward(params: Tensors, buffers: Tensors, images: Tensor) -> Tensor:
