@@ -140,6 +140,31 @@ def test_patches_change_none_of_our_networks(name, own):
     assert_alike(model, by_rules(model, unfolded=True), (3, 8, 8), own, members=4)
 
 
+class Strides(TorchDispatchMode):
+    """The strides of convolutions with a kernel of one pixel."""
+
+    def __init__(self):
+        super().__init__()
+        self.seen = []
+
+    def __torch_dispatch__(self, func, types, args=(), kwargs=None):
+        if func.overloadpacket.__name__ == "convolution" and args[1].shape[2:] == (1, 1):
+            self.seen.append(tuple(args[3]))
+        return func(*args, **(kwargs or {}))
+
+
+@pytest.mark.parametrize("members", [1, 3])
+def test_one_pixel_of_few_channels_is_never_seen_with_a_stride(members):
+    """Pitfall: the gradient of such a weight ends the process, or changes what lies beside it in memory."""
+    shape = (4, 6, 7)
+    for few in ({}, {"bias": False}, {"padding": "valid"}):
+        model = row(shape, conv(4, 6, 1, stride=(2, 1), **few), conv(6, 2, 1, stride=3)).double()
+        with Strides() as strides:
+            assert_alike(model, by_rules(model), shape, own=members > 1, members=members)
+        alone = 2 * members
+        assert sorted(strides.seen[alone:]) == [(1, 1)] * (len(strides.seen) - alone) and len(strides.seen) > alone
+
+
 @IMAGES
 @pytest.mark.parametrize("rule", ["convolution", "groups of many channels", "normalisation of images", "shortcut"])
 def test_one_member_is_stacked_too(rule, own):
