@@ -173,9 +173,11 @@ class Stack:
             m.job.method.finish(state.params)
             states[m] = state.trimmed()
         left = [m for m in members if not m.diverged]
+        stopped = {
+            m: m in left and step < len(m.job.curve) for m in members
+        }  # even if it has diverged since its last point
         if left:
             self._add_points(list(zip(left, self._measured(left, [states[m] for m in left], sound))), step)
-        stopped = {m: step < len(m.job.curve) and not m.diverged for m in members}
         return [(m.place, Trained(states[m], tuple(m.points), step, m.seconds, stopped[m])) for m in members]
 
     def _measured(

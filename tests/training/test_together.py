@@ -291,6 +291,18 @@ def test_stop_ends_all_where_it_would_end_each(made):
     assert [t.points[-1].step for t in mine] == [min(made, n) for n in kind["steps"]]
 
 
+@pytest.mark.parametrize("made", [3, 6])
+def test_a_member_that_has_diverged_since_its_last_point_is_stopped_and_not_done(made):
+    """Pitfall: what was stopped is kept as a result. Points are made after 6 steps and at the end."""
+    setup = setup_of(network("mlp"))
+    wild, calm = jobs_of(setup, under_masks(setup), name="mlp", steps=(12, 12), seeds=SEEDS[:2])
+    wild = replace(wild, curve=torch.full((12,), 1e200, dtype=torch.float64), evaluations=2)
+    wanted = alone(setup, [wild, calm], lambda: after(made))
+    mine = train_together(setup, [wild, calm], after(made))
+    assert [(t.stopped, t.diverged, t.steps) for t in mine] == [(t.stopped, t.diverged, t.steps) for t in wanted]
+    assert mine[0].diverged and mine[0].stopped == (made < 6) and mine[1].stopped
+
+
 def test_stop_is_asked_once_before_each_step():
     asked = []
     setup = setup_of()
@@ -574,7 +586,7 @@ def test_nothing_waits_for_the_device_while_steps_run(monkeypatch, reads):
     assert at[-1] == at[0] and waits.count == 0, reads
 
 
-RECORDED = ["wait", "step", "step", "step", "wait", "capture"]
+RECORDED = ["wait", "step", "step", "step", "capture", "wait"]
 
 
 def test_a_recording_leaves_everything_as_it_was_and_a_replay_makes_one_step(monkeypatch):
