@@ -12,6 +12,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from retrainlab.checks import BadInput
+from retrainlab.models import in_mode
 from retrainlab.paths import compiled_folder
 from retrainlab.training.method import Tensors
 from retrainlab.training.stacking import Forward, evaluation_of, forward_of
@@ -42,8 +43,11 @@ class Way:
     ) -> "Way":
         """The way for this network; compiled: by torch.compile, anew for each number of members; unfolded: see
         `forward_of`."""
-        losses = partial(mean_losses, forward_of(model, unfolded))
-        return Way(evaluation_of(model), compile_(losses) if compiled else losses, recorded, rebuild)
+        with in_mode(model, training=True):
+            losses = partial(mean_losses, forward_of(model, unfolded))
+        with in_mode(model, training=False):
+            forward = evaluation_of(model)
+        return Way(forward, compile_(losses) if compiled else losses, recorded, rebuild)
 
 
 def mean_losses(forward: Forward, weights: Tensors, buffers: Tensors, images: Tensor, labels: Tensor) -> Tensor:
@@ -83,20 +87,21 @@ def recorded(step: Callable[[], None], changed: Sequence[Tensor]) -> Callable[[]
 
     Other threads may use the device meanwhile, but record nothing.
     """
-    with _recording:
-        before = [t.detach().clone() for t in changed]
+    with _recording, torch.cuda.device_of(changed[0]):
         side = torch.cuda.Stream()
         side.wait_stream(torch.cuda.current_stream())
-        with torch.cuda.stream(side):
+        with torch.cuda.stream(side):  # left even where a recording that failed has not left it
+            before = [t.detach().clone() for t in changed]
             for _ in range(WARM_UP):
                 step()
+            with torch.no_grad():
+                for tensor, old in zip(changed, before):
+                    tensor.copy_(old)
+            del before  # a recording can use no memory that is taken
+            graph = torch.cuda.CUDAGraph()
+            with torch.cuda.graph(graph, stream=side, capture_error_mode="thread_local"):
+                step()
         torch.cuda.current_stream().wait_stream(side)
-        with torch.no_grad():
-            for tensor, old in zip(changed, before):
-                tensor.copy_(old)
-        graph = torch.cuda.CUDAGraph()
-        with torch.cuda.graph(graph, capture_error_mode="thread_local"):
-            step()
     return graph.replay
 
 
@@ -107,14 +112,14 @@ class Pace:
     STRETCH = 8
 
     def __init__(self, device: torch.device):
-        self.on_gpu, self.steps, self.marks = device.type == "cuda", 0, list[torch.cuda.Event]()
+        self.device, self.steps, self.marks = device, 0, list[torch.cuda.Event]()
 
     def __call__(self) -> None:
         """To be called after each step."""
         self.steps += 1
-        if self.on_gpu and self.steps % self.STRETCH == 0:
+        if self.device.type == "cuda" and self.steps % self.STRETCH == 0:
             self.marks.append(torch.cuda.Event(blocking=True))
-            self.marks[-1].record()
+            self.marks[-1].record(torch.cuda.current_stream(self.device))
             if len(self.marks) > 1:
                 self.marks.pop(0).synchronize()
 

@@ -64,7 +64,7 @@ class Recorder:
                 self.events.append("wait")
 
         @contextmanager
-        def capture(graph, capture_error_mode):
+        def capture(graph, stream, capture_error_mode):
             self.capturing = graph
             yield
             self.capturing = None

@@ -2,17 +2,22 @@
 
 import itertools
 import os
-from functools import cache
+from contextlib import contextmanager
+from functools import cache, partial
 
 import pytest
 import torch
+import torch.nn.functional as F
+from torch import nn
 
 from retrainlab.checks import BadInput
 from retrainlab.config import SGD
+from retrainlab.models import in_mode
 from retrainlab.paths import compiled_folder
 from retrainlab.training import stack, ways
 from retrainlab.training.method import Plain
-from retrainlab.training.ways import Pace, pays
+from retrainlab.training.ways import WARM_UP, Pace, Way, pays
+from tests.helpers import stacked
 from tests.helpers.members import SEEDS, alone, assert_alike, jobs_of, network, setup_of, train_together, under_masks
 
 
@@ -140,6 +145,95 @@ def test_slots_are_left_out_where_brute_force_would():
     assert 30 < sum(answers) < 270
 
 
+# ---- what a network is asked in which mode ---------------------------------------------------------------------------
+
+
+class Moody(nn.Module):
+    """Adds another layer's scores only while it trains."""
+
+    def __init__(self):
+        super().__init__()
+        self.always, self.also = (nn.Linear(192, 3, dtype=torch.float64) for _ in range(2))
+
+    def forward(self, x):
+        x = x.flatten(1)
+        return self.always(x) + self.also(x) if self.training else self.always(x)
+
+
+@pytest.mark.parametrize("mode", [True, False], ids=["in training", "in evaluation"])
+def test_a_network_is_stacked_as_it_is_in_the_mode_in_which_it_is_used(monkeypatch, mode):
+    """Pitfall: what Python decides while a network is traced holds for all its calls."""
+    monkeypatch.setattr(ways, "evaluation_of", ways.forward_of)  # as on a GPU
+    model = Moody().train(mode)
+    way = Way.of(model)
+    assert model.training == mode
+    params, buffers = stacked.tensors(model)
+    images, labels = stacked.images_of((3, 8, 8), own=False), torch.tensor([0, 1, 2, 0])
+    for training in (True, False):
+        with in_mode(model, training):
+            wanted = stacked.one_by_one(model, params, buffers, images)
+            if training:
+                found = way.losses(params, buffers, images, labels.repeat(len(wanted)))
+                wanted = torch.stack([F.cross_entropy(scores, labels) for scores in wanted])
+            else:
+                found = way.forward(params, buffers, images)
+        torch.testing.assert_close(found, wanted)
+
+
+# ---- a recording -----------------------------------------------------------------------------------------------------
+
+
+class Places:
+    """Stands for torch.cuda: where something happens. Recordings fail, and stay on their stream."""
+
+    def __init__(self, monkeypatch):
+        self.current = []
+        for name in ("device_of", "stream"):
+            monkeypatch.setattr(torch.cuda, name, partial(self.within, name))
+        monkeypatch.setattr(torch.cuda, "Stream", lambda: Places.Stream(self.current[:]))
+        monkeypatch.setattr(torch.cuda, "current_stream", lambda: Places.Stream(self.current[:]))
+        monkeypatch.setattr(torch.cuda, "CUDAGraph", object)
+        monkeypatch.setattr(torch.cuda, "graph", self.recording)
+
+    class Stream:
+        def __init__(self, made):
+            self.made = made
+
+        def wait_stream(self, other):
+            assert self.made == other.made
+
+    @contextmanager
+    def within(self, name, what):
+        before = self.current[:]
+        self.current.append((name, what))
+        try:
+            yield
+        finally:
+            self.current[:] = before
+
+    @contextmanager
+    def recording(self, graph, stream, capture_error_mode):
+        self.current.append(("stream", stream))
+        yield
+        raise RuntimeError("this recording cannot be ended")
+
+
+def test_a_recording_is_made_where_its_tensors_are_and_is_left_even_if_it_fails(monkeypatch):
+    """Pitfall: torch records on the current device, whatever the tensors', and where nothing is recorded nothing is done."""
+    weight, seen, places = torch.zeros(2), [], Places(monkeypatch)
+
+    def step():
+        seen.append(places.current[:])
+        weight.add_(1)
+
+    with pytest.raises(RuntimeError, match="cannot be ended"):
+        ways.recorded(step, [weight])
+    device, side = seen[0]
+    assert device[0] == "device_of" and device[1] is weight and side[0] == "stream"
+    assert seen == [[device, side]] * WARM_UP + [[device, side, side]]
+    assert places.current == [] and weight.tolist() == [1, 1]  # the step that was recorded is carried out here
+
+
 # ---- the host's pace -------------------------------------------------------------------------------------------------
 
 
@@ -150,14 +244,16 @@ def test_the_host_stays_less_than_two_stretches_ahead(monkeypatch):
         def __init__(self, blocking):
             self.number = next(numbers)
 
-        def record(self):
+        def record(self, stream):
+            assert stream == "of cuda:1"
             made.append(self.number)
 
         def synchronize(self):
             waited.append((self.number, steps))
 
     monkeypatch.setattr(torch.cuda, "Event", Event)
-    pace = Pace(torch.device("cuda"))
+    monkeypatch.setattr(torch.cuda, "current_stream", lambda device: f"of {device}")
+    pace = Pace(torch.device("cuda:1"))
     for steps in range(1, 5 * Pace.STRETCH + 1):  # noqa: B007
         pace()
     assert made == [0, 1, 2, 3, 4]
