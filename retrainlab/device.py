@@ -104,6 +104,7 @@ def lack_of_memory_told() -> Iterator[None]:
 
 
 def out_of_memory(error: BaseException) -> bool:
-    """Whether an error is one for lack of memory; torch has a class for it on GPUs only."""
-    words = ("can't allocate memory", "not enough memory", "bad_alloc")  # Unix, Windows, C++
+    """Whether an error is one for lack of memory; torch has a class for it only where it allocates on a GPU itself."""
+    words = ("can't allocate memory", "not enough memory", "bad_alloc", "out of memory", "ALLOC_FAILED")
+    # Unix, Windows, C++, CUDA and its libraries
     return isinstance(error, torch.OutOfMemoryError | MemoryError) or any(w in str(error) for w in words)

@@ -112,7 +112,7 @@ class Engine:
                     continue
                 chunk = [jobs[place] for place in places]
                 way = self.way(setup, sum(len(jobs[group[slot[0]]].curve) for slot in slots))
-                methods = [copy.deepcopy(job.method) for job in chunk]  # as they are before they count a step
+                methods = copy.deepcopy([job.method for job in chunk])  # as they are before they count a step
                 try:
                     for i, trained in together.train(setup, chunk, stop, way):
                         group.remove(places[i])
@@ -171,19 +171,26 @@ def decide(times: dict[int, float], kind: str) -> Engine:
 
 
 def _with_patches(engine: Engine, setup: Setup, start: State) -> Engine:
-    """The engine, with patches where that is faster."""
+    """The engine, with patches where that is faster and there is memory for them."""
     if engine.kind != "graph":
         return engine
-    unfolded = Trial(setup, start, unfolded=True).seconds(engine.members)
+    try:
+        unfolded = Trial(setup, start, unfolded=True).seconds(engine.members)
+    except (RuntimeError, MemoryError) as error:
+        if not out_of_memory(error):
+            raise
+        return engine
     return replace(engine, unfolded=True, seconds=unfolded) if unfolded < engine.seconds else engine
 
 
 def _compiled(engine: Engine, setup: Setup, start: State) -> Engine:
-    """The engine, knowing what compiling gives and takes: nothing, where it fails."""
+    """The engine, knowing what compiling gives and takes: nothing, where it fails or memory runs out."""
     trial, began = Trial(setup, start, unfolded=engine.unfolded, compiled=True), time.perf_counter()
     try:
         compiled = trial.seconds(engine.members)
-    except BadInput:
+    except (BadInput, RuntimeError, MemoryError) as error:
+        if not isinstance(error, BadInput) and not out_of_memory(error):
+            raise
         compiled = engine.seconds
     return replace(engine, compiled=compiled, compiling=time.perf_counter() - began)
 

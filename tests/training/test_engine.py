@@ -195,7 +195,11 @@ class Memory:
         yield from out
 
 
-ERRORS = [torch.OutOfMemoryError("CUDA"), MemoryError(), RuntimeError("DefaultCPUAllocator: can't allocate memory: 7")]
+ERRORS = [
+    *(torch.OutOfMemoryError("CUDA"), MemoryError(), RuntimeError("DefaultCPUAllocator: can't allocate memory: 7")),
+    RuntimeError("CUDA error: out of memory\nCUDA kernel errors might be reported later"),
+    RuntimeError("CUDA error: CUBLAS_STATUS_ALLOC_FAILED when calling `cublasCreate(handle)`"),
+]
 
 
 @pytest.mark.parametrize("error", ERRORS, ids=lambda error: type(error).__name__)
@@ -243,6 +247,18 @@ def test_out_of_memory_methods_start_anew_too(monkeypatch):
     with pytest.warns(UserWarning, match="Memory ran out"):
         mine = go(Engine("batched", 8, 1), setup, jobs)
     assert_as_in_the_loop(mine, setup, fresh)
+
+
+def test_out_of_memory_jobs_that_share_a_method_still_share_a_slot(monkeypatch):
+    setup = setup_of()
+    method = Count()
+    jobs = jobs_of(setup, (5, 5, 5, 3), method=lambda: method)
+    jobs = [replace(job, start=jobs[0].start, curve=jobs[0].curve[: len(job.curve)], seed=jobs[0].seed) for job in jobs]
+    jobs[1] = replace(jobs[1], method=Count())
+    memory = Memory(monkeypatch, 1)
+    with pytest.warns(UserWarning, match="with 2 members at once; going on with 1"):
+        go(Engine("batched", 8, 1), setup, jobs)
+    assert memory.asked == [4, 3, 1]
 
 
 def test_out_of_memory_with_one_member_is_an_error(monkeypatch):
@@ -421,6 +437,28 @@ def test_what_bfloat16_would_take_is_remembered_with_the_engine_that_was_measure
     assert asked == [(setup, start, members)]
     assert [record_of(setup, RECIPE)] == list(remembered().values()) and record_of(setup, RECIPE)["bfloat16"] == 0.42
     assert record_of(setup, replace(RECIPE, batch_size=9)) == {}
+
+
+GRAPH = Engine("graph", 16, 1, seconds=1e-3)
+
+
+@pytest.mark.parametrize("stage", [engine._with_patches, engine._compiled])
+@pytest.mark.parametrize("error", ERRORS, ids=lambda error: type(error).__name__)
+def test_what_memory_runs_out_in_a_try_is_not_taken(monkeypatch, stage, error):
+    """Pitfall: a study that ends because a faster way than its own could not be tried."""
+
+    def seconds(trial, members):
+        raise error
+
+    monkeypatch.setattr(timing.Trial, "seconds", seconds)
+    setup = setup_of()
+    start = State.of(setup.model)
+    left = stage(GRAPH, setup, start)
+    assert replace(left, compiled=0.0, compiling=0.0) == GRAPH and left.pays_from == math.inf
+    assert (left.compiling > 0) == (stage is engine._compiled)  # so that it is not tried again
+    error = RuntimeError("shapes differ")
+    with pytest.raises(RuntimeError, match="shapes differ"):
+        stage(GRAPH, setup, start)
 
 
 DAMAGED = {
