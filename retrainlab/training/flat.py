@@ -33,7 +33,7 @@ class Flat:
         buffer = torch.empty(len(some), ends[order[-1]], dtype=some.dtype, device=some.device)
         rows = {name: buffer[:, ends[name] - shape[1:].numel() : ends[name]] for name, shape in shapes.items()}
         flat = Flat(buffer, {name: as_used(row.view(shapes[name])) for name, row in rows.items()}, ends)
-        flat.fill(tensors)
+        flat.fill({name: t.detach() for name, t in tensors.items()})
         return flat
 
     def fill(self, tensors: Mapping[str, Tensor]) -> None:

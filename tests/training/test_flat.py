@@ -35,6 +35,12 @@ def test_views_are_the_tensors_in_their_order_of_memory_and_fill_the_buffer():
     assert flat.length(order[:2]) == sum(tensors[name][0].numel() for name in order[:2]) and flat.length([]) == 0
 
 
+def test_tensors_that_ask_for_gradients_are_copied_like_others():
+    tensors = {n: t.requires_grad_(True) for n, t in stacked().items()}
+    flat = Flat.of(tensors, list(tensors))
+    assert all(torch.equal(flat.views[n], t) and not flat.views[n].requires_grad for n, t in tensors.items())
+
+
 @pytest.mark.parametrize(
     "sgd", [SGD(), SGD(0.9, True, 1e-2), SGD(0.5, False, 0.0), SGD(0.9, True, 1e-2, True)], ids=str
 )
