@@ -19,7 +19,7 @@ import torch
 
 from retrainlab.checks import BadInput, check_number, choose
 from retrainlab.config import ENGINES, Recipe
-from retrainlab.device import describe, out_of_memory
+from retrainlab.device import describe, free, out_of_memory
 from retrainlab.models import apart
 from retrainlab.paths import engines_file, locked, write_whole
 from retrainlab.training import half, loop, together
@@ -125,6 +125,9 @@ class Engine:
                         jobs[place] = replace(job, method=method)
                     words = f"Memory ran out with {len(slots)} members at once; going on with {members}."
                     warnings.warn(words, stacklevel=2)
+                else:
+                    continue
+                free(setup.data.device)  # here, where the error no longer holds what was tried
 
 
 def forced(kind: str, device: torch.device) -> Engine:

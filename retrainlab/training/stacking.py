@@ -47,13 +47,13 @@ def forward_of(model: nn.Module, unfolded: bool = False) -> Forward:
         return vmapped(model)
 
 
-def evaluation_of(model: nn.Module) -> Forward:
+def evaluation_of(model: nn.Module, unfolded: bool = False) -> Forward:
     """The network for many members in evaluation mode, for images that all of them see: `forward_of` on a GPU. One member
     after the other on a CPU, whose grouped convolutions take twice the time, and where the network has torch's own
     attention, whose fast kernel for evaluation vmap does not know."""
     on_cpu = next(model.parameters()).device.type == "cpu"
     if not on_cpu and not any(isinstance(m, nn.MultiheadAttention) for m in model.modules()):
-        return forward_of(model)
+        return forward_of(model, unfolded)
 
     def forward(params: Tensors, buffers: Tensors, images: Tensor) -> Tensor:
         rows = range(len(next(iter(params.values()))))

@@ -43,7 +43,7 @@ class Way:
         """The way for this network; compiled: by torch.compile, anew for each number of members; unfolded: see
         `forward_of`."""
         losses = partial(mean_losses, forward_of(model, unfolded))
-        return Way(evaluation_of(model), compile_(losses) if compiled else losses, recorded, rebuild)
+        return Way(evaluation_of(model, unfolded), compile_(losses) if compiled else losses, recorded, rebuild)
 
 
 def mean_losses(forward: Forward, weights: Tensors, buffers: Tensors, images: Tensor, labels: Tensor) -> Tensor:
