@@ -64,9 +64,7 @@ def compile_(losses: Losses) -> Losses:
     def call(weights: Tensors, buffers: Tensors, images: Tensor, labels: Tensor) -> Tensor:
         try:
             return compiled(weights, buffers, images, labels)
-        except (
-            torch._dynamo.exc.TorchDynamoException
-        ) as error:  # no compiler on this machine, or Python that it cannot read
+        except torch._dynamo.exc.TorchDynamoException as error:  # there is no compiler, or the network is too unusual
             why = str(getattr(error, "inner_exception", error)).strip().partition("\n")[0]
             raise BadInput(f"The steps of this network cannot be compiled here ({why}); use --engine graph.") from error
 
