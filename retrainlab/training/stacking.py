@@ -9,6 +9,7 @@ cost as many calls as one. Channels are last in memory (`torch.channels_last`): 
 fifth of the time then, and convolutions a little less; on a GPU a whole step takes half to three quarters of it.
 """
 
+import math
 import operator
 import threading
 from collections.abc import Callable
@@ -30,6 +31,8 @@ Forward = Callable[[Tensors, Tensors, Tensor], Tensor]
 images: [B, C, H, W] if all members see the same, or else [M, B, C, H, W]. Buffers change in place."""
 FEW = 8
 """Input channels below which libraries compute a convolution in many groups slowly."""
+SMALL = 4
+"""Pixels of a map up to which a CPU computes a convolution in many groups slowly: in 0.2 to 0.9 of the time as patches."""
 WIDE = 128
 """Output channels above which a convolution is work enough for a GPU one member after the other."""
 
@@ -99,7 +102,8 @@ class _Tracer(fx.Tracer):
 
 def by_rules(model: nn.Module, unfolded: bool = False) -> Forward:
     """The network with a stacked rule in place of each layer. Raises Unstackable where there is none. unfolded: whether
-    convolutions with a stride, or of few channels, are products of patches (see `patches`), which suits a GPU."""
+    convolutions with a stride, or of few channels, are products of patches (see `patches`), which suits a GPU; on a
+    CPU those that make very small maps always are."""
     try:
         with _tracing:  # two at once would undo each other's patches in the wrong order
             graph = _Tracer().trace(model)
@@ -226,7 +230,7 @@ def _convolution(name: str, module: nn.Conv2d, call: _Call, x: Tensor) -> Tensor
     if x.shape[1] == inputs and groups == 1:  # one member, or the same images for all
         return convolve(x, joined(weight), bias)
     x = x.repeat(1, call.members, 1, 1) if x.shape[1] == inputs else x
-    if call.unfolded and _unfolds(module):
+    if _unfolds(module, call, x):
         each = None if bias is None else bias.view(call.members, -1)
         return patches.convolution(
             x, weight, each, cast(patches.Pair, module.stride), cast(patches.Pair, module.padding)
@@ -238,10 +242,16 @@ def _convolution(name: str, module: nn.Conv2d, call: _Call, x: Tensor) -> Tensor
     return convolve(x, joined(weight), bias, groups=groups * call.members)
 
 
-def _unfolds(module: nn.Conv2d) -> bool:
-    """Whether libraries for a GPU compute it in many groups slowly, and `patches` knows it."""
-    slow = (module.in_channels < FEW or max(module.stride) > 1) and module.out_channels <= WIDE
-    return slow and module.groups == 1 and set(module.dilation) == {1} and not isinstance(module.padding, str)
+def _unfolds(module: nn.Conv2d, call: _Call, x: Tensor) -> bool:
+    """Whether libraries compute it in many groups slowly, and `patches` knows it."""
+    if module.groups > 1 or set(module.dilation) != {1} or isinstance(module.padding, str):
+        return False
+    if call.unfolded:
+        return (module.in_channels < FEW or max(module.stride) > 1) and module.out_channels <= WIDE
+    how = zip(x.shape[2:], module.padding, module.kernel_size, module.stride)
+    places = math.prod((size + 2 * border - kernel) // stride + 1 for size, border, kernel, stride in how)
+    many = call.members >= 4 and module.in_channels >= 32
+    return x.device.type == "cpu" and many and places <= SMALL
 
 
 def _normalisation(name: str, module: nn.BatchNorm2d, momentum: float, call: _Call, x: Tensor) -> Tensor:

@@ -13,7 +13,7 @@ from retrainlab.checks import BadInput
 from retrainlab.config import MODELS
 from retrainlab.models import ResNet, WideBlock, build, in_mode
 from retrainlab.noise import has_noise
-from retrainlab.training import layout
+from retrainlab.training import layout, patches
 from retrainlab.training.flat import Flat
 from retrainlab.training.stacking import Unstackable, by_rules, forward_of, vmapped
 from tests.helpers.stacked import MEMBERS, Net, assert_alike, conv, gradients, images_of, line, one_by_one, row, tensors
@@ -153,6 +153,33 @@ def test_one_member_is_stacked_too(rule, own):
 def test_our_networks_can_be_stacked(name, own):
     model = build(name, shape=(3, 8, 8), classes=3, width=1 if name == "wrn28-10" else 2).double()
     assert_alike(model, by_rules(model), (3, 8, 8), own, training=False)
+
+
+@MODES
+@pytest.mark.parametrize(
+    ("members", "inputs", "size", "how", "unfolds"),
+    [
+        (5, 32, 2, dict(padding=1), True),
+        (4, 33, 5, dict(stride=2), True),
+        (4, 32, 3, dict(stride=2, padding=1, bias=False), True),
+        (3, 32, 2, dict(padding=1), False),  # too few members
+        (4, 31, 2, dict(padding=1), False),  # too few channels
+        (4, 32, 3, dict(padding=1), False),  # 9 pixels
+        (4, 32, 2, dict(padding=1, groups=2), False),
+        (4, 32, 5, dict(dilation=2), False),
+        (4, 32, 2, dict(padding="same"), False),
+    ],
+    ids=str,
+)
+def test_on_a_cpu_a_convolution_that_makes_small_maps_is_a_product(
+    monkeypatch, members, inputs, size, how, unfolds, training
+):
+    calls, real = [], patches.convolution
+    monkeypatch.setattr(patches, "convolution", lambda *args: (calls.append(1), real(*args))[1])
+    shape = (3, size, size)
+    model = row(shape, conv(3, inputs, 1), nn.BatchNorm2d(inputs), conv(inputs, 34, **how)).double()
+    assert_alike(model, by_rules(model), shape, own=False, training=training, members=members)
+    assert bool(calls) == unfolds
 
 
 class Maps(TorchDispatchMode):
