@@ -1,5 +1,6 @@
 """Which device computes, said in words; and what makes its results repeatable."""
 
+import gc
 import os
 import threading
 from collections.abc import Iterator
@@ -62,6 +63,13 @@ def synchronise(device: torch.device) -> None:
     graph meanwhile, when to wait for the whole device is forbidden."""
     if device.type == "cuda":
         torch.cuda.current_stream(device).synchronize()
+
+
+def free(device: torch.device) -> None:
+    """Give back what is no longer used of a GPU's memory."""
+    gc.collect()
+    if device.type == "cuda":
+        torch.cuda.empty_cache()
 
 
 _repeating = threading.Lock()

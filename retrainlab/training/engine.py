@@ -19,7 +19,7 @@ import torch
 
 from retrainlab.checks import BadInput, check_number, choose
 from retrainlab.config import ENGINES, Recipe
-from retrainlab.device import describe, out_of_memory
+from retrainlab.device import describe, free, out_of_memory
 from retrainlab.models import apart
 from retrainlab.paths import engines_file, locked, write_whole
 from retrainlab.training import half, loop, together
@@ -125,6 +125,9 @@ class Engine:
                         jobs[place] = replace(job, method=method)
                     words = f"Memory ran out with {len(slots)} members at once; going on with {members}."
                     warnings.warn(words, stacklevel=2)
+                else:
+                    continue
+                free(setup.data.device)  # here, where the error no longer holds what was tried
 
 
 def forced(kind: str, device: torch.device) -> Engine:
@@ -170,16 +173,22 @@ def decide(times: dict[int, float], kind: str) -> Engine:
     return Engine(kind, best, least, seconds=times[best])
 
 
+def _tried(trial: Trial, members: int) -> float:
+    """Seconds of a member's step; infinite if memory runs out."""
+    try:
+        return trial.seconds(members)
+    except (RuntimeError, MemoryError) as error:
+        if not out_of_memory(error):
+            raise
+    free(trial.setup.data.device)
+    return math.inf
+
+
 def _with_patches(engine: Engine, setup: Setup, start: State) -> Engine:
     """The engine, with patches where that is faster and there is memory for them."""
     if engine.kind != "graph":
         return engine
-    try:
-        unfolded = Trial(setup, start, unfolded=True).seconds(engine.members)
-    except (RuntimeError, MemoryError) as error:
-        if not out_of_memory(error):
-            raise
-        return engine
+    unfolded = _tried(Trial(setup, start, unfolded=True), engine.members)
     return replace(engine, unfolded=True, seconds=unfolded) if unfolded < engine.seconds else engine
 
 
@@ -187,11 +196,10 @@ def _compiled(engine: Engine, setup: Setup, start: State) -> Engine:
     """The engine, knowing what compiling gives and takes: nothing, where it fails or memory runs out."""
     trial, began = Trial(setup, start, unfolded=engine.unfolded, compiled=True), time.perf_counter()
     try:
-        compiled = trial.seconds(engine.members)
-    except (BadInput, RuntimeError, MemoryError) as error:
-        if not isinstance(error, BadInput) and not out_of_memory(error):
-            raise
-        compiled = engine.seconds
+        compiled = _tried(trial, engine.members)
+    except BadInput:
+        compiled = math.inf
+    compiled = compiled if compiled < math.inf else engine.seconds
     return replace(engine, compiled=compiled, compiling=time.perf_counter() - began)
 
 

@@ -9,6 +9,7 @@ cost as many calls as one. Channels are last in memory (`torch.channels_last`): 
 fifth of the time then, and convolutions a little less; on a GPU a whole step takes half to three quarters of it.
 """
 
+import math
 import operator
 import threading
 from collections.abc import Callable
@@ -30,6 +31,8 @@ Forward = Callable[[Tensors, Tensors, Tensor], Tensor]
 images: [B, C, H, W] if all members see the same, or else [M, B, C, H, W]. Buffers change in place."""
 FEW = 8
 """Input channels below which libraries compute a convolution in many groups slowly."""
+SMALL = 4
+"""Pixels of a map up to which a CPU computes a convolution in many groups slowly: in 0.2 to 0.9 of the time as patches."""
 WIDE = 128
 """Output channels above which a convolution is work enough for a GPU one member after the other."""
 
@@ -47,13 +50,13 @@ def forward_of(model: nn.Module, unfolded: bool = False) -> Forward:
         return vmapped(model)
 
 
-def evaluation_of(model: nn.Module) -> Forward:
+def evaluation_of(model: nn.Module, unfolded: bool = False) -> Forward:
     """The network for many members in evaluation mode, for images that all of them see: `forward_of` on a GPU. One member
     after the other on a CPU, whose grouped convolutions take twice the time, and where the network has torch's own
     attention, whose fast kernel for evaluation vmap does not know."""
     on_cpu = next(model.parameters()).device.type == "cpu"
     if not on_cpu and not any(isinstance(m, nn.MultiheadAttention) for m in model.modules()):
-        return forward_of(model)
+        return forward_of(model, unfolded)
 
     def forward(params: Tensors, buffers: Tensors, images: Tensor) -> Tensor:
         rows = range(len(next(iter(params.values()))))
@@ -99,7 +102,8 @@ class _Tracer(fx.Tracer):
 
 def by_rules(model: nn.Module, unfolded: bool = False) -> Forward:
     """The network with a stacked rule in place of each layer. Raises Unstackable where there is none. unfolded: whether
-    convolutions with a stride, or of few channels, are products of patches (see `patches`), which suits a GPU."""
+    convolutions with a stride, or of few channels, are products of patches (see `patches`), which suits a GPU; on a
+    CPU those that make very small maps always are."""
     try:
         with _tracing:  # two at once would undo each other's patches in the wrong order
             graph = _Tracer().trace(model)
@@ -229,7 +233,7 @@ def _convolution(name: str, module: nn.Conv2d, call: _Call, x: Tensor) -> Tensor
     if x.shape[1] == inputs and groups == 1:  # one member, or the same images for all
         return convolve(x, joined(weight), bias)
     x = x.repeat(1, call.members, 1, 1) if x.shape[1] == inputs else x
-    if call.unfolded and _unfolds(module):
+    if _unfolds(module, call, x):
         each = None if bias is None else bias.view(call.members, -1)
         return patches.convolution(x, weight, each, stride, cast(patches.Pair, module.padding))
     if inputs < FEW:  # one convolution for each member takes less time
@@ -239,10 +243,16 @@ def _convolution(name: str, module: nn.Conv2d, call: _Call, x: Tensor) -> Tensor
     return convolve(x, joined(weight), bias, groups=groups * call.members)
 
 
-def _unfolds(module: nn.Conv2d) -> bool:
-    """Whether libraries for a GPU compute it in many groups slowly, and `patches` knows it."""
-    slow = (module.in_channels < FEW or max(module.stride) > 1) and module.out_channels <= WIDE
-    return slow and module.groups == 1 and set(module.dilation) == {1} and not isinstance(module.padding, str)
+def _unfolds(module: nn.Conv2d, call: _Call, x: Tensor) -> bool:
+    """Whether libraries compute it in many groups slowly, and `patches` knows it."""
+    if module.groups > 1 or set(module.dilation) != {1} or isinstance(module.padding, str):
+        return False
+    if call.unfolded:
+        return (module.in_channels < FEW or max(module.stride) > 1) and module.out_channels <= WIDE
+    if x.device.type != "cpu" or call.members < 4 or module.in_channels < 32:
+        return False
+    how = zip(x.shape[2:], module.padding, module.kernel_size, module.stride)
+    return math.prod([(size + 2 * p - kernel) // stride + 1 for size, p, kernel, stride in how]) <= SMALL
 
 
 def _normalisation(name: str, module: nn.BatchNorm2d, momentum: float, call: _Call, x: Tensor) -> Tensor:

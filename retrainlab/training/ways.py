@@ -46,7 +46,7 @@ class Way:
         with in_mode(model, training=True):
             losses = partial(mean_losses, forward_of(model, unfolded))
         with in_mode(model, training=False):
-            forward = evaluation_of(model)
+            forward = evaluation_of(model, unfolded)
         return Way(forward, compile_(losses) if compiled else losses, recorded, rebuild)
 
 
@@ -68,9 +68,7 @@ def compile_(losses: Losses) -> Losses:
     def call(weights: Tensors, buffers: Tensors, images: Tensor, labels: Tensor) -> Tensor:
         try:
             return compiled(weights, buffers, images, labels)
-        except (
-            torch._dynamo.exc.TorchDynamoException
-        ) as error:  # no compiler on this machine, or Python that it cannot read
+        except torch._dynamo.exc.TorchDynamoException as error:  # there is no compiler, or the network is too unusual
             why = str(getattr(error, "inner_exception", error)).strip().partition("\n")[0]
             raise BadInput(f"The steps of this network cannot be compiled here ({why}); use --engine graph.") from error
 

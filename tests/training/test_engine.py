@@ -282,16 +282,18 @@ def test_out_of_memory_with_fewer_than_pay_the_loop_goes_on(monkeypatch, calls):
 def test_out_of_memory_on_a_gpu_half_as_many_go_on():
     """In a recording, too, after which all that it held is free again."""
     device = torch.device("cuda", torch.cuda.current_device())
-    setup = setup_of(nn.Conv2d(4, 64, 1), nn.Conv2d(64, 4, 1), dtype=torch.float32)
+    setup = setup_of(nn.Conv2d(4, 4096, 1), nn.Conv2d(4096, 4, 1), dtype=torch.float32)
     setup = replace(setup, model=setup.model.to(device), data=tiny(torch.float32, device), prunable=("0.weight",))
     jobs = [replace(job, start=job.start.map(lambda t: t.to(device))) for job in jobs_of(setup, (6,) * 64)]
     with repeatable(device):
+        before = torch.cuda.memory_allocated(device)
+        torch.cuda.reset_peak_memory_stats(device)
         wanted = go(Engine("graph", 64, 1), setup, jobs)
-        free, whole = torch.cuda.mem_get_info(device)
-        peak = torch.cuda.max_memory_allocated(device)
+        takes = torch.cuda.max_memory_allocated(device) - before
         gc.collect()
         torch.cuda.empty_cache()
-        torch.cuda.set_per_process_memory_fraction((torch.cuda.memory_reserved(device) + 0.6 * peak) / whole, device)
+        limit = torch.cuda.memory_reserved(device) + 0.7 * takes
+        torch.cuda.set_per_process_memory_fraction(limit / torch.cuda.mem_get_info(device)[1], device)
         try:
             with pytest.warns(UserWarning, match="with 64 members at once; going on with 32"):
                 mine = go(Engine("graph", 64, 1), setup, jobs)
@@ -487,6 +489,9 @@ HOSTILE = [
     *({"kind": kind} for kind in ("auto", "graph", "loops", 3, None, ["batched"])),
     *({"members": n} for n in ("7", -1, 0, 1e9, 10**9, 4.0, True, math.nan, None, [4])),
     *({"least": n} for n in ("2", 0, -1, True, 1e9)),
+    *({"compiled": t} for t in ("0.1", -1, math.nan)),
+    *({"compiling": t} for t in (True, -1, math.inf)),
+    *({"unfolded": t} for t in (0, 1, "yes", None)),
     *({"seconds": t} for t in ("0.1", -1, math.nan, math.inf, None, [[]])),
     {"precision": "bfloat16"},
     {"precision": ["float32"]},
@@ -525,6 +530,88 @@ def test_an_entry_of_an_earlier_version_is_used(probes):
         record["engine"]["precision"] = "float32"
     engines_file().write_text(json.dumps(known))
     assert choose(tell=None) == CHOSEN and len(probes) == 1
+
+
+# ---- compiled and unfolded steps -------------------------------------------------------------------------------------
+
+
+@pytest.fixture
+def trials(monkeypatch, probes):
+    """A CPU that passes for a GPU, with a graph of 4 members at 0.5 ms; each trial with what it is of."""
+    made, times = [], {(True, False): 4e-4, (True, True): 2e-4}
+
+    class Trial:
+        def __init__(self, setup, start, *, unfolded=False, compiled=False):
+            self.how = unfolded, compiled
+
+        def seconds(self, members):
+            made.append((members, *self.how))
+            if isinstance(times[self.how], Exception):
+                raise times[self.how]
+            return times[self.how]
+
+    monkeypatch.setattr(engine, "TOGETHER", {"cpu": "graph"})
+    monkeypatch.setattr(engine, "Trial", Trial)
+    made_at = itertools.count(0, 10)
+    monkeypatch.setattr(engine.time, "perf_counter", lambda: next(made_at))
+    return made, times
+
+
+def choose_for(steps, words=None):
+    setup = setup_of()
+    tell = (lambda word: None) if words is None else words.append
+    return fastest(setup, State.of(setup.model), RECIPE, tell, steps)
+
+
+def test_compiling_is_tried_once_where_there_is_much_to_do_and_remembered(trials):
+    made, words = trials[0], []
+    few, many, again = choose_for(100, words), choose_for(2e5, words), choose_for(2e5, words)
+    assert few == Engine("graph", 4, 2, 4e-4, unfolded=True)
+    assert many == again == replace(few, compiled=2e-4, compiling=10)
+    assert made == [(4, True, False), (4, True, True)]
+    assert words == ["trying which engine is fastest for mlp", "trying whether compiling pays for mlp"]
+    assert choose_for(100) == many, "what is known is used"
+    assert str(many) == "graph, up to 4 at once, compiled from 50,000 steps on"
+
+
+def test_without_anyone_told_compiling_is_not_tried(trials):
+    choose_for(100)
+    setup = setup_of()
+    assert fastest(setup, State.of(setup.model), RECIPE, None, 1e9).compiling == 0 and len(trials[0]) == 1
+
+
+def test_unfolding_that_is_not_faster_is_not_taken(trials):
+    trials[1][True, False], trials[1][False, True] = 6e-4, 5.5e-4
+    found = choose_for(1e6)
+    assert (found.unfolded, found.seconds, found.compiled) == (False, 5e-4, 5.5e-4)
+    assert found.pays_from == math.inf and str(found) == "graph, up to 4 at once"
+
+
+def test_a_network_that_cannot_be_compiled_is_not_compiled_again_and_again(trials):
+    trials[1][True, True] = BadInput("no compiler")
+    assert choose_for(1e6) == choose_for(1e6) and choose_for(1e6).pays_from == math.inf
+    assert len(trials[0]) == 2
+
+
+@pytest.mark.parametrize(
+    ("chosen", "steps", "wanted"),
+    [
+        (Engine("batched", 4), 1e9, (False, False, 0)),
+        (Engine("graph", 4), 1e9, (True, False, 500)),
+        (Engine("graph", 4, seconds=5e-4, compiled=3e-4, compiling=20), 99_999, (True, False, 500)),
+        (Engine("graph", 4, seconds=5e-4, compiled=3e-4, compiling=20), 100_001, (True, True, 20 / 3e-4)),
+        (Engine("compiled", 4), 1, (True, True, 30_000)),
+    ],
+)
+def test_steps_are_compiled_where_what_is_left_is_worth_it(monkeypatch, chosen, steps, wanted):
+    monkeypatch.setattr(engine.Way, "of", lambda model, **how: how)
+    how = chosen.way(setup_of(), steps)
+    assert (how["recorded"], how["compiled"]) == wanted[:2] and how["rebuild"] == pytest.approx(wanted[2])
+
+
+def test_a_network_with_noise_is_never_compiled(monkeypatch):
+    monkeypatch.setattr(engine.Way, "of", lambda model, **how: how)
+    assert not Engine("compiled", 4).way(setup_of(nn.Dropout(0.5)), 1e9)["compiled"]
 
 
 def test_processes_that_choose_at_the_same_time_keep_one_anothers_choice(probes, monkeypatch):

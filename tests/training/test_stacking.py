@@ -13,7 +13,7 @@ from retrainlab.checks import BadInput
 from retrainlab.config import MODELS
 from retrainlab.models import ResNet, WideBlock, build, in_mode
 from retrainlab.noise import has_noise
-from retrainlab.training import layout
+from retrainlab.training import layout, patches, stacking
 from retrainlab.training.flat import Flat
 from retrainlab.training.stacking import Unstackable, by_rules, forward_of, vmapped
 from tests.helpers.stacked import MEMBERS, Net, assert_alike, conv, gradients, images_of, line, one_by_one, row, tensors
@@ -180,6 +180,33 @@ def test_our_networks_can_be_stacked(name, own):
     assert_alike(model, by_rules(model), (3, 8, 8), own, training=False)
 
 
+@MODES
+@pytest.mark.parametrize(
+    ("members", "inputs", "size", "how", "unfolds"),
+    [
+        (5, 32, 2, dict(padding=1), True),
+        (4, 33, 5, dict(stride=2), True),
+        (4, 32, 3, dict(stride=2, padding=1, bias=False), True),
+        (3, 32, 2, dict(padding=1), False),  # too few members
+        (4, 31, 2, dict(padding=1), False),  # too few channels
+        (4, 32, 3, dict(padding=1), False),  # 9 pixels
+        (4, 32, 2, dict(padding=1, groups=2), False),
+        (4, 32, 5, dict(dilation=2), False),
+        (4, 32, 2, dict(padding="same"), False),
+    ],
+    ids=str,
+)
+def test_on_a_cpu_a_convolution_that_makes_small_maps_is_a_product(
+    monkeypatch, members, inputs, size, how, unfolds, training
+):
+    calls, real = [], patches.convolution
+    monkeypatch.setattr(patches, "convolution", lambda *args: (calls.append(1), real(*args))[1])
+    shape = (3, size, size)
+    model = row(shape, conv(3, inputs, 1), nn.BatchNorm2d(inputs), conv(inputs, 34, **how)).double()
+    assert_alike(model, by_rules(model), shape, own=False, training=training, members=members)
+    assert bool(calls) == unfolds
+
+
 class Maps(TorchDispatchMode):
     """The operations that read or make maps [batch, channels, side, side] whose channels are not last in memory."""
 
@@ -217,15 +244,17 @@ def strays(name, shape, own, half=False, unfolded=False):
 
 @pytest.mark.parametrize("half", [False, True], ids=["float64", "bfloat16"])
 @pytest.mark.parametrize("name", [name for name in MODELS if name != "mlp"])
-def test_maps_and_gradients_keep_their_channels_last_in_memory(name, half):
+def test_maps_and_gradients_keep_their_channels_last_in_memory(monkeypatch, name, half):
     """Else each operation would first copy them. The images are copied once."""
+    monkeypatch.setattr(stacking, "SMALL", 0)  # the gradient of a product comes in the product's order
     assert strays(name, (3, 8, 8), False, half) == ["clone"]
     assert strays(name, (8, 8, 8), True, half) == []
     assert strays(name, (3, 8, 8), True, half, unfolded=True) == []
 
 
-def test_maps_of_images_of_one_channel_are_laid_out_anew_once():
+def test_maps_of_images_of_one_channel_are_laid_out_anew_once(monkeypatch):
     """One channel is first and last in memory, so that torch may take either order for the output of the convolution."""
+    monkeypatch.setattr(stacking, "SMALL", 0)
     assert strays("resnet8", (1, 8, 8), own=False) == ["convolution", "clone"]
 
 

@@ -87,6 +87,18 @@ def test_members_end_as_in_the_loop_with_any_sgd_and_any_seeds(seeds, sgd):
     assert_alike(train_together(setup, jobs), alone(setup, jobs))
 
 
+@pytest.mark.parametrize("unfolded", [False, True])
+def test_members_that_are_evaluated_together_have_the_loops_points(monkeypatch, unfolded):
+    """As on a GPU."""
+    monkeypatch.setattr(ways, "evaluation_of", forward_of)
+    setup = setup_of()
+    jobs = jobs_of(setup, under_masks(setup), steps=(12, 9, 5))
+    jobs[2].curve[2:] = 1e200
+    mine, wanted = train_together(setup, jobs, unfolded=unfolded), alone(setup, jobs)
+    assert mine[2].diverged and math.isnan(mine[2].points[-1].accuracy) and mine[2].points[-1].step == 5
+    assert_alike(mine[:2], wanted[:2])
+
+
 def test_members_of_a_network_under_vmap_end_as_in_the_loop():
     setup = setup_of()
     jobs = jobs_of(setup, under_masks(setup))
