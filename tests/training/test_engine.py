@@ -614,6 +614,19 @@ def test_a_network_with_noise_is_never_compiled(monkeypatch):
     assert not Engine("compiled", 4).way(setup_of(nn.Dropout(0.5)), 1e9)["compiled"]
 
 
+def test_an_entry_of_a_gpu_from_before_there_were_patches_is_measured_anew_where_someone_is_told(probes, monkeypatch):
+    monkeypatch.setitem(engine.TOGETHER, "cpu", "graph")
+    monkeypatch.setattr(engine, "_with_patches", lambda chosen, *args: replace(chosen, unfolded=True))
+    chosen = replace(CHOSEN, kind="graph", unfolded=True)
+    assert choose() == choose() == chosen and len(probes) == 1
+    known = json.loads(engines_file().read_text())
+    for record in known.values():
+        del record["engine"]["unfolded"]
+    engines_file().write_text(json.dumps(known))
+    assert choose(tell=None) == replace(chosen, unfolded=False) and len(probes) == 1
+    assert choose() == choose(tell=None) == chosen and len(probes) == 2
+
+
 def test_processes_that_choose_at_the_same_time_keep_one_anothers_choice(probes, monkeypatch):
     """The other's choice lands while this one's probe runs."""
     other = {"engine": {"kind": "loop"}, "ms_per_member_step": {"0": 1.0}}
