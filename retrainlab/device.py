@@ -65,11 +65,16 @@ def synchronise(device: torch.device) -> None:
         torch.cuda.current_stream(device).synchronize()
 
 
+recording = threading.Lock()
+"""Held by the thread that records a graph: meanwhile no other may record one, or give memory back."""
+
+
 def free(device: torch.device) -> None:
     """Give back what is no longer used of a GPU's memory."""
     gc.collect()
     if device.type == "cuda":
-        torch.cuda.empty_cache()
+        with recording:
+            torch.cuda.empty_cache()
 
 
 _repeating = threading.Lock()

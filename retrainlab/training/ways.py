@@ -2,7 +2,6 @@
 members that have ended are left out."""
 
 import os
-import threading
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from functools import partial
@@ -12,6 +11,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from retrainlab.checks import BadInput
+from retrainlab.device import recording
 from retrainlab.models import in_mode
 from retrainlab.paths import compiled_folder
 from retrainlab.training.method import Tensors
@@ -77,7 +77,6 @@ def compile_(losses: Losses) -> Losses:
 
 NUMBERS = 64  # of members or shapes that one process compiles for
 WARM_UP = 3  # steps before a recording
-_recording = threading.Lock()
 
 
 def recorded(step: Callable[[], None], changed: Sequence[Tensor]) -> Callable[[], None]:
@@ -85,7 +84,7 @@ def recorded(step: Callable[[], None], changed: Sequence[Tensor]) -> Callable[[]
 
     Other threads may use the device meanwhile, but record nothing.
     """
-    with _recording, torch.cuda.device_of(changed[0]):
+    with recording, torch.cuda.device_of(changed[0]):
         side = torch.cuda.Stream()
         side.wait_stream(torch.cuda.current_stream())
         with torch.cuda.stream(side):  # left even where a recording that failed has not left it

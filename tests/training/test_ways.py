@@ -12,6 +12,7 @@ from torch import nn
 
 from retrainlab.checks import BadInput
 from retrainlab.config import SGD
+from retrainlab.device import recording
 from retrainlab.models import in_mode
 from retrainlab.paths import compiled_folder
 from retrainlab.training import stack, ways
@@ -224,6 +225,7 @@ def test_a_recording_is_made_where_its_tensors_are_and_is_left_even_if_it_fails(
 
     def step():
         seen.append(places.current[:])
+        assert recording.locked()
         weight.add_(1)
 
     with pytest.raises(RuntimeError, match="cannot be ended"):
@@ -231,7 +233,9 @@ def test_a_recording_is_made_where_its_tensors_are_and_is_left_even_if_it_fails(
     device, side = seen[0]
     assert device[0] == "device_of" and device[1] is weight and side[0] == "stream"
     assert seen == [[device, side]] * WARM_UP + [[device, side, side]]
-    assert places.current == [] and weight.tolist() == [1, 1]  # the step that was recorded is carried out here
+    assert (
+        places.current == [] and not recording.locked() and weight.tolist() == [1, 1]
+    )  # the step that was recorded is carried out here
 
 
 # ---- the host's pace -------------------------------------------------------------------------------------------------
