@@ -523,7 +523,9 @@ def test_a_study_is_the_same_by_every_engine_and_its_progress_rises_within_a_tas
         report = lambda share, words, seen=seen: seen.append((share, int(words.split()[0])))  # noqa: E731
         more = dict(jobs=1, device="cpu", engine=engine, progress=report)
         tables.append(run_study(experiments, store=tmp_path / engine, **more).drop(columns="images_per_second"))
-    pd.testing.assert_frame_equal(*tables, rtol=1e-5)
+    sizes = [name for name in GZIPPED if name in tables[0]]  # these hang on every bit of the weights
+    pd.testing.assert_frame_equal(*(table.drop(columns=sizes) for table in tables), rtol=1e-5)
+    pd.testing.assert_frame_equal(*(table[sizes].astype(float) for table in tables), rtol=0.01)
     for seen in told.values():
         assert seen == sorted(seen) and seen[0] == (0, 0) and seen[-1] == (1, 8)
         assert [share for share, _ in seen].count(1) == 1
