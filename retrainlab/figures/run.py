@@ -52,7 +52,7 @@ def make(
     for name in chosen:
         if unknown := given.keys() - notebooks.parameters(available()[name]):
             raise BadInput(f"The notebook {name} has no parameter {', '.join(sorted(unknown))}; restore it from git.")
-    make_writable(folder, [f"{name}.{end}" for name in chosen for end in ("png", "svg", "csv", "json")])
+    make_writable(folder, [f"{name}.{end}" for name in chosen for end in presets.ENDS])
     shown = folder.relative_to(project()) if folder.is_relative_to(project()) else folder
     begin, failed = time.monotonic(), {}
     for number, name in enumerate(chosen, 1):

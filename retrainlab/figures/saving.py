@@ -44,10 +44,30 @@ def png(figure: Figure, dpi: int = 100, metadata: dict | None = None) -> bytes:
     return out.getvalue()
 
 
+REACHED = (
+    *(f"{network}{split}_accuracy" for network in ("", "dense_") for split in ("test", "validation")),
+    *("pruned_validation_accuracy", "recalibrated_validation_accuracy", "test_loss", "validation_loss"),
+)
+"""What a run has reached, of all that is measured of it."""
+
+
+def runs(results: pd.DataFrame) -> pd.DataFrame:
+    """A row for each run of a study: its seed, what tells it from the others, and what it reached (REACHED).
+
+    results: a study's rows, with the columns of `study.row` in their order: all settings, then what was measured from
+    test_accuracy on to the key. Columns that a notebook has put before or behind these tell runs apart, too.
+    """
+    columns = list(results)
+    settings = [*columns[: columns.index("test_accuracy")], *columns[columns.index("key") + 1 :]]
+    apart = [name for name in settings if name == "seed" or results[name].nunique(dropna=False) > 1]
+    return results[[*apart, *(name for name in REACHED if name in results)]]
+
+
 def save(
     figure: Figure, data: pd.DataFrame, said: Words, caption: str, *, settings: Preset, results: pd.DataFrame
 ) -> Picture:
-    """Write a figure as NAME.png and .svg, its numbers as .csv, and caption, alternative text and provenance as .json.
+    """Write a figure as NAME.png and .svg, its numbers as .csv, its runs as .runs.csv (see `runs`), and caption, alternative
+    text and provenance as .json.
 
     They go to `presets.folder`, with a word if the settings are not the preset's own. The same figure and data give the
     same bytes. said: has the NAME and the alternative text. results: the study's rows; their keys and devices are the
@@ -78,6 +98,7 @@ def save(
         "png": image,
         "svg": vector.getvalue(),
         "csv": stats.to_csv(data).encode("utf-8", "backslashreplace"),
+        "runs.csv": stats.to_csv(runs(results)).encode("utf-8", "backslashreplace"),
         "json": (json.dumps(about, indent=1) + "\n").encode(),
     }
     for end, content in files.items():

@@ -23,7 +23,6 @@ ROOT = Path(__file__).parents[2]
 NOTEBOOKS = sorted((ROOT / "notebooks").glob("*.ipynb"))
 FIGURES = [path for path in NOTEBOOKS if path.name.startswith("fig")]
 SHOWN = ("fig03_budgets", "fig07_stability")  # by papermill; CI makes all of them so
-ENDS = ("png", "svg", "csv", "json")
 
 
 @pytest.fixture(params=NOTEBOOKS, ids=lambda p: p.stem)
@@ -142,7 +141,7 @@ def test_every_notebook_holds_its_parameters_to_their_types_before_it_uses_them(
 
 def test_the_figures_of_the_default_preset_are_in_the_project():
     for name in run.available():
-        for end in ENDS:
+        for end in presets.ENDS:
             assert (ROOT / "figures" / "digits" / f"{name}.{end}").is_file()
 
 
@@ -259,13 +258,15 @@ def test_all_figures_of_preset_smoke_and_a_rerun_by_the_command_changes_no_byte(
     assert again.returncode == 0, again.stderr
     assert f"{len(SHOWN)} figures in" in again.stdout and " runs on " not in again.stderr, "all came from the store"
     for name in run.available():
-        for end in ENDS if name in SHOWN else ():
+        for end in presets.ENDS if name in SHOWN else ():
             first, second = ((tmp_path / f / f"{name}.{end}").read_bytes() for f in ("first", "second"))
             assert first == second, f"{name}.{end}"
         said = sentences.words(name, stats.read_saved(tmp_path / "first" / f"{name}.csv"))
         about = json.loads((tmp_path / "first" / f"{name}.json").read_text())
         assert about["alt"] == said.alt and said.results in about["caption"] and about["parameters"] == {}
-    stray = {p.name for p in (tmp_path / "first").iterdir()} - {f"{n}.{e}" for n in run.available() for e in ENDS}
+    stray = {p.name for p in (tmp_path / "first").iterdir()} - {
+        f"{n}.{e}" for n in run.available() for e in presets.ENDS
+    }
     assert not stray
 
 
