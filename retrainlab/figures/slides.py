@@ -130,11 +130,17 @@ def _executed(deck: Deck, folder: Path) -> "NotebookNode":
     path = project() / "notebooks" / f"{NAME}.ipynb"
     notebook = notebooks.execute(path, asdict(deck), folder / "failed" / path.name, CELL_TIMEOUT)
     for cell in notebook.cells:
-        if cell.cell_type == "markdown":  # the HTML goes where the notebooks do not: their names replace links to them
-            cell.source = re.sub(r"\[[^]]+\]\(([\w-]+\.ipynb)\)", r"`notebooks/\1`", cell.source)
+        if cell.cell_type == "markdown":  # the HTML goes where the project's files do not
+            cell.source = unlinked(cell.source)
         else:  # what libraries print on one machine is nothing for an audience
             cell.outputs = [output for output in cell.outputs if output.output_type != "stream"]
     return notebook
+
+
+def unlinked(text: str) -> str:
+    """The markdown without links to the project's files: a notebook's name, or the words of a link to anything else."""
+    named = re.sub(r"\[[^]]+\]\(([\w-]+\.ipynb)\)", r"`notebooks/\1`", text)
+    return re.sub(r"\[([^]]+)\]\((?!https?:)[^)]+\)", r"\1", named)
 
 
 def html(notebook: "NotebookNode", script: bool = True) -> str:

@@ -120,7 +120,12 @@ def test_code_is_hidden_and_notes_are_apart(page):
     assert len(page.notes) > 2000 and "Ask before going on" in page.notes and "Ask before going on" not in page.text
 
 
-def test_links_to_notebooks_became_their_names(page):
+def test_links_to_files_of_the_project_become_names_and_words(page):
+    text = "In [the race](explore_race.ipynb), of [Han et al. 2015](../docs/references.md#han-2015); [torch](https://pytorch.org)"
+    assert (
+        slides.unlinked(text) == "In `notebooks/explore_race.ipynb`, of Han et al. 2015; [torch](https://pytorch.org)"
+    )
+    assert "(Zimmer, Spiegel & Pokutta, ICLR 2023)" in page.text
     assert "notebooks/start_here.ipynb" in page.text and ".ipynb](" not in page.text
     assert page.tags["a"] == 0
 
