@@ -8,12 +8,12 @@ import json
 import os
 import re
 import shutil
-import struct
 import subprocess
 import sys
 import tempfile
 from dataclasses import asdict, dataclass
 from html import escape
+from io import BytesIO
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -49,7 +49,7 @@ class Evidence:
     sentences: tuple[str, ...]
 
     def _repr_html_(self) -> str:
-        width, height = struct.unpack(">II", self.picture.png[16:24])
+        width, height = _size(self.picture.png)
         items = "".join(f"<li>{escape(sentence)}</li>" for sentence in self.sentences)
         place = "beside" if width < 1.6 * height else "below"  # a tall figure leaves room beside it
         return f'<div class="evidence {place}"><ul>{items}</ul>{self.picture._repr_html_()}</div>'
@@ -68,7 +68,7 @@ class Deck:
         return Path(self.figures) if self.figures else presets.folder(presets.preset(self.preset))
 
     def check(self) -> None:
-        """Raise BadInput for an unknown preset, or unless every figure is there, with the table that this version saves."""
+        """Raise BadInput for an unknown preset, or unless every figure is there, whole, as this version saves it."""
         choose(self.preset, presets.PRESETS, "preset")
         again = f"make it again: {command(f'figures --preset {self.preset}')}."
         ends = ("png", "csv", "json")
@@ -77,9 +77,9 @@ class Deck:
         for name in FIGURES:
             try:
                 self.show(name)
-            except (LookupError, ValueError):
+            except (LookupError, ValueError, TypeError, AttributeError):  # numbers may have become texts
                 raise BadInput(
-                    f"The table or the words of {name} in {self.folder} are another version's; {again}"
+                    f"The picture, table or words of {name} in {self.folder} are damaged or another version's; {again}"
                 ) from None
 
     def show(self, name: str) -> Evidence:
@@ -88,15 +88,33 @@ class Deck:
 
         about, said = self._about(name), words(name, read_saved(self.folder / f"{name}.csv"))
         image = (self.folder / f"{name}.png").read_bytes()
+        _size(image)
         return Evidence(Picture(image, about["alt"], about["caption"]), said.points)
 
     def _about(self, name: str) -> dict:
-        return json.loads((self.folder / f"{name}.json").read_text(encoding="utf-8"))
+        """What is saved beside the figure; ValueError unless all that slides show of it is there."""
+        about = json.loads((self.folder / f"{name}.json").read_text(encoding="utf-8"))
+        kinds = {"alt": str, "caption": str, "devices": list}
+        if not isinstance(about, dict) or any(not isinstance(about.get(key), kind) for key, kind in kinds.items()):
+            raise ValueError(name)
+        return about
 
     def _repr_html_(self) -> str:
         self.check()
-        devices = sorted({device for name in FIGURES for device in self._about(name)["devices"]})
+        devices = sorted({str(device) for name in FIGURES for device in self._about(name)["devices"]})
         return f"<p>Figures: preset {self.preset}, computed on {escape(' and '.join(devices))}.</p>"
+
+
+def _size(png: bytes) -> tuple[int, int]:
+    """Width and height of the picture, which is read to its end. Raises ValueError for a damaged one."""
+    from PIL import Image
+
+    try:
+        with Image.open(BytesIO(png), formats=["PNG"]) as image:
+            image.verify()
+            return image.size
+    except (OSError, SyntaxError) as error:
+        raise ValueError(str(error)) from None
 
 
 def make(output: str = "", preset: str = "digits", pdf: bool = True, figures: str = "") -> list[Path]:

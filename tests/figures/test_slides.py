@@ -192,7 +192,31 @@ def test_the_command_passes_its_options_on(monkeypatch):
 def test_tables_of_another_version_are_refused_by_name(folder, tmp_path):
     shutil.copytree(folder, tmp_path, dirs_exist_ok=True)
     (tmp_path / "fig03_budgets.csv").write_text("sparsity,budget,schedule,mean\n0.9,0.1,FT,0.5\n")
-    with pytest.raises(BadInput, match="fig03_budgets in .* are another version's; make it again"):
+    with pytest.raises(BadInput, match="fig03_budgets in .* are damaged or another version's; make it again"):
+        slides.Deck("digits", str(tmp_path)).check()
+
+
+@pytest.mark.parametrize(
+    ("file", "damage"),
+    [
+        ("fig04_best_lr.png", lambda whole: b""),
+        ("fig04_best_lr.png", lambda whole: whole[:20]),
+        ("fig04_best_lr.png", lambda whole: whole[:-30]),
+        ("fig04_best_lr.png", lambda whole: whole[:5000] + bytes(9) + whole[5009:]),
+        ("fig04_best_lr.json", lambda whole: whole[:100]),
+        ("fig04_best_lr.json", lambda whole: b"[1]"),
+        ("fig04_best_lr.json", lambda whole: whole.replace(b'"alt": "', b'"alt": 3, "what": "')),
+        ("fig04_best_lr.json", lambda whole: whole.replace(b'"devices"', b'"device"')),
+        ("fig04_best_lr.csv", lambda whole: whole.replace(b"0.", b"O.")),
+    ],
+)
+def test_damaged_files_are_told_in_a_sentence(file, damage, folder, tmp_path):
+    """Pitfall: a picture cut short by a full disk ends in a trace, or shows as grey."""
+    shutil.copytree(folder, tmp_path, dirs_exist_ok=True)
+    (tmp_path / file).write_bytes(damage((folder / file).read_bytes()))
+    with pytest.raises(
+        BadInput, match="of fig04_best_lr in .* are damaged or another version's; make it again: .*digits"
+    ):
         slides.Deck("digits", str(tmp_path)).check()
 
 
