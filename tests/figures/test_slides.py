@@ -15,7 +15,7 @@ import pytest
 from retrainlab import stats
 from retrainlab.checks import BadInput
 from retrainlab.cli import main
-from retrainlab.figures import sentences, slides
+from retrainlab.figures import presets, sentences, slides
 from tests.helpers import made_figures
 
 pytestmark = pytest.mark.xdist_group("browser")  # one process makes the deck once
@@ -176,17 +176,14 @@ def test_mistakes_are_refused_before_any_work(folder, tmp_path, capsys):
 
 
 def test_the_command_passes_its_options_on(monkeypatch):
-    calls = []
-    monkeypatch.setattr(slides, "make", lambda *given, **named: calls.append((given, named)))
+    calls, half = [], ["--precision", "bfloat16"]
+    monkeypatch.setattr(slides, "make", lambda *given: calls.append(given))
     assert (
         main(["slides"])
-        == main(["slides", "--preset", "smoke", "--output", "here", "--figures", "there", "--no-pdf"])
+        == main(["slides", "--preset", "smoke", "--output", "here", "--figures", "there", "--no-pdf", *half])
         == 0
     )
-    assert calls == [
-        (("", "digits"), {"pdf": True, "figures": ""}),
-        (("here", "smoke"), {"pdf": False, "figures": "there"}),
-    ]
+    assert calls == [("", "digits", True, "", "float32"), ("here", "smoke", False, "there", "bfloat16")]
 
 
 def test_tables_of_another_version_are_refused_by_name(folder, tmp_path):
@@ -218,6 +215,30 @@ def test_damaged_files_are_told_in_a_sentence(file, damage, folder, tmp_path):
         BadInput, match="of fig04_best_lr in .* are damaged or another version's; make it again: .*digits"
     ):
         slides.Deck("digits", str(tmp_path)).check()
+
+
+def test_figures_of_another_precision_are_shown_as_such_or_refused(folder, tmp_path, monkeypatch):
+    monkeypatch.setattr(presets, "project", lambda: tmp_path)
+    shutil.copytree(folder, tmp_path / "figures" / "digits")
+    own = tmp_path / "figures" / "own" / "digits"
+    shutil.copytree(folder, own)
+    assert slides.Deck("digits")._repr_html_() == "<p>Figures: preset digits, computed on cpu, 2 cores.</p>"
+    half = slides.Deck("digits", precision="bfloat16")
+    with pytest.raises(
+        BadInput, match="fig01_schedules in .*own/digits was made in float32, not bfloat16; make it again: .*"
+    ):
+        half.check()
+    for path in own.glob("*.json"):
+        path.write_text(json.dumps(json.loads(path.read_text()) | {"parameters": {"precision": "bfloat16"}}))
+    assert "preset digits, but for precision bfloat16, computed on" in half._repr_html_()
+    assert "but for precision bfloat16" in slides.Deck("digits", str(own))._repr_html_(), (
+        "a folder that is named is shown"
+    )
+    (own / "fig01_schedules.csv").unlink()
+    with pytest.raises(BadInput, match="figures --preset digits --precision bfloat16"):
+        half.check()
+    with pytest.raises(BadInput, match="did you mean 'bfloat16'"):
+        slides.Deck("digits", precision="bfloat").check()
 
 
 @pytest.mark.parametrize("browser", [None, "a browser that fails"])
