@@ -45,8 +45,9 @@ def test_the_figures_beside_one_follow_from_the_list():
 
 @pytest.mark.parametrize("figure", FIGURES)
 def test_a_figures_first_text_ends_with_links_to_its_explorers_and_the_figures_beside_it(figure):
-    line = cells(figure)[0].split("\n\n")[-1]
-    assert line.startswith("Explore: ") and line.endswith(beside(figure, FIGURES)), line
+    line, end = cells(figure)[0].split("\n\n")[-1], beside(figure, FIGURES)
+    wanted = f"the last line is {line!r}, but should be: Explore: [NAME](explore_NAME.ipynb). {end}"
+    assert line.startswith("Explore: ") and line.endswith(f". {end}"), wanted
     explorers = LINK.findall(line.partition(". ")[0])
     assert explorers and all(target == f"explore_{words}" in EXPLORERS for words, target in explorers)
 
