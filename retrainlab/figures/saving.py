@@ -44,15 +44,12 @@ def png(figure: Figure, dpi: int = 100, metadata: dict | None = None) -> bytes:
     return out.getvalue()
 
 
-REACHED = (
-    *(f"{network}{split}_accuracy" for network in ("", "dense_") for split in ("test", "validation")),
-    *("pruned_validation_accuracy", "recalibrated_validation_accuracy", "test_loss", "validation_loss"),
-)
-"""What a run has reached, of all that is measured of it."""
+REACHED = ("_accuracy", "_loss")
+"""The ends of the names of what a run has reached, of all that is measured of it."""
 
 
 def runs(results: pd.DataFrame) -> pd.DataFrame:
-    """A row for each run of a study: its seed, what tells it from the others, and what it reached (REACHED).
+    """A row for each run of a study: its seed, what tells it from the others, and what it reached.
 
     results: a study's rows, with the columns of `study.row` in their order: all settings, then what was measured from
     test_accuracy on to the key. Columns that a notebook has put before or behind these tell runs apart, too.
@@ -60,7 +57,7 @@ def runs(results: pd.DataFrame) -> pd.DataFrame:
     columns = list(results)
     settings = [*columns[: columns.index("test_accuracy")], *columns[columns.index("key") + 1 :]]
     apart = [name for name in settings if name == "seed" or results[name].nunique(dropna=False) > 1]
-    return results[[*apart, *(name for name in REACHED if name in results)]]
+    return results[[*apart, *(name for name in columns if name.endswith(REACHED))]]
 
 
 def save(
