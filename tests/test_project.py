@@ -5,6 +5,7 @@ import ast
 import os
 import pkgutil
 import re
+import shlex
 import shutil
 import subprocess
 import tomllib
@@ -56,21 +57,30 @@ def test_make_alone_lists_every_target():
     done = subprocess.run(["make", "--no-print-directory"], cwd=ROOT, capture_output=True, text=True, check=True)
     for target in ("help", "setup", "figures", "export", "slides", "test", "lab", "bench", "doctor", "clean"):
         assert f"make {target} " in done.stdout
-    for variable in ("PRESET", "JOBS", "DEVICE", "PRECISION"):
+    for variable in ("PRESET", "JOBS", "DEVICE", "PRECISION", "FIGURES", "FRESH"):
         assert f" {variable}=" in done.stdout
 
 
 @pytest.mark.skipif(shutil.which("make") is None, reason="make is not installed")
-@pytest.mark.parametrize(("given", "passed"), [([], "float32"), (["PRECISION=bfloat16"], "bfloat16")])
-def test_make_figures_passes_the_precision_on(given, passed):
-    """To an option of the command, whose figures then go to figures/own/."""
+@pytest.mark.parametrize(
+    ("given", "passed"),
+    [
+        ([], {}),
+        (["PRECISION=bfloat16"], {"precision": "bfloat16"}),
+        (["FIGURES=fig03 fig05"], {"names": ["fig03", "fig05"]}),
+        (["FRESH=1", "FIGURES=fig03", "JOBS=1"], {"names": ["fig03"], "fresh": True, "jobs": 1}),
+        (["FRESH=0"], {}),
+    ],
+)
+def test_make_figures_passes_on_what_is_asked(given, passed):
     from retrainlab.cli import _parser
 
     command = ["make", "--no-print-directory", "--dry-run", "figures", *given]
     done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=True)
     [line] = [line for line in done.stdout.splitlines() if "retrainlab figures" in line]
-    options = _parser().parse_args(line.split()[1:])
-    assert (options.precision, options.preset, options.jobs, options.device) == (passed, "digits", 0, "auto")
+    usual = {"names": [], "preset": "digits", "jobs": 0, "device": "auto", "precision": "float32", "fresh": False}
+    options = _parser().parse_args(shlex.split(line)[1:])
+    assert {name: getattr(options, name) for name in usual} == usual | passed
 
 
 @of_each_document
@@ -86,7 +96,7 @@ def in_backticks(path: Path) -> list[str]:
 
 @of_each_document
 def test_every_file_and_folder_that_a_document_names_is_there(path):
-    made_by_commands, not_paths = ("store/", "figures/own/"), ("torchvision/",)
+    made_by_commands, not_paths = ("store/", "figures/own/", ".made/"), ("torchvision/",)
     for name in in_backticks(path):
         is_path = re.fullmatch(r"[\w.-]+(/[\w.-]+)*/?", name) and ("/" in name or name.endswith((".py", ".md")))
         if is_path and not name.startswith(made_by_commands + not_paths):
