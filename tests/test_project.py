@@ -63,22 +63,26 @@ def test_make_alone_lists_every_target():
 
 @pytest.mark.skipif(shutil.which("make") is None, reason="make is not installed")
 @pytest.mark.parametrize(
-    ("given", "passed"),
+    ("target", "given", "passed"),
     [
-        ([], {}),
-        (["PRECISION=bfloat16"], {"precision": "bfloat16"}),
-        (["FIGURES=fig03 fig05"], {"names": ["fig03", "fig05"]}),
-        (["FRESH=1", "FIGURES=fig03", "JOBS=1"], {"names": ["fig03"], "fresh": True, "jobs": 1}),
-        (["FRESH=0"], {}),
+        ("figures", [], {}),
+        ("figures", ["PRECISION=bfloat16"], {"precision": "bfloat16"}),
+        ("figures", ["FIGURES=fig03 fig05"], {"names": ["fig03", "fig05"]}),
+        ("figures", ["FRESH=1", "FIGURES=fig03", "JOBS=1"], {"names": ["fig03"], "fresh": True, "jobs": 1}),
+        ("figures", ["FRESH=0"], {}),
+        ("slides", [], {}),
+        ("slides", ["PRECISION=bfloat16"], {"precision": "bfloat16"}),  # figures of it are in figures/own/
     ],
 )
-def test_make_figures_passes_on_what_is_asked(given, passed):
+def test_make_passes_on_what_is_asked(target, given, passed):
     from retrainlab.cli import _parser
 
-    command = ["make", "--no-print-directory", "--dry-run", "figures", *given]
+    command = ["make", "--no-print-directory", "--dry-run", target, *given]
     done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=True)
-    [line] = [line for line in done.stdout.splitlines() if "retrainlab figures" in line]
-    usual = {"names": [], "preset": "digits", "jobs": 0, "device": "auto", "precision": "float32", "fresh": False}
+    [line] = [line for line in done.stdout.splitlines() if f"retrainlab {target}" in line]
+    usual = {"preset": "digits", "precision": "float32"}
+    if target == "figures":
+        usual |= {"names": [], "jobs": 0, "device": "auto", "fresh": False}
     options = _parser().parse_args(shlex.split(line)[1:])
     assert {name: getattr(options, name) for name in usual} == usual | passed
 
