@@ -43,23 +43,25 @@ def png(figure: Figure, dpi: int = 100, metadata: dict | None = None) -> bytes:
     return out.getvalue()
 
 
+@dataclass(frozen=True)
+class Searched:
+    """A study's rows that a figure shows, and those of every run by which they were found."""
+
+    shown: pd.DataFrame
+    every: pd.DataFrame
+
+
 def save(
-    figure: Figure,
-    data: pd.DataFrame,
-    said: Words,
-    caption: str,
-    *,
-    settings: Preset,
-    results: pd.DataFrame,
-    studied: pd.DataFrame | None = None,
+    figure: Figure, data: pd.DataFrame, said: Words, caption: str, *, settings: Preset, results: pd.DataFrame | Searched
 ) -> Picture:
     """Write a figure as NAME.png and .svg, its numbers as .csv, and caption, alternative text and provenance as .json.
 
     They go to `presets.folder`, with a word if the settings are not the preset's own. The same figure and data give the
     same bytes. said: has the NAME and the alternative text. results: the study's rows; their keys and devices are the
     provenance, and what of their networks is not pruned ends the caption, as does that they come from several devices.
-    studied: the rows of all runs that were asked for, where these are more: their keys and training steps are told then.
+    Of a search the keys and the training steps are those of every run.
     """
+    results, every = (results.shown, results.every) if isinstance(results, Searched) else (results, results)
     caption = " ".join([caption, *filter(None, dict.fromkeys([*results.get("not_pruned", ()), stats.mixed(results)]))])
     folder, own = presets.folder(settings), presets.changed(settings)
     if own and not settings.output:
@@ -67,7 +69,6 @@ def save(
             f"Not the preset's own {', '.join(own)}: the figure goes to {folder}, "
             f"and figures/{settings.name} stays as it is."
         )
-    asked = results if studied is None else studied
     words = {"Title": caption, "Description": said.alt}
     image = png(figure, 160, words)
     vector = BytesIO()
@@ -80,8 +81,8 @@ def save(
         "parameters": own,
         "devices": sorted(set(results["device"])),
         "versions": provenance.versions(),
-        "steps": provenance.steps(asked),
-        "results": sorted(set(asked["key"])),
+        "steps": provenance.steps(every),
+        "results": sorted(set(every["key"])),
     }
     files = {
         "png": image,

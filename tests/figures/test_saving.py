@@ -12,10 +12,10 @@ from retrainlab.figures.sentences import Words
 from tests.helpers.made_figures import budget_figure
 
 
-def save(figure, data, folder, results, settings=presets.preset("digits"), studied=None):
+def save(figure, data, folder, results, settings=presets.preset("digits")):
     said = Words("name", "Six lines rise & fall <slowly>.", "", ())
     settings = replace(settings, output=folder)
-    return saving.save(figure, data, said, "A caption", settings=settings, results=results, studied=studied)
+    return saving.save(figure, data, said, "A caption", settings=settings, results=results)
 
 
 def test_the_same_figure_gives_the_same_bytes(frame, tmp_path):
@@ -42,7 +42,7 @@ def test_the_csv_holds_the_numbers_and_the_json_where_they_come_from(frame, tmp_
 def test_runs_that_were_searched_for_the_shown_ones_are_told_too(frame, tmp_path):
     """Their keys; the devices, and what is said of them, are those of the rows that are shown."""
     searched = pd.concat([frame, frame[:2].assign(key=["a", "b"], device="cuda, A")])
-    save(budget_figure(frame), frame, tmp_path, frame, studied=searched)
+    save(budget_figure(frame), frame, tmp_path, saving.Searched(frame, searched))
     about = json.loads((tmp_path / "name.json").read_text())
     assert about["results"] == ["0123456789abcdef", "a", "b"]
     assert about["devices"] == ["cpu, 2 cores"] and about["steps"] == {}, "this frame has no steps"
