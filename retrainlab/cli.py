@@ -117,6 +117,7 @@ def _parser() -> argparse.ArgumentParser:
     figures.add_argument("--preset", default="digits", help="smoke, digits, fashion-mnist or cifar10")
     figures.add_argument("--output", default="", help="folder to write to; figures/PRESET if empty")
     figures.add_argument("--precision", default="float32", help=precision)
+    figures.add_argument("--dry-run", action="store_true", help="only say what would be made, why, and what it costs")
     add_machine(figures)
     claims = command(
         "claims", _claims, "say what the figures' runs say of the paper's claims, and write it beside them"
@@ -176,7 +177,8 @@ def _parser() -> argparse.ArgumentParser:
 def _figures(options: argparse.Namespace) -> None:
     from retrainlab.figures import run
 
-    run.make(options.names, options.preset, machine(options), precision=options.precision, output=options.output)
+    asked = {name: getattr(options, name) for name in ("precision", "output", "dry_run")}
+    run.make(options.names, options.preset, machine(options), **asked)
 
 
 def _claims(options: argparse.Namespace) -> None:
