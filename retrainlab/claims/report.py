@@ -55,6 +55,12 @@ def _row(judged: Judged) -> dict:
     return {name: getattr(judged.part, name) for name in OF_PART} | {n: getattr(judged, n) for n in OF_JUDGED}
 
 
+def values(found: Sequence[Verdict]) -> pd.DataFrame:
+    """A row for each value that a part was tested with, one of each seed: claim, says, value."""
+    rows = [(v.claim.name, j.part.says, value) for v in found for j in v.parts for value in j.part.values]
+    return pd.DataFrame(rows, columns=["claim", "says", "value"])
+
+
 def lines(found: Sequence[Verdict]) -> list[str]:
     """A line for each claim: `C1  supported     5 of 5 parts hold`."""
     return [f"{v.claim.name}  {v.verdict:<12}  {_why(v)}" for v in found]

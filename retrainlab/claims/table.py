@@ -1,6 +1,6 @@
 """The claims of the paper and of what it builds on, in our words; and what a folder of figures says of each."""
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -128,3 +128,8 @@ def read(folder: Path) -> Mapping[str, pd.DataFrame]:
             why = (str(error).splitlines() or ["empty"])[0]
             raise BadInput(f"The table {path} cannot be read ({why}); make the figure anew.") from None
     return found
+
+
+def figures(found: Sequence[Verdict]) -> list[str]:
+    """The figures whose runs the verdicts rest on."""
+    return sorted({name for v in found for name in v.claim.figures} - {name for v in found for name in v.missing})

@@ -1,5 +1,5 @@
-"""The rule: its tests are scipy's, its power is statsmodels' and what simulations find, and where nothing is true at most one
-in twenty tables says anything."""
+"""The rule: its tests are scipy's, its power is statsmodels' and what simulations find, and where nothing is true few tables
+say anything."""
 
 import math
 

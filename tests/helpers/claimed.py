@@ -112,10 +112,10 @@ def splits(middle: float = 1.0) -> pd.DataFrame:
 
 def landscape(average: float = 1.0) -> pd.DataFrame:
     """Figure 14; average: what the average of copies has more than they."""
-    cells = product(SEEDS, ("FT", "LLR"))
+    cells = list(product(SEEDS, ("FT", "LLR")))
     one, two, mean = (
-        _frame([{"seed": s, "schedule": n, "points": p} for s, n in cells], i)
-        for i, (p, cells) in enumerate((p, list(product(SEEDS, ("FT", "LLR")))) for p in (0.0, 0.0, average))
+        _frame([{"seed": seed, "schedule": name, "points": points} for seed, name in cells], place)
+        for place, points in enumerate((0.0, 0.0, average))
     )
     more = {"second_test_accuracy": two["test_accuracy"], "recalibrated_average_test_accuracy": mean["test_accuracy"]}
     return one.assign(**more)
