@@ -10,7 +10,7 @@ from typing import Any
 import matplotlib
 import pandas as pd
 from matplotlib.axes import Axes
-from matplotlib.axis import XAxis
+from matplotlib.axis import Axis
 from matplotlib.figure import Figure
 from matplotlib.ticker import FixedLocator, FuncFormatter, NullLocator
 
@@ -67,6 +67,9 @@ SCORES = {
     "obs": Look(RED, "D", (0, (6, 1, 1, 1))),
     "random": Look(GREY, "s", (0, (1, 1))),
 }
+MASKS = {"unstructured": Look(BLUE, "o"), "n:m": Look(GREEN, "v"), "filters": Look(RED, "s")}
+ENCODINGS = {"dense": Look(GREY, "o"), "bitmask": Look(BLUE, "s"), "csr": Look(ORANGE, "^")}
+DASHED: Any = (0, (2, 1.5))  # where a colour has two lines
 OTHER = Look(ORANGE, "*")  # a method, an allocation or a score of one's own
 _PLACES = tuple(map(Look, (BLUE, RED, GREEN, GREY, PURPLE, SKY, ORANGE), "osv^DXP"))
 LEVEL: dict[str, Any] = {"color": "0.15", "linestyle": (0, (2, 2)), "linewidth": 1.4}
@@ -108,7 +111,7 @@ def legend(figure: Figure, axes: Axes, columns: int) -> None:
     figure.legend(*axes.get_legend_handles_labels(), loc="outside upper center", ncols=columns, frameon=False)
 
 
-def ticks(axis: XAxis, places: Sequence[float], words: Callable[[float], str] = "{:g}".format) -> None:
+def ticks(axis: Axis, places: Sequence[float], words: Callable[[float], str] = "{:g}".format) -> None:
     """Put ticks and words at these places of a logarithmic axis, and nowhere else."""
     axis.set_major_locator(FixedLocator(places))
     axis.set_minor_locator(NullLocator())
