@@ -17,7 +17,7 @@ help:  ## this list
 	@grep -hE '^[a-z]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | awk -F'\t' '{printf "  make %-9s %s\n", $$1, $$2}'
 	@echo
 	@echo "  PRESET=$(PRESET) (smoke, digits, fashion-mnist, cifar10)  JOBS=$(JOBS) (0: one per core)  DEVICE=$(DEVICE) (auto, cpu, cuda, cuda:N)"
-	@echo "  figures: PRECISION=$(PRECISION) (float32, bfloat16)"
+	@echo "  figures, slides: PRECISION=$(PRECISION) (float32, bfloat16)"
 
 $(READY): pyproject.toml
 	@$(PYTHON) -c 'import sys; sys.exit(not (3, 11) <= sys.version_info[:2] <= (3, 13))' || \
@@ -37,7 +37,7 @@ export: $(READY)  ## write the explorers as HTML files into pages/
 	@$(BIN)/retrainlab export --jobs $(JOBS) --device $(DEVICE)
 
 slides: $(READY)  ## write slides of PRESET's figures, HTML and PDF, into slides/
-	@$(BIN)/retrainlab slides --preset $(PRESET)
+	@$(BIN)/retrainlab slides --preset $(PRESET) --precision $(PRECISION)
 
 test: $(READY)  ## run all tests
 	@OMP_NUM_THREADS=1 $(BIN)/python -m pytest -q -n auto --dist loadgroup

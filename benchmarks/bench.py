@@ -32,6 +32,7 @@ import tempfile
 import time
 import traceback
 from collections.abc import Callable, Iterator
+from contextlib import suppress
 from pathlib import Path
 
 import sections
@@ -106,6 +107,18 @@ def revision() -> str:
     return done.stdout.strip() or "unknown"
 
 
+def processor() -> str:
+    """Which processor this is: `AMD EPYC, family 26, model 2, AVX512`; the last is what torch computes with."""
+    told = {}
+    with suppress(OSError):  # only Linux tells it so
+        for line in Path("/proc/cpuinfo").read_text().splitlines():
+            name, _, value = line.partition(":")
+            told.setdefault(name.strip(), value.strip())
+    parts = [told.get("model name", platform.machine())]
+    parts += [f"{word} {told[name]}" for name, word in (("cpu family", "family"), ("model", "model")) if name in told]
+    return ", ".join([*parts, torch.backends.cpu.get_cpu_capability()])
+
+
 def rounded(value):
     """The value, whatever JSON it is, with four digits of each number that is not whole; what is not finite is None."""
     if isinstance(value, dict):
@@ -134,13 +147,14 @@ def main() -> int:
     limits = Limits(*(own if given is None else given for given, own in asked))
     path = options.output / f"{re.sub(r'[^a-z0-9]+', '-', describe(device).lower()).strip('-')}.json"
     record = json.loads(path.read_text()) if path.exists() else {}
-    record |= {"device": describe(device), "processor": platform.machine(), "torch": torch.__version__}
+    record |= {"device": describe(device), "torch": torch.__version__}
     code = options.revision or revision()
 
     def keep(name: str, found: dict) -> dict:
         if name:
             record[name] = rounded(found)
-            record["revisions"] = record.get("revisions", {}) | {name: code}
+            for what, own in (("revisions", code), ("processors", processor())):
+                record[what] = record.get(what, {}) | {name: own}
             write_whole(path, lambda temporary: temporary.write_text(json.dumps(record, indent=1) + "\n"))
         return record
 

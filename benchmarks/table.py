@@ -41,8 +41,11 @@ def _steps(record: dict) -> dict:
 
 
 def _revision(record: dict, name: str) -> str:
-    """Which code a section was measured with; what was measured before this was kept is of an earlier one."""
-    return f"revision {known}" if (known := record.get("revisions", {}).get(name)) else EARLIER
+    """Which code a section was measured with, and on which CPU; what was measured before this was kept is of an earlier
+    revision."""
+    known = record.get("revisions", {}).get(name)
+    cpu = "" if record["device"].startswith("cuda") else record.get("processors", {}).get(name, "")
+    return (f"revision {known}" if known else EARLIER) + (f", {cpu}" if cpu else "")
 
 
 def _case(record: dict, case: dict, whole: bool) -> str:

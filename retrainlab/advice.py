@@ -5,8 +5,8 @@ mask and the batches of its seed, so that differences are taken seed by seed. A 
 difference to the recommended one lies below 0, at a level that Bonferroni corrects for the number of other schedules. That
 the recommended one was picked from the same data does no harm: the best schedule in truth is ruled out only if one of the
 k - 1 others beats it by chance, so it is the recommended one or one of those not ruled out with at least 95 % confidence
-(multiple comparisons with the best, Hsu 1981). The intervals are Student's t, for seeds as a sample of all seeds; they say
-nothing about other images. What is not covered is said in LIMITS.
+(multiple comparisons with the best, Edwards & Hsu 1983). The intervals are Student's t, for seeds as a sample of all seeds;
+they say nothing about other images. What is not covered is said in LIMITS.
 """
 
 import math

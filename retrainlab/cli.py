@@ -129,7 +129,10 @@ def _parser() -> argparse.ArgumentParser:
         "slides", _slides, "make slides for a reading group of the figures: HTML that opens offline, and a PDF"
     )
     slides.add_argument("--preset", default="digits", help="whose figures to show; they are made by `figures` before")
-    slides.add_argument("--figures", default="", help="the folder they are in; figures/PRESET if empty")
+    slides.add_argument(
+        "--precision", default="float32", help="in which they were made; bfloat16: in figures/own/PRESET"
+    )
+    slides.add_argument("--figures", default="", help="the folder they are in, whatever made them; of PRESET if empty")
     slides.add_argument("--output", default="", help="folder to write to; slides if empty")
     slides.add_argument("--no-pdf", action="store_true", help="the HTML alone; a PDF needs Chromium, Chrome or Edge")
     run = command("run", _study, "run one experiment: train, prune, retrain")
@@ -186,7 +189,7 @@ def _export(options: argparse.Namespace) -> None:
 def _slides(options: argparse.Namespace) -> None:
     from retrainlab.figures import slides
 
-    slides.make(options.output, options.preset, pdf=not options.no_pdf, figures=options.figures)
+    slides.make(options.output, options.preset, not options.no_pdf, options.figures, options.precision)
 
 
 def _study(options: argparse.Namespace) -> None:

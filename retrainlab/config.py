@@ -179,7 +179,7 @@ class Retrain:
 
     split: the budget is divided equally between the cycles, the last of which takes the remainder (BIMP). freeze: the
     weights that pruning left do not change (PERP, Zimmer et al. 2023). copies: each is trained for the budget on batches
-    of its own, and their average is recalibrated (Sparse Model Soups, Zimmer et al. 2024). sgd: the recipe's if None.
+    of its own, and their average is recalibrated (Zimmer et al. 2024, Sparse Model Soups). sgd: the recipe's if None.
     """
 
     schedule: str = choice(

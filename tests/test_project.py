@@ -61,16 +61,18 @@ def test_make_alone_lists_every_target():
 
 
 @pytest.mark.skipif(shutil.which("make") is None, reason="make is not installed")
+@pytest.mark.parametrize("target", ["figures", "slides"])
 @pytest.mark.parametrize(("given", "passed"), [([], "float32"), (["PRECISION=bfloat16"], "bfloat16")])
-def test_make_figures_passes_the_precision_on(given, passed):
-    """To an option of the command, whose figures then go to figures/own/."""
+def test_make_passes_the_precision_on(target, given, passed):
+    """To an option of the command, whose figures then go to figures/own/, and of the slides, which take them from there."""
     from retrainlab.cli import _parser
 
-    command = ["make", "--no-print-directory", "--dry-run", "figures", *given]
+    command = ["make", "--no-print-directory", "--dry-run", target, *given]
     done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=True)
-    [line] = [line for line in done.stdout.splitlines() if "retrainlab figures" in line]
+    [line] = [line for line in done.stdout.splitlines() if f"retrainlab {target}" in line]
     options = _parser().parse_args(line.split()[1:])
-    assert (options.precision, options.preset, options.jobs, options.device) == (passed, "digits", 0, "auto")
+    assert (options.precision, options.preset) == (passed, "digits")
+    assert target == "slides" or (options.jobs, options.device) == (0, "auto")
 
 
 @of_each_document

@@ -106,9 +106,14 @@ def contest(
     recipe: its epochs, at least 4, are the total of each entrant. sparsities: shares in [0, 1].
     Returns the chosen (entrant, experiment) of every seed; their rows of the study, with the columns `entrant` and
     `setting` in front; the validation accuracies that the settings were chosen by; and the searches, one row each.
+    Raises BadInput without a name or a sparsity, before any study.
     """
     names = listed(names, str, "The contest's names")
     sparsities = listed(sparsities, float, "The contest's sparsities")
+    if not (names and sparsities):
+        raise BadInput(
+            f"The contest has {len(names)} entrants and {len(sparsities)} sparsities; give it at least one of each."
+        )
     each = dict.fromkeys((n, s) for n in names for s in (sparsities if n != "Dense" else sparsities[:1]))
     flat = [(n, s, c) for n, s in each for c in candidates(n, recipe, s)]
     first, searches = _reached([c.experiment for *_, c in flat], study, 2 * rules.tolerance, rules.most // 2)

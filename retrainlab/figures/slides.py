@@ -8,19 +8,21 @@ import json
 import os
 import re
 import shutil
-import struct
 import subprocess
 import sys
 import tempfile
 from dataclasses import asdict, dataclass
 from html import escape
+from io import BytesIO
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from retrainlab.checks import BadInput, choose
+from retrainlab.config import PRECISIONS
 from retrainlab.figures import notebooks, presets
 from retrainlab.figures.sentences import FIGURES, words
 from retrainlab.paths import command, make_writable, project, write_text, write_whole
+from retrainlab.phrases import listed
 from retrainlab.stats import read_saved
 
 if TYPE_CHECKING:
@@ -49,7 +51,7 @@ class Evidence:
     sentences: tuple[str, ...]
 
     def _repr_html_(self) -> str:
-        width, height = struct.unpack(">II", self.picture.png[16:24])
+        width, height = _size(self.picture.png)
         items = "".join(f"<li>{escape(sentence)}</li>" for sentence in self.sentences)
         place = "beside" if width < 1.6 * height else "below"  # a tall figure leaves room beside it
         return f'<div class="evidence {place}"><ul>{items}</ul>{self.picture._repr_html_()}</div>'
@@ -57,30 +59,37 @@ class Evidence:
 
 @dataclass(frozen=True)
 class Deck:
-    """The figures that slides show: those of a preset, or those that lie in the folder `figures`."""
+    """The figures that slides show: those of a preset in a precision, or those that lie in the folder `figures`."""
 
     preset: str = "digits"
     figures: str = ""
+    precision: str = "float32"
 
     @property
     def folder(self) -> Path:
         """The folder of the figures, and of the tables and words beside them."""
-        return Path(self.figures) if self.figures else presets.folder(presets.preset(self.preset))
+        return presets.folder(presets.asked(self.preset, self.figures, precision=self.precision))
 
     def check(self) -> None:
-        """Raise BadInput for an unknown preset, or unless every figure is there, with the table that this version saves."""
+        """Raise BadInput for an unknown preset or precision, or unless every figure is there, whole, as this version saves
+        it, and in that precision where no folder is named."""
         choose(self.preset, presets.PRESETS, "preset")
-        again = f"make it again: {command(f'figures --preset {self.preset}')}."
+        choose(self.precision, PRECISIONS, "precision")
+        own = "" if self.precision == "float32" else f" --precision {self.precision}"
+        again = f"make it again: {command(f'figures --preset {self.preset}{own}')}."
         ends = ("png", "csv", "json")
         if missing := [n for n in FIGURES if not all((self.folder / f"{n}.{end}").is_file() for end in ends)]:
             raise BadInput(f"The slides show what is in {self.folder}, but {', '.join(missing)} is not there; {again}")
         for name in FIGURES:
             try:
                 self.show(name)
-            except (LookupError, ValueError):
+                made = self._about(name)["parameters"].get("precision", "float32")
+            except (LookupError, ValueError, TypeError, AttributeError):  # numbers may have become texts
                 raise BadInput(
-                    f"The table or the words of {name} in {self.folder} are another version's; {again}"
+                    f"The picture, table or words of {name} in {self.folder} are damaged or another version's; {again}"
                 ) from None
+            if made != self.precision and not self.figures:
+                raise BadInput(f"{name} in {self.folder} was made in {made}, not {self.precision}; {again}")
 
     def show(self, name: str) -> Evidence:
         """The figure `name`, one of `sentences.FIGURES`, with its alternative text, its caption and what its table says."""
@@ -88,26 +97,48 @@ class Deck:
 
         about, said = self._about(name), words(name, read_saved(self.folder / f"{name}.csv"))
         image = (self.folder / f"{name}.png").read_bytes()
+        _size(image)
         return Evidence(Picture(image, about["alt"], about["caption"]), said.points)
 
     def _about(self, name: str) -> dict:
-        return json.loads((self.folder / f"{name}.json").read_text(encoding="utf-8"))
+        """What is saved beside the figure; ValueError unless all that slides show of it is there."""
+        about = json.loads((self.folder / f"{name}.json").read_text(encoding="utf-8"))
+        kinds = {"alt": str, "caption": str, "devices": list, "parameters": dict}
+        if not isinstance(about, dict) or any(not isinstance(about.get(key), kind) for key, kind in kinds.items()):
+            raise ValueError(name)
+        return about
 
     def _repr_html_(self) -> str:
         self.check()
-        devices = sorted({device for name in FIGURES for device in self._about(name)["devices"]})
-        return f"<p>Figures: preset {self.preset}, computed on {escape(' and '.join(devices))}.</p>"
+        devices = sorted({str(device) for name in FIGURES for device in self._about(name)["devices"]})
+        own = sorted({f"{key} {value}" for name in FIGURES for key, value in self._about(name)["parameters"].items()})
+        but = f", but for {listed(own)}" if own else ""
+        return f"<p>Figures: preset {self.preset}{escape(but)}, computed on {escape(' and '.join(devices))}.</p>"
 
 
-def make(output: str = "", preset: str = "digits", pdf: bool = True, figures: str = "") -> list[Path]:
+def _size(png: bytes) -> tuple[int, int]:
+    """Width and height of the picture, which is read to its end. Raises ValueError for a damaged one."""
+    from PIL import Image
+
+    try:
+        with Image.open(BytesIO(png), formats=["PNG"]) as image:
+            image.verify()
+            return image.size
+    except (OSError, SyntaxError) as error:
+        raise ValueError(str(error)) from None
+
+
+def make(
+    output: str = "", preset: str = "digits", pdf: bool = True, figures: str = "", precision: str = "float32"
+) -> list[Path]:
     """Write slides_retraining.html, and with `pdf` slides_retraining.pdf, to `output` (`slides` in the project if empty).
-    They show the preset's figures, or those in the folder `figures`.
+    They show the preset's figures in that precision, or those in the folder `figures`.
 
     Returns what was written; where no browser prints, that is the HTML alone, and a sentence says so. Raises BadInput before
     any work for an unknown preset, figures that are not there, and a folder that cannot be written; Failed if the notebook
     ends with anything else.
     """
-    deck = Deck(preset, str(Path(figures).resolve()) if figures else "")
+    deck = Deck(preset, str(Path(figures).resolve()) if figures else "", precision)
     deck.check()
     folder = Path(output).resolve() if output else project() / "slides"
     page, printed = folder / f"{NAME}.html", folder / f"{NAME}.pdf"
@@ -130,11 +161,17 @@ def _executed(deck: Deck, folder: Path) -> "NotebookNode":
     path = project() / "notebooks" / f"{NAME}.ipynb"
     notebook = notebooks.execute(path, asdict(deck), folder / "failed" / path.name, CELL_TIMEOUT)
     for cell in notebook.cells:
-        if cell.cell_type == "markdown":  # the HTML goes where the notebooks do not: their names replace links to them
-            cell.source = re.sub(r"\[[^]]+\]\(([\w-]+\.ipynb)\)", r"`notebooks/\1`", cell.source)
+        if cell.cell_type == "markdown":  # the HTML goes where the project's files do not
+            cell.source = unlinked(cell.source)
         else:  # what libraries print on one machine is nothing for an audience
             cell.outputs = [output for output in cell.outputs if output.output_type != "stream"]
     return notebook
+
+
+def unlinked(text: str) -> str:
+    """The markdown without links to the project's files: a notebook's name, or the words of a link to anything else."""
+    named = re.sub(r"\[[^]]+\]\(([\w-]+\.ipynb)\)", r"`notebooks/\1`", text)
+    return re.sub(r"\[([^]]+)\]\((?!https?:)[^)]+\)", r"\1", named)
 
 
 def html(notebook: "NotebookNode", script: bool = True) -> str:

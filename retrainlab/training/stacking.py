@@ -31,8 +31,9 @@ Forward = Callable[[Tensors, Tensors, Tensor], Tensor]
 images: [B, C, H, W] if all members see the same, or else [M, B, C, H, W]. Buffers change in place."""
 FEW = 8
 """Input channels below which libraries compute a convolution in many groups slowly."""
-SMALL = 4
-"""Pixels of a map up to which a CPU computes a convolution in many groups slowly: in 0.2 to 0.9 of the time as patches."""
+SMALL = 4 if torch.backends.cpu.get_cpu_capability() == "AVX2" else 0
+"""Pixels of a map up to which a CPU computes a convolution in many groups slowly: in 0.2 to 0.9 of the time as patches with
+AVX2 and no more; with AVX512 a whole step of such a network takes 1.1 to 1.2 times as long so."""
 WIDE = 128
 """Output channels above which a convolution is work enough for a GPU one member after the other."""
 
@@ -103,7 +104,7 @@ class _Tracer(fx.Tracer):
 def by_rules(model: nn.Module, unfolded: bool = False) -> Forward:
     """The network with a stacked rule in place of each layer. Raises Unstackable where there is none. unfolded: whether
     convolutions with a stride, or of few channels, are products of patches (see `patches`), which suits a GPU; on a
-    CPU those that make very small maps always are."""
+    CPU with AVX2 those that make very small maps always are."""
     try:
         with _tracing:  # two at once would undo each other's patches in the wrong order
             graph = _Tracer().trace(model)

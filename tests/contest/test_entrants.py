@@ -87,6 +87,16 @@ def pretend(accuracy, seen, trained=lambda e: e.prune.sparsity):
     return study
 
 
+@pytest.mark.parametrize(
+    ("names", "sparsities", "words"), [((), (0.8, 0.9), "0 entrants and 2"), (("GMP",), [], "1 entrants and 0")]
+)
+def test_a_contest_of_nothing_is_refused_before_any_study(names, sparsities, words):
+    seen = []
+    with pytest.raises(BadInput, match=f"{words} sparsities; give it at least one of each"):
+        contest.contest(RECIPE, sparsities, pretend(lambda e: 0.9, seen), names)
+    assert not seen
+
+
 def test_settings_are_chosen_on_validation_over_the_tuning_seeds_for_each_sparsity():
     def accuracy(e):
         if e.recipe.method is None:

@@ -53,7 +53,7 @@ def test_one_title_and_no_skipped_heading(notebook):
 def test_relative_links_lead_somewhere(notebook):
     for cell in notebook.cells:
         if cell.cell_type == "markdown":
-            for target in re.findall(r"\]\(([^)#:]+)\)", cell.source):
+            for target in re.findall(r"\]\(([^)#:]+)(?:#[^)]*)?\)", cell.source):
                 assert (ROOT / "notebooks" / target).exists(), target
 
 

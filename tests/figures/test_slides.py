@@ -15,7 +15,7 @@ import pytest
 from retrainlab import stats
 from retrainlab.checks import BadInput
 from retrainlab.cli import main
-from retrainlab.figures import sentences, slides
+from retrainlab.figures import presets, sentences, slides
 from tests.helpers import made_figures
 
 pytestmark = pytest.mark.xdist_group("browser")  # one process makes the deck once
@@ -120,7 +120,12 @@ def test_code_is_hidden_and_notes_are_apart(page):
     assert len(page.notes) > 2000 and "Ask before going on" in page.notes and "Ask before going on" not in page.text
 
 
-def test_links_to_notebooks_became_their_names(page):
+def test_links_to_files_of_the_project_become_names_and_words(page):
+    text = "In [the race](explore_race.ipynb), of [Han et al. 2015](../docs/references.md#han-2015); [torch](https://pytorch.org)"
+    assert (
+        slides.unlinked(text) == "In `notebooks/explore_race.ipynb`, of Han et al. 2015; [torch](https://pytorch.org)"
+    )
+    assert "(Zimmer, Spiegel & Pokutta, ICLR 2023)" in page.text
     assert "notebooks/start_here.ipynb" in page.text and ".ipynb](" not in page.text
     assert page.tags["a"] == 0
 
@@ -171,24 +176,69 @@ def test_mistakes_are_refused_before_any_work(folder, tmp_path, capsys):
 
 
 def test_the_command_passes_its_options_on(monkeypatch):
-    calls = []
-    monkeypatch.setattr(slides, "make", lambda *given, **named: calls.append((given, named)))
+    calls, half = [], ["--precision", "bfloat16"]
+    monkeypatch.setattr(slides, "make", lambda *given: calls.append(given))
     assert (
         main(["slides"])
-        == main(["slides", "--preset", "smoke", "--output", "here", "--figures", "there", "--no-pdf"])
+        == main(["slides", "--preset", "smoke", "--output", "here", "--figures", "there", "--no-pdf", *half])
         == 0
     )
-    assert calls == [
-        (("", "digits"), {"pdf": True, "figures": ""}),
-        (("here", "smoke"), {"pdf": False, "figures": "there"}),
-    ]
+    assert calls == [("", "digits", True, "", "float32"), ("here", "smoke", False, "there", "bfloat16")]
 
 
 def test_tables_of_another_version_are_refused_by_name(folder, tmp_path):
     shutil.copytree(folder, tmp_path, dirs_exist_ok=True)
     (tmp_path / "fig03_budgets.csv").write_text("sparsity,budget,schedule,mean\n0.9,0.1,FT,0.5\n")
-    with pytest.raises(BadInput, match="fig03_budgets in .* are another version's; make it again"):
+    with pytest.raises(BadInput, match="fig03_budgets in .* are damaged or another version's; make it again"):
         slides.Deck("digits", str(tmp_path)).check()
+
+
+@pytest.mark.parametrize(
+    ("file", "damage"),
+    [
+        ("fig04_best_lr.png", lambda whole: b""),
+        ("fig04_best_lr.png", lambda whole: whole[:20]),
+        ("fig04_best_lr.png", lambda whole: whole[:-30]),
+        ("fig04_best_lr.png", lambda whole: whole[:5000] + bytes(9) + whole[5009:]),
+        ("fig04_best_lr.json", lambda whole: whole[:100]),
+        ("fig04_best_lr.json", lambda whole: b"[1]"),
+        ("fig04_best_lr.json", lambda whole: whole.replace(b'"alt": "', b'"alt": 3, "what": "')),
+        ("fig04_best_lr.json", lambda whole: whole.replace(b'"devices"', b'"device"')),
+        ("fig04_best_lr.csv", lambda whole: whole.replace(b"0.", b"O.")),
+    ],
+)
+def test_damaged_files_are_told_in_a_sentence(file, damage, folder, tmp_path):
+    """Pitfall: a picture cut short by a full disk ends in a trace, or shows as grey."""
+    shutil.copytree(folder, tmp_path, dirs_exist_ok=True)
+    (tmp_path / file).write_bytes(damage((folder / file).read_bytes()))
+    with pytest.raises(
+        BadInput, match="of fig04_best_lr in .* are damaged or another version's; make it again: .*digits"
+    ):
+        slides.Deck("digits", str(tmp_path)).check()
+
+
+def test_figures_of_another_precision_are_shown_as_such_or_refused(folder, tmp_path, monkeypatch):
+    monkeypatch.setattr(presets, "project", lambda: tmp_path)
+    shutil.copytree(folder, tmp_path / "figures" / "digits")
+    own = tmp_path / "figures" / "own" / "digits"
+    shutil.copytree(folder, own)
+    assert slides.Deck("digits")._repr_html_() == "<p>Figures: preset digits, computed on cpu, 2 cores.</p>"
+    half = slides.Deck("digits", precision="bfloat16")
+    with pytest.raises(
+        BadInput, match="fig01_schedules in .*own/digits was made in float32, not bfloat16; make it again: .*"
+    ):
+        half.check()
+    for path in own.glob("*.json"):
+        path.write_text(json.dumps(json.loads(path.read_text()) | {"parameters": {"precision": "bfloat16"}}))
+    assert "preset digits, but for precision bfloat16, computed on" in half._repr_html_()
+    assert "but for precision bfloat16" in slides.Deck("digits", str(own))._repr_html_(), (
+        "a folder that is named is shown"
+    )
+    (own / "fig01_schedules.csv").unlink()
+    with pytest.raises(BadInput, match="figures --preset digits --precision bfloat16"):
+        half.check()
+    with pytest.raises(BadInput, match="did you mean 'bfloat16'"):
+        slides.Deck("digits", precision="bfloat").check()
 
 
 @pytest.mark.parametrize("browser", [None, "a browser that fails"])

@@ -203,6 +203,10 @@ def test_on_a_cpu_a_convolution_that_makes_small_maps_is_a_product(
     monkeypatch.setattr(patches, "convolution", lambda *args: (calls.append(1), real(*args))[1])
     shape = (3, size, size)
     model = row(shape, conv(3, inputs, 1), nn.BatchNorm2d(inputs), conv(inputs, 34, **how)).double()
+    monkeypatch.setattr(stacking, "SMALL", 0)  # as where there is AVX512
+    assert_alike(model, by_rules(model), shape, own=False, training=training, members=members)
+    assert not calls
+    monkeypatch.setattr(stacking, "SMALL", 4)
     assert_alike(model, by_rules(model), shape, own=False, training=training, members=members)
     assert bool(calls) == unfolds
 
