@@ -3,6 +3,7 @@
 Functions of tensors by name. Weights that a mask holds at 0 in both networks add nothing to any of these numbers.
 """
 
+import math
 from collections.abc import Sequence
 
 from torch import Tensor
@@ -31,6 +32,13 @@ def interpolate(start: dict[str, Tensor], end: dict[str, Tensor], t: float) -> d
 
 
 def barrier(losses: Sequence[float]) -> float:
-    """How far the highest loss on a line lies above the mean of those at its two ends (Frankle, Dziugaite, Roy & Carbin
-    2020, with losses in place of errors)."""
-    return max(losses) - (losses[0] + losses[-1]) / 2
+    """How far a loss rises above the straight line between its values at both ends, from evenly spaced places between two
+    networks; 0 if it does nowhere, NaN if one is not finite (Entezari, Sedghi, Saukh & Neyshabur 2022)."""
+    return max(above_ends(losses)) if all(map(math.isfinite, losses)) else math.nan
+
+
+def above_ends(losses: Sequence[float]) -> list[float]:
+    """The losses, at evenly spaced places, less the straight line between the first and the last; 0 at both ends."""
+    first, last, steps = losses[0], losses[-1], len(losses) - 1
+    between = (loss - ((steps - i) * first + i * last) / steps for i, loss in enumerate(losses[1:-1], 1))
+    return [0.0, *between, 0.0]

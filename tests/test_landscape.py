@@ -59,7 +59,12 @@ def test_a_quadratic_loss_along_a_line_has_its_closed_form():
         assert float(x @ A @ x) == pytest.approx(float(closed))
 
 
-def test_a_barrier_is_the_highest_loss_above_the_mean_of_the_ends():
+def test_a_barrier_is_how_far_a_loss_rises_above_the_straight_line_between_its_ends():
     assert landscape.barrier([1.0, 5.0, 2.0]) == 3.5
-    assert landscape.barrier([1.0, 0.2, 2.0]) == 0.5, "the worse end"
-    assert landscape.barrier([math.exp(1)] * 3) == 0
+    assert landscape.barrier([0.0, 2.0, 1.0, 3.0]) == 1.0, "1 after one step, -1 after two"
+    assert landscape.barrier([1.0, 0.2, 2.0]) == landscape.barrier([0.1, 0.2, 0.3, 0.4]) == 0
+    assert landscape.above_ends([0.0, 2.0, 1.0, 3.0]) == [0, 1, -1, 0]
+
+
+def test_what_is_no_number_on_the_way_is_no_barrier_of_0():
+    assert math.isnan(landscape.barrier([1.0, math.nan, 2.0]))

@@ -9,6 +9,7 @@ from matplotlib.figure import Figure
 from retrainlab import stats
 from retrainlab.figures.sentences.landscape import GAINS, WORDS, along, cells
 from retrainlab.figures.style import DASHED, LEVEL, SCHEDULES, by_schedule, legend, place, spread, styled, ticks
+from retrainlab.landscape import above_ends
 from retrainlab.phrases import percent, share
 
 CELL = ["sparsity", "schedule"]
@@ -65,7 +66,7 @@ def landscape(table: pd.DataFrame) -> Figure:
         ticks(way.yaxis, [0.02, 0.05, 0.1, 0.2, 0.5, 1, 2, 5, 10])
         way.set_xticks([0, 0.5, 1], ["pruned", "halfway", "retrained"])
         between.axhline(0, color="0.4", linewidth=1)
-        between.set(title="Between two copies", ylabel="Loss less the mean of its ends")
+        between.set(title="Between two copies", ylabel="Loss less the straight line")
         between.set_xticks([1, 1.5, 2], ["first", "average", "second"])
         _gains(gains, own[own["gain"].notna()])
     way, gains = axes[0, 1:4:2]
@@ -93,9 +94,9 @@ def _distances(ax: Axes, rows: pd.DataFrame) -> None:
 
 
 def _above_ends(line: pd.DataFrame) -> pd.DataFrame:
-    """The line with its losses less the mean of those at its ends."""
+    """The line with its losses less the straight line between those at its ends."""
     line, columns = line.sort_values("place"), ["loss", "recalibrated_loss"]
-    return line.assign(**{name: line[name] - (line[name].iloc[0] + line[name].iloc[-1]) / 2 for name in columns})
+    return line.assign(**{name: above_ends(line[name].to_list()) for name in columns})
 
 
 def _line(ax: Axes, line: pd.DataFrame, name: str) -> None:

@@ -80,7 +80,7 @@ def lines(experiments: Sequence[Experiment], store: Place = None) -> pd.DataFram
         head = dict(seed=e.recipe.seed, sparsity=e.prune.sparsity, budget=e.retrain.budget, schedule=e.retrain.schedule)
         curves = stored(_found(kept, e)).curves
         rows += [head | dict(zip(curves, values)) for values in zip(*curves.values())]
-    return pd.DataFrame(rows)
+    return pd.DataFrame(rows, columns=["seed", "sparsity", "budget", "schedule", "place", *CURVES])
 
 
 def _check(experiment: Experiment) -> None:

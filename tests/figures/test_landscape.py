@@ -66,14 +66,17 @@ def test_counts_and_the_words_on_the_way_are_those_of_the_table():
     table = made_figures.table("fig14_landscape")
     alt, results, _ = sentences.landscape(table)
     gains = sentences.gains(table).set_index("gain")
-    own = ", ".join(
-        f"{(gains.loc[[n], 'verdict'] == 'better').sum()} of 4 (worse in {(gains.loc[[n], 'verdict'] == 'worse').sum()})"
-        for n in sentences.GAINS
+    better, worse = (
+        [(gains.loc[[name], "verdict"] == verdict).sum() for name in sentences.GAINS] for verdict in ("better", "worse")
     )
-    assert f"it is better in {own} cells; after Holm's correction for all 12 comparisons" in results
+    told = f"better in {better[0]}, {better[1]} and {better[2]} of 4 cells, worse in {worse[0]}, {worse[1]} and {worse[2]};"
+    assert f"these are {told} after Holm's correction for all 12 comparisons, better in" in results
     assert "the prune goes 80.0 % of the dense weights' norm" in results and "FT 1.0 %, LLR 34.3 %" in results
     assert "validation loss there from 6.70 to 2.30" in results and "falls all the way in 4 of 4 cells" in results
-    assert "rises at most 0.017 above the mean of its ends (LLR at sparsity 98 %" in results and results in alt
+    assert (
+        "rises at most 0.0171 above the straight line between its ends (LLR at sparsity 98 %" in results
+        and results in alt
+    )
     up = table.assign(recalibrated_loss=table["recalibrated_loss"].mask(table["place"] == 0.5, 9))
     assert "falls all the way in 0 of 4 cells" in sentences.landscape(up)[1]
 

@@ -6,7 +6,7 @@ from collections.abc import Callable
 import pandas as pd
 
 from retrainlab.figures.sentences.phrases import FEW, Said
-from retrainlab.phrases import percent, share
+from retrainlab.phrases import listed, percent, share
 
 GAINS = {  # how the average is compared with the copies: the starts of their measures' names, the copies' first
     "soup": ("", "recalibrated_"),
@@ -62,7 +62,8 @@ def finding(table: pd.DataFrame) -> str:
 
 
 def _each(rows: pd.DataFrame, column: str, words: Callable[[float], str]) -> str:
-    return ", ".join(f"{row['schedule']} {words(row[column])}" for _, row in rows.iterrows())
+    """`FT 0.7 %, LLR 35.1 %`; what diverged on every seed is not named."""
+    return ", ".join(f"{row['schedule']} {words(row[column])}" for _, row in rows.dropna(subset=column).iterrows())
 
 
 def _went(table: pd.DataFrame) -> str:
@@ -93,9 +94,9 @@ def _between(table: pd.DataFrame) -> str:
     own = cells(table)
     top = own.loc[own["recalibrated_barrier"].idxmax()]
     return (
-        f"Between two copies the recalibrated loss rises at most {top['recalibrated_barrier']:.3f} above the mean of "
-        f"its ends ({top['schedule']} at sparsity {share(top['sparsity'])}, mean over seeds), the raw one at most "
-        f"{own['barrier'].max():.3f}."
+        f"Between two copies the recalibrated loss rises at most {top['recalibrated_barrier']:.4f} above the "
+        f"straight line between its ends ({top['schedule']} at sparsity {share(top['sparsity'])}, mean over seeds), "
+        f"the raw one at most {own['barrier'].max():.4f}."
     )
 
 
@@ -113,14 +114,13 @@ def _counts(table: pd.DataFrame) -> list[str]:
     rows = gains(table)
     if rows["p"].isna().all():
         return []
-    told = [
-        f"{(part['verdict'] == 'better').sum()} of {len(part)} (worse in {(part['verdict'] == 'worse').sum()})"
-        for _, part in rows.groupby("gain", sort=False)
-    ]
-    better, worse = ((rows["corrected"] == verdict).sum() for verdict in ("better", "worse"))
+    cells = [part["verdict"].value_counts() for _, part in rows.groupby("gain", sort=False)]
+    better, worse = ([str(found.get(verdict, 0)) for found in cells] for verdict in ("better", "worse"))
+    sure = rows["corrected"].value_counts()
     return [
-        f"By its interval it is better in {', '.join(told)} cells; after Holm's correction for all "
-        f"{rows['p'].notna().sum()} comparisons, in {better} (worse in {worse})."
+        f"By their intervals these are better in {listed(better)} of {cells[0].sum()} cells, worse in "
+        f"{listed(worse)}; after Holm's correction for all {rows['p'].notna().sum()} comparisons, better in "
+        f"{sure.get('better', 0)} and worse in {sure.get('worse', 0)}."
     ]
 
 
