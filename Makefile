@@ -4,6 +4,8 @@ PRESET ?= digits
 JOBS   ?= 0
 DEVICE ?= auto
 PRECISION ?= float32
+FIGURES ?=
+FRESH ?=
 
 BIN   := .venv/bin
 READY := .venv/.ready
@@ -18,6 +20,7 @@ help:  ## this list
 	@echo
 	@echo "  PRESET=$(PRESET) (smoke, digits, fashion-mnist, cifar10)  JOBS=$(JOBS) (0: one per core)  DEVICE=$(DEVICE) (auto, cpu, cuda, cuda:N)"
 	@echo "  figures, slides: PRECISION=$(PRECISION) (float32, bfloat16)"
+	@echo "  figures: FIGURES=\"fig03 fig05\" (all if left out)  FRESH=1 (compute all anew)"
 
 $(READY): pyproject.toml
 	@$(PYTHON) -c 'import sys; sys.exit(not (3, 11) <= sys.version_info[:2] <= (3, 13))' || \
@@ -30,8 +33,8 @@ $(READY): pyproject.toml
 setup: $(READY)  ## make .venv and install everything
 	@echo "Ready: $(BIN)/retrainlab"
 
-figures: $(READY)  ## regenerate every figure of PRESET into figures/PRESET/
-	@$(BIN)/retrainlab figures --preset $(PRESET) --jobs $(JOBS) --device $(DEVICE) --precision $(PRECISION)
+figures: $(READY)  ## make every figure of PRESET that something changed for, in figures/PRESET/
+	@$(BIN)/retrainlab figures $(FIGURES) $(if $(filter-out 0,$(FRESH)),--fresh) --preset $(PRESET) --jobs $(JOBS) --device $(DEVICE) --precision $(PRECISION)
 
 export: $(READY)  ## write the explorers as HTML files into pages/
 	@$(BIN)/retrainlab export --jobs $(JOBS) --device $(DEVICE)

@@ -117,6 +117,7 @@ def _parser() -> argparse.ArgumentParser:
     figures.add_argument("--preset", default="digits", help="smoke, digits, fashion-mnist or cifar10")
     figures.add_argument("--output", default="", help="folder to write to; figures/PRESET if empty")
     figures.add_argument("--precision", default="float32", help=precision)
+    figures.add_argument("--dry-run", action="store_true", help="only say what would be made, why, and what it costs")
     add_machine(figures)
     lab = command("lab", _lab, "open JupyterLab on the notebook to start with, on this machine only, with a token")
     lab.add_argument("--port", type=int, default=8888, help="or the next that is free")
@@ -171,7 +172,8 @@ def _parser() -> argparse.ArgumentParser:
 def _figures(options: argparse.Namespace) -> None:
     from retrainlab.figures import run
 
-    run.make(options.names, options.preset, machine(options), precision=options.precision, output=options.output)
+    asked = {name: getattr(options, name) for name in ("precision", "output", "dry_run")}
+    run.make(options.names, options.preset, machine(options), **asked)
 
 
 def _lab(options: argparse.Namespace) -> None:

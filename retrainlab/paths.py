@@ -88,6 +88,12 @@ def store_root() -> Path:
     return store
 
 
+def stored_file(store: Path, kind: str, key: str, end: str = "json") -> Path:
+    """The file of a stored thing of that kind (`dense`, `pruned` or `results`) and name; end: `json`, or `safetensors` for
+    the tensors beside it."""
+    return store / kind / f"{key}.{end}"
+
+
 def engines_file() -> Path | None:
     """The file of which engine is fastest for what on this machine; None without a home directory."""
     return _cached("engines.json")

@@ -5,6 +5,7 @@ import ast
 import os
 import pkgutil
 import re
+import shlex
 import shutil
 import subprocess
 import tomllib
@@ -56,23 +57,34 @@ def test_make_alone_lists_every_target():
     done = subprocess.run(["make", "--no-print-directory"], cwd=ROOT, capture_output=True, text=True, check=True)
     for target in ("help", "setup", "figures", "export", "slides", "test", "lab", "bench", "doctor", "clean"):
         assert f"make {target} " in done.stdout
-    for variable in ("PRESET", "JOBS", "DEVICE", "PRECISION"):
+    for variable in ("PRESET", "JOBS", "DEVICE", "PRECISION", "FIGURES", "FRESH"):
         assert f" {variable}=" in done.stdout
 
 
 @pytest.mark.skipif(shutil.which("make") is None, reason="make is not installed")
-@pytest.mark.parametrize("target", ["figures", "slides"])
-@pytest.mark.parametrize(("given", "passed"), [([], "float32"), (["PRECISION=bfloat16"], "bfloat16")])
-def test_make_passes_the_precision_on(target, given, passed):
-    """To an option of the command, whose figures then go to figures/own/, and of the slides, which take them from there."""
+@pytest.mark.parametrize(
+    ("target", "given", "passed"),
+    [
+        ("figures", [], {}),
+        ("figures", ["PRECISION=bfloat16"], {"precision": "bfloat16"}),
+        ("figures", ["FIGURES=fig03 fig05"], {"names": ["fig03", "fig05"]}),
+        ("figures", ["FRESH=1", "FIGURES=fig03", "JOBS=1"], {"names": ["fig03"], "fresh": True, "jobs": 1}),
+        ("figures", ["FRESH=0"], {}),
+        ("slides", [], {}),
+        ("slides", ["PRECISION=bfloat16"], {"precision": "bfloat16"}),  # figures of it are in figures/own/
+    ],
+)
+def test_make_passes_on_what_is_asked(target, given, passed):
     from retrainlab.cli import _parser
 
     command = ["make", "--no-print-directory", "--dry-run", target, *given]
     done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=True)
     [line] = [line for line in done.stdout.splitlines() if f"retrainlab {target}" in line]
-    options = _parser().parse_args(line.split()[1:])
-    assert (options.precision, options.preset) == (passed, "digits")
-    assert target == "slides" or (options.jobs, options.device) == (0, "auto")
+    usual = {"preset": "digits", "precision": "float32"}
+    if target == "figures":
+        usual |= {"names": [], "jobs": 0, "device": "auto", "fresh": False}
+    options = _parser().parse_args(shlex.split(line)[1:])
+    assert {name: getattr(options, name) for name in usual} == usual | passed
 
 
 @of_each_document
@@ -88,7 +100,7 @@ def in_backticks(path: Path) -> list[str]:
 
 @of_each_document
 def test_every_file_and_folder_that_a_document_names_is_there(path):
-    made_by_commands, not_paths = ("store/", "figures/own/"), ("torchvision/",)
+    made_by_commands, not_paths = ("store/", "figures/own/", ".made/"), ("torchvision/",)
     for name in in_backticks(path):
         is_path = re.fullmatch(r"[\w.-]+(/[\w.-]+)*/?", name) and ("/" in name or name.endswith((".py", ".md")))
         if is_path and not name.startswith(made_by_commands + not_paths):

@@ -7,7 +7,10 @@
     storage, landscape     likewise for figures 13 and 14
     sentences              what each figure's saved table says, in words
     saving                 a figure with its numbers, its words and where it comes from
+    provenance             what a saved figure says of its versions and of the training behind it
     run, notebooks         `retrainlab figures`: the notebooks, through papermill
+    made, sources          which figures are up to date: what each was made from, and which modules it can reach
+    cost                   what figures cost before they are made
     slides                 `retrainlab slides`: the figures for a reading group
 
 Drawing and words read DataFrames, never the store.

@@ -1,18 +1,18 @@
-"""Run the figure notebooks through papermill: notebooks/figNN_*.ipynb -> figures/PRESET/.
+"""Run the figure notebooks through papermill: notebooks/figNN_*.ipynb -> figures/PRESET/, those that something changed for.
 
 The notebooks stay as they are; what they print while they compute is shown live, their figures are the output.
 """
 
 import sys
 import time
-from collections.abc import Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import asdict
 from pathlib import Path
 
 from retrainlab.checks import BadInput, Failed, choose, listed
 from retrainlab.config import PRECISIONS
-from retrainlab.figures import notebooks, presets
-from retrainlab.paths import make_writable, project
+from retrainlab.figures import cost, made, notebooks, presets, sources
+from retrainlab.paths import make_writable, project, store_root
 from retrainlab.progress import duration
 from retrainlab.study.machine import Machine
 
@@ -40,33 +40,78 @@ def make(
     *,
     precision: str = "float32",
     output: str = "",
+    dry_run: bool = False,
 ) -> list[Path]:
-    """Run the notebooks of `names` (all if none) one after the other; their figures go to `output`, or figures/PRESET.
+    """Run the notebooks of `names` (all if none) one after the other, but for figures that are up to date (see `made`),
+    unless the machine makes all fresh; figures go to `output`, or figures/PRESET. dry_run: only say which would be made,
+    why, and what that costs.
 
     Returns the paths of the PNGs. Raises BadInput before any notebook runs, or when one does; KeyboardInterrupt on Ctrl-C;
     and Failed after the last one, with a sentence for each that failed. What was executed of these is in OUTPUT/failed/.
     """
     choose(precision, PRECISIONS, "precision")
-    folder = presets.folder(presets.asked(preset, output, precision=precision)).resolve()
-    chosen, given = select(names), asdict(machine) | {"preset": preset, "precision": precision, "output": str(folder)}
-    for name in chosen:
-        if unknown := given.keys() - notebooks.parameters(available()[name]):
+    settings = presets.asked(preset, output, precision=precision)
+    folder, store = presets.folder(settings).resolve(), Path(machine.store) if machine.store else store_root()
+    own = {"preset": preset, "precision": precision, "device": machine.device}
+    known = available()
+    chosen = {name: made.Asked(known[name], folder, store, own) for name in select(names)}
+    reasons = _reasons(chosen.values(), machine.fresh)
+    if not reasons:
+        print(f"{len(chosen)} figures in {_shown(folder)}/, all up to date: nothing to make.")
+        return [folder / f"{name}.png" for name in chosen]
+    given = asdict(machine) | {"preset": preset, "precision": precision, "output": str(folder)}
+    for name in reasons:
+        if unknown := given.keys() - notebooks.parameters(known[name]):
             raise BadInput(f"The notebook {name} has no parameter {', '.join(sorted(unknown))}; restore it from git.")
-    make_writable(folder, [f"{name}.{end}" for name in chosen for end in ("png", "svg", "csv", "json")])
-    shown = folder.relative_to(project()) if folder.is_relative_to(project()) else folder
-    begin, failed = time.monotonic(), {}
-    for number, name in enumerate(chosen, 1):
-        start = time.monotonic()
-        print(f"[{number}/{len(chosen)}] {name}", file=sys.stderr, flush=True)
-        keep = folder / "failed" / f"{name}.ipynb"
+    if not dry_run:
+        make_writable(folder, [f"{name}.{end}" for name in reasons for end in ("png", "svg", "csv", "json")])
+    missing = cost.missing(reasons, settings, folder, store, machine.fresh)
+    words = cost.sentence(reasons, len(chosen), settings, machine, missing)
+    if dry_run:
+        print("\n".join([words, *(f"  {name}: {reason}" for name, reason in reasons.items())]))
+        return []
+    print(words, file=sys.stderr, flush=True)
+    begin = time.monotonic()
+    failed = _execute(reasons, chosen, given)
+    if shaken := {
+        name: reason
+        for name, reason in _reasons(one for name, one in chosen.items() if name not in failed).items()
+        if chosen[name].record.exists()  # made, or up to date, before others changed what it is made from
+    }:
+        failed |= _execute(shaken, chosen, given | {"fresh": False})
+    there = [folder / f"{name}.png" for name in chosen if name not in failed]
+    now = "" if len(reasons) == len(chosen) else f" ({len(reasons.keys() - failed.keys())} made now)"
+    print(f"{len(there)} figures in {_shown(folder)}/{now}, {duration(time.monotonic() - begin)}.")
+    if failed:
+        raise Failed("\n".join([f"{len(failed)} of {len(reasons)} figures failed.", *failed.values()]))
+    return there
+
+
+def _shown(folder: Path) -> Path:
+    """A folder as a reader knows it: inside the project by its place there."""
+    return folder.relative_to(project()) if folder.is_relative_to(project()) else folder
+
+
+def _reasons(figures: Iterable[made.Asked], fresh: bool = False) -> dict[str, str]:
+    """Why each of these figures is to be made, without those that need not be."""
+    modules = sources.texts()
+    found = {one.name: "all is made fresh" if fresh else made.why(one, modules) for one in figures}
+    return {name: reason for name, reason in found.items() if reason}
+
+
+def _execute(reasons: Mapping[str, str], figures: Mapping[str, made.Asked], given: dict) -> dict[str, str]:
+    """Run these notebooks, and record what each figure was made from; returns a sentence for each that failed."""
+    failed = {}
+    for number, (name, reason) in enumerate(reasons.items(), 1):
+        one, start = figures[name], time.monotonic()
+        print(f"[{number}/{len(reasons)}] {name} ({reason})", file=sys.stderr, flush=True)
+        begun = made.before(one, sources.texts())
+        made.forget(one)
         try:
-            notebooks.execute(available()[name], given, keep, CELL_TIMEOUT, live=True)
+            notebooks.execute(one.notebook, given, one.folder / "failed" / f"{name}.ipynb", CELL_TIMEOUT, live=True)
+            made.keep(one, begun)
         except Failed as error:
             failed[name] = f"{name}: {error}"
-        end = "failed" if name in failed else f"{shown}/{name}.png"
+        end = "failed" if name in failed else f"{_shown(one.folder)}/{name}.png"
         print(f"      {end}  ({duration(time.monotonic() - start)})", flush=True)
-    made = [folder / f"{name}.png" for name in chosen if name not in failed]
-    print(f"{len(made)} figures in {shown}/, {duration(time.monotonic() - begin)}.")
-    if failed:
-        raise Failed("\n".join([f"{len(failed)} of {len(chosen)} figures failed.", *failed.values()]))
-    return made
+    return failed

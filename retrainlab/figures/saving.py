@@ -5,7 +5,6 @@ import html
 import json
 from dataclasses import dataclass
 from functools import partial
-from importlib import metadata
 from io import BytesIO
 from pathlib import Path
 
@@ -14,7 +13,7 @@ import pandas as pd
 from matplotlib.figure import Figure
 
 from retrainlab import stats
-from retrainlab.figures import presets
+from retrainlab.figures import presets, provenance
 from retrainlab.figures.presets import Preset
 from retrainlab.figures.sentences import Words
 from retrainlab.figures.style import RC
@@ -44,15 +43,25 @@ def png(figure: Figure, dpi: int = 100, metadata: dict | None = None) -> bytes:
     return out.getvalue()
 
 
+@dataclass(frozen=True)
+class Searched:
+    """A study's rows that a figure shows, and those of every run by which they were found."""
+
+    shown: pd.DataFrame
+    every: pd.DataFrame
+
+
 def save(
-    figure: Figure, data: pd.DataFrame, said: Words, caption: str, *, settings: Preset, results: pd.DataFrame
+    figure: Figure, data: pd.DataFrame, said: Words, caption: str, *, settings: Preset, results: pd.DataFrame | Searched
 ) -> Picture:
     """Write a figure as NAME.png and .svg, its numbers as .csv, and caption, alternative text and provenance as .json.
 
     They go to `presets.folder`, with a word if the settings are not the preset's own. The same figure and data give the
     same bytes. said: has the NAME and the alternative text. results: the study's rows; their keys and devices are the
     provenance, and what of their networks is not pruned ends the caption, as does that they come from several devices.
+    Of a search the keys and the training steps are those of every run.
     """
+    results, every = (results.shown, results.every) if isinstance(results, Searched) else (results, results)
     caption = " ".join([caption, *filter(None, dict.fromkeys([*results.get("not_pruned", ()), stats.mixed(results)]))])
     folder, own = presets.folder(settings), presets.changed(settings)
     if own and not settings.output:
@@ -71,8 +80,9 @@ def save(
         "preset": settings.name,
         "parameters": own,
         "devices": sorted(set(results["device"])),
-        "versions": {p: metadata.version(p) for p in ("retrainlab", "torch", "numpy", "matplotlib", "seaborn")},
-        "results": sorted(set(results["key"])),
+        "versions": provenance.versions(),
+        "steps": provenance.steps(every),
+        "results": sorted(set(every["key"])),
     }
     files = {
         "png": image,

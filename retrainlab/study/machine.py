@@ -1,6 +1,6 @@
 """The options that figures and the command line share: with what studies are computed, and where they are kept."""
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager, nullcontext
 from dataclasses import asdict, dataclass, replace
 from typing import TYPE_CHECKING
@@ -41,21 +41,37 @@ class Machine:
         return run_study(experiments, **asdict(self), progress=Progress(name), executor=executor)
 
     @contextmanager
-    def studies(self, name: str) -> "Iterator[Callable[[Sequence[Experiment]], pd.DataFrame]]":
-        """`study` as a function for several studies one after the other, which share their processes; with `fresh` each
-        makes anew what none before it has asked for."""
+    def studies(self, name: str) -> "Iterator[Studies]":
+        """`study` as a function for several studies one after the other, which share their processes."""
         from retrainlab.device import cores, resolve
         from retrainlab.study.processes import Workers
 
-        asked: set[Experiment] = set()
         count = (self.jobs or cores()) if resolve(self.device).type == "cpu" else 1  # processes of this study's own
         with Workers(count) if count > 1 else nullcontext() as pool:
+            yield Studies(self, name, pool)
 
-            def study(experiments: Sequence[Experiment]) -> "pd.DataFrame":
-                again = [e for e in experiments if e not in asked]
-                if self.fresh and again:
-                    self.study(again, name, pool)
-                asked.update(experiments)
-                return replace(self, fresh=False).study(experiments, name, pool)
 
-            yield study
+class Studies:
+    """`Machine.study` for several studies one after the other; with `fresh` each makes anew what none before it has asked
+    for."""
+
+    def __init__(self, machine: Machine, name: str, pool: "Executor | None"):
+        self.machine, self.name, self.pool = machine, name, pool
+        self.asked: set[Experiment] = set()
+        self.frames: list[pd.DataFrame] = []
+
+    def __call__(self, experiments: "Sequence[Experiment]") -> "pd.DataFrame":
+        """A row for each experiment, in their order."""
+        again = [e for e in experiments if e not in self.asked]
+        if self.machine.fresh and again:
+            self.machine.study(again, self.name, self.pool)
+        self.asked.update(experiments)
+        frame = replace(self.machine, fresh=False).study(experiments, self.name, self.pool)
+        self.frames.append(frame.copy())
+        return frame
+
+    def rows(self) -> "pd.DataFrame":
+        """A row for each run that was asked for so far."""
+        import pandas as pd
+
+        return pd.concat(self.frames, ignore_index=True).drop_duplicates("key")

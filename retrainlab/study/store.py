@@ -28,7 +28,7 @@ from safetensors.torch import save_file
 
 from retrainlab.checks import BadInput
 from retrainlab.keys import SCHEMA
-from retrainlab.paths import probe, set_aside, write_whole
+from retrainlab.paths import probe, set_aside, stored_file, write_whole
 from retrainlab.phrases import first_line
 from retrainlab.study import older, seal
 from retrainlab.study.measured import Dense, Pruned
@@ -186,7 +186,7 @@ class Store:
 
     def path(self, kind: str, key: str, end: str = "json") -> Path:
         """The file of that name; end: `json`, or `safetensors` for the tensors beside it."""
-        return self.root / kind / f"{key}.{end}"
+        return stored_file(self.root, kind, key, end)
 
     def _read_twice(self, kind: str, key: str) -> Stored | None:
         """As `read`; a moment later once more if it does not fit, for a record and its tensors are renamed one by one."""

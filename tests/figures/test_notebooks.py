@@ -17,7 +17,7 @@ import pytest
 from retrainlab import stats
 from retrainlab.checks import BadInput
 from retrainlab.cli import main
-from retrainlab.figures import presets, run, sentences
+from retrainlab.figures import cost, presets, run, sentences
 
 ROOT = Path(__file__).parents[2]
 NOTEBOOKS = sorted((ROOT / "notebooks").glob("*.ipynb"))
@@ -172,6 +172,7 @@ def few(tmp_path, monkeypatch):
             notebook = nbformat.v4.new_notebook(cells=cells, metadata={"kernelspec": spec})
             nbformat.write(notebook, tmp_path / f"{name}.ipynb")
         monkeypatch.setattr(run, "available", lambda: {n: tmp_path / f"{n}.ipynb" for n in codes})
+        monkeypatch.setattr(cost, "project", lambda: tmp_path)
         return tmp_path / "out"
 
     return make
@@ -192,7 +193,7 @@ def test_a_notebook_that_fails_ends_no_other_and_each_is_told_in_a_sentence(few,
     (out / "failed" / "fig04_good.ipynb").write_text("of an earlier time")
     assert main(["figures", "--output", str(out)]) == 1
     told, words = capfd.readouterr()
-    progress, ends = words.splitlines()[:4], words.splitlines()[4:]
+    progress, ends = words.splitlines()[1:5], words.splitlines()[5:]  # the first line tells the cost
     assert [line.split()[0] for line in progress] == ["[1/4]", "[2/4]", "[3/4]", "[4/4]"]
     assert ends == [
         "",
@@ -223,10 +224,10 @@ def test_an_output_that_cannot_be_replaced_is_told_before_any_notebook_runs(few,
 
 
 def test_a_damaged_notebook_is_told_in_a_sentence(few, tmp_path):
-    few({"fig01_a": "1"})
+    out = few({"fig01_a": "1"})
     (tmp_path / "fig01_a.ipynb").write_text('{"cells": [')
     with pytest.raises(BadInput, match="fig01_a.ipynb cannot be read .*restore it from git"):
-        run.make()
+        run.make(output=str(out))
 
 
 def run_figures(tmp_path: Path, *arguments: str) -> subprocess.CompletedProcess:
@@ -260,6 +261,8 @@ def test_all_figures_of_preset_smoke_and_a_rerun_by_the_command_changes_no_byte(
     again = run_figures(tmp_path, "--output", "second", *SHOWN)
     assert again.returncode == 0, again.stderr
     assert f"{len(SHOWN)} figures in" in again.stdout and " runs on " not in again.stderr, "all came from the store"
+    idle = run_figures(tmp_path, "--output", "second", *SHOWN)
+    assert idle.returncode == 0 and "all up to date: nothing to make" in idle.stdout and not idle.stderr
     for name in run.available():
         for end in ENDS if name in SHOWN else ():
             first, second = ((tmp_path / f / f"{name}.{end}").read_bytes() for f in ("first", "second"))

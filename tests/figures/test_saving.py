@@ -39,6 +39,15 @@ def test_the_csv_holds_the_numbers_and_the_json_where_they_come_from(frame, tmp_
     assert about["parameters"] == {}
 
 
+def test_runs_that_were_searched_for_the_shown_ones_are_told_too(frame, tmp_path):
+    """Their keys; the devices, and what is said of them, are those of the rows that are shown."""
+    searched = pd.concat([frame, frame[:2].assign(key=["a", "b"], device="cuda, A")])
+    save(budget_figure(frame), frame, tmp_path, saving.Searched(frame, searched))
+    about = json.loads((tmp_path / "name.json").read_text())
+    assert about["results"] == ["0123456789abcdef", "a", "b"]
+    assert about["devices"] == ["cpu, 2 cores"] and about["steps"] == {}, "this frame has no steps"
+
+
 def test_a_figure_of_other_settings_leaves_the_presets_own_alone(frame, tmp_path, monkeypatch, capsys):
     """Pitfall: a notebook tried out by hand overwrites the figures that the project holds."""
     monkeypatch.setattr(presets, "project", lambda: tmp_path)

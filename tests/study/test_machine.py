@@ -1,5 +1,6 @@
 """The options of a machine: what a study gets of them, and what several studies share."""
 
+import pandas as pd
 import pytest
 
 from retrainlab import Experiment, Recipe
@@ -12,9 +13,14 @@ FIRST, SECOND, THIRD = (Experiment(Recipe(seed=seed)) for seed in range(3))
 
 @pytest.fixture
 def calls(monkeypatch):
-    """What `run_study` was asked for, in place of any study."""
+    """What `run_study` was asked for, in place of any study; its rows have the seed for a key."""
     seen = []
-    monkeypatch.setattr(run, "run_study", lambda experiments, **options: seen.append((experiments, options)))
+
+    def study(experiments, **options):
+        seen.append((experiments, options))
+        return pd.DataFrame({"key": [e.recipe.seed for e in experiments]})
+
+    monkeypatch.setattr(run, "run_study", study)
     return seen
 
 
@@ -52,6 +58,14 @@ def test_several_studies_share_their_processes(calls):
         study([SECOND])
     [one, other] = [options["executor"] for _, options in calls]
     assert one is other is not None
+
+
+def test_all_runs_that_were_asked_for_are_told_once(calls):
+    """Pitfall: a caller adds a column to its rows, and they no longer are those of the study."""
+    with Machine(jobs=1, device="cpu").studies("figure 5") as study:
+        study([FIRST, SECOND]).insert(0, "entrant", ["A", "B"])
+        study([SECOND, THIRD])
+        assert study.rows().to_dict("list") == {"key": [0, 1, 2]}
 
 
 @pytest.mark.parametrize(

@@ -1,0 +1,103 @@
+"""What figures cost before they are made: the training steps that are missing, at the speed measured on this device.
+
+A saved figure says how many steps all its runs take (`steps`), also one that was made elsewhere, as those in the project
+were; how fast this device takes them is what the engine remembers, or measures now as it would when the first figure trains.
+"""
+
+from collections.abc import Collection, Mapping
+from dataclasses import asdict, dataclass
+from pathlib import Path
+
+from retrainlab.checks import BadInput
+from retrainlab.figures import made, presets
+from retrainlab.figures.provenance import trained
+from retrainlab.paths import project, stored_file
+from retrainlab.phrases import listed
+from retrainlab.progress import duration
+from retrainlab.study.machine import Machine
+
+DRAWING = 6.0  # seconds for a kernel to start and to draw a figure whose results are stored, about
+
+
+@dataclass(frozen=True)
+class Missing:
+    """What is to be trained. steps: of one network, all together, by what is trained; unknown: figures of which no saved
+    one says how many they are."""
+
+    steps: dict[str, float]
+    unknown: tuple[str, ...]
+
+
+def missing(
+    names: Collection[str], settings: presets.Preset, folder: Path, store: Path, fresh: bool = False
+) -> Missing:
+    """What is to be trained for these figures. folder: where they are saved, or else that of the preset in the project is
+    asked. A result that several figures share counts for the first; a figure's steps are taken to be shared out evenly
+    among its results. fresh: all of them, stored or not; so it is where the saved figure is of another precision."""
+    total: dict[str, float] = {}
+    counted: set[str] = set()
+    unknown, own = [], presets.changed(settings)
+    for name in names:
+        both = (made.described(f, name) for f in (folder, project() / "figures" / settings.name))
+        about = next((one for one in both if made.texts(one, "results") and isinstance(one.get("steps"), dict)), {})
+        if not (counts := about.get("steps")):
+            unknown.append(name)
+            continue
+        keys = made.texts(about, "results")
+        anew = fresh or about.get("parameters") != own
+        new = {key for key in keys if anew or not stored_file(store, "results", key).exists()} - counted
+        counted |= new
+        for what, count in counts.items():
+            if isinstance(count, int):
+                total[what] = total.get(what, 0.0) + count * len(new) / len(keys)
+    return Missing({what: count for what, count in total.items() if count}, tuple(unknown))
+
+
+def speeds(wanted: Mapping[str, float], settings: presets.Preset, machine: Machine) -> dict[str, float]:
+    """Seconds of a step on this device by what is trained, as far as it is one of the preset's networks and its images are
+    here: what is remembered, or measured now (a few seconds a network) where there is much to train."""
+    from retrainlab.device import resolve
+    from retrainlab.progress import Progress
+    from retrainlab.study.run import WORTH_A_PROBE
+    from retrainlab.study.stages import common, prepare
+    from retrainlab.training.engine import fastest
+    from retrainlab.training.state import State
+
+    out, progress = {}, Progress(settings.name)
+    for recipe in map(common, (settings.recipe, settings.contest)):
+        count = wanted.get(what := trained(asdict(recipe)), 0.0)
+        if not count or what in out or machine.engine != "auto":
+            continue
+        try:
+            setup, _ = prepare(recipe, device := resolve(machine.device))
+        except BadInput:  # the notebook will say so
+            continue
+        tell = (lambda words: progress(0.0, words)) if count >= WORTH_A_PROBE else None
+        if seconds := fastest(setup, State.of(setup.model, device), recipe, tell).seconds:
+            out[what] = seconds
+    progress.close()
+    return out
+
+
+def sentence(todo: Collection[str], chosen: int, settings: presets.Preset, machine: Machine, lacking: Missing) -> str:
+    """How many figures are to be made and what that takes on this device, with where the number comes from. lacking: what
+    `missing` says of them."""
+    begin = f"{settings.name}: {len(todo)} of {chosen} figures to make"
+    beside = f"; of {listed(lacking.unknown)} nothing is known yet" if lacking.unknown else ""
+    drawing = DRAWING * (len(todo) - len(lacking.unknown))
+    if not lacking.steps:
+        return f"{begin}; nothing to train, about {duration(drawing)}{beside}." if drawing else f"{begin}{beside}."
+
+    from retrainlab.device import cores, describe, resolve
+
+    device = resolve(machine.device)
+    where, known = describe(device), speeds(lacking.steps, settings, machine)
+    if strange := [what for what in lacking.steps if what not in known]:
+        return f"{begin}; how long it takes is not known on {where}, nor how fast it trains {listed(strange)}{beside}."
+    workers = (machine.jobs or cores()) if device.type == "cpu" else 1
+    seconds = sum(count * known[what] for what, count in lacking.steps.items()) / workers + drawing
+    parts = [f"{count:,.0f} steps of {what}, {1e3 * known[what]:.2g} ms each" for what, count in lacking.steps.items()]
+    return (
+        f"{begin}; about {duration(seconds)} on {where} (estimated from the speed measured here: {'; '.join(parts)}; and "
+        f"{DRAWING:g} s a figure to draw it){beside}."
+    )

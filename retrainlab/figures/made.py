@@ -1,0 +1,129 @@
+"""What a figure was made from, recorded beside it, so that only what changed is made again.
+
+The record, OUTPUT/.made/NAME.json, holds digests of the notebook and the modules that it can reach, the versions of the
+libraries, the parameters, every result in the store, and the files that were written. It is of this machine's store, and so
+not part of the project; a figure without one is made. Nothing here loads torch.
+"""
+
+import hashlib
+import json
+from collections.abc import Iterator, Mapping
+from contextlib import suppress
+from dataclasses import dataclass
+from pathlib import Path
+
+from retrainlab.checks import BadInput, shortened
+from retrainlab.figures import sources
+from retrainlab.figures.provenance import versions
+from retrainlab.paths import stored_file, write_text
+
+MADE_FROM = ("parameters", "versions", "code")  # what is known before a notebook runs ...
+FOUND_IN = ("files", "results")  # ... and after it
+Record = dict[str, dict[str, str]]
+
+
+@dataclass(frozen=True)
+class Asked:
+    """A figure as it is asked for. parameters: those on which its content may depend; store: the folder of results."""
+
+    notebook: Path
+    folder: Path
+    store: Path
+    parameters: Mapping[str, str]
+
+    @property
+    def name(self) -> str:
+        """Of the figure and of its notebook: `fig03_budgets`."""
+        return self.notebook.stem
+
+    @property
+    def record(self) -> Path:
+        """The file of what it was made from."""
+        return self.folder / ".made" / f"{self.name}.json"
+
+
+def before(asked: Asked, modules: Mapping[str, str]) -> Record:
+    """What the figure is made from if its notebook runs now, results aside. modules: from `sources.texts`."""
+    text = asked.notebook.read_text(encoding="utf-8", errors="replace")
+    code = {asked.notebook.name: _digest(text.encode())}
+    code |= {name: _digest(modules[name].encode()) for name in sources.needed(text, modules)}
+    return {"parameters": dict(asked.parameters), "versions": versions(), "code": code}
+
+
+def after(asked: Asked) -> Record:
+    """The results that the saved figure names, and its files, with digests of what is there now; empty where nothing is."""
+    about = described(asked.folder, asked.name)
+    files = {path.name: _digest_of(path) for path in sorted(asked.folder.glob(f"{asked.name}.*"))}
+    files |= {name: _digest_of(asked.folder / name) for name in texts(about, "read")}
+    results = {key: _digest_of(stored_file(asked.store, "results", key)) for key in texts(about, "results")}
+    return {"files": files, "results": results}
+
+
+def keep(asked: Asked, begun: Record) -> None:
+    """Record what the figure was made from. begun: what `before` said when its notebook started. Nothing is recorded of a
+    figure that names no results, or whose results are not all stored."""
+    done = after(asked)
+    if done["results"] and all(done["results"].values()):
+        with suppress(BadInput):  # without a record it is made again
+            write_text(asked.record, json.dumps(begun | done, indent=1, sort_keys=True) + "\n")
+
+
+def forget(asked: Asked) -> None:
+    """Remove the record, before a notebook runs that may change what it tells of."""
+    with suppress(OSError):
+        asked.record.unlink()
+
+
+def why(asked: Asked, modules: Mapping[str, str]) -> str:
+    """Why the figure must be made, in a few words; empty if it is what its notebook would make now."""
+    known = _recorded(asked.record)
+    if known is None:
+        return "not made here before"
+    return next(_changes(known, before(asked, modules) | after(asked)), "")
+
+
+def described(folder: Path, name: str) -> dict:
+    """What a saved figure's NAME.json says; empty if there is none that can be read."""
+    try:
+        about = json.loads((folder / f"{name}.json").read_bytes())
+    except (OSError, ValueError, RecursionError):
+        return {}
+    return about if isinstance(about, dict) else {}
+
+
+def texts(about: Mapping, field: str) -> list[str]:
+    """The texts in a list of `described`: `results` are keys of results, `read` files of other figures beside it."""
+    names = about.get(field)
+    return [name for name in names if isinstance(name, str)] if isinstance(names, list) else []
+
+
+def _changes(known: Record, now: Record) -> Iterator[str]:
+    for part in MADE_FROM + FOUND_IN:
+        gone = [name for name in known[part] if not now[part].get(name)]
+        other = [name for name in known[part].keys() | now[part].keys() if known[part].get(name) != now[part].get(name)]
+        for names, what, result in ((gone, "gone", "not in the store"), (sorted(other), "changed", "changed")):
+            if names and part == "results":
+                yield f"{len(names)} of its {len(known[part])} results {result}"
+            elif names:
+                yield f"{shortened(names, 2)} {what}"
+
+
+def _recorded(path: Path) -> Record | None:
+    """The record; None if there is none that is whole."""
+    with suppress(OSError, ValueError, RecursionError):
+        record = json.loads(path.read_bytes())
+        if isinstance(record, dict) and all(isinstance(record.get(part), dict) for part in MADE_FROM + FOUND_IN):
+            return record
+    return None
+
+
+def _digest(content: bytes) -> str:
+    return hashlib.sha256(content).hexdigest()[:16]
+
+
+def _digest_of(path: Path) -> str:
+    """Of a file's content; empty if it is not there or cannot be read."""
+    try:
+        return _digest(path.read_bytes())
+    except (OSError, ValueError):
+        return ""
