@@ -110,23 +110,27 @@ def _course(
     setup: Setup, experiment: Experiment, start: tuple[Dense, Pruned], engine: Engine
 ) -> Generator[Job, Trained, Result]:
     """Both copies' trainings, and what is measured of them."""
-    (dense, pruned), device, seconds = start, setup.data.device, 0.0
+    (dense, pruned), lost = start, dict.fromkeys(MEASURES)
+    copies: list[Trained] = []
+
+    def result(outcome: str, scalars: dict, curves: dict) -> Result:
+        steps = sum(copy.steps for copy in copies)
+        spent = {"steps": steps, "total_steps": dense.result.scalars["steps"] + steps}
+        seconds, told = sum(copy.seconds for copy in copies), dict(outcome=outcome, weights=dense.weights)
+        return record(experiment, scalars | spent, curves, setup.data.device, seconds, engine, **told)
+
     if dense.result.outcome:
-        return record(experiment, dict.fromkeys(MEASURES), {}, device, seconds, engine, dense.result.outcome)
+        return result(dense.result.outcome, lost, {})
     original = dense_curve(experiment.recipe, setup.data.steps_per_epoch(experiment.recipe.batch_size))
     job = next(cycles.run(setup, experiment, dense.state, original, pruned.cut))
-    networks: list[State] = []
     for seed in (job.seed, (*job.seed, 1)):  # as those of Retrain(copies=2)
-        trained = yield replace(job, seed=seed)
-        seconds += trained.seconds
-        if trained.diverged:
-            outcome = f"diverged: retraining, copy {len(networks) + 1}"
-            return record(experiment, dict.fromkeys(MEASURES), {}, device, seconds, engine, outcome)
-        networks.append(trained.state)
-    scalars, curves = _measured(setup, [job.start, *networks], (experiment.recipe.seed, "recalibrate", 0))
-    scalars |= _went([setup.weights(state) for state in (dense.state, job.start, *networks)], pruned.masks)
-    scalars["dense_test_accuracy"] = dense.result.scalars["test_accuracy"]
-    return record(experiment, scalars, curves, device, seconds, engine, weights=dense.weights)
+        copies.append((yield replace(job, seed=seed)))
+        if copies[-1].diverged:
+            return result(f"diverged: retraining, copy {len(copies)}", lost, {})
+    networks = [job.start, *(copy.state for copy in copies)]
+    scalars, curves = _measured(setup, networks, (experiment.recipe.seed, "recalibrate", 0))
+    scalars |= _went([setup.weights(state) for state in (dense.state, *networks)], pruned.masks)
+    return result("", scalars | {"dense_test_accuracy": dense.result.scalars["test_accuracy"]}, curves)
 
 
 def _measured(setup: Setup, networks: Sequence[State], seed: tuple[int | str, ...]) -> tuple[dict, dict]:

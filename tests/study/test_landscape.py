@@ -64,6 +64,7 @@ def test_the_first_copy_is_the_experiments_own_network_and_the_average_that_of_t
         assert row[name] == ends["one"][name]
     assert row["recalibrated_average_test_accuracy"] == ends["soup"]["test_accuracy"]
     assert row["recalibrated_average_test_loss"] == pytest.approx(ends["soup"]["test_loss"], abs=1e-6)
+    assert (row["steps"], row["total_steps"]) == (ends["soup"]["steps"], ends["soup"]["total_steps"])
     assert row["second_test_loss"] != row["test_loss"] and row["average_test_loss"] != row["second_test_loss"]
 
 
@@ -152,6 +153,7 @@ def test_what_diverges_has_no_numbers_and_says_so(tmp_path):
     [row] = run_landscape([lost], at(tmp_path)).to_dict("records")
     assert row["outcome"].startswith("diverged: the first training") and math.isnan(row["sign_flips"])
     assert lines([wild, lost], tmp_path).empty
+    assert row["steps"] == 0 and row["total_steps"] > 0
 
 
 @pytest.mark.parametrize(
