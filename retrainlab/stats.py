@@ -213,7 +213,7 @@ def left_out(frame: pd.DataFrame) -> str:
     """Which runs of a study diverged, as a sentence for a caption, with a space before it; empty if none did."""
     if "outcome" not in frame or not (lost := frame[frame["outcome"].fillna("") != ""]).size:
         return ""
-    name = "entrant" if "entrant" in lost else "schedule"
+    name = next(column for column in ("entrant", "ingredient", "schedule") if column in lost)
     words = [
         f"{row[name]} at sparsity {share(row['sparsity'])}, budget {share(row['budget'])}, seed {row['seed']}"
         for _, row in lost.iterrows()

@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from retrainlab.checks import BadInput, check_number, choose, plain, settle
-from retrainlab.config import SGD, Recipe
+from retrainlab.config import DENSE_SCHEDULES, SGD, Recipe
 from retrainlab.paths import project
 
 
@@ -18,7 +18,7 @@ class Preset:
     """What the figures need to know. A field's last word is the name of the notebook's parameter that overrides it."""
 
     name: str
-    recipe: Recipe  # of figures 1 to 4, 9 and 10
+    recipe: Recipe  # of figures 1 to 4 and 9 to 14
     output: str = ""  # the figures' folder; if empty, the function `folder` chooses one
     seeds: int = 5
     # figure 3: shares of weights removed, budgets as shares of the dense run, and what the differences are to
@@ -60,6 +60,12 @@ class Preset:
     scores: tuple[str, ...] = ("magnitude", "obd", "obs", "random")
     score_sparsities: tuple[float, ...] = (0.8, 0.9, 0.95, 0.98)
     score_budgets: tuple[float, ...] = (0.05, 0.1, 0.25)
+    # figure 11: dense schedules, of which the first is what the others are compared with; shares of the recipe's epochs
+    dense_schedules: tuple[str, ...] = ("linear", "cosine", "multistep", "constant")
+    dense_budgets: tuple[float, ...] = (0.01, 0.05, 0.1, 0.25, 1.0)
+    # figure 12: sparsities, and budgets of a cycle's retraining
+    ingredient_sparsities: tuple[float, ...] = (0.95, 0.98)
+    ingredient_budgets: tuple[float, ...] = (0.05,)
     # figure 13: shares of single weights, n:m patterns, shares of filters, and the budget of LLR after each
     storage_sparsities: tuple[float, ...] = (0.5, 0.75, 0.875, 0.95, 0.98)
     storage_patterns: tuple[str, ...] = ("2:4", "1:4", "1:8")
@@ -76,10 +82,13 @@ class Preset:
         settle(self)
         for name in ("recipe", "contest"):
             object.__setattr__(self, name, replace(getattr(self, name), precision=self.precision))
-        if len(set(self.scores)) < max(2, len(self.scores)):
-            raise BadInput(
-                f"Scores are compared with each other, but there are {list(self.scores)}; give two, each once."
-            )
+        for what, names in (("Scores", self.scores), ("Dense schedules", self.dense_schedules)):
+            if len(set(names)) < max(2, len(names)):
+                raise BadInput(
+                    f"{what} are compared with each other, but there are {list(names)}; give two, each once."
+                )
+        for name in self.dense_schedules:
+            choose(name, DENSE_SCHEDULES, "dense schedule")
         for budget in self.score_budgets:
             check_number(budget, "budget after a score", above=0)
 
@@ -114,6 +123,10 @@ _ALL = (
         where_budget=0.25,
         score_sparsities=(0.9,),
         score_budgets=(0.25, 0.5),
+        dense_schedules=("linear", "constant"),
+        dense_budgets=(0.25, 1.0),
+        ingredient_sparsities=(0.9,),
+        ingredient_budgets=(0.25,),
         storage_sparsities=(0.5, 0.9),
         storage_patterns=("2:4",),
         storage_filters=(0.5,),
@@ -123,7 +136,7 @@ _ALL = (
         landscape_budget=0.25,
         landscape_seeds=2,
     ),
-    Preset("digits", Recipe()),
+    Preset("digits", Recipe(), seeds=10),
     Preset("fashion-mnist", _FASHION, seeds=3, landscape_seeds=3, contest=_FASHION),
     Preset(
         "cifar10",

@@ -8,10 +8,8 @@ from matplotlib.figure import Figure
 
 from retrainlab import stats
 from retrainlab.figures import style
-from retrainlab.figures.style import LEVEL, OTHER, legend, styled, ticks
+from retrainlab.figures.style import LEVEL, OTHER, by_errors, legend, styled, wrong
 from retrainlab.phrases import percent, share
-
-SHOWN = [10, 50, 80, 90, 95, 98, 99]  # accuracies at the ticks, in percent
 
 
 def compared(frame: pd.DataFrame, baseline: str) -> pd.DataFrame:
@@ -50,24 +48,17 @@ def scores(table: pd.DataFrame) -> Figure:
         for ax, sparsity in zip(row, sparsities):
             part = table[(table["sparsity"] == sparsity) & table["schedule"].isin(("none", schedule))]
             _lines(ax, part.sort_values("budget", kind="stable"), budgets)
-            ax.axhline(_wrong(table["dense"].iloc[0]), **LEVEL, label=f"dense, {percent(table['dense'].iloc[0])}")
+            ax.axhline(wrong(table["dense"].iloc[0]), **LEVEL, label=f"dense, {percent(table['dense'].iloc[0])}")
             ax.set_title(f"{schedule}, sparsity {share(sparsity)}")
             ax.tick_params(labelbottom=True)
         row[0].set_ylabel("Test accuracy (%)")
     for ax in axes[-1]:
         ax.set_xlabel("Budget (% of dense run)")
     top = axes[0, 0]
-    top.set_yscale("log")  # of the error, so that 10 % and 98 % both find room
-    ticks(top.yaxis, [100 - accuracy for accuracy in SHOWN], lambda wrong: f"{100 - wrong:g}")
-    top.set_ylim(105, 0.8 * _wrong(table[["mean", "dense"]].max(axis=None)))
+    by_errors(top, 105, 0.8 * wrong(table[["mean", "dense"]].max(axis=None)))
     top.set_xticks(range(len(budgets)), [f"{100 * budget:g}" for budget in budgets])
     legend(figure, top, len(top.get_legend_handles_labels()[1]))
     return figure
-
-
-def _wrong(accuracy: float) -> float:
-    """The share of wrong answers in percent, at least a tenth so that it has a logarithm."""
-    return max(0.1, 100 * (1 - accuracy))
 
 
 def _lines(ax: Axes, part: pd.DataFrame, budgets: list[float]) -> None:
@@ -76,6 +67,6 @@ def _lines(ax: Axes, part: pd.DataFrame, budgets: list[float]) -> None:
     for i, (name, line) in enumerate(ways):
         look = style.SCORES.get(name, OTHER)
         x = [budgets.index(budget) + 0.06 * (i - (len(ways) - 1) / 2) for budget in line["budget"]]
-        mean, low, high = (line[end].map(_wrong) for end in stats.ENDS)
+        mean, low, high = (line[end].map(wrong) for end in stats.ENDS)
         bars: dict[str, Any] = {"elinewidth": 1.2, "capsize": 2, "markeredgecolor": "w", "markeredgewidth": 0.5}
         ax.errorbar(x, mean, yerr=[mean - high, low - mean], label=name, linestyle=look.dashes, **bars, **look.marks)

@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from typing import Any
 
 import matplotlib
+import numpy as np
 import pandas as pd
 from matplotlib.axes import Axes
 from matplotlib.axis import Axis
@@ -41,6 +42,13 @@ SCHEDULES = {
     "LLR": Look(BLUE, "D"),
     "ALLR": Look(RED, "X", (0, (5, 1))),
 }
+DENSE = {
+    "linear": Look(BLUE, "D"),
+    "cosine": Look(PURPLE, "^", (0, (6, 1, 1, 1))),
+    "multistep": Look(GREEN, "v", (0, (1, 1))),
+    "step": Look(SKY, "s", (0, (4, 2))),
+    "constant": Look(GREY, "o"),
+}
 METHODS = {
     "GMP": Look(BLUE, "o"),
     "GSM": Look(ORANGE, "s"),
@@ -70,6 +78,7 @@ SCORES = {
 MASKS = {"unstructured": Look(BLUE, "o"), "n:m": Look(GREEN, "v"), "filters": Look(RED, "s")}
 ENCODINGS = {"dense": Look(GREY, "o"), "bitmask": Look(BLUE, "s"), "csr": Look(ORANGE, "^")}
 DASHED: Any = (0, (2, 1.5))  # where a colour has two lines
+VERDICTS = {"better": Look(BLUE, "^"), "undecided": Look("0.45", "o"), "worse": Look(RED, "v")}
 OTHER = Look(ORANGE, "*")  # a method, an allocation or a score of one's own
 _PLACES = tuple(map(Look, (BLUE, RED, GREEN, GREY, PURPLE, SKY, ORANGE), "osv^DXP"))
 LEVEL: dict[str, Any] = {"color": "0.15", "linestyle": (0, (2, 2)), "linewidth": 1.4}
@@ -82,6 +91,8 @@ RC: dict[Any, object] = {  # by matplotlib's names
     **{"axes.edgecolor": "0.4", "grid.color": "0.9", "lines.linewidth": 2.2, "lines.markersize": 7},
     **{"figure.facecolor": "w", "figure.dpi": 100, "svg.hashsalt": "retrainlab", "svg.fonttype": "path"},
 }
+ACCURACIES = [10, 50, 80, 90, 95, 98, 99]  # at the ticks of `by_errors`, in percent
+POINTS = [-30, -10, -3, -1, 0, 1, 3, 10, 30]  # differences at the ticks of an axis that is logarithmic beyond one point
 styled = matplotlib.rc_context(RC)  # decorates what draws
 
 
@@ -116,3 +127,28 @@ def ticks(axis: Axis, places: Sequence[float], words: Callable[[float], str] = "
     axis.set_major_locator(FixedLocator(places))
     axis.set_minor_locator(NullLocator())
     axis.set_major_formatter(FuncFormatter(lambda x, _: words(x)))
+
+
+def wrong(accuracy: float) -> float:
+    """The share of wrong answers in percent, at least a tenth so that it has a logarithm."""
+    return max(0.1, 100 * (1 - accuracy))
+
+
+def by_errors(ax: Axes, bottom: float, top: float) -> None:
+    """Make a vertical axis of `wrong`, which goes from `bottom` up to `top`, logarithmic, so that 10 % and 98 % accuracy
+    both find room; its ticks are accuracies."""
+    ax.set_yscale("log")
+    ticks(ax.yaxis, [100 - accuracy for accuracy in ACCURACIES], lambda error: f"{100 - error:g}")
+    ax.set_ylim(bottom, top)
+
+
+def signed(points: float) -> str:
+    """`+3`, `-3` or `0`."""
+    return f"{points:+g}" if points else "0"
+
+
+def reach(differences: pd.DataFrame) -> tuple[float, float]:
+    """The limits of an axis that shows all finite differences, in points, and one point to both sides at least."""
+    ends = differences.to_numpy()
+    ends = ends[np.isfinite(ends)]
+    return 1.3 * min([*ends, -1.0]), 1.3 * max([*ends, 1.0])

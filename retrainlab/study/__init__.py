@@ -1,6 +1,7 @@
 """Studies: a grid of experiments -> a tidy DataFrame; from the store what is there, and the rest on all cores.
 
     grids      every combination of seeds, sparsities, budgets and schedules
+    changes    experiments that differ from their base in one ingredient of retraining
     stages     train, prune, retrain: what one experiment is made of
     results    the keeper of what is stored, and how one process makes what is missing
     run        carries a grid out: plan cuts what is missing into tasks, workers spreads these over processes

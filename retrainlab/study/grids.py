@@ -1,5 +1,6 @@
 """Every combination of seeds, sparsities, budgets and schedules as a list of experiments."""
 
+import math
 from collections.abc import Iterable
 from dataclasses import replace
 from itertools import pairwise, product
@@ -46,3 +47,26 @@ def grid(
         for seed, s, b, plan in product(seeds, sparsities, budgets, plans)
     )
     return list(dict.fromkeys(every))  # a repeated seed is no further replication
+
+
+def dense(recipe: Recipe, *, schedules: Iterable[str], budgets: Iterable[float], seeds: int = 5) -> list[Experiment]:
+    """Dense training alone, neither pruned nor retrained, with every schedule within every budget, each once.
+
+    schedules: names of `config.DENSE_SCHEDULES`, each compressed into the budget. budgets: shares of the recipe's epochs,
+    above 0; epochs are whole, so that a budget is rounded up, and two that are close together may be one. All runs of a
+    seed start from the same weights and see the same batches in the same order (Li, Yumer & Ramanan 2020).
+    """
+    budgets, schedules = listed(budgets, float, "dense's budgets"), listed(schedules, str, "dense's schedules")
+    check_number(seeds, "number of seeds", low=1, whole=True)
+    for budget in budgets:
+        check_number(budget, "budget of dense training (share of the recipe's epochs)", above=0)
+    every = (
+        Experiment(replace(recipe, epochs=epochs, schedule=name, seed=seed), Prune(0.0), Retrain(budget=0.0))
+        for seed, epochs, name in product(range(seeds), [whole_epochs(recipe, b) for b in budgets], schedules)
+    )
+    return list(dict.fromkeys(every))
+
+
+def whole_epochs(recipe: Recipe, budget: float) -> int:
+    """The budget, a share of the recipe's epochs, rounded up to whole epochs."""
+    return max(1, math.ceil(round(budget * recipe.epochs, 6)))

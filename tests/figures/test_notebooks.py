@@ -123,6 +123,8 @@ def test_only_the_presets_own_settings_lead_to_its_folder():
         ({"scores": ["obd"]}, "there are ['obd']; give two, each once"),
         ({"scores": ["obd", "random", "obd"]}, "give two, each once"),
         ({"score_budgets": [0.0, 0.1]}, "budget after a score"),
+        ({"dense_schedules": ["linear"]}, "Dense schedules are compared with each other, but there are ['linear']"),
+        ({"dense_schedules": ["linear", "cosin"]}, "did you mean 'cosine'"),
     ],
 )
 def test_a_setting_that_cannot_be_is_refused_by_its_name(given, words):

@@ -10,7 +10,20 @@ import torch
 
 from retrainlab import schedules, stats
 from retrainlab.config import Recipe, Retrain
-from retrainlab.figures import contest, landscape, presets, retraining, saving, scores, sentences, storage, style
+from retrainlab.figures import (
+    contest,
+    dense,
+    ingredients,
+    landscape,
+    presets,
+    retraining,
+    saving,
+    scores,
+    sentences,
+    storage,
+    style,
+)
+from retrainlab.study.changes import changes
 
 SPARSITIES, BUDGETS, SEEDS = (0.8, 0.9, 0.95, 0.98), (0.025, 0.05, 0.1, 0.25, 0.5), 5
 METHODS = ("BIMP", "GMP", "GSM", "DPF", "DNW", "CS", "STR", "DST", "LC", "RigL", "Static", "Random")
@@ -133,6 +146,33 @@ def _scores() -> pd.DataFrame:
     return scores.compared(scores_frame(), "magnitude")
 
 
+def dense_frame(seeds: int = SEEDS) -> pd.DataFrame:
+    """Figure 11's: the shorter the run, the farther the constant learning rate is behind."""
+    frame = study(seeds, epochs=(1, 3, 30), schedule=("linear", "cosine", "multistep", "constant"))
+    behind = (frame["schedule"] == "constant") * 0.3 / frame["epochs"]
+    return frame.assign(budget=(frame["epochs"] / 30).round(3), test_accuracy=frame["test_accuracy"] - behind)
+
+
+def _dense() -> pd.DataFrame:
+    return dense.compared(dense_frame(), "linear")
+
+
+def ingredients_frame(seeds: int = SEEDS, sparsities: tuple[float, ...] = (0.95, 0.98)) -> pd.DataFrame:
+    """Figure 12's: all that matters is that only biases and normalisation learn, which costs 5 points, the more the more is
+    pruned."""
+    names = [("", ""), *((c.base, c.ingredient) for c in changes(Recipe().sgd))]
+    frame = study(seeds, sparsity=sparsities, place=tuple(range(len(names))))
+    frame["base"], frame["ingredient"] = zip(*(names[place] for place in frame["place"]))
+    generator, pruned = np.random.default_rng(2), frame["base"] == ""
+    frozen = 0.05 * (frame["ingredient"] == "only biases and normalisation") * (1 + 10 * (frame["sparsity"] - 0.95))
+    frame["test_accuracy"] = 0.9 - 0.75 * pruned - frozen + generator.normal(0, 0.004, len(frame))
+    return frame.drop(columns="place").assign(budget=0.05 * ~pruned)
+
+
+def _ingredients() -> pd.DataFrame:
+    return ingredients.compared(ingredients_frame())
+
+
 def storage_frames(seeds: int = SEEDS) -> tuple[pd.DataFrame, pd.DataFrame]:
     """Figure 13's rows and their sizes: only networks without filters have a smaller one, which was measured."""
     frame = study(seeds, structure=("unstructured", "n:m", "filters"), sparsity=(0.5, 0.75))
@@ -207,6 +247,8 @@ TABLES = {
     "fig08_lengths": _lengths,
     "fig09_where": _where,
     "fig10_scores": _scores,
+    "fig11_dense": _dense,
+    "fig12_ingredients": _ingredients,
     "fig13_storage": _storage,
     "fig14_landscape": _landscape,
 }
@@ -221,6 +263,8 @@ DRAW = {
     "fig08_lengths": contest.lengths,
     "fig09_where": _draw_where,
     "fig10_scores": scores.scores,
+    "fig11_dense": dense.dense,
+    "fig12_ingredients": ingredients.ingredients,
     "fig13_storage": storage.storage,
     "fig14_landscape": landscape.landscape,
 }

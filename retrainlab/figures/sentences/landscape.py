@@ -1,11 +1,10 @@
 """What the table of figure 14 says: how far retraining goes, what lies on the way, and whether averaging copies helps."""
 
-import math
 from collections.abc import Callable
 
 import pandas as pd
 
-from retrainlab.figures.sentences.phrases import FEW, Said
+from retrainlab.figures.sentences.phrases import FEW, Said, overall
 from retrainlab.phrases import listed, percent, share
 
 GAINS = {  # how the average is compared with the copies: the starts of their measures' names, the copies' first
@@ -54,7 +53,7 @@ def finding(table: pd.DataFrame) -> str:
         return FEW
     own = cells(table).sort_values("distance_from_pruned", kind="stable")
     near, far = (f"{row['schedule']} {percent(row['distance_from_pruned'])}" for _, row in own.iloc[[0, -1]].iterrows())
-    soup, fair = (_points(gains(table).set_index("gain").loc[[name]].iloc[0]) for name in ("soup", "recalibrated"))
+    soup, fair = (overall(gains(table).set_index("gain").loc[[name]].iloc[0]) for name in ("soup", "recalibrated"))
     return (
         f"from {near} to {far} of the pruned weights' norm; averaging two copies adds {soup} points, {fair} if the "
         "copies are recalibrated too"
@@ -105,7 +104,7 @@ def answer(table: pd.DataFrame) -> str:
     rows = gains(table)
     if rows["p"].isna().all():
         return f"{FEW.capitalize()}."
-    each = "; ".join(f"{WORDS[row['gain']]}: {_points(row)}" for _, row in rows.drop_duplicates("gain").iterrows())
+    each = "; ".join(f"{WORDS[row['gain']]}: {overall(row)}" for _, row in rows.drop_duplicates("gain").iterrows())
     return f"Test accuracy of the average of two copies less the mean of theirs, over all cells, in points: {each}."
 
 
@@ -122,10 +121,3 @@ def _counts(table: pd.DataFrame) -> list[str]:
         f"{listed(worse)}; after Holm's correction for all {rows['p'].notna().sum()} comparisons, better in "
         f"{sure.get('better', 0)} and worse in {sure.get('worse', 0)}."
     ]
-
-
-def _points(row: pd.Series) -> str:
-    """`+0.9 (+0.5 to +1.3, better)`."""
-    low, high = 100 * row["overall_low"], 100 * row["overall_high"]
-    span = f"{low:+.1f} to {high:+.1f}, " if math.isfinite(low) else ""
-    return f"{100 * row['overall_mean']:+.1f} ({span}{row['overall']})"

@@ -2,6 +2,7 @@
 
 import math
 from collections.abc import Iterable
+from typing import Any
 
 import pandas as pd
 
@@ -32,3 +33,25 @@ def after_holm(table: pd.DataFrame) -> str:
 def too_few(table: pd.DataFrame) -> bool:
     """Whether no comparison has seeds enough for a verdict."""
     return bool(judged(table)["p"].isna().all())
+
+
+def found(table: pd.DataFrame, column: str, verdict: str) -> str:
+    """`FT in 13 of 20, LRW in 2 of 4`: the schedules with this verdict, in the table's order, or none."""
+    rows = judged(table)
+    cells, found = (part["schedule"].value_counts() for part in (rows, rows[rows[column] == verdict]))
+    named = (name for name in table["schedule"].unique() if name in found)
+    return ", ".join(f"{name} in {found[name]} of {cells[name]}" for name in named) or "none"
+
+
+def average(row: Any) -> str:
+    """`FT -12.5 (-17.2 to -7.8), worse`: a schedule's difference on average over all cells."""
+    low, high = 100 * row.overall_low, 100 * row.overall_high
+    span = f" ({low:+.1f} to {high:+.1f})" if math.isfinite(low) else ""
+    return f"{row.schedule} {100 * row.overall_mean:+.1f}{span}, {row.overall}"
+
+
+def overall(row: pd.Series) -> str:
+    """`+12.3 (+10.1 to +14.5, better)`: a difference on average, in points."""
+    low, high = 100 * row["overall_low"], 100 * row["overall_high"]
+    span = f"{low:+.1f} to {high:+.1f}, " if math.isfinite(low) else ""
+    return f"{100 * row['overall_mean']:+.1f} ({span}{row['overall']})"

@@ -1,11 +1,8 @@
 """What the tables of figures 1 to 4 say."""
 
-import math
-from typing import Any
-
 import pandas as pd
 
-from retrainlab.figures.sentences.phrases import FEW, Said, accuracies, after_holm, judged, too_few
+from retrainlab.figures.sentences.phrases import FEW, Said, accuracies, after_holm, average, found, too_few
 from retrainlab.phrases import percent, share
 
 
@@ -69,12 +66,12 @@ def budgets(table: pd.DataFrame) -> Said:
     there = accuracies(corner["schedule"], corner["mean"])
     averages = table[table["verdict"].notna()].drop_duplicates("schedule")
     counted = (
-        f"Worse than {name}, of the cells: {_found(table, 'verdict', 'worse')}; better: "
-        f"{_found(table, 'verdict', 'better')} (the interval excludes 0); {after_holm(table)}, worse: "
-        f"{_found(table, 'corrected', 'worse')}; better: {_found(table, 'corrected', 'better')}"
+        f"Worse than {name}, of the cells: {found(table, 'verdict', 'worse')}; better: "
+        f"{found(table, 'verdict', 'better')} (the interval excludes 0); {after_holm(table)}, worse: "
+        f"{found(table, 'corrected', 'worse')}; better: {found(table, 'corrected', 'better')}"
     )
     counted, twins = FEW.capitalize() if too_few(table) else counted, _same_runs(table)
-    means = f"On average over all cells, less {name}, in points: {'; '.join(map(_average, averages.itertuples()))}"
+    means = f"On average over all cells, less {name}, in points: {'; '.join(map(average, averages.itertuples()))}"
     return (
         f"Test accuracy against retraining budget, one panel per sparsity, one line per schedule; the dense network has "
         f"{percent(table['dense'].iloc[0])}. At sparsity {hardest} and budget {shortest}: {there}. {counted}.{twins} "
@@ -84,26 +81,12 @@ def budgets(table: pd.DataFrame) -> Said:
     )
 
 
-def _found(table: pd.DataFrame, column: str, verdict: str) -> str:
-    """`FT in 13 of 20, LRW in 2 of 4`: the schedules with this verdict, in the table's order, or none."""
-    rows = judged(table)
-    cells, found = (part["schedule"].value_counts() for part in (rows, rows[rows[column] == verdict]))
-    named = (name for name in table["schedule"].unique() if name in found)
-    return ", ".join(f"{name} in {found[name]} of {cells[name]}" for name in named) or "none"
-
-
 def _same_runs(table: pd.DataFrame) -> str:
     """Which schedules are one run under two names, as a sentence with a space before it; empty if none are."""
     cells = table[table["verdict"].notna()].groupby("schedule").size()
     twins = table.dropna(subset=["same_as"]).groupby(["schedule", "same_as"], sort=False).size()
     said = [f"{name} is the same run as {other} in {n} of {cells[name]} cells" for (name, other), n in twins.items()]
     return f" {' and '.join(said)}, counted once." if said else ""
-
-
-def _average(row: Any) -> str:
-    low, high = 100 * row.overall_low, 100 * row.overall_high
-    span = f" ({low:+.1f} to {high:+.1f})" if math.isfinite(low) else ""
-    return f"{row.schedule} {100 * row.overall_mean:+.1f}{span}, {row.overall}"
 
 
 def gain(cells: pd.DataFrame) -> pd.Series:

@@ -1,10 +1,8 @@
 """What the table of figure 10 says: does a better prune make retraining needless?"""
 
-import math
-
 import pandas as pd
 
-from retrainlab.figures.sentences.phrases import FEW, Said, accuracies, too_few
+from retrainlab.figures.sentences.phrases import FEW, Said, accuracies, overall, too_few
 from retrainlab.phrases import listed, percent, share
 
 NAMES = {"obd": "Optimal Brain Damage", "obs": "Optimal Brain Surgeon"}
@@ -91,7 +89,7 @@ def _start(table: pd.DataFrame) -> str:
     name, base = best(table), baseline(table)
     own = _pruned(table, name)
     said = ", ".join(f"{percent(mean)} at {share(sparsity)}" for sparsity, mean in zip(own["sparsity"], own["mean"]))
-    lead = "" if name == base else f"; on average {_points(own.iloc[0])} points against {base}"
+    lead = "" if name == base else f"; on average {overall(own.iloc[0])} points against {base}"
     return f"Straight after the prune {name} is best, by sparsity {said}{lead}."
 
 
@@ -101,18 +99,11 @@ def _leads(table: pd.DataFrame, schedule: str) -> str:
     rows = table[(table["schedule"] == schedule) & (table["sparsity"] == table["sparsity"].min())]
     if name == base:
         last = rows[(rows["budget"] == rows["budget"].max()) & rows["overall"].notna()]
-        others = "; ".join(f"{row['score']} {_points(row)}" for _, row in last.iterrows())
+        others = "; ".join(f"{row['score']} {overall(row)}" for _, row in last.iterrows())
         return f"After {schedule} for {share(rows['budget'].max())}, on average against {base}: {others}."
     own = rows[rows["score"] == name].sort_values("budget", kind="stable")
-    leads = "; ".join(f"{_points(row)} at {share(row['budget'])}" for _, row in own.iterrows())
+    leads = "; ".join(f"{overall(row)} at {share(row['budget'])}" for _, row in own.iterrows())
     return f"After {schedule} its lead is, by budget, {leads}."
-
-
-def _points(row: pd.Series) -> str:
-    """`+12.3 (+10.1 to +14.5, better)`."""
-    low, high = 100 * row["overall_low"], 100 * row["overall_high"]
-    span = f"{low:+.1f} to {high:+.1f}, " if math.isfinite(low) else ""
-    return f"{100 * row['overall_mean']:+.1f} ({span}{row['overall']})"
 
 
 Places = dict[str, list[str]]
