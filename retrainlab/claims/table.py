@@ -85,9 +85,9 @@ CLAIMS = (
     ),
     Claim(
         "C7",
-        "Length explains part of what iterative pruning gains; pruning between a quarter and three quarters of the time is "
-        "near the best; averaging retrained copies helps; biases and normalisation alone regain much.",
-        "Jin et al. 2022; Zimmer et al. 2024; Zimmer et al. 2023b",
+        "Length explains part of what iterative pruning gains; to prune between a quarter and three quarters of the time is "
+        "better than sooner or later; averaging retrained copies helps; biases and normalisation alone regain much.",
+        "Jin et al. 2022; by analogy Jin et al. 2025, who prune gradually; Zimmer et al. 2024; Zimmer et al. 2023 (PERP)",
         "no gain of length, of the middle or of averaging, or less than half regained",
         (others.FIG6, others.FIG8, others.FIG12, others.FIG14),
         others.later_work,
