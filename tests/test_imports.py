@@ -68,6 +68,12 @@ study.serving study.processes study.workers study.result study.measured study.st
 study
 contest
 figures.sentences figures
+claims.rule
+claims.effects
+claims.schedules
+claims.others
+claims.table
+claims.report
 explore.kit explore.views explore.apps
 report options export doctor lab packing
 cli

@@ -178,6 +178,10 @@ def changed(settings: Preset) -> dict[str, object]:
     return {name: value for name, value in vars(settings).items() if name not in aside and value != known[name]}
 
 
+ENDS = ("png", "svg", "csv", "runs.csv", "json")
+"""Of the files of a figure NAME: the picture twice, its numbers, its runs, and its words with where it comes from."""
+
+
 def folder(settings: Preset) -> Path:
     """Where figures go: to the output that is asked for, or else to figures/PRESET for the preset's own settings and to
     figures/own/PRESET, which git ignores, for others."""

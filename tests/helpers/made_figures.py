@@ -232,7 +232,7 @@ def _draw_where(table: pd.DataFrame):
 
 def budget_figure(frame: pd.DataFrame):
     """Figure 3 of a frame whose accuracies are in `acc`."""
-    table = stats.compared(frame, ["sparsity", "budget"], "acc", "schedule", "LLR")
+    table = stats.compared(frame, ["sparsity", "budget"], "test_accuracy", "schedule", "LLR")
     return retraining.budgets(table.assign(dense=0.97))
 
 
@@ -278,7 +278,9 @@ def table(name: str) -> pd.DataFrame:
 
 def fill(folder: Path) -> None:
     """Save every figure to the folder."""
-    results = pd.DataFrame({"device": ["cpu, 2 cores"], "key": ["0123456789abcdef"]})
+    results = pd.DataFrame(
+        {"seed": [0], "test_accuracy": [0.9], "device": ["cpu, 2 cores"], "key": ["0123456789abcdef"]}
+    )
     for name, draw in DRAW.items():
         said, saved = sentences.words(name, table(name)), table(name)
         caption = f"A caption of {name}. {said.results}"
