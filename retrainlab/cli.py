@@ -119,6 +119,11 @@ def _parser() -> argparse.ArgumentParser:
     figures.add_argument("--precision", default="float32", help=precision)
     figures.add_argument("--dry-run", action="store_true", help="only say what would be made, why, and what it costs")
     add_machine(figures)
+    claims = command(
+        "claims", _claims, "say what the figures' runs say of the paper's claims, and write it beside them"
+    )
+    claims.add_argument("--preset", default="digits", help="whose figures; they are made by `figures` before")
+    claims.add_argument("--figures", default="", help="the folder they are in; figures/PRESET if empty")
     lab = command("lab", _lab, "open JupyterLab on the notebook to start with, on this machine only, with a token")
     lab.add_argument("--port", type=int, default=8888, help="or the next that is free")
     lab.add_argument("--no-browser", action="store_true", help="print the address instead of opening it")
@@ -174,6 +179,17 @@ def _figures(options: argparse.Namespace) -> None:
 
     asked = {name: getattr(options, name) for name in ("precision", "output", "dry_run")}
     run.make(options.names, options.preset, machine(options), **asked)
+
+
+def _claims(options: argparse.Namespace) -> None:
+    from retrainlab.claims import report
+    from retrainlab.figures import presets
+
+    settings = presets.asked(options.preset, options.figures)
+    folder = presets.folder(settings)
+    for line in report.lines(report.make(settings, folder)):
+        print(line)
+    print(f"Written to {folder}: {', '.join(f'claims.{end}' for end in report.ENDS)}.", file=sys.stderr)
 
 
 def _lab(options: argparse.Namespace) -> None:

@@ -57,7 +57,7 @@ def verdict(values: ArrayLike, level: float = LEVEL) -> str:
     return "undecided" if np.size(values) < SEEDS or low <= 0 <= high else "better" if low > 0 else "worse"
 
 
-def _p_value(values: ArrayLike) -> float:
+def p_value(values: ArrayLike) -> float:
     """The two-sided p-value of the mean difference; NaN for fewer than SEEDS values, 1 for those that are all equal."""
     values = _rounded(values)
     if len(values) < SEEDS:
@@ -147,7 +147,7 @@ def paired(frame: pd.DataFrame, by: list[str], value: str, compare: str, baselin
                 | {compare: level}
                 | dict(zip(ENDS, difference(differences)))
                 | {"n": len(differences), "left_out": int(both) - len(differences)}
-                | {"p": _p_value(differences), "verdict": verdict(differences)}
+                | {"p": p_value(differences), "verdict": verdict(differences)}
                 | {"same_as": next((name for name in levels[:place] if _same_run(own, name, level)), "")}
             )
     return _corrected(pd.DataFrame(rows), by, compare)

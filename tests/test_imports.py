@@ -55,7 +55,7 @@ keys
 schedules data.dataset data.batches methods.table figures.presets
 pruning layers models storage training.method methods.bimp
 products
-metrics influence chains narrow training.layout training.patches training.stacking advice
+metrics landscape influence chains narrow training.layout training.patches training.stacking advice
 training.state training.loop training.masked training.flat training.slots training.ways shrink sparse_kernels
 training.stack
 training.together
@@ -68,6 +68,12 @@ study.serving study.processes study.workers study.result study.measured study.st
 study
 contest
 figures.sentences figures
+claims.rule
+claims.effects
+claims.schedules
+claims.others
+claims.table
+claims.report
 explore.kit explore.views explore.apps
 report options export doctor lab packing
 cli

@@ -5,6 +5,7 @@
     retraining, contest    DataFrame -> matplotlib Figure: figures 1 to 4, and 5 to 9
     scores                 the same for figure 10, with what makes its table
     dense, ingredients     and for figures 11 and 12
+    storage, landscape     and for figures 13 and 14
     sentences              what each figure's saved table says, in words
     saving                 a figure with its numbers, its words and where it comes from
     provenance             what a saved figure says of its versions and of the training behind it

@@ -9,8 +9,8 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 
 from retrainlab.checks import BadInput
-from retrainlab.figures import made, presets
-from retrainlab.figures.provenance import trained
+from retrainlab.figures import presets
+from retrainlab.figures.provenance import described, texts, trained
 from retrainlab.paths import project, stored_file
 from retrainlab.phrases import listed
 from retrainlab.progress import duration
@@ -38,12 +38,12 @@ def missing(
     counted: set[str] = set()
     unknown, own = [], presets.changed(settings)
     for name in names:
-        both = (made.described(f, name) for f in (folder, project() / "figures" / settings.name))
-        about = next((one for one in both if made.texts(one, "results") and isinstance(one.get("steps"), dict)), {})
+        both = (described(f, name) for f in (folder, project() / "figures" / settings.name))
+        about = next((one for one in both if texts(one, "results") and isinstance(one.get("steps"), dict)), {})
         if not (counts := about.get("steps")):
             unknown.append(name)
             continue
-        keys = made.texts(about, "results")
+        keys = texts(about, "results")
         anew = fresh or about.get("parameters") != own
         new = {key for key in keys if anew or not stored_file(store, "results", key).exists()} - counted
         counted |= new

@@ -14,7 +14,7 @@ from pathlib import Path
 
 from retrainlab.checks import BadInput, shortened
 from retrainlab.figures import sources
-from retrainlab.figures.provenance import versions
+from retrainlab.figures.provenance import described, texts, versions
 from retrainlab.paths import stored_file, write_text
 
 MADE_FROM = ("parameters", "versions", "code")  # what is known before a notebook runs ...
@@ -80,21 +80,6 @@ def why(asked: Asked, modules: Mapping[str, str]) -> str:
     if known is None:
         return "not made here before"
     return next(_changes(known, before(asked, modules) | after(asked)), "")
-
-
-def described(folder: Path, name: str) -> dict:
-    """What a saved figure's NAME.json says; empty if there is none that can be read."""
-    try:
-        about = json.loads((folder / f"{name}.json").read_bytes())
-    except (OSError, ValueError, RecursionError):
-        return {}
-    return about if isinstance(about, dict) else {}
-
-
-def texts(about: Mapping, field: str) -> list[str]:
-    """The texts in a list of `described`: `results` are keys of results, `read` files of other figures beside it."""
-    names = about.get(field)
-    return [name for name in names if isinstance(name, str)] if isinstance(names, list) else []
 
 
 def _changes(known: Record, now: Record) -> Iterator[str]:

@@ -18,7 +18,7 @@ class Preset:
     """What the figures need to know. A field's last word is the name of the notebook's parameter that overrides it."""
 
     name: str
-    recipe: Recipe  # of figures 1 to 4 and 9 to 12
+    recipe: Recipe  # of figures 1 to 4 and 9 to 14
     output: str = ""  # the figures' folder; if empty, the function `folder` chooses one
     seeds: int = 5
     # figure 3: shares of weights removed, budgets as shares of the dense run, and what the differences are to
@@ -66,6 +66,16 @@ class Preset:
     # figure 12: sparsities, and budgets of a cycle's retraining
     ingredient_sparsities: tuple[float, ...] = (0.95, 0.98)
     ingredient_budgets: tuple[float, ...] = (0.05,)
+    # figure 13: shares of single weights, n:m patterns, shares of filters, and the budget of LLR after each
+    storage_sparsities: tuple[float, ...] = (0.5, 0.75, 0.875, 0.95, 0.98)
+    storage_patterns: tuple[str, ...] = ("2:4", "1:4", "1:8")
+    storage_filters: tuple[float, ...] = (0.25, 0.5, 0.75, 0.875)
+    storage_budget: float = 0.1
+    # figure 14: LRW would be FT, whose learning rate it has for so short a budget
+    landscape_schedules: tuple[str, ...] = ("FT", "CLR", "LLR", "ALLR")
+    landscape_sparsities: tuple[float, ...] = (0.9, 0.98)
+    landscape_budget: float = 0.1
+    landscape_seeds: int = 10
     precision: str = "float32"  # of all trainings
 
     def __post_init__(self) -> None:
@@ -117,9 +127,17 @@ _ALL = (
         dense_budgets=(0.25, 1.0),
         ingredient_sparsities=(0.9,),
         ingredient_budgets=(0.25,),
+        storage_sparsities=(0.5, 0.9),
+        storage_patterns=("2:4",),
+        storage_filters=(0.5,),
+        storage_budget=0.25,
+        landscape_schedules=("FT", "LLR"),
+        landscape_sparsities=(0.9,),
+        landscape_budget=0.25,
+        landscape_seeds=2,
     ),
     Preset("digits", Recipe(), seeds=10),
-    Preset("fashion-mnist", _FASHION, seeds=3, contest=_FASHION),
+    Preset("fashion-mnist", _FASHION, seeds=3, landscape_seeds=3, contest=_FASHION),
     Preset(
         "cifar10",
         # Renda, Frankle & Carbin (2020): 182 epochs, learning rate divided by 10 at epochs 91 and 136.
@@ -133,6 +151,7 @@ _ALL = (
             all_train=False,
         ),
         seeds=3,
+        landscape_seeds=3,
         contest=Recipe(data="cifar10", model="resnet20", epochs=100, batch_size=128, sgd=SGD(weight_decay=2e-4)),
     ),
 )
@@ -157,6 +176,10 @@ def changed(settings: Preset) -> dict[str, object]:
     """The fields, `output` aside, in which the settings differ from the preset of their name, with their values."""
     known, aside = vars(preset(settings.name)), ("output", "recipe", "contest")  # recipes differ in precision alone
     return {name: value for name, value in vars(settings).items() if name not in aside and value != known[name]}
+
+
+ENDS = ("png", "svg", "csv", "runs.csv", "json")
+"""Of the files of a figure NAME: the picture twice, its numbers, its runs, and its words with where it comes from."""
 
 
 def folder(settings: Preset) -> Path:

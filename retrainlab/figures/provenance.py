@@ -1,8 +1,10 @@
 """What a saved figure says of where it comes from: versions, and how much training its runs are. Loads no torch."""
 
+import json
 from collections.abc import Mapping
 from dataclasses import fields
 from importlib import metadata
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 from retrainlab.config import SGD, Recipe
@@ -39,6 +41,21 @@ def steps(rows: "pd.DataFrame") -> dict[str, int]:
     first = own.assign(steps=own["total_steps"] - own["steps"]).drop_duplicates(FIRST_TRAINING)
     both = own.groupby("trained")["steps"].sum() + first.groupby("trained")["steps"].sum()
     return {str(name): int(count) for name, count in both.items()}
+
+
+def described(folder: Path, name: str) -> dict:
+    """What a saved figure's NAME.json says; empty if there is none that can be read."""
+    try:
+        about = json.loads((folder / f"{name}.json").read_bytes())
+    except (OSError, ValueError, RecursionError):
+        return {}
+    return about if isinstance(about, dict) else {}
+
+
+def texts(about: Mapping, field: str) -> list[str]:
+    """The texts in a list of `described`: `results` are keys of results, `read` files of other figures beside it."""
+    names = about.get(field)
+    return [name for name in names if isinstance(name, str)] if isinstance(names, list) else []
 
 
 def _given(number: float | None) -> bool:

@@ -64,7 +64,7 @@ def make(
         if unknown := given.keys() - notebooks.parameters(known[name]):
             raise BadInput(f"The notebook {name} has no parameter {', '.join(sorted(unknown))}; restore it from git.")
     if not dry_run:
-        make_writable(folder, [f"{name}.{end}" for name in reasons for end in ("png", "svg", "csv", "json")])
+        make_writable(folder, [f"{name}.{end}" for name in reasons for end in presets.ENDS])
     missing = cost.missing(reasons, settings, folder, store, machine.fresh)
     words = cost.sentence(reasons, len(chosen), settings, machine, missing)
     if dry_run:

@@ -3,10 +3,12 @@
 import base64
 import html
 import json
+from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import partial
 from io import BytesIO
 from pathlib import Path
+from typing import Any
 
 import matplotlib
 import pandas as pd
@@ -43,6 +45,22 @@ def png(figure: Figure, dpi: int = 100, metadata: dict | None = None) -> bytes:
     return out.getvalue()
 
 
+REACHED = ("_accuracy", "_loss")
+"""The ends of the names of what a run has reached, of all that is measured of it."""
+
+
+def runs(results: pd.DataFrame) -> pd.DataFrame:
+    """A row for each run of a study: its seed, what tells it from the others, and what it reached.
+
+    results: a study's rows, with the columns of `study.row` in their order: all settings, then what was measured from
+    test_accuracy on to the key. Columns that a notebook has put before or behind these tell runs apart, too.
+    """
+    columns = list(results)
+    settings = [*columns[: columns.index("test_accuracy")], *columns[columns.index("key") + 1 :]]
+    apart = [name for name in settings if name == "seed" or results[name].nunique(dropna=False) > 1]
+    return results[[*apart, *(name for name in columns if name.endswith(REACHED))]]
+
+
 @dataclass(frozen=True)
 class Searched:
     """A study's rows that a figure shows, and those of every run by which they were found."""
@@ -51,19 +69,40 @@ class Searched:
     every: pd.DataFrame
 
 
+@dataclass(frozen=True)
+class Read:
+    """What a figure was made from that reads other figures' runs: the names of these figures, and rows to save as its own
+    runs."""
+
+    figures: Sequence[str]
+    rows: pd.DataFrame
+
+
 def save(
-    figure: Figure, data: pd.DataFrame, said: Words, caption: str, *, settings: Preset, results: pd.DataFrame | Searched
+    figure: Figure,
+    data: pd.DataFrame,
+    said: Words,
+    caption: str,
+    *,
+    settings: Preset,
+    results: pd.DataFrame | Searched | Read,
 ) -> Picture:
-    """Write a figure as NAME.png and .svg, its numbers as .csv, and caption, alternative text and provenance as .json.
+    """Write a figure as NAME.png and .svg, its numbers as .csv, its runs as .runs.csv (see `runs`), and caption, alternative
+    text and provenance as .json.
 
     They go to `presets.folder`, with a word if the settings are not the preset's own. The same figure and data give the
     same bytes. said: has the NAME and the alternative text. results: the study's rows; their keys and devices are the
     provenance, and what of their networks is not pruned ends the caption, as does that they come from several devices.
-    Of a search the keys and the training steps are those of every run.
+    Of a search the keys and the training steps are those of every run; of other figures they are all of theirs.
     """
-    results, every = (results.shown, results.every) if isinstance(results, Searched) else (results, results)
-    caption = " ".join([caption, *filter(None, dict.fromkeys([*results.get("not_pruned", ()), stats.mixed(results)]))])
     folder, own = presets.folder(settings), presets.changed(settings)
+    if isinstance(results, Read):
+        rows, origin = results.rows, _of_figures(folder, results.figures)
+    else:
+        shown, every = (results.shown, results.every) if isinstance(results, Searched) else (results, results)
+        rows, origin = runs(shown), _of_runs(shown, every)
+        notes = dict.fromkeys([*shown.get("not_pruned", ()), stats.mixed(shown)])
+        caption = " ".join([caption, *filter(None, notes)])
     if own and not settings.output:
         print(
             f"Not the preset's own {', '.join(own)}: the figure goes to {folder}, "
@@ -79,17 +118,31 @@ def save(
         "alt": said.alt,
         "preset": settings.name,
         "parameters": own,
-        "devices": sorted(set(results["device"])),
         "versions": provenance.versions(),
-        "steps": provenance.steps(every),
-        "results": sorted(set(every["key"])),
+        **origin,
     }
     files = {
         "png": image,
         "svg": vector.getvalue(),
         "csv": stats.to_csv(data).encode("utf-8", "backslashreplace"),
+        "runs.csv": stats.to_csv(rows).encode("utf-8", "backslashreplace"),
         "json": (json.dumps(about, indent=1) + "\n").encode(),
     }
     for end, content in files.items():
         write_whole(folder / f"{said.figure}.{end}", partial(Path.write_bytes, data=content))
     return Picture(image, said.alt, caption)
+
+
+def _of_runs(shown: pd.DataFrame, every: pd.DataFrame) -> dict[str, Any]:
+    """Where a study's rows come from, as NAME.json tells it."""
+    keys = sorted(set(every["key"]))
+    return {"devices": sorted(set(shown["device"])), "steps": provenance.steps(every), "results": keys}
+
+
+def _of_figures(folder: Path, names: Sequence[str]) -> dict[str, Any]:
+    """The same of figures in a folder, taken together; and which of their files were read."""
+    each = [provenance.described(folder, name) for name in names]
+    found = {
+        field: sorted({x for one in each for x in provenance.texts(one, field)}) for field in ("devices", "results")
+    }
+    return found | {"steps": {}, "read": [f"{name}.runs.csv" for name in names]}

@@ -75,6 +75,9 @@ SCORES = {
     "obs": Look(RED, "D", (0, (6, 1, 1, 1))),
     "random": Look(GREY, "s", (0, (1, 1))),
 }
+MASKS = {"unstructured": Look(BLUE, "o"), "n:m": Look(GREEN, "v"), "filters": Look(RED, "s")}
+ENCODINGS = {"dense": Look(GREY, "o"), "bitmask": Look(BLUE, "s"), "csr": Look(ORANGE, "^")}
+DASHED: Any = (0, (2, 1.5))  # where a colour has two lines
 VERDICTS = {"better": Look(BLUE, "^"), "undecided": Look("0.45", "o"), "worse": Look(RED, "v")}
 OTHER = Look(ORANGE, "*")  # a method, an allocation or a score of one's own
 _PLACES = tuple(map(Look, (BLUE, RED, GREEN, GREY, PURPLE, SKY, ORANGE), "osv^DXP"))

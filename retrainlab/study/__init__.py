@@ -6,6 +6,7 @@
     results    the keeper of what is stored, and how one process makes what is missing
     run        carries a grid out: plan cuts what is missing into tasks, workers spreads these over processes
     reading    what is stored, as tables
+    landscape  where retraining goes: what is measured of weights that no store keeps
 
 What others call is importable from here; a worker, which needs little of it, loads no more than that.
 """

@@ -138,7 +138,7 @@ class Results:
             return
         pruned: dict[Pair, Pruned] = {}
         for pair in dict.fromkeys((e.recipe, e.prune) for e in lacking):
-            pruned[pair] = self._masks_of(pair, dense[pair[0]], device)
+            pruned[pair] = self.masks_of(pair, dense[pair[0]], device)
             yield pair, pruned[pair]
         for alike in grouped(lacking, lambda e: common(while_retraining(e))).values():
             stages.stage("Retraining ...", work(alike))
@@ -157,14 +157,14 @@ class Results:
         watch = Watch(tell=tell)
         [(_, dense)] = self.make([experiment.recipe], device, watch, engine)
         assert isinstance(dense, Dense)
-        start = dense, self._masks_of((experiment.recipe, experiment.prune), dense, device)
+        start = dense, self.masks_of((experiment.recipe, experiment.prune), dense, device)
         meter = Meter([experiment], watch)
         return next(networks_together([experiment], [start], str(device), engine, on_point=meter))[1]
 
     def make_task(self, nouns: Sequence[Noun], device: torch.device, engine: Engine, watch: Watch) -> Iterator[Thing]:
         """Make nouns of one kind anew, from what the store has for them, and keep each before it is yielded. Raises
         BadInput if what they start from is not there, if images have changed, or if the store cannot be written."""
-        self._check_unchanged(recipe_of(nouns[0]))
+        self.check_unchanged(recipe_of(nouns[0]))
         recipes = [noun for noun in nouns if isinstance(noun, Recipe)]
         pairs = [noun for noun in nouns if isinstance(noun, tuple)]
         experiments = [noun for noun in nouns if isinstance(noun, Experiment)]
@@ -194,7 +194,7 @@ class Results:
                 return
             stages.tell(1.0)  # some may have diverged, and have fewer points
 
-    def _masks_of(self, pair: Pair, dense: Dense, device: torch.device) -> Pruned:
+    def masks_of(self, pair: Pair, dense: Dense, device: torch.device) -> Pruned:
         """The masks made from `dense`: those stored, or new ones, which are kept."""
         masks = self.masks(*pair, device)
         if masks is None or not belongs(masks, dense):
@@ -214,7 +214,7 @@ class Results:
             )
         return thing
 
-    def _check_unchanged(self, recipe: Recipe) -> None:
+    def check_unchanged(self, recipe: Recipe) -> None:
         """Raise BadInput if the images are no longer those under whose fingerprint results are to be stored."""
         if Results(self.store).fingerprint(recipe) != self.fingerprint(recipe):
             raise BadInput(

@@ -17,7 +17,7 @@ def frame() -> pd.DataFrame:
             "sparsity": p,
             "budget": b,
             "schedule": name,
-            "acc": 0.9 - p / 5 + b / 9 + generator.normal(0, 0.01),
+            "test_accuracy": 0.9 - p / 5 + b / 9 + generator.normal(0, 0.01),
         }
         for s in range(3)
         for p in (0.8, 0.9)

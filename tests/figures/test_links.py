@@ -6,6 +6,8 @@ from pathlib import Path
 import nbformat
 import pytest
 
+from retrainlab.claims.table import CLAIMS
+
 ROOT = Path(__file__).parents[2]
 NOTEBOOKS = ROOT / "notebooks"
 FIGURES = sorted(path.stem for path in NOTEBOOKS.glob("fig*.ipynb"))
@@ -36,6 +38,12 @@ def beside(figure: str, figures: list[str]) -> str:
     return f"Figures: {', '.join(f'[{number(f)}]({f}.ipynb) {where}' for where, fs in near.items() for f in fs)}."
 
 
+def claimed(figure: str) -> str:
+    """What a figure's line of links says of the claims that are tested on its runs, with a space behind it."""
+    own = [claim.name for claim in CLAIMS if figure in claim.figures]
+    return f"Claim{'s' * (len(own) > 1)}: [{', '.join(own)}](fig15_claims.ipynb). " if own else ""
+
+
 def test_the_figures_beside_one_follow_from_the_list():
     three = ["fig01_a", "fig02_b", "fig11_c"]
     assert beside("fig01_a", three) == "Figures: [2](fig02_b.ipynb) next."
@@ -44,8 +52,8 @@ def test_the_figures_beside_one_follow_from_the_list():
 
 
 @pytest.mark.parametrize("figure", FIGURES)
-def test_a_figures_first_text_ends_with_links_to_its_explorers_and_the_figures_beside_it(figure):
-    line, end = cells(figure)[0].split("\n\n")[-1], beside(figure, FIGURES)
+def test_a_figures_first_text_ends_with_links_to_its_explorers_its_claims_and_the_figures_beside_it(figure):
+    line, end = cells(figure)[0].split("\n\n")[-1], f"{claimed(figure)}{beside(figure, FIGURES)}"
     wanted = f"the last line is {line!r}, but should be: Explore: [NAME](explore_NAME.ipynb). {end}"
     assert line.startswith("Explore: ") and line.endswith(f". {end}"), wanted
     explorers = LINK.findall(line.partition(". ")[0])

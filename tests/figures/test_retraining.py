@@ -18,7 +18,7 @@ def test_budget_panels_show_percent_and_every_schedule(frame):
     assert top.get_ylabel() == "Test accuracy (%)" and "percentage points" in bottom.get_ylabel()
     _, labels = top.get_legend_handles_labels()
     assert [text for text in labels if text in style.SCHEDULES] == list(style.SCHEDULES)
-    llr = frame[(frame["sparsity"] == 0.8) & (frame["schedule"] == "LLR")].groupby("budget")["acc"].mean()
+    llr = frame[(frame["sparsity"] == 0.8) & (frame["schedule"] == "LLR")].groupby("budget")["test_accuracy"].mean()
     drawn = next(c for c in top.containers if c.get_label() == "LLR").lines[0].get_ydata()
     np.testing.assert_allclose(np.asarray(drawn, dtype=float), 100 * llr)
 

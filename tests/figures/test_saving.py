@@ -21,7 +21,7 @@ def save(figure, data, folder, results, settings=presets.preset("digits")):
 def test_the_same_figure_gives_the_same_bytes(frame, tmp_path):
     for folder in ("a", "b"):
         save(budget_figure(frame), frame, tmp_path / folder, frame)
-    for end in ("png", "svg", "csv", "json"):
+    for end in presets.ENDS:
         first, second = ((tmp_path / folder / f"name.{end}").read_bytes() for folder in ("a", "b"))
         assert first == second
         assert len(first) > 100
@@ -31,7 +31,7 @@ def test_the_same_figure_gives_the_same_bytes(frame, tmp_path):
 def test_the_csv_holds_the_numbers_and_the_json_where_they_come_from(frame, tmp_path):
     save(budget_figure(frame), frame, tmp_path, frame)
     again = pd.read_csv(tmp_path / "name.csv")
-    np.testing.assert_allclose(again["acc"], frame["acc"], rtol=1e-5)
+    np.testing.assert_allclose(again["test_accuracy"], frame["test_accuracy"], rtol=1e-5)
     about = json.loads((tmp_path / "name.json").read_text())
     assert about["alt"].startswith("Six lines")
     assert about["results"] == ["0123456789abcdef"] and about["devices"] == ["cpu, 2 cores"]
@@ -93,7 +93,7 @@ def test_a_shown_picture_has_alternative_text(frame, tmp_path):
 
 def test_saves_at_the_same_time_do_not_clash_and_leave_nothing_behind(tmp_path):
     """Pitfall: temporary files with fixed names, which the first to finish takes from under the others."""
-    results = pd.DataFrame({"key": ["a"], "device": ["cpu"]})
+    results = pd.DataFrame({"seed": [0], "test_accuracy": [0.5], "device": ["cpu"], "key": ["a"]})
     words = dict(
         settings=presets.asked("smoke", tmp_path), results=results, said=Words("fig", "a", "", ()), caption="c"
     )
@@ -101,5 +101,22 @@ def test_saves_at_the_same_time_do_not_clash_and_leave_nothing_behind(tmp_path):
     with ThreadPoolExecutor(4) as pool:
         done = list(pool.map(lambda _: saving.save(retraining.Figure(figsize=(1, 1)), data, **words), range(24)))
     assert len(done) == 24
-    assert sorted(p.name for p in tmp_path.iterdir()) == ["fig.csv", "fig.json", "fig.png", "fig.svg"]
+    assert sorted(p.name for p in tmp_path.iterdir()) == ["fig.csv", "fig.json", "fig.png", "fig.runs.csv", "fig.svg"]
     assert (tmp_path / "fig.csv").read_text() == "name,value\n'=1+1,-0.5\n'-x,1\nLLR,2\n"
+
+
+def test_the_runs_are_saved_with_what_tells_them_apart_and_what_they_reached(frame, tmp_path):
+    """Of a study's columns those before `test_accuracy` and behind `key` are settings, others are measured."""
+    first = frame.assign(recalibrate=False, test_loss=0.5, steps=range(len(frame)), key="k", entrant="BIMP")
+    settings = ["recalibrate", "seed", "sparsity", "schedule"]  # one budget; all entrants are the same
+    study = first[first["budget"] == 0.1][[*settings, "budget", "test_accuracy", "test_loss", "steps", "device", "key"]]
+    study = study.assign(what=["A", "B"] * (len(study) // 2), all_alike=1)
+    found = saving.runs(study)
+    assert list(found) == ["seed", "sparsity", "schedule", "what", "test_accuracy", "test_loss"]
+    assert len(found) == len(study) and found["test_accuracy"].equals(study["test_accuracy"])
+    save(budget_figure(frame), frame, tmp_path, study)
+    pd.testing.assert_frame_equal(pd.read_csv(tmp_path / "name.runs.csv"), found.reset_index(drop=True), rtol=1e-5)
+
+
+def test_the_seed_is_among_the_runs_columns_where_there_is_but_one(frame):
+    assert list(saving.runs(frame[frame["seed"] == 0])) == ["seed", "sparsity", "budget", "schedule", "test_accuracy"]

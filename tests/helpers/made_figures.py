@@ -10,7 +10,19 @@ import torch
 
 from retrainlab import schedules, stats
 from retrainlab.config import Recipe, Retrain
-from retrainlab.figures import contest, dense, ingredients, presets, retraining, saving, scores, sentences, style
+from retrainlab.figures import (
+    contest,
+    dense,
+    ingredients,
+    landscape,
+    presets,
+    retraining,
+    saving,
+    scores,
+    sentences,
+    storage,
+    style,
+)
 from retrainlab.study.changes import changes
 
 SPARSITIES, BUDGETS, SEEDS = (0.8, 0.9, 0.95, 0.98), (0.025, 0.05, 0.1, 0.25, 0.5), 5
@@ -161,6 +173,58 @@ def _ingredients() -> pd.DataFrame:
     return ingredients.compared(ingredients_frame())
 
 
+def storage_frames(seeds: int = SEEDS) -> tuple[pd.DataFrame, pd.DataFrame]:
+    """Figure 13's rows and their sizes: only networks without filters have a smaller one, which was measured."""
+    frame = study(seeds, structure=("unstructured", "n:m", "filters"), sparsity=(0.5, 0.75))
+    generator, filters = np.random.default_rng(2), frame["structure"] == "filters"
+    achieved, fewer = frame["sparsity"] + 0.2 * filters, 1 / (1 - frame["sparsity"])
+    frame = frame.assign(n=2, m=(2 * fewer).astype(int), sparsity_achieved=achieved, theoretical_speedup=fewer)
+    frame["shrunken_speedup"] = fewer.where(filters)
+    frame["measured_speedup"] = frame["shrunken_speedup"] * generator.uniform(0.5, 0.6, len(frame))
+    rows = [
+        (place, precision, encoding, packed, size)
+        for place, share in enumerate(1 - achieved)
+        for precision in ("float32", "bfloat16")
+        for encoding, size in (("dense", 1000), ("bitmask", 1000 * share + 32), ("csr", 1250 * share + 5))
+        for packed, size in ((False, size), (True, 900 * share + size / 100))
+    ]
+    sizes = pd.DataFrame(rows, columns=["place", "precision", "encoding", "gzipped", "bytes"])
+    return frame.assign(dense_test_accuracy=0.94), sizes
+
+
+def _storage() -> pd.DataFrame:
+    return storage.compared(*storage_frames())
+
+
+def landscape_frames(seeds: int = SEEDS) -> tuple[pd.DataFrame, pd.DataFrame]:
+    """Figure 14's rows and lines: FT stays near; the average helps LLR, and is one of two that recalibrating helps."""
+    frame = study(seeds, sparsity=(0.9, 0.98), schedule=("FT", "LLR"))
+    ft, generator = frame["schedule"] == "FT", np.random.default_rng(3)
+
+    def above(points: float) -> pd.Series:
+        return frame["test_accuracy"] + points + generator.normal(0, 0.002, len(frame))
+
+    gains = {"second_": 0, "recalibrated_": 0.01, "recalibrated_second_": 0.01, "average_": 0}
+    frame = frame.assign(**{f"{name}test_accuracy": above(points) for name, points in gains.items()})
+    frame["recalibrated_average_test_accuracy"] = above(0.01) + 0.02 * ~ft
+    far = np.where(ft, 0.01, 0.35) * frame["sparsity"]
+    frame = frame.assign(distance_from_dense=0.8 + far / 10, distance_from_pruned=far, distance_between_copies=far / 2)
+    frame = frame.assign(sign_flips=far / 20, barrier=far / 10, recalibrated_barrier=far / 20, norm_drop=0.8)
+    lines = (
+        frame[["seed", "sparsity", "schedule"]]
+        .assign(budget=0.1)
+        .merge(pd.DataFrame({"place": np.arange(9) / 4}), how="cross")
+    )
+    rest = (2 - lines["place"]).clip(lower=1) - 1 + 0.1 * (lines["schedule"] == "FT")
+    lines = lines.assign(accuracy=0.9 - 0.5 * rest, loss=0.1 + 6 * rest)
+    lines = lines.assign(recalibrated_accuracy=0.9 - 0.2 * rest, recalibrated_loss=0.1 + 2 * rest)
+    return frame.assign(dense_test_accuracy=0.98), lines
+
+
+def _landscape() -> pd.DataFrame:
+    return landscape.compared(*landscape_frames())
+
+
 def _draw_where(table: pd.DataFrame):
     masks = {way: torch.arange(72).view(4, 2, 3, 3) % (i + 2) == 0 for i, way in enumerate(WAYS)}
     return contest.allocations(table, _layers(), masks, LAYERS[1])
@@ -168,7 +232,7 @@ def _draw_where(table: pd.DataFrame):
 
 def budget_figure(frame: pd.DataFrame):
     """Figure 3 of a frame whose accuracies are in `acc`."""
-    table = stats.compared(frame, ["sparsity", "budget"], "acc", "schedule", "LLR")
+    table = stats.compared(frame, ["sparsity", "budget"], "test_accuracy", "schedule", "LLR")
     return retraining.budgets(table.assign(dense=0.97))
 
 
@@ -185,6 +249,8 @@ TABLES = {
     "fig10_scores": _scores,
     "fig11_dense": _dense,
     "fig12_ingredients": _ingredients,
+    "fig13_storage": _storage,
+    "fig14_landscape": _landscape,
 }
 DRAW = {
     "fig01_schedules": retraining.schedules,
@@ -199,6 +265,8 @@ DRAW = {
     "fig10_scores": scores.scores,
     "fig11_dense": dense.dense,
     "fig12_ingredients": ingredients.ingredients,
+    "fig13_storage": storage.storage,
+    "fig14_landscape": landscape.landscape,
 }
 
 
@@ -210,7 +278,9 @@ def table(name: str) -> pd.DataFrame:
 
 def fill(folder: Path) -> None:
     """Save every figure to the folder."""
-    results = pd.DataFrame({"device": ["cpu, 2 cores"], "key": ["0123456789abcdef"]})
+    results = pd.DataFrame(
+        {"seed": [0], "test_accuracy": [0.9], "device": ["cpu, 2 cores"], "key": ["0123456789abcdef"]}
+    )
     for name, draw in DRAW.items():
         said, saved = sentences.words(name, table(name)), table(name)
         caption = f"A caption of {name}. {said.results}"

@@ -9,7 +9,7 @@ from dataclasses import dataclass
 
 import pandas as pd
 
-from retrainlab.figures.sentences import contest, dense, ingredients, retraining, scores
+from retrainlab.figures.sentences import claims, contest, dense, ingredients, landscape, retraining, scores, storage
 from retrainlab.figures.sentences.phrases import Said
 
 FIGURES: dict[str, Callable[[pd.DataFrame], Said]] = {
@@ -25,6 +25,9 @@ FIGURES: dict[str, Callable[[pd.DataFrame], Said]] = {
     "fig10_scores": scores.scores,
     "fig11_dense": dense.dense,
     "fig12_ingredients": ingredients.ingredients,
+    "fig13_storage": storage.storage,
+    "fig14_landscape": landscape.landscape,
+    "fig15_claims": claims.claims,
 }
 
 

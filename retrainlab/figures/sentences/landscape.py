@@ -1,0 +1,123 @@
+"""What the table of figure 14 says: how far retraining goes, what lies on the way, and whether averaging copies helps."""
+
+from collections.abc import Callable
+
+import pandas as pd
+
+from retrainlab.figures.sentences.phrases import FEW, Said, overall
+from retrainlab.phrases import listed, percent, share
+
+GAINS = {  # how the average is compared with the copies: the starts of their measures' names, the copies' first
+    "soup": ("", "recalibrated_"),
+    "recalibrated": ("recalibrated_", "recalibrated_"),
+    "raw": ("", ""),
+}
+WORDS = {
+    "soup": "the average recalibrated, the copies as they are",
+    "recalibrated": "both recalibrated",
+    "raw": "both as they are",
+}
+
+
+def gains(table: pd.DataFrame) -> pd.DataFrame:
+    """The rows of what averaging adds."""
+    return table[table["gain"].notna()]
+
+
+def cells(table: pd.DataFrame) -> pd.DataFrame:
+    """A row for each sparsity and schedule."""
+    return gains(table).drop_duplicates(["sparsity", "schedule"])
+
+
+def along(table: pd.DataFrame) -> pd.DataFrame:
+    """The rows of the lines."""
+    return table[table["place"].notna()]
+
+
+def landscape(table: pd.DataFrame) -> Said:
+    """What figure 14 says."""
+    results = [_went(table), _way(table), _between(table), answer(table), *_counts(table)]
+    return (
+        "A row of panels for each sparsity, a colour for each schedule: bars of the distance from the pruned "
+        "weights with the share of signs that turned, and marks of that from the dense weights; the validation loss "
+        "on the line from the pruned network to the first copy; that on the line from there to the second, less the "
+        f"mean of its ends; what averaging both copies adds to test accuracy. {' '.join(results)}",
+        " ".join(results),
+        (results[0], results[2], answer(table)),
+    )
+
+
+def finding(table: pd.DataFrame) -> str:
+    """The same in the few words that the README has room for."""
+    if gains(table)["p"].isna().all():
+        return FEW
+    own = cells(table).sort_values("distance_from_pruned", kind="stable")
+    near, far = (f"{row['schedule']} {percent(row['distance_from_pruned'])}" for _, row in own.iloc[[0, -1]].iterrows())
+    soup, fair = (overall(gains(table).set_index("gain").loc[[name]].iloc[0]) for name in ("soup", "recalibrated"))
+    return (
+        f"from {near} to {far} of the pruned weights' norm; averaging two copies adds {soup} points, {fair} if the "
+        "copies are recalibrated too"
+    )
+
+
+def _each(rows: pd.DataFrame, column: str, words: Callable[[float], str]) -> str:
+    """`FT 0.7 %, LLR 35.1 %`; what diverged on every seed is not named."""
+    return ", ".join(f"{row['schedule']} {words(row[column])}" for _, row in rows.dropna(subset=column).iterrows())
+
+
+def _went(table: pd.DataFrame) -> str:
+    own = cells(table)
+    rows = own[own["sparsity"] == own["sparsity"].max()]
+    first = rows.iloc[0]
+    return (
+        f"At sparsity {share(first['sparsity'])} the prune goes {percent(first['norm_drop'])} of the dense weights' "
+        "norm; from there retraining goes, as a share of the pruned weights' norm: "
+        f"{_each(rows, 'distance_from_pruned', percent)}. Of the signs of the weights that stay it turns: "
+        f"{_each(rows, 'sign_flips', percent)}."
+    )
+
+
+def _way(table: pd.DataFrame) -> str:
+    rows = along(table)
+    start = rows[(rows["sparsity"] == rows["sparsity"].max()) & (rows["place"] == 0)].iloc[0]
+    lines = rows[rows["place"] <= 1].sort_values("place").groupby(["sparsity", "schedule"])["recalibrated_loss"]
+    falls = sum(line.is_monotonic_decreasing for _, line in lines)
+    return (
+        f"Recalibrating BatchNorm alone takes the pruned network's validation loss there from {start['loss']:.2f} to "
+        f"{start['recalibrated_loss']:.2f}. On the line to the retrained network the recalibrated loss falls all the "
+        f"way in {falls} of {lines.ngroups} cells (means over seeds)."
+    )
+
+
+def _between(table: pd.DataFrame) -> str:
+    own = cells(table)
+    top = own.loc[own["recalibrated_barrier"].idxmax()]
+    return (
+        f"Between two copies the recalibrated loss rises at most {top['recalibrated_barrier']:.4f} above the "
+        f"straight line between its ends ({top['schedule']} at sparsity {share(top['sparsity'])}, mean over seeds), "
+        f"the raw one at most {own['barrier'].max():.4f}."
+    )
+
+
+def answer(table: pd.DataFrame) -> str:
+    """What averaging adds on average over all cells, in a sentence."""
+    rows = gains(table)
+    if rows["p"].isna().all():
+        return f"{FEW.capitalize()}."
+    each = "; ".join(f"{WORDS[row['gain']]}: {overall(row)}" for _, row in rows.drop_duplicates("gain").iterrows())
+    return f"Test accuracy of the average of two copies less the mean of theirs, over all cells, in points: {each}."
+
+
+def _counts(table: pd.DataFrame) -> list[str]:
+    """In how many cells averaging helps, and harms; nothing where nothing can be told."""
+    rows = gains(table)
+    if rows["p"].isna().all():
+        return []
+    cells = [part["verdict"].value_counts() for _, part in rows.groupby("gain", sort=False)]
+    better, worse = ([str(found.get(verdict, 0)) for found in cells] for verdict in ("better", "worse"))
+    sure = rows["corrected"].value_counts()
+    return [
+        f"By their intervals these are better in {listed(better)} of {cells[0].sum()} cells, worse in "
+        f"{listed(worse)}; after Holm's correction for all {rows['p'].notna().sum()} comparisons, better in "
+        f"{sure.get('better', 0)} and worse in {sure.get('worse', 0)}."
+    ]
