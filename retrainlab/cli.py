@@ -124,6 +124,7 @@ def _parser() -> argparse.ArgumentParser:
     )
     claims.add_argument("--preset", default="digits", help="whose figures; they are made by `figures` before")
     claims.add_argument("--figures", default="", help="the folder they are in; figures/PRESET if empty")
+    command("words", _words, "write what the committed figures say into the README and docs/trust.md")
     lab = command("lab", _lab, "open JupyterLab on the notebook to start with, on this machine only, with a token")
     lab.add_argument("--port", type=int, default=8888, help="or the next that is free")
     lab.add_argument("--no-browser", action="store_true", help="print the address instead of opening it")
@@ -190,6 +191,12 @@ def _claims(options: argparse.Namespace) -> None:
     for line in report.lines(report.make(settings, folder)):
         print(line)
     print(f"Written to {folder}: {', '.join(f'claims.{end}' for end in report.ENDS)}.", file=sys.stderr)
+
+
+def _words(options: argparse.Namespace) -> None:
+    from retrainlab.figures import pages
+
+    pages.make()
 
 
 def _lab(options: argparse.Namespace) -> None:

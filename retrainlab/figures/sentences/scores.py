@@ -55,13 +55,14 @@ def finding(table: pd.DataFrame) -> str:
     name, base = best(table), baseline(table)
     own = _last(table, name)
     last = f"{own['schedule'].iloc[0]} helps (uncorrected) {_helps(own)}{_harms(own)}"
-    said = f"after pruning by {NAMES.get(name, name)}, {last}"
     if name == base:
-        return said
+        return f"after pruning by {NAMES.get(name, name)} {last}"
     end = own.iloc[0]
     before, after = (f"{100 * row['overall_mean']:+.1f}" for row in (_pruned(table, name).iloc[0], end))
-    budget, verdict = share(end["budget"]), end["overall"]
-    return f"{said}; a budget of {budget} takes its lead over {base} from {before} to {after} points ({verdict})"
+    return (
+        f"{NAMES.get(name, name)} leads {base} by {before} points, by {after} ({end['overall']}) after "
+        f"{share(end['budget'])} of {end['schedule']}; {last}"
+    )
 
 
 def _schedules(table: pd.DataFrame) -> list[str]:
