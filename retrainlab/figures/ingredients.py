@@ -56,7 +56,7 @@ def ingredients(table: pd.DataFrame) -> Figure:
     ]
     if len(panels) > 1:
         panels.append(("Average", _picked(averages(table), "overall", "overall")))
-    figure = Figure(figsize=(3.4 * len(panels) + 3.4, 1.9 + 0.36 * len(labels)), layout="constrained")
+    figure = Figure(figsize=(max(9.0, 3.4 * len(panels) + 3.4), 1.9 + 0.36 * len(labels)), layout="constrained")
     axes = figure.subplots(1, len(panels), sharex=True, sharey=True, squeeze=False)[0]
     for ax, (title, part) in zip(axes, panels):
         ax.axvline(0, color="0.15", linewidth=1.2, zorder=1)
@@ -74,6 +74,7 @@ def ingredients(table: pd.DataFrame) -> Figure:
             )
         ax.set(title=title, xlabel="Difference (percentage points)")
         ax.grid(axis="y", visible=False)
+        ax.tick_params(axis="x", labelsize=11)
     axes[0].set_xscale("symlog", linthresh=1)  # some tenths and some tens both find room
     axes[0].set_xlim(reach(100 * pd.concat([part[[*stats.ENDS]] for _, part in panels])))
     ticks(axes[0].xaxis, POINTS, signed)

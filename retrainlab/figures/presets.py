@@ -56,7 +56,8 @@ class Preset:
     where_sparsities: tuple[float, ...] = (0.9, 0.95, 0.98)
     where_budget: float = 0.1
     where_layer: str = ""
-    # figure 10: scores, of which the first is what the others are compared with; it has the recipe and seeds of figure 3
+    # figure 10: scores, of which the first is what the others are compared with
+    score_seeds: int = 5
     scores: tuple[str, ...] = ("magnitude", "obd", "obs", "random")
     score_sparsities: tuple[float, ...] = (0.8, 0.9, 0.95, 0.98)
     score_budgets: tuple[float, ...] = (0.05, 0.1, 0.25)
@@ -122,6 +123,7 @@ _ALL = (
         where_sparsities=(0.5, 0.9),
         where_budget=0.25,
         score_sparsities=(0.9,),
+        score_seeds=2,
         score_budgets=(0.25, 0.5),
         dense_schedules=("linear", "constant"),
         dense_budgets=(0.25, 1.0),
@@ -136,8 +138,18 @@ _ALL = (
         landscape_budget=0.25,
         landscape_seeds=2,
     ),
-    Preset("digits", Recipe(), seeds=10),
-    Preset("fashion-mnist", _FASHION, seeds=3, landscape_seeds=3, contest=_FASHION),
+    Preset(
+        "digits",
+        Recipe(),
+        seeds=10,
+        budgets=(0.025, 0.05, 0.1, 0.25, 0.4),
+        map_seeds=10,
+        map_sparsities=(0.5, 0.9, 0.98),
+        map_budgets=(0.025, 0.1, 0.25),
+        map_multiples=(0.25, 0.5, 1.0, 2.0, 4.0),
+        contest_sparsities=(0.9, 0.95),
+    ),
+    Preset("fashion-mnist", _FASHION, seeds=3, score_seeds=3, landscape_seeds=3, contest=_FASHION),
     Preset(
         "cifar10",
         # Renda, Frankle & Carbin (2020): 182 epochs, learning rate divided by 10 at epochs 91 and 136.
@@ -151,6 +163,7 @@ _ALL = (
             all_train=False,
         ),
         seeds=3,
+        score_seeds=3,
         landscape_seeds=3,
         contest=Recipe(data="cifar10", model="resnet20", epochs=100, batch_size=128, sgd=SGD(weight_decay=2e-4)),
     ),

@@ -94,7 +94,10 @@ def test_the_words_are_those_of_the_numbers():
 def test_one_cell_is_no_average_and_two_seeds_tell_nothing():
     one = stats.as_saved(ingredients.compared(made_figures.ingredients_frame(sparsities=(0.9,))))
     assert "In points, at sparsity 90 % and budget 5 %" in sentences.ingredients(one)[0]
-    assert len(ingredients.ingredients(one).axes) == 1
+    figure = ingredients.ingredients(one)
+    figure.savefig(io.BytesIO())
+    [box] = [legend.get_window_extent() for legend in figure.legends]
+    assert len(figure.axes) == 1 and 0 <= box.x0 < box.x1 <= figure.canvas.get_width_height()[0], "nothing is cut off"
     few = stats.as_saved(ingredients.compared(made_figures.ingredients_frame(2)))
     assert sentences.finding(few) == "with fewer than 3 seeds nothing can be told"
     assert sentences.ingredients(few)[1].startswith("With fewer than 3 seeds nothing can be told. With only biases")

@@ -99,7 +99,7 @@ def test_every_parameter_that_changes_a_figure_says_so_where_it_is_saved(path):
 
 def test_a_notebooks_own_settings_replace_the_presets():
     own = presets.asked("digits", map_sparsities=0.5, contest_names=["GMP"], map_seeds=0, stability_budget=0.5, seeds=3)
-    assert (own.map_sparsities, own.contest_names, own.map_seeds) == ((0.5,), ("GMP",), 3)
+    assert (own.map_sparsities, own.contest_names, own.map_seeds) == ((0.5,), ("GMP",), 10)
     assert list(presets.changed(own)) == ["seeds", "map_sparsities", "contest_names", "stability_budget"]
     assert presets.asked("digits", sparsities=[0.8, 0.9, 0.95, 0.98], baseline="LLR") == presets.preset("digits")
     with pytest.raises(BadInput, match="did you mean 'digits'"):

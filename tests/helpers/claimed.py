@@ -117,7 +117,8 @@ def landscape(average: float = 1.0) -> pd.DataFrame:
         _frame([{"seed": seed, "schedule": name, "points": points} for seed, name in cells], place)
         for place, points in enumerate((0.0, 0.0, average))
     )
-    more = {"second_test_accuracy": two["test_accuracy"], "recalibrated_average_test_accuracy": mean["test_accuracy"]}
+    each = {"": one, "second_": two, "average_": mean}
+    more = {f"recalibrated_{which}test_accuracy": frame["test_accuracy"] for which, frame in each.items()}
     return one.assign(**more)
 
 
