@@ -22,7 +22,6 @@ Read = Callable[[str], str | None]
 README, TRUST = "README.md", "docs/trust.md"
 FOLDERS = {"digits": "digits", "fashion-mnist": "Fashion-MNIST"}  # of figures/, those that are kept in git
 PICTURE = "fig03_budgets"
-_STATES = {"holds": "hold", "open": "are open", "fails": "fail"}  # of the parts of a claim
 
 
 @dataclass(frozen=True)
@@ -76,7 +75,7 @@ def picture(figure: Shown) -> str:
 
 
 def findings(rows: str, figures: dict[str, Shown]) -> str:
-    """A table's rows, which begin with a link to a figure's notebook and a question, with the figure's finding after them."""
+    """A table's rows, which begin with a link to a figure's notebook and a question, with its finding after them."""
 
     def row(match: re.Match) -> str:
         found = figures.get(match[2])
@@ -92,29 +91,16 @@ def verdicts(rows: str, claims: dict[str, list[dict]]) -> str:
     names = [FOLDERS[folder] for folder in known]
     table = [["", "claim", *names], ["---"] * (2 + len(names))]
     for name, says in re.findall(r"^\| (C\d+) \| ([^|]*) \|", rows, re.M):
-        table.append([name, says, *(_verdict(own[name]) if name in own else "" for own in known.values())])
+        table.append([name, says, *(own[name]["verdict"] if name in own else "" for own in known.values())])
     lines = [f"| {' | '.join(row)} |".replace("|  |", "| |") for row in table]
     told = " ".join(f"On {FOLDERS[folder]} {_against(claims[folder])}." for folder in known)
     return "\n".join([*lines, *(["", told] if told else []), ""])
 
 
-def _verdict(claim: dict) -> str:
-    """`undecided (3 of 5 parts hold, 2 are open)`."""
-    states = [part["state"] for part in claim["parts"]]
-    counts = [f"{states.count(state)} {word}" for state, word in _STATES.items() if state in states]
-    if len(counts) < 2:
-        return str(claim["verdict"])
-    first, *rest = counts
-    number, word = first.split(" ", 1)
-    return f"{claim['verdict']} ({', '.join([f'{number} of {len(states)} parts {word}', *rest])})"
-
-
 def _against(claims: list[dict]) -> str:
-    """How many claims are contradicted, and how many supported."""
+    """Which claims are contradicted."""
     names = [claim["name"] for claim in claims if claim["verdict"] == "contradicted"]
-    supported = sum(claim["verdict"] == "supported" for claim in claims)
-    against = f"{listed(names)} {'is' if len(names) == 1 else 'are'} contradicted" if names else "no claim is contradicted"
-    return f"{against} and {supported} of {len(claims)} {'is' if supported == 1 else 'are'} supported"
+    return f"the data speak against {listed(names)}" if names else "no claim is contradicted"
 
 
 def _results(read: Read) -> Iterator[str]:
@@ -167,7 +153,9 @@ def _shown(read: Read, folder: str, name: str) -> Shown | None:
         return Shown(name, words(name, data), int(data["n"].max()) if "n" in data else 0, known)
     except (LookupError, ValueError, TypeError, AttributeError):  # numbers may have become texts
         again = command(f"figures {name} --preset {folder} --fresh")
-        raise BadInput(f"The table or words of {path} are damaged or another version's; make it again: {again}.") from None
+        raise BadInput(
+            f"The table or words of {path} are damaged or another version's; make it again: {again}."
+        ) from None
 
 
 def _claims(read: Read, folder: str) -> list[dict]:
@@ -177,7 +165,7 @@ def _claims(read: Read, folder: str) -> list[dict]:
         return []
     try:
         found = json.loads(text)["claims"]
-        [(claim["name"], claim["verdict"], [part["state"] for part in claim["parts"]]) for claim in found]
+        [(claim["name"], claim["verdict"]) for claim in found]
     except (LookupError, ValueError, TypeError):
         again = command(f"claims --preset {folder}")
         raise BadInput(f"{path} is damaged or another version's; make it again: {again}.") from None

@@ -47,10 +47,7 @@ def contest(table: pd.DataFrame) -> Said:
         f"{share(cells['sparsity'].iloc[0])}, from best to worst: {ranked}; dense {percent(table['dense'].iloc[0])}. "
         f"Paired with BIMP, the methods that sparsify during training are {counted}.",
         f"Against BIMP, the other methods are {told}. Searches that missed their sparsity: {missing}.",
-        (
-            named,
-            f"Undecided: {(others['verdict'] == 'undecided').sum()} of {len(others)}. {sure}.",
-        ),
+        (named, f"Undecided: {(others['verdict'] == 'undecided').sum()} of {len(others)}. {sure}."),
     )
 
 

@@ -8,7 +8,7 @@ import pandas as pd
 
 from retrainlab.figures.sentences import contest as methods
 from retrainlab.figures.sentences import retraining
-from retrainlab.figures.sentences.phrases import FEW, accuracies, judged, standing, too_few
+from retrainlab.figures.sentences.phrases import FEW, judged, standing, too_few
 from retrainlab.phrases import listed, percent, share
 from retrainlab.stats import SEEDS
 
@@ -34,7 +34,8 @@ def recovery(table: pd.DataFrame) -> str:
     ends = last.groupby("validation_accuracy", sort=True)["schedule"].agg(list)
     found = [f"{percent(accuracy)} ({', '.join(names)})" for accuracy, names in ends.iloc[[0, -1]].items()]
     there = " to ".join(dict.fromkeys(found))
-    return f"{percent(retraining.levels(table)[1])} after the prune, {there} {last['step'].iloc[0]:.0f} steps later (one seed)"
+    pruned, steps = percent(retraining.levels(table)[1]), last["step"].iloc[0]
+    return f"{pruned} after the prune, {there} {steps:.0f} steps later (one seed)"
 
 
 def budgets(table: pd.DataFrame) -> str:
@@ -73,7 +74,9 @@ def splits(table: pd.DataFrame) -> str:
 
 def stability(table: pd.DataFrame) -> str:
     """Whether the accuracy straight after the prune of figure 7 tells the end, and how many methods retraining helps."""
-    rho, p = methods.ranks(table).set_index(["what", "of", "entrants"]).loc[("raw", "accuracy", "all"), ["correlation", "p"]]
+    rho, p = (
+        methods.ranks(table).set_index(["what", "of", "entrants"]).loc[("raw", "accuracy", "all"), ["correlation", "p"]]
+    )
     raw = table[table["what"] == "raw"]
     told = f"{rho:+.2f} (p {p:.2f})" if rho == rho else "undefined"
     helped = f"retraining helps {(raw['gain_corrected'] == 'better').sum()} of {len(raw)} (corrected)"
@@ -91,15 +94,20 @@ def lengths(table: pd.DataFrame) -> str:
 
 
 def allocations(table: pd.DataFrame) -> str:
-    """The accuracies of figure 9, and which layer loses most and least where all are ranked together."""
+    """The best and the worst way of figure 9, and which layer loses most and least where all are ranked together."""
     part = methods.middle(table)
-    means = accuracies((WAYS.get(way, way) for way in part["allocation"]), part["mean"])
-    said = f"{share(part['sparsity'].iloc[0])} sparse (not tested): {means}"
+    means = part["mean"].groupby(part["allocation"].map(lambda way: WAYS.get(way, way)), sort=False).first().dropna()
+    if means.empty:
+        return LOST
+    ends = [(listed(means.index[means == end]), percent(end)) for end in (means.max(), means.min())]
+    (best, top), (worst, last) = ends
+    at = share(part["sparsity"].iloc[0])
+    said = f"highest mean at {at} (not tested): {best} ({top}), lowest: {worst} ({last})"
     layers = part[part["allocation"] == "global"].filter(regex="weight$").iloc[:1].dropna(axis=1)
     if layers.empty:
         return said
     shares = layers.iloc[0]
-    return f"ranked together, most of {shares.idxmax()}, least of {shares.idxmin()}; {said}"
+    return f"{said}; ranked together, most goes from {shares.idxmax()}, least from {shares.idxmin()}"
 
 
 def _highest(rows: pd.DataFrame) -> str:

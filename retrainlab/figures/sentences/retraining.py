@@ -97,7 +97,7 @@ def _same_runs(table: pd.DataFrame) -> str:
 
 def gain(cells: pd.DataFrame) -> pd.Series:
     """Figure 4's differences in points: ALLR's test accuracy less that of the best start."""
-    return 100 * (cells["allr_accuracy"] - cells["best_accuracy"])
+    return (100 * (cells["allr_accuracy"] - cells["best_accuracy"])).round(6)  # without the noise of float sums
 
 
 def best_lr(table: pd.DataFrame) -> Said:
