@@ -71,9 +71,9 @@ def test_the_experiments_are_those_of_figure_3():
 
 
 def test_the_advice_needs_the_budget_and_the_next_larger_one():
-    assert Settings(budget=0.1).needed == (0.1, 0.25) and Settings(budget=0.5).needed == (0.5,)
+    assert Settings(budget=0.1).needed == (0.1, 0.4) and Settings(budget=0.5).needed == (0.5,)
     assert Settings(budget=0.07).needed == (0.07, 0.1) and 0.07 in Settings(budget=0.07).budgets
-    assert len(budget.missing(Settings(), {})) == 2 * 6 * 5
+    assert len(budget.missing(Settings(), {})) == 2 * 6 * 10
 
 
 @pytest.mark.parametrize(
@@ -88,7 +88,7 @@ def test_settings_that_make_no_sense_are_refused(bad):
 
 
 def test_a_view_shows_advice_table_and_numbers():
-    settings = Settings(sparsity=0.9, budget=0.1)
+    settings = Settings(sparsity=0.9, budget=0.1, seeds=5)
     shown = budget.view(settings, invented(settings))
     found = advice.advise(budget.table(invented(settings)), 0.9, 0.1)
     assert shown.words == advice.words(found)
@@ -103,11 +103,11 @@ def test_a_view_shows_advice_table_and_numbers():
     assert float(numbers["validation_difference"]) == pytest.approx(ft.difference[0], abs=1e-5)
     assert float(numbers["test_high"]) == pytest.approx(ft.test[2], abs=1e-5)
     compile(shown.code, "code", "exec")
-    assert "budgets=[0.1, 0.25]" in shown.code and "advise(frame, 0.9, 0.1)" in shown.code
+    assert "budgets=[0.1, 0.4]" in shown.code and "advise(frame, 0.9, 0.1)" in shown.code
 
 
 def test_results_of_several_devices_are_said_to_be():
-    settings = Settings(sparsity=0.9, budget=0.1)
+    settings = Settings(sparsity=0.9, budget=0.1, seeds=5)
     results = invented(settings)
     words = budget.view(settings, results).words
     on = {True: {"device": "cuda, A"}, False: {"device": "cpu, 2 cores"}}
@@ -117,11 +117,11 @@ def test_results_of_several_devices_are_said_to_be():
 
 
 def test_the_picture_marks_the_budget_and_leaves_out_what_is_far_below():
-    settings = Settings(sparsity=0.9, budget=0.1)
+    settings = Settings(sparsity=0.9, budget=0.1, seeds=5)
     [spec] = budget.view(settings, invented(settings)).charts
     left, right = spec["panels"]
     assert [m["x"] for m in left["marks"] if m["kind"] == "cut"] == [10]
-    assert [label for _, label in left["xticks"]] == ["2.5", "5", "10", "25", "50"] and left["xlog"]
+    assert [label for _, label in left["xticks"]] == ["2.5", "5", "10", "40"] and left["xlog"]
     assert sum(m["kind"] == "line" for m in left["marks"]) == sum(m["kind"] == "errors" for m in left["marks"]) == 6
     assert sum(m["kind"] == "point" for m in right["marks"]) == sum(m["kind"] == "errors" for m in right["marks"]) == 4
     assert right["xticks"][0][1].startswith("FT -") and right["xticks"][0][1].endswith("↓")
@@ -133,13 +133,13 @@ def test_the_picture_marks_the_budget_and_leaves_out_what_is_far_below():
 
 @pytest.mark.parametrize("seeds", [0, 1, 2])
 def test_too_few_seeds_have_no_intervals_and_the_browser_no_infinity(seeds):
-    settings = Settings(sparsity=0.9, budget=0.1)
+    settings = Settings(sparsity=0.9, budget=0.1, seeds=5)
     some = {e: r for e, r in invented(settings).items() if e.recipe.seed < seeds}
     shown = budget.view(settings, some)
     [spec] = shown.charts
     json.dumps(spec, allow_nan=False)
     assert len(spec["panels"]) == 1 + bool(seeds) and "inf" not in shown.csv and "nan" not in shown.csv
-    assert f"{6 * (5 - seeds)} of 30 at a budget of 10 % and {6 * (5 - seeds)} of 30 at a budget of 25 %" in shown.words
+    assert f"{6 * (5 - seeds)} of 30 at a budget of 10 % and {6 * (5 - seeds)} of 30 at a budget of 40 %" in shown.words
     assert ("the data cannot tell" in shown.words) == bool(seeds)
     if seeds:
         assert not [m for m in spec["panels"][1]["marks"] if m["kind"] == "errors"]
@@ -147,7 +147,7 @@ def test_too_few_seeds_have_no_intervals_and_the_browser_no_infinity(seeds):
 
 
 def test_a_budget_that_is_not_stored_is_answered_by_the_nearest_or_not_at_all():
-    settings = Settings(sparsity=0.9, budget=0.1)
+    settings = Settings(sparsity=0.9, budget=0.1, seeds=5)
     stored = invented(settings)
     between = budget.view(replace(settings, budget=0.09), stored)
     assert "A budget of 9 % is not stored" in between.words and "30 of 30 at a budget of 9 %" in between.words

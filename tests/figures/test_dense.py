@@ -68,7 +68,7 @@ def test_linear_that_beats_one_loses_to_one_and_is_level_with_one():
     assert points[1] == (
         "After 1 epoch (3.3 % of the recipe's): multistep 90.0 %, linear 80.0 %, cosine 80.0 %, constant 50.0 %."
     )
-    assert "After 30 epochs (100.0 % of the recipe's): multistep 97.0 %, linear 95.0 %" in alt
+    assert "After 30 epochs (100 % of the recipe's): multistep 97.0 %, linear 95.0 %" in alt
 
 
 def test_two_seeds_tell_nothing():

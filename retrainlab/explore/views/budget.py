@@ -35,7 +35,7 @@ class Settings:
     model: str = ""
     sparsity: float = 0.95
     budget: float = number(0.1, what="budget (share of the dense run)", above=0, high=1)
-    seeds: int = number(5, what="number of seeds", low=1)
+    seeds: int = number(10, what="number of seeds", low=1)
 
     def __post_init__(self) -> None:
         settle(self)

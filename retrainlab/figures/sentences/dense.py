@@ -3,7 +3,7 @@
 import pandas as pd
 
 from retrainlab.figures.sentences.phrases import FEW, Said, accuracies, after_holm, average, found, standing, too_few
-from retrainlab.phrases import percent
+from retrainlab.phrases import share
 
 
 def baseline(table: pd.DataFrame) -> str:
@@ -46,4 +46,4 @@ def _cell(rows: pd.DataFrame) -> str:
     """`1 epoch, 3.3 % of the recipe's: linear 96.5 %, constant 81.1 %`."""
     epochs, budget = rows["epochs"].iloc[0], rows["budget"].iloc[0]
     count = "1 epoch" if epochs == 1 else f"{epochs:g} epochs"
-    return f"After {count} ({percent(budget)} of the recipe's): {accuracies(rows['schedule'], rows['mean'])}"
+    return f"After {count} ({share(budget)} of the recipe's): {accuracies(rows['schedule'], rows['mean'])}"

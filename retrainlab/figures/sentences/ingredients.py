@@ -21,7 +21,7 @@ def ingredients(table: pd.DataFrame) -> Said:
         f"A forest plot: a row for each ingredient of a retraining, with the difference that it makes to test accuracy and "
         f"its interval. {_bases(table)} In points, {_where(table)}: {means}. {kept(table)}",
         f"{_verdicts(table)} {kept(table)}",
-        (_verdicts(table), kept(table), _bases(table)),
+        (_verdicts(table), kept(table)),
     )
 
 
