@@ -14,11 +14,13 @@ def claims(table: pd.DataFrame) -> Said:
     """What figure 15 says of the claims, and of the parts that fail."""
     said, failed = finding(table), failures(table)
     told = f"{said[:1].upper()}{said[1:]}."
+    counts = table["state"].value_counts()
+    counted = ", ".join(f"{state}: {counts.get(state, 0)}" for state in ("holds", "fails", "open"))
     return (
         f"A row for each part of each claim: how far its mean over seeds lies on the claim's side of its boundary, in units "
         f"of the smallest difference that these seeds could have shown, with a 95 % interval. {told}",
         " ".join([told, *failed]),
-        (told, *failed),
+        (told, f"Of {counts.sum()} parts: {counted}."),
     )
 
 
