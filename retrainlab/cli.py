@@ -124,6 +124,10 @@ def _parser() -> argparse.ArgumentParser:
     )
     claims.add_argument("--preset", default="digits", help="whose figures; they are made by `figures` before")
     claims.add_argument("--figures", default="", help="the folder they are in; figures/PRESET if empty")
+    claims.add_argument(
+        "--beside", metavar="FOLDER", help="say, too, how far the claims of these figures lie from them"
+    )
+    command("words", _words, "write what the committed figures say into the README and docs/trust.md")
     lab = command("lab", _lab, "open JupyterLab on the notebook to start with, on this machine only, with a token")
     lab.add_argument("--port", type=int, default=8888, help="or the next that is free")
     lab.add_argument("--no-browser", action="store_true", help="print the address instead of opening it")
@@ -182,14 +186,23 @@ def _figures(options: argparse.Namespace) -> None:
 
 
 def _claims(options: argparse.Namespace) -> None:
-    from retrainlab.claims import report
+    from retrainlab.claims import beside, report
     from retrainlab.figures import presets
 
     settings = presets.asked(options.preset, options.figures)
     folder = presets.folder(settings)
-    for line in report.lines(report.make(settings, folder)):
-        print(line)
+    other = report.judged(settings, Path(options.beside)) if options.beside else None
+    found = report.make(settings, folder)
+    print("\n".join(report.lines(found)))
+    if other is not None:
+        print("\n".join(beside.sentences(found, other)))
     print(f"Written to {folder}: {', '.join(f'claims.{end}' for end in report.ENDS)}.", file=sys.stderr)
+
+
+def _words(options: argparse.Namespace) -> None:
+    from retrainlab.figures import pages
+
+    pages.make()
 
 
 def _lab(options: argparse.Namespace) -> None:

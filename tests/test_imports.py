@@ -74,6 +74,7 @@ claims.schedules
 claims.others
 claims.table
 claims.report
+claims.beside
 explore.kit explore.views explore.apps
 report options export doctor lab packing
 cli

@@ -6,6 +6,7 @@
     others      C4 to C7, on dense training, the contest, stability and later work
     table       the claims in order; a folder of figures -> verdicts
     report      verdicts as lines, as a page, and as files
+    beside      how far two tables of claims lie apart
 
 All is computed from the tables that lie beside the figures (NAME.runs.csv), without torch and without the store.
 """

@@ -127,15 +127,20 @@ def _cells(judged: Judged) -> tuple[str, ...]:
 
 
 def make(settings: Preset, folder: Path) -> list[Verdict]:
-    """Read the runs in a folder of figures, write the claims beside them, and return the verdicts.
+    """`judged`, written beside the figures."""
+    found = judged(settings, folder)
+    write(found, folder, f"What {settings.recipe.data} says of the claims")
+    return found
+
+
+def judged(settings: Preset, folder: Path) -> list[Verdict]:
+    """The verdicts from the runs in a folder of figures.
 
     settings: those that the figures were made with. Raises BadInput where there are no runs.
     """
     if not (runs := read(folder)):
         raise BadInput(f"There are no runs of figures in {folder}; run make figures PRESET={settings.name} first.")
-    found = verdicts(runs, settings)
-    write(found, folder, f"What {settings.recipe.data} says of the claims")
-    return found
+    return verdicts(runs, settings)
 
 
 def write(found: Sequence[Verdict], folder: Path, title: str) -> list[Path]:

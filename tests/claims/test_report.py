@@ -9,7 +9,7 @@ import pytest
 
 from retrainlab import stats
 from retrainlab.checks import BadInput
-from retrainlab.claims import report, rule, table
+from retrainlab.claims import beside, report, rule, table
 from retrainlab.cli import main
 from retrainlab.figures import claims as drawing
 from retrainlab.figures import presets, sentences
@@ -20,9 +20,7 @@ DIGITS = presets.preset("digits")
 
 @pytest.fixture(scope="module")
 def found():
-    runs = claimed.runs(dense=claimed.dense(multistep=3.0))
-    del runs["fig14_landscape"]
-    return table.verdicts(runs, DIGITS)
+    return claimed.verdicts()
 
 
 @pytest.fixture(scope="module")
@@ -130,6 +128,38 @@ def test_the_figure_has_a_mark_for_each_tested_part(frame):
 def test_what_the_figure_says(frame):
     said = sentences.words("fig15_claims", frame)
     told = "Supported: C1, C2, C3, C5 and C6; contradicted: C4; not tested: C7."
-    assert said.points[0] == told and told in said.alt
-    assert said.points[1].startswith("C4: that with less than all epochs a line to 0 is better than steps fails (-1.0")
-    assert said.results == " ".join(said.points)
+    assert said.points == (told, "Of 25 parts: holds: 24, fails: 1, open: 0.") and told in said.alt
+    failing = "C4: that with less than all epochs a line to 0 is better than steps fails (-1.0"
+    assert said.results.startswith(f"{told} {failing}") and said.results.count("fails") == 1
+
+
+# ---- two tables ------------------------------------------------------------------------------------------------------
+
+
+def test_two_tables_of_the_same_runs_do_not_differ(found):
+    assert beside.sentences(found, found) == [
+        "Verdicts that differ: none, of 7.",
+        "Parts that differ: none, of 25.",
+        "Means are 0.00 smallest differences apart on average, and 0.00 at most.",
+    ]
+
+
+def test_what_differs_between_two_tables_is_named_and_measured(found):
+    runs = claimed.runs(contest=claimed.contest(GMP=3.0))
+    other = table.verdicts(runs, DIGITS)
+    turned, states, means = beside.sentences(found, other)
+    differing = "C4 (contradicted, supported), C5 (supported, contradicted) and C7 (not tested, supported)"
+    assert turned == f"Verdicts that differ: {differing}, of 7."
+    assert "C5: that BIMP is at least as good as GMP (holds, fails)" in states and states.endswith(", of 25.")
+    [gmp] = [(a, b) for _, a, b in beside.pairs(found, other) if a.part.says.endswith("GMP")]
+    assert f"and {abs(gmp[0].mean - gmp[1].mean) / gmp[0].smallest:.2f} at most" in means
+
+
+def test_the_command_says_how_far_another_folder_is(tmp_path, capsys):
+    for name in ("one", "other"):
+        (tmp_path / name).mkdir()
+        written(tmp_path / name)
+    paths = [str(tmp_path / name) for name in ("one", "other")]
+    assert main(["claims", "--figures", paths[0], "--beside", paths[1]]) == 0
+    assert "Verdicts that differ: none, of 7." in capsys.readouterr().out
+    assert main(["claims", "--figures", paths[0], "--beside", str(tmp_path / "none")]) == 2

@@ -106,7 +106,7 @@ def test_the_html_loads_nothing(page):
 
 
 def test_every_slide_and_every_figure_is_there(page, folder):
-    assert page.slides == planned() and 12 <= page.slides <= 20
+    assert page.slides == planned() and 12 <= page.slides <= 24
     assert [image["alt"] for image in page.images] == [about(name, folder)["alt"] for name in sentences.FIGURES]
     for name in sentences.FIGURES:
         assert about(name, folder)["caption"] in page.text

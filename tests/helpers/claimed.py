@@ -5,7 +5,8 @@ from itertools import product
 import numpy as np
 import pandas as pd
 
-from retrainlab.claims import others, schedules
+from retrainlab.claims import others, schedules, table
+from retrainlab.figures import presets
 
 SEEDS = range(10)
 NOISE = 0.1  # points
@@ -147,3 +148,10 @@ def runs(**own: pd.DataFrame) -> dict[str, pd.DataFrame]:
         "landscape": others.FIG14,
     }
     return {figure: own[name] if name in own else globals()[name]() for name, figure in figures.items()}
+
+
+def verdicts() -> list[table.Verdict]:
+    """With steps ahead of a line in dense training, and figure 14 missing."""
+    some = runs(dense=dense(multistep=3.0))
+    del some[others.FIG14]
+    return table.verdicts(some, presets.preset("digits"))

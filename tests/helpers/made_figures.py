@@ -9,8 +9,10 @@ import pandas as pd
 import torch
 
 from retrainlab import schedules, stats
+from retrainlab.claims import report
 from retrainlab.config import Recipe, Retrain
 from retrainlab.figures import (
+    claims,
     contest,
     dense,
     ingredients,
@@ -24,6 +26,7 @@ from retrainlab.figures import (
     style,
 )
 from retrainlab.study.changes import changes
+from tests.helpers import claimed
 
 SPARSITIES, BUDGETS, SEEDS = (0.8, 0.9, 0.95, 0.98), (0.025, 0.05, 0.1, 0.25, 0.5), 5
 METHODS = ("BIMP", "GMP", "GSM", "DPF", "DNW", "CS", "STR", "DST", "LC", "RigL", "Static", "Random")
@@ -251,6 +254,7 @@ TABLES = {
     "fig12_ingredients": _ingredients,
     "fig13_storage": _storage,
     "fig14_landscape": _landscape,
+    "fig15_claims": lambda: report.frame(claimed.verdicts()),
 }
 DRAW = {
     "fig01_schedules": retraining.schedules,
@@ -267,6 +271,7 @@ DRAW = {
     "fig12_ingredients": ingredients.ingredients,
     "fig13_storage": storage.storage,
     "fig14_landscape": landscape.landscape,
+    "fig15_claims": claims.claims,
 }
 
 

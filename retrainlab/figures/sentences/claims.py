@@ -12,20 +12,22 @@ VERDICTS = ("supported", "contradicted", "undecided", "not tested")
 
 def claims(table: pd.DataFrame) -> Said:
     """What figure 15 says of the claims, and of the parts that fail."""
-    told, failed = f"{verdicts(table)}.", failures(table)
+    said, failed = finding(table), failures(table)
+    told = f"{said[:1].upper()}{said[1:]}."
+    counts = table["state"].value_counts()
+    counted = ", ".join(f"{state}: {counts.get(state, 0)}" for state in ("holds", "fails", "open"))
     return (
         f"A row for each part of each claim: how far its mean over seeds lies on the claim's side of its boundary, in units "
         f"of the smallest difference that these seeds could have shown, with a 95 % interval. {told}",
         " ".join([told, *failed]),
-        (told, *failed),
+        (told, f"Of {counts.sum()} parts: {counted}."),
     )
 
 
-def verdicts(table: pd.DataFrame) -> str:
-    """`Supported: C1 and C2; undecided: C3`."""
+def finding(table: pd.DataFrame) -> str:
+    """The verdicts, in the few words that a row of a table has room for: `supported: C1 and C2; undecided: C3`."""
     each = table.drop_duplicates("claim").groupby("verdict")["claim"].agg(list)
-    words = "; ".join(f"{verdict}: {listed(each[verdict])}" for verdict in VERDICTS if verdict in each)
-    return words[:1].upper() + words[1:]
+    return "; ".join(f"{verdict}: {listed(each[verdict])}" for verdict in VERDICTS if verdict in each)
 
 
 def failures(table: pd.DataFrame) -> list[str]:

@@ -1,0 +1,33 @@
+"""How far two tables of claims lie apart, such as of figures that two machines have made of the same settings.
+
+Trainings of one seed go apart on processors that round differently; how much of what is said comes and goes with that is
+seen by making the figures twice.
+"""
+
+from collections.abc import Sequence
+
+from retrainlab.claims.rule import Judged
+from retrainlab.claims.table import Verdict
+from retrainlab.phrases import listed
+
+
+def pairs(found: Sequence[Verdict], other: Sequence[Verdict]) -> list[tuple[str, Judged, Judged]]:
+    """Parts that both tables have, with the name of their claim: by what they say."""
+    theirs = {(v.claim.name, j.part.says): j for v in other for j in v.parts}
+    keys = [(v.claim.name, j) for v in found for j in v.parts]
+    return [(name, j, theirs[name, j.part.says]) for name, j in keys if (name, j.part.says) in theirs]
+
+
+def sentences(found: Sequence[Verdict], other: Sequence[Verdict]) -> list[str]:
+    """Which verdicts and parts differ, and how far means are apart, in smallest differences of the first table."""
+    verdicts = {v.claim.name: v.verdict for v in other}
+    turned = [f"{v.claim.name} ({v.verdict}, {there})" for v in found if (there := verdicts[v.claim.name]) != v.verdict]
+    both = pairs(found, other)
+    states = [f"{name}: that {a.part.says} ({a.state}, {b.state})" for name, a, b in both if a.state != b.state]
+    apart = [abs(a.mean - b.mean) / a.smallest for _, a, b in both if a.smallest == a.smallest and b.n]
+    out = [f"Verdicts that differ: {listed(turned) if turned else 'none'}, of {len(found)}."]
+    out.append(f"Parts that differ: {'; '.join(states) if states else 'none'}, of {len(both)}.")
+    if apart:
+        mean = sum(apart) / len(apart)
+        out.append(f"Means are {mean:.2f} smallest differences apart on average, and {max(apart):.2f} at most.")
+    return out
