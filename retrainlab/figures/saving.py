@@ -53,12 +53,13 @@ def runs(results: pd.DataFrame) -> pd.DataFrame:
     """A row for each run of a study: its seed, what tells it from the others, and what it reached.
 
     results: a study's rows, with the columns of `study.row` in their order: all settings, then what was measured from
-    test_accuracy on to the key. Columns that a notebook has put before or behind these tell runs apart, too.
+    test_accuracy on to the key. Columns that a notebook has put behind these are of the figure, and stay even where they are
+    the same for all runs.
     """
     columns = list(results)
-    settings = [*columns[: columns.index("test_accuracy")], *columns[columns.index("key") + 1 :]]
+    settings, own = columns[: columns.index("test_accuracy")], columns[columns.index("key") + 1 :]
     apart = [name for name in settings if name == "seed" or results[name].nunique(dropna=False) > 1]
-    return results[[*apart, *(name for name in columns if name.endswith(REACHED))]]
+    return results[[*apart, *own, *(name for name in columns if name.endswith(REACHED))]]
 
 
 @dataclass(frozen=True)

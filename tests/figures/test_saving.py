@@ -13,7 +13,7 @@ from tests.helpers.made_figures import budget_figure
 
 
 def save(figure, data, folder, results, settings=presets.preset("digits")):
-    said = Words("name", "Six lines rise & fall <slowly>.", "", ())
+    said = Words("name", "Six lines rise & fall <slowly>.", "", (), "")
     settings = replace(settings, output=folder)
     return saving.save(figure, data, said, "A caption", settings=settings, results=results)
 
@@ -95,7 +95,7 @@ def test_saves_at_the_same_time_do_not_clash_and_leave_nothing_behind(tmp_path):
     """Pitfall: temporary files with fixed names, which the first to finish takes from under the others."""
     results = pd.DataFrame({"seed": [0], "test_accuracy": [0.5], "device": ["cpu"], "key": ["a"]})
     words = dict(
-        settings=presets.asked("smoke", tmp_path), results=results, said=Words("fig", "a", "", ()), caption="c"
+        settings=presets.asked("smoke", tmp_path), results=results, said=Words("fig", "a", "", (), ""), caption="c"
     )
     data = pd.DataFrame({"name": ["=1+1", "-x", "LLR"], "value": [-0.5, 1.0, 2.0]})
     with ThreadPoolExecutor(4) as pool:
@@ -106,13 +106,16 @@ def test_saves_at_the_same_time_do_not_clash_and_leave_nothing_behind(tmp_path):
 
 
 def test_the_runs_are_saved_with_what_tells_them_apart_and_what_they_reached(frame, tmp_path):
-    """Of a study's columns those before `test_accuracy` and behind `key` are settings, others are measured."""
+    """Of a study's columns those before `test_accuracy` are settings, those behind `key` the figure's own, the rest measured.
+
+    Pitfall: a study of one level of what a claim compares, such as a smoke test's, had no column of it.
+    """
     first = frame.assign(recalibrate=False, test_loss=0.5, steps=range(len(frame)), key="k", entrant="BIMP")
     settings = ["recalibrate", "seed", "sparsity", "schedule"]  # one budget; all entrants are the same
     study = first[first["budget"] == 0.1][[*settings, "budget", "test_accuracy", "test_loss", "steps", "device", "key"]]
-    study = study.assign(what=["A", "B"] * (len(study) // 2), all_alike=1)
+    study = study.assign(what=["A", "B"] * (len(study) // 2), share=0.5)
     found = saving.runs(study)
-    assert list(found) == ["seed", "sparsity", "schedule", "what", "test_accuracy", "test_loss"]
+    assert list(found) == ["seed", "sparsity", "schedule", "what", "share", "test_accuracy", "test_loss"]
     assert len(found) == len(study) and found["test_accuracy"].equals(study["test_accuracy"])
     save(budget_figure(frame), frame, tmp_path, study)
     pd.testing.assert_frame_equal(pd.read_csv(tmp_path / "name.runs.csv"), found.reset_index(drop=True), rtol=1e-5)
