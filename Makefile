@@ -11,7 +11,7 @@ BIN   := .venv/bin
 READY := .venv/.ready
 
 .DEFAULT_GOAL := help
-.PHONY: help setup figures export slides test lab bench doctor clean
+.PHONY: help setup figures words export slides test lab bench doctor clean
 
 help:  ## this list
 	@echo "retrainlab: after pruning a neural network, how should it be retrained?"
@@ -35,6 +35,9 @@ setup: $(READY)  ## make .venv and install everything
 
 figures: $(READY)  ## make every figure of PRESET that something changed for, in figures/PRESET/
 	@$(BIN)/retrainlab figures $(FIGURES) $(if $(filter-out 0,$(FRESH)),--fresh) --preset $(PRESET) --jobs $(JOBS) --device $(DEVICE) --precision $(PRECISION)
+
+words: $(READY)  ## write what the figures kept in git say into the README and docs/trust.md
+	@$(BIN)/retrainlab words
 
 export: $(READY)  ## write the explorers as HTML files into pages/
 	@$(BIN)/retrainlab export --jobs $(JOBS) --device $(DEVICE)

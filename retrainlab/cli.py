@@ -127,6 +127,7 @@ def _parser() -> argparse.ArgumentParser:
     claims.add_argument(
         "--beside", metavar="FOLDER", help="say, too, how far the claims of these figures lie from them"
     )
+    command("words", _words, "write what the committed figures say into the README and docs/trust.md")
     lab = command("lab", _lab, "open JupyterLab on the notebook to start with, on this machine only, with a token")
     lab.add_argument("--port", type=int, default=8888, help="or the next that is free")
     lab.add_argument("--no-browser", action="store_true", help="print the address instead of opening it")
@@ -196,6 +197,12 @@ def _claims(options: argparse.Namespace) -> None:
     if other is not None:
         print("\n".join(beside.sentences(found, other)))
     print(f"Written to {folder}: {', '.join(f'claims.{end}' for end in report.ENDS)}.", file=sys.stderr)
+
+
+def _words(options: argparse.Namespace) -> None:
+    from retrainlab.figures import pages
+
+    pages.make()
 
 
 def _lab(options: argparse.Namespace) -> None:

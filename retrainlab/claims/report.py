@@ -18,6 +18,7 @@ from retrainlab.paths import write_whole
 from retrainlab.phrases import listed
 
 ENDS = ("md", "csv", "html", "json")
+FILES = tuple(f"claims.{end}" for end in ENDS)
 OF_PART = ("says", "figure", "boundary", "side", "unit")
 OF_JUDGED = ("mean", "low", "high", "n", "p", "smallest", "state")
 RULE = (
@@ -146,7 +147,7 @@ def write(found: Sequence[Verdict], folder: Path, title: str) -> list[Path]:
     """Write claims.md, .csv, .html and .json into the folder; the same verdicts give the same bytes."""
     text, table = page(found, title), frame(found)
     contents = dict(zip(ENDS, (text, stats.to_csv(table), _html(text, title), _json(found))))
-    paths = {end: folder / f"claims.{end}" for end in ENDS}
+    paths = {end: folder / name for end, name in zip(ENDS, FILES)}
     for end, content in contents.items():
         write_whole(paths[end], partial(Path.write_text, data=content, encoding="utf-8"))
     return list(paths.values())

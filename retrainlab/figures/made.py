@@ -54,7 +54,8 @@ def after(asked: Asked) -> Record:
     """The results that the saved figure names, and its files, with digests of what is there now; empty where nothing is."""
     about = described(asked.folder, asked.name)
     files = {path.name: _digest_of(path) for path in sorted(asked.folder.glob(f"{asked.name}.*"))}
-    files |= {name: _digest_of(asked.folder / name) for name in texts(about, "read")}
+    beside = [*texts(about, "read"), *texts(about, "written")]
+    files |= {name: _digest_of(asked.folder / name) for name in beside}
     results = {key: _digest_of(stored_file(asked.store, "results", key)) for key in texts(about, "results")}
     return {"files": files, "results": results}
 

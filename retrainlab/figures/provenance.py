@@ -53,7 +53,8 @@ def described(folder: Path, name: str) -> dict:
 
 
 def texts(about: Mapping, field: str) -> list[str]:
-    """The texts in a list of `described`: `results` are keys of results, `read` files of other figures beside it."""
+    """The texts in a list of `described`: `results` are keys of results, `read` files of other figures beside it,
+    `written` its own of other names."""
     names = about.get(field)
     return [name for name in names if isinstance(name, str)] if isinstance(names, list) else []
 

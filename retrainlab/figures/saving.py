@@ -72,10 +72,11 @@ class Searched:
 @dataclass(frozen=True)
 class Read:
     """What a figure was made from that reads other figures' runs: the names of these figures, and rows to save as its own
-    runs."""
+    runs. written: names of further files that its notebook wrote beside it."""
 
     figures: Sequence[str]
     rows: pd.DataFrame
+    written: Sequence[str] = ()
 
 
 def save(
@@ -97,7 +98,7 @@ def save(
     """
     folder, own = presets.folder(settings), presets.changed(settings)
     if isinstance(results, Read):
-        rows, origin = results.rows, _of_figures(folder, results.figures)
+        rows, origin = results.rows, _of_figures(folder, results.figures) | {"written": list(results.written)}
     else:
         shown, every = (results.shown, results.every) if isinstance(results, Searched) else (results, results)
         rows, origin = runs(shown), _of_runs(shown, every)

@@ -54,7 +54,10 @@ def test_the_table_pairs_by_seed_at_each_length_and_over_all_of_them():
 def test_linear_that_beats_one_loses_to_one_and_is_level_with_one():
     means = {"linear": (0.8, 0.95), "constant": (0.5, 0.9), "cosine": (0.8, 0.95), "multistep": (0.9, 0.97)}
     said = table(means)
-    assert sentences.finding(said) == ("linear beats constant; loses to multistep; cosine: undecided")
+    assert sentences.finding(said) == (
+        "linear beats constant by 17.5 points; linear loses to multistep by 6.0 points; undecided: cosine (on average, "
+        "corrected)"
+    )
     alt, results, points = sentences.dense(said)
     assert "Worse than linear, of the budgets: constant in 2 of 2; better: multistep in 2 of 2 (the interval" in results
     assert "after Holm's correction for all 6 comparisons, worse: constant in 2 of 2; better: multistep in 2" in results

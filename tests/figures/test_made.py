@@ -32,6 +32,7 @@ class Desk:
         }
         self.ran: list[str] = []
         self.fails, self.named, self.read = set[str](), dict(READS), dict[str, list[str]]()
+        self.written: dict[str, list[str]] = {}
         for name, module in ((A, "one"), (B, "two")):
             self.write(self.book(name), json.dumps({"cells": [_cell(f"from retrainlab import both, {module}")]}))
         for key in ("shared", "own-a", "own-b", "other"):
@@ -58,7 +59,9 @@ class Desk:
                 self.write(self.result(key), f"{key}, made by {len(self.ran)}")
         drawn = path.read_text() + "".join(self.result(key).read_text() for key in self.named[name])
         drawn += "".join((self.out / other).read_text() for other in self.read.get(name, ()))
-        about = {"results": self.named[name], "read": self.read.get(name, [])}
+        for other in self.written.get(name, ()):
+            self.write(self.out / other, drawn)
+        about = {"results": self.named[name], "read": self.read.get(name, []), "written": self.written.get(name, [])}
         for end, text in {"png": drawn, "svg": drawn, "csv": drawn, "json": json.dumps(about)}.items():
             self.write(self.out / f"{name}.{end}", text)
 
@@ -197,6 +200,15 @@ def test_a_figure_that_reads_another_follows_it_in_the_same_run(desk):
     assert desk.make() == [B]
     desk.write(desk.book(A), desk.book(A).read_text() + " ")
     assert desk.make() == [A, B]
+    assert desk.make() == []
+
+
+def test_files_of_other_names_that_a_notebook_wrote_count_too(desk):
+    desk.written = {A: ["claims.md"]}
+    desk.write(desk.book(A), desk.book(A).read_text() + " ")
+    assert desk.make() == [A]
+    (desk.out / "claims.md").unlink()
+    assert desk.make() == [A]
     assert desk.make() == []
 
 

@@ -1,4 +1,5 @@
-"""What is said of each figure: its alternative text, the results in its caption, and the sentences on its slide.
+"""What is said of each figure: its alternative text, the results in its caption, the sentences on its slide, and the few
+words in a row of the README.
 
 Pure functions of the figure's table as it is saved (`stats.as_saved`), and the only place where these numbers are worked
 out: whoever reads the saved table again gets the same words.
@@ -9,7 +10,17 @@ from dataclasses import dataclass
 
 import pandas as pd
 
-from retrainlab.figures.sentences import claims, contest, dense, ingredients, landscape, retraining, scores, storage
+from retrainlab.figures.sentences import (
+    claims,
+    contest,
+    dense,
+    findings,
+    ingredients,
+    landscape,
+    retraining,
+    scores,
+    storage,
+)
 from retrainlab.figures.sentences.phrases import Said
 
 FIGURES: dict[str, Callable[[pd.DataFrame], Said]] = {
@@ -29,21 +40,40 @@ FIGURES: dict[str, Callable[[pd.DataFrame], Said]] = {
     "fig14_landscape": landscape.landscape,
     "fig15_claims": claims.claims,
 }
+FINDINGS: dict[str, Callable[[pd.DataFrame], str]] = {
+    "fig01_schedules": findings.schedules,
+    "fig02_recovery": findings.recovery,
+    "fig03_budgets": findings.budgets,
+    "fig04_best_lr": findings.best_lr,
+    "fig05_contest": findings.contest,
+    "fig06_split": findings.splits,
+    "fig07_stability": findings.stability,
+    "fig08_lengths": findings.lengths,
+    "fig09_where": findings.allocations,
+    "fig10_scores": scores.finding,
+    "fig11_dense": dense.finding,
+    "fig12_ingredients": ingredients.finding,
+    "fig13_storage": storage.finding,
+    "fig14_landscape": landscape.finding,
+    "fig15_claims": claims.finding,
+}
 
 
 @dataclass(frozen=True)
 class Words:
     """What is said of the figure of that name.
 
-    alt: its alternative text; results: sentences for its caption, or none; points: sentences for its slide.
+    alt: its alternative text; results: sentences for its caption, or none; points: sentences for its slide; finding: the
+    few words that a row of a table has room for.
     """
 
     figure: str
     alt: str
     results: str
     points: tuple[str, ...]
+    finding: str
 
 
 def words(figure: str, table: pd.DataFrame) -> Words:
     """What the figure's table says; figure: a name of FIGURES; table: as it is saved. KeyError for another name."""
-    return Words(figure, *FIGURES[figure](table))
+    return Words(figure, *FIGURES[figure](table), FINDINGS[figure](table))

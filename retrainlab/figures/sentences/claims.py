@@ -12,7 +12,8 @@ VERDICTS = ("supported", "contradicted", "undecided", "not tested")
 
 def claims(table: pd.DataFrame) -> Said:
     """What figure 15 says of the claims, and of the parts that fail."""
-    told, failed = f"{verdicts(table)}.", failures(table)
+    said, failed = finding(table), failures(table)
+    told = f"{said[:1].upper()}{said[1:]}."
     counts = table["state"].value_counts()
     counted = ", ".join(f"{state}: {counts.get(state, 0)}" for state in ("holds", "fails", "open"))
     return (
@@ -23,11 +24,10 @@ def claims(table: pd.DataFrame) -> Said:
     )
 
 
-def verdicts(table: pd.DataFrame) -> str:
-    """`Supported: C1 and C2; undecided: C3`."""
+def finding(table: pd.DataFrame) -> str:
+    """The verdicts, in the few words that a row of a table has room for: `supported: C1 and C2; undecided: C3`."""
     each = table.drop_duplicates("claim").groupby("verdict")["claim"].agg(list)
-    words = "; ".join(f"{verdict}: {listed(each[verdict])}" for verdict in VERDICTS if verdict in each)
-    return words[:1].upper() + words[1:]
+    return "; ".join(f"{verdict}: {listed(each[verdict])}" for verdict in VERDICTS if verdict in each)
 
 
 def failures(table: pd.DataFrame) -> list[str]:

@@ -35,28 +35,32 @@ def contest(table: pd.DataFrame) -> Said:
 
     counted = f"{count('verdict')} (by their intervals); {after_holm(table)}, {count('corrected')}"
     sure = f"*: {after_holm(table)}, too"
+    named = f"Shown better than BIMP, with the sparsities in %: {who('better')}. Shown worse: {who('worse')}."
+    told = f"{counted}. {named} {sure}"
     if too_few(table):
-        counted, sure = f"not told apart: {FEW}", FEW.capitalize()
+        told = counted = f"not told apart: {FEW}"
+        sure = FEW.capitalize()
     missed = table[table["search_reached"] < 1]
     missing = ", ".join(f"{e} at {share(s)}" for e, s in zip(missed["entrant"], missed["sparsity"])) or "none"
     return (
         f"A row for each entrant, a panel for each sparsity, and two panels for speed. At sparsity "
         f"{share(cells['sparsity'].iloc[0])}, from best to worst: {ranked}; dense {percent(table['dense'].iloc[0])}. "
         f"Paired with BIMP, the methods that sparsify during training are {counted}.",
-        f"Against BIMP, the other methods are {counted}. Searches that missed their sparsity: {missing}.",
-        (
-            f"Shown better than BIMP, with the sparsities in %: {who('better')}. Shown worse: {who('worse')}.",
-            f"Undecided: {(others['verdict'] == 'undecided').sum()} of {len(others)}. {sure}.",
-        ),
+        f"Against BIMP, the other methods are {told}. Searches that missed their sparsity: {missing}.",
+        (named, f"Undecided: {(others['verdict'] == 'undecided').sum()} of {len(others)}. {sure}."),
     )
+
+
+def split(row: pd.Series) -> str:
+    """`50 % dense, 3 cycles`."""
+    return f"{share(row['share'])} dense, {row['cycles']:.0f} cycle{'s' if row['cycles'] > 1 else ''}"
 
 
 def splits(table: pd.DataFrame) -> Said:
     """What figure 6 says: the best and the worst split of the epochs at each sparsity."""
 
     def choice(row: pd.Series) -> str:
-        cycles = f"{row['cycles']:.0f} cycle{'s' if row['cycles'] > 1 else ''}"
-        return f"{share(row['share'])} dense, {cycles}: {percent(row['mean'])}"
+        return f"{split(row)}: {percent(row['mean'])}"
 
     ends = {
         share(sparsity): (choice(part.loc[part["mean"].idxmax()]), choice(part.loc[part["mean"].idxmin()]))

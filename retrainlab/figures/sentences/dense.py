@@ -2,8 +2,8 @@
 
 import pandas as pd
 
-from retrainlab.figures.sentences.phrases import FEW, Said, accuracies, after_holm, average, found, too_few
-from retrainlab.phrases import listed, share
+from retrainlab.figures.sentences.phrases import FEW, Said, accuracies, after_holm, average, found, standing, too_few
+from retrainlab.phrases import share
 
 
 def baseline(table: pd.DataFrame) -> str:
@@ -34,13 +34,7 @@ def dense(table: pd.DataFrame) -> Said:
 
 def finding(table: pd.DataFrame) -> str:
     """The verdicts on average over the budgets, in the few words that the README has room for."""
-    if too_few(table):
-        return FEW
-    others, said = _others(table), []
-    for words, verdict in (("beats {}", "worse"), ("loses to {}", "better"), ("{}: undecided", "undecided")):
-        if names := list(others.loc[others["overall"] == verdict, "schedule"]):
-            said.append(words.format(listed(names)))
-    return f"{baseline(table)} {'; '.join(said)}"
+    return standing(baseline(table), table)
 
 
 def _others(table: pd.DataFrame) -> pd.DataFrame:

@@ -6,7 +6,7 @@ from typing import Any
 
 import pandas as pd
 
-from retrainlab.phrases import percent
+from retrainlab.phrases import listed, percent
 from retrainlab.stats import SEEDS
 
 Said = tuple[str, str, tuple[str, ...]]
@@ -55,3 +55,18 @@ def overall(row: pd.Series) -> str:
     low, high = 100 * row["overall_low"], 100 * row["overall_high"]
     span = f"{low:+.1f} to {high:+.1f}, " if math.isfinite(low) else ""
     return f"{100 * row['overall_mean']:+.1f} ({span}{row['overall']})"
+
+
+def standing(name: str, table: pd.DataFrame) -> str:
+    """`LLR beats FT by 12.5 points; undecided: SLR and CLR (on average, corrected)`: the baseline against the schedules of
+    a table that are compared with it, by their verdicts on average over all cells."""
+    if too_few(table):
+        return FEW
+    others, said = table[table["verdict"].notna()].drop_duplicates("schedule"), []
+    for words, verdict in (("beats", "worse"), ("loses to", "better")):
+        own = others[others["overall"] == verdict]
+        each = [f"{row['schedule']} by {100 * abs(row['overall_mean']):.1f}" for _, row in own.iterrows()]
+        said += [f"{name} {words} {listed(each)} points"] if each else []
+    names = list(others.loc[others["overall"] == "undecided", "schedule"])
+    said += [f"undecided: {listed(names)}" if said else f"{name} against {listed(names)}: undecided"] if names else []
+    return f"{'; '.join(said)} (on average, corrected)"

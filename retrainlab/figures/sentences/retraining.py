@@ -6,13 +6,19 @@ from retrainlab.figures.sentences.phrases import FEW, Said, accuracies, after_ho
 from retrainlab.phrases import percent, share
 
 
+def starts(table: pd.DataFrame) -> tuple[float, float, pd.Series]:
+    """Figure 1's largest and last learning rate of the dense run, and by budget where ALLR starts as a share of LLR's."""
+    dense = table[table["panel"] == "dense"]
+    highest = table[table["panel"] != "dense"].groupby(["panel", "schedule"], sort=False)["lr"].max().unstack()
+    return dense["lr"].max(), dense["lr"].iloc[-1], highest["ALLR"] / highest["LLR"]
+
+
 def schedules(table: pd.DataFrame) -> Said:
     """What figure 1 says of the learning rates."""
     dense = table[table["panel"] == "dense"]
-    top, last = dense["lr"].max(), dense["lr"].iloc[-1]
     epochs = dense["epoch"].max() * len(dense) / max(1, len(dense) - 1)
-    highest = table[table["panel"] != "dense"].groupby(["panel", "schedule"], sort=False)["lr"].max().unstack()
-    factors = (highest["ALLR"] / highest["LLR"]).map("{:.2f}".format)
+    top, last, shares = starts(table)
+    factors = shares.map("{:.2f}".format)
     d = ", ".join(f"{factor} at a budget of {share(float(budget))}" for budget, factor in factors.items())
     same = f"{factors.iloc[0]} at every budget here"
     return (
@@ -91,7 +97,7 @@ def _same_runs(table: pd.DataFrame) -> str:
 
 def gain(cells: pd.DataFrame) -> pd.Series:
     """Figure 4's differences in points: ALLR's test accuracy less that of the best start."""
-    return 100 * (cells["allr_accuracy"] - cells["best_accuracy"])
+    return (100 * (cells["allr_accuracy"] - cells["best_accuracy"])).round(6)  # without the noise of float sums
 
 
 def best_lr(table: pd.DataFrame) -> Said:

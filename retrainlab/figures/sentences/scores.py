@@ -54,14 +54,15 @@ def finding(table: pd.DataFrame) -> str:
         return FEW
     name, base = best(table), baseline(table)
     own = _last(table, name)
-    last = f"{own['schedule'].iloc[0]} helps (uncorrected) {_helps(own)}{_harms(own)}"
-    said = f"after pruning by {NAMES.get(name, name)}, {last}"
+    last = f"{own['schedule'].iloc[0]}, which helps (uncorrected) {_helps(own)}{_harms(own)}"
     if name == base:
-        return said
+        return f"{name} is best after the prune, before {last}"
     end = own.iloc[0]
     before, after = (f"{100 * row['overall_mean']:+.1f}" for row in (_pruned(table, name).iloc[0], end))
-    budget, verdict = share(end["budget"]), end["overall"]
-    return f"{said}; a budget of {budget} takes its lead over {base} from {before} to {after} points ({verdict})"
+    return (
+        f"{NAMES.get(name, name)} leads {base} by {before} points, by {after} ({end['overall']}) after "
+        f"{share(end['budget'])} of {last}"
+    )
 
 
 def _schedules(table: pd.DataFrame) -> list[str]:
@@ -119,8 +120,10 @@ def _where(rows: pd.DataFrame, column: str, verdict: str) -> Places:
 
 
 def _budgets(found: Places) -> str:
-    """`at every budget at sparsity 95 % and 98 %, at some budgets at sparsity 90 %`; all the places that there are."""
-    return ", ".join(f"at {which} at sparsity {listed(places)}" for which, places in found.items() if places)
+    """`at every budget at sparsity 95 % and 98 %, at some at 90 %`; all the places that there are."""
+    first, *rest = ((which, listed(places)) for which, places in found.items() if places)
+    short = (f"at {which.split()[0].replace('no', 'none')} at {places}" for which, places in rest)
+    return ", ".join([f"at {first[0]} at sparsity {first[1]}", *short])
 
 
 def _helps(rows: pd.DataFrame) -> str:

@@ -1,0 +1,195 @@
+"""`retrainlab words`: what the README and docs/trust.md say of results, made from the figures that lie in the project.
+
+Each page has blocks between two lines that a reader does not see. Of a block's table the rows and questions are typed, and
+only what follows them is made. A block whose figures are not there has nothing to say.
+"""
+
+import json
+import re
+from collections.abc import Callable, Iterable, Iterator
+from dataclasses import dataclass
+from io import StringIO
+from pathlib import Path
+
+from retrainlab.checks import BadInput
+from retrainlab.figures.sentences import FIGURES, Words, words
+from retrainlab.paths import command, project, write_text
+from retrainlab.phrases import listed
+from retrainlab.stats import read_saved
+
+Read = Callable[[str], str | None]
+"""The text of a file by its path in the project; None where there is none."""
+README, TRUST = "README.md", "docs/trust.md"
+FOLDERS = {"digits": "digits", "fashion-mnist": "Fashion-MNIST"}  # of figures/, those that are kept in git
+PICTURE = "fig03_budgets"
+
+
+@dataclass(frozen=True)
+class Shown:
+    """A saved figure: its name, its words, how many seeds its table tells of (0: it does not say), and its NAME.json."""
+
+    name: str
+    words: Words
+    seeds: int
+    about: dict
+
+    @property
+    def number(self) -> int:
+        """3 for fig03_budgets."""
+        return int(self.name.partition("_")[0].removeprefix("fig"))
+
+
+def make() -> None:
+    """Write the blocks of both pages. Raises BadInput where a page lacks a block or a figure is damaged."""
+    for path, text in pages(_on_disk).items():
+        same = text == _on_disk(path)
+        if not same:
+            write_text(project() / path, text)
+        print(f"{path}: {'as it was' if same else 'written'}")
+
+
+def pages(read: Read) -> dict[str, str]:
+    """Both pages by their paths, with blocks that say what the figures say now."""
+    digits = {one.name: one for one in shown(read, "digits")}
+    claims = {folder: _claims(read, folder) for folder in FOLDERS}
+    blocks = {
+        README: {
+            "picture": lambda old: picture(digits[PICTURE]) if PICTURE in digits else "",
+            "findings": lambda old: findings(old, digits),
+            "claims": lambda old: verdicts(old, claims),
+        },
+        TRUST: {"results": lambda old: "\n".join(_results(read))},
+    }
+    return {path: _filled(path, read(path), own) for path, own in blocks.items()}
+
+
+def shown(read: Read, folder: str) -> list[Shown]:
+    """The figures in a folder of figures/, in order."""
+    return [one for name in FIGURES if (one := _shown(read, folder, name))]
+
+
+def picture(figure: Shown) -> str:
+    """The figure with its alternative text, and its caption but for the results."""
+    before, _, _ = figure.about["caption"].partition(figure.words.results)
+    return f"![{_safe(figure.words.alt)}](figures/digits/{figure.name}.png)\n\n*{_safe(before.strip())}*\n"
+
+
+def findings(rows: str, figures: dict[str, Shown]) -> str:
+    """A table's rows, which begin with a link to a figure's notebook and a question, with its finding after them."""
+
+    def row(match: re.Match) -> str:
+        found = figures.get(match[2])
+        return " ".join(filter(None, [match[1], _safe(found.words.finding) if found else "", "|"]))
+
+    return re.sub(r"^(\| \[\d+\]\(notebooks/(\w+)\.ipynb\) \| [^|]* \|).*$", row, rows, flags=re.M)
+
+
+def verdicts(rows: str, claims: dict[str, list[dict]]) -> str:
+    """A table's rows, which begin with a claim's name and what it says, with its verdict in each folder that has one after
+    them; and below the table a sentence for each folder."""
+    known = {folder: {claim["name"]: claim for claim in own} for folder, own in claims.items() if own}
+    names = [FOLDERS[folder] for folder in known]
+    table = [["", "claim", *names], ["---"] * (2 + len(names))]
+    for name, says in re.findall(r"^\| (C\d+) \| ([^|]*) \|", rows, re.M):
+        table.append([name, says, *(own[name]["verdict"] if name in own else "" for own in known.values())])
+    lines = [f"| {' | '.join(row)} |".replace("|  |", "| |") for row in table]
+    told = " ".join(f"On {FOLDERS[folder]} {_against(claims[folder])}." for folder in known)
+    return "\n".join([*lines, *(["", told] if told else []), ""])
+
+
+def _against(claims: list[dict]) -> str:
+    """Which claims are contradicted."""
+    names = [claim["name"] for claim in claims if claim["verdict"] == "contradicted"]
+    return f"the data speak against {listed(names)}" if names else "no claim is contradicted"
+
+
+def _results(read: Read) -> Iterator[str]:
+    """Of each folder a heading, where its figures come from, and a line for each with its results."""
+    for folder, name in FOLDERS.items():
+        if figures := shown(read, folder):
+            yield f"### On {name}\n"
+            yield f"Figures {_numbers(figures)} of [figures/{folder}](../figures/{folder}), {_origin(figures)}.\n"
+            for figure in figures:
+                seeds = f", {figure.seeds} seeds" if figure.seeds > 1 else ""
+                said = figure.words.results or " ".join(figure.words.points)
+                yield f"- [Figure {figure.number}](../notebooks/{figure.name}.ipynb){seeds}. {_safe(said)}"
+            yield ""
+
+
+def _origin(figures: list[Shown]) -> str:
+    """With which torch and on which devices figures were made, the same said once."""
+    found: dict[str, list[Shown]] = {}
+    for figure in figures:
+        with_ = f"torch {figure.about['versions']['torch']} on {listed(figure.about['devices'])}"
+        found.setdefault(with_, []).append(figure)
+    if len(found) == 1:
+        return f"made with {next(iter(found))}"
+    return "made with " + "; ".join(f"{origin} (figures {_numbers(own)})" for origin, own in found.items())
+
+
+def _numbers(figures: Iterable[Shown]) -> str:
+    """`1 to 4, 6 and 7`."""
+    spans: list[list[int]] = []
+    for number in (figure.number for figure in figures):
+        if spans and spans[-1][-1] == number - 1:
+            spans[-1].append(number)
+        else:
+            spans.append([number])
+    each = [[f"{span[0]} to {span[-1]}"] if len(span) > 2 else [*map(str, span)] for span in spans]
+    return listed([number for span in each for number in span])
+
+
+def _shown(read: Read, folder: str, name: str) -> Shown | None:
+    path = f"figures/{folder}/{name}"
+    texts = [read(f"{path}.csv"), read(f"{path}.json")]
+    if None in texts:
+        return None
+    table, about = texts
+    try:
+        data, known = read_saved(StringIO(table)), json.loads(about or "")
+        kinds = {"caption": str, "devices": list, "versions": dict}
+        if any(not isinstance(known[field], kind) for field, kind in kinds.items()):
+            raise ValueError(name)
+        return Shown(name, words(name, data), int(data["n"].max()) if "n" in data else 0, known)
+    except (LookupError, ValueError, TypeError, AttributeError):  # numbers may have become texts
+        again = command(f"figures {name} --preset {folder} --fresh")
+        raise BadInput(
+            f"The table or words of {path} are damaged or another version's; make it again: {again}."
+        ) from None
+
+
+def _claims(read: Read, folder: str) -> list[dict]:
+    """The claims as `retrainlab claims` has written them into a folder; none where it has not."""
+    path = f"figures/{folder}/claims.json"
+    if (text := read(path)) is None:
+        return []
+    try:
+        found = json.loads(text)["claims"]
+        [(claim["name"], claim["verdict"]) for claim in found]
+    except (LookupError, ValueError, TypeError):
+        again = command(f"claims --preset {folder}")
+        raise BadInput(f"{path} is damaged or another version's; make it again: {again}.") from None
+    return found
+
+
+def _filled(path: str, page: str | None, blocks: dict[str, Callable[[str], str]]) -> str:
+    """The page with what each function makes of the block of its name."""
+    if page is None:
+        raise BadInput(f"{path} is not here; run this in a clone of the project.")
+    for name, block in blocks.items():
+        start, end = f"<!-- {name}: made by retrainlab words -->\n", f"<!-- end of {name} -->\n"
+        parts = re.split(f"({re.escape(start)}|{re.escape(end)})", page)
+        if parts[1::2] != [start, end]:
+            raise BadInput(f"{path} must have these two lines once, in this order: {start.strip()} {end.strip()}")
+        page = "".join([*parts[:2], block(parts[2]), *parts[3:]])
+    return page
+
+
+def _safe(text: str) -> str:
+    """The text with backslashes before what Markdown would read as its own."""
+    return re.sub(r"([\\`*_<>|[\]])", r"\\\1", text)
+
+
+def _on_disk(path: str) -> str | None:
+    file: Path = project() / path
+    return file.read_text(encoding="utf-8") if file.is_file() else None

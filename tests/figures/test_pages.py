@@ -1,0 +1,175 @@
+"""What the README and docs/trust.md say of results is made from the figures that are kept in git, and leaves the rest."""
+
+import json
+import re
+import subprocess
+from html import unescape
+from pathlib import Path
+
+import pytest
+from nbconvert.filters.markdown_mistune import markdown2html_mistune
+
+from retrainlab import stats
+from retrainlab.checks import BadInput
+from retrainlab.cli import main
+from retrainlab.figures import pages, sentences
+from tests.helpers.made_figures import table
+
+ROOT = Path(__file__).parents[2]
+README = """# A project
+
+<!-- picture: made by retrainlab words -->
+old
+<!-- end of picture -->
+
+<!-- findings: made by retrainlab words -->
+| figure | question | on digits |
+|---|---|---|
+| [3](notebooks/fig03_budgets.ipynb) | which schedule? | old |
+| [5](notebooks/fig05_contest.ipynb) | who? |
+| [6](notebooks/fig06_split.ipynb) | how much? | old |
+<!-- end of findings -->
+
+<!-- claims: made by retrainlab words -->
+| | claim | old |
+| --- | --- | --- |
+| C1 | linear schedules | old |
+| C2 | BIMP |
+<!-- end of claims -->
+The end.
+"""
+TRUST = "Before.\n<!-- results: made by retrainlab words -->\n<!-- end of results -->\nAfter.\n"
+
+
+def saved(name: str, device: str = "cpu, 2 cores") -> dict[str, str]:
+    """The table and the words of a figure, by their paths."""
+    caption = f"Means over seeds. {sentences.words(name, table(name)).results} One layer is not pruned."
+    about = {"caption": caption, "devices": [device], "versions": {"torch": "2.14.1"}}
+    path = f"figures/digits/{name}"
+    return {f"{path}.csv": stats.to_csv(table(name)), f"{path}.json": json.dumps(about)}
+
+
+def claimed(**verdicts: str) -> str:
+    return json.dumps({"claims": [{"name": name, "verdict": verdict} for name, verdict in verdicts.items()]})
+
+
+@pytest.fixture
+def files() -> dict[str, str]:
+    """A project with three figures, two of which its README has rows for, and no claims."""
+    found = {"README.md": README, "docs/trust.md": TRUST}
+    for name in ("fig03_budgets", "fig05_contest", "fig09_where"):
+        found |= saved(name)
+    return found
+
+
+def filled(files: dict[str, str]) -> tuple[str, str]:
+    made = pages.pages(files.get)
+    return made["README.md"], made["docs/trust.md"]
+
+
+def test_the_row_of_each_figure_that_is_there_ends_with_its_finding(files):
+    readme, _ = filled(files)
+    for name, start in (("fig03_budgets", "| which schedule? |"), ("fig05_contest", "| who? |")):
+        assert f"{start} {sentences.words(name, table(name)).finding} |\n" in readme
+    assert "| [6](notebooks/fig06_split.ipynb) | how much? | |\n" in readme, "figure 6 is not there"
+    assert "old" not in readme and readme.startswith("# A project\n\n<!-- pic") and readme.endswith("-->\nThe end.\n")
+
+
+def test_the_picture_has_the_figures_alternative_text_and_its_caption_without_results(files):
+    readme, said = filled(files)[0], sentences.words("fig03_budgets", table("fig03_budgets"))
+    assert f"![{said.alt}](figures/digits/fig03_budgets.png)\n\n*Means over seeds.*\n<!-- end" in readme
+    del files["figures/digits/fig03_budgets.json"]
+    assert "<!-- picture: made by retrainlab words -->\n<!-- end of picture -->" in filled(files)[0]
+
+
+def test_markdown_shows_every_sentence_as_it_is(files):
+    """Pitfall: the stars of figure 5, which mean that a verdict stands corrected, make words slant instead."""
+    trust = filled(files)[1]
+    shown = " ".join(unescape(re.sub(r"<[^>]+>", "", markdown2html_mistune(trust))).split())
+    for name in ("fig03_budgets", "fig05_contest", "fig09_where"):
+        said = sentences.words(name, table(name))
+        assert (said.results or " ".join(said.points)) in shown
+    assert "*" in sentences.words("fig05_contest", table("fig05_contest")).results and trust.count("\n- [Figure ") == 3
+    assert "[Figure 3](../notebooks/fig03_budgets.ipynb), 5 seeds." in trust and "9_where.ipynb), 3 seeds." in trust
+    assert trust.startswith("Before.\n<!-- results") and trust.endswith("end of results -->\nAfter.\n")
+
+
+def test_where_the_figures_come_from_is_told_once_if_it_is_the_same(files):
+    assert (
+        "Figures 3, 5 and 9 of [figures/digits](../figures/digits), made with torch 2.14.1 on cpu, 2 cores."
+        in filled(files | {"figures/digits/smoke": ""})[1]
+    )
+    other = filled(files | saved("fig04_best_lr", "another CPU") | saved("fig06_split"))[1]
+    assert "Figures 3 to 6 and 9 of" in other
+    assert "torch 2.14.1 on cpu, 2 cores (figures 3, 5, 6 and 9); torch 2.14.1 on another CPU (figures 4)." in other
+
+
+def test_claims_have_a_column_for_each_folder_that_has_verdicts(files):
+    assert "| | claim |\n| --- | --- |\n| C1 | linear schedules |\n| C2 | BIMP |\n<!-- end" in filled(files)[0]
+    files["figures/digits/claims.json"] = claimed(C1="supported", C2="contradicted")
+    one = filled(files)[0]
+    assert (
+        "| | claim | digits |\n" in one
+        and "| C2 | BIMP | contradicted |\n\nOn digits the data speak against C2.\n" in one
+    )
+    files["figures/fashion-mnist/claims.json"] = claimed(C1="undecided")
+    both = filled(files)[0]
+    assert "| C1 | linear schedules | supported | undecided |\n| C2 | BIMP | contradicted | |\n" in both
+    assert "\n\nOn digits the data speak against C2. On Fashion-MNIST no claim is contradicted.\n<!-- end" in both
+
+
+@pytest.mark.parametrize("claims", [{}, {"figures/digits/claims.json": claimed(C1="supported")}])
+def test_pages_that_are_made_once_more_stay_as_they_are(files, claims):
+    files |= claims
+    assert pages.pages((files | pages.pages(files.get)).get) == pages.pages(files.get)
+
+
+def test_a_folder_without_figures_is_not_spoken_of(files):
+    alone = {"README.md": files["README.md"], "docs/trust.md": TRUST}
+    readme, trust = filled(alone)
+    assert trust == TRUST and "| who? | |\n" in readme
+
+
+@pytest.mark.parametrize(
+    ("path", "text", "words"),
+    [
+        ("figures/digits/fig03_budgets.csv", "schedule\nLLR\n", "figures fig03_budgets --preset digits --fresh"),
+        ("figures/digits/fig03_budgets.csv", "", "damaged"),
+        ("figures/digits/fig05_contest.json", "{}", "fig05_contest"),
+        ("figures/digits/fig05_contest.json", "[", "fig05_contest"),
+        ("figures/fashion-mnist/claims.json", "{}", "claims --preset fashion-mnist"),
+        ("figures/digits/claims.json", '{"claims": [1]}', "claims --preset digits"),
+        ("README.md", None, "clone"),
+        ("README.md", README.replace("<!-- end of claims -->\n", ""), "<!-- end of claims -->"),
+        ("docs/trust.md", TRUST + TRUST, "once"),
+    ],
+)
+def test_what_is_damaged_is_named_with_what_to_do(files, path, text, words):
+    with pytest.raises(BadInput) as refused:
+        pages.pages((files | {path: text}).get)
+    assert words in str(refused.value) and path.rpartition(".")[0] in str(refused.value)
+
+
+def test_the_command_writes_both_pages_and_then_nothing(files, tmp_path, monkeypatch, capsys):
+    monkeypatch.setattr(pages, "project", lambda: tmp_path)
+    for path, text in files.items():
+        (tmp_path / path).parent.mkdir(parents=True, exist_ok=True)
+        (tmp_path / path).write_text(text, encoding="utf-8")
+    assert main(["words"]) == 0
+    assert capsys.readouterr().out == "README.md: written\ndocs/trust.md: written\n"
+    assert {path: (tmp_path / path).read_text(encoding="utf-8") for path in files} == files | pages.pages(files.get)
+    assert main(["words"]) == 0
+    assert capsys.readouterr().out == "README.md: as it was\ndocs/trust.md: as it was\n"
+
+
+def test_the_pages_of_this_project_are_what_its_figures_say():
+    """Of all files as git has them: a user's command may have rewritten the figures since."""
+
+    def tracked(path: str) -> str | None:
+        done = subprocess.run(["git", "show", f":{path}"], cwd=ROOT, capture_output=True, text=True, encoding="utf-8")
+        return done.stdout if done.returncode == 0 else None
+
+    if tracked("README.md") is None:
+        pytest.skip("there is no git here, or no README in it")
+    made = pages.pages(tracked)
+    assert {path: tracked(path) for path in made} == made, "run `make words`, and add the pages to git with the figures"
