@@ -94,7 +94,7 @@ class Preset:
             check_number(budget, "budget after a score", above=0)
 
 
-_FASHION = Recipe(data="fashion-mnist", width=8, epochs=10, batch_size=128, sgd=SGD(weight_decay=5e-4))
+_FASHION = Recipe(data="fashion-mnist", width=8, epochs=6, batch_size=128, sgd=SGD(weight_decay=5e-4))
 _ALL = (
     Preset(
         "smoke",
@@ -150,7 +150,32 @@ _ALL = (
         contest_sparsities=(0.9, 0.95),
         score_budgets=(0.05, 0.1),
     ),
-    Preset("fashion-mnist", _FASHION, seeds=3, score_seeds=3, landscape_seeds=3, contest=_FASHION),
+    Preset(
+        "fashion-mnist",
+        _FASHION,
+        sparsities=(0.9, 0.98),
+        budgets=(0.05, 0.1, 0.4),
+        map_seeds=5,
+        map_sparsities=(0.5, 0.98),
+        map_budgets=(0.05, 0.25),
+        map_multiples=(0.5, 1.0, 2.0, 4.0),
+        contest=replace(_FASHION, epochs=4),
+        contest_names=("BIMP", "GMP", "GSM", "DPF", "DNW", "LC", "Dense"),  # the others search for a sparsity
+        contest_sparsities=(0.9,),
+        tuning_seeds=1,
+        split_sparsities=(0.9,),
+        where_sparsities=(0.9, 0.98),
+        score_seeds=3,
+        scores=("magnitude", "obd", "random"),
+        score_sparsities=(0.9, 0.98),
+        score_budgets=(0.05, 0.1),
+        dense_budgets=(0.1, 0.5, 1.0),
+        ingredient_sparsities=(0.98,),
+        storage_patterns=("2:4",),
+        storage_sparsities=(0.5, 0.9, 0.98),
+        storage_filters=(0.5, 0.75),
+        landscape_seeds=5,
+    ),
     Preset(
         "cifar10",
         # Renda, Frankle & Carbin (2020): 182 epochs, learning rate divided by 10 at epochs 91 and 136.

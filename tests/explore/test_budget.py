@@ -182,7 +182,7 @@ def test_choices_change_what_is_shown(tiny, tmp_path):
     assert "9 of 9 at a budget of 50 %" in explorer.screen.note.value and not explorer.desk.start.disabled
     assert explorer.screen.take.csv == "" and len(explorer.screen.charts[0].spec["panels"]) == 1
     explorer.inputs["data"].value = "fashion-mnist"
-    assert explorer.settings() == Settings("fashion-mnist", "resnet8", 0.95, 0.5, 3)
+    assert explorer.settings() == Settings("fashion-mnist", "resnet8", 0.98, 0.1, 5)
     explorer.inputs["data"].value = "digits"
     explorer.inputs["seeds"].slider.value = 2
     explorer.inputs["sparsity"].value, explorer.inputs["budget"].value = 0.9, 0.25
