@@ -106,7 +106,7 @@ def test_saves_at_the_same_time_do_not_clash_and_leave_nothing_behind(tmp_path):
 
 
 def test_the_runs_are_saved_with_what_tells_them_apart_and_what_they_reached(frame, tmp_path):
-    """Of a study's columns those before `test_accuracy` are settings, those behind `key` the figure's own, the rest measured.
+    """Of a study's columns those before `test_accuracy` are settings, those behind `key` the figure's own.
 
     Pitfall: a study of one level of what a claim compares, such as a smoke test's, had no column of it.
     """
