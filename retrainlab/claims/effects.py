@@ -19,11 +19,16 @@ def means(runs: pd.DataFrame, compare: str, value: str = "test_accuracy") -> pd.
     return whole.unstack(compare)
 
 
-def difference(runs: pd.DataFrame, compare: str, one: str, other: str) -> Values:
-    """Test accuracy of the level `one` less that of `other`, on average over cells, for each seed that has both; none where
-    a level is not among the runs."""
+def lead(runs: pd.DataFrame, compare: str, one: str, other: str) -> pd.Series:
+    """Test accuracy of the level `one` less that of `other`, on average over cells, by seed; NaN for a seed that lacks a
+    value of either, empty where a level is not among the runs."""
     table = means(runs[runs[compare].isin((one, other))], compare)
-    return values(table[one] - table[other]) if {one, other} <= {*table} else ()
+    return table[one] - table[other] if {one, other} <= {*table} else pd.Series(dtype=float)
+
+
+def difference(runs: pd.DataFrame, compare: str, one: str, other: str) -> Values:
+    """The `lead` of each seed that has one."""
+    return values(lead(runs, compare, one, other))
 
 
 def values(column: "pd.Series") -> Values:
@@ -41,6 +46,9 @@ def rank_correlations(runs: pd.DataFrame, one: str, other: str) -> Values:
 
 
 def best(runs: pd.DataFrame, by: Sequence[str]) -> pd.DataFrame:
-    """Of the runs that are alike in the columns `by`, that of the highest validation accuracy and then the lowest loss."""
-    ranked = runs.sort_values(["validation_accuracy", "validation_loss"], ascending=[False, True], kind="stable")
+    """Of the runs that are alike in the columns `by`, that of the highest validation accuracy and then the lowest loss; none
+    where all have diverged."""
+    ranked = runs.dropna(subset="validation_accuracy").sort_values(
+        ["validation_accuracy", "validation_loss"], ascending=[False, True], kind="stable"
+    )
     return ranked.drop_duplicates([*by]).sort_values([*by])

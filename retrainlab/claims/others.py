@@ -1,6 +1,5 @@
 """What is claimed beside the schedules (C4 to C7): dense training within a budget, the contest, stability, later work."""
 
-import numpy as np
 import pandas as pd
 
 from retrainlab.claims.effects import Values, difference, means, rank_correlations, values
@@ -14,6 +13,7 @@ FIG11, FIG12, FIG14 = "fig11_dense", "fig12_ingredients", "fig14_landscape"
 RIVALS = ("GMP", "GSM", "DPF", "DNW", "CS", "STR", "DST", "LC")
 MODERATE = 0.5  # a rank correlation that would let the one be told from the other
 BAND = (0.25, 0.75)  # shares of the epochs that are dense
+NONE = pd.Series(dtype=float)
 PERP, WHOLE = "only biases and normalisation", "unchanged"  # names of ingredients in figure 12
 
 
@@ -63,7 +63,7 @@ def stability(runs: Runs, settings: Preset) -> list[Part]:
         Part(
             "retraining raises the validation accuracy of the methods that sparsify during training",
             FIG7,
-            values((after - before)["all"]) if len(stable) else (),
+            values((after - before).get("all", NONE)),
         ),
     ]
 
@@ -73,8 +73,7 @@ def later_work(runs: Runs, settings: Preset) -> list[Part]:
     lengths, splits, soups = runs[FIG8], runs[FIG6], runs[FIG14]
     longer = lengths[lengths["in_all"] > lengths["in_all"].min()]  # at the shortest both are one run
     inside = splits["share"].between(*BAND)
-    band = splits.assign(where=np.where(inside, "inside", "outside"))
-    cells = band.groupby(["seed", "where"], as_index=False)["test_accuracy"].agg(lambda v: v.mean(skipna=False))
+    middle, ends = (means(part.assign(what="all"), "what") for part in (splits[inside], splits[~inside]))
     copies = (soups["recalibrated_test_accuracy"] + soups["recalibrated_second_test_accuracy"]) / 2
     gain = soups["recalibrated_average_test_accuracy"] - copies
     average = means(soups.assign(gain=gain, what="gain"), "what", "gain")
@@ -87,12 +86,12 @@ def later_work(runs: Runs, settings: Preset) -> list[Part]:
         Part(
             f"BIMP with {share(BAND[0])} to {share(BAND[1])} of its epochs dense is better than with less or more",
             FIG6,
-            difference(cells, "where", "inside", "outside"),
+            values((middle - ends).get("all", NONE)),
         ),
         Part(
             "the average of two retrained copies is better than they are, all of them recalibrated",
             FIG14,
-            values(average["gain"]),
+            values(average.get("gain", NONE)),
         ),
         Part(
             "retraining biases and normalisation alone regains more than half of what LLR does",

@@ -14,6 +14,7 @@ from retrainlab.checks import BadInput
 from retrainlab.claims.rule import ALPHA, FAILS, HOLDS, MARGIN, NOT_TESTED, OPEN, POWER, Judged
 from retrainlab.claims.table import Verdict, read, verdicts
 from retrainlab.figures.presets import Preset
+from retrainlab.figures.provenance import described
 from retrainlab.paths import write_whole
 from retrainlab.phrases import listed
 
@@ -71,7 +72,7 @@ def _why(v: Verdict) -> str:
     if v.missing:
         return f"no runs of {listed([_short(name) for name in v.missing])}"
     states = [judged.state for judged in v.parts]
-    if not states:
+    if v.verdict == NOT_TESTED:
         return "its figures have no runs of the kind"
     many = {HOLDS: "hold", FAILS: "fail", OPEN: "are open"}
     one = {HOLDS: HOLDS, FAILS: FAILS, OPEN: "is open"}
@@ -136,20 +137,32 @@ def make(settings: Preset, folder: Path) -> list[Verdict]:
 def judged(settings: Preset, folder: Path) -> list[Verdict]:
     """The verdicts from the runs in a folder of figures.
 
-    settings: those that the figures were made with. Raises BadInput where there are no runs.
+    settings: those that the figures were made with. Raises BadInput where there are no runs, or those of another preset.
     """
     if not (runs := read(folder)):
         raise BadInput(f"There are no runs of figures in {folder}; run make figures PRESET={settings.name} first.")
+    for name in runs:
+        if (preset := described(folder, name).get("preset", settings.name)) != settings.name:
+            raise BadInput(
+                f"{name} in {folder} is of preset {preset}, not {settings.name}; give the one that it is of."
+            )
     return verdicts(runs, settings)
 
 
 def write(found: Sequence[Verdict], folder: Path, title: str) -> list[Path]:
-    """Write claims.md, .csv, .html and .json into the folder; the same verdicts give the same bytes."""
+    """Write claims.md, .csv, .html and .json into the folder; the same verdicts give the same bytes. Raises BadInput where
+    they cannot be written."""
     text, table = page(found, title), frame(found)
     contents = dict(zip(ENDS, (text, stats.to_csv(table), _html(text, title), _json(found))))
     paths = {end: folder / name for end, name in zip(ENDS, FILES)}
-    for end, content in contents.items():
-        write_whole(paths[end], partial(Path.write_text, data=content, encoding="utf-8"))
+    try:
+        for end, content in contents.items():
+            write_whole(paths[end], partial(Path.write_text, data=content, encoding="utf-8"))
+    except OSError as error:
+        raise BadInput(
+            f"The claims cannot be written to {folder} ({error.strerror}); copy its figures to a folder where they can, and "
+            "name that."
+        ) from None
     return list(paths.values())
 
 

@@ -12,6 +12,7 @@ from retrainlab.claims import others, schedules
 from retrainlab.claims.rule import Judged, Part, judge, verdict
 from retrainlab.claims.schedules import Runs
 from retrainlab.figures.presets import Preset
+from retrainlab.phrases import listed
 
 
 @dataclass(frozen=True)
@@ -94,6 +95,20 @@ CLAIMS = (
     ),
 )
 
+COLUMNS = {
+    schedules.FIG3: "seed sparsity budget schedule test_accuracy test_loss",
+    schedules.FIG4: "seed sparsity budget schedule test_accuracy validation_accuracy validation_loss",
+    others.FIG5: "seed sparsity entrant test_accuracy",
+    others.FIG6: "seed share test_accuracy",
+    others.FIG7: "seed entrant test_accuracy validation_accuracy pruned_validation_accuracy",
+    others.FIG8: "seed what in_all test_accuracy",
+    others.FIG11: "seed epochs dense_schedule test_accuracy",
+    others.FIG12: "seed base ingredient test_accuracy",
+    others.FIG14: "seed recalibrated_test_accuracy recalibrated_second_test_accuracy recalibrated_average_test_accuracy",
+}
+"""What is needed of the runs of each figure that claims are tested on."""
+WORDS = {"schedule", "entrant", "what", "dense_schedule", "base", "ingredient"}
+
 
 @dataclass(frozen=True)
 class Verdict:
@@ -111,7 +126,8 @@ def verdicts(runs: Runs, settings: Preset) -> list[Verdict]:
     parts = {c: [] if missing[c] else c.parts(runs, settings) for c in CLAIMS}
     found = iter(judge([part for each in parts.values() for part in each]))
     judged = {c: tuple(next(found) for _ in each) for c, each in parts.items()}
-    return [Verdict(c, verdict([j.state for j in judged[c]]), judged[c], missing[c]) for c in CLAIMS]
+    states = {c: [j.state for j in judged[c]] if any(j.n for j in judged[c]) else [] for c in CLAIMS}
+    return [Verdict(c, verdict(states[c]), judged[c], missing[c]) for c in CLAIMS]
 
 
 def read(folder: Path) -> Mapping[str, pd.DataFrame]:
@@ -123,11 +139,22 @@ def read(folder: Path) -> Mapping[str, pd.DataFrame]:
         if not path.is_file():
             continue
         try:
-            found[name] = stats.read_saved(path)
+            found[name] = _checked(stats.read_saved(path), COLUMNS[name])
         except (ValueError, OSError) as error:  # pandas' errors are ValueErrors
             why = (str(error).splitlines() or ["empty"])[0]
             raise BadInput(f"The table {path} cannot be read ({why}); make the figure anew.") from None
     return found
+
+
+def _checked(runs: pd.DataFrame, columns: str) -> pd.DataFrame:
+    """The runs, if they have rows and these columns. Raises ValueError where they have not, or where words are for numbers."""
+    if runs.empty:
+        raise ValueError("it has no rows")
+    if lacking := [name for name in columns.split() if name not in runs]:
+        raise ValueError(f"it has no column {listed(lacking)}")
+    if words := [name for name in columns.split() if name not in WORDS and runs[name].dtype.kind not in "iuf"]:
+        raise ValueError(f"{listed(words)} should be numbers")
+    return runs
 
 
 def figures(found: Sequence[Verdict]) -> list[str]:

@@ -47,10 +47,12 @@ def png(figure: Figure, dpi: int = 100, metadata: dict | None = None) -> bytes:
 
 REACHED = ("_accuracy", "_loss")
 """The ends of the names of what a run has reached, of all that is measured of it."""
+NAMED = {"seed", "epochs", "sparsity", "budget"}
+"""Settings that are told of a run even where all runs share them: a claim asks for short budgets, not for different ones."""
 
 
 def runs(results: pd.DataFrame) -> pd.DataFrame:
-    """A row for each run of a study: its seed, what tells it from the others, and what it reached.
+    """A row for each run of a study: what is NAMED, what tells it from the others, and what it reached.
 
     results: a study's rows, with the columns of `study.row` in their order: all settings, then what was measured from
     test_accuracy on to the key. Columns that a notebook has put behind these are of the figure, and stay even where they are
@@ -58,7 +60,7 @@ def runs(results: pd.DataFrame) -> pd.DataFrame:
     """
     columns = list(results)
     settings, own = columns[: columns.index("test_accuracy")], columns[columns.index("key") + 1 :]
-    apart = [name for name in settings if name == "seed" or results[name].nunique(dropna=False) > 1]
+    apart = [name for name in settings if name in NAMED or results[name].nunique(dropna=False) > 1]
     return results[[*apart, *own, *(name for name in columns if name.endswith(REACHED))]]
 
 

@@ -99,6 +99,21 @@ def test_without_runs_nothing_is_written(tmp_path, capsys):
     assert list(tmp_path.iterdir()) == []
 
 
+def test_runs_of_another_preset_are_not_judged_by_this_ones_settings(tmp_path, capsys):
+    """Pitfall: what counts as the last plateau, or as fewer than all epochs, is the preset's."""
+    written(tmp_path)
+    (tmp_path / "fig03_budgets.json").write_text('{"preset": "cifar10"}')
+    assert main(["claims", "--preset", "digits", "--figures", str(tmp_path)]) == 2
+    assert f"fig03_budgets in {tmp_path} is of preset cifar10, not digits; give" in capsys.readouterr().err
+    assert main(["claims", "--preset", "cifar10", "--figures", str(tmp_path)]) == 0
+
+
+def test_a_folder_that_cannot_be_written_ends_in_a_sentence(tmp_path, capsys):
+    (written(tmp_path) / "claims.csv").mkdir()
+    assert main(["claims", "--figures", str(tmp_path)]) == 2
+    assert f"The claims cannot be written to {tmp_path} (Is a directory); copy" in capsys.readouterr().err
+
+
 # ---- the figure ------------------------------------------------------------------------------------------------------
 
 

@@ -108,14 +108,15 @@ def test_saves_at_the_same_time_do_not_clash_and_leave_nothing_behind(tmp_path):
 def test_the_runs_are_saved_with_what_tells_them_apart_and_what_they_reached(frame, tmp_path):
     """Of a study's columns those before `test_accuracy` are settings, those behind `key` the figure's own.
 
-    Pitfall: a study of one level of what a claim compares, such as a smoke test's, had no column of it.
+    Pitfall: a study of one level of what a claim compares, such as a smoke test's, had no column of it; nor did one of a
+    single budget say whether that is a short one.
     """
     first = frame.assign(recalibrate=False, test_loss=0.5, steps=range(len(frame)), key="k", entrant="BIMP")
-    settings = ["recalibrate", "seed", "sparsity", "schedule"]  # one budget; all entrants are the same
-    study = first[first["budget"] == 0.1][[*settings, "budget", "test_accuracy", "test_loss", "steps", "device", "key"]]
+    settings = ["recalibrate", "seed", "sparsity", "schedule", "budget"]  # one budget
+    study = first[first["budget"] == 0.1][[*settings, "test_accuracy", "test_loss", "steps", "device", "key"]]
     study = study.assign(what=["A", "B"] * (len(study) // 2), share=0.5)
     found = saving.runs(study)
-    assert list(found) == ["seed", "sparsity", "schedule", "what", "share", "test_accuracy", "test_loss"]
+    assert list(found) == ["seed", "sparsity", "schedule", "budget", "what", "share", "test_accuracy", "test_loss"]
     assert len(found) == len(study) and found["test_accuracy"].equals(study["test_accuracy"])
     save(budget_figure(frame), frame, tmp_path, study)
     pd.testing.assert_frame_equal(pd.read_csv(tmp_path / "name.runs.csv"), found.reset_index(drop=True), rtol=1e-5)
