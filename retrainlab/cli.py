@@ -125,7 +125,7 @@ def _parser() -> argparse.ArgumentParser:
     claims.add_argument("--preset", default="digits", help="whose figures; they are made by `figures` before")
     claims.add_argument("--figures", default="", help="the folder they are in; figures/PRESET if empty")
     claims.add_argument(
-        "--beside", metavar="FOLDER", help="say, too, how far the claims of these figures lie from them"
+        "--beside", metavar="FOLDER", help="say and write, too, how far the claims of these figures lie from them"
     )
     command("words", _words, "write what the committed figures say into the README and docs/trust.md")
     lab = command("lab", _lab, "open JupyterLab on the notebook to start with, on this machine only, with a token")
@@ -194,9 +194,11 @@ def _claims(options: argparse.Namespace) -> None:
     other = report.judged(settings, Path(options.beside)) if options.beside else None
     found = report.make(settings, folder)
     print("\n".join(report.lines(found)))
+    files = [f"claims.{end}" for end in report.ENDS]
     if other is not None:
-        print("\n".join(beside.sentences(found, other)))
-    print(f"Written to {folder}: {', '.join(f'claims.{end}' for end in report.ENDS)}.", file=sys.stderr)
+        print("\n".join(said := beside.sentences(found, other)))
+        files.append(beside.write(said, folder, Path(options.beside), other).name)
+    print(f"Written to {folder}: {', '.join(files)}.", file=sys.stderr)
 
 
 def _words(options: argparse.Namespace) -> None:

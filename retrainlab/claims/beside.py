@@ -4,11 +4,17 @@ Trainings of one seed go apart on processors that round differently; how much of
 seen by making the figures twice.
 """
 
+import json
 from collections.abc import Sequence
+from pathlib import Path
 
 from retrainlab.claims.rule import Judged
-from retrainlab.claims.table import Verdict
+from retrainlab.claims.table import Verdict, figures
+from retrainlab.figures.provenance import described, texts
+from retrainlab.paths import write_text
 from retrainlab.phrases import listed
+
+NAME = "claims.beside.json"
 
 
 def pairs(found: Sequence[Verdict], other: Sequence[Verdict]) -> list[tuple[str, Judged, Judged]]:
@@ -31,3 +37,17 @@ def sentences(found: Sequence[Verdict], other: Sequence[Verdict]) -> list[str]:
         mean = sum(apart) / len(apart)
         out.append(f"Means are {mean:.2f} smallest differences apart on average, and {max(apart):.2f} at most.")
     return out
+
+
+def write(said: Sequence[str], folder: Path, other: Path, found: Sequence[Verdict]) -> Path:
+    """Write these sentences into the folder of figures, with the devices and the versions of torch of the other folder's.
+
+    found: the other folder's verdicts.
+    """
+    abouts = [described(other, name) for name in figures(found)]
+    torch = {versions.get("torch") for about in abouts if isinstance(versions := about.get("versions"), dict)}
+    devices = {device for about in abouts for device in texts(about, "devices")}
+    origin = {"devices": sorted(devices) or ["unknown"], "torch": sorted(map(str, torch)) or ["unknown"]}
+    record = origin | {"sentences": list(said)}
+    write_text(folder / NAME, json.dumps(record, indent=1) + "\n")
+    return folder / NAME

@@ -113,7 +113,21 @@ def _results(read: Read) -> Iterator[str]:
                 seeds = f", {figure.seeds} seeds" if figure.seeds > 1 else ""
                 said = figure.words.results or " ".join(figure.words.points)
                 yield f"- [Figure {figure.number}](../notebooks/{figure.name}.ipynb){seeds}. {_safe(said)}"
+            if (twice := read(path := f"figures/{folder}/claims.beside.json")) is not None:
+                yield f"- {_safe(_twice(path, twice))}"
             yield ""
+
+
+def _twice(path: str, text: str) -> str:
+    """How far the claims lay apart when the figures were made twice, as `retrainlab claims --beside` has written it."""
+    try:
+        found = json.loads(text)
+        where = f"{listed(found['devices'])}, torch {listed(found['torch'])}"
+        return f"Made once more ({where}), the same figures say this of the claims. {' '.join(found['sentences'])}"
+    except (LookupError, ValueError, TypeError):
+        raise BadInput(
+            f"{path} is damaged; make it again with {command('claims --beside FOLDER')}, or remove it."
+        ) from None
 
 
 def _origin(figures: list[Shown]) -> str:

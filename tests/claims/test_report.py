@@ -174,7 +174,15 @@ def test_the_command_says_how_far_another_folder_is(tmp_path, capsys):
     for name in ("one", "other"):
         (tmp_path / name).mkdir()
         written(tmp_path / name)
+    about = {"devices": ["another CPU"], "versions": {"torch": "2.14.1"}}
+    (tmp_path / "other" / "fig03_budgets.json").write_text(json.dumps(about))
     paths = [str(tmp_path / name) for name in ("one", "other")]
     assert main(["claims", "--figures", paths[0], "--beside", paths[1]]) == 0
-    assert "Verdicts that differ: none, of 7." in capsys.readouterr().out
+    assert "Verdicts that differ: none, of 7." in (told := capsys.readouterr()).out and beside.NAME in told.err
+    record = json.loads((tmp_path / "one" / beside.NAME).read_text())
+    assert record["sentences"][0] == "Verdicts that differ: none, of 7."
+    assert (record["devices"], record["torch"]) == (["another CPU"], ["2.14.1"])
+    assert main(["claims", "--figures", paths[1], "--beside", paths[0]]) == 0
+    record = json.loads((tmp_path / "other" / beside.NAME).read_text())
+    assert (record["devices"], record["torch"]) == (["unknown"], ["unknown"]), "no figure there says it"
     assert main(["claims", "--figures", paths[0], "--beside", str(tmp_path / "none")]) == 2

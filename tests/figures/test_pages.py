@@ -118,6 +118,18 @@ def test_claims_have_a_column_for_each_folder_that_has_verdicts(files):
     assert "\n\nOn digits the data speak against C2. On Fashion-MNIST no claim is contradicted.\n<!-- end" in both
 
 
+def test_figures_that_were_made_twice_say_how_far_their_claims_lie_apart(files):
+    twice = {"devices": ["another CPU"], "torch": ["2.14.1"], "sentences": ["Verdicts that differ: none, of 7.", "So."]}
+    files["figures/digits/claims.beside.json"] = json.dumps(twice)
+    assert (
+        filled(files)[1].count(
+            "- Made once more (another CPU, torch 2.14.1), the same figures say this of the claims. "
+            "Verdicts that differ: none, of 7. So.\n"
+        )
+        == 1
+    )
+
+
 @pytest.mark.parametrize("claims", [{}, {"figures/digits/claims.json": claimed(C1="supported")}])
 def test_pages_that_are_made_once_more_stay_as_they_are(files, claims):
     files |= claims
@@ -139,6 +151,7 @@ def test_a_folder_without_figures_is_not_spoken_of(files):
         ("figures/digits/fig05_contest.json", "[", "fig05_contest"),
         ("figures/fashion-mnist/claims.json", "{}", "claims --preset fashion-mnist"),
         ("figures/digits/claims.json", '{"claims": [1]}', "claims --preset digits"),
+        ("figures/digits/claims.beside.json", '{"devices": []}', "claims --beside FOLDER"),
         ("README.md", None, "clone"),
         ("README.md", README.replace("<!-- end of claims -->\n", ""), "<!-- end of claims -->"),
         ("docs/trust.md", TRUST + TRUST, "once"),

@@ -130,4 +130,4 @@ def cost(table: pd.DataFrame) -> str:
     for name, rows in table.groupby("structure", sort=False):
         each = (f"{_place(row)} {100 * row['cost_mean']:+.1f} ({row['cost_verdict']})" for _, row in rows.iterrows())
         parts.append(f"{NAMES[str(name)]}: {', '.join(each)}")
-    return f"Test accuracy less the dense network's, in points: {'; '.join(parts)}."
+    return f"Test accuracy less the dense network's, in points (verdicts uncorrected): {'; '.join(parts)}."
