@@ -147,7 +147,7 @@ def read(folder: Path) -> Mapping[str, pd.DataFrame]:
 
 
 def _checked(runs: pd.DataFrame, columns: str) -> pd.DataFrame:
-    """The runs, if they have rows and these columns. Raises ValueError where they have not, or where words are for numbers."""
+    """The runs, if they have rows and these columns. Raises ValueError where not, or where words stand for numbers."""
     if runs.empty:
         raise ValueError("it has no rows")
     if lacking := [name for name in columns.split() if name not in runs]:
