@@ -1,7 +1,7 @@
 """The retraining schedules as curves that follow sliders. Nothing is trained: a schedule is a curve in closed form."""
 
 import math
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from typing import Any
 
 import torch
@@ -182,9 +182,11 @@ def page(_results: object) -> Page:
 
     def show_one(dense: str, budget: float, damage: float) -> View:
         settings = Settings(budget=budget, dense=dense, damage=damage)
-        rows = [(n, c[0].item(), c.max().item(), c[-1].item(), len(c)) for n, c in compute(settings).retraining.items()]
+        curves = compute(settings)
+        rows = [(n, c[0].item(), c.max().item(), c[-1].item(), len(c)) for n, c in curves.retraining.items()]
         heads = "schedule", "first_lr", "largest_lr", "last_lr", "iterations"
-        return replace(view(settings), csv=writing.csv(heads, rows, 8))  # every iteration would make the page too large
+        short = writing.csv(heads, rows, 8)  # every iteration would make the page too large
+        return View([picture(settings, curves)], words(settings, curves), csv=short, code=code(settings))
 
     return Page(
         "schedules",
