@@ -11,6 +11,7 @@ from retrainlab.data.dataset import Augmentation, Dataset, Split
 from retrainlab.layers import prunable
 from retrainlab.models import build
 from retrainlab.training import half
+from retrainlab.training.half import measured as really_measured
 from retrainlab.training.state import Setup, State
 
 MEMBERS, BATCH = 3, 100
@@ -51,7 +52,7 @@ def measured(monkeypatch):
     def call(clock: Clock, setup: Setup | None = None, members: int = MEMBERS) -> dict[str, float]:
         monkeypatch.setattr(half, "Trial", clock)
         setup = setup or setup_of()
-        return half.measured(setup, State.of(setup.model), members)
+        return really_measured(setup, State.of(setup.model), members)
 
     return call
 
@@ -110,7 +111,7 @@ def test_a_real_network_has_a_share_and_is_left_as_it_was(members):
     setup = replace(setup_of(), batch_size=4)
     start = State.of(setup.model)
     before, threads = start.copy(), torch.get_num_threads()
-    [share] = half.measured(setup, start, members).values()
+    [share] = really_measured(setup, start, members).values()
     assert share > 0 and torch.get_num_threads() == threads
     assert all(torch.equal(t, before.params[name]) for name, t in start.params.items())
 
