@@ -280,12 +280,13 @@ def test_all_figures_of_preset_smoke_and_a_rerun_by_the_command_changes_no_byte(
 
 
 @pytest.mark.xdist_group("figures")
-def test_a_mistake_inside_a_notebook_is_one_sentence(tmp_path):
-    done = run_figures(tmp_path, "fig01", "--device", "abacus", "--output", "out")
-    assert done.returncode == 2
-    assert "There is no device 'abacus'" in done.stderr
-    assert "Traceback" not in done.stderr
-    assert not list((tmp_path / "out").iterdir())
+def test_a_mistake_inside_a_notebook_is_one_sentence_and_ends_all(few, capfd):
+    mistake = "from retrainlab.checks import BadInput; raise BadInput('There is no device here.')"
+    out = few({"fig01_a": mistake, "fig02_b": "raise SystemError"})
+    assert main(["figures", "--output", str(out)]) == 2
+    _, words = capfd.readouterr()
+    assert words.splitlines()[-1] == "retrainlab: There is no device here." and "fig02_b (" not in words
+    assert not list(out.iterdir())
 
 
 @pytest.mark.xdist_group("figures")
@@ -293,6 +294,7 @@ def test_a_mistake_inside_a_notebook_is_one_sentence(tmp_path):
 def test_ctrl_c_ends_the_figures_in_a_sentence_and_keeps_what_is_finished(tmp_path):
     store = tmp_path / "store" / "results"
     command = [sys.executable, "-m", "retrainlab.cli", "figures", "fig03", "--preset", "smoke", "--output", "out"]
+    command += ["--engine", "batched"]  # no time goes into a probe
     running = subprocess.Popen(
         [*command, "--store", str(tmp_path / "store")],
         cwd=tmp_path,

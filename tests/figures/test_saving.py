@@ -18,6 +18,11 @@ def save(figure, data, folder, results, settings=presets.preset("digits")):
     return saving.save(figure, data, said, "A caption", settings=settings, results=results)
 
 
+def small() -> retraining.Figure:
+    """An empty figure, where it does not matter what is drawn."""
+    return retraining.Figure(figsize=(1, 1))
+
+
 def test_the_same_figure_gives_the_same_bytes(frame, tmp_path):
     for folder in ("a", "b"):
         save(budget_figure(frame), frame, tmp_path / folder, frame)
@@ -29,7 +34,7 @@ def test_the_same_figure_gives_the_same_bytes(frame, tmp_path):
 
 
 def test_the_csv_holds_the_numbers_and_the_json_where_they_come_from(frame, tmp_path):
-    save(budget_figure(frame), frame, tmp_path, frame)
+    save(small(), frame, tmp_path, frame)
     again = pd.read_csv(tmp_path / "name.csv")
     np.testing.assert_allclose(again["test_accuracy"], frame["test_accuracy"], rtol=1e-5)
     about = json.loads((tmp_path / "name.json").read_text())
@@ -42,7 +47,7 @@ def test_the_csv_holds_the_numbers_and_the_json_where_they_come_from(frame, tmp_
 def test_runs_that_were_searched_for_the_shown_ones_are_told_too(frame, tmp_path):
     """Their keys; the devices, and what is said of them, are those of the rows that are shown."""
     searched = pd.concat([frame, frame[:2].assign(key=["a", "b"], device="cuda, A")])
-    save(budget_figure(frame), frame, tmp_path, saving.Searched(frame, searched))
+    save(small(), frame, tmp_path, saving.Searched(frame, searched))
     about = json.loads((tmp_path / "name.json").read_text())
     assert about["results"] == ["0123456789abcdef", "a", "b"]
     assert about["devices"] == ["cpu, 2 cores"] and about["steps"] == {}, "this frame has no steps"
@@ -53,16 +58,16 @@ def test_a_figure_of_other_settings_leaves_the_presets_own_alone(frame, tmp_path
     monkeypatch.setattr(presets, "project", lambda: tmp_path)
     figures, own = tmp_path / "figures" / "digits", presets.asked("digits", sparsities=[0.5], seeds=2)
     for settings in (presets.asked("digits"), presets.asked("digits", seeds=10, sparsities=[0.8, 0.9, 0.95, 0.98])):
-        save(budget_figure(frame), frame, "", frame, settings)
+        save(small(), frame, "", frame, settings)
         assert capsys.readouterr().out == "" and (figures / "name.png").is_file()
     before = {path.name: path.read_bytes() for path in figures.iterdir()}
-    save(budget_figure(frame), frame[:3], "", frame, own)
+    save(small(), frame[:3], "", frame, own)
     assert {path.name: path.read_bytes() for path in figures.iterdir()} == before
     there = tmp_path / "figures" / "own" / "digits"
     assert json.loads((there / "name.json").read_text())["parameters"] == {"seeds": 2, "sparsities": [0.5]}
     [line] = capsys.readouterr().out.splitlines()
     assert "Not the preset's own seeds, sparsities" in line and str(there) in line
-    save(budget_figure(frame), frame[:3], tmp_path / "given", frame, own)
+    save(small(), frame[:3], tmp_path / "given", frame, own)
     assert (tmp_path / "given" / "name.json").is_file() and capsys.readouterr().out == "", (
         "an output that is given wins"
     )
@@ -70,22 +75,22 @@ def test_a_figure_of_other_settings_leaves_the_presets_own_alone(frame, tmp_path
 
 def test_what_is_not_pruned_stands_in_the_caption_once(frame, tmp_path):
     words = "Neither pruned nor counted: other parameters."
-    save(budget_figure(frame), frame, tmp_path, frame.assign(not_pruned=["", *[words] * (len(frame) - 1)]))
+    save(small(), frame, tmp_path, frame.assign(not_pruned=["", *[words] * (len(frame) - 1)]))
     assert json.loads((tmp_path / "name.json").read_text())["caption"] == f"A caption {words}"
-    save(budget_figure(frame), frame, tmp_path, frame.assign(not_pruned=""))
+    save(small(), frame, tmp_path, frame.assign(not_pruned=""))
     assert json.loads((tmp_path / "name.json").read_text())["caption"] == "A caption"
 
 
 def test_runs_of_several_devices_are_told_in_the_caption(frame, tmp_path):
     devices = ["cuda, A", *["cpu, 2 cores"] * (len(frame) - 1)]
-    save(budget_figure(frame), frame, tmp_path, frame.assign(device=devices))
+    save(small(), frame, tmp_path, frame.assign(device=devices))
     about = json.loads((tmp_path / "name.json").read_text())
     assert about["caption"] == "A caption Not all runs were computed alike: on cpu, 2 cores and on cuda, A."
     assert about["devices"] == ["cpu, 2 cores", "cuda, A"]
 
 
 def test_a_shown_picture_has_alternative_text(frame, tmp_path):
-    picture = save(budget_figure(frame), frame, tmp_path, frame)
+    picture = save(small(), frame, tmp_path, frame)
     shown = picture._repr_html_()
     assert 'alt="Six lines rise &amp; fall &lt;slowly&gt;."' in shown
     assert "<figcaption>A caption</figcaption>" in shown
@@ -118,7 +123,7 @@ def test_the_runs_are_saved_with_what_tells_them_apart_and_what_they_reached(fra
     found = saving.runs(study)
     assert list(found) == ["seed", "sparsity", "schedule", "budget", "what", "share", "test_accuracy", "test_loss"]
     assert len(found) == len(study) and found["test_accuracy"].equals(study["test_accuracy"])
-    save(budget_figure(frame), frame, tmp_path, study)
+    save(small(), frame, tmp_path, study)
     pd.testing.assert_frame_equal(pd.read_csv(tmp_path / "name.runs.csv"), found.reset_index(drop=True), rtol=1e-5)
 
 

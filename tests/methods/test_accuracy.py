@@ -30,15 +30,23 @@ ENTRANTS = {
 }
 
 
+CLOSE = (
+    "GMP",
+    "GSM",
+    "DNW",
+    "LC",
+)  # whose seeds differ by so much that one could be 3 points off, and what all are held to
+
+
 @cache
 def accuracy(name: str) -> float:
-    """Mean over two seeds, after the hard prune to 90 %, on all 797 images that were not trained on."""
-    recipes = [replace(ENTRANTS[name], seed=seed) for seed in range(2)]
+    """Of one seed, or the mean of two, after the hard prune to 90 %, on all 797 images that were not trained on."""
+    recipes = [replace(ENTRANTS[name], seed=seed) for seed in range(1 + (name in CLOSE))]
     setup, _ = prepare(recipes[0], CPU)
     held = setup.data.validation, setup.data.test
     every = Split(torch.cat([s.images for s in held]), torch.cat([s.labels for s in held]))
     out = []
-    for i, dense in train_dense_together(recipes, "cpu", Engine("batched", 2, 2)):
+    for i, dense in train_dense_together(recipes, "cpu", Engine("batched", 2, 1)):
         masks = cycles.prune_state(setup, dense.state, Prune(0.9), 0, recipes[i].seed)
         state = masked.apply(dense.state, masks)
         out.append(evaluate(setup.model, state.params, state.buffers, setup.data, every)[0])
