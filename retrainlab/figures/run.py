@@ -105,11 +105,11 @@ def _execute(reasons: Mapping[str, str], figures: Mapping[str, made.Asked], give
     for number, (name, reason) in enumerate(reasons.items(), 1):
         one, start = figures[name], time.monotonic()
         print(f"[{number}/{len(reasons)}] {name} ({reason})", file=sys.stderr, flush=True)
-        begun = made.before(one, sources.texts())
+        begun, seen = made.before(one, sources.texts()), made.beside(one)
         made.forget(one)
         try:
             notebooks.execute(one.notebook, given, one.folder / "failed" / f"{name}.ipynb", CELL_TIMEOUT, live=True)
-            made.keep(one, begun)
+            made.keep(one, begun, seen)
         except Failed as error:
             failed[name] = f"{name}: {error}"
         end = "failed" if name in failed else f"{_shown(one.folder)}/{name}.png"
