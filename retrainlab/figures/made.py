@@ -54,7 +54,7 @@ def before(asked: Asked, modules: Mapping[str, str]) -> Record:
 
 
 def after(asked: Asked) -> Record:
-    """The results that the saved figure names, and its files and those that it looked for, with digests of what is there now;
+    """The results that the saved figure names, its files, and those that it looked for, with digests of what is there now;
     empty where nothing is."""
     about = described(asked.folder, asked.name)
     files = {path.name: _digest_of(path) for path in sorted(asked.folder.glob(f"{asked.name}.*"))}
