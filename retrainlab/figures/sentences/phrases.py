@@ -44,7 +44,7 @@ def found(table: pd.DataFrame, column: str, verdict: str) -> str:
 
 
 def average(row: Any) -> str:
-    """`FT -12.5 (-17.2 to -7.8), worse`: a schedule's difference on average over all cells; `FT none` where there is none."""
+    """`FT -12.5 (-17.2 to -7.8), worse`: a schedule's difference on average over all cells; or `FT none`."""
     if math.isnan(row.overall_mean):
         return f"{row.schedule} none, {row.overall}"
     low, high = 100 * row.overall_low, 100 * row.overall_high
