@@ -25,12 +25,14 @@ def available() -> dict[str, Path]:
 
 
 def select(names: Sequence[str]) -> list[str]:
-    """Full names for what the user called `fig03` or `fig03_budgets`; those of all figures where none is named."""
+    """Full names for what the user called `fig03` or `fig03_budgets`, in the figures' order, since the last reads what others
+    save; those of all figures where none is named."""
     known, names = available(), listed(names, str, "figures' names")
     if not names:
         return list(known)
     short = {full.split("_")[0]: full for full in known}
-    return list(dict.fromkeys(short.get(name) or choose(name, known, "figure") for name in names))
+    wanted = {short.get(name) or choose(name, known, "figure") for name in names}
+    return [name for name in known if name in wanted]
 
 
 def make(
@@ -110,7 +112,11 @@ def _execute(reasons: Mapping[str, str], figures: Mapping[str, made.Asked], give
         try:
             notebooks.execute(one.notebook, given, one.folder / "failed" / f"{name}.ipynb", CELL_TIMEOUT, live=True)
             made.keep(one, begun, seen)
-        except Failed as error:
+        except (Failed, BadInput) as error:
+            if (
+                isinstance(error, BadInput) and not failed
+            ):  # it is what the user gave, or else what others have failed to
+                raise
             failed[name] = f"{name}: {error}"
         end = "failed" if name in failed else f"{_shown(one.folder)}/{name}.png"
         print(f"      {end}  ({duration(time.monotonic() - start)})", flush=True)

@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from retrainlab.checks import Failed
+from retrainlab.checks import BadInput, Failed
 from retrainlab.figures import cost, made, notebooks, run, sources
 from retrainlab.study.machine import Machine
 
@@ -203,6 +203,23 @@ def test_what_failed_or_was_stopped_is_made_again_although_its_old_files_are_the
     desk.fails = set()
     assert desk.make() == [A]
     assert desk.make() == []
+
+
+def test_figures_are_made_in_their_order_however_they_are_named(desk):
+    """Pitfall: the one that reads the others is named first, and made of what they were."""
+    change(both="x = 1")(desk)
+    assert desk.make("fig02", "fig01", "fig02") == [A, B]
+
+
+def test_what_a_figure_lacks_because_others_failed_does_not_hide_why_they_did(desk, monkeypatch):
+    def execute(path, *rest, **more):
+        raise Failed("No memory.") if path.stem == A else BadInput("There are no runs.")
+
+    monkeypatch.setattr(notebooks, "execute", execute)
+    with pytest.raises(Failed, match="2 of 2 figures failed.\n.*No memory.\n.*There are no runs."):
+        desk.make(fresh=True)
+    with pytest.raises(BadInput, match="no runs"):
+        desk.make("fig02", fresh=True)
 
 
 def test_a_figure_that_reads_another_follows_it_in_the_same_run(desk):
