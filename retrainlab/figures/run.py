@@ -25,8 +25,8 @@ def available() -> dict[str, Path]:
 
 
 def select(names: Sequence[str]) -> list[str]:
-    """Full names for what the user called `fig03` or `fig03_budgets`; those of all figures where none is named. They are in the
-    figures' order, since the last reads what others save."""
+    """Full names for what the user called `fig03` or `fig03_budgets`; those of all where none is named. They are in
+    the figures' order, since the last reads what others save."""
     known, names = available(), listed(names, str, "figures' names")
     if not names:
         return list(known)
