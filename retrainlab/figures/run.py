@@ -103,7 +103,7 @@ def _reasons(figures: Iterable[made.Asked], fresh: bool = False) -> dict[str, st
 
 def _execute(reasons: Mapping[str, str], figures: Mapping[str, made.Asked], given: dict) -> dict[str, str]:
     """Run these notebooks, and record what each figure was made from; returns a sentence for each that failed."""
-    failed = {}
+    failed: dict[str, str] = {}
     for number, (name, reason) in enumerate(reasons.items(), 1):
         one, start = figures[name], time.monotonic()
         print(f"[{number}/{len(reasons)}] {name} ({reason})", file=sys.stderr, flush=True)
@@ -113,9 +113,7 @@ def _execute(reasons: Mapping[str, str], figures: Mapping[str, made.Asked], give
             notebooks.execute(one.notebook, given, one.folder / "failed" / f"{name}.ipynb", CELL_TIMEOUT, live=True)
             made.keep(one, begun, seen)
         except (Failed, BadInput) as error:
-            if (
-                isinstance(error, BadInput) and not failed
-            ):  # it is what the user gave, or else what others have failed to
+            if isinstance(error, BadInput) and not failed:  # else what others failed to save may be what lacks
                 raise
             failed[name] = f"{name}: {error}"
         end = "failed" if name in failed else f"{_shown(one.folder)}/{name}.png"
