@@ -47,6 +47,9 @@ def _stopped_by_signals() -> Iterator[None]:
             signal.signal(number, signal.SIG_DFL)
 
 
+_GOES_ON = "the same command goes on from there"
+
+
 @_stopped_by_signals()
 def main(arguments: Sequence[str] | None = None) -> int:
     """The command line; returns the exit code."""
@@ -64,7 +67,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
         print(f"retrainlab: {error}", file=sys.stderr)
         return 2
     except KeyboardInterrupt as stop:
-        words = str(stop) or "Stopped; what was finished is kept, and the same command goes on from there."
+        words = str(stop) or f"Stopped; what was finished is kept, and {_GOES_ON}."
+        if getattr(options, "fresh", False):
+            words = words.replace(_GOES_ON, "the same command begins anew, since it has --fresh")
         print(f"\nretrainlab: {words}", file=sys.stderr)
         return 130
     except Failed as error:

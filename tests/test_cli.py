@@ -520,6 +520,18 @@ def test_a_table_can_go_to_a_pipe_that_the_shell_names(tmp_path):
         assert "test_accuracy" in reader.readline()
 
 
+@pytest.mark.parametrize("said", ["", "Stopped: 3 of 4 runs are kept; the same command goes on from there."])
+@pytest.mark.parametrize(
+    ("fresh", "end"), [([], "goes on from there."), (["--fresh"], "begins anew, since it has --fresh.")]
+)
+def test_what_is_computed_anew_does_not_go_on_from_where_it_was_stopped(monkeypatch, capsys, said, fresh, end):
+    def stop(_):
+        raise KeyboardInterrupt(*filter(None, [said]))
+
+    monkeypatch.setattr(cli, "_figures", stop)
+    assert main(["figures", *fresh]) == 130 and capsys.readouterr().err.endswith(f"the same command {end}\n")
+
+
 @pytest.mark.skipif(os.name != "posix", reason="signals are POSIX's")
 def test_sigterm_is_told_as_ctrl_c_is_and_what_was_ignored_stays_so(monkeypatch, capsys):
     monkeypatch.setattr(cli, "_doctor", lambda _: signal.raise_signal(signal.SIGTERM))

@@ -10,7 +10,7 @@ from pathlib import Path
 
 from retrainlab.claims.rule import Judged
 from retrainlab.claims.table import Verdict, figures
-from retrainlab.figures.provenance import described, texts
+from retrainlab.figures.provenance import described, digest, texts
 from retrainlab.paths import write_text
 from retrainlab.phrases import listed
 
@@ -40,7 +40,8 @@ def sentences(found: Sequence[Verdict], other: Sequence[Verdict]) -> list[str]:
 
 
 def write(said: Sequence[str], folder: Path, other: Path, found: Sequence[Verdict]) -> Path:
-    """Write these sentences into the folder of figures, with the devices and the versions of torch of the other folder's.
+    """Write these sentences into the folder of figures, with the devices and the versions of torch of the other folder's,
+    and with a digest of this folder's claims.json, which they are true of.
 
     found: the other folder's verdicts.
     """
@@ -48,6 +49,7 @@ def write(said: Sequence[str], folder: Path, other: Path, found: Sequence[Verdic
     torch = {versions.get("torch") for about in abouts if isinstance(versions := about.get("versions"), dict)}
     devices = {device for about in abouts for device in texts(about, "devices")}
     origin = {"devices": sorted(devices) or ["unknown"], "torch": sorted(map(str, torch)) or ["unknown"]}
-    record = origin | {"sentences": list(said)}
+    of = digest((folder / "claims.json").read_text(encoding="utf-8"))
+    record = origin | {"of": of, "sentences": list(said)}
     write_text(folder / NAME, json.dumps(record, indent=1) + "\n")
     return folder / NAME

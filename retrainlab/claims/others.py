@@ -49,7 +49,7 @@ def stability(runs: Runs, settings: Preset) -> list[Part]:
     """C6: avoiding the drop does not pay."""
     frame = runs[FIG7]
     correlations = rank_correlations(frame, "pruned_validation_accuracy", "test_accuracy")
-    stable = frame[frame["entrant"] != "IMP"].assign(entrant="all")
+    stable = frame[frame["entrant"].isin(RIVALS)].assign(entrant="all")
     before, after = (means(stable, "entrant", f"{when}validation_accuracy") for when in ("pruned_", ""))
     return [
         Part(

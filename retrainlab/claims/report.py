@@ -11,7 +11,7 @@ import pandas as pd
 
 from retrainlab import stats
 from retrainlab.checks import BadInput
-from retrainlab.claims.rule import ALPHA, FAILS, HOLDS, MARGIN, NOT_TESTED, OPEN, POWER, Judged
+from retrainlab.claims.rule import ALPHA, FAILS, HOLDS, MARGIN, NOT_TESTED, OPEN, POWER, ROUNDING, Judged
 from retrainlab.claims.table import Verdict, read, verdicts
 from retrainlab.figures.presets import Preset
 from retrainlab.figures.provenance import described
@@ -27,7 +27,8 @@ RULE = (
     f"correction for all tests of the table (at most {100 * ALPHA:g} % of tables say anything where nothing is true); else "
     f"it is open. Supported: all parts hold. Contradicted: one fails. At least as good: not worse by {MARGIN:g} points. The "
     f"smallest difference is the distance from the boundary that so many seeds with such a spread find in "
-    f"{100 * POWER:g} % of studies. Intervals have 95 % each, uncorrected."
+    f"{100 * POWER:g} % of studies. Intervals have 95 % each, uncorrected. That two runs are one is seen, not tested: "
+    f"their test losses lie at most {ROUNDING:g} nats apart."
 )
 _PAGE = """<!doctype html>
 <html lang="en"><head><meta charset="utf-8"><meta name="viewport" content="width=device-width, initial-scale=1">

@@ -22,6 +22,7 @@ from retrainlab.checks import choose
 ALPHA = 0.05  # of a whole table
 MARGIN = 0.5  # percentage points, within which one thing is as good as another
 POWER = 0.8  # with which the smallest difference is found
+ROUNDING = 1e-3  # nats of test loss by which one training may miss itself where its sums are taken in another order
 SUPPORTED, CONTRADICTED, UNDECIDED, NOT_TESTED = "supported", "contradicted", "undecided", "not tested"
 HOLDS, FAILS, OPEN = "holds", "fails", "open"
 SIDES = ("above", "below", "exactly")
@@ -33,7 +34,7 @@ class Part:
 
     says: in words. figure: whose runs it is about. values: a number for each seed, in `unit` ("points" are percentage
     points). boundary: the mean lies above it if the part is true, or below it for the side "below"; "exactly" asks that
-    each value is the boundary, which is seen and needs no test.
+    each value is the boundary, but for what ROUNDING does, which is seen and needs no test.
     """
 
     says: str
@@ -86,7 +87,13 @@ def states(parts: Sequence[Part]) -> list[str]:
 
 def _state(part: Part, p: float) -> str:
     if part.side == "exactly":
-        return OPEN if not part.values else HOLDS if all(x == part.boundary for x in part.values) else FAILS
+        return (
+            OPEN
+            if not part.values
+            else HOLDS
+            if all(abs(x - part.boundary) <= ROUNDING for x in part.values)
+            else FAILS
+        )
     if not p <= ALPHA:
         return OPEN
     return HOLDS if (np.mean(part.values) > part.boundary) == (part.side == "above") else FAILS

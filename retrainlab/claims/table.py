@@ -134,7 +134,7 @@ def read(folder: Path) -> Mapping[str, pd.DataFrame]:
     """The runs of the figures in a folder, by figure; of those that claims are tested on. Raises BadInput for a table that
     cannot be read."""
     found = {}
-    for name in dict.fromkeys(name for c in CLAIMS for name in c.figures):
+    for name in COLUMNS:
         path = folder / f"{name}.runs.csv"
         if not path.is_file():
             continue

@@ -44,6 +44,8 @@ def missing(
         if not counts and not texts(about, "read"):  # what reads other figures trains nothing of its own
             unknown.append(name)
             continue
+        if not counts:
+            continue
         keys = texts(about, "results")
         anew = fresh or about.get("parameters") != own
         new = {key for key in keys if anew or not stored_file(store, "results", key).exists()} - counted

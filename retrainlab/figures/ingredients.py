@@ -41,7 +41,7 @@ def _kept(runs: pd.DataFrame, pruned: pd.DataFrame) -> pd.DataFrame:
     for cell, own in wide.groupby(CELL, sort=False):
         ends = stats.interval(own[PERP] / own[BASE] if (own[BASE] > 0).all() else [])
         rows.append(dict(zip(CELL, cell)) | {f"kept_{end}": value for end, value in zip(stats.ENDS, ends)})
-    return pd.DataFrame(rows).assign(base=LLR, ingredient=PERP)
+    return pd.DataFrame(rows, columns=[*CELL, *(f"kept_{end}" for end in stats.ENDS)]).assign(base=LLR, ingredient=PERP)
 
 
 @styled

@@ -7,7 +7,7 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
 from retrainlab import stats
-from retrainlab.figures.sentences.landscape import GAINS, WORDS, along, cells
+from retrainlab.figures.sentences.landscape import GAINS, WORDS, along, norm_drop, went
 from retrainlab.figures.style import DASHED, LEVEL, SCHEDULES, by_schedule, legend, place, spread, styled, ticks
 from retrainlab.landscape import above_ends
 from retrainlab.phrases import percent, share
@@ -57,7 +57,8 @@ def landscape(table: pd.DataFrame) -> Figure:
     axes = figure.subplots(len(sparsities), 4, squeeze=False)
     for (far, way, between, gains), sparsity in zip(axes, sparsities):
         own = table[table["sparsity"] == sparsity]
-        _distances(far, cells(own))
+        if len(rows := went(own)):
+            _distances(far, rows)
         far.set_ylabel(f"Sparsity {share(sparsity)}\nDistance (% of the norm)")
         for name, line in by_schedule(along(own)):
             _line(way, line[line["place"] <= 1], name)
@@ -86,9 +87,9 @@ def _distances(ax: Axes, rows: pd.DataFrame) -> None:
         ax.annotate(percent(turned), (x, height), xytext=(0, 3), textcoords="offset points", ha="center", fontsize=11)
     from_dense = 100 * rows["distance_from_dense"]
     ax.plot(places, from_dense, "D", color="0.15", fillstyle="none", label="from the dense weights")
-    ax.axhline(100 * rows["norm_drop"].iloc[0], **LEVEL, label="the prune alone")
+    ax.axhline(100 * norm_drop(rows), **LEVEL, label="the prune alone")
     ax.set_xticks(places, rows["schedule"])
-    ax.set(title="Distance; signs turned", ylim=(0, 1.3 * max(far.max(), from_dense.max())))
+    ax.set(title="Distance; signs turned", ylim=(0, 1.3 * (max(far.max(), from_dense.max()) or 1)))
     ax.legend(frameon=False, loc="upper left", fontsize=11)
     ax.grid(axis="x", visible=False)
 

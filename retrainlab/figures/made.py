@@ -7,9 +7,11 @@ not part of the project; a figure without one is made. Nothing here loads torch.
 
 import hashlib
 import json
+import platform
 from collections.abc import Iterator, Mapping
 from contextlib import suppress
 from dataclasses import dataclass
+from importlib import metadata
 from pathlib import Path
 
 from retrainlab.checks import BadInput, shortened
@@ -19,6 +21,7 @@ from retrainlab.paths import stored_file, write_text
 
 MADE_FROM = ("parameters", "versions", "code")  # what is known before a notebook runs ...
 FOUND_IN = ("files", "results")  # ... and after it
+BESIDE = ("pandas", "scipy", "statsmodels", "scikit-learn", "pillow", "nbconvert", "mistune")
 Record = dict[str, dict[str, str]]
 
 
@@ -47,11 +50,12 @@ def before(asked: Asked, modules: Mapping[str, str]) -> Record:
     text = asked.notebook.read_text(encoding="utf-8", errors="replace")
     code = {asked.notebook.name: _digest(text.encode())}
     code |= {name: _digest(modules[name].encode()) for name in sources.needed(text, modules)}
-    return {"parameters": dict(asked.parameters), "versions": versions(), "code": code}
+    return {"parameters": dict(asked.parameters), "versions": versions() | _beside(), "code": code}
 
 
 def after(asked: Asked) -> Record:
-    """The results that the saved figure names, and its files, with digests of what is there now; empty where nothing is."""
+    """The results that the saved figure names, its files, and those that it looked for, with digests of what is there now;
+    empty where nothing is."""
     about = described(asked.folder, asked.name)
     files = {path.name: _digest_of(path) for path in sorted(asked.folder.glob(f"{asked.name}.*"))}
     beside = [*texts(about, "read"), *texts(about, "written")]
@@ -60,11 +64,18 @@ def after(asked: Asked) -> Record:
     return {"files": files, "results": results}
 
 
-def keep(asked: Asked, begun: Record) -> None:
-    """Record what the figure was made from. begun: what `before` said when its notebook started. Nothing is recorded of a
-    figure that names no results, or whose results are not all stored."""
+def beside(asked: Asked) -> dict[str, str]:
+    """Digests of the tables and words that lie in the figure's folder, which its notebook may read."""
+    return {path.name: _digest_of(path) for end in ("csv", "json") for path in sorted(asked.folder.glob(f"*.{end}"))}
+
+
+def keep(asked: Asked, begun: Record, seen: Mapping[str, str]) -> None:
+    """Record what the figure was made from. begun, seen: what `before` and `beside` said when its notebook started. Nothing
+    is recorded of a figure that names no results, or whose results are not all stored, nor where what it read has changed
+    since, as it may while another command runs."""
     done = after(asked)
-    if done["results"] and all(done["results"].values()):
+    same = all(done["files"][name] == seen.get(name, "") for name in texts(described(asked.folder, asked.name), "read"))
+    if done["results"] and all(done["results"].values()) and same:
         with suppress(BadInput):  # without a record it is made again
             write_text(asked.record, json.dumps(begun | done, indent=1, sort_keys=True) + "\n")
 
@@ -85,7 +96,7 @@ def why(asked: Asked, modules: Mapping[str, str]) -> str:
 
 def _changes(known: Record, now: Record) -> Iterator[str]:
     for part in MADE_FROM + FOUND_IN:
-        gone = [name for name in known[part] if not now[part].get(name)]
+        gone = [name for name, digest in known[part].items() if digest and not now[part].get(name)]
         other = [name for name in known[part].keys() | now[part].keys() if known[part].get(name) != now[part].get(name)]
         for names, what, result in ((gone, "gone", "not in the store"), (sorted(other), "changed", "changed")):
             if names and part == "results":
@@ -101,6 +112,17 @@ def _recorded(path: Path) -> Record | None:
         if isinstance(record, dict) and all(isinstance(record.get(part), dict) for part in MADE_FROM + FOUND_IN):
             return record
     return None
+
+
+def _beside() -> dict[str, str]:
+    """The versions of what else a figure's numbers and pages come through; empty for what is not installed."""
+    found = {"python": platform.python_version()}
+    for library in BESIDE:
+        try:
+            found[library] = metadata.version(library)
+        except metadata.PackageNotFoundError:
+            found[library] = ""
+    return found
 
 
 def _digest(content: bytes) -> str:

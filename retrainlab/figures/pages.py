@@ -12,6 +12,7 @@ from io import StringIO
 from pathlib import Path
 
 from retrainlab.checks import BadInput
+from retrainlab.figures.provenance import digest
 from retrainlab.figures.sentences import FIGURES, Words, words
 from retrainlab.paths import command, project, write_text
 from retrainlab.phrases import listed
@@ -114,19 +115,23 @@ def _results(read: Read) -> Iterator[str]:
                 said = figure.words.results or " ".join(figure.words.points)
                 yield f"- [Figure {figure.number}](../notebooks/{figure.name}.ipynb){seeds}. {_safe(said)}"
             if (twice := read(path := f"figures/{folder}/claims.beside.json")) is not None:
-                yield f"- {_safe(_twice(path, twice))}"
+                yield f"- {_safe(_twice(path, twice, read(f'figures/{folder}/claims.json') or ''))}"
             yield ""
 
 
-def _twice(path: str, text: str) -> str:
-    """How far the claims lay apart when the figures were made twice, as `retrainlab claims --beside` has written it."""
+def _twice(path: str, text: str, claims: str) -> str:
+    """How far the claims lay apart when the figures were made twice, as `retrainlab claims --beside` has written it of these
+    claims."""
     try:
         found = json.loads(text)
+        if found["of"] != digest(claims):
+            raise ValueError(path)
         where = f"{listed(found['devices'])}, torch {listed(found['torch'])}"
         return f"Made once more ({where}), the same figures say this of the claims. {' '.join(found['sentences'])}"
     except (LookupError, ValueError, TypeError):
         raise BadInput(
-            f"{path} is damaged; make it again with {command('claims --beside FOLDER')}, or remove it."
+            f"{path} is damaged, or of other claims than those beside it; make it again with "
+            f"{command('claims --beside FOLDER')}, or remove it."
         ) from None
 
 

@@ -1,5 +1,6 @@
 """What a saved figure says of where it comes from: versions, and how much training its runs are. Loads no torch."""
 
+import hashlib
 import json
 from collections.abc import Mapping
 from dataclasses import fields
@@ -57,6 +58,11 @@ def texts(about: Mapping, field: str) -> list[str]:
     `written` its own of other names."""
     names = about.get(field)
     return [name for name in names if isinstance(name, str)] if isinstance(names, list) else []
+
+
+def digest(text: str) -> str:
+    """Of a file's text: 16 hex digits."""
+    return hashlib.sha256(text.encode()).hexdigest()[:16]
 
 
 def _given(number: float | None) -> bool:

@@ -25,12 +25,14 @@ def available() -> dict[str, Path]:
 
 
 def select(names: Sequence[str]) -> list[str]:
-    """Full names for what the user called `fig03` or `fig03_budgets`; those of all figures where none is named."""
+    """Full names for what the user called `fig03` or `fig03_budgets`; those of all where none is named. They are in
+    the figures' order, since the last reads what others save."""
     known, names = available(), listed(names, str, "figures' names")
     if not names:
         return list(known)
     short = {full.split("_")[0]: full for full in known}
-    return list(dict.fromkeys(short.get(name) or choose(name, known, "figure") for name in names))
+    wanted = {short.get(name) or choose(name, known, "figure") for name in names}
+    return [name for name in known if name in wanted]
 
 
 def make(
@@ -101,16 +103,18 @@ def _reasons(figures: Iterable[made.Asked], fresh: bool = False) -> dict[str, st
 
 def _execute(reasons: Mapping[str, str], figures: Mapping[str, made.Asked], given: dict) -> dict[str, str]:
     """Run these notebooks, and record what each figure was made from; returns a sentence for each that failed."""
-    failed = {}
+    failed: dict[str, str] = {}
     for number, (name, reason) in enumerate(reasons.items(), 1):
         one, start = figures[name], time.monotonic()
         print(f"[{number}/{len(reasons)}] {name} ({reason})", file=sys.stderr, flush=True)
-        begun = made.before(one, sources.texts())
+        begun, seen = made.before(one, sources.texts()), made.beside(one)
         made.forget(one)
         try:
             notebooks.execute(one.notebook, given, one.folder / "failed" / f"{name}.ipynb", CELL_TIMEOUT, live=True)
-            made.keep(one, begun)
-        except Failed as error:
+            made.keep(one, begun, seen)
+        except (Failed, BadInput) as error:
+            if isinstance(error, BadInput) and not failed:  # else what others failed to save may be what lacks
+                raise
             failed[name] = f"{name}: {error}"
         end = "failed" if name in failed else f"{_shown(one.folder)}/{name}.png"
         print(f"      {end}  ({duration(time.monotonic() - start)})", flush=True)

@@ -74,8 +74,8 @@ class Searched:
 
 @dataclass(frozen=True)
 class Read:
-    """What a figure was made from that reads other figures' runs: the names of these figures, and rows to save as its own
-    runs. written: names of further files that its notebook wrote beside it."""
+    """What a figure was made from that reads other figures' runs: the names of these figures, also of those that are not
+    there, and rows to save as its own runs. written: names of further files that its notebook wrote beside it."""
 
     figures: Sequence[str]
     rows: pd.DataFrame
@@ -144,9 +144,9 @@ def _of_runs(shown: pd.DataFrame, every: pd.DataFrame) -> dict[str, Any]:
 
 
 def _of_figures(folder: Path, names: Sequence[str]) -> dict[str, Any]:
-    """The same of figures in a folder, taken together; and which of their files were read."""
+    """The same of figures in a folder, taken together; and which of their files were read, or looked for."""
     each = [provenance.described(folder, name) for name in names]
     found = {
         field: sorted({x for one in each for x in provenance.texts(one, field)}) for field in ("devices", "results")
     }
-    return found | {"steps": {}, "read": [f"{name}.runs.csv" for name in names]}
+    return found | {"steps": {}, "read": [f"{name}.{end}" for name in names for end in ("runs.csv", "json")]}

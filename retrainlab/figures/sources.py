@@ -24,7 +24,7 @@ def texts(package: Path = PACKAGE) -> dict[str, str]:
 
 def needed(notebook: str, modules: Mapping[str, str]) -> list[str]:
     """Names of the modules that a notebook, given as the text of its file, can reach; all of them if its cells or one of
-    these cannot be read. modules: from `texts`."""
+    these cannot be read, or has a relative import. modules: from `texts`."""
     seen: set[str] = set()
     try:
         todo = [*_imported(_code(notebook), "")]
@@ -62,6 +62,8 @@ def _imported(code: str, folder: str) -> frozenset[str]:
         match node:
             case ast.Import(names):
                 found |= {alias.name for alias in names}
+            case ast.ImportFrom(level=level) if level:
+                raise LookupError("a relative import")
             case ast.ImportFrom(str(base), names):
                 found |= {base, *(f"{base}.{alias.name}" for alias in names)}
             case ast.Constant(str(text)) if folder:

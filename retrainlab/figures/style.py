@@ -3,6 +3,7 @@
 Colours are seaborn's colour-blind-safe palette, and every schedule has dashes and a marker of its own as well.
 """
 
+import math
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -130,16 +131,16 @@ def ticks(axis: Axis, places: Sequence[float], words: Callable[[float], str] = "
 
 
 def wrong(accuracy: float) -> float:
-    """The share of wrong answers in percent, at least a tenth so that it has a logarithm."""
-    return max(0.1, 100 * (1 - accuracy))
+    """The share of wrong answers in percent, at least a tenth so that it has a logarithm; NaN where nothing is known."""
+    return accuracy if math.isnan(accuracy) else max(0.1, 100 * (1 - accuracy))
 
 
 def by_errors(ax: Axes, bottom: float, top: float) -> None:
-    """Make a vertical axis of `wrong`, which goes from `bottom` up to `top`, logarithmic, so that 10 % and 98 % accuracy
-    both find room; its ticks are accuracies."""
+    """Make a vertical axis of `wrong`, which goes from `bottom` up to `top` (or as far as there may be errors, where these
+    are NaN), logarithmic, so that 10 % and 98 % accuracy both find room; its ticks are accuracies."""
     ax.set_yscale("log")
     ticks(ax.yaxis, [100 - accuracy for accuracy in ACCURACIES], lambda error: f"{100 - error:g}")
-    ax.set_ylim(bottom, top)
+    ax.set_ylim(105 if math.isnan(bottom) else bottom, 0.08 if math.isnan(top) else top)
 
 
 def signed(points: float) -> str:

@@ -12,7 +12,7 @@ from retrainlab.checks import BadInput
 from retrainlab.claims import beside, report, rule, table
 from retrainlab.cli import main
 from retrainlab.figures import claims as drawing
-from retrainlab.figures import presets, sentences
+from retrainlab.figures import presets, provenance, sentences
 from tests.helpers import claimed
 
 DIGITS = presets.preset("digits")
@@ -181,6 +181,7 @@ def test_the_command_says_how_far_another_folder_is(tmp_path, capsys):
     assert "Verdicts that differ: none, of 7." in (told := capsys.readouterr()).out and beside.NAME in told.err
     record = json.loads((tmp_path / "one" / beside.NAME).read_text())
     assert record["sentences"][0] == "Verdicts that differ: none, of 7."
+    assert record["of"] == provenance.digest((tmp_path / "one" / "claims.json").read_text())
     assert (record["devices"], record["torch"]) == (["another CPU"], ["2.14.1"])
     assert main(["claims", "--figures", paths[1], "--beside", paths[0]]) == 0
     record = json.loads((tmp_path / "other" / beside.NAME).read_text())

@@ -99,7 +99,8 @@ CLEAR = (5.0, 5.1, 4.9, 5.2, 4.8)
         ((), 0.0, "above", OPEN),
         ((1.0, 1.0, 1.0), 0.0, "above", OPEN),  # equal differences may be one image by chance
         ((0.0, 0.0), 0.0, "exactly", HOLDS),
-        ((0.0, 1e-9), 0.0, "exactly", FAILS),
+        ((0.0, 7e-6), 0.0, "exactly", HOLDS),  # one training by two engines: Pitfall: a claim contradicted by rounding
+        ((0.0, 2e-3), 0.0, "exactly", FAILS),
         ((), 0.0, "exactly", OPEN),
     ],
 )

@@ -202,6 +202,14 @@ def test_ranks_are_correlated_over_the_methods_of_each_seed():
     np.testing.assert_allclose(values("C6", 0, stability=claimed.stability(follows=1.0)), 1.0, atol=0.05)
 
 
+def test_a_mask_that_is_there_from_the_start_is_no_method_that_sparsifies_during_training():
+    """Pitfall: figure 7 shows controls, too."""
+    frame = claimed.stability()
+    control = frame[frame["entrant"] == "IMP"].assign(entrant="Static", validation_accuracy=0.1)
+    np.testing.assert_allclose(values("C6", 1, stability=pd.concat([frame, control])), values("C6", 1))
+    assert values("C6", 1, stability=pd.concat([frame[frame["entrant"] == "IMP"], control])).size == 0
+
+
 def test_the_smoke_test_has_no_short_budgets():
     found = table.verdicts({schedules.FIG3: claimed.budgets().query("budget > 0.2")}, presets.preset("smoke"))
     assert found[0].verdict == NOT_TESTED and {j.n for j in found[0].parts} == {0}

@@ -52,6 +52,7 @@ def test_with_all_stored_nothing_is_missing(saved):
 def test_a_figure_that_reads_others_trains_nothing_of_its_own(saved):
     (saved / "d.json").write_text(json.dumps({"results": ["1", "2"], "steps": {}, "read": ["a.runs.csv"]}))
     assert cost.missing("d", SMOKE, saved, saved / "store") == cost.Missing({}, ())
+    assert cost.missing("da", SMOKE, saved, saved / "store") == cost.missing("a", SMOKE, saved, saved / "store")
 
 
 def test_a_figure_that_is_nowhere_yet_is_as_long_as_the_projects_own(saved):

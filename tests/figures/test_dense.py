@@ -107,3 +107,16 @@ def test_dense_schedules_differ_in_colour_line_and_marker():
     looks = style.DENSE.values()
     assert len({look.color for look in looks}) == len({look.marker for look in looks}) == len(style.DENSE) == 5
     assert len({str(look.dashes) for look in looks}) >= 4
+
+
+def test_a_schedule_that_diverged_on_every_seed_is_not_drawn_and_is_told():
+    """Pitfall: where there is no accuracy, the error is the smallest that has a logarithm, and the picture says 99.9 %."""
+    frame = study({"linear": (0.5, 0.9), "constant": (0.4, 0.8)})
+    frame.loc[frame["schedule"] == "constant", "test_accuracy"] = np.nan
+    found = stats.as_saved(dense.compared(frame, "linear"))
+    drawn = {c.get_label(): c.lines[0].get_ydata() for c in dense.dense(found).axes[0].containers}
+    assert np.isnan(np.asarray(drawn["constant"], float)).all() and drawn["linear"] == pytest.approx([50, 10])
+    assert "constant none, undecided" in sentences.dense(found)[1]
+    nothing = stats.as_saved(dense.compared(frame.assign(test_accuracy=np.nan), "linear"))
+    dense.dense(nothing).savefig(io.BytesIO(), format="png", dpi=20)
+    assert "nan" not in " ".join(sentences.dense(nothing)[:2])

@@ -65,7 +65,7 @@ def test_what_is_kept_of_no_gain_is_undefined_and_said_so():
     cells[0] = (0.9, 0.0, "", "", [0.2, 0.1, 0.1])
     found = stats.as_saved(ingredients.compared(frame(cells)))
     assert found["kept_mean"].isna().all()
-    assert sentences.kept(found).endswith("is undefined: it gains nothing on some seed.")
+    assert sentences.kept(found).endswith("is undefined: it gains nothing on some seed, or diverged.")
 
 
 def test_what_is_kept_leaves_out_a_seed_that_diverged():
@@ -132,3 +132,13 @@ def test_one_seed_can_be_drawn():
     figure = ingredients.ingredients(stats.as_saved(ingredients.compared(made_figures.ingredients_frame(1))))
     figure.savefig(io.BytesIO())
     assert np.isfinite(figure.axes[0].get_xlim()).all()
+
+
+@pytest.mark.parametrize("lost", [("", ""), ("LLR", BASE), ("LLR", PERP)])
+def test_what_diverged_on_every_seed_keeps_nothing_of_a_gain(lost):
+    cells = [(*cell[:4], [np.nan] * 3 if cell[2:4] == lost else cell[4]) for cell in TWO]
+    table = stats.as_saved(ingredients.compared(frame(cells)))
+    assert table["kept_mean"].isna().all()
+    ingredients.ingredients(table).savefig(io.BytesIO(), format="png", dpi=20)
+    alt, results, _ = sentences.ingredients(table)
+    assert "is undefined" in results and "+nan" not in alt + results

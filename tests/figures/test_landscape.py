@@ -113,3 +113,27 @@ def test_the_picture_shows_both_lines_raw_and_recalibrated():
         list(100 * sentences.cells(table).query("sparsity == 0.98")["distance_from_pruned"])
     )
     assert len(gains.containers) == 3 and gains.get_ylabel() == "Test accuracy (points)"
+
+
+@pytest.mark.parametrize("lost", [["LLR"], ["FT"], ["LLR", "FT"]])
+def test_schedules_that_diverged_on_every_seed_have_no_numbers(lost):
+    """The first of the table, the last and all."""
+    frame, lines = (pd.concat([part, part.assign(schedule="FT")], ignore_index=True) for part in frames())
+    measured = [name for name in frame if name not in ("seed", "sparsity", "schedule", "dense_test_accuracy")]
+    frame.loc[frame["schedule"].isin(lost), measured] = np.nan
+    table = stats.as_saved(landscape.compared(frame, lines[~lines["schedule"].isin(lost)]))
+    landscape.landscape(table).savefig(io.BytesIO(), format="png", dpi=20)
+    alt, results, points = sentences.landscape(table)
+    assert "nan" not in " ".join([alt, results, *points, sentences.finding(table)])
+    if len(lost) == 2:
+        assert results == "All runs diverged."
+    else:
+        assert (
+            "the prune goes 62.0 %" in results and f"from {'FT' if lost == ['LLR'] else 'LLR'} 12.0 % to" in points[0]
+        )
+
+
+def test_copies_between_which_no_loss_is_finite_have_no_barrier_to_tell():
+    frame, lines = frames()
+    table = landscape.compared(frame.assign(barrier=np.nan, recalibrated_barrier=np.nan), lines)
+    assert "Between two copies no loss was finite." in sentences.landscape(table)[1]

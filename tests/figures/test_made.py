@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from retrainlab.checks import Failed
+from retrainlab.checks import BadInput, Failed
 from retrainlab.figures import cost, made, notebooks, run, sources
 from retrainlab.study.machine import Machine
 
@@ -58,7 +58,9 @@ class Desk:
             if given["fresh"] or not self.result(key).exists():
                 self.write(self.result(key), f"{key}, made by {len(self.ran)}")
         drawn = path.read_text() + "".join(self.result(key).read_text() for key in self.named[name])
-        drawn += "".join((self.out / other).read_text() for other in self.read.get(name, ()))
+        drawn += "".join(
+            (self.out / other).read_text() for other in self.read.get(name, ()) if (self.out / other).exists()
+        )
         for other in self.written.get(name, ()):
             self.write(self.out / other, drawn)
         about = {"results": self.named[name], "read": self.read.get(name, []), "written": self.written.get(name, [])}
@@ -176,6 +178,15 @@ def test_another_version_of_a_library_makes_all_again(desk, monkeypatch):
     assert desk.make() == []
 
 
+@pytest.mark.parametrize("what", ["python", "pandas", "scipy", "statsmodels"])
+def test_so_does_one_of_those_that_no_figure_names(desk, monkeypatch, what):
+    monkeypatch.setattr(made.platform, "python_version", lambda: "3.99" if what == "python" else sys.version.split()[0])
+    real = made.metadata.version
+    monkeypatch.setattr(made.metadata, "version", lambda name: "0.1" if name == what else real(name))
+    assert desk.make() == [A, B]
+    assert desk.make() == []
+
+
 def test_named_figures_alone_are_looked_at(desk):
     change(both="x = 1")(desk)
     assert desk.make("fig02") == [B]
@@ -194,12 +205,57 @@ def test_what_failed_or_was_stopped_is_made_again_although_its_old_files_are_the
     assert desk.make() == []
 
 
+def test_figures_are_made_in_their_order_however_they_are_named(desk):
+    """Pitfall: the one that reads the others is named first, and made of what they were."""
+    change(both="x = 1")(desk)
+    assert desk.make("fig02", "fig01", "fig02") == [A, B]
+
+
+def test_what_a_figure_lacks_because_others_failed_does_not_hide_why_they_did(desk, monkeypatch):
+    def execute(path, *rest, **more):
+        raise Failed("No memory.") if path.stem == A else BadInput("There are no runs.")
+
+    monkeypatch.setattr(notebooks, "execute", execute)
+    with pytest.raises(Failed, match="2 of 2 figures failed.\n.*No memory.\n.*There are no runs."):
+        desk.make(fresh=True)
+    with pytest.raises(BadInput, match="no runs"):
+        desk.make("fig02", fresh=True)
+
+
 def test_a_figure_that_reads_another_follows_it_in_the_same_run(desk):
     desk.read = {B: [f"{A}.csv"]}
     desk.write(desk.book(B), desk.book(B).read_text() + " ")
     assert desk.make() == [B]
     desk.write(desk.book(A), desk.book(A).read_text() + " ")
     assert desk.make() == [A, B]
+    assert desk.make() == []
+
+
+def test_a_file_that_a_figure_looked_for_in_vain_makes_it_again_once_it_is_there(desk):
+    """Pitfall: figure 15 by itself, then a figure whose runs it lacked, then all: what was not there is in no record."""
+    desk.read = {B: ["fig03_c.runs.csv"]}
+    desk.write(desk.book(B), desk.book(B).read_text() + " ")
+    assert desk.make() == [B]
+    assert desk.make() == []
+    (desk.out / "fig03_c.runs.csv").write_text("seed")
+    assert desk.make() == [B]
+    assert desk.make() == []
+
+
+def test_a_figure_that_another_command_remakes_while_it_is_read_is_read_again(desk, monkeypatch):
+    """Pitfall: the record is of the file as it is at the end, and the figure of what it was at the start."""
+    desk.read = {B: [f"{A}.csv"]}
+    desk.write(desk.book(B), desk.book(B).read_text() + " ")
+
+    def slow(path, *rest, **more):
+        desk.execute(path, *rest, **more)
+        monkeypatch.setattr(notebooks, "execute", desk.execute)
+        desk.write(desk.book(A), desk.book(A).read_text() + " ")
+        run.make(["fig01"], "smoke", Machine(store=str(desk.store)), output=str(desk.out))
+
+    monkeypatch.setattr(notebooks, "execute", slow)
+    assert desk.make("fig02") == [B, A]
+    assert desk.make() == [B]
     assert desk.make() == []
 
 
@@ -276,7 +332,7 @@ books, out, store = {str(desk.books)!r}, Path({str(desk.out)!r}), Path({str(desk
 run.available = lambda: {{path.stem: path for path in sorted(Path(books).glob("*.ipynb"))}}
 for path in run.available().values():
     one = made.Asked(path, out, store, {{"preset": "smoke", "precision": "float32", "device": "auto"}})
-    made.keep(one, made.before(one, sources.texts()))
+    made.keep(one, made.before(one, sources.texts()), made.beside(one))
 code = main(["figures", "--preset", "smoke", "--output", str(out), "--store", str(store)])
 heavy = {{"torch", "numpy", "pandas", "matplotlib", "papermill", "nbformat", "jupyter_client"}}
 assert code == 0 and not heavy & sys.modules.keys(), heavy & sys.modules.keys()

@@ -12,7 +12,7 @@ from nbconvert.filters.markdown_mistune import markdown2html_mistune
 from retrainlab import stats
 from retrainlab.checks import BadInput
 from retrainlab.cli import main
-from retrainlab.figures import pages, sentences
+from retrainlab.figures import pages, provenance, sentences
 from tests.helpers.made_figures import table
 
 ROOT = Path(__file__).parents[2]
@@ -119,7 +119,9 @@ def test_claims_have_a_column_for_each_folder_that_has_verdicts(files):
 
 
 def test_figures_that_were_made_twice_say_how_far_their_claims_lie_apart(files):
+    files["figures/digits/claims.json"] = claimed(C1="supported")
     twice = {"devices": ["another CPU"], "torch": ["2.14.1"], "sentences": ["Verdicts that differ: none, of 7.", "So."]}
+    twice["of"] = provenance.digest(files["figures/digits/claims.json"])
     files["figures/digits/claims.beside.json"] = json.dumps(twice)
     assert (
         filled(files)[1].count(
@@ -128,6 +130,19 @@ def test_figures_that_were_made_twice_say_how_far_their_claims_lie_apart(files):
         )
         == 1
     )
+
+
+def test_how_far_other_claims_lay_apart_is_not_told_of_these(files):
+    """Pitfall: the figures are made anew, and the sentences beside them name verdicts that are no longer there."""
+    twice = {"devices": ["another CPU"], "torch": ["2.14.1"], "sentences": ["So."], "of": provenance.digest("{}")}
+    stale = {
+        "figures/digits/claims.json": claimed(C1="supported"),
+        "figures/digits/claims.beside.json": json.dumps(twice),
+    }
+    with pytest.raises(
+        BadInput, match="claims.beside.json is damaged, or of other claims than those beside it; make it again"
+    ):
+        pages.pages((files | stale).get)
 
 
 @pytest.mark.parametrize("claims", [{}, {"figures/digits/claims.json": claimed(C1="supported")}])

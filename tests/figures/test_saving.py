@@ -129,3 +129,19 @@ def test_the_runs_are_saved_with_what_tells_them_apart_and_what_they_reached(fra
 
 def test_the_seed_is_among_the_runs_columns_where_there_is_but_one(frame):
     assert list(saving.runs(frame[frame["seed"] == 0])) == ["seed", "sparsity", "budget", "schedule", "test_accuracy"]
+
+
+def test_a_figure_of_others_runs_says_which_files_it_looked_for_and_whence_these_come(frame, tmp_path):
+    (tmp_path / "one.json").write_text('{"devices": ["cpu"], "results": ["b", "a"]}')
+    save(budget_figure(frame), frame, tmp_path, saving.Read(["one", "absent"], frame, ["more.md"]))
+    about = json.loads((tmp_path / "name.json").read_text())
+    assert about["read"] == ["one.runs.csv", "one.json", "absent.runs.csv", "absent.json"]
+    assert about["results"] == ["a", "b"] and about["devices"] == ["cpu"] and about["written"] == ["more.md"]
+
+
+def test_the_claims_figure_looks_for_every_figure_that_a_claim_is_tested_on():
+    from retrainlab.claims.table import CLAIMS, COLUMNS
+
+    assert set(COLUMNS) == {name for c in CLAIMS for name in c.figures}
+    notebook = presets.project() / "notebooks" / "fig15_claims.ipynb"
+    assert "saving.Read(list(table.COLUMNS), " in notebook.read_text()

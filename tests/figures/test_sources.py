@@ -57,6 +57,12 @@ def test_a_module_that_cannot_be_read_makes_everything_count():
     assert sources.needed(notebook("import retrainlab.base"), PACKAGE | {"retrainlab.base": "def"}) == sorted(PACKAGE)
 
 
+@pytest.mark.parametrize("code", ["from . import base", "from .base import x", "from ..room import one"])
+def test_a_relative_import_makes_everything_count(code):
+    """Pitfall: it names no module of the package, and what it imports is taken for nothing."""
+    assert sources.needed(notebook("import retrainlab.aside"), PACKAGE | {"retrainlab.aside": code}) == sorted(PACKAGE)
+
+
 def test_an_import_in_a_circle_ends():
     circle = {"retrainlab": "", "retrainlab.a": "import retrainlab.b", "retrainlab.b": "import retrainlab.a"}
     assert sources.needed(notebook("import retrainlab.b"), circle) == sorted(circle)

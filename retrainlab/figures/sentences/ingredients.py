@@ -40,7 +40,7 @@ def kept(table: pd.DataFrame) -> str:
     """What retraining biases and normalisation alone keeps of LLR's gain since the prune, in a sentence."""
     own = table[(table["base"] == LLR) & (table["ingredient"] == PERP)]
     if not (told := [f"{_kept(row)} at {_cell(row)}" for _, row in own.dropna(subset="kept_mean").iterrows()]):
-        return f"With {PERP}, what is kept of {LLR}'s gain is undefined: it gains nothing on some seed."
+        return f"With {PERP}, what is kept of {LLR}'s gain is undefined: it gains nothing on some seed, or diverged."
     return f"With {PERP}, {listed(told)} of {LLR}'s gain since the prune is kept."
 
 

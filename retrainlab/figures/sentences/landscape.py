@@ -29,6 +29,16 @@ def cells(table: pd.DataFrame) -> pd.DataFrame:
     return gains(table).drop_duplicates(["sparsity", "schedule"])
 
 
+def went(table: pd.DataFrame) -> pd.DataFrame:
+    """The rows of `cells` in which some seed has not diverged."""
+    return cells(table).dropna(subset="distance_from_pruned")
+
+
+def norm_drop(rows: pd.DataFrame) -> float:
+    """How far the prune alone went, which all schedules of a sparsity share; rows: of `went`."""
+    return float(rows["norm_drop"].iloc[0])
+
+
 def along(table: pd.DataFrame) -> pd.DataFrame:
     """The rows of the lines."""
     return table[table["place"].notna()]
@@ -36,6 +46,8 @@ def along(table: pd.DataFrame) -> pd.DataFrame:
 
 def landscape(table: pd.DataFrame) -> Said:
     """What figure 14 says."""
+    if went(table).empty:
+        return "Nothing is shown: all runs diverged.", "All runs diverged.", ("All runs diverged.",)
     results = [_went(table), _way(table), _between(table), answer(table), *_counts(table)]
     added = f"Averaging two copies adds {_added(table)}." if _told(table) else f"{FEW.capitalize()}."
     return (
@@ -54,7 +66,9 @@ def finding(table: pd.DataFrame) -> str:
         return FEW
     rows = gains(table).drop_duplicates("gain").set_index("gain")
     soup, fair = (
-        f"{100 * row['overall_mean']:+.1f} points ({row['overall']})"
+        "none"
+        if row["overall_mean"] != row["overall_mean"]
+        else f"{100 * row['overall_mean']:+.1f} points ({row['overall']})"
         for row in (rows.loc["soup"], rows.loc["recalibrated"])
     )
     return f"{_far(table)} of the norm; averaging two copies adds {soup}, {fair} if all are recalibrated (corrected)"
@@ -67,7 +81,7 @@ def _told(table: pd.DataFrame) -> bool:
 
 def _far(table: pd.DataFrame) -> str:
     """`from FT 0.7 % to CLR 36.0 %`: the shortest and the longest way."""
-    own = cells(table).sort_values("distance_from_pruned", kind="stable")
+    own = went(table).sort_values("distance_from_pruned", kind="stable")
     near, far = (f"{row['schedule']} {percent(row['distance_from_pruned'])}" for _, row in own.iloc[[0, -1]].iterrows())
     return f"from {near} to {far}"
 
@@ -84,11 +98,11 @@ def _each(rows: pd.DataFrame, column: str, words: Callable[[float], str]) -> str
 
 
 def _went(table: pd.DataFrame) -> str:
-    own = cells(table)
+    own = went(table)
     rows = own[own["sparsity"] == own["sparsity"].max()]
     first = rows.iloc[0]
     return (
-        f"At sparsity {share(first['sparsity'])} the prune goes {percent(first['norm_drop'])} of the dense weights' "
+        f"At sparsity {share(first['sparsity'])} the prune goes {percent(norm_drop(rows))} of the dense weights' "
         "norm; from there retraining goes, as a share of the pruned weights' norm: "
         f"{_each(rows, 'distance_from_pruned', percent)}. Of the signs of the weights that stay it turns: "
         f"{_each(rows, 'sign_flips', percent)}."
@@ -97,7 +111,7 @@ def _went(table: pd.DataFrame) -> str:
 
 def _way(table: pd.DataFrame) -> str:
     rows = along(table)
-    start = rows[(rows["sparsity"] == rows["sparsity"].max()) & (rows["place"] == 0)].iloc[0]
+    start = rows[(rows["sparsity"] == went(table)["sparsity"].max()) & (rows["place"] == 0)].iloc[0]
     lines = rows[rows["place"] <= 1].sort_values("place").groupby(["sparsity", "schedule"])["recalibrated_loss"]
     falls = sum(line.is_monotonic_decreasing for _, line in lines)
     return (
@@ -108,7 +122,9 @@ def _way(table: pd.DataFrame) -> str:
 
 
 def _between(table: pd.DataFrame) -> str:
-    own = cells(table)
+    own = cells(table).dropna(subset=["barrier", "recalibrated_barrier"])
+    if own.empty:
+        return "Between two copies no loss was finite."
     top = own.loc[own["recalibrated_barrier"].idxmax()]
     return (
         f"Between two copies the recalibrated loss rises at most {top['recalibrated_barrier']:.4f} above the "

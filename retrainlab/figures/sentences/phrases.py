@@ -44,14 +44,18 @@ def found(table: pd.DataFrame, column: str, verdict: str) -> str:
 
 
 def average(row: Any) -> str:
-    """`FT -12.5 (-17.2 to -7.8), worse`: a schedule's difference on average over all cells."""
+    """`FT -12.5 (-17.2 to -7.8), worse`: a schedule's difference on average over all cells; or `FT none`."""
+    if math.isnan(row.overall_mean):
+        return f"{row.schedule} none, {row.overall}"
     low, high = 100 * row.overall_low, 100 * row.overall_high
     span = f" ({low:+.1f} to {high:+.1f})" if math.isfinite(low) else ""
     return f"{row.schedule} {100 * row.overall_mean:+.1f}{span}, {row.overall}"
 
 
 def overall(row: pd.Series) -> str:
-    """`+12.3 (+10.1 to +14.5, better)`: a difference on average, in points."""
+    """`+12.3 (+10.1 to +14.5, better)`: a difference on average, in points; `none (undecided)` where no seed has it."""
+    if math.isnan(row["overall_mean"]):
+        return f"none ({row['overall']})"
     low, high = 100 * row["overall_low"], 100 * row["overall_high"]
     span = f"{low:+.1f} to {high:+.1f}, " if math.isfinite(low) else ""
     return f"{100 * row['overall_mean']:+.1f} ({span}{row['overall']})"
