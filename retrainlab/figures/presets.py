@@ -159,7 +159,7 @@ _ALL = (
         map_sparsities=(0.5, 0.98),
         map_budgets=(0.05, 0.25),
         map_multiples=(0.5, 1.0, 2.0, 4.0),
-        contest=replace(_FASHION, epochs=4),
+        contest=replace(_FASHION, epochs=8),  # so that an eighth of them is one
         contest_names=("BIMP", "GMP", "GSM", "DPF", "DNW", "LC", "Dense"),  # the others search for a sparsity
         contest_sparsities=(0.9,),
         tuning_seeds=1,
