@@ -8,7 +8,7 @@ from collections.abc import Collection, Mapping
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
-from retrainlab.checks import BadInput
+from retrainlab.checks import BadInput, shortened
 from retrainlab.figures import presets
 from retrainlab.figures.provenance import described, texts, trained
 from retrainlab.paths import project, stored_file
@@ -17,6 +17,7 @@ from retrainlab.progress import duration
 from retrainlab.study.machine import Machine
 
 DRAWING = 6.0  # seconds for a kernel to start and to draw a figure whose results are stored, about
+BESIDES = 1.0  # what evaluations, pruning and a method's own work add, at most about, as a share of the steps' time
 
 
 @dataclass(frozen=True)
@@ -86,7 +87,8 @@ def sentence(todo: Collection[str], chosen: int, settings: presets.Preset, machi
     """How many figures are to be made and what that takes on this device, with where the number comes from. lacking: what
     `missing` says of them."""
     begin = f"{settings.name}: {len(todo)} of {chosen} figures to make"
-    beside = f"; of {listed(lacking.unknown)} nothing is known yet" if lacking.unknown else ""
+    some = "these" if len(lacking.unknown) == len(todo) else shortened(lacking.unknown, 3)
+    beside = f"; the cost of {some} is not known yet" if lacking.unknown else ""
     drawing = DRAWING * (len(todo) - len(lacking.unknown))
     if not lacking.steps:
         return f"{begin}; nothing to train, about {duration(drawing)}{beside}." if drawing else f"{begin}{beside}."
@@ -97,10 +99,11 @@ def sentence(todo: Collection[str], chosen: int, settings: presets.Preset, machi
     where, known = describe(device), speeds(lacking.steps, settings, machine)
     if strange := [what for what in lacking.steps if what not in known]:
         return f"{begin}; how long it takes is not known on {where}, nor how fast it trains {listed(strange)}{beside}."
-    workers = (machine.jobs or cores()) if device.type == "cpu" else 1
-    seconds = sum(count * known[what] for what, count in lacking.steps.items()) / workers + drawing
+    workers = min(machine.jobs or cores(), cores()) if device.type == "cpu" else 1
+    seconds = sum(count * known[what] for what, count in lacking.steps.items()) / workers
+    least, most = (duration(share * seconds + drawing) for share in (1, 1 + BESIDES))
     parts = [f"{count:,.0f} steps of {what}, {1e3 * known[what]:.2g} ms each" for what, count in lacking.steps.items()]
     return (
-        f"{begin}; about {duration(seconds)} on {where} (estimated from the speed measured here: {'; '.join(parts)}; and "
-        f"{DRAWING:g} s a figure to draw it){beside}."
+        f"{begin}; about {least} to {most} on {where} (estimated from the speed measured here: {'; '.join(parts)}; as much "
+        f"again at most for evaluations, pruning and methods; {DRAWING:g} s a figure to draw it){beside}."
     )
