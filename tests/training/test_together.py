@@ -61,7 +61,7 @@ def of_network(name) -> Setup:
 def test_masked_members_of_each_network_end_as_in_the_loop(name):
     """Two see the same images and the third others, until it leaves."""
     setup = of_network(name)
-    jobs = jobs_of(setup, under_masks(setup), name=name, steps=(24, 14, 5), lr=NETWORKS[name][2])
+    jobs = jobs_of(setup, under_masks(setup), name=name, steps=(50, 30, 7), lr=NETWORKS[name][2])
     mine = train_together(setup, jobs)
     assert_alike(mine, alone(setup, jobs))
     for trained, job in zip(mine, jobs):
