@@ -145,16 +145,16 @@ def main() -> int:
     usual = LIMITS[device.type]
     asked = zip((options.seconds, options.limit, options.compile_seconds), (usual.seconds, usual.whole, usual.compiled))
     limits = Limits(*(own if given is None else given for given, own in asked))
-    path = options.output / f"{re.sub(r'[^a-z0-9]+', '-', describe(device).lower()).strip('-')}.json"
+    name = describe(device) + (f", {processor()}" if device.type == "cpu" else "")  # CPUs of as many cores differ
+    path = options.output / f"{re.sub(r'[^a-z0-9]+', '-', name.lower()).strip('-')}.json"
     record = json.loads(path.read_text()) if path.exists() else {}
-    record |= {"device": describe(device), "torch": torch.__version__}
+    record |= {"device": describe(device), "processor": processor(), "torch": torch.__version__}
     code = options.revision or revision()
 
     def keep(name: str, found: dict) -> dict:
         if name:
             record[name] = rounded(found)
-            for what, own in (("revisions", code), ("processors", processor())):
-                record[what] = record.get(what, {}) | {name: own}
+            record["revisions"] = record.get("revisions", {}) | {name: code}
             write_whole(path, lambda temporary: temporary.write_text(json.dumps(record, indent=1) + "\n"))
         return record
 

@@ -33,7 +33,7 @@ def table(records: list[dict]) -> str:
 
 def _block(record: dict) -> str:
     tables = [_case(record, case, whole=place == 0) for place, case in enumerate(_steps(record).get("cases", []))]
-    return "\n".join(tables or [f"{record['device']}; torch {record['torch']}\n"]) + _sentences(record)
+    return "\n".join(tables or [f"{_device(record)}; torch {record['torch']}\n"]) + _sentences(record)
 
 
 def _steps(record: dict) -> dict:
@@ -41,11 +41,14 @@ def _steps(record: dict) -> dict:
 
 
 def _revision(record: dict, name: str) -> str:
-    """Which code a section was measured with, and on which CPU; what was measured before this was kept is of an earlier
-    revision."""
-    known = record.get("revisions", {}).get(name)
-    cpu = "" if record["device"].startswith("cuda") else record.get("processors", {}).get(name, "")
-    return (f"revision {known}" if known else EARLIER) + (f", {cpu}" if cpu else "")
+    """Which code a section was measured with; what was measured before this was kept is of an earlier one."""
+    return f"revision {known}" if (known := record.get("revisions", {}).get(name)) else EARLIER
+
+
+def _device(record: dict) -> str:
+    """What was measured on; of a CPU also which, where it is known."""
+    cpu = record.get("processor", "")
+    return record["device"] + (f" ({cpu})" if record["device"].startswith("cpu") and "," in cpu else "")
 
 
 def _case(record: dict, case: dict, whole: bool) -> str:
@@ -60,7 +63,7 @@ def _case(record: dict, case: dict, whole: bool) -> str:
     }
     further = {name: how for name, how in further.items() if any(name in row for row in rows)}
     head = ["", "members", "ms a member-step", "images/s", *(title for title, _ in further.values())]
-    lines = [f"{record['device']}; {case['case']}; torch {record['torch']}; {_revision(record, 'steps')}", ""]
+    lines = [f"{_device(record)}; {case['case']}; torch {record['torch']}; {_revision(record, 'steps')}", ""]
     lines += ["| " + " | ".join(head) + " |", "|---" * len(head) + "|"]
     for row in rows:
         alike = [r for r in rows if (r["kind"], r["precision"]) == (row["kind"], row["precision"])]

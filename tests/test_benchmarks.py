@@ -438,7 +438,7 @@ def test_a_section_that_fails_is_told_and_what_was_measured_is_kept(own_bench, c
     assert status == 1 and "precision is left out: cifar10 is not here." in told.out and "broken" in told.err
     assert record["steps"] == record["live"] == {"value": 1.235, "unknown": None}
     assert record["revisions"] == {"steps": "abc", "precision": "abc", "live": "abc"}
-    assert record["processors"] == dict.fromkeys(record["revisions"], bench.processor())
+    assert record["processor"] == bench.processor()
 
 
 def test_each_section_is_told_the_limits_and_what_the_others_have_found(own_bench, monkeypatch):
@@ -493,9 +493,8 @@ def test_what_was_measured_at_another_revision_says_so():
     known = record | {"revisions": {"steps": "new", "live": "new"}}
     assert "Measured at" not in table.table([record]) + table.table([known])
     assert "costs 1.0 %. Measured at an earlier revision." in table.table([known | {"revisions": {"steps": "new"}}])
-    cpus = {"processors": {"steps": "old CPU", "live": "new CPU"}}
-    assert "costs 1.0 %. Measured at revision new, new CPU." in table.table([known | cpus])
-    assert "CPU" not in table.table([known | cpus | {"device": "cuda, some GPU"}])
+    assert "cpu, 1 core (Some CPU, AVX512); torch 2" in table.table([known | {"processor": "Some CPU, AVX512"}])
+    assert "x86" not in table.table([known | {"processor": "x86_64"}])
 
 
 def test_the_processor_is_named_with_what_torch_computes_with():
