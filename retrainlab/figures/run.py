@@ -5,7 +5,7 @@ The notebooks stay as they are; what they print while they compute is shown live
 
 import sys
 import time
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence, Sized
 from dataclasses import asdict
 from pathlib import Path
 
@@ -59,7 +59,7 @@ def make(
     chosen = {name: made.Asked(known[name], folder, store, own) for name in select(names)}
     reasons = _reasons(chosen.values(), machine.fresh)
     if not reasons:
-        print(f"{len(chosen)} figures in {_shown(folder)}/, all up to date: nothing to make.")
+        print(f"{_counted(chosen)} in {_shown(folder)}/, all up to date: nothing to make.")
         return [folder / f"{name}.png" for name in chosen]
     given = asdict(machine) | {"preset": preset, "precision": precision, "output": str(folder)}
     for name in reasons:
@@ -83,10 +83,15 @@ def make(
         failed |= _execute(shaken, chosen, given | {"fresh": False})
     there = [folder / f"{name}.png" for name in chosen if name not in failed]
     now = "" if len(reasons) == len(chosen) else f" ({len(reasons.keys() - failed.keys())} made now)"
-    print(f"{len(there)} figures in {_shown(folder)}/{now}, {duration(time.monotonic() - begin)}.")
+    print(f"{_counted(there)} in {_shown(folder)}/{now}, {duration(time.monotonic() - begin)}.")
     if failed:
         raise Failed("\n".join([f"{len(failed)} of {len(reasons)} figures failed.", *failed.values()]))
     return there
+
+
+def _counted(figures: Sized) -> str:
+    """`1 figure`, `2 figures`."""
+    return f"{len(figures)} figure{'s' * (len(figures) != 1)}"
 
 
 def _shown(folder: Path) -> Path:

@@ -209,7 +209,7 @@ def test_a_notebook_that_fails_ends_no_other_and_each_is_told_in_a_sentence(few,
         "fig03_worker: Failed: run a; 3 of 4 runs are kept in x. "
         f"What was executed is in {out}/failed/fig03_worker.ipynb.",
     ]
-    assert told.splitlines()[-1].startswith("1 figures in") and (out / "fig04_good.png").exists()
+    assert told.splitlines()[-1].startswith("1 figure in") and (out / "fig04_good.png").exists()
     for name in ("fig01_dead", "fig02_bug", "fig03_worker"):
         assert "so far\\n" in (out / "failed" / f"{name}.ipynb").read_text()
     assert not (out / "failed" / "fig04_good.ipynb").exists()
