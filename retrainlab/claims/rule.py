@@ -87,13 +87,8 @@ def states(parts: Sequence[Part]) -> list[str]:
 
 def _state(part: Part, p: float) -> str:
     if part.side == "exactly":
-        return (
-            OPEN
-            if not part.values
-            else HOLDS
-            if all(abs(x - part.boundary) <= ROUNDING for x in part.values)
-            else FAILS
-        )
+        near = all(abs(x - part.boundary) <= ROUNDING for x in part.values)
+        return OPEN if not part.values else HOLDS if near else FAILS
     if not p <= ALPHA:
         return OPEN
     return HOLDS if (np.mean(part.values) > part.boundary) == (part.side == "above") else FAILS
@@ -111,10 +106,9 @@ def effect(n: int, tests: int) -> float:
     """The mean over the standard deviation that a two-sided t-test of n values, the first of so many in Holm's order, finds
     with POWER."""
     from scipy.optimize import brentq
-    from statsmodels.stats.power import (
-        TTestPower,
-    )  # a second to load; its own solver does not converge for three values
+    from statsmodels.stats.power import TTestPower  # a second to load
 
+    # its own solver does not converge for three values
     def power(size: float) -> float:  # to find it on its side, where half of the errors are allowed
         return TTestPower().power(size, n, ALPHA / tests / 2, alternative="larger")
 
