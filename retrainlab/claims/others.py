@@ -7,6 +7,7 @@ from retrainlab.claims.rule import MARGIN, Part
 from retrainlab.claims.schedules import Runs
 from retrainlab.figures.presets import Preset
 from retrainlab.phrases import share
+from retrainlab.study.changes import BASE, LLR, PERP
 
 FIG5, FIG6, FIG7, FIG8 = "fig05_contest", "fig06_split", "fig07_stability", "fig08_lengths"
 FIG11, FIG12, FIG14 = "fig11_dense", "fig12_ingredients", "fig14_landscape"
@@ -14,7 +15,6 @@ RIVALS = ("GMP", "GSM", "DPF", "DNW", "CS", "STR", "DST", "LC")
 MODERATE = 0.5  # a rank correlation that would let the one be told from the other
 BAND = (0.25, 0.75)  # shares of the epochs that are dense
 NONE = pd.Series(dtype=float)
-PERP, WHOLE = "only biases and normalisation", "unchanged"  # names of ingredients in figure 12
 
 
 def within_a_budget(runs: Runs, settings: Preset) -> list[Part]:
@@ -106,8 +106,8 @@ def later_work(runs: Runs, settings: Preset) -> list[Part]:
 def _regained(frame: pd.DataFrame) -> Values:
     """What PERP gains in test accuracy since the prune as a share of what LLR gains, over all cells, for each seed."""
     pruned = means(frame[frame["base"].isna()].assign(what="pruned"), "what")
-    both = means(frame[(frame["base"] == "LLR") & frame["ingredient"].isin((PERP, WHOLE))], "ingredient")
-    if not {PERP, WHOLE} <= {*both} or pruned.empty:
+    both = means(frame[(frame["base"] == LLR) & frame["ingredient"].isin((PERP, BASE))], "ingredient")
+    if not {PERP, BASE} <= {*both} or pruned.empty:
         return ()
     gains = both.sub(pruned["pruned"], axis=0)
-    return values((gains[PERP] / gains[WHOLE]).where(gains[WHOLE] > 0))
+    return values((gains[PERP] / gains[BASE]).where(gains[BASE] > 0))

@@ -14,7 +14,7 @@ from retrainlab.checks import BadInput
 from retrainlab.claims.rule import ALPHA, FAILS, HOLDS, MARGIN, NOT_TESTED, OPEN, POWER, ROUNDING, Judged
 from retrainlab.claims.table import Verdict, read, verdicts
 from retrainlab.figures.presets import Preset
-from retrainlab.figures.provenance import described
+from retrainlab.figures.provenance import described, number
 from retrainlab.paths import write_whole
 from retrainlab.phrases import listed
 
@@ -84,7 +84,7 @@ def _why(v: Verdict) -> str:
 
 def _short(figure: str) -> str:
     """`figure 3` for fig03_budgets."""
-    return f"figure {int(figure.partition('_')[0].removeprefix('fig'))}"
+    return f"figure {number(figure)}"
 
 
 def page(found: Sequence[Verdict], title: str) -> str:

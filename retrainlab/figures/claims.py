@@ -1,15 +1,12 @@
 """Figure 15, the claims: DataFrame -> matplotlib Figure."""
 
-from typing import Any
-
 import pandas as pd
 from matplotlib.figure import Figure
 
-from retrainlab.figures.style import BLUE, GREY, RED, Look, legend, styled
+from retrainlab.figures.style import BLUE, GREY, RED, ROW_BARS, Look, legend, styled
 
 STATES = {"holds": Look(BLUE, "o"), "open": Look(GREY, "s"), "fails": Look(RED, "X")}
 FARTHEST = 20.0  # smallest differences; what lies beyond is drawn there
-_BARS: dict[str, Any] = {"elinewidth": 1.3, "capsize": 2.5, "markeredgecolor": "w", "markeredgewidth": 0.5}
 
 
 def distances(table: pd.DataFrame) -> pd.DataFrame:
@@ -35,7 +32,7 @@ def claims(table: pd.DataFrame) -> Figure:
         own = rows[(rows["state"] == state) & rows["mean"].notna()]
         mean, low, high = (own[end].clip(-FARTHEST, FARTHEST) for end in ("mean", "low", "high"))
         bars = [mean - low, high - mean]
-        ax.errorbar(mean, own["row"], xerr=bars, linestyle="", label=state, **_BARS, **look.marks)
+        ax.errorbar(mean, own["row"], xerr=bars, linestyle="", label=state, **ROW_BARS, **look.marks)
     for _, untested in rows[rows["mean"].isna()].iterrows():
         ax.text(0.15, untested["row"], f"{untested['state']}, without a test", va="center", color="0.3")
     ax.set_xscale("symlog", linthresh=1)

@@ -1,7 +1,5 @@
 """Figures 5 to 9: DataFrame -> matplotlib Figure, one function a figure."""
 
-from typing import Any
-
 import pandas as pd
 from matplotlib.axes import Axes
 from matplotlib.colors import ListedColormap
@@ -10,10 +8,8 @@ from torch import Tensor
 
 from retrainlab.figures import style
 from retrainlab.figures.sentences.contest import CONTROLS, WHATS, middle, titles
-from retrainlab.figures.style import BLUE, LEVEL, OTHER, RED, Look, legend, spread, styled, ticks
+from retrainlab.figures.style import BLUE, LEVEL, OTHER, RED, ROW_BARS, Look, legend, spread, styled, ticks
 from retrainlab.phrases import share
-
-_BARS: dict[str, Any] = {"elinewidth": 1.3, "capsize": 2.5, "markeredgecolor": "w", "markeredgewidth": 0.5}
 
 
 def _kind(entrant: str) -> Look:
@@ -23,7 +19,7 @@ def _kind(entrant: str) -> Look:
 
 def _line(ax: Axes, x: pd.Series, line: pd.DataFrame, label: str, look: Look) -> None:
     """Means over x with their intervals."""
-    ax.errorbar(x, 100 * line["mean"], yerr=spread(line), label=label, **_BARS, **look.marks)
+    ax.errorbar(x, 100 * line["mean"], yerr=spread(line), label=label, **ROW_BARS, **look.marks)
 
 
 def _panels(accuracy: pd.DataFrame, xlabel: str) -> tuple[Figure, list[tuple[Axes, pd.DataFrame]]]:
@@ -52,7 +48,7 @@ def contest(table: pd.DataFrame) -> Figure:
     for ax, (sparsity, part) in zip(axes, panels.items()):
         for row, name in enumerate(names):
             one, marks = part.loc[[name]], _kind(name).marks
-            ax.errorbar(100 * one["mean"], [row], xerr=spread(one), linestyle="", markersize=8, **_BARS, **marks)
+            ax.errorbar(100 * one["mean"], [row], xerr=spread(one), linestyle="", markersize=8, **ROW_BARS, **marks)
         ax.axvline(100 * table["dense"].iloc[0], **LEVEL)
         ax.axvline(100 * part.loc["BIMP", "mean"], color=_kind("BIMP").color, linewidth=1)
         ax.set_xlim(max(0, 100 * part["mean"].min() - 6), 101)
@@ -105,7 +101,7 @@ def stability(points: pd.DataFrame) -> Figure:
             one = points[(points["what"] == what) & (points["entrant"] == name)]
             marks = style.METHODS.get(name, OTHER).marks | {"markersize": 9, "label": name, "linestyle": ""}
             wrong = 100 * (1 - one["before"]).clip(lower=0.001)
-            ax.errorbar(wrong, 100 * one["after"], yerr=spread(one, "after"), **_BARS, **marks)
+            ax.errorbar(wrong, 100 * one["after"], yerr=spread(one, "after"), **ROW_BARS, **marks)
         ax.set_xscale("log")  # of the error, so that 12 % and 95 % both find room
         ax.invert_xaxis()
         ticks(ax.xaxis, [2, 5, 10, 20, 50, 90], lambda wrong: f"{100 - wrong:g}")

@@ -8,9 +8,7 @@ from matplotlib.figure import Figure
 
 from retrainlab import stats
 from retrainlab.figures.sentences import dense as sentences
-from retrainlab.figures.style import DENSE, POINTS, by_errors, legend, reach, signed, spread, styled, ticks, wrong
-
-_BARS: dict[str, Any] = {"elinewidth": 1.2, "capsize": 2, "markeredgecolor": "w", "markeredgewidth": 0.5}
+from retrainlab.figures.style import BARS, DENSE, POINTS, by_errors, legend, reach, signed, spread, styled, ticks, wrong
 
 
 def named(results: pd.DataFrame, epochs: int) -> pd.DataFrame:
@@ -41,7 +39,7 @@ def dense(table: pd.DataFrame) -> Figure:
     for i, name in enumerate(name for name in DENSE if name in set(table["schedule"])):
         line = table[table["schedule"] == name].sort_values("budget")
         look, x = DENSE[name], 100 * line["budget"] * 1.02 ** (i - 1.5)  # intervals side by side
-        drawn: dict[str, Any] = {"label": name, "linestyle": look.dashes, **_BARS, **look.marks}
+        drawn: dict[str, Any] = {"label": name, "linestyle": look.dashes, **BARS, **look.marks}
         mean, low, high = (line[end].map(wrong) for end in stats.ENDS)
         top.errorbar(x, mean, yerr=[mean - high, low - mean], **drawn)
         if name != baseline:

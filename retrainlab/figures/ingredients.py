@@ -1,19 +1,16 @@
 """Figure 12, what each ingredient is worth: its table, and DataFrame -> matplotlib Figure."""
 
-from typing import Any
-
 import pandas as pd
 from matplotlib.figure import Figure
 
 from retrainlab import stats
 from retrainlab.figures.sentences.ingredients import averages
-from retrainlab.figures.style import POINTS, VERDICTS, legend, reach, signed, spread, styled, ticks
+from retrainlab.figures.style import POINTS, ROW_BARS, VERDICTS, legend, reach, signed, spread, styled, ticks
 from retrainlab.phrases import share
 from retrainlab.study.changes import BASE, LLR, PERP
 
 VALUE, CELL = "test_accuracy", ["sparsity", "budget"]
 AGAINST = "against"
-_BARS: dict[str, Any] = {"elinewidth": 1.3, "capsize": 2.5, "markeredgecolor": "w", "markeredgewidth": 0.5}
 
 
 def compared(frame: pd.DataFrame) -> pd.DataFrame:
@@ -69,7 +66,7 @@ def ingredients(table: pd.DataFrame) -> Figure:
                 xerr=spread(own),
                 linestyle="",
                 label=f"{verdict} (corrected)",
-                **_BARS,
+                **ROW_BARS,
                 **look.marks,
             )
         ax.set(title=title, xlabel="Difference (percentage points)")

@@ -1,21 +1,18 @@
 """Figure 14, where retraining goes: its table, and DataFrame -> matplotlib Figure."""
 
-from typing import Any
-
 import pandas as pd
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
 from retrainlab import stats
 from retrainlab.figures.sentences.landscape import GAINS, WORDS, along, norm_drop, went
-from retrainlab.figures.style import DASHED, LEVEL, SCHEDULES, by_schedule, legend, place, spread, styled, ticks
+from retrainlab.figures.style import BARS, DASHED, LEVEL, SCHEDULES, by_schedule, legend, place, spread, styled, ticks
 from retrainlab.landscape import above_ends
 from retrainlab.phrases import percent, share
 
 CELL = ["sparsity", "schedule"]
 WENT = ["distance_from_dense", "distance_from_pruned", "distance_between_copies", "sign_flips"]
 WENT += ["barrier", "recalibrated_barrier", "norm_drop"]
-BARS: dict[str, Any] = {"elinewidth": 1.2, "capsize": 2, "markeredgecolor": "w", "markeredgewidth": 0.5}
 
 
 def compared(frame: pd.DataFrame, lines: pd.DataFrame) -> pd.DataFrame:

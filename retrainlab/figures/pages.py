@@ -13,6 +13,7 @@ from pathlib import Path
 
 from retrainlab.checks import BadInput
 from retrainlab.figures.provenance import digest
+from retrainlab.figures.provenance import number as number_of
 from retrainlab.figures.sentences import FIGURES, Words, words
 from retrainlab.paths import command, project, write_text
 from retrainlab.phrases import listed
@@ -36,8 +37,7 @@ class Shown:
 
     @property
     def number(self) -> int:
-        """3 for fig03_budgets."""
-        return int(self.name.partition("_")[0].removeprefix("fig"))
+        return number_of(self.name)
 
 
 def make() -> None:

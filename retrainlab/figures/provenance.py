@@ -65,6 +65,11 @@ def digest(text: str) -> str:
     return hashlib.sha256(text.encode()).hexdigest()[:16]
 
 
+def number(figure: str) -> int:
+    """3 for fig03_budgets."""
+    return int(figure.partition("_")[0].removeprefix("fig"))
+
+
 def _given(number: float | None) -> bool:
     """Whether a setting has a value: in a table NaN may stand for None."""
     return number is not None and number == number

@@ -4,7 +4,6 @@ Figures are made without pyplot, so that they never mix between cells or threads
 """
 
 from collections.abc import Sequence
-from typing import Any
 
 import pandas as pd
 from matplotlib.axes import Axes
@@ -12,7 +11,7 @@ from matplotlib.colors import LogNorm, to_rgba_array
 from matplotlib.figure import Figure
 
 from retrainlab.figures.sentences import retraining as sentences
-from retrainlab.figures.style import LEVEL, SCHEDULES, by_schedule, legend, spread, style, styled, ticks
+from retrainlab.figures.style import BARS, LEVEL, SCHEDULES, by_schedule, legend, spread, style, styled, ticks
 from retrainlab.phrases import percent, share
 
 
@@ -102,10 +101,9 @@ def budgets(table: pd.DataFrame) -> Figure:
 
 def _lines(ax: Axes, frame: pd.DataFrame) -> None:
     """A line per schedule over the budget, with intervals drawn side by side; columns as in `budgets`."""
-    bars: dict[str, Any] = {"elinewidth": 1.2, "capsize": 2, "markeredgecolor": "w", "markeredgewidth": 0.5}
     for name, line in by_schedule(frame):
         aside = 1.03 ** (list(SCHEDULES).index(name) - (len(SCHEDULES) - 1) / 2)
-        ax.errorbar(100 * line["budget"] * aside, 100 * line["mean"], yerr=spread(line), **bars, **style(name))
+        ax.errorbar(100 * line["budget"] * aside, 100 * line["mean"], yerr=spread(line), **BARS, **style(name))
     ax.set_xscale("log")
     ticks(ax.xaxis, sorted(100 * frame["budget"].unique()))
     ax.tick_params(labelbottom=True)

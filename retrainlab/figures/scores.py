@@ -1,14 +1,12 @@
 """Figure 10, does a better prune make retraining needless: its table, and DataFrame -> matplotlib Figure."""
 
-from typing import Any
-
 import pandas as pd
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
 from retrainlab import stats
 from retrainlab.figures import style
-from retrainlab.figures.style import LEVEL, OTHER, by_errors, legend, styled, wrong
+from retrainlab.figures.style import BARS, LEVEL, OTHER, by_errors, legend, styled, wrong
 from retrainlab.phrases import percent, share
 
 
@@ -68,5 +66,4 @@ def _lines(ax: Axes, part: pd.DataFrame, budgets: list[float]) -> None:
         look = style.SCORES.get(name, OTHER)
         x = [budgets.index(budget) + 0.06 * (i - (len(ways) - 1) / 2) for budget in line["budget"]]
         mean, low, high = (line[end].map(wrong) for end in stats.ENDS)
-        bars: dict[str, Any] = {"elinewidth": 1.2, "capsize": 2, "markeredgecolor": "w", "markeredgewidth": 0.5}
-        ax.errorbar(x, mean, yerr=[mean - high, low - mean], label=name, linestyle=look.dashes, **bars, **look.marks)
+        ax.errorbar(x, mean, yerr=[mean - high, low - mean], label=name, linestyle=look.dashes, **BARS, **look.marks)

@@ -1,7 +1,5 @@
 """Figure 13, what a mask saves in time and in bytes: its table, and DataFrame -> matplotlib Figure."""
 
-from typing import Any
-
 import pandas as pd
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
@@ -11,11 +9,10 @@ from retrainlab.checks import BadInput
 from retrainlab.config import Prune
 from retrainlab.figures import style
 from retrainlab.figures.sentences.storage import FILES, NAMES
-from retrainlab.figures.style import DASHED, LEVEL, spread, styled, ticks
+from retrainlab.figures.style import BARS, DASHED, LEVEL, spread, styled, ticks
 from retrainlab.phrases import percent
 
 CELL = ["structure", "sparsity"]
-BARS: dict[str, Any] = {"elinewidth": 1.2, "capsize": 2, "markeredgecolor": "w", "markeredgewidth": 0.5}
 
 
 def pattern(text: str) -> Prune:

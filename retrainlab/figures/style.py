@@ -82,6 +82,10 @@ DASHED: Any = (0, (2, 1.5))  # where a colour has two lines
 VERDICTS = {"better": Look(BLUE, "^"), "undecided": Look("0.45", "o"), "worse": Look(RED, "v")}
 OTHER = Look(ORANGE, "*")  # a method, an allocation or a score of one's own
 _PLACES = tuple(map(Look, (BLUE, RED, GREEN, GREY, PURPLE, SKY, ORANGE), "osv^DXP"))
+BARS: dict[str, Any] = {"elinewidth": 1.2, "capsize": 2, "markeredgecolor": "w", "markeredgewidth": 0.5}
+"""How intervals are drawn at the points of lines."""
+ROW_BARS: dict[str, Any] = {**BARS, "elinewidth": 1.3, "capsize": 2.5}
+"""The same where each row has a mark of its own."""
 LEVEL: dict[str, Any] = {"color": "0.15", "linestyle": (0, (2, 2)), "linewidth": 1.4}
 RC: dict[Any, object] = {  # by matplotlib's names
     **{name: "0.15" for name in ("axes.labelcolor", "xtick.color", "ytick.color", "text.color")},

@@ -7,6 +7,7 @@ import pandas as pd
 
 from retrainlab.claims import others, schedules, table
 from retrainlab.figures import presets
+from retrainlab.study.changes import BASE, PERP
 
 SEEDS = range(10)
 NOISE = 0.1  # points
@@ -128,9 +129,9 @@ def ingredients(kept: float = 0.8) -> pd.DataFrame:
     rows = []
     for seed, s in product(SEEDS, (0.9, 0.98)):
         rows.append({"seed": seed, "sparsity": s, "base": None, "ingredient": None, "points": -40.0})
-        for name, points in ((others.WHOLE, 0.0), (others.PERP, -40 * (1 - kept)), ("warm-up 0 %", 1.0)):
+        for name, points in ((BASE, 0.0), (PERP, -40 * (1 - kept)), ("warm-up 0 %", 1.0)):
             rows.append({"seed": seed, "sparsity": s, "base": "LLR", "ingredient": name, "points": points})
-        rows.append({"seed": seed, "sparsity": s, "base": "ALLR", "ingredient": others.WHOLE, "points": 5.0})
+        rows.append({"seed": seed, "sparsity": s, "base": "ALLR", "ingredient": BASE, "points": 5.0})
     return _frame(rows)
 
 
