@@ -3,7 +3,7 @@ PYTHON ?= python3
 PRESET ?= digits
 JOBS   ?= 0
 DEVICE ?= auto
-PRECISION ?= float32
+PRECISION ?=
 FIGURES ?=
 FRESH ?=
 
@@ -19,7 +19,7 @@ help:  ## this list
 	@grep -hE '^[a-z]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | awk -F'\t' '{printf "  make %-9s %s\n", $$1, $$2}'
 	@echo
 	@echo "  PRESET=$(PRESET) (smoke, digits, fashion-mnist, cifar10)  JOBS=$(JOBS) (0: one per core)  DEVICE=$(DEVICE) (auto, cpu, cuda, cuda:N)"
-	@echo "  figures, slides: PRECISION=$(PRECISION) (float32, bfloat16)"
+	@echo "  figures, slides: PRECISION=$(PRECISION) (float32, bfloat16; the preset's if left out)"
 	@echo "  figures: FIGURES=\"fig03 fig05\" (all if left out)  FRESH=1 (compute all anew)"
 
 $(READY): pyproject.toml
@@ -34,7 +34,7 @@ setup: $(READY)  ## make .venv and install everything
 	@echo "Ready: $(BIN)/retrainlab"
 
 figures: $(READY)  ## make every figure of PRESET that something changed for, in figures/PRESET/
-	@$(BIN)/retrainlab figures $(FIGURES) $(if $(filter-out 0,$(FRESH)),--fresh) --preset $(PRESET) --jobs $(JOBS) --device $(DEVICE) --precision $(PRECISION)
+	@$(BIN)/retrainlab figures $(FIGURES) $(if $(filter-out 0,$(FRESH)),--fresh) --preset $(PRESET) --jobs $(JOBS) --device $(DEVICE) $(addprefix --precision ,$(PRECISION))
 
 words: $(READY)  ## write what the figures kept in git say into the README and docs/trust.md
 	@$(BIN)/retrainlab words
@@ -43,7 +43,7 @@ export: $(READY)  ## write the explorers as HTML files into pages/
 	@$(BIN)/retrainlab export --jobs $(JOBS) --device $(DEVICE)
 
 slides: $(READY)  ## write slides of PRESET's figures, HTML and PDF, into slides/
-	@$(BIN)/retrainlab slides --preset $(PRESET) --precision $(PRECISION)
+	@$(BIN)/retrainlab slides --preset $(PRESET) $(addprefix --precision ,$(PRECISION))
 
 test: $(READY)  ## run all tests
 	@OMP_NUM_THREADS=1 $(BIN)/python -m pytest -q -n auto --dist loadgroup

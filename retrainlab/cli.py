@@ -121,7 +121,7 @@ def _parser() -> argparse.ArgumentParser:
     )
     figures.add_argument("--preset", default="digits", help="smoke, digits, fashion-mnist or cifar10")
     figures.add_argument("--output", default="", help="folder to write to; figures/PRESET if empty")
-    figures.add_argument("--precision", default="float32", help=precision)
+    figures.add_argument("--precision", default="", help=f"{precision}; the preset's if empty")
     figures.add_argument("--dry-run", action="store_true", help="only say what would be made, why, and what it costs")
     add_machine(figures)
     claims = command(
@@ -145,7 +145,7 @@ def _parser() -> argparse.ArgumentParser:
     )
     slides.add_argument("--preset", default="digits", help="whose figures to show; they are made by `figures` before")
     slides.add_argument(
-        "--precision", default="float32", help="in which they were made; bfloat16: in figures/own/PRESET"
+        "--precision", default="", help="in which they were made; the preset's if empty, another: in figures/own/PRESET"
     )
     slides.add_argument("--figures", default="", help="the folder they are in, whatever made them; of PRESET if empty")
     slides.add_argument("--output", default="", help="folder to write to; slides if empty")

@@ -80,7 +80,7 @@ def test_make_passes_on_what_is_asked(target, given, passed):
     command = ["make", "--no-print-directory", "--dry-run", target, *given]
     done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=True)
     [line] = [line for line in done.stdout.splitlines() if f"retrainlab {target}" in line]
-    usual = {"preset": "digits", "precision": "float32"}
+    usual = {"preset": "digits", "precision": ""}
     if target == "figures":
         usual |= {"names": [], "jobs": 0, "device": "auto", "fresh": False}
     options = _parser().parse_args(shlex.split(line)[1:])

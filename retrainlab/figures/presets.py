@@ -94,6 +94,11 @@ class Preset:
             check_number(budget, "budget after a score", above=0)
 
 
+def _epochs(dense: int, *counts: int) -> tuple[float, ...]:
+    """Numbers of epochs as shares of a dense run's."""
+    return tuple(count / dense for count in counts)
+
+
 _FASHION = Recipe(data="fashion-mnist", width=8, epochs=6, batch_size=128, sgd=SGD(weight_decay=5e-4))
 _ALL = (
     Preset(
@@ -186,11 +191,28 @@ _ALL = (
             batch_size=128,
             milestones=(91 / 182, 136 / 182),
             sgd=SGD(weight_decay=2e-4),
-            all_train=False,
+            all_train=True,
         ),
         seeds=3,
+        sparsities=(0.8, 0.8926, 0.95, 0.98),  # 0.8926: that of Renda, Frankle & Carbin, as 10 and 90 epochs are
+        budgets=_epochs(182, 5, 10, 20, 45),
+        map_sparsities=(0.8, 0.8926, 0.95, 0.98),
+        map_budgets=_epochs(182, 5, 10, 20),
+        curve_sparsity=0.8926,
+        curve_budgets=_epochs(182, 10, 45, 90),
+        recovery_budget=10 / 182,
+        where_sparsities=(0.8926, 0.95, 0.98),
+        where_budget=10 / 182,
         score_seeds=3,
+        score_sparsities=(0.8926, 0.98),
+        score_budgets=_epochs(182, 5, 10),
+        ingredient_sparsities=(0.8926, 0.98),
+        ingredient_budgets=_epochs(182, 5),
+        storage_budget=10 / 182,
+        landscape_sparsities=(0.8926, 0.98),
+        landscape_budget=10 / 182,
         landscape_seeds=3,
+        precision="bfloat16",
         contest=Recipe(data="cifar10", model="resnet20", epochs=100, batch_size=128, sgd=SGD(weight_decay=2e-4)),
     ),
 )

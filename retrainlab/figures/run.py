@@ -40,7 +40,7 @@ def make(
     preset: str = "digits",
     machine: Machine = Machine(),
     *,
-    precision: str = "float32",
+    precision: str = "",
     output: str = "",
     dry_run: bool = False,
 ) -> list[Path]:
@@ -51,8 +51,10 @@ def make(
     Returns the paths of the PNGs. Raises BadInput before any notebook runs, or when one does; KeyboardInterrupt on Ctrl-C;
     and Failed after the last one, with a sentence for each that failed. What was executed of these is in OUTPUT/failed/.
     """
-    choose(precision, PRECISIONS, "precision")
+    if precision:
+        choose(precision, PRECISIONS, "precision")
     settings = presets.asked(preset, output, precision=precision)
+    precision = settings.precision
     folder, store = presets.folder(settings).resolve(), Path(machine.store) if machine.store else store_root()
     own = {"preset": preset, "precision": precision, "device": machine.device}
     known = available()

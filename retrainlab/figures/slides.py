@@ -59,23 +59,30 @@ class Evidence:
 
 @dataclass(frozen=True)
 class Deck:
-    """The figures that slides show: those of a preset in a precision, or those that lie in the folder `figures`."""
+    """The figures that slides show: those of a preset in a precision, its own if empty, or those in a folder `figures`."""
 
     preset: str = "digits"
     figures: str = ""
-    precision: str = "float32"
+    precision: str = ""
 
     @property
     def folder(self) -> Path:
         """The folder of the figures, and of the tables and words beside them."""
-        return presets.folder(presets.asked(self.preset, self.figures, precision=self.precision))
+        return presets.folder(self.settings)
+
+    @property
+    def settings(self) -> presets.Preset:
+        """The preset in that precision."""
+        return presets.asked(self.preset, self.figures, precision=self.precision)
 
     def check(self) -> None:
         """Raise BadInput for an unknown preset or precision, or unless every figure is there, whole, as this version saves
         it, and in that precision where no folder is named."""
         choose(self.preset, presets.PRESETS, "preset")
-        choose(self.precision, PRECISIONS, "precision")
-        own = "" if self.precision == "float32" else f" --precision {self.precision}"
+        if self.precision:
+            choose(self.precision, PRECISIONS, "precision")
+        usual, wanted = presets.preset(self.preset).precision, self.settings.precision
+        own = "" if wanted == usual else f" --precision {wanted}"
         again = f"make it again: {command(f'figures --preset {self.preset}{own}')}."
         ends = ("png", "csv", "json")
         if missing := [n for n in FIGURES if not all((self.folder / f"{n}.{end}").is_file() for end in ends)]:
@@ -83,13 +90,13 @@ class Deck:
         for name in FIGURES:
             try:
                 self.show(name)
-                made = self._about(name)["parameters"].get("precision", "float32")
+                made = self._about(name)["parameters"].get("precision", usual)
             except (LookupError, ValueError, TypeError, AttributeError):  # numbers may have become texts
                 raise BadInput(
                     f"The picture, table or words of {name} in {self.folder} are damaged or another version's; {again}"
                 ) from None
-            if made != self.precision and not self.figures:
-                raise BadInput(f"{name} in {self.folder} was made in {made}, not {self.precision}; {again}")
+            if made != wanted and not self.figures:
+                raise BadInput(f"{name} in {self.folder} was made in {made}, not {wanted}; {again}")
 
     def show(self, name: str) -> Evidence:
         """The figure `name`, one of `sentences.FIGURES`, with its alternative text, its caption and what its table says."""
@@ -129,7 +136,7 @@ def _size(png: bytes) -> tuple[int, int]:
 
 
 def make(
-    output: str = "", preset: str = "digits", pdf: bool = True, figures: str = "", precision: str = "float32"
+    output: str = "", preset: str = "digits", pdf: bool = True, figures: str = "", precision: str = ""
 ) -> list[Path]:
     """Write slides_retraining.html, and with `pdf` slides_retraining.pdf, to `output` (`slides` in the project if empty).
     They show the preset's figures in that precision, or those in the folder `figures`.

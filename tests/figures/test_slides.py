@@ -183,7 +183,7 @@ def test_the_command_passes_its_options_on(monkeypatch):
         == main(["slides", "--preset", "smoke", "--output", "here", "--figures", "there", "--no-pdf", *half])
         == 0
     )
-    assert calls == [("", "digits", True, "", "float32"), ("here", "smoke", False, "there", "bfloat16")]
+    assert calls == [("", "digits", True, "", ""), ("here", "smoke", False, "there", "bfloat16")]
 
 
 def test_tables_of_another_version_are_refused_by_name(folder, tmp_path):
