@@ -23,7 +23,8 @@ from retrainlab.study.result import Result
 from retrainlab.study.results import Results
 
 Found = Mapping[Experiment, Result]
-HEADS = ("schedule", "mean validation", "mean test", "95 % interval", "difference", "its interval", "verdict")
+VALIDATION = {True: "mean validation", False: "mean validation (trained on, too)"}  # by whether images were held out
+HEADS = ("schedule", VALIDATION[True], "mean test", "95 % interval", "difference", "its interval", "verdict")
 
 
 @dataclass(frozen=True)
@@ -100,7 +101,7 @@ def missing_words(settings: Settings, lacking: Sequence[Experiment]) -> str:
 
 def picture(settings: Settings, frame: pd.DataFrame, found: Advice | None) -> dict:
     """Left: test accuracy against budget at the sparsity, with 95 % intervals; right: the other schedules' differences to
-    the recommended one in validation accuracy."""
+    the recommended one in the accuracy that the advice is by."""
     left, alt = _against_budget(settings, frame, settings.budget if found is None else found.budget)
     panels, columns = [left], [1.0]
     if found is not None and found.others:
@@ -169,11 +170,11 @@ def _differences(found: Advice) -> tuple[dict, str]:
         x=(-0.6, len(rows) - 0.4),
         y=(min(ends) - room, max(ends) + room),
         xlabel=f"Schedule and its mean difference (points){'; ↓: far below' if len(shown) < len(rows) else ''}",
-        ylabel="Validation accuracy, difference (points)",
+        ylabel=f"{found.by.capitalize()}, difference (points)",
         title=f"Others to {found.schedule}{f', {100 * found.level:.3g} % intervals' if found.enough else ''}",
         xticks=ticks,
     )
-    return panel, f" Right: differences in validation accuracy to {found.schedule}, in points: {'; '.join(told)}."
+    return panel, f" Right: differences in {found.by} to {found.schedule}, in points: {'; '.join(told)}."
 
 
 def _span(low: float, high: float, form: str) -> str:
@@ -181,9 +182,9 @@ def _span(low: float, high: float, form: str) -> str:
 
 
 def rows(found: Advice) -> list[tuple[str, ...]]:
-    """The table in words: the recommended schedule, then the others by mean validation accuracy."""
+    """The table in words: the recommended schedule, then the others by the mean accuracy that it is by."""
     out: list[tuple[str, ...]] = []
-    for c in sorted(found.compared, key=lambda c: (c.schedule != found.schedule, -c.validation)):
+    for c in sorted(found.compared, key=lambda c: (c.schedule != found.schedule, -found.mean(c))):
         test, low, high = (100 * x for x in c.test)
         accuracies = percent(c.validation), f"{test:.1f} %", _span(low, high, "{:.1f} to {:.1f}")
         mean, low, high = (100 * x for x in c.difference)
@@ -196,7 +197,7 @@ def csv(found: Advice) -> str:
     """The table as numbers; accuracies and differences are shares, what is not known is empty."""
     where = f"{found.sparsity:.10g}", f"{found.budget:.10g}"
     test = "mean_test_accuracy", "test_low", "test_high"
-    difference = "validation_difference", "difference_low", "difference_high"
+    difference = f"{found.by.split()[0]}_difference", "difference_low", "difference_high"
     heads = "sparsity", "budget", "schedule", "seeds", "mean_validation_accuracy", *test, *difference, "verdict"
     numbers = ((c.schedule, len(found.seeds), c.validation, *c.test, *c.difference, c.verdict) for c in found.compared)
     return writing.csv(heads, [(*where, *row) for row in numbers])
@@ -234,9 +235,11 @@ def view(settings: Settings, results: Found) -> View:
         return View(shown, text, ("No advice yet", HEADS, []), "", code(s))
     caption = (
         f"{share(s.sparsity)} sparsity, budget {share(found.budget)}, seeds: {len(found.seeds)}; differences "
-        f"in points of validation accuracy, {100 * found.level:.3g} % intervals"
+        f"in points of {found.by}, {100 * found.level:.3g} % intervals"
     )
-    return View(shown, text, (caption, HEADS, rows(found)), csv(found), code(s))
+    return View(
+        shown, text, (caption, (HEADS[0], VALIDATION[found.held_out], *HEADS[2:]), rows(found)), csv(found), code(s)
+    )
 
 
 def page(results: Results, start: Settings = Settings()) -> Page:
