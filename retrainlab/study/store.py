@@ -19,7 +19,7 @@ import shutil
 import time
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 
 import torch
@@ -46,7 +46,7 @@ class Store:
     file is set aside, and is None. shelves: files of results in which what the folder lacks is looked for, never written."""
 
     root: Path
-    shelves: tuple[Archive, ...] = ()
+    shelves: tuple[Archive, ...] = field(default=(), compare=False)
 
     def __post_init__(self) -> None:
         object.__setattr__(self, "root", Path(self.root))
