@@ -5,6 +5,7 @@
     stages     train, prune, retrain: what one experiment is made of
     results    the keeper of what is stored, and how one process makes what is missing
     run        carries a grid out: plan cuts what is missing into tasks, workers spreads these over processes
+    lacking    what a study lacks that is to train nothing
     reading    what is stored, as tables
     landscape  where retraining goes: what is measured of weights that no store keeps
 
