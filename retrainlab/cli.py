@@ -10,11 +10,11 @@ import signal
 import sys
 import threading
 import warnings
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 
-from retrainlab import __version__, tables
+from retrainlab import __version__, keeping, tables
 from retrainlab.checks import BadInput, Failed
 from retrainlab.config import Recipe
 from retrainlab.data.sources import BUILT_IN, download
@@ -174,6 +174,15 @@ def _parser() -> argparse.ArgumentParser:
     unpack = command("unpack", _unpack, "write the tensors of a file that `pack` has made, bit for bit")
     unpack.add_argument("file", metavar="FILE", help="the file that `pack` has made")
     unpack.add_argument("weights", metavar="WEIGHTS", help="the file to write: .safetensors, or torch's .pt or .pth")
+    stored = command("results", None, "list, export, import and check what is stored")
+    actions = stored.add_subparsers(required=True, metavar="ACTION")
+
+    def action(name: str, function: Callable, words: str) -> argparse.ArgumentParser:
+        sub = actions.add_parser(name, help=words, description=words)
+        sub.set_defaults(command=function)
+        return sub
+
+    keeping.add(action)
     data = command("data", _data, "download a data set through torchvision")
     data.add_argument("name", help=", ".join(name for name, known in BUILT_IN.items() if known.downloads))
     doctor = command("doctor", _doctor, "say what is here, and how to get what is missing")
