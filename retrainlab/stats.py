@@ -224,6 +224,12 @@ def left_out(frame: pd.DataFrame) -> str:
     return f" {len(lost)} of {len(frame)} runs diverged and {are} left out: {'; '.join(words)}."
 
 
+def seen(frame: pd.DataFrame) -> str:
+    """That validation images were trained on, as a sentence for a caption that tells of them, with a space before it; empty
+    if they were not."""
+    return " The validation images are among those trained on." if frame["all_train"].any() else ""
+
+
 def to_csv(table: pd.DataFrame) -> str:
     """The table as CSV, numbers to six digits."""
     return tables.csv(table, "%.6g")

@@ -13,6 +13,7 @@ from typing import TypeVar
 import torch
 
 from retrainlab.config import Experiment, Prune, Recipe
+from retrainlab.layers import prunable
 from retrainlab.scores import UPDATES
 from retrainlab.study.making import Noun, Pair, Watch, cost, grouped, work
 from retrainlab.study.measured import belongs, check_momentum
@@ -20,7 +21,7 @@ from retrainlab.study.records import Stored
 from retrainlab.study.result import Result
 from retrainlab.study.results import Results
 from retrainlab.study.serving import advance
-from retrainlab.study.stages import common, prepare, while_retraining
+from retrainlab.study.stages import common, network_of, prepare, while_retraining
 from retrainlab.study.workers import Task
 from retrainlab.training.engine import Engine
 
@@ -94,11 +95,11 @@ class Missing:
 
 def _shapes(recipe: Recipe) -> dict[str, dict[str, torch.Size]]:
     """The shapes of a dense run's stored tensors, its momentum aside, and of its masks, by name."""
-    setup = prepare(recipe, torch.device("cpu"))[0]
-    params = {name: p.shape for name, p in setup.model.named_parameters()}
+    model = network_of(recipe)
+    params = {name: p.shape for name, p in model.named_parameters()}
     dense = {f"params/{name}": shape for name, shape in params.items()}
-    dense |= {f"buffers/{name}": b.shape for name, b in setup.model.named_buffers()}
-    return {"dense": dense, "pruned": {name: params[name] for name in setup.prunable}}
+    dense |= {f"buffers/{name}": b.shape for name, b in model.named_buffers()}
+    return {"dense": dense, "pruned": {name: params[name] for name in prunable(model)}}
 
 
 def tasks(
