@@ -99,11 +99,13 @@ class Live:
         return any(map(math.isnan, curve.accuracy[-1:]))
 
 
-def stored(experiments: Sequence[Experiment], store: Place, firsts: bool = False) -> Live:
-    """What the store has of them, without training; firsts: the curves of first trainings too."""
+def stored(experiments: Sequence[Experiment], store: Place, firsts: bool = False, points: Sequence[int] = ()) -> Live:
+    """What the store has of them, without training; firsts: the curves of first trainings too; points: how many points a
+    curve may have in place of those asked for."""
     live, results = Live(list(experiments)), Results.at(store)
     for place, e in enumerate(experiments):
-        if (result := results.of(e)) is not None:
+        others = (replace(e, evaluations=n) for n in sorted({*points} - {e.evaluations}, reverse=True))
+        if (result := next(filter(None, map(results.of, (e, *others))), None)) is not None:
             live.results[place], live.second[place] = result, Curve.of(result.curves)
         if firsts and (dense := results.dense(e.recipe, torch.device("cpu"))) is not None:
             live.first[place] = Curve.of(dense.result.curves)

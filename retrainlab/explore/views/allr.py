@@ -7,7 +7,7 @@ from typing import Any
 
 import torch
 
-from retrainlab.checks import BadInput, choice, number, settle
+from retrainlab.checks import BadInput, choice, choose, number, settle
 from retrainlab.config import DATASETS, MODELS, Recipe
 from retrainlab.explore.kit import chart, live, writing
 from retrainlab.explore.kit.anatomy import NORMS, SPARSITIES, Anatomy
@@ -24,17 +24,19 @@ BUDGET = "Budget (% of the dense run)"
 
 @dataclass(frozen=True)
 class Settings:
-    """What the widgets say. sparsity, budget: shares; norm: ALLR's, a key of NORMS."""
+    """What the widgets say. sparsity, budget: shares; norm: ALLR's, a key of NORMS; model: the preset's if empty."""
 
     sparsity: float = number(0.9, low=0, high=0.995)
     budget: float = number(0.1, what="budget (share of the dense run)", above=0, high=1)
     norm: str = choice("prunable", NORMS, "norm for ALLR")
     data: str = choice("digits", DATASETS, "data set")
-    model: str = choice("resnet8", MODELS, "model")
+    model: str = ""
     seed: int = number(0, low=0)
 
     def __post_init__(self) -> None:
         settle(self)
+        object.__setattr__(self, "model", self.model or live.preset_of(self.data).recipe.model)
+        choose(self.model, MODELS, "model")
 
     @property
     def recipe(self) -> Recipe:

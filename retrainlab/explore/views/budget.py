@@ -86,16 +86,20 @@ def missing(settings: Settings, found: Found) -> list[Experiment]:
     return [e for e in experiments(settings) if e not in found]
 
 
-def missing_words(settings: Settings, lacking: Sequence[Experiment]) -> str:
-    """What must be measured first, and how long that trains; empty for nothing."""
+def missing_words(settings: Settings, lacking: Sequence[Experiment], long: str = "") -> str:
+    """What must be measured first, and how long that trains; empty for nothing. long: what to say of it if it takes long."""
     if not lacking:
         return ""
     parts = Counter(e.retrain.budget for e in lacking)
     whole, epochs = len(NAMED_SCHEDULES) * settings.seeds, sum(map(cost, lacking))
     counts = [f"{part} of {whole} at a budget of {share(budget)}" for budget, part in sorted(parts.items())]
-    return (
+    text = (
         f"Not measured yet at {share(settings.sparsity)} sparsity: {' and '.join(counts)}, about {epochs:.3g} epochs "
-        "of retraining, after the first training of each seed. The button below measures it; what is finished is kept."
+    )
+    return text + (
+        f"of retraining. {long}"
+        if long
+        else "of retraining, after the first training of each seed. The button below measures it; what is finished is kept."
     )
 
 
@@ -217,8 +221,9 @@ def code(settings: Settings) -> str:
     )
 
 
-def view(settings: Settings, results: Found) -> View:
-    """All that is shown, from the results that there are; those at other sparsities do no harm."""
+def view(settings: Settings, results: Found, long: str = "") -> View:
+    """All that is shown, from the results that there are; those at other sparsities do no harm. long: what to say of
+    missing ones that take long."""
     s, own = settings, {e: r for e, r in results.items() if e.prune.sparsity == settings.sparsity}
     frame, lacking, found, words = table(own), missing(s, own), None, []
     if own:
@@ -230,7 +235,7 @@ def view(settings: Settings, results: Found) -> View:
         if lost := int((frame["outcome"] != "").sum()):
             words.append(f"{lost} of {len(frame)} runs diverged and are left out.")
         words.append(stats.mixed(frame))
-    text, shown = " ".join(filter(None, [*words, missing_words(s, lacking)])), [picture(s, frame, found)]
+    text, shown = " ".join(filter(None, [*words, missing_words(s, lacking, long)])), [picture(s, frame, found)]
     if found is None:
         return View(shown, text, ("No advice yet", HEADS, []), "", code(s))
     caption = (
