@@ -64,7 +64,8 @@ def _dense(recipe: Recipe, state: State, weights: str) -> Dense:
 
 
 def _result(e: Experiment) -> Result:
-    name, own = e.retrain.schedule, 0.001 * e.recipe.seed
+    name, seed = e.retrain.schedule, e.recipe.seed
+    own = 0.001 * seed + 0.0001 * ((seed + NAMED_SCHEDULES.index(name)) % 3)
     scalars = {"test_accuracy": LAST[name] + own, "test_loss": 0.4, "validation_accuracy": SEEN[name], "stopped": False}
     scalars |= {"dense_test_accuracy": 0.92, "dense_validation_accuracy": 0.998, "pruned_validation_accuracy": 0.3}
     scalars |= {"sparsity_achieved": SPARSITY, "norm_drop": 0.63, "removed": SPARSITY, "allr_factor": 0.67}

@@ -51,7 +51,7 @@ class Racing(Arriving[Settings]):
 
     def stored(self, settings: Settings) -> Live:
         """What the store has of a race; of long ones also with other numbers of points."""
-        return live.stored(self.shows.experiments(settings), self.results, points=[c.points for c in self.cells])
+        return live.stored(self.shows.experiments(settings), self.results, False, [c.points for c in self.cells])
 
     def _run(self, settings: Settings, race: Live, stopped: Stop) -> str:
         live.run(race, self.results, self.desk.device, stopped, self.desk.tell)
