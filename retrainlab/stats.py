@@ -245,4 +245,4 @@ def as_saved(table: pd.DataFrame) -> pd.DataFrame:
 
 def read_saved(source: Path | StringIO) -> pd.DataFrame:
     """A table that `to_csv` wrote."""
-    return pd.read_csv(source)  # exact for six digits
+    return pd.read_csv(source, low_memory=False)  # exact for six digits; one type for all rows of a column

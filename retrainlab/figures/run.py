@@ -78,7 +78,8 @@ def make(
     chosen, reasons = ({name: x for name, x in all_.items() if name not in lacks} for all_ in (chosen, reasons))
     if not dry_run:
         make_writable(folder, [f"{name}.{end}" for name in reasons for end in presets.ENDS])
-    missing = cost.missing(reasons, settings, folder, store, machine.fresh)
+    lacking = {} if machine.stored_only else reasons
+    missing = cost.missing(lacking, settings, folder, store, machine.fresh)
     words = cost.sentence(reasons, len(chosen), settings, machine, missing)
     if dry_run:
         print("\n".join([words, *(f"  {name}: {reason}" for name, reason in reasons.items())]))

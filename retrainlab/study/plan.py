@@ -16,7 +16,7 @@ from retrainlab.config import Experiment, Prune, Recipe
 from retrainlab.layers import prunable
 from retrainlab.scores import UPDATES
 from retrainlab.study.making import Noun, Pair, Watch, cost, grouped, work
-from retrainlab.study.measured import belongs, check_momentum
+from retrainlab.study.measured import belongs, check_momentum, lacks_momentum
 from retrainlab.study.records import Stored
 from retrainlab.study.result import Result
 from retrainlab.study.results import Results
@@ -40,9 +40,12 @@ class Missing:
     found: dict[str, Result] = field(default_factory=dict, compare=False)
 
     @staticmethod
-    def of(experiments: Sequence[Experiment], results: Results, fresh: bool = False) -> "Missing":
+    def of(
+        experiments: Sequence[Experiment], results: Results, fresh: bool = False, stored_only: bool = False
+    ) -> "Missing":
         """What the store lacks of the experiments and of what they start from; all files are read, so that damaged ones are
-        made anew with the rest. fresh: take all for missing."""
+        made anew with the rest. fresh: take all for missing. stored_only: nothing will be made, so that a dense network
+        without the momentum that an experiment goes on from is missing, and not refused with BadInput."""
         out = Missing({}, {}, {})
         shapes = cache(_shapes)
 
@@ -62,7 +65,10 @@ class Missing:
                 continue
             out.results[name] = e
             first, pair = results.key(e.recipe), results.key((e.recipe, e.prune))
-            if (dense := whole("dense", first, e.recipe)) is None:
+            dense = whole("dense", first, e.recipe)
+            if dense and stored_only and lacks_momentum(e, dense.result):
+                dense = None
+            if dense is None:
                 out.dense[first] = e.recipe
             else:
                 check_momentum(e, dense.result)

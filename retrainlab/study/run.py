@@ -63,7 +63,7 @@ def run_study(
     kept, where = Results.at(store), resolve(device)
     if engine != "auto":
         forced(engine, where)
-    missing = Missing.of(experiments, kept, fresh)
+    missing = Missing.of(experiments, kept, fresh, stored_only)
     if missing.results and stored_only:
         raise NotStored(missing)
     if missing.results:
