@@ -3,6 +3,7 @@
 import html
 import re
 from dataclasses import replace
+from itertools import product
 
 import pytest
 import torch
@@ -14,8 +15,8 @@ from retrainlab.explore.apps.allr import Allr
 from retrainlab.explore.apps.budget import Budget
 from retrainlab.explore.apps.predict import Predict
 from retrainlab.explore.apps.race import Race
-from retrainlab.explore.kit import cells, costs, live
-from retrainlab.explore.views import allr, budget, predict, race
+from retrainlab.explore.kit import cells, costs, live, pages
+from retrainlab.explore.views import allr, budget, predict, race, stored
 from retrainlab.study.result import Result
 from retrainlab.study.results import Results
 from retrainlab.study.store import Store
@@ -66,7 +67,7 @@ def test_cells_are_the_stored_runs_that_explorers_ask_for(store, tmp_path):
 
 def test_the_nearest_cell_is_of_the_same_network():
     def cell(model, sparsity, budget, points=5):
-        return cells.Cell(model, sparsity, budget, 1, points, (), (0,), (), 0.1)
+        return cells.Cell(model, sparsity, budget, 1, points, (), (0,), 1, (), 0.1)
 
     some = [cell("resnet20", s, b) for s in (0.8, 0.95) for b in (0.05, 0.2)] + [cell("resnet20", 0.95, 0.2, 40)]
     assert cells.nearest(some, "resnet20", 0.9, 0.11) == cell("resnet20", 0.95, 0.2, 40), "ratios count for budgets"
@@ -96,6 +97,40 @@ def test_costs_follow_from_steps_and_the_speed_that_is_remembered_or_guessed(sto
 def test_missing_images_are_told_with_how_to_get_them():
     assert costs.absent([Recipe()]) == ""
     assert "cifar10 is not here" in (words := costs.absent([Recipe(data="cifar10")])) and "data cifar10`" in words
+
+
+# ---- pages -----------------------------------------------------------------------------------------------------------
+
+
+def every(page) -> list:
+    """All views of a page."""
+    return [page.view(*(value for _, value in one)) for one in product(*(c.values for c in page.controls))]
+
+
+def test_pages_show_what_is_stored_and_say_where_it_was_computed(store, tmp_path):
+    results = Results.at(store)
+    made = {name: page(results, "cifar10") for name, page in stored.PAGES.items()}
+    assert {page.name for page in made.values()} == {
+        f"{name}_cifar10" for name in ("race", "predict", "budget", "allr")
+    }
+    for page in made.values():
+        assert f"from stored results that were {WHERE}; this file" in pages.html(page, results) and page.needs == []
+        for view in every(page):
+            compile(view.code, "code", "exec")
+            assert view.words.endswith(".") and "button" not in view.words and "Stopped" not in view.words
+    races, [advice] = every(made["race"]), every(made["budget"])
+    assert len(races) == 3 and all("first with 89." in view.words for view in races)
+    assert "seeds=[0], evaluations=5" in races[0].code and "(trained on, too)" in races[0].table[1][2]
+    assert advice.words.startswith("At 89.26 % sparsity and a budget of 5.495 % (10 epochs of retraining), take ALLR")
+    assert "Not measured" not in advice.words and len(every(made["allr"])) == 13 * 6 * 2
+    assert [page(Results.at(Store(tmp_path)), "cifar10") for page in stored.PAGES.values()] == [None] * 4
+
+
+def test_a_cell_that_lacks_a_run_is_on_no_page(tmp_path):
+    some = Results.at(Store(tmp_path))
+    some.store.forget("results", some.key(shelved.cifar10(some.store)[-1]))
+    [cell] = cells.stored_cells(some, "cifar10")
+    assert cell.runs == 17 and stored.race_page(some, "cifar10") is None
 
 
 # ---- the explorers ---------------------------------------------------------------------------------------------------

@@ -68,7 +68,7 @@ class Budget(Arriving[Settings]):
     def view(self) -> View:
         settings = self.settings()
         wanted = experiments(settings, settings.budgets)
-        return views.view(settings, {e: self.found[e] for e in wanted if e in self.found}, self.cost(settings))
+        return views.view(settings, {e: self.found[e] for e in wanted if e in self.found}, None, self.cost(settings))
 
     def cost(self, settings: Settings) -> str:
         """What it costs to measure what is missing, if that takes long."""

@@ -19,7 +19,8 @@ class Cell:
     """Retrainings of one network after the usual prune to one sparsity, for one budget.
 
     sparsity, budget: shares. epochs: of the retraining. points: of its curves. schedules, seeds: those that are stored, some
-    perhaps not with all of the others. devices: where they were computed; step: seconds of a step there, on average.
+    perhaps not with all of the others; runs: how many all are. devices: where they were computed; step: seconds of a step
+    there, on average.
     """
 
     model: str
@@ -29,8 +30,14 @@ class Cell:
     points: int
     schedules: tuple[str, ...]
     seeds: tuple[int, ...]
+    runs: int
     devices: tuple[str, ...]
     step: float
+
+    @property
+    def words(self) -> str:
+        """How much was removed, and how long the retraining was."""
+        return f"{share(self.sparsity)} removed, {self.epochs:.3g} epochs ({share(self.budget)})"
 
 
 def stored_cells(results: Results, data: str) -> tuple[Cell, ...]:
@@ -43,9 +50,7 @@ def stored_cells(results: Results, data: str) -> tuple[Cell, ...]:
     cells = (
         _cell(model, prune.sparsity, budget, points, own) for (model, prune, budget, points), own in groups.items()
     )
-    return tuple(
-        sorted(cells, key=lambda c: (-len(c.schedules) * len(c.seeds), c.model, c.sparsity, c.budget, c.points))
-    )
+    return tuple(sorted(cells, key=lambda c: (-c.runs, c.model, c.sparsity, c.budget, c.points)))
 
 
 def _experiment(config: dict, data: str) -> Experiment | None:
@@ -72,6 +77,7 @@ def _cell(model: str, sparsity: float, budget: float, points: int, runs: Sequenc
         points,
         tuple(name for name in NAMED_SCHEDULES if name in names),
         tuple(sorted({e.recipe.seed for e, _ in runs})),
+        len(runs),
         tuple(sorted({str(one.get("device", "")) for one in told})),
         fmean(steps),
     )
@@ -99,6 +105,23 @@ def words(data: str, cells: Sequence[Cell]) -> str:
         where = listed(devices)
         parts.append(f"{model} at {share(sparsity)} with {lengths} epochs of retraining, {count}, computed on {where}")
     return f"Stored for {data}: {'; '.join(parts)}."
+
+
+def on_page(results: Results, data: str) -> tuple[list[Cell], tuple[int, ...]]:
+    """The cells that an exported page shows of a data set, of each network, sparsity and budget that with the most points,
+    and the seeds that all of them have, with every schedule; none if nothing is stored."""
+    found = [cell for cell in stored_cells(results, data) if cell.runs == len(cell.schedules) * len(cell.seeds)]
+    seeds = found[0].seeds if found else ()
+    best: dict[tuple, Cell] = {}
+    for cell in sorted(found, key=lambda c: (c.model, c.sparsity, c.budget, c.points)):
+        if {*seeds} <= {*cell.seeds}:
+            best[cell.model, cell.sparsity, cell.budget] = cell
+    return list(best.values()), seeds
+
+
+def devices(cells: Sequence[Cell]) -> tuple[str, ...]:
+    """Where they were computed."""
+    return tuple(sorted({device for cell in cells for device in cell.devices}))
 
 
 def exact(value: float, known: Iterable[float]) -> float:

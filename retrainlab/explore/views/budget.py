@@ -221,11 +221,12 @@ def code(settings: Settings) -> str:
     )
 
 
-def view(settings: Settings, results: Found, long: str = "") -> View:
-    """All that is shown, from the results that there are; those at other sparsities do no harm. long: what to say of
-    missing ones that take long."""
+def view(settings: Settings, results: Found, lacking: Sequence[Experiment] | None = None, long: str = "") -> View:
+    """All that is shown, from the results that there are; those at other sparsities do no harm. lacking: of which is said
+    that they are missing, by default all that are; long: what to say of them if they take long."""
     s, own = settings, {e: r for e, r in results.items() if e.prune.sparsity == settings.sparsity}
-    frame, lacking, found, words = table(own), missing(s, own), None, []
+    frame, found, words = table(own), None, []
+    lacking = missing(s, own) if lacking is None else lacking
     if own:
         try:
             found = advice.advise(frame, s.sparsity, s.budget)

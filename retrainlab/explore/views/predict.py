@@ -22,6 +22,10 @@ from retrainlab.phrases import first_line, percent
 from retrainlab.study.results import Results
 
 SPARSITIES = (0.8, 0.9, 0.95, 0.98)
+INTRO = (
+    "Rank FT, LRW, SLR, CLR, LLR and ALLR from best to worst, and guess the gap between first and last. Then show the "
+    "answer."
+)
 GUESS_HEADS = ("name", "order, best first", "pairs right", "gap guessed (points)", "off by")
 
 
@@ -158,10 +162,7 @@ def page(results: Results) -> Page:
     return Page(
         "predict",
         "Predict first",
-        [
-            "Rank FT, LRW, SLR, CLR, LLR and ALLR from best to worst, and guess the gap between first and last. Then show "
-            "the answer."
-        ],
+        [INTRO],
         [
             Control("Weights removed", writing.shares(sparsities), 1),
             Control("Budget (share of the dense run)", writing.shares(budgets), 1),

@@ -223,13 +223,13 @@ def csv(race: Live) -> str:
     return writing.csv(("schedule", "step", "lr", "validation_accuracy"), rows) if rows else ""
 
 
-def code(settings: Settings) -> str:
-    """The race as Python."""
+def code(settings: Settings, points: int = POINTS) -> str:
+    """The race as Python. points: of the curves."""
     s = settings
     return writing.python(
         s.recipe,
         f"experiments = study.grid(recipe, sparsities=[{s.sparsity!r}], budgets=[{s.budget!r}],",
-        f"    schedules={list(s.schedules)!r}, seeds=[{s.seed}], evaluations={POINTS},",
+        f"    schedules={list(s.schedules)!r}, seeds=[{s.seed}], evaluations={points},",
         f"    prune=Prune(score={s.score!r}, allocation={s.allocation!r}, cycles={s.cycles}))",
         "frame = study.run_study(experiments)",
         'print(frame[["schedule", "validation_accuracy", "test_accuracy", "sparsity_achieved"]])',
@@ -246,9 +246,9 @@ def view(settings: Settings, race: Live, about: str = "", network: Network | Non
     if network is not None:
         dense, length = [*dense, network.level], network.steps
     shown = picture(race, dense[0] if dense else None, steps(race, length))
-    return View(
-        [shown], words(race), (about or caption(settings), heads(race), ranking(race)), csv(race), code(settings)
-    )
+    points = max((e.evaluations for e in race.experiments), default=POINTS)
+    table = about or caption(settings), heads(race), ranking(race)
+    return View([shown], words(race), table, csv(race), code(settings, points))
 
 
 def page(results: Results) -> Page:
