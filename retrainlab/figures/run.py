@@ -75,7 +75,8 @@ def make(
         if unknown := given.keys() - notebooks.parameters(known[name]):
             raise BadInput(f"The notebook {name} has no parameter {', '.join(sorted(unknown))}; restore it from git.")
     lacks = _lacking([chosen[name] for name in reasons], given) if machine.stored_only else {}
-    chosen, reasons = ({name: x for name, x in all_.items() if name not in lacks} for all_ in (chosen, reasons))
+    chosen = {name: one for name, one in chosen.items() if name not in lacks}
+    reasons = {name: reason for name, reason in reasons.items() if name not in lacks}
     if not dry_run:
         make_writable(folder, [f"{name}.{end}" for name in reasons for end in presets.ENDS])
     lacking = {} if machine.stored_only else reasons
