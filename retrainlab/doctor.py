@@ -119,7 +119,7 @@ def _data() -> Iterator[Finding]:
         if name in lacking:
             yield Finding(f"data: {name}", f"not in {root}" if root else "no folder for it", False, lacking[name])
         else:
-            yield Finding(f"data: {name}", f"{known.where()}: {known.holds}")
+            yield Finding(f"data: {name}", f"{known.where()}: {known.holds.words()}")
 
 
 def folder(name: str) -> Finding:
