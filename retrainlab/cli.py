@@ -122,11 +122,7 @@ def _parser() -> argparse.ArgumentParser:
     figures.add_argument("--preset", default="digits", help="smoke, digits, fashion-mnist or cifar10")
     figures.add_argument("--output", default="", help="folder to write to; figures/PRESET if empty")
     figures.add_argument("--precision", default="", help=f"{precision}; the preset's if empty")
-    figures.add_argument(
-        "--compute",
-        action="store_true",
-        help="train what is missing for preset cifar10, too, which takes days of a GPU",
-    )
+    figures.add_argument("--compute", dest="stored_only", action="store_false", default=None, help="train cifar10, too")
     figures.add_argument("--dry-run", action="store_true", help="only say what would be made, why, and what it costs")
     add_machine(figures)
     claims = command(
@@ -200,7 +196,7 @@ def _parser() -> argparse.ArgumentParser:
 def _figures(options: argparse.Namespace) -> None:
     from retrainlab.figures import run
 
-    asked = {name: getattr(options, name) for name in ("precision", "output", "compute", "dry_run")}
+    asked = {name: getattr(options, name) for name in ("precision", "output", "dry_run")}
     run.make(options.names, options.preset, machine(options), **asked)
 
 

@@ -142,7 +142,8 @@ def judged(settings: Preset, folder: Path) -> list[Verdict]:
     """
     if not (runs := read(folder)):
         raise BadInput(
-            f"There is nothing to judge in {folder}: it has none of {listed(sorted(COLUMNS))}; make some of them first."
+            f"There is nothing to judge in {folder}, which has no runs of {listed([_short(name) for name in COLUMNS])}; "
+            f"run make figures PRESET={settings.name} first."
         )
     for name in runs:
         if (preset := described(folder, name).get("preset", settings.name)) != settings.name:

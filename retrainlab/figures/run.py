@@ -46,13 +46,12 @@ def make(
     *,
     precision: str = "",
     output: str = "",
-    compute: bool = False,
     dry_run: bool = False,
 ) -> list[Path]:
     """Run the notebooks of `names` (all if none) one after the other, but for figures that are up to date (see `made`),
-    unless the machine makes all fresh; figures go to `output`, or figures/PRESET. compute: train what is missing, also for a
-    preset whose figures are drawn from what is stored alone; else it is told what they lack, and what that costs. dry_run:
-    only say which would be made, why, and what that costs.
+    unless the machine makes all fresh; figures go to `output`, or figures/PRESET. If the machine trains nothing, or
+    leaves that to a preset that says so, it is told what figures lack, and what that costs. dry_run: only say which would be
+    made, why, and what that costs.
 
     Returns the paths of the PNGs. Raises BadInput before any notebook runs, or when one does; KeyboardInterrupt on Ctrl-C;
     and Failed after the last one, with a sentence for each that failed. What was executed of these is in OUTPUT/failed/.
@@ -61,7 +60,7 @@ def make(
         choose(precision, PRECISIONS, "precision")
     settings = presets.asked(preset, output, precision=precision)
     precision = settings.precision
-    machine = _allowed(machine, settings, compute)
+    machine = _allowed(machine, settings)
     folder, store = presets.folder(settings).resolve(), Path(machine.store) if machine.store else store_root()
     own = {"preset": preset, "precision": precision, "device": machine.device}
     known = available()
@@ -75,7 +74,8 @@ def make(
         if unknown := given.keys() - notebooks.parameters(known[name]):
             raise BadInput(f"The notebook {name} has no parameter {', '.join(sorted(unknown))}; restore it from git.")
     lacks = _lacking([chosen[name] for name in reasons], given) if machine.stored_only else {}
-    chosen, reasons = ({name: x for name, x in all_.items() if name not in lacks} for all_ in (chosen, reasons))
+    chosen = {name: one for name, one in chosen.items() if name not in lacks}
+    reasons = {name: reason for name, reason in reasons.items() if name not in lacks}
     if not dry_run:
         make_writable(folder, [f"{name}.{end}" for name in reasons for end in presets.ENDS])
     lacking = {} if machine.stored_only else reasons
@@ -121,15 +121,15 @@ def _reasons(figures: Iterable[made.Asked], fresh: bool = False) -> dict[str, st
     return {name: reason for name, reason in found.items() if reason}
 
 
-def _allowed(machine: Machine, settings: presets.Preset, compute: bool) -> Machine:
-    """The machine, which trains nothing if the preset says so and `compute` does not."""
-    if compute and machine.stored_only:
-        raise BadInput("To compute and to train nothing exclude each other; leave out --compute, or --stored-only.")
-    if settings.stored_only and machine.fresh and not compute:
+def _allowed(machine: Machine, settings: presets.Preset) -> Machine:
+    """The machine, which trains nothing if the preset says so and it does not itself say otherwise."""
+    if machine.stored_only is not None:
+        return machine
+    if settings.stored_only and machine.fresh:
         raise BadInput(
             f"Figures of {settings.name} train nothing unless that is asked for; give --compute with --fresh."
         )
-    return replace(machine, stored_only=machine.stored_only or settings.stored_only and not compute)
+    return replace(machine, stored_only=settings.stored_only)
 
 
 def _lacking(figures: Sequence[made.Asked], given: dict) -> "dict[str, NotStored]":

@@ -30,7 +30,9 @@ class Machine:
         "same, compiled first; auto: the fastest, by a short measurement that is remembered",
     )
     fresh: bool = told(False, "compute anew what is stored already")
-    stored_only: bool = told(False, "train nothing: take what is stored, and say what is missing")
+    stored_only: bool | None = told(
+        None, "train nothing: take what is stored, and say what is missing; for figures None is what their preset says"
+    )
 
     def __post_init__(self) -> None:
         settle(self)
@@ -41,7 +43,8 @@ class Machine:
         """`study.run_study` with these options; its progress is told under this name."""
         from retrainlab.study.run import run_study
 
-        return run_study(experiments, **asdict(self), progress=Progress(name), executor=executor)
+        options = asdict(self) | {"stored_only": bool(self.stored_only)}
+        return run_study(experiments, **options, progress=Progress(name), executor=executor)
 
     @contextmanager
     def studies(self, name: str) -> "Iterator[Studies]":

@@ -148,8 +148,6 @@ def test_anew_and_without_training_exclude_each_other():
         Machine(fresh=True, stored_only=True)
     with pytest.raises(BadInput, match="give --compute with --fresh"):
         run.make([], "cifar10", Machine(fresh=True))
-    with pytest.raises(BadInput, match="leave out --compute"):
-        run.make([], "smoke", Machine(stored_only=True), compute=True)
 
 
 def test_the_last_cell_of_a_figure_draws_and_saves_and_no_other_does():

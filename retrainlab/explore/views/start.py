@@ -4,6 +4,7 @@ import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 
+from retrainlab import glossary
 from retrainlab.checks import choice, number, settle
 from retrainlab.config import NAMED_SCHEDULES, Experiment, Prune, Recipe, Retrain
 from retrainlab.explore.kit import chart, collapse, live, writing
@@ -14,14 +15,7 @@ from retrainlab.study.result import Result
 
 WIDTH, HEIGHTS = 560, (330, 430)
 KEPT = 8  # attempts that stay in the picture
-ABOUT = {
-    "FT": "the dense run's last, small rate",
-    "LRW": "replay the end of the dense run",
-    "SLR": "the whole dense schedule, compressed",
-    "CLR": "a cosine, from the largest rate down",
-    "LLR": "a line, from the largest rate to 0",
-    "ALLR": "LLR, started lower the less the prune hurt",
-}
+ABOUT = glossary.hints()
 
 
 @dataclass(frozen=True)
