@@ -84,8 +84,8 @@ class Engine:
         rebuild = REBUILD["compiled" if compiled else self.kind]
         if compiled and self.compiled:
             rebuild = self.compiling / self.compiled
-        recorded = self.kind != "batched"
-        return Way.of(setup.model, recorded=recorded, compiled=compiled, unfolded=self.unfolded, rebuild=rebuild)
+        how = dict(recorded=self.kind != "batched", compiled=compiled, unfolded=self.unfolded)
+        return replace(Way.of(setup.model, **how, rank=setup.data.rank), rebuild=rebuild)
 
     def train(
         self, setup: Setup, jobs: Sequence[Job], stop: Callable[[], bool] | None = None
