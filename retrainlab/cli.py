@@ -122,6 +122,7 @@ def _parser() -> argparse.ArgumentParser:
     figures.add_argument("--preset", default="digits", help="smoke, digits, fashion-mnist or cifar10")
     figures.add_argument("--output", default="", help="folder to write to; figures/PRESET if empty")
     figures.add_argument("--precision", default="", help=f"{precision}; the preset's if empty")
+    figures.add_argument("--compute", dest="stored_only", action="store_false", default=None, help="train cifar10, too")
     figures.add_argument("--dry-run", action="store_true", help="only say what would be made, why, and what it costs")
     add_machine(figures)
     claims = command(

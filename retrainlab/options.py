@@ -23,9 +23,9 @@ LISTS = ("seed", "sparsity", "budget", "schedule")  # options of which a study t
 def add_machine(parser: argparse._ActionsContainer, study: bool = True) -> None:
     """Options of every command that may train. study: also those that only studies have."""
     for f in fields(Machine):
-        if study or f.name not in ("engine", "fresh"):
-            how: dict = {"action": "store_true"} if f.type is bool else {"type": f.type}
-            parser.add_argument(f"--{f.name}", default=f.default, help=f.metadata["help"], **how)
+        if study or f.name not in ("engine", "fresh", "stored_only"):
+            how: dict = {"action": "store_true"} if bool in (f.type, *get_args(f.type)) else {"type": f.type}
+            parser.add_argument(_flag(f.name), default=f.default, help=f.metadata["help"], **how)
 
 
 def machine(options: argparse.Namespace) -> Machine:

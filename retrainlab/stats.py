@@ -224,6 +224,12 @@ def left_out(frame: pd.DataFrame) -> str:
     return f" {len(lost)} of {len(frame)} runs diverged and {are} left out: {'; '.join(words)}."
 
 
+def seen(frame: pd.DataFrame) -> str:
+    """That validation images were trained on, as a sentence for a caption that tells of them, with a space before it; empty
+    if they were not."""
+    return " The validation images are among those trained on." if frame["all_train"].any() else ""
+
+
 def to_csv(table: pd.DataFrame) -> str:
     """The table as CSV, numbers to six digits."""
     return tables.csv(table, "%.6g")
@@ -239,4 +245,4 @@ def as_saved(table: pd.DataFrame) -> pd.DataFrame:
 
 def read_saved(source: Path | StringIO) -> pd.DataFrame:
     """A table that `to_csv` wrote."""
-    return pd.read_csv(source)  # exact for six digits
+    return pd.read_csv(source, low_memory=False)  # exact for six digits; one type for all rows of a column

@@ -15,7 +15,7 @@ from torch import Tensor
 from retrainlab.checks import BadInput
 from retrainlab.data import sources
 from retrainlab.data.folders import printable
-from retrainlab.data.reading import Augmentation, Folder
+from retrainlab.data.reading import Augmentation, Counts, Folder, steps_per_epoch
 from retrainlab.data.sources import BuiltIn
 from retrainlab.paths import data_root
 
@@ -67,13 +67,12 @@ class Dataset:
         return (images.float() - self.mean.view(-1, 1, 1)) / self.std.view(-1, 1, 1)
 
     def steps_per_epoch(self, batch_size: int) -> int:
-        """Whole batches in an epoch; the images left over change with every epoch's order. BadInput if there is none."""
-        if batch_size > len(self.train):
-            raise BadInput(
-                f"The batch size is {batch_size}, but {self.name} has {len(self.train)} training images; "
-                "give a batch size of at most that."
-            )
-        return len(self.train) // batch_size
+        """Whole batches in an epoch (see `reading.steps_per_epoch`)."""
+        return steps_per_epoch(self.name, len(self.train), batch_size)
+
+    @property
+    def counts(self) -> Counts:
+        return Counts(len(self.train), len(self.validation), len(self.test), self.classes, self.shape)
 
 
 def stratified(labels: np.ndarray, count: int) -> np.ndarray:
@@ -128,3 +127,11 @@ def _load(source: BuiltIn | Folder, shown: str, device: str, all_train: bool, wh
         raise BadInput(f"A colour channel of {shown} is constant over all training images, so it cannot be normalised.")
     classes = int(labels.max()) + 1
     return Dataset(shown, train, validation, test, classes, mean.float(), std.float(), source.augmentation)
+
+
+def counts(name: str, *, all_train: bool = False, image_size: int | None = None) -> Counts:
+    """What `load` would find, without reading an image of a data set that has a name: they need not be here."""
+    source = sources.source(name, image_size)
+    if isinstance(source, BuiltIn):
+        return source.holds.all_train() if all_train else source.holds
+    return load(name, all_train=all_train, image_size=image_size).counts

@@ -1,4 +1,5 @@
-"""`retrainlab words`: what the README and docs/trust.md say of results, made from the figures that lie in the project.
+"""`retrainlab words`: what the README and docs/trust.md say of results, made from the figures that lie in the project; and
+the glossary.
 
 Each page has blocks between two lines that a reader does not see. Of a block's table the rows and questions are typed, and
 only what follows them is made. A block whose figures are not there has nothing to say.
@@ -11,6 +12,7 @@ from dataclasses import dataclass
 from io import StringIO
 from pathlib import Path
 
+from retrainlab import glossary
 from retrainlab.checks import BadInput
 from retrainlab.figures.provenance import digest
 from retrainlab.figures.provenance import number as number_of
@@ -21,7 +23,7 @@ from retrainlab.stats import read_saved
 
 Read = Callable[[str], str | None]
 """The text of a file by its path in the project; None where there is none."""
-README, TRUST = "README.md", "docs/trust.md"
+README, TRUST, GLOSSARY = "README.md", "docs/trust.md", "docs/glossary.md"
 FOLDERS = {"digits": "digits", "fashion-mnist": "Fashion-MNIST"}  # of figures/, those that are kept in git
 PICTURE = "fig03_budgets"
 
@@ -41,7 +43,7 @@ class Shown:
 
 
 def make() -> None:
-    """Write the blocks of both pages. Raises BadInput where a page lacks a block or a figure is damaged."""
+    """Write the glossary and the other pages' blocks. Raises BadInput where a page lacks one or a figure is damaged."""
     for path, text in pages(_on_disk).items():
         same = text == _on_disk(path)
         if not same:
@@ -50,18 +52,19 @@ def make() -> None:
 
 
 def pages(read: Read) -> dict[str, str]:
-    """Both pages by their paths, with blocks that say what the figures say now."""
+    """The pages by their paths, with blocks that say what the figures say now."""
     digits = {one.name: one for one in shown(read, "digits")}
     claims = {folder: _claims(read, folder) for folder in FOLDERS}
     blocks = {
         README: {
+            "schedules": lambda old: glossary.schedules(),
             "picture": lambda old: picture(digits[PICTURE]) if PICTURE in digits else "",
             "findings": lambda old: findings(old, digits),
             "claims": lambda old: verdicts(old, claims),
         },
         TRUST: {"results": lambda old: "\n".join(_results(read))},
     }
-    return {path: _filled(path, read(path), own) for path, own in blocks.items()}
+    return {path: _filled(path, read(path), own) for path, own in blocks.items()} | {GLOSSARY: glossary.page()}
 
 
 def shown(read: Read, folder: str) -> list[Shown]:

@@ -84,9 +84,14 @@ def check_given(experiment: Experiment, dense: Dense, pruned: Pruned) -> None:
         raise BadInput("The masks given were made from another dense network; make them from the one given.")
 
 
+def lacks_momentum(experiment: Experiment, dense: Result) -> bool:
+    """Whether an experiment goes on from a momentum which its dense run, once exported, no longer has."""
+    return experiment.retrain.optimizer == "keep" and dense.provenance.get(MOMENTUM) == LEFT_OUT
+
+
 def check_momentum(experiment: Experiment, dense: Result) -> None:
-    """Raise BadInput for an experiment that goes on from a momentum which its dense run, once exported, no longer has."""
-    if experiment.retrain.optimizer == "keep" and dense.provenance.get(MOMENTUM) == LEFT_OUT:
+    """Raise BadInput for an experiment of which `lacks_momentum` is true."""
+    if lacks_momentum(experiment, dense):
         raise BadInput(
             "The dense network comes from a file of results, which holds no momentum, but optimizer 'keep' retrains from it;"
             " take 'fresh' or 'cycles', or make the network anew with --fresh."

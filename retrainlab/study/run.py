@@ -20,6 +20,7 @@ from retrainlab.config import DATASETS, Experiment, Recipe
 from retrainlab.data.sources import content
 from retrainlab.device import cores, describe, lack_of_memory_told, resolve
 from retrainlab.progress import Progress, Tell
+from retrainlab.study.lacking import NotStored
 from retrainlab.study.plan import Missing, tasks
 from retrainlab.study.reading import row, stored
 from retrainlab.study.result import Result
@@ -43,6 +44,7 @@ def run_study(
     device: str = "auto",
     engine: str = "auto",
     fresh: bool = False,
+    stored_only: bool = False,
     progress: Tell | None = None,
     executor: Executor | None = None,
 ) -> pd.DataFrame:
@@ -50,8 +52,9 @@ def run_study(
 
     store: where results are kept (see `Results.at`). jobs: processes on a CPU, 0 for one per core; a GPU is used by this
     process alone. engine: `loop`, `batched`, `graph`, or `auto` for the fastest (see `training.engine`). fresh: make
-    everything anew, in place of what is stored. progress: told a share and what is done, by default a
-    `progress.Progress`. executor: any `concurrent.futures.Executor`, instead of processes of this study's own.
+    everything anew, in place of what is stored. stored_only: train nothing, and raise NotStored where runs are missing.
+    progress: told a share and what is done, by default a `progress.Progress`. executor: any
+    `concurrent.futures.Executor`, instead of processes of this study's own.
     Raises BadInput before any work starts, and Stopped (a KeyboardInterrupt) on Ctrl-C with all finished results kept.
     """
     experiments = listed(experiments, Experiment, "run_study's experiments")
@@ -60,7 +63,9 @@ def run_study(
     kept, where = Results.at(store), resolve(device)
     if engine != "auto":
         forced(engine, where)
-    missing = Missing.of(experiments, kept, fresh)
+    missing = Missing.of(experiments, kept, fresh, stored_only)
+    if missing.results and stored_only:
+        raise NotStored(missing)
     if missing.results:
         kept.store.check_writable()
         distinct = {replace(e, recipe=replace(e.recipe, seed=0)) for e in experiments}

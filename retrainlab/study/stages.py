@@ -12,16 +12,19 @@ from functools import partial
 from typing import Any, TypeVar
 
 import torch
+from torch import nn
 
 from retrainlab import obs, schedules
 from retrainlab.checks import BadInput
 from retrainlab.config import Experiment, Prune, Recipe
-from retrainlab.data.dataset import load
+from retrainlab.data.dataset import counts, load
+from retrainlab.data.folders import printable
+from retrainlab.data.reading import steps_per_epoch
 from retrainlab.device import lack_of_memory_told, repeatable, resolve
 from retrainlab.layers import prunable, words
 from retrainlab.methods.make import make
 from retrainlab.methods.sparsifier import Span
-from retrainlab.models import build
+from retrainlab.models import build, skeleton
 from retrainlab.schedules import DenseCurve
 from retrainlab.study.measured import (
     DAMAGE,
@@ -78,9 +81,21 @@ def dense_curve(recipe: Recipe, steps_per_epoch: int) -> DenseCurve:
 
 
 def dense_curve_of(recipe: Recipe) -> DenseCurve:
-    """As `dense_curve`, for a recipe whose data are loaded to know how many iterations there are."""
-    data = load(recipe.data, all_train=recipe.all_train, image_size=recipe.image_size)
-    return dense_curve(recipe, data.steps_per_epoch(recipe.batch_size))
+    """As `dense_curve`; the images of a data set that has a name need not be here."""
+    return dense_curve(recipe, steps_of(recipe))
+
+
+def network_of(recipe: Recipe) -> nn.Module:
+    """The recipe's network without numbers, by which layers and sizes are known; no image is read for a data set that has a
+    name."""
+    there = counts(recipe.data, image_size=recipe.image_size)
+    return skeleton(recipe.model, shape=there.shape, classes=there.classes, width=recipe.width)
+
+
+def steps_of(recipe: Recipe) -> int:
+    """Steps of an epoch. Raises BadInput for a batch that is larger than the training images."""
+    there = counts(recipe.data, all_train=recipe.all_train, image_size=recipe.image_size)
+    return steps_per_epoch(printable(recipe.data), there.train, recipe.batch_size)
 
 
 def check(recipe: Recipe, prune: Prune, device: torch.device) -> None:

@@ -18,6 +18,9 @@ from tests.helpers.made_figures import table
 ROOT = Path(__file__).parents[2]
 README = """# A project
 
+<!-- schedules: made by retrainlab words -->
+<!-- end of schedules -->
+
 <!-- picture: made by retrainlab words -->
 old
 <!-- end of picture -->
@@ -72,7 +75,7 @@ def test_the_row_of_each_figure_that_is_there_ends_with_its_finding(files):
     for name, start in (("fig03_budgets", "| which schedule? |"), ("fig05_contest", "| who? |")):
         assert f"{start} {sentences.words(name, table(name)).finding} |\n" in readme
     assert "| [6](notebooks/fig06_split.ipynb) | how much? | |\n" in readme, "figure 6 is not there"
-    assert "old" not in readme and readme.startswith("# A project\n\n<!-- pic") and readme.endswith("-->\nThe end.\n")
+    assert "old" not in readme and readme.startswith("# A project\n\n<!-- sch") and readme.endswith("-->\nThe end.\n")
 
 
 def test_the_picture_has_the_figures_alternative_text_and_its_caption_without_results(files):
@@ -178,16 +181,17 @@ def test_what_is_damaged_is_named_with_what_to_do(files, path, text, words):
     assert words in str(refused.value) and path.rpartition(".")[0] in str(refused.value)
 
 
-def test_the_command_writes_both_pages_and_then_nothing(files, tmp_path, monkeypatch, capsys):
+def test_the_command_writes_all_pages_and_then_nothing(files, tmp_path, monkeypatch, capsys):
     monkeypatch.setattr(pages, "project", lambda: tmp_path)
     for path, text in files.items():
         (tmp_path / path).parent.mkdir(parents=True, exist_ok=True)
         (tmp_path / path).write_text(text, encoding="utf-8")
     assert main(["words"]) == 0
-    assert capsys.readouterr().out == "README.md: written\ndocs/trust.md: written\n"
-    assert {path: (tmp_path / path).read_text(encoding="utf-8") for path in files} == files | pages.pages(files.get)
+    assert capsys.readouterr().out == "README.md: written\ndocs/trust.md: written\ndocs/glossary.md: written\n"
+    made = files | pages.pages(files.get)
+    assert {path: (tmp_path / path).read_text(encoding="utf-8") for path in made} == made
     assert main(["words"]) == 0
-    assert capsys.readouterr().out == "README.md: as it was\ndocs/trust.md: as it was\n"
+    assert capsys.readouterr().out == "README.md: as it was\ndocs/trust.md: as it was\ndocs/glossary.md: as it was\n"
 
 
 def test_the_pages_of_this_project_are_what_its_figures_say():
