@@ -13,6 +13,7 @@ import math
 import operator
 import threading
 from collections.abc import Callable
+from contextlib import suppress
 from dataclasses import dataclass
 from functools import partial
 from typing import TypeGuard, cast
@@ -46,11 +47,9 @@ class Unstackable(Exception):
 def forward_of(model: nn.Module, unfolded: bool = False, rank: int = 4) -> Forward:
     """The network for many members: `by_rules` if there is a rule for each layer, or else `vmapped`. unfolded: see
     `by_rules`. rank: dimensions of a batch; rules are for images, which have four."""
-    try:
+    with suppress(Unstackable):
         if rank == 4:
             return by_rules(model, unfolded)
-    except Unstackable:
-        pass
     return vmapped(model, rank)
 
 
@@ -71,8 +70,7 @@ def evaluation_of(model: nn.Module, unfolded: bool = False, rank: int = 4) -> Fo
 
 
 def vmapped(model: nn.Module, rank: int = 4) -> Forward:
-    """The network under vmap, for batches of `rank` dimensions. A random layer draws once for all members, the numbers
-    that each alone would draw."""
+    """The network under vmap, for batches of that rank. A random layer draws for all what each alone would draw."""
 
     def forward(params: Tensors, buffers: Tensors, images: Tensor) -> Tensor:
         def one(p: Tensors, b: Tensors, x: Tensor) -> Tensor:
