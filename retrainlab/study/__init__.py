@@ -9,6 +9,7 @@
     reading    what is stored, as tables
     store      the folder of results, and under it files of results (archive) that are only read
     exports    results into such a file; imports: back into a store
+    collapse   a trained network's accuracy straight after pruning, kept with the network
     landscape  where retraining goes: what is measured of weights that no store keeps
 
 What others call is importable from here; a worker, which needs little of it, loads no more than that.

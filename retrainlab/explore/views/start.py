@@ -8,9 +8,9 @@ from retrainlab import glossary
 from retrainlab.checks import choice, number, settle
 from retrainlab.config import NAMED_SCHEDULES, Experiment, Prune, Recipe, Retrain
 from retrainlab.explore.kit import chart, collapse, live, writing
-from retrainlab.explore.kit.collapse import Network
 from retrainlab.explore.kit.pages import View
 from retrainlab.phrases import percent, share
+from retrainlab.study.collapse import Network
 from retrainlab.study.result import Result
 
 WIDTH, HEIGHTS = 560, (330, 430)
@@ -99,7 +99,7 @@ def pruned(network: Network | None, sparsity: float) -> View:
     place = round(100 * sparsity)
     panel, alt = collapse.panel(network, place, "Validation accuracy (%)")
     picture = chart.chart([panel], alt, width=WIDTH, height=HEIGHTS[0])
-    return View([picture], "" if network is None else network.words(place))
+    return View([picture], "" if network is None else collapse.words(network, place))
 
 
 def view(attempts: Sequence[Attempt], recipe: Recipe, dense: float, zoom: bool = False) -> View:
