@@ -47,7 +47,7 @@ def test_importing_the_package_loads_no_torch():
 
 LAYERS = """
 checks
-glossary paths phrases noise progress tables device study.seal
+glossary paths phrases noise progress tables device references study.seal
 data.pixels data.folders data.reading data.sources
 methods.knobs stats
 config
@@ -77,7 +77,7 @@ claims.table
 claims.report
 claims.beside
 explore.kit explore.views explore.apps
-report options export doctor lab packing keeping
+report options export doctor lab packing keeping filing
 cli
 """
 

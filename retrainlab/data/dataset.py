@@ -22,7 +22,7 @@ from retrainlab.paths import data_root
 
 @dataclass(frozen=True)
 class Split:
-    """images: uint8 [N, C, H, W]; labels: int64 [N]."""
+    """images: uint8 [N, C, H, W], or inputs of any other kind, float32 [N, ...]; labels: int64 [N]."""
 
     images: Tensor
     labels: Tensor
@@ -33,29 +33,37 @@ class Split:
 
 @dataclass(frozen=True)
 class Dataset:
-    """Three splits on one device. mean, std: float32 [C], of each channel over the training images, in units of 0..255."""
+    """Three splits on one device. mean, std: float32 [C], of each channel over the training images, in units of 0..255; None
+    for inputs that a network takes as they are."""
 
     name: str
     train: Split
     validation: Split
     test: Split
     classes: int
-    mean: Tensor
-    std: Tensor
+    mean: Tensor | None
+    std: Tensor | None
     augmentation: Augmentation
 
     @property
-    def shape(self) -> tuple[int, int, int]:
-        """(channels, height, width) of an image."""
-        channels, height, width = self.train.images.shape[1:]
-        return channels, height, width
+    def shape(self) -> tuple[int, ...]:
+        """(channels, height, width) of an image; of other inputs, all dimensions of one."""
+        return tuple(self.train.images.shape[1:])
+
+    @property
+    def rank(self) -> int:
+        """Dimensions of a batch: 4 for images."""
+        return self.train.images.dim()
 
     @property
     def device(self) -> torch.device:
         return self.train.images.device
 
     def normalise(self, images: Tensor) -> Tensor:
-        """uint8 [B, C, H, W] -> float32 of the same shape, zero mean and unit variance over the training split."""
+        """uint8 [B, C, H, W] -> float32 of the same shape, zero mean and unit variance over the training split; other inputs
+        stay as they are."""
+        if self.mean is None or self.std is None:
+            return images
         return (images.float() - self.mean.view(-1, 1, 1)) / self.std.view(-1, 1, 1)
 
     def steps_per_epoch(self, batch_size: int) -> int:

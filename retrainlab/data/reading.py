@@ -44,7 +44,7 @@ class Counts:
     validation: int
     test: int
     classes: int
-    shape: tuple[int, int, int]
+    shape: tuple[int, ...]
 
     def all_train(self) -> "Counts":
         """With the validation images among those trained on, too."""

@@ -108,7 +108,7 @@ def dense_of(setup: Setup, recipe: Recipe, trained: Trained, engine: Engine) -> 
         "test_loss": test_loss,
         "validation_accuracy": trained.points[-1].accuracy,
         "validation_loss": trained.points[-1].loss,
-        "parameters": sum(p.numel() for p in state.params.values()),
+        "parameters": sum(p.numel() for p in setup.model.parameters()),
         "prunable_weights": sum(w.numel() for w in weights.values()),
         "multiply_adds": metrics.multiply_adds(setup.model, setup.data.shape, weights)[0],
         "sparsity": metrics.sparsity(weights),

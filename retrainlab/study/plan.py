@@ -24,6 +24,7 @@ from retrainlab.study.serving import advance
 from retrainlab.study.stages import common, network_of, prepare, while_retraining
 from retrainlab.study.workers import Task
 from retrainlab.training.engine import Engine
+from retrainlab.training.state import State
 
 T = TypeVar("T")
 RECORD = 8192  # bytes of a record, about
@@ -102,9 +103,10 @@ class Missing:
 def _shapes(recipe: Recipe) -> dict[str, dict[str, torch.Size]]:
     """The shapes of a dense run's stored tensors, its momentum aside, and of its masks, by name."""
     model = network_of(recipe)
-    params = {name: p.shape for name, p in model.named_parameters()}
+    state = State.of(model, "meta")
+    params = {name: p.shape for name, p in state.params.items()}
     dense = {f"params/{name}": shape for name, shape in params.items()}
-    dense |= {f"buffers/{name}": b.shape for name, b in model.named_buffers()}
+    dense |= {f"buffers/{name}": b.shape for name, b in state.buffers.items()}
     return {"dense": dense, "pruned": {name: params[name] for name in prunable(model)}}
 
 

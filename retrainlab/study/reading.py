@@ -15,7 +15,7 @@ from retrainlab.config import MODELS, Experiment, Prune, Recipe
 from retrainlab.data.dataset import counts
 from retrainlab.data.folders import printable
 from retrainlab.influence import hidden
-from retrainlab.layers import few, prunable, uncounted
+from retrainlab.layers import few, filters, prunable, uncounted
 from retrainlab.models import build
 from retrainlab.pruning import Masks, undivided
 from retrainlab.study.result import Result
@@ -79,7 +79,7 @@ def _left_out(recipe: Recipe, prune: Prune) -> str:
     if prune.structure == "n:m":
         left = undivided(weights, prune.m)
     elif prune.structure == "filters":
-        left = tuple(name for name, w in weights.items() if w.dim() != 4)
+        left = tuple(name for name in weights if name not in filters(model, list(weights)))
     elif prune.structure == "neurons":
         neurons = _hidden(recipe)
         left = tuple(name for name in weights if name not in neurons)

@@ -21,10 +21,10 @@ from retrainlab.data.dataset import counts, load
 from retrainlab.data.folders import printable
 from retrainlab.data.reading import steps_per_epoch
 from retrainlab.device import lack_of_memory_told, repeatable, resolve
-from retrainlab.layers import prunable
+from retrainlab.layers import prunable, words
 from retrainlab.methods.make import make
 from retrainlab.methods.sparsifier import Span
-from retrainlab.models import build, skeleton
+from retrainlab.models import build, skeleton, state_dict
 from retrainlab.schedules import DenseCurve
 from retrainlab.study.measured import (
     DAMAGE,
@@ -53,9 +53,9 @@ def prepare(recipe: Recipe, device: torch.device) -> tuple[Setup, DenseCurve]:
     its first training."""
     data = load(recipe.data, str(device), all_train=recipe.all_train, image_size=recipe.image_size)
     model = build(recipe.model, shape=data.shape, classes=data.classes, width=recipe.width, seed=recipe.seed)
-    setup = Setup(
-        model.to(device), data, recipe.sgd, recipe.batch_size, prunable(model), recipe.augment, recipe.precision
-    )
+    if not (names := prunable(model)):
+        raise BadInput(f"The model '{recipe.model}' has no weights to prune. {words(model)}")
+    setup = Setup(model.to(device), data, recipe.sgd, recipe.batch_size, names, recipe.augment, recipe.precision)
     return setup, dense_curve(recipe, data.steps_per_epoch(recipe.batch_size))
 
 
@@ -167,9 +167,9 @@ def check_dense(setup: Setup, dense: Dense) -> None:
     def described(tensors: Iterable[tuple[str, torch.Tensor]]) -> dict[str, str]:
         return {name: f"{tuple(t.shape)}, {t.dtype} on {t.device}" for name, t in tensors}
 
-    model, given = setup.model, dense.state
-    for own, found in ((model.named_parameters(), given.params), (model.named_buffers(), given.buffers)):
-        there, here = described(own), described(found.items())
+    own, given = State.of(setup.model, setup.data.device), dense.state
+    for wanted, found in ((own.params, given.params), (own.buffers, given.buffers)):
+        there, here = described(wanted.items()), described(found.items())
         for name in there | here:
             if there.get(name) != here.get(name):
                 raise BadInput(
@@ -205,10 +205,12 @@ def run(
     *,
     dense: Dense | None = None,
     pruned: Pruned | None = None,
+    keep: bool = False,
     on_point: Callable[[Point], None] = lambda point: None,
     stop: Callable[[], bool] | None = None,
 ) -> Result:
-    """The whole experiment; `dense` and `pruned` are made first where they are not given.
+    """The whole experiment; `dense` and `pruned` are made first where they are not given. keep: whether the result has its
+    network, too (see `Result.weights`).
 
     Scalars with `dense_` and `trained_` tell of the first training, by whatever method, before any prune. Scalars of
     several cycles: `pruned_`, `recalibrated_` and stability tell of the first prune, that of the dense network;
@@ -224,7 +226,8 @@ def run(
     pruned = pruned or prune_dense(experiment.recipe, experiment.prune, dense, device)
     check_given(experiment, dense, pruned)
     starts, report = [(dense, pruned)], lambda _, point: on_point(point)
-    return next(run_together([experiment], starts, device, on_point=report, stop=stop))[1]
+    result, state = next(networks_together([experiment], starts, device, on_point=report, stop=stop))[1]
+    return result.keeping(state_dict(network_of(experiment.recipe), state.params | state.buffers)) if keep else result
 
 
 def run_together(

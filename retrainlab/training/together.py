@@ -26,7 +26,7 @@ def train(
     numbers (`Setup.noisy`) must share one seed. Meanwhile no other thread may use `setup.model` (see `models.apart`).
     """
     data, per_epoch = setup.data, setup.data.steps_per_epoch(setup.batch_size)
-    stack = Stack.of(setup, way or Way.of(setup.model), jobs)
+    stack = Stack.of(setup, way or Way.of(setup.model, rank=data.rank), jobs)
     stack.pause(stack.members, 0)
     noise, pace = setup.noise(jobs[0].seed), Pace(data.device)
     advance, halted, step, clock = None, False, 0, now(data.device)
