@@ -18,7 +18,7 @@ from retrainlab import __version__, tables
 from retrainlab.checks import BadInput, Failed
 from retrainlab.config import Recipe
 from retrainlab.data.sources import BUILT_IN, download
-from retrainlab.options import add_experiment, add_machine, experiments, machine
+from retrainlab.options import add_experiment, add_machine, add_sitting, experiments, machine
 from retrainlab.paths import target
 
 
@@ -152,8 +152,10 @@ def _parser() -> argparse.ArgumentParser:
     slides.add_argument("--no-pdf", action="store_true", help="the HTML alone; a PDF needs Chromium, Chrome or Edge")
     run = command("run", _study, "run one experiment: train, prune, retrain")
     add_experiment(run, many=False)
+    add_sitting(run)
     study = command("study", _study, "run a grid of experiments and print its table")
     add_experiment(study, many=True)
+    add_sitting(study)
     study.add_argument(
         "--csv",
         metavar="FILE",
@@ -238,6 +240,8 @@ def _study(options: argparse.Namespace) -> None:
     from retrainlab.report import report
 
     frame = machine(options).study(asked, "study")
+    if frame.empty:  # a sitting that was too short, which has been said
+        return
     if table is not None:
         try:
             tables.write(frame, table)

@@ -20,17 +20,26 @@ Noun = TypeVar("Noun", Recipe, SGD, Prune, Retrain)
 LISTS = ("seed", "sparsity", "budget", "schedule")  # options of which a study takes several values
 
 
+SITTING = "minutes"  # the option of what can stop and go on
+
+
 def add_machine(parser: argparse._ActionsContainer, study: bool = True) -> None:
     """Options of every command that may train. study: also those that only studies have."""
     for f in fields(Machine):
-        if study or f.name not in ("engine", "fresh"):
+        if f.name != SITTING and (study or f.name not in ("engine", "fresh")):
             how: dict = {"action": "store_true"} if f.type is bool else {"type": f.type}
             parser.add_argument(f"--{f.name}", default=f.default, help=f.metadata["help"], **how)
 
 
+def add_sitting(parser: argparse.ArgumentParser) -> None:
+    """The limit of time that some commands may have."""
+    f = Machine.__dataclass_fields__[SITTING]
+    parser.add_argument(f"--{SITTING}", type=float, default=f.default, help=f.metadata["help"], metavar="N")
+
+
 def machine(options: argparse.Namespace) -> Machine:
     """The machine that the options of `add_machine` describe."""
-    return Machine(**{f.name: getattr(options, f.name) for f in fields(Machine)})
+    return Machine(**{f.name: getattr(options, f.name, f.default) for f in fields(Machine)})
 
 
 def add_experiment(parser: argparse.ArgumentParser, many: bool) -> None:

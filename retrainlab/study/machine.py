@@ -30,6 +30,13 @@ class Machine:
         "same, compiled first; auto: the fastest, by a short measurement that is remembered",
     )
     fresh: bool = told(False, "compute anew what is stored already")
+    minutes: float = number(
+        0.0,
+        "stop cleanly before so many minutes are over: 20 seconds before, or a tenth of the time, for a last evaluation and "
+        "checkpoints; what is finished is kept, and the same command goes on from there; 0 is no limit",
+        "number of minutes",
+        low=0,
+    )
 
     def __post_init__(self) -> None:
         settle(self)

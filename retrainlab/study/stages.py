@@ -7,7 +7,7 @@ read once, when its training is over.
 
 import time
 from collections.abc import Callable, Generator, Iterable, Iterator, Sequence
-from dataclasses import fields, replace
+from dataclasses import dataclass, fields, replace
 from functools import partial
 from typing import Any, TypeVar
 
@@ -23,6 +23,7 @@ from retrainlab.methods.make import make
 from retrainlab.methods.sparsifier import Span
 from retrainlab.models import build
 from retrainlab.schedules import DenseCurve
+from retrainlab.study.checkpoints import Checkpoints
 from retrainlab.study.measured import DAMAGE, Dense, Pruned, check_given, damage, dense_of, never_pruned, result_of
 from retrainlab.study.result import Result, record
 from retrainlab.training import cycles
@@ -33,6 +34,17 @@ from retrainlab.training.state import Job, Point, Setup, State, Trained
 T = TypeVar("T")
 OWN = ("epochs", "schedule", "lr", "warmup", "milestones", "gamma", "seed", "method")
 """What recipes may differ in that train together."""
+
+
+@dataclass(frozen=True)
+class Callbacks:
+    """What is called while runs are carried out together. on_point(place of the run, point): with each point of every curve
+    as it is made; stop: before each step, all end once it is true; checkpoints: keeps what has not ended then, and gets it
+    now and then before. Without checkpoints, what is stopped ends with the steps made so far."""
+
+    on_point: Callable[[int, Point], None] = lambda place, point: None
+    stop: Callable[[], bool] | None = None
+    checkpoints: Checkpoints | None = None
 
 
 def prepare(recipe: Recipe, device: torch.device) -> tuple[Setup, DenseCurve]:
@@ -103,16 +115,12 @@ def train_dense(
     device: `auto`, `cpu`, `cuda` or `mps`. on_point: called with each point of the curve. stop: asked before each step;
     training ends once it is true.
     """
-    return next(train_dense_together([recipe], device, on_point=lambda _, point: on_point(point), stop=stop))[1]
+    calls = Callbacks(lambda _, point: on_point(point), stop)
+    return next(train_dense_together([recipe], device, calls=calls))[1]
 
 
 def train_dense_together(
-    recipes: Sequence[Recipe],
-    device: str = "auto",
-    engine: Engine = Engine(),
-    *,
-    on_point: Callable[[int, Point], None] = lambda place, point: None,
-    stop: Callable[[], bool] | None = None,
+    recipes: Sequence[Recipe], device: str = "auto", engine: Engine = Engine(), calls: Callbacks = Callbacks()
 ) -> Iterator[tuple[int, Dense]]:
     """The first trainings of recipes that share network, data, optimiser and batch size (see `common`): (place in
     `recipes`, dense run) as each ends."""
@@ -120,10 +128,10 @@ def train_dense_together(
     with repeatable(where):
         setups, originals = zip(*(prepare(recipe, where) for recipe in recipes))
         courses = [
-            _dense_course(setups[0], recipe, State.of(setup.model, where), original, engine, partial(on_point, i))
+            _dense_course(setups[0], recipe, State.of(setup.model, where), original, engine, partial(calls.on_point, i))
             for i, (recipe, setup, original) in enumerate(zip(recipes, setups, originals))
         ]
-        yield from drive(setups[0], courses, engine, stop)
+        yield from drive(setups[0], courses, engine, calls)
 
 
 def _dense_course(
@@ -198,8 +206,8 @@ def run(
     dense = dense or train_dense(experiment.recipe, device, stop=stop)
     pruned = pruned or prune_dense(experiment.recipe, experiment.prune, dense, device)
     check_given(experiment, dense, pruned)
-    starts, report = [(dense, pruned)], lambda _, point: on_point(point)
-    return next(run_together([experiment], starts, device, on_point=report, stop=stop))[1]
+    calls = Callbacks(lambda _, point: on_point(point), stop)
+    return next(run_together([experiment], [(dense, pruned)], device, calls=calls))[1]
 
 
 def run_together(
@@ -207,14 +215,11 @@ def run_together(
     starts: Sequence[tuple[Dense, Pruned]],
     device: str = "auto",
     engine: Engine = Engine(),
-    *,
-    on_point: Callable[[int, Point], None] = lambda place, point: None,
-    stop: Callable[[], bool] | None = None,
+    calls: Callbacks = Callbacks(),
 ) -> Iterator[tuple[int, Result]]:
     """Run experiments that share network, data, retraining's optimiser and batch size (see `common`), each from its own
-    dense network and masks (`starts`, one pair each): (place in `experiments`, result) as each ends; see `run`.
-    on_point(place, point) sees each point of every curve as it is made."""
-    for place, (result, _) in networks_together(experiments, starts, device, engine, on_point=on_point, stop=stop):
+    dense network and masks (`starts`, one pair each): (place in `experiments`, result) as each ends; see `run`."""
+    for place, (result, _) in networks_together(experiments, starts, device, engine, calls):
         yield place, result
 
 
@@ -223,9 +228,7 @@ def networks_together(
     starts: Sequence[tuple[Dense, Pruned]],
     device: str = "auto",
     engine: Engine = Engine(),
-    *,
-    on_point: Callable[[int, Point], None] = lambda place, point: None,
-    stop: Callable[[], bool] | None = None,
+    calls: Callbacks = Callbacks(),
 ) -> Iterator[tuple[int, tuple[Result, State]]]:
     """As `run_together`, with the network that each experiment ends with."""
     where = resolve(device)
@@ -234,29 +237,38 @@ def networks_together(
         for dense, _ in starts:
             check_dense(setup, dense)
         courses = [
-            _course(setup, e, start, engine, partial(on_point, i))
+            _course(setup, e, start, engine, partial(calls.on_point, i))
             for i, (e, start) in enumerate(zip(experiments, starts, strict=True))
         ]
-        yield from drive(setup, courses, engine, stop)
+        yield from drive(setup, courses, engine, calls)
 
 
 def drive(
-    setup: Setup, courses: Sequence[Generator[Job, Any, T]], engine: Engine, stop: Callable[[], bool] | None = None
+    setup: Setup, courses: Sequence[Generator[Job, Any, T]], engine: Engine, calls: Callbacks = Callbacks()
 ) -> Iterator[tuple[int, T]]:
     """Carry courses out together: each yields a Job when it wants something trained, is sent what came of it, and at last
-    returns its result. Yields (place in `courses`, result) as each ends."""
+    returns its result. Yields (place in `courses`, result) as each ends; with checkpoints, a course that is stopped yields
+    nothing, and goes on the next time. `calls.on_point` is for who makes the courses."""
+    stop, checkpoints = calls.stop, calls.checkpoints
+    if checkpoints is not None:
+        courses = [checkpoints.kept(place, course) for place, course in enumerate(courses)]
     jobs: list[tuple[int, Job]] = []
     came: Iterable[tuple[int, Trained | None]] = enumerate([None] * len(courses))  # what starts a generator
     while True:
         for place, trained in came:
+            if checkpoints is not None and trained is not None and trained.stopped:
+                jobs.clear()
+                break
             try:
                 jobs.append((place, courses[place].send(trained)))
             except StopIteration as end:
                 yield place, end.value
-        if not jobs:
-            return
+        if not jobs or checkpoints is not None and stop is not None and stop():
+            break
         now, jobs = jobs, []
         came = ((now[i][0], trained) for i, trained in engine.train(setup, [job for _, job in now], stop))
+    if checkpoints is not None:
+        checkpoints.flush()
 
 
 def _course(
