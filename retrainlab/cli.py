@@ -10,16 +10,18 @@ import signal
 import sys
 import threading
 import warnings
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 
-from retrainlab import __version__, tables
+from retrainlab import __version__, keeping, tables
 from retrainlab.checks import BadInput, Failed
 from retrainlab.config import Recipe
 from retrainlab.data.sources import BUILT_IN, download
-from retrainlab.options import add_experiment, add_machine, add_sitting, experiments, machine
+from retrainlab.options import add_experiment, add_machine, experiments, machine
 from retrainlab.paths import target
+
+_GOES_ON = "the same command goes on from there"
 
 
 def _open_closed() -> None:
@@ -45,9 +47,6 @@ def _stopped_by_signals() -> Iterator[None]:
     finally:
         for number in numbers:
             signal.signal(number, signal.SIG_DFL)
-
-
-_GOES_ON = "the same command goes on from there"
 
 
 @_stopped_by_signals()
@@ -152,10 +151,8 @@ def _parser() -> argparse.ArgumentParser:
     slides.add_argument("--no-pdf", action="store_true", help="the HTML alone; a PDF needs Chromium, Chrome or Edge")
     run = command("run", _study, "run one experiment: train, prune, retrain")
     add_experiment(run, many=False)
-    add_sitting(run)
     study = command("study", _study, "run a grid of experiments and print its table")
     add_experiment(study, many=True)
-    add_sitting(study)
     study.add_argument(
         "--csv",
         metavar="FILE",
@@ -167,10 +164,19 @@ def _parser() -> argparse.ArgumentParser:
         "--weights", help="pack the tensors of this file (.safetensors, .pt, .pth) instead of an experiment's network"
     )
     pack.add_argument("--half", action="store_true", help="round to bfloat16 first: smaller, but no longer bit for bit")
-    add_experiment(pack, many=False)
+    add_experiment(pack, many=False, sitting=False)
     unpack = command("unpack", _unpack, "write the tensors of a file that `pack` has made, bit for bit")
     unpack.add_argument("file", metavar="FILE", help="the file that `pack` has made")
     unpack.add_argument("weights", metavar="WEIGHTS", help="the file to write: .safetensors, or torch's .pt or .pth")
+    stored = command("results", None, "list, export, import and check what is stored")
+    actions = stored.add_subparsers(required=True, metavar="ACTION")
+
+    def action(name: str, function: Callable, words: str) -> argparse.ArgumentParser:
+        sub = actions.add_parser(name, help=words, description=words)
+        sub.set_defaults(command=function)
+        return sub
+
+    keeping.add(action)
     data = command("data", _data, "download a data set through torchvision")
     data.add_argument("name", help=", ".join(name for name, known in BUILT_IN.items() if known.downloads))
     doctor = command("doctor", _doctor, "say what is here, and how to get what is missing")

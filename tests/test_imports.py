@@ -64,7 +64,9 @@ training.half
 obs
 scores training.cycles methods.sparsifier
 methods training.engine
-study.serving study.processes study.workers study.result study.measured study.stages study.older study.store
+study.serving study.processes study.sitting study.workers
+study.checkpoints study.result study.measured study.stages study.older study.records study.archive
+study.store
 study
 contest
 figures.sentences figures
@@ -76,7 +78,7 @@ claims.table
 claims.report
 claims.beside
 explore.kit explore.views explore.apps
-report options export doctor lab packing
+report options export doctor lab packing keeping
 cli
 """
 

@@ -20,6 +20,7 @@ from retrainlab.training.method import Tensors
 from retrainlab.training.state import Setup, State, Trained
 
 DAMAGE = ("validation_accuracy", "recalibrated_validation_accuracy", "stability", "recalibrated_stability")
+MOMENTUM, LEFT_OUT = "momentum", "left out"  # in the provenance of a dense run whose momentum was not exported
 UNKNOWN = (  # of an experiment whose dense run has diverged
     *("test_accuracy", "test_loss", "validation_accuracy", "validation_loss"),
     *("dense_test_accuracy", "dense_validation_accuracy", "trained_sparsity"),
@@ -81,6 +82,15 @@ def check_given(experiment: Experiment, dense: Dense, pruned: Pruned) -> None:
             )
     if not belongs(pruned, dense):
         raise BadInput("The masks given were made from another dense network; make them from the one given.")
+
+
+def check_momentum(experiment: Experiment, dense: Result) -> None:
+    """Raise BadInput for an experiment that goes on from a momentum which its dense run, once exported, no longer has."""
+    if experiment.retrain.optimizer == "keep" and dense.provenance.get(MOMENTUM) == LEFT_OUT:
+        raise BadInput(
+            "The dense network comes from a file of results, which holds no momentum, but optimizer 'keep' retrains from it;"
+            " take 'fresh' or 'cycles', or make the network anew with --fresh."
+        )
 
 
 def dense_of(setup: Setup, recipe: Recipe, trained: Trained, engine: Engine) -> Dense:

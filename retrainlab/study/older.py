@@ -74,6 +74,16 @@ def unsaid_half(result: Result) -> bool:
     return "precision" not in recipe and "bfloat16" in str(result.provenance.get("engine"))
 
 
+def saying_half(kind: str, result: Result) -> Result:
+    """The same with settings that say that it was computed in bfloat16; those of masks have no word for it."""
+    config = result.config
+    if "recipe" in config:
+        config = config | {"recipe": config["recipe"] | {"precision": "bfloat16"}}
+    elif kind == "dense":
+        config = config | {"precision": "bfloat16"}
+    return replace(result, config=config)
+
+
 def adopt(store: "Store", names: Mapping[str, Sequence[str]]) -> bool:
     """Give what was computed in bfloat16, and stored as if in float32, the names of what it is.
 
@@ -95,10 +105,5 @@ def _rename(store: "Store", kind: str, old: str, new: str) -> None:
     """Give it another name, and settings that say how it was computed."""
     if (found := store.read(kind, old)) is None:
         return  # another process was first
-    config = found.result.config
-    if "recipe" in config:
-        config = config | {"recipe": config["recipe"] | {"precision": "bfloat16"}}
-    elif kind == "dense":
-        config = config | {"precision": "bfloat16"}
-    store.write(kind, new, replace(found.result, config=config), found.tensors)
+    store.write(kind, new, saying_half(kind, found.result), found.tensors)
     store.forget(kind, old)

@@ -15,13 +15,13 @@ import torch
 from retrainlab.config import Experiment, Prune, Recipe
 from retrainlab.scores import UPDATES
 from retrainlab.study.making import Noun, Pair, Watch, cost, grouped, work
-from retrainlab.study.measured import belongs
+from retrainlab.study.measured import belongs, check_momentum
+from retrainlab.study.records import Stored
 from retrainlab.study.result import Result
 from retrainlab.study.results import Results
 from retrainlab.study.serving import advance
 from retrainlab.study.sitting import Sitting, order
 from retrainlab.study.stages import common, prepare, while_retraining
-from retrainlab.study.store import Stored
 from retrainlab.study.workers import Task, Unfinished
 from retrainlab.training.engine import Engine
 
@@ -65,6 +65,8 @@ class Missing:
             first, pair = results.key(e.recipe), results.key((e.recipe, e.prune))
             if (dense := whole("dense", first, e.recipe)) is None:
                 out.dense[first] = e.recipe
+            else:
+                check_momentum(e, dense.result)
             masks = whole("pruned", pair, e.recipe) if dense else None
             if not dense or not masks or not belongs(masks.pruned(), dense.dense()):
                 out.pruned[pair] = e.recipe, e.prune

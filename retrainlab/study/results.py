@@ -20,6 +20,7 @@ from retrainlab.keys import key
 from retrainlab.paths import store_root
 from retrainlab.progress import Stages, Tell
 from retrainlab.study import checkpoints, older
+from retrainlab.study.archive import shipped
 from retrainlab.study.checkpoints import Checkpoints
 from retrainlab.study.making import (
     Meter,
@@ -53,10 +54,11 @@ class Results:
 
     @staticmethod
     def at(place: "Place" = "") -> "Results":
-        """The results in that store or folder, or in the project's own if the name is empty; fingerprints are taken anew."""
+        """The results in that store or folder, or in the project's own if the name is empty, and under a folder those that
+        come with the project; fingerprints are taken anew."""
         if isinstance(place, Results):
             return Results(place.store)
-        return Results(place if isinstance(place, Store) else Store(Path(place) if place else store_root()))
+        return Results(place if isinstance(place, Store) else Store(Path(place) if place else store_root(), shipped()))
 
     def fingerprint(self, recipe: Recipe) -> str:
         """The fingerprint of the recipe's data set."""
@@ -79,6 +81,11 @@ class Results:
         """The network after its first training, on `device`, or None if it is not stored."""
         found = self.store.get("dense", self.key(recipe))
         return None if found is None else found.dense(device)
+
+    def told(self, noun: Noun) -> Result | None:
+        """What was measured of a noun, also where its weights or masks were left out; None if it is not stored."""
+        kinds = {Recipe: "dense", tuple: "pruned", Experiment: "results"}
+        return self.store.told(kinds[type(noun)], self.key(noun))
 
     def masks(self, recipe: Recipe, prune: Prune, device: torch.device) -> Pruned | None:
         """The first cycle's masks (True = stays) on `device` and what pruning did, or None if they are not stored."""

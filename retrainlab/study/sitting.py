@@ -45,12 +45,9 @@ class Sitting:
     def words(self, finished: int, all: int, going_on: int, place: str) -> str:
         """What has come of it, in a sentence. finished: of `all` runs. going_on: others, or first trainings, that have a
         checkpoint. place: where all of that is kept."""
-        begun = (
-            [f"{going_on} go on from their checkpoints"]
-            if going_on > 1
-            else ["1 goes on from its checkpoint"] * going_on
-        )
-        told = ", ".join([f"{finished} of {all} runs are finished and kept in {place}", *begun])
+        told = f"{finished} of {all} runs are finished and kept in {place}"
+        if going_on:
+            told += f", {going_on} go on from their checkpoints" if going_on > 1 else ", 1 goes on from its checkpoint"
         took = duration(time.time() - self.began)
         return f"Stopped after {took} of {self.minutes:g} minutes: {told}; the same command goes on from there."
 

@@ -24,7 +24,17 @@ from retrainlab.methods.sparsifier import Span
 from retrainlab.models import build
 from retrainlab.schedules import DenseCurve
 from retrainlab.study.checkpoints import Checkpoints
-from retrainlab.study.measured import DAMAGE, Dense, Pruned, check_given, damage, dense_of, never_pruned, result_of
+from retrainlab.study.measured import (
+    DAMAGE,
+    Dense,
+    Pruned,
+    check_given,
+    check_momentum,
+    damage,
+    dense_of,
+    never_pruned,
+    result_of,
+)
 from retrainlab.study.result import Result, record
 from retrainlab.training import cycles
 from retrainlab.training.engine import Engine
@@ -275,6 +285,7 @@ def _course(
     setup: Setup, experiment: Experiment, start: tuple[Dense, Pruned], engine: Engine, on_point: Callable[[Point], None]
 ) -> Generator[Job, Trained, tuple[Result, State]]:
     dense, pruned = start
+    check_momentum(experiment, dense.result)
     if dense.result.outcome:
         return never_pruned(experiment, dense, setup.data.device, engine), dense.state
     original = dense_curve(experiment.recipe, setup.data.steps_per_epoch(experiment.recipe.batch_size))

@@ -3,6 +3,7 @@
     STORE/dense/KEY.json  KEY.safetensors     a dense run and its weights
     STORE/pruned/KEY.json KEY.safetensors     what pruning did, and the first cycle's masks (and weights, if it changed them)
     STORE/results/KEY.json                    an experiment's result
+    STORE/conflicts/                          of imported files, what has the name of another result (see `exports`)
     STORE/damaged/                            what did not fit, set aside
 
 Every file is written under a temporary name in its folder and then renamed, so that what is there is whole, however many
@@ -13,13 +14,12 @@ Device and versions are provenance, not part of a key.
 """
 
 import errno
-import json
 import os
 import shutil
 import time
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 
 import torch
@@ -27,46 +27,26 @@ from safetensors import SafetensorError, safe_open
 from safetensors.torch import save_file
 
 from retrainlab.checks import BadInput
-from retrainlab.keys import SCHEMA
 from retrainlab.paths import probe, set_aside, stored_file, write_whole
 from retrainlab.phrases import first_line
-from retrainlab.study import older, seal
+from retrainlab.study import older, records, seal
+from retrainlab.study.archive import Archive
 from retrainlab.study.measured import Dense, Pruned
 from retrainlab.study.older import Unfit
+from retrainlab.study.records import KINDS, Stored
 from retrainlab.study.result import Result
-from retrainlab.training.state import State
 
-CPU = torch.device("cpu")
-KINDS = ("dense", "pruned", "results")
-UPDATED = "updated/"  # before the names of weights beside the masks
+Name = tuple[str, str]  # kind and key
 RENAMED = 0.1  # seconds within which another process has given both files of a pair their names
-
-
-@dataclass(frozen=True)
-class Stored:
-    """A record, the tensors beside it by name, on the CPU, and whether checksums hold all of it."""
-
-    result: Result
-    tensors: dict[str, torch.Tensor]
-    sealed: bool
-
-    def dense(self, device: torch.device = CPU) -> Dense:
-        """The dense run that it is, its tensors on `device`."""
-        return Dense(State(**_parts(self.tensors)).map(lambda t: t.to(device)), self.result)
-
-    def pruned(self, device: torch.device = CPU) -> Pruned:
-        """The first cycle's prune that it is, on `device`."""
-        there = {name: tensor.to(device) for name, tensor in self.tensors.items()}
-        updated = {name.removeprefix(UPDATED): t for name, t in there.items() if name.startswith(UPDATED)}
-        return Pruned({name: t for name, t in there.items() if not name.startswith(UPDATED)}, self.result, updated)
 
 
 @dataclass(frozen=True)
 class Store:
     """A folder of results. Reading a file that one may not read, or writing where one may not, raises BadInput; a damaged
-    file is set aside, and is None."""
+    file is set aside, and is None. shelves: files of results in which what the folder lacks is looked for, never written."""
 
     root: Path
+    shelves: tuple[Archive, ...] = field(default=(), compare=False)
 
     def __post_init__(self) -> None:
         object.__setattr__(self, "root", Path(self.root))
@@ -93,16 +73,26 @@ class Store:
         return shutil.disk_usage(next(filter(os.path.isdir, (self.root, *self.root.absolute().parents)))).free
 
     def get(self, kind: str, key: str, fits: Callable[[Stored], bool] = lambda _: True) -> Stored | None:
-        """What is stored under that name; None if there is nothing, if it is damaged, which sets it aside, or if an earlier
-        version computed it in another precision than its key says (see `older.adopt`).
+        """What is stored under that name, here or on a shelf; None if there is nothing whole, if it is damaged, which sets
+        it aside, or if an earlier version computed it in another precision than its key says (see `older.adopt`).
 
         fits: asked where no checksum holds all of it; what does not fit is damaged.
         """
+        every = (self.own(kind, key, fits), *(shelf.get(kind, key) for shelf in self.shelves))
+        return next((found for found in every if found is not None and not found.bare), None)
+
+    def told(self, kind: str, key: str) -> Result | None:
+        """The record of that name, here or on a shelf, also of what is stored without its tensors."""
+        every = (self.own(kind, key), *(shelf.get(kind, key) for shelf in self.shelves))
+        return next((found.result for found in every if found is not None), None)
+
+    def own(self, kind: str, key: str, fits: Callable[[Stored], bool] = lambda _: True) -> Stored | None:
+        """What the folder itself has under that name, whole or bare; see `get`."""
         try:
             found = self._read_twice(kind, key)
             if found is None or older.unsaid_half(found.result):
                 return None
-            if not found.sealed and not fits(found):
+            if not (found.sealed or found.bare or fits(found)):
                 raise Unfit("its tensors are not those of its network")
             return found
         except Unfit as error:
@@ -112,71 +102,39 @@ class Store:
 
     def put(self, key: str, thing: Dense | Pruned | Result) -> None:
         """Keep it under that name, in place of what is there. Raises BadInput where one may not write."""
-        match thing:
-            case Dense(state, result):
-                tensors = {f"{part}/{name}": t for part, named in vars(state).items() for name, t in named.items()}
-                self.write("dense", key, result, tensors)
-            case Pruned(masks, result, updated):
-                self.write("pruned", key, result, {**masks, **{UPDATED + name: w for name, w in updated.items()}})
-            case Result():
-                self.write("results", key, thing, {})
+        kind, result = ("results", thing) if isinstance(thing, Result) else (type(thing).__name__.lower(), thing.result)
+        self.write(kind, key, result, records.tensors_of(thing))
 
-    def write(self, kind: str, key: str, result: Result, tensors: Mapping[str, torch.Tensor]) -> None:
-        """Write a record, and before it the tensors that go with it; a result has none."""
-        record: dict[str, object] = {"key": key, "schema": SCHEMA}
+    def write(self, kind: str, key: str, result: Result, tensors: Mapping[str, torch.Tensor] | None) -> None:
+        """Write a record, and before it the tensors that go with it; a result has none. tensors: None to leave them out, so
+        that what is stored is bare."""
+        digest = None
         with self._writing():
-            if kind != "results":
+            if kind != "results" and tensors is not None:
                 whole = {name: t.detach().cpu().contiguous() for name, t in tensors.items()}
-                record["tensors"] = digest = seal.of_tensors(name := f"{kind}/{key}", whole)
+                digest = seal.of_tensors(name := f"{kind}/{key}", whole)
                 about = {name: digest}  # one entry: several would be written in any order
                 write_whole(self.path(kind, key, "safetensors"), lambda path: save_file(whole, path, about))
-            record = json.loads(json.dumps(record | asdict(result), allow_nan=False))
-            text = json.dumps({"sha256": seal.of_record(record)} | record, indent=1) + "\n"
+            text = records.text(kind, key, result, digest)
             write_whole(self.path(kind, key), lambda path: path.write_text(text))
 
     def count(self) -> dict[str, int]:
         """How many of each kind are stored."""
         return {kind: len(list((self.root / kind).glob("*.json"))) for kind in KINDS}
 
-    def names(self) -> list[tuple[str, str]]:
+    def names(self) -> list[Name]:
         """(kind, key) of everything that is stored."""
         return [(kind, path.stem) for kind in KINDS for path in sorted((self.root / kind).glob("*.json"))]
 
     def read(self, kind: str, key: str, tensors: bool = True) -> Stored | None:
         """What is stored under that name, its tensors on the CPU; without `tensors` the record alone, which costs little.
         Raises Unfit for what is damaged, and moves nothing."""
-        path = self.path(kind, key)
-        if (text := _bytes(path)) is None:
+        if (text := _bytes(self.path(kind, key))) is None:
             return None
-        try:
-            record = json.loads(text, parse_constant=_no_number)
-            if not isinstance(record, dict):
-                raise Unfit("it is no record")
-            stamp = record.pop("sha256", None)
-            if stamp is not None and seal.of_record(record) != stamp:
-                raise Unfit("its content is not that of its checksum")
-            if record.pop("key", None) != key or record.pop("schema", None) != SCHEMA:
-                raise Unfit("it holds another result")
-            digest = record.pop("tensors", None)
-            result = Result.of(record)
-            if stamp is None:
-                older.check(kind, result)
-            if kind == "results" or not tensors:
-                return Stored(result, {}, stamp is not None)
-            named, whole = self._tensors(kind, key, digest)
-            if kind == "dense":
-                parts = _parts(named)
-                if not whole:
-                    older.check_dense(result, parts)
-                if not result.outcome and any(t.isnan().any() for t in parts["params"].values()):
-                    raise Unfit("its weights are NaN, but its run is not said to have diverged")
-            elif not whole:
-                older.check_masks(named)
-        except RecursionError:
-            raise Unfit("it is nested too deeply") from None
-        except ValueError as error:
-            raise error if isinstance(error, Unfit | BadInput) else Unfit(first_line(error)) from None
-        return Stored(result, named, whole and stamp is not None)
+        record = records.read(kind, key, text)
+        if kind == "results" or record.bare or not tensors:
+            return Stored(record.result, {}, record.sealed, record.bare)
+        return records.joined(kind, key, record, *self._tensors(kind, key))
 
     def forget(self, kind: str, key: str) -> None:
         """Remove what is stored under that name. Raises BadInput where one may not."""
@@ -196,22 +154,16 @@ class Store:
             time.sleep(RENAMED * (kind != "results"))
             return self.read(kind, key)
 
-    def _tensors(self, kind: str, key: str, digest: str | None) -> tuple[dict[str, torch.Tensor], bool]:
-        """The tensors, and whether a checksum holds them; digest: what their record says it is."""
+    def _tensors(self, kind: str, key: str) -> tuple[dict[str, str], dict[str, torch.Tensor]]:
+        """What the file of tensors says of itself, and the tensors."""
         path = self.path(kind, key, "safetensors")
         if _bytes(path, 1) is None:
             raise Unfit(f"{path.name} is missing")
         try:
             with safe_open(path, framework="pt") as file:
-                about, tensors = file.metadata() or {}, {name: file.get_tensor(name) for name in file.keys()}
+                return file.metadata() or {}, {name: file.get_tensor(name) for name in file.keys()}
         except (SafetensorError, OSError, ValueError, RuntimeError) as error:
             raise Unfit(f"{path.name}: {first_line(error)}") from None
-        if not about and digest is None:
-            return tensors, False
-        own = seal.of_tensors(name := f"{kind}/{key}", tensors)
-        if about != {name: own} or digest not in (None, own):
-            raise Unfit(f"the content of {path.name} is not that of its checksum")
-        return tensors, digest is not None
 
     @contextmanager
     def _writing(self) -> Iterator[None]:
@@ -245,18 +197,3 @@ def _bytes(path: Path, size: int = -1) -> bytes | None:
             f"The stored file {path} cannot be read ({error.strerror}), which does not say that it is damaged; let its "
             "owner permit it (chmod a+r), or choose another folder with --store or RETRAINLAB_STORE."
         ) from None
-
-
-def _no_number(text: str) -> None:
-    raise Unfit(f"it holds {text}, which is no number")
-
-
-def _parts(tensors: dict[str, torch.Tensor]) -> dict[str, dict[str, torch.Tensor]]:
-    """The fields of a State from tensors named field/name."""
-    out: dict[str, dict[str, torch.Tensor]] = {"params": {}, "buffers": {}, "momentum": {}}
-    for name, tensor in tensors.items():
-        part, _, rest = name.partition("/")
-        if part not in out:
-            raise Unfit(f"it holds a tensor '{name}'")
-        out[part][rest] = tensor
-    return out

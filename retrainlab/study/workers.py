@@ -42,7 +42,7 @@ class Task:
 
 
 class Unfinished(Exception):
-    """Work has ended because its sitting is over; with how many of its runs are made. What is left of it goes on next time."""
+    """Work has ended because its sitting is over; with how many of its runs are made. The rest goes on next time."""
 
 
 def run_tasks(
@@ -58,9 +58,9 @@ def run_tasks(
 
     A task whose worker died, or that ran out of memory beside others, is tried once more, alone. One that fails takes with
     it those that need it, and no others. tell(share of the cost, words) is called as tasks advance and end; place: where
-    results are kept, for the words. sitting: once it is over no task begins, and those under way raise Unfinished; once it is
-    spent, processes of this study's are ended. Raises BadInput as soon as a task does, Stopped on Ctrl-C; and when all others
-    have ended, what a task raised, or WorkerDied if a worker died or memory ran out.
+    results are kept, for the words. sitting: once it is over no task begins, and those under way raise Unfinished; once it
+    is spent, processes are ended. Raises BadInput as soon as a task does, Stopped on Ctrl-C; and when all others have ended,
+    what a task raised, or WorkerDied if a worker died or memory ran out.
     """
     ledger = _Ledger(tasks, tell)
     own = Workers(workers) if executor is None and workers > 1 else None

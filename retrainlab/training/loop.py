@@ -98,7 +98,7 @@ def train(setup: Setup, job: Job, stop: Callable[[], bool] | None = None) -> Tra
 
     seconds, step, since = (resume.seconds, resume.step, resume.since) if resume else (0.0, 0, 0)
     loss_sum = torch.full((), resume.loss_sum if resume else 0.0, device=data.device)
-    noise = setup.noise(job.seed, resume and resume.noise)
+    noise = setup.noise(job.seed, resume.noise if resume else None)
 
     def checkpoint() -> Checkpoint:
         own = State(params, buffers, momentum).copy()

@@ -31,7 +31,7 @@ def train(
     stack, step, resume = Stack.of(setup, way or Way.of(setup.model), jobs), jobs[0].step, jobs[0].resume
     if not resume:
         stack.pause(stack.members, 0)
-    noise, pace = setup.noise(jobs[0].seed, resume and resume.noise), Pace(data.device)
+    noise, pace = setup.noise(jobs[0].seed, resume.noise if resume else None), Pace(data.device)
     advance, halted, due, clock = None, False, False, now(data.device)
     with in_mode(setup.model, training=True):
         while True:

@@ -159,7 +159,7 @@ MEASURED = {"FT": 0.8523, "LRW": 0.8523, "SLR": 0.8855, "CLR": 0.8897, "LLR": 0.
 @pytest.fixture
 def before(tmp_path):
     folder = Path(__file__).parent / "cifar10-resnet20-h100"
-    return Results.at(shutil.copytree(folder, tmp_path / "before"))
+    return Results(Store(shutil.copytree(folder, tmp_path / "before")))
 
 
 def test_results_of_an_earlier_version_are_found_by_their_experiments(before):

@@ -1,0 +1,227 @@
+"""`retrainlab results ...`: what is stored, out of the store into one file, and back."""
+
+import argparse
+import json
+import sys
+import time
+from collections.abc import Callable, Iterator
+from dataclasses import asdict, dataclass, fields
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from retrainlab.checks import BadInput
+from retrainlab.config import NAMED_SCHEDULES
+from retrainlab.paths import store_root, target
+
+if TYPE_CHECKING:
+    from retrainlab.study.archive import Archive
+    from retrainlab.study.exports import Chosen
+    from retrainlab.study.records import Stored
+    from retrainlab.study.store import Store
+
+OLD = 3600.0  # seconds after which a temporary file is left over, whoever wrote it
+FILTERS = {  # option -> type and help text
+    "data": (str, "data sets"),
+    "model": (str, "networks"),
+    "schedule": (str, f"schedules: {', '.join(NAMED_SCHEDULES)}, ..."),
+    "sparsity": (float, "sparsities, as shares"),
+    "budget": (float, "budgets, as shares of the dense run"),
+    "seed": (int, "seeds"),
+}
+
+
+def add(commands: Callable[[str, Callable, str], argparse.ArgumentParser]) -> None:
+    """Add the parsers of all actions; commands: makes one from its name, its function and its help text."""
+    export = commands("export", _export, "write results to one file that other stores can take in")
+    export.add_argument("file", metavar="FILE", help="the file to write, such as results.zip")
+    _add_filters(export)
+    export.add_argument(
+        "--weights",
+        nargs="*",
+        type=int,
+        metavar="SEED",
+        help="the dense weights (float32, no momentum) and masks of these seeds too; of all seeds if none is named",
+    )
+    export.add_argument("--new", action="store_true", help="leave out what the project's own files of results hold")
+    taking = commands(
+        "import", _import, "take in such files, or the results of other stores, after checking all of them"
+    )
+    taking.add_argument("files", nargs="+", metavar="FILE", help="a file that export has written, or a store's folder")
+    listing = commands("ls", _list, "list the results that are there, those that come with the project too")
+    _add_filters(listing)
+    show = commands("show", _show, "print all that is stored under a name")
+    show.add_argument("key", metavar="KEY", help="the first digits of the name are enough")
+    verify = commands("verify", _verify, "read everything, and say what is damaged")
+    verify.add_argument(
+        "files", nargs="*", metavar="FILE", help="files to look at; the store and the project's if none"
+    )
+    collect = commands("gc", _collect, "remove what nothing needs: damaged files that were set aside, and leftovers")
+    collect.add_argument("--dry-run", action="store_true", help="only say what would be removed")
+    for parser in (export, taking, listing, show, verify, collect):
+        parser.add_argument("--store", default="", help="folder of results; RETRAINLAB_STORE or the project's if empty")
+
+
+def _add_filters(parser: argparse.ArgumentParser) -> None:
+    for name, (kind, words) in FILTERS.items():
+        parser.add_argument(f"--{name}", nargs="+", type=kind, default=(), help=f"only these {words}")
+
+
+def _chosen(options: argparse.Namespace) -> "Chosen":
+    from retrainlab.study.exports import Chosen
+
+    return Chosen(**{f.name: tuple(getattr(options, f.name)) for f in fields(Chosen)})
+
+
+def _store(options: argparse.Namespace) -> "Store":
+    from retrainlab.study.results import Results
+
+    if options.store and not Path(options.store).is_dir():
+        raise BadInput(f"There is no store {options.store}; name a folder that is there with --store.")
+    return Results.at(options.store).store
+
+
+def _export(options: argparse.Namespace) -> None:
+    from retrainlab.study import exports
+    from retrainlab.study.results import Results
+
+    file, store = target(options.file, "The file of results"), _store(options)
+    planned = exports.plan(Results(store), _chosen(options), options.weights, options.new)
+    print(planned.words(exports.most(store, planned)), file=sys.stderr)
+    try:
+        exports.export(store, planned, file)
+    except OSError as error:
+        raise BadInput(f"The file of results {file} cannot be written ({error.strerror}); name another.") from None
+    print(f"{file}: {file.stat().st_size / 1e6:.2f} MB")
+
+
+def _import(options: argparse.Namespace) -> None:
+    from retrainlab.study.archive import Archive
+    from retrainlab.study.imports import take_in
+    from retrainlab.study.store import Store
+
+    paths = [Path(name) for name in options.files]
+    if missing := [path for path in paths if not path.exists()]:
+        raise BadInput(f"There is no {missing[0]}; name a file that `retrainlab results export` has written.")
+    store = Store(Path(options.store) if options.store else store_root())
+    for path in paths:
+        print(f"{path}: {take_in(store, Store(path) if path.is_dir() else Archive(path)).words(store)}")
+
+
+@dataclass(frozen=True)
+class Entry:
+    """A record, and the store or file in which it lies; none, but why not, if it is damaged."""
+
+    where: str
+    kind: str
+    key: str
+    stored: "Stored | None"
+    why: str = ""
+
+
+def _entries(places: "list[Store | Archive]", tensors: bool = False) -> Iterator[Entry]:
+    """Everything in some stores and files; tensors: whether to read these, too."""
+    from retrainlab.study.archive import Archive
+    from retrainlab.study.older import Unfit
+
+    for place in places:
+        where = str(place.path if isinstance(place, Archive) else place.root)
+        try:
+            names = place.names()
+        except Unfit as why:
+            yield Entry(where, "", "", None, str(why))
+            continue
+        for kind, key in names:
+            try:
+                yield Entry(where, kind, key, place.read(kind, key, tensors))
+            except Unfit as why:
+                yield Entry(where, kind, key, None, str(why))
+
+
+def _list(options: argparse.Namespace) -> None:
+    import pandas as pd
+
+    from retrainlab.study import nouns
+
+    store, chosen, rows = _store(options), _chosen(options), []
+    for entry in _entries([store, *store.shelves]):
+        if entry.kind != "results" or entry.stored is None:
+            continue
+        try:
+            e = nouns.experiment_of(entry.stored.result.config)
+        except ValueError:
+            continue
+        if chosen.takes(e):
+            accuracy = entry.stored.result.scalars.get("test_accuracy")
+            rows.append(
+                {
+                    "key": entry.key,
+                    "data": e.recipe.data,
+                    "network": e.recipe.model,
+                    "method": e.recipe.method.name if e.recipe.method else "dense",
+                    "sparsity %": 100 * e.prune.sparsity,
+                    "schedule": e.retrain.schedule,
+                    "budget %": 100 * e.retrain.budget,
+                    "seed": e.recipe.seed,
+                    "test acc. %": "-" if accuracy is None else f"{100 * accuracy:.2f}",
+                    "computed on": entry.stored.result.provenance["device"],
+                    "kept in": entry.where,
+                }
+            )
+    if not rows:
+        print("No results fit.")
+        return
+    frame = pd.DataFrame(rows).sort_values(["data", "network", "sparsity %", "budget %", "schedule", "seed"])
+    print(frame.to_string(index=False, float_format=lambda x: f"{x:.4g}"))
+    print(f"{len(frame)} results.")
+
+
+def _show(options: argparse.Namespace) -> None:
+    store = _store(options)
+    found = [e for e in _entries([store, *store.shelves]) if e.key.startswith(options.key) and e.stored is not None]
+    names = sorted({f"{e.kind}/{e.key}" for e in found})
+    if len(names) != 1:
+        what = f"{len(names)} names begin with {options.key!r}: {', '.join(names[:5])}" if names else "there is none"
+        raise BadInput(f"KEY must be the beginning of one name, but {what}; `retrainlab results ls` lists them.")
+    for entry in found:
+        assert entry.stored is not None
+        bare = ", without its tensors" if entry.stored.bare else ""
+        print(f"{entry.kind}/{entry.key} in {entry.where}{bare}")
+        print(json.dumps(asdict(entry.stored.result), indent=1))
+
+
+def _verify(options: argparse.Namespace) -> int:
+    from retrainlab.study.archive import Archive
+    from retrainlab.study.store import Store
+
+    if missing := [name for name in options.files if not Path(name).exists()]:
+        raise BadInput(f"There is no {missing[0]}.")
+    if options.files:
+        places: list[Store | Archive] = [Store(p) if p.is_dir() else Archive(p) for p in map(Path, options.files)]
+    else:
+        store = _store(options)
+        places = [store, *store.shelves]
+    damaged = 0
+    for place in places:
+        whole = bare = old = 0
+        for entry in _entries([place], tensors=True):
+            if entry.stored is None:
+                damaged += 1
+                print(f"damaged: {'/'.join(filter(None, [entry.kind, entry.key])) or entry.where} ({entry.why})")
+            else:
+                whole, bare, old = whole + 1, bare + entry.stored.bare, old + (not entry.stored.sealed)
+        where = place.path if isinstance(place, Archive) else place.root
+        more = f", {bare} of them without their tensors" * bool(bare) + f", {old} without a checksum" * bool(old)
+        print(f"{where}: {whole} whole{more}")
+    return 1 if damaged else 0
+
+
+def _collect(options: argparse.Namespace) -> None:
+    store = _store(options)
+    now = time.time()
+    leftovers = [path for path in store.root.glob("**/.*.tmp") if now - path.stat().st_mtime > OLD]
+    files = [*leftovers, *(path for path in (store.root / "damaged").glob("*") if path.is_file())]
+    size = sum(path.stat().st_size for path in files)
+    if not options.dry_run:
+        for path in files:
+            path.unlink(missing_ok=True)
+    print(f"{store.root}: {len(files)} files {'would be ' * options.dry_run}removed, {size / 1e6:.2f} MB")

@@ -1,0 +1,157 @@
+"""Results of a store into one file (see `archive`): which, with which tensors, and how large that is at most."""
+
+import hashlib
+import json
+import warnings
+import zipfile
+from collections import Counter
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+import torch
+from safetensors.torch import save
+
+from retrainlab.checks import BadInput
+from retrainlab.config import Experiment
+from retrainlab.keys import SCHEMA
+from retrainlab.paths import write_whole
+from retrainlab.study import nouns, records, seal
+from retrainlab.study.archive import FORMAT, MANIFEST, VERSION
+from retrainlab.study.making import Noun
+from retrainlab.study.measured import LEFT_OUT, MOMENTUM
+from retrainlab.study.older import Unfit
+from retrainlab.study.records import KINDS, Stored
+from retrainlab.study.result import Result
+from retrainlab.study.results import Results
+from retrainlab.study.store import Name, Store
+
+
+@dataclass(frozen=True)
+class Chosen:
+    """Which results to take: those that have one of the values of each field; of an empty field all."""
+
+    data: tuple[str, ...] = ()
+    model: tuple[str, ...] = ()
+    schedule: tuple[str, ...] = ()
+    sparsity: tuple[float, ...] = ()
+    budget: tuple[float, ...] = ()
+    seed: tuple[int, ...] = ()
+
+    def takes(self, e: Experiment) -> bool:
+        """Whether it takes that experiment's result; sparsities and budgets are equal within a millionth."""
+        close = ((self.sparsity, e.prune.sparsity), (self.budget, e.retrain.budget))
+        equal = (
+            (self.data, e.recipe.data),
+            (self.model, e.recipe.model),
+            (self.schedule, e.retrain.schedule),
+            (self.seed, e.recipe.seed),
+        )
+        return all(not asked or value in asked for asked, value in equal) and all(
+            not asked or any(abs(one - value) < 1e-6 for one in asked) for asked, value in close
+        )
+
+
+@dataclass(frozen=True)
+class Plan:
+    """What an export holds. names: of all records. whole: those of them that have their tensors with them."""
+
+    names: tuple[Name, ...]
+    whole: frozenset[Name]
+
+    def words(self, size: int) -> str:
+        """What that is; size: bytes at most."""
+        count, whole = Counter(kind for kind, _ in self.names), Counter(kind for kind, _ in self.whole)
+        parts = [f"{count['results']} {KINDS['results']}"]
+        parts += [f"{count[kind]} {KINDS[kind]} ({whole[kind]} with tensors)" for kind in ("dense", "pruned")]
+        return f"{', '.join(parts)}; at most {size / 1e6:.2f} MB"
+
+
+def plan(results: Results, chosen: Chosen, weights: Sequence[int] | None = None, new: bool = False) -> Plan:
+    """What to export of the store's own: the results that are chosen, and the dense runs and masks that they start from.
+
+    weights: seeds whose dense weights and masks go along, all if it is empty, none if None. new: leave out what the files
+    that come with the project hold. What is damaged is left out with a warning.
+    """
+    store, taken = results.store, dict[Name, int]()
+    there = {name for shelf in store.shelves for name in shelf.names()} if new else set()
+    for name in store.names():
+        if name[0] != "results" or name in there:
+            continue
+        try:
+            found = store.read(*name, tensors=False)
+            experiment = nouns.experiment_of(found.result.config) if found else None
+        except ValueError as why:
+            warnings.warn(f"{'/'.join(name)} is left out ({why}).", stacklevel=2)
+            continue
+        if experiment is None or not chosen.takes(experiment):
+            continue
+        taken[name] = experiment.recipe.seed
+        for kind, noun in (("dense", experiment.recipe), ("pruned", (experiment.recipe, experiment.prune))):
+            start = kind, _key(results, noun)
+            if start[1] and start not in there and store.path(*start).is_file():
+                taken[start] = experiment.recipe.seed
+    if not taken:
+        raise BadInput(f"The store {store.root} has no results that fit, so that there is nothing to export.")
+    own = {
+        name
+        for name, seed in taken.items()
+        if weights is not None and name[0] != "results" and (not weights or seed in weights)
+    }
+    return Plan(tuple(sorted(taken)), frozenset(name for name in own if store.path(*name, "safetensors").is_file()))
+
+
+def _key(results: Results, noun: Noun) -> str:
+    """The name of what is stored of a noun; empty where its images are not here any more."""
+    try:
+        return results.key(noun)
+    except BadInput:
+        return ""
+
+
+def most(store: Store, planned: Plan) -> int:
+    """Bytes that the file takes at most: those of the files in the store."""
+    paths = [store.path(*name) for name in planned.names] + [store.path(*n, "safetensors") for n in planned.whole]
+    return sum(path.stat().st_size for path in paths)
+
+
+def export(store: Store, planned: Plan, file: Path) -> None:
+    """Write the file, the same bytes for the same results. Raises BadInput for what is damaged, OSError for a full disk."""
+    write_whole(file, lambda temporary: _fill(temporary, store, planned))
+
+
+def _fill(path: Path, store: Store, planned: Plan) -> None:
+    listed: dict[str, dict] = {}
+    with zipfile.ZipFile(path, "w", zipfile.ZIP_DEFLATED, compresslevel=9) as file:
+
+        def add(name: str, content: bytes) -> None:
+            info = zipfile.ZipInfo(name)  # of 1980, on every machine
+            info.compress_type, info.external_attr = zipfile.ZIP_DEFLATED, 0o644 << 16
+            file.writestr(info, content)
+            listed[name] = {"sha256": hashlib.sha256(content).hexdigest(), "size": len(content)}
+
+        for kind, key in planned.names:
+            try:
+                found = store.read(kind, key, tensors=(kind, key) in planned.whole)
+            except Unfit as why:
+                raise BadInput(
+                    f"{kind}/{key} in the store {store.root} is damaged ({why}); see results verify."
+                ) from None
+            assert found is not None
+            tensors, result = _portable(kind, found)
+            digest, name = None, f"{kind}/{key}"
+            if tensors:
+                digest = seal.of_tensors(name, tensors)
+                add(f"{name}.safetensors", save(tensors, {name: digest}))
+            add(f"{name}.json", records.text(kind, key, result, digest, indent=None).encode())
+        manifest = {"format": FORMAT, "version": VERSION, "schema": SCHEMA, "files": dict(sorted(listed.items()))}
+        add(MANIFEST, (json.dumps(manifest, sort_keys=True, separators=(",", ":")) + "\n").encode())
+
+
+def _portable(kind: str, found: Stored) -> tuple[dict[str, torch.Tensor], Result]:
+    """The tensors to export, without momentum and in float32, and the record, which says so."""
+    if kind != "dense" or not found.tensors:
+        return found.tensors, found.result
+    kept = {name: t for name, t in found.tensors.items() if not name.startswith("momentum/")}
+    single = {name: t.float() if t.is_floating_point() else t for name, t in kept.items()}
+    return single, replace(found.result, provenance=found.result.provenance | {MOMENTUM: LEFT_OUT})

@@ -1,0 +1,53 @@
+"""The nouns of a stored record, from the settings that it says: back from `keys.to_dict`."""
+
+from collections.abc import Mapping
+from dataclasses import fields
+from typing import Any, TypeVar
+
+from retrainlab.checks import BadInput
+from retrainlab.config import SGD, Experiment, Prune, Recipe, Retrain
+from retrainlab.methods.table import METHODS
+
+Noun = TypeVar("Noun", Recipe, Prune, Retrain, Experiment, SGD)
+
+
+def recipe_of(config: Mapping[str, Any]) -> Recipe:
+    """The recipe of a dense run's settings. Raises ValueError for settings that are none, such as a method's that this
+    version does not know; earlier versions had fewer fields, which have their defaults."""
+    own = _known(Recipe, config)
+    if (sgd := config.get("sgd")) is not None:
+        own["sgd"] = SGD(**_known(SGD, sgd))
+    if (method := config.get("method")) is not None:
+        settings = {name: value for name, value in dict(method).items() if name != "name"}
+        try:
+            own["method"] = METHODS[method["name"]].settings(**settings)
+        except (LookupError, TypeError, BadInput) as error:
+            raise ValueError(f"a method that this version does not know ({error})") from None
+    return Recipe(**own)
+
+
+def prune_of(config: Mapping[str, Any]) -> Prune:
+    """The prune of a mask's settings. Raises ValueError."""
+    return Prune(**_known(Prune, config))
+
+
+def experiment_of(config: Mapping[str, Any]) -> Experiment:
+    """The experiment of a result's settings. Raises ValueError."""
+    try:
+        retrain = _known(Retrain, config["retrain"])
+        if (sgd := retrain.get("sgd")) is not None:
+            retrain["sgd"] = SGD(**_known(SGD, sgd))
+        nouns = recipe_of(config["recipe"]), prune_of(config["prune"]), Retrain(**retrain)
+        return Experiment(*nouns, config["evaluations"])
+    except (LookupError, TypeError) as error:
+        raise ValueError(f"no experiment's settings ({error})") from None
+
+
+def _known(kind: type, config: Mapping[str, Any]) -> dict[str, Any]:
+    """Values of the fields that are set when a noun is made; ValueError for names that are no fields."""
+    if not isinstance(config, Mapping):
+        raise ValueError("settings that are no names with values")
+    names = {f.name for f in fields(kind) if f.init}
+    if unknown := sorted(config.keys() - names):
+        raise ValueError(f"settings that this version does not know: {', '.join(unknown)}")
+    return dict(config)
