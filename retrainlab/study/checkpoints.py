@@ -13,6 +13,7 @@ import json
 import time
 import warnings
 from collections.abc import Generator, Iterator, Sequence
+from contextlib import suppress
 from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 from typing import Any, TypeVar
@@ -23,12 +24,11 @@ from safetensors.torch import save_file
 from torch import Tensor
 
 from retrainlab.keys import SCHEMA
-from retrainlab.paths import set_aside, write_whole
+from retrainlab.paths import set_aside, stored_file, write_whole
 from retrainlab.phrases import first_line
 from retrainlab.study import seal
 from retrainlab.study.older import Unfit
 from retrainlab.study.result import versions
-from retrainlab.study.store import Store
 from retrainlab.training.state import Checkpoint, Job, Point, State, Trained
 
 T = TypeVar("T")
@@ -42,11 +42,11 @@ STATE = ("params", "buffers", "momentum")
 class Checkpoints:
     """Keeps the trainings of runs that are carried out together.
 
-    keys: of the runs, by place. engine: what trains them, in words. Where no file can be written, a warning says so, and the
-    runs go on.
+    root: the store's folder. keys: of the runs, by place. engine: what trains them, in words. Where no file can be written,
+    a warning says so, and the runs go on.
     """
 
-    store: Store
+    root: Path
     keys: Sequence[str]
     engine: str = ""
     ended: dict[str, tuple[Job, Trained]] = field(default_factory=dict)  # of runs under way, not written yet
@@ -116,23 +116,23 @@ class Checkpoints:
         try:
             record = json.loads(json.dumps(record, allow_nan=False))
             header = {HEADER: json.dumps({"sha256": seal.of_record(record)} | record)}
-            write_whole(path(self.store, name), lambda there: save_file(tensors, there, header))
+            write_whole(path(self.root, name), lambda there: save_file(tensors, there, header))
         except (OSError, SafetensorError) as error:
             if not self.failed:
                 why = getattr(error, "strerror", None) or first_line(error)
-                words = f"No checkpoint can be written in {folder(self.store)} ({why}); the runs go on without."
+                words = f"No checkpoint can be written in {folder(self.root)} ({why}); the runs go on without."
                 warnings.warn(words, stacklevel=2)
             self.failed = True
         self.took += time.monotonic() - begun
 
     def _read(self, name: str, job: Job) -> Checkpoint | Trained | None:
-        file = path(self.store, name)
+        file = path(self.root, name)
         if not file.exists():
             return None
         try:
             return read(file, job)
         except Unfit as error:
-            set_aside([file], self.store.root / "damaged", str(error), "and that training begins anew")
+            set_aside([file], self.root / "damaged", str(error), "and that training begins anew")
             return None
 
 
@@ -199,31 +199,29 @@ def _thing(record: dict, tensors: dict[str, Tensor], job: Job) -> Checkpoint | T
 # ---- the files -------------------------------------------------------------------------------------------------------
 
 
-def folder(store: Store) -> Path:
-    """Where a store's checkpoints lie."""
-    return store.root / "checkpoints"
+def folder(root: Path) -> Path:
+    """Where the checkpoints of the store in the folder `root` lie."""
+    return root / "checkpoints"
 
 
-def path(store: Store, name: str) -> Path:
+def path(root: Path, name: str) -> Path:
     """The file of a training; name: its run's key and its number, such as 0123456789abcdef-0."""
-    return folder(store) / f"{name}.safetensors"
+    return folder(root) / f"{name}.safetensors"
 
 
-def files(store: Store) -> Iterator[tuple[str, Path]]:
+def files(root: Path) -> Iterator[tuple[str, Path]]:
     """(key of the run, file) of every checkpoint in a store, in their order."""
-    for file in sorted(folder(store).glob("[!.]*-*.safetensors")):
+    for file in sorted(folder(root).glob("[!.]*-*.safetensors")):
         yield file.stem.rpartition("-")[0], file
 
 
-def finished(store: Store) -> list[Path]:
-    """Checkpoints that are of no use any more, since the result of their run is in the store."""
-    return [file for key, file in files(store) if any(store.path(kind, key).exists() for kind in ("dense", "results"))]
+def left_over(root: Path) -> list[Path]:
+    """Checkpoints that are of no use any more, since the store holds the result of their run."""
+    return [f for key, f in files(root) if any(stored_file(root, kind, key).exists() for kind in ("dense", "results"))]
 
 
-def remove(store: Store, key: str) -> None:
+def remove(root: Path, key: str) -> None:
     """Remove the checkpoints of a run; what may not be removed stays."""
-    for file in folder(store).glob(f"{key}-*.safetensors"):
-        try:
+    for file in folder(root).glob(f"{key}-*.safetensors"):
+        with suppress(OSError):
             file.unlink(missing_ok=True)
-        except OSError:
-            return

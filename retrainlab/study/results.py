@@ -102,7 +102,7 @@ class Results:
     def put(self, noun: Noun, thing: Thing) -> None:
         """Keep what was made of a noun, whose checkpoints go. Raises BadInput where the store cannot be written."""
         self.store.put(name := self.key(noun), thing)
-        checkpoints.remove(self.store, name)
+        checkpoints.remove(self.store.root, name)
 
     def work(self, experiments: Iterable[Experiment]) -> float:
         """How much of them is missing, in epochs of training."""
@@ -181,7 +181,7 @@ class Results:
             r: self._required(self.dense(r, device)) for r in {r for r, _ in pairs} | {e.recipe for e in experiments}
         }
         pruned = {p: self._required(self.masks(*p, device)) for p in {(e.recipe, e.prune) for e in experiments}}
-        watch = replace(watch, checkpoints=Checkpoints(self.store, list(map(self.key, nouns)), str(engine)))
+        watch = replace(watch, checkpoints=Checkpoints(self.store.root, list(map(self.key, nouns)), str(engine)))
         made: Iterable[tuple[Noun, Thing]] = ((p, prune_dense(*p, dense[p[0]], str(device))) for p in pairs)
         if recipes:
             made = first_trainings(recipes, device, engine, watch)

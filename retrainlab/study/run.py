@@ -80,7 +80,7 @@ def run_study(
             check_lengths(e)
         kept.store.check_room(missing.bytes(where))
         for name in (*missing.dense, *missing.results) if fresh else ():
-            checkpoints.remove(kept.store, name)
+            checkpoints.remove(kept.store.root, name)
         for data, size in kept.fingerprints:
             if data not in DATASETS:
                 print(f"study: {content(data, size)}", file=sys.stderr)
@@ -119,7 +119,7 @@ def _finished(experiments: Sequence[Experiment], missing: Missing, kept: Results
     distinct = dict.fromkeys(experiments)
     there = {e for e in distinct if kept.key(e) in missing.found or kept.of(e) is not None}
     if len(there) < len(distinct):
-        going_on = {key for key, _ in checkpoints.files(kept.store)} & {*missing.dense, *missing.results}
+        going_on = {key for key, _ in checkpoints.files(kept.store.root)} & {*missing.dense, *missing.results}
         words = sitting.words(len(there), len(distinct), len(going_on), str(kept.store.root))
         print(f"study: {words}", file=sys.stderr)
     return [e for e in experiments if e in there]

@@ -101,7 +101,8 @@ class Setup:
         if not self.noisy:
             return nullcontext()
         noise, here = Seeded(stream(*seed, "noise").initial_seed()), (torch.device("cpu"), self.data.device)
-        noise.set_states({name: s for name, s in (states or {}).items() if torch.device(name) in here})
+        if states:
+            noise.set_states({name: s for name, s in states.items() if torch.device(name) in here})
         return noise
 
     def decayed(self, params: Tensors) -> list[str]:

@@ -32,7 +32,7 @@ def train(
     if not resume:
         stack.pause(stack.members, 0)
     noise, pace = setup.noise(jobs[0].seed, resume.noise if resume else None), Pace(data.device)
-    advance, halted, due, clock = None, False, False, now(data.device)
+    advance, halted, due, kept, clock = None, False, False, -1, now(data.device)
     with in_mode(setup.model, training=True):
         while True:
             ended = [m for m in stack.members if len(m.job.curve) == step or m.diverged]
@@ -56,10 +56,12 @@ def train(
                     return
                 if not due and (rest := stack.without(ended, step)) is not stack:  # which a checkpoint must not change
                     stack, advance = rest, None
-                due = False
+                due, kept = False, step
                 clock = now(data.device)
             until = stack.next_point(step)
-            while step < until and not (halted := stop is not None and stop()) and not (due := stack.due()):
+            while step < until and not (halted := stop is not None and stop()):
+                if due := step > kept and stack.due():
+                    break
                 stack.turn(step // per_epoch)
                 if advance is None:
                     before = now(data.device)
