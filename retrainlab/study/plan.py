@@ -19,10 +19,10 @@ from retrainlab.study.measured import belongs, check_momentum
 from retrainlab.study.records import Stored
 from retrainlab.study.result import Result
 from retrainlab.study.results import Results
-from retrainlab.study.serving import advance
+from retrainlab.study.serving import Unfinished, advance
 from retrainlab.study.sitting import Sitting, order
 from retrainlab.study.stages import common, prepare, while_retraining
-from retrainlab.study.workers import Task, Unfinished
+from retrainlab.study.workers import Task
 from retrainlab.training.engine import Engine
 
 T = TypeVar("T")

@@ -27,7 +27,7 @@ class Sitting:
     """
 
     minutes: float
-    began: float = field(default_factory=time.time)
+    began: float = field(default_factory=lambda: time.time())
 
     @property
     def left(self) -> float:

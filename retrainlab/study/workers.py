@@ -18,6 +18,7 @@ from retrainlab.checks import BadInput, Stopped, WorkerDied, shortened
 from retrainlab.device import out_of_memory
 from retrainlab.progress import Tell
 from retrainlab.study.processes import Died, Inline, NotStarted, Workers
+from retrainlab.study.serving import Unfinished
 from retrainlab.study.sitting import Sitting
 
 NAMED = 5  # tasks that failed, and that a sentence names
@@ -39,10 +40,6 @@ class Task:
 
     def __lt__(self, other: "Task") -> bool:
         return self.rank < other.rank
-
-
-class Unfinished(Exception):
-    """Work has ended because its sitting is over; with how many of its runs are made. The rest goes on next time."""
 
 
 def run_tasks(

@@ -56,7 +56,7 @@ def train(
                     return
                 if not due and (rest := stack.without(ended, step)) is not stack:  # which a checkpoint must not change
                     stack, advance = rest, None
-                due, kept = False, step
+                due, kept = False, step if due else kept
                 clock = now(data.device)
             until = stack.next_point(step)
             while step < until and not (halted := stop is not None and stop()):

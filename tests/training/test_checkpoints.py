@@ -5,7 +5,6 @@ from dataclasses import replace
 
 import pytest
 import torch
-from torch import nn
 
 from retrainlab.device import repeatable
 from retrainlab.methods.make import make
@@ -17,7 +16,7 @@ from retrainlab.training.masked import Masked, apply
 from retrainlab.training.method import Method, Plain
 from retrainlab.training.state import Job, State
 from tests.helpers.bits import same
-from tests.helpers.members import after, assert_alike, images, masks_of, network, rates, setup_of, tensors
+from tests.helpers.members import after, assert_alike, dropout, images, masks_of, network, rates, setup_of, tensors
 
 STEPS = (63, 44, 31)  # of an epoch of 5 steps
 CUTS = sorted(random.Random(0).sample(range(1, 63), 20))
@@ -45,13 +44,6 @@ def convolutions(device="cpu"):
 
 def perceptron():
     return setup_of(network("mlp"))
-
-
-def dropout():
-    with torch.random.fork_rng():
-        torch.manual_seed(0)
-        layers = nn.Conv2d(3, 4, 3), nn.BatchNorm2d(4), nn.ReLU(), nn.Dropout2d(0.2), nn.Flatten(), nn.Dropout(0.5)
-        return setup_of(nn.Sequential(*layers, nn.Linear(4 * 36, 3)).double())
 
 
 def jobs_of(setup, knobs, members=3, seeds=(0, 0, 1)):
