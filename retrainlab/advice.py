@@ -1,10 +1,11 @@
 """Which schedule for a budget: a recommendation from results, how sure it is, and what more retraining would buy.
 
-The choice is by validation accuracy; test accuracy is only reported. All that is compared shares the dense network, the
-mask and the batches of its seed, so that differences are taken seed by seed. A schedule is ruled out if the interval of its
-difference to the recommended one lies below 0, at a level that Bonferroni corrects for the number of other schedules. That
-the recommended one was picked from the same data does no harm: the best schedule in truth is ruled out only if one of the
-k - 1 others beats it by chance, so it is the recommended one or one of those not ruled out with at least 95 % confidence
+The choice is by validation accuracy; test accuracy is only reported. Where training saw the validation images, too, none is
+held out for a choice: it is by test accuracy then, and is said to flatter. All that is compared shares the dense network,
+the mask and the batches of its seed, so that differences are taken seed by seed. A schedule is ruled out if the interval of
+its difference to the recommended one lies below 0, at a level that Bonferroni corrects for the number of other schedules.
+That the recommended one was picked from the same data does no harm: the best schedule in truth is ruled out only if one of
+the k - 1 others beats it by chance, so it is the recommended one or one of those not ruled out with at least 95 % confidence
 (multiple comparisons with the best, Edwards & Hsu 1983). The intervals are Student's t, for seeds as a sample of all seeds;
 they say nothing about other images. What is not covered is said in LIMITS.
 """
@@ -27,7 +28,12 @@ LIMITS = (
     "Not covered: rare collapses of one schedule (by which a better mean can be ruled out in a third of cases), that the "
     "validation accuracy of what was picked flatters it, and that of many settings looked at some mislead by chance."
 )
+VALIDATION, TEST = "validation accuracy", "test accuracy"
 OUT, UNSURE, SAME = "ruled out", "cannot tell", "the same"
+UNHELD = (
+    "No image was held out for this choice, for the validation images were trained on, too: it is by test accuracy, which "
+    "flatters what it picks."
+)
 Estimate = tuple[float, float, float]
 """A mean, and the low and high end of its interval: infinite for one seed, or for a difference that all seeds share."""
 
@@ -36,9 +42,8 @@ Estimate = tuple[float, float, float]
 class Comparison:
     """A schedule beside the recommended one; accuracies and differences are shares.
 
-    validation: mean validation accuracy.
-    test: mean test accuracy with its 95 % interval.
-    difference: its validation accuracy minus the recommended one's, paired by seed; the interval has the advice's level.
+    validation, test: mean validation accuracy, and mean test accuracy with its 95 % interval.
+    difference: its accuracy of the kind chosen by, less the recommended one's, paired by seed, at the advice's level.
     verdict: OUT if that interval lies below 0, SAME if the schedules are equal on every seed, otherwise UNSURE.
     """
 
@@ -77,10 +82,10 @@ class Advice:
     asked: the budget that was asked for.
     budget, epochs: the nearest budget that is stored, which all the rest is about, and its length in epochs.
     seeds: those that every schedule has, which alone count; of: how many seeds any schedule has.
-    schedule: the recommended one; ties: others of equal mean validation accuracy.
+    by: the accuracy that the choice is by, validation, or test where no image was held out for it.
+    schedule: the recommended one; ties: others of equal mean accuracy.
     validation, test: the recommended one's mean validation accuracy, and its mean test accuracy with its 95 % interval.
-    others: every other schedule, in NAMED_SCHEDULES' order.
-    level: the confidence of the intervals of their differences.
+    others: every other schedule, in NAMED_SCHEDULES' order; level: the confidence of the intervals of their differences.
     gain: what longer retraining brings; None if nothing longer is stored.
     """
 
@@ -90,6 +95,7 @@ class Advice:
     epochs: float
     seeds: tuple[int, ...]
     of: int
+    by: str
     schedule: str
     ties: tuple[str, ...]
     validation: float
@@ -97,6 +103,15 @@ class Advice:
     others: tuple[Comparison, ...]
     level: float
     gain: Gain | None
+
+    @property
+    def held_out(self) -> bool:
+        """Whether images were held out for the choice."""
+        return self.by == VALIDATION
+
+    def mean(self, c: "Comparison | Advice") -> float:
+        """A schedule's mean accuracy of the kind that the choice is by."""
+        return c.validation if self.held_out else c.test[0]
 
     @property
     def enough(self) -> bool:
@@ -118,7 +133,7 @@ def advise(frame: pd.DataFrame, sparsity: float, budget: float) -> Advice:
     """Recommend a schedule for a sparsity and a budget.
 
     frame: results of one network on one data set, with COLUMNS: a row for each seed, sparsity, budget and schedule;
-    accuracies are shares, epochs the length of the dense run.
+    accuracies are shares, epochs the dense run's length; all_train, if there: whether training saw the validation images.
     sparsity: a stored one, in [0, 1].
     budget: share of the dense run, above 0 and within the stored ones; the nearest by ratio is taken, of two equally near
     ones the shorter.
@@ -130,6 +145,7 @@ def advise(frame: pd.DataFrame, sparsity: float, budget: float) -> Advice:
     known = _at_sparsity(frame, sparsity)
     nearest = _nearest(sorted(set(known["budget"])), budget, sparsity)
     [length] = set(known["epochs"])
+    by = TEST if "all_train" in known and known["all_train"].any() else VALIDATION
     cell = known[known["budget"] == nearest]
     names = sorted(set(cell["schedule"]), key=lambda s: (NAMED_SCHEDULES.index(s) if s in NAMED_SCHEDULES else 99, s))
     wide = cell.pivot(index="seed", columns="schedule", values=["validation_accuracy", "test_accuracy"])
@@ -140,10 +156,12 @@ def advise(frame: pd.DataFrame, sparsity: float, budget: float) -> Advice:
             f"({', '.join(names)}); run what is missing, and leave out a schedule that diverges with every seed."
         )
     validation, test = wide["validation_accuracy"][names], wide["test_accuracy"][names]
-    means = validation.mean().round(10)  # no noise of float sums
+    compared = test if by == TEST else validation
+    means = compared.mean().round(10)  # no noise of float sums
     first, *ties = [name for name in names if means[name] == means.max()]
     level = 1 - (1 - stats.LEVEL) / max(1, len(names) - 1)
-    others = tuple(_compare(n, validation[n], test[n], validation[first], level) for n in names if n != first)
+    less = compared.sub(compared[first], axis=0).round(10)
+    others = tuple(_compare(n, validation[n], test[n], less[n], level) for n in names if n != first)
     return Advice(
         sparsity=float(sparsity),
         asked=float(budget),
@@ -151,9 +169,10 @@ def advise(frame: pd.DataFrame, sparsity: float, budget: float) -> Advice:
         epochs=float(nearest * length),
         seeds=tuple(map(int, wide.index)),
         of=int(cell["seed"].nunique()),
+        by=by,
         schedule=first,
         ties=tuple(ties),
-        validation=float(means[first]),
+        validation=float(round(validation[first].mean(), 10)),
         test=_interval(test[first]),
         others=others,
         level=level,
@@ -171,7 +190,7 @@ def _at_sparsity(frame: pd.DataFrame, sparsity: float) -> pd.DataFrame:
         raise BadInput(f"Nothing is stored at sparsity {share(sparsity)}; stored: {there}.")
     stats.check_precision(known)
     twice = known.duplicated(["seed", "budget", "schedule"]).any()
-    if twice or known["epochs"].nunique() > 1:
+    if twice or any(known[c].nunique() > 1 for c in ("epochs", "all_train") if c in known):
         raise BadInput("These are results of more than one network or method; give those of one.")
     return known
 
@@ -191,11 +210,10 @@ def _interval(values: pd.Series) -> Estimate:
     return mean, low, high
 
 
-def _compare(name: str, validation: pd.Series, test: pd.Series, best: pd.Series, level: float) -> Comparison:
-    differences = (validation - best).round(10)
-    estimate = stats.difference(differences, level)
-    verdict = OUT if stats.verdict(differences, level) == "worse" else UNSURE
-    if len(differences) >= SEEDS and (differences == 0).all():
+def _compare(name: str, validation: pd.Series, test: pd.Series, less: pd.Series, level: float) -> Comparison:
+    estimate = stats.difference(less, level)
+    verdict = OUT if stats.verdict(less, level) == "worse" else UNSURE
+    if len(less) >= SEEDS and (less == 0).all():
         verdict = SAME
     return Comparison(name, float(round(validation.mean(), 10)), _interval(test), estimate, verdict)
 
@@ -229,10 +247,10 @@ def _choice_words(a: Advice) -> str:
     if not a.others:
         return f"{text}, only {a.schedule} is stored; {tested}"
     tied = f", as {listed(a.ties)} {'has' if len(a.ties) == 1 else 'have'}" if a.ties else ""
-    return (
-        f"{text}, take {a.schedule}: of {len(a.others) + 1} schedules it has the highest mean validation accuracy, "
-        f"{percent(a.validation)}{tied}; {tested}"
-    )
+    text += f", take {a.schedule}: of {len(a.others) + 1} schedules it has the highest mean {a.by}, "
+    if not a.held_out:
+        return f"{text}{mean} ({spread}){tied}. {UNHELD}"
+    return f"{text}{percent(a.validation)}{tied}; {tested}"
 
 
 def _sure_words(a: Advice) -> str:
@@ -258,7 +276,7 @@ def _sure_words(a: Advice) -> str:
     text, how, count = "; ".join(clauses), f"{100 * a.level:.3g} % intervals", len(a.others)
     if count > 1:
         how += f", which is 95 % corrected for {count} comparisons by Bonferroni"
-    return f"{text[0].upper()}{text[1:]} (validation accuracy seed by seed, {how}{lost})."
+    return f"{text[0].upper()}{text[1:]} ({a.by} seed by seed, {how}{lost})."
 
 
 def _gain_words(a: Advice) -> str:

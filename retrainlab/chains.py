@@ -83,7 +83,7 @@ def _tensors(things: Any) -> Iterator[Tensor]:
 
 
 @torch.no_grad()
-def chains(model: nn.Module, shape: tuple[int, int, int]) -> dict[str, Chain]:
+def chains(model: nn.Module, shape: tuple[int, ...]) -> dict[str, Chain]:
     """The chain of each of `layers(model)` that is called, in evaluation mode and for images of `shape` (channels, height,
     width)."""
     own, notes = apart(model).eval(), _Notes()

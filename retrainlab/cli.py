@@ -121,6 +121,7 @@ def _parser() -> argparse.ArgumentParser:
     figures.add_argument("--preset", default="digits", help="smoke, digits, fashion-mnist or cifar10")
     figures.add_argument("--output", default="", help="folder to write to; figures/PRESET if empty")
     figures.add_argument("--precision", default="", help=f"{precision}; the preset's if empty")
+    figures.add_argument("--compute", dest="stored_only", action="store_false", default=None, help="train cifar10, too")
     figures.add_argument("--dry-run", action="store_true", help="only say what would be made, why, and what it costs")
     add_machine(figures)
     claims = command(
@@ -246,16 +247,14 @@ def _study(options: argparse.Namespace) -> None:
     from retrainlab.report import report
 
     frame = machine(options).study(asked, "study")
-    if frame.empty:  # a sitting that was too short, which has been said
-        return
-    if table is not None:
+    if table is not None and len(frame):  # a sitting may be too short for a row, which has been said
         try:
             tables.write(frame, table)
         except OSError as error:
             raise BadInput(f"The table cannot be written to {table} ({error.strerror}); name another file.") from None
     if csv == "-":
         print(tables.csv(frame), end="")
-    else:
+    elif len(frame):
         print(report(frame))
 
 

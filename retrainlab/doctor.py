@@ -119,7 +119,7 @@ def _data() -> Iterator[Finding]:
         if name in lacking:
             yield Finding(f"data: {name}", f"not in {root}" if root else "no folder for it", False, lacking[name])
         else:
-            yield Finding(f"data: {name}", f"{known.where()}: {known.holds}")
+            yield Finding(f"data: {name}", f"{known.where()}: {known.holds.words()}")
 
 
 def folder(name: str) -> Finding:
@@ -164,12 +164,26 @@ def _store(asked: str | None) -> Iterator[Finding]:
         yield Finding("store", str(error), False, remedy, required=True)
     if store is None:
         return
+    yield from _shelves(store)
     if (free := store.room()) < ROOM:
         remedy = "make room there, or set RETRAINLAB_STORE to a folder on another disk"
         yield Finding("store's disk", f"{free / 1e6:.0f} MB are free", False, remedy, True, "full")
     if names := store.names():
         looked = names if asked is not None else random.sample(names, min(SAMPLE, len(names)))
         yield from _files(store, looked, len(names))
+
+
+def _shelves(store: "Store") -> Iterator[Finding]:
+    """The files of results that come with the project."""
+    from retrainlab.study.older import Unfit
+
+    for shelf in store.shelves:
+        try:
+            yield Finding("results of the project", f"{shelf.path}: {len(list(shelf.every()))} records, only read")
+        except Unfit as why:
+            yield Finding(
+                "results of the project", f"{shelf.path}: {why}", False, f"git restore {shelf.path}", bad="damaged"
+            )
 
 
 def _files(store: "Store", looked: list[tuple[str, str]], stored: int) -> Iterator[Finding]:

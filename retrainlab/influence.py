@@ -29,7 +29,7 @@ def layers(model: nn.Module) -> dict[str, Layer]:
 
 
 @torch.no_grad()
-def poisoned(model: nn.Module, shape: tuple[int, int, int], edit: Callable[[Layer, Tensor], None]) -> Calls:
+def poisoned(model: nn.Module, shape: tuple[int, ...], edit: Callable[[Layer, Tensor], None]) -> Calls:
     """What each of `layers(model)` is given in evaluation mode if all pixels of the image are NaN.
 
     shape: (channels, height, width) of the image. edit: called with each layer and its output, which it may change in place.
@@ -75,7 +75,7 @@ def fixed(layer: Layer, inputs: Tensor) -> Tensor:
     return channels_of(layer, inputs).isfinite().all(1)
 
 
-def hidden(model: nn.Module, shape: tuple[int, int, int]) -> tuple[str, ...]:
+def hidden(model: nn.Module, shape: tuple[int, ...]) -> tuple[str, ...]:
     """Names of the weights of Linear layers whose units are hidden: a unit whose weights are all 0 leaves a constant for
     a later layer to read, so that it can go from both.
 

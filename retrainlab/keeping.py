@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING
 from retrainlab.checks import BadInput
 from retrainlab.config import NAMED_SCHEDULES
 from retrainlab.paths import store_root, target
+from retrainlab.progress import Progress
 
 if TYPE_CHECKING:
     from retrainlab.study.archive import Archive
@@ -19,6 +20,7 @@ if TYPE_CHECKING:
     from retrainlab.study.records import Stored
     from retrainlab.study.store import Store
 
+AWHILE = 2.0  # seconds of work after which a line says how far it is
 OLD = 3600.0  # seconds after which a temporary file is left over, whoever wrote it
 FILTERS = {  # option -> type and help text
     "data": (str, "data sets"),
@@ -85,7 +87,8 @@ def _export(options: argparse.Namespace) -> None:
     from retrainlab.study.results import Results
 
     file, store = target(options.file, "The file of results"), _store(options)
-    planned = exports.plan(Results(store), _chosen(options), options.weights, options.new)
+    known = {name for shelf in store.shelves for name in shelf.names()} if options.new else set()
+    planned = exports.plan(Results(store), _chosen(options), options.weights, known)
     print(planned.words(exports.most(store, planned)), file=sys.stderr)
     try:
         exports.export(store, planned, file)
@@ -104,7 +107,10 @@ def _import(options: argparse.Namespace) -> None:
         raise BadInput(f"There is no {missing[0]}; name a file that `retrainlab results export` has written.")
     store = Store(Path(options.store) if options.store else store_root())
     for path in paths:
-        print(f"{path}: {take_in(store, Store(path) if path.is_dir() else Archive(path)).words(store)}")
+        progress = Progress("import", after=AWHILE)
+        taken = take_in(store, Store(path) if path.is_dir() else Archive(path), progress)
+        progress.close()
+        print(f"{path}: {taken.words(store)}")
 
 
 @dataclass(frozen=True)
@@ -130,11 +136,14 @@ def _entries(places: "list[Store | Archive]", tensors: bool = False) -> Iterator
         except Unfit as why:
             yield Entry(where, "", "", None, str(why))
             continue
-        for kind, key in names:
+        progress = Progress("reading", after=AWHILE)
+        for number, (kind, key) in enumerate(names, 1):
             try:
                 yield Entry(where, kind, key, place.read(kind, key, tensors))
             except Unfit as why:
                 yield Entry(where, kind, key, None, str(why))
+            progress(number / len(names), f"{number:,} of {len(names):,} records")
+        progress.close()
 
 
 def _list(options: argparse.Namespace) -> None:

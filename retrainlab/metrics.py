@@ -27,7 +27,7 @@ def sparsity(weights: Weights) -> float:
     return (total - sum(int(w.count_nonzero()) for w in weights.values())) / total
 
 
-def multiply_adds(model: nn.Module, shape: tuple[int, int, int], weights: Weights) -> tuple[int, int]:
+def multiply_adds(model: nn.Module, shape: tuple[int, ...], weights: Weights) -> tuple[int, int]:
     """(dense, non-zero) multiply-adds of one image of `shape` (channels, height, width) with these prunable weights.
 
     A weight is used once for each position of its layer's output (in attention: for each token), padding included.

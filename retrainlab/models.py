@@ -6,6 +6,7 @@ convolution for small images, VGG-16 with normalisation (Simonyan & Zisserman 20
 """
 
 import copy
+import math
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager, suppress
 from functools import partial
@@ -25,12 +26,11 @@ def conv3x3(inputs: int, outputs: int, stride: int = 1) -> nn.Conv2d:
 
 
 class MLP(nn.Module):
-    """Three Linear layers: pixels -> width -> width // 3 -> classes (300 and 100 as published)."""
+    """Three Linear layers: pixels, or inputs of any shape -> width -> width // 3 -> classes (300 and 100 as published)."""
 
-    def __init__(self, shape: tuple[int, int, int], classes: int, width: int):
+    def __init__(self, shape: tuple[int, ...], classes: int, width: int):
         super().__init__()
-        channels, height, columns = shape
-        self.layer1 = nn.Linear(channels * height * columns, width)
+        self.layer1 = nn.Linear(math.prod(shape), width)
         self.layer2 = nn.Linear(width, max(width // 3, 1))
         self.classifier = nn.Linear(max(width // 3, 1), classes)
 
@@ -147,9 +147,7 @@ NETWORKS: dict[str, tuple[Callable[..., nn.Module], int]] = {  # name -> (what m
 _FIT: set[tuple] = set()  # arguments of networks that `build` has tried on images, which takes as long as to make one
 
 
-def build(
-    name: str, *, shape: tuple[int, int, int], classes: int, width: int | None = None, seed: int = 0
-) -> nn.Module:
+def build(name: str, *, shape: tuple[int, ...], classes: int, width: int | None = None, seed: int = 0) -> nn.Module:
     """The network `name` for images of `shape` (channels, height, width), initialised from `seed`, on the CPU: ours as in
     He et al. 2015, torchvision's in their own way. Raises BadInput for an unknown name, a width that cannot be chosen, or
     images that the network cannot take."""
@@ -166,8 +164,10 @@ def build(
     return model
 
 
-def _made(name: str, shape: tuple[int, int, int], classes: int, width: int | None) -> nn.Module:
+def _made(name: str, shape: tuple[int, ...], classes: int, width: int | None) -> nn.Module:
     """The network as torch initialises its layers."""
+    if len(shape) != 3 and name != "mlp":
+        raise BadInput(f"The model '{name}' takes images, but an input has the shape {list(shape)}; choose 'mlp'.")
     if name.startswith("torchvision/"):
         return _from_torchvision(name, shape[0], classes, width)
     make, published = NETWORKS[choose(name, NETWORKS, "model")]
@@ -198,7 +198,7 @@ def _from_torchvision(name: str, channels: int, classes: int, width: int | None)
     return model
 
 
-def _check(model: nn.Module, name: str, shape: tuple[int, int, int], classes: int) -> None:
+def _check(model: nn.Module, name: str, shape: tuple[int, ...], classes: int) -> None:
     """Raise BadInput, with the cause, unless the network turns images of that shape into one score per class, in either
     mode. An error for lack of memory says nothing about the network and is raised as it is."""
     trial = copy.deepcopy(model)
@@ -212,7 +212,7 @@ def _check(model: nn.Module, name: str, shape: tuple[int, int, int], classes: in
         raise BadInput(f"The model '{name}' {fault}.")
 
 
-def _fault(model: nn.Module, shape: tuple[int, int, int], classes: int) -> str:
+def _fault(model: nn.Module, shape: tuple[int, ...], classes: int) -> str:
     """What is wrong with the network's output for two images, in words; empty if nothing. Raises what the network raises."""
     images = torch.zeros(2, *shape, device=next(model.parameters()).device)
     for training, moment in ((False, "in evaluation"), (True, "while it trains")):
@@ -230,7 +230,7 @@ def _fault(model: nn.Module, shape: tuple[int, int, int], classes: int) -> str:
     return ""
 
 
-def _cause(model: nn.Module, shape: tuple[int, int, int], classes: int, error: Exception) -> str:
+def _cause(model: nn.Module, shape: tuple[int, ...], classes: int, error: Exception) -> str:
     """Why the network failed with `error` on images of `shape`: their size, if it takes larger ones; what is wrong with its
     output for those; or else the words of `error`. The network is on the meta device."""
     size = f"{'x'.join(map(str, shape))} (channels x height x width)"
@@ -264,7 +264,7 @@ def in_mode(model: nn.Module, training: bool) -> Iterator[None]:
             module.training = mode
 
 
-def skeleton(name: str, *, shape: tuple[int, int, int], classes: int, width: int | None = None) -> nn.Module:
+def skeleton(name: str, *, shape: tuple[int, ...], classes: int, width: int | None = None) -> nn.Module:
     """The network `name` on torch's meta device: layers, names and sizes, but no numbers and no memory taken."""
     try:
         with torch.device("meta"):

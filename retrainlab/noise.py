@@ -113,7 +113,7 @@ def stream(*name: int | str) -> torch.Generator:
     return torch.Generator().manual_seed(int.from_bytes(digest[:8], "big") >> 1)
 
 
-def has_noise(model: nn.Module, shape: tuple[int, int, int]) -> bool:
+def has_noise(model: nn.Module, shape: tuple[int, ...]) -> bool:
     """Whether the network draws random numbers as it trains, tried on two images of `shape` (channels, height, width);
     only members of one seed can then be trained together. Raises BadInput if it draws as it is evaluated, too."""
     trial = copy.deepcopy(model).cpu()

@@ -78,7 +78,7 @@ def check(setup: Setup, state: State) -> None:
     own = {name: state.params[name].detach().requires_grad_() for name in setup.prunable}
     seen: set[str] = set()
     with torch.enable_grad(), in_mode(model, training=False):
-        with Products(own, lambda product: seen.add(product.name)):
+        with Products(own, lambda product: seen.add(product.name) if product.vectors else None):
             out = functional_call(model, (state.params | own, state.buffers), (image,))
         rest = {name: w for name, w in own.items() if name not in seen}
         use = rest and out.requires_grad
@@ -86,8 +86,8 @@ def check(setup: Setup, state: State) -> None:
     for name, gradient in zip(rest, gradients):
         if gradient is not None:
             raise BadInput(
-                f"Optimal Brain Surgeon cannot tell what '{name}' is multiplied with, for the network does not hand it to a "
-                "convolution, a linear function or torch's attention as it is; choose another score."
+                f"Optimal Brain Surgeon cannot tell what '{name}' is multiplied with, for the network does not hand it to "
+                "an ordinary convolution, a linear function or torch's attention as it is; choose another score."
             )
 
 
@@ -112,7 +112,7 @@ def problems(setup: Setup, state: State, images: int = 512) -> Problems:
         largest = max(largest, 8 * product.count * state.params[product.name][0].numel())
 
     def add(product: Product) -> None:
-        if product.name in setup.prunable:
+        if product.name in setup.prunable and product.vectors:
             x, key = exact(product.vectors()), (product.name, product.rows.start, product.rows.stop)
             sums[key] = sums.get(key, 0) + x.mT @ x
 

@@ -24,9 +24,10 @@ def add_machine(parser: argparse._ActionsContainer, study: bool = True, sitting:
     """Options of every command that may train. study: also those that only studies have; sitting: also how long it may take,
     for what can stop and go on."""
     for f in fields(Machine):
-        if f.name not in (() if study else ("engine", "fresh")) + (() if sitting else ("minutes",)):
-            how: dict = {"action": "store_true"} if f.type is bool else {"type": f.type}
-            parser.add_argument(f"--{f.name}", default=f.default, help=f.metadata["help"], **how)
+        left_out = (() if study else ("engine", "fresh", "stored_only")) + (() if sitting else ("minutes",))
+        if f.name not in left_out:
+            how: dict = {"action": "store_true"} if bool in (f.type, *get_args(f.type)) else {"type": f.type}
+            parser.add_argument(_flag(f.name), default=f.default, help=f.metadata["help"], **how)
 
 
 def machine(options: argparse.Namespace) -> Machine:

@@ -94,6 +94,11 @@ def stored_file(store: Path, kind: str, key: str, end: str = "json") -> Path:
     return store / kind / f"{key}.{end}"
 
 
+def shipped_files() -> list[Path]:
+    """The files of results that come with the project, in results/; none where the package was installed without it."""
+    return sorted((_ROOT / "results").glob("*.zip")) if in_project() else []
+
+
 def engines_file() -> Path | None:
     """The file of which engine is fastest for what on this machine; None without a home directory."""
     return _cached("engines.json")

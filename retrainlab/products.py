@@ -11,6 +11,7 @@ from torch import Tensor
 from torch.overrides import TorchFunctionMode
 
 CONVOLUTIONS = (F.conv1d, F.conv2d, F.conv3d)
+TRANSPOSED = (F.conv_transpose1d, F.conv_transpose2d, F.conv_transpose3d)
 _ARGUMENTS = ("input", "weight", "bias", "stride", "padding", "dilation", "groups")
 
 
@@ -20,13 +21,14 @@ class Product:
 
     name: of the weight. rows: which of its rows. count: how many vectors, one for each position of the layer's output (in
     attention, each token) of each image. vectors: makes them, [groups, count, inputs], in the order of a row's weights; the
-    rows of a grouped convolution fall into as many equal parts, and each is multiplied with its own.
+    rows of a grouped convolution fall into as many equal parts, and each is multiplied with its own. None for a transposed
+    convolution, whose rows give sums that overlap; its count is that of the input's positions.
     """
 
     name: str
     rows: slice
     count: int
-    vectors: Callable[[], Tensor]
+    vectors: Callable[[], Tensor] | None
 
 
 class Products(TorchFunctionMode):
@@ -46,12 +48,15 @@ class Products(TorchFunctionMode):
             given = dict(zip(_ARGUMENTS, args)) | kwargs
             weight = given["weight"]
             self._product(weight, out.numel() // len(weight), lambda: patches(**given))
+        elif function in TRANSPOSED:
+            given = dict(zip(_ARGUMENTS, args)) | kwargs  # the first two, whose order is the same
+            self._product(given["weight"], given["input"].numel() // len(given["weight"]), None)
         elif function is F.multi_head_attention_forward:
             self._attention(function, signature(function).bind(*args, **kwargs).arguments)
         return out
 
     def _product(
-        self, weight: Tensor | None, count: int, vectors: Callable[[], Tensor], rows: slice = slice(None)
+        self, weight: Tensor | None, count: int, vectors: Callable[[], Tensor] | None, rows: slice = slice(None)
     ) -> None:
         if weight is not None and id(weight) in self.names:
             self.see(Product(self.names[id(weight)], slice(*rows.indices(len(weight))), count, vectors))

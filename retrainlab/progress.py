@@ -91,10 +91,10 @@ class Stages:
 
 class Progress:
     """A `Tell` that writes a line at most twice a second, to stderr unless `out` is given. A stream that cannot be written
-    any more stops nothing."""
+    any more stops nothing. after: seconds of work without a line, for what mostly takes less."""
 
-    def __init__(self, title: str, out: TextIO | None = None):
-        self.title, self.out = title, CalmLines(out or sys.stderr or io.StringIO())
+    def __init__(self, title: str, out: TextIO | None = None, after: float = 0.0):
+        self.after, self.title, self.out = after, title, CalmLines(out or sys.stderr or io.StringIO())
         self.start, self.left = time.monotonic(), Left()
         self.written = float("-inf")
         self.length = 0
@@ -102,7 +102,7 @@ class Progress:
     def __call__(self, share: float, words: str) -> None:
         now = time.monotonic()
         self.left.add(now, share)
-        if now - self.written < 0.5 and share < 1:
+        if now - self.written < 0.5 and share < 1 or now - self.start < self.after:
             return
         self.written = now
         left = self.left.at(now)
@@ -112,7 +112,7 @@ class Progress:
         self.length = len(text)
 
     def close(self) -> None:
-        """End the line."""
+        """End the line, if there is one."""
         if self.length:
             self._pass("\n")
             self.length = 0

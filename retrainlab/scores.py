@@ -10,8 +10,8 @@ from torch import Tensor
 from torch.autograd.graph import saved_tensors_hooks
 from torch.func import functional_call, grad, vmap
 
-from retrainlab import influence, obs, pruning
-from retrainlab.checks import check_number
+from retrainlab import influence, layers, obs, pruning
+from retrainlab.checks import BadInput, check_number
 from retrainlab.config import Prune
 from retrainlab.models import in_mode
 from retrainlab.pruning import Masks, Weights
@@ -113,7 +113,7 @@ SCORES: dict[str, tuple[Score, Score]] = {
 
 def convolutions(weights: Weights, setup: Setup) -> Weights:
     """The weights whose rows are filters."""
-    return {name: w for name, w in weights.items() if w.dim() == 4}
+    return {name: weights[name] for name in layers.filters(setup.model, list(weights))}
 
 
 def hidden(weights: Weights, setup: Setup) -> Weights:
@@ -126,7 +126,13 @@ ROWS = {"filters": convolutions, "neurons": hidden}
 
 
 def score(prune: Prune, weights: Weights, generator: torch.Generator, setup: Setup, state: State) -> Weights:
-    """The scores that `pruning.prune` asks for: of these prunable weights, or of the rows that the structure removes."""
+    """The scores that `pruning.prune` asks for: of these prunable weights, or of the rows that the structure removes.
+    Raises BadInput for n:m, which lies along inputs, in a network with transposed convolutions."""
+    if prune.structure == "n:m" and (strange := layers.transposed(setup.model, list(weights))):
+        raise BadInput(
+            f"An n:m pattern lies along the inputs of one output, but the rows of {layers.few(strange)}, a transposed "
+            "convolution, are inputs; choose another structure."
+        )
     of_weights, of_rows = SCORES[prune.score]
     if prune.structure not in ROWS:
         return of_weights(weights, generator, setup, state)

@@ -57,7 +57,7 @@ def cast(model: nn.Module, device: torch.device, dtype: torch.dtype) -> nn.Modul
 
 
 @torch.no_grad()
-def shrink(model: nn.Module, params: Tensors, buffers: Tensors, masks: Masks, shape: Shape) -> Small:
+def shrink(model: nn.Module, params: Tensors, buffers: Tensors, masks: Masks, shape: tuple[int, ...]) -> Small:
     """A smaller dense network that computes what `model` computes in evaluation mode with its masked parameters.
 
     Rows of weights that are all 0 go (filters, neurons), and so do the inputs that are constants because of it (Li et al.
@@ -206,7 +206,7 @@ def _thin(layer: nn.Module, kept: Tensor) -> None:
     resize(layer, {n: t[kept] for n, t in layer.state_dict().items() if t.dim()})
 
 
-def _same(own: nn.Module, small: nn.Module, shape: Shape) -> bool:
+def _same(own: nn.Module, small: nn.Module, shape: tuple[int, ...]) -> bool:
     """Whether two networks give the same outputs for some random images, but for rounding."""
     images = torch.randn(3, *shape, generator=torch.Generator().manual_seed(0)).to(next(own.parameters()))
     try:
@@ -240,7 +240,7 @@ def speedup(
     }
 
 
-def executed(model: nn.Module, shape: tuple[int, int, int]) -> int:
+def executed(model: nn.Module, shape: tuple[int, ...]) -> int:
     """Multiply-adds of one image, those with weights of 0 included."""
     model = copy.deepcopy(model).float()  # as the image that `multiply_adds` counts with
     weights = dict(model.named_parameters())

@@ -51,6 +51,23 @@ def difference(values: ArrayLike, level: float = LEVEL) -> tuple[float, float, f
     return (mean, low, high) if low < high or not values.any() else (mean, -math.inf, math.inf)
 
 
+def welch(values: ArrayLike, mean: float, deviation: float, count: int) -> tuple[float, float, float, float]:
+    """The mean of independent values less that of others, of which mean, standard deviation and number are known: mean, low
+    and high of the difference, and its two-sided p-value. Both need not spread alike (Welch's t).
+
+    The p-value is NaN, and the interval infinitely wide, where either are fewer than SEEDS.
+    """
+    values = np.asarray(values, dtype=float)
+    apart = float(values.mean()) - mean
+    if min(len(values), count) < SEEDS:
+        return apart, -math.inf, math.inf, math.nan
+    own, others = values.var(ddof=1) / len(values), deviation**2 / count
+    free = (own + others) ** 2 / (own**2 / (len(values) - 1) + others**2 / (count - 1))
+    error = math.sqrt(own + others)
+    half = float(stdtrit(free, (1 + LEVEL) / 2)) * error
+    return apart, apart - half, apart + half, float(2 * stdtr(free, -abs(apart) / error))
+
+
 def verdict(values: ArrayLike, level: float = LEVEL) -> str:
     """`better` or `worse` if there are at least SEEDS differences and their interval excludes 0, or else `undecided`."""
     _, low, high = difference(values, level)
@@ -224,6 +241,12 @@ def left_out(frame: pd.DataFrame) -> str:
     return f" {len(lost)} of {len(frame)} runs diverged and {are} left out: {'; '.join(words)}."
 
 
+def seen(frame: pd.DataFrame) -> str:
+    """That validation images were trained on, as a sentence for a caption that tells of them, with a space before it; empty
+    if they were not."""
+    return " The validation images are among those trained on." if frame["all_train"].any() else ""
+
+
 def to_csv(table: pd.DataFrame) -> str:
     """The table as CSV, numbers to six digits."""
     return tables.csv(table, "%.6g")
@@ -239,4 +262,4 @@ def as_saved(table: pd.DataFrame) -> pd.DataFrame:
 
 def read_saved(source: Path | StringIO) -> pd.DataFrame:
     """A table that `to_csv` wrote."""
-    return pd.read_csv(source)  # exact for six digits
+    return pd.read_csv(source, low_memory=False)  # exact for six digits; one type for all rows of a column

@@ -286,3 +286,27 @@ def test_results_of_two_precisions_give_no_advice():
     with pytest.raises(BadInput, match="computed in bfloat16, float32; take those of one"):
         advise(halves, 0.9, 0.1)
     assert advise(halves.assign(precision="bfloat16"), 0.9, 0.1) == advise(frame, 0.9, 0.1)
+
+
+# ---- nothing held out ------------------------------------------------------------------------------------------------
+
+
+def test_where_the_validation_images_were_trained_on_the_choice_is_by_test_accuracy_and_said_to_flatter():
+    """Pitfall: a schedule is chosen by the accuracy on images that it was trained on."""
+    frame = made(test=lambda name, seed, budget: 0.05 * (name == "ALLR") + 0.001 * seed * (name == "CLR"))
+    held, seen = advise(frame.assign(all_train=False), 0.9, 0.1), advise(frame.assign(all_train=True), 0.9, 0.1)
+    assert held == advise(frame, 0.9, 0.1) and held.schedule == "LLR" and held.held_out
+    assert seen.schedule == "ALLR" and not seen.held_out and seen.validation == pytest.approx(0.78, abs=1e-3)
+    less = values(frame, "CLR", "test_accuracy") - values(frame, "ALLR", "test_accuracy")
+    assert other(seen, "CLR").difference[0] == pytest.approx(less.mean())
+    assert other(seen, "CLR").difference[1:] == pytest.approx(t_interval(less, seen.level))
+    text = words(seen)
+    assert "take ALLR: of 6 schedules it has the highest mean test accuracy, 85.0 %" in text and advice.UNHELD in text
+    assert "(test accuracy seed by seed" in text and "validation accuracy" not in text.replace(advice.UNHELD, "")
+    assert "held out" not in words(held)
+
+
+def test_results_with_and_without_held_out_images_give_no_advice():
+    frame = made()
+    with pytest.raises(BadInput, match="more than one network"):
+        advise(frame.assign(all_train=frame["seed"] > 1), 0.9, 0.1)

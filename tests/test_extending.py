@@ -45,11 +45,12 @@ USES = {
         recipe = replace(RECIPE, data="waves", width=32, batch_size=32, epochs=6)
         frame = trained([Experiment(recipe, Prune(0.5), Retrain("LLR", 0.5))])
         assert frame["dense_test_accuracy"].item() > 0.8
-        from retrainlab.data.dataset import load
+        from retrainlab.data.dataset import counts, load
         from retrainlab.data.sources import content
         data = load("waves")
         assert [len(part) for part in (data.train, data.validation, data.test)] == [400, 100, 100] and data.classes == 2
         assert "400 train, 100 validation, 100 test" in content("waves") and data.shape == (1, 8, 8)
+        assert counts("waves") == data.counts
     """,
     "method": """
         from retrainlab.methods.table import IHT

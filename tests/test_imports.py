@@ -47,7 +47,7 @@ def test_importing_the_package_loads_no_torch():
 
 LAYERS = """
 checks
-paths phrases noise progress tables device study.seal
+glossary paths phrases noise progress tables device references study.seal
 data.pixels data.folders data.reading data.sources
 methods.knobs stats
 config
@@ -65,7 +65,7 @@ obs
 scores training.cycles methods.sparsifier
 methods training.engine
 study.serving study.processes study.sitting study.workers
-study.checkpoints study.result study.measured study.stages study.older study.records study.archive
+study.checkpoints study.courses study.result study.measured study.stages study.older study.records study.archive
 study.store
 study
 contest

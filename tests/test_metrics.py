@@ -73,6 +73,8 @@ class One(nn.Module):
         (nn.Conv2d(32, 32, 3, padding=1, groups=32), (32, 6, 6), 6 * 6 * 32 * 9),
         (nn.Conv2d(8, 12, 3, padding=1, groups=4), (8, 6, 6), 6 * 6 * 12 * 2 * 9),
         (nn.Conv2d(4, 6, 1, bias=False), (4, 5, 7), 5 * 7 * 6 * 4),
+        (nn.ConvTranspose2d(4, 6, 3, stride=2, padding=1), (4, 5, 5), 5 * 5 * 4 * 6 * 9),
+        (nn.ConvTranspose1d(4, 6, 3, groups=2), (4, 5), 5 * 4 * 3 * 3),
         (nn.Linear(7, 5), (3, 4, 7), 3 * 4 * 7 * 5),
         (nn.Sequential(nn.Flatten(), nn.Linear(12, 5)), (3, 2, 2), 12 * 5),
     ],

@@ -192,7 +192,7 @@ def test_what_pruning_leaves_alone_is_named_by_kind_with_its_share_of_all_weight
         def __init__(self):
             super().__init__()
             self.token = nn.Parameter(torch.zeros(1, 10))  # 10
-            self.up = nn.ConvTranspose2d(2, 5, 2)  # 40
+            self.up = nn.ConvTranspose2d(2, 5, 2)  # 40, which pruning takes
             self.rows, self.columns = nn.Embedding(6, 5), nn.Embedding(2, 5)  # 30, 10
             self.pair = nn.Bilinear(2, 5, 3)  # 30
             self.run = nn.LSTM(2, 1)  # 8, 4
@@ -204,17 +204,42 @@ def test_what_pruning_leaves_alone_is_named_by_kind_with_its_share_of_all_weight
     found = {u.kind: (u.names, u.share) for u in layers.unpruned(Mixed())}
     assert found == {
         "other parameters": (("token", "norm.weight", "norm.bias"), 26 / 200),
-        "transposed convolutions": (("up.weight",), 40 / 200),
         "embeddings": (("rows.weight", "columns.weight"), 40 / 200),
         "bilinear layers": (("pair.weight",), 30 / 200),
         "recurrent layers": (("run.weight_ih_l0", "run.weight_hh_l0"), 12 / 200),
     }
     assert layers.uncounted(Mixed()) == (
         "Neither pruned nor counted: other parameters (token, norm.weight, norm.bias), 13 % of all weights; "
-        "transposed convolutions (up.weight), 20 % of all weights; "
         "embeddings (rows.weight, columns.weight), 20 % of all weights; "
         "bilinear layers (pair.weight), 15 % of all weights; "
         "recurrent layers (run.weight_ih_l0, run.weight_hh_l0), 6 % of all weights."
+    )
+    assert layers.prunable(Mixed()) == ("up.weight", "conv.weight", "out.weight")
+    asked = layers.prunable(Mixed(), embeddings=True)
+    assert asked == ("up.weight", "rows.weight", "columns.weight", "conv.weight", "out.weight")
+    assert "embeddings" not in layers.uncounted(Mixed(), embeddings=True)
+
+
+def test_frozen_and_parametrized_weights_are_named_and_not_pruned():
+    old, new, still, free = (nn.Linear(3, 3) for _ in range(4))
+    with pytest.warns(FutureWarning):
+        torch.nn.utils.weight_norm(old)
+    torch.nn.utils.parametrizations.weight_norm(new)
+    still.requires_grad_(False)
+    model = nn.Sequential(old, new, still, free)
+    assert prunable(model) == ("3.weight",) and layers.frozen(model) == ("2.weight", "2.bias")
+    parametrized = (
+        "0.weight_g",
+        "0.weight_v",
+        "1.parametrizations.weight.original0",
+        "1.parametrizations.weight.original1",
+    )
+    assert {u.kind: (u.names, u.share) for u in layers.unpruned(model)} == {
+        "parametrized weights": (parametrized, 24 / 42),
+        "frozen parameters": (("2.weight",), 9 / 42),
+    }
+    assert layers.words(model).startswith(
+        "Pruning may take weights of 1 layer, 16.7 % of all 54 parameters. Neither pruned"
     )
 
 

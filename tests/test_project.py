@@ -57,7 +57,7 @@ def test_make_alone_lists_every_target():
     done = subprocess.run(["make", "--no-print-directory"], cwd=ROOT, capture_output=True, text=True, check=True)
     for target in ("help", "setup", "figures", "words", "export", "slides", "test", "lab", "bench", "doctor", "clean"):
         assert f"make {target} " in done.stdout
-    for variable in ("PRESET", "JOBS", "DEVICE", "PRECISION", "FIGURES", "FRESH"):
+    for variable in ("PRESET", "JOBS", "DEVICE", "PRECISION", "FIGURES", "FRESH", "COMPUTE"):
         assert f" {variable}=" in done.stdout
 
 
@@ -69,7 +69,8 @@ def test_make_alone_lists_every_target():
         ("figures", ["PRECISION=bfloat16"], {"precision": "bfloat16"}),
         ("figures", ["FIGURES=fig03 fig05"], {"names": ["fig03", "fig05"]}),
         ("figures", ["FRESH=1", "FIGURES=fig03", "JOBS=1"], {"names": ["fig03"], "fresh": True, "jobs": 1}),
-        ("figures", ["FRESH=0"], {}),
+        ("figures", ["FRESH=0", "COMPUTE=0"], {}),
+        ("figures", ["COMPUTE=1"], {"stored_only": False}),
         ("slides", [], {}),
         ("slides", ["PRECISION=bfloat16"], {"precision": "bfloat16"}),  # figures of it are in figures/own/
     ],
@@ -82,7 +83,7 @@ def test_make_passes_on_what_is_asked(target, given, passed):
     [line] = [line for line in done.stdout.splitlines() if f"retrainlab {target}" in line]
     usual = {"preset": "digits", "precision": ""}
     if target == "figures":
-        usual |= {"names": [], "jobs": 0, "device": "auto", "fresh": False}
+        usual |= {"names": [], "jobs": 0, "device": "auto", "fresh": False, "stored_only": None}
     options = _parser().parse_args(shlex.split(line)[1:])
     assert {name: getattr(options, name) for name in usual} == usual | passed
 
@@ -151,7 +152,7 @@ def test_every_acronym_of_the_readme_is_spelt_out():
     text = re.sub(
         r"```.*?```|!\[[^]]*\]\([^)]*\)|`[^`]*`|\]\([^)]*\)", "", (ROOT / "README.md").read_text(), flags=re.S
     )
-    common = {"CITATION", "CONTRIBUTING", "CPU", "GB", "HTML", "ICLR", "MIT"}
+    common = {"CIFAR", "CITATION", "CONTRIBUTING", "CPU", "GB", "HTML", "ICLR", "MIT"}
     for name in set(re.findall(r"\b[A-Z]{2,}\b", text)) - common:
         assert re.search(rf"^- .*\*\*{name}\*\*.*, \w+.*:|[a-z] \({name}\)", text, re.M), name
 

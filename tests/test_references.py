@@ -7,6 +7,8 @@ from pathlib import Path
 
 import pytest
 
+from retrainlab import references
+
 ROOT = Path(__file__).parent.parent
 REFERENCES = ROOT / "docs" / "references.md"
 TEXTS = [
@@ -115,3 +117,8 @@ def test_entries_are_sorted_and_each_has_authors_a_title_and_an_address():
         assert target == ADDRESSES[kind] + number or kind == "proceedings", anchor
         if kind == "arXiv":  # 1506.02626 is of June 2015, so before what was printed
             assert re.fullmatch(r"\d{4}\.\d{4,5}", number) and 2000 + int(number[:2]) <= int(anchor.rstrip("bcd")[-4:])
+
+
+def test_the_package_reads_the_address_of_every_entry():
+    wanted = {anchor: LINK.findall(rest)[0][1] for anchor, (_, rest) in entries().items()}
+    assert references.addresses() == wanted

@@ -12,7 +12,7 @@ import pandas as pd
 from retrainlab import stats
 from retrainlab.checks import BadInput
 from retrainlab.claims.rule import ALPHA, FAILS, HOLDS, MARGIN, NOT_TESTED, OPEN, POWER, ROUNDING, Judged
-from retrainlab.claims.table import Verdict, read, verdicts
+from retrainlab.claims.table import COLUMNS, Verdict, read, verdicts
 from retrainlab.figures.presets import Preset
 from retrainlab.figures.provenance import described, number
 from retrainlab.paths import write_whole
@@ -141,7 +141,10 @@ def judged(settings: Preset, folder: Path) -> list[Verdict]:
     settings: those that the figures were made with. Raises BadInput where there are no runs, or those of another preset.
     """
     if not (runs := read(folder)):
-        raise BadInput(f"There are no runs of figures in {folder}; run make figures PRESET={settings.name} first.")
+        raise BadInput(
+            f"There is nothing to judge in {folder}, which has no runs of {listed([_short(name) for name in COLUMNS])}; "
+            f"run make figures PRESET={settings.name} first."
+        )
     for name in runs:
         if (preset := described(folder, name).get("preset", settings.name)) != settings.name:
             raise BadInput(

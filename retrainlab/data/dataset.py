@@ -15,14 +15,14 @@ from torch import Tensor
 from retrainlab.checks import BadInput
 from retrainlab.data import sources
 from retrainlab.data.folders import printable
-from retrainlab.data.reading import Augmentation, Folder
+from retrainlab.data.reading import Augmentation, Counts, Folder, steps_per_epoch
 from retrainlab.data.sources import BuiltIn
 from retrainlab.paths import data_root
 
 
 @dataclass(frozen=True)
 class Split:
-    """images: uint8 [N, C, H, W]; labels: int64 [N]."""
+    """images: uint8 [N, C, H, W], or inputs of any other kind, float32 [N, ...]; labels: int64 [N]."""
 
     images: Tensor
     labels: Tensor
@@ -33,39 +33,46 @@ class Split:
 
 @dataclass(frozen=True)
 class Dataset:
-    """Three splits on one device. mean, std: float32 [C], of each channel over the training images, in units of 0..255."""
+    """Three splits on one device. mean, std: float32 [C], of each channel over the training images, in units of 0..255; None
+    for inputs that a network takes as they are."""
 
     name: str
     train: Split
     validation: Split
     test: Split
     classes: int
-    mean: Tensor
-    std: Tensor
+    mean: Tensor | None
+    std: Tensor | None
     augmentation: Augmentation
 
     @property
-    def shape(self) -> tuple[int, int, int]:
-        """(channels, height, width) of an image."""
-        channels, height, width = self.train.images.shape[1:]
-        return channels, height, width
+    def shape(self) -> tuple[int, ...]:
+        """(channels, height, width) of an image; of other inputs, all dimensions of one."""
+        return tuple(self.train.images.shape[1:])
+
+    @property
+    def rank(self) -> int:
+        """Dimensions of a batch: 4 for images."""
+        return self.train.images.dim()
 
     @property
     def device(self) -> torch.device:
         return self.train.images.device
 
     def normalise(self, images: Tensor) -> Tensor:
-        """uint8 [B, C, H, W] -> float32 of the same shape, zero mean and unit variance over the training split."""
+        """uint8 [B, C, H, W] -> float32 of the same shape, zero mean and unit variance over the training split; other inputs
+        stay as they are."""
+        if self.mean is None or self.std is None:
+            return images
         return (images.float() - self.mean.view(-1, 1, 1)) / self.std.view(-1, 1, 1)
 
     def steps_per_epoch(self, batch_size: int) -> int:
-        """Whole batches in an epoch; the images left over change with every epoch's order. BadInput if there is none."""
-        if batch_size > len(self.train):
-            raise BadInput(
-                f"The batch size is {batch_size}, but {self.name} has {len(self.train)} training images; "
-                "give a batch size of at most that."
-            )
-        return len(self.train) // batch_size
+        """Whole batches in an epoch (see `reading.steps_per_epoch`)."""
+        return steps_per_epoch(self.name, len(self.train), batch_size)
+
+    @property
+    def counts(self) -> Counts:
+        return Counts(len(self.train), len(self.validation), len(self.test), self.classes, self.shape)
 
 
 def stratified(labels: np.ndarray, count: int) -> np.ndarray:
@@ -120,3 +127,11 @@ def _load(source: BuiltIn | Folder, shown: str, device: str, all_train: bool, wh
         raise BadInput(f"A colour channel of {shown} is constant over all training images, so it cannot be normalised.")
     classes = int(labels.max()) + 1
     return Dataset(shown, train, validation, test, classes, mean.float(), std.float(), source.augmentation)
+
+
+def counts(name: str, *, all_train: bool = False, image_size: int | None = None) -> Counts:
+    """What `load` would find, without reading an image of a data set that has a name: they need not be here."""
+    source = sources.source(name, image_size)
+    if isinstance(source, BuiltIn):
+        return source.holds.all_train() if all_train else source.holds
+    return load(name, all_train=all_train, image_size=image_size).counts

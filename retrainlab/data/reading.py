@@ -4,7 +4,7 @@ import hashlib
 import os
 from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import lru_cache
 from typing import TYPE_CHECKING
 
@@ -33,6 +33,40 @@ class Source:
     train: "Images"
     validation: "Images | None" = None
     test: "Images | None" = None
+
+
+@dataclass(frozen=True)
+class Counts:
+    """How many images each split of a data set has, in how many classes, and their shape (channels, height, width): what the
+    steps of a recipe and the size of its network follow from. Nothing is read for those of a data set that has a name."""
+
+    train: int
+    validation: int
+    test: int
+    classes: int
+    shape: tuple[int, ...]
+
+    def all_train(self) -> "Counts":
+        """With the validation images among those trained on, too."""
+        return replace(self, train=self.train + self.validation)
+
+    def words(self) -> str:
+        """As `Folder.content` says it."""
+        channels, height, width = self.shape
+        return (
+            f"{self.classes} classes; {self.train:,} train, {self.validation:,} validation, {self.test:,} test images; "
+            f"{height} x {width} pixels; mode {'L' if channels == 1 else 'RGB'}"
+        )
+
+
+def steps_per_epoch(name: str, images: int, batch_size: int) -> int:
+    """Whole batches in an epoch of so many training images of the data set `name`; the images left over change with every
+    epoch's order. BadInput if there is none."""
+    if batch_size > images:
+        raise BadInput(
+            f"The batch size is {batch_size}, but {name} has {images} training images; give a batch size of at most that."
+        )
+    return images // batch_size
 
 
 @dataclass(frozen=True)

@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING
 
 from retrainlab.checks import BadInput, choose
 from retrainlab.data import folders
-from retrainlab.data.reading import Augmentation, Folder, Source
+from retrainlab.data.reading import Augmentation, Counts, Folder, Source
 from retrainlab.paths import command, data_root
 
 if TYPE_CHECKING:
@@ -32,14 +32,14 @@ _FASHION_FILES = [f"{part}-{what}" for part in ("train", "t10k") for what in ("i
 class BuiltIn:
     """A data set that has a name.
 
-    holds: what is in it, in the words of `Folder.content`. read: its images, or BadInput if they are not here or are not
-    what they should be. where: the folder or package they are in, None if they are not here, from the names of files
+    holds: what `dataset.load` finds in it, known without reading. read: its images, or BadInput if they are not here or are
+    not what they should be. where: the folder or package they are in, None if they are not here, from the names of files
     alone. held_out: how many test and validation images to split off training, where the source has none of its own.
     downloads: the class of torchvision.datasets that fetches it; empty if it needs no download.
     """
 
     name: str
-    holds: str
+    holds: Counts
     read: Callable[[], Source]
     where: Callable[[], Path | str | None]
     held_out: tuple[int, int]
@@ -48,7 +48,7 @@ class BuiltIn:
 
     def content(self) -> str:
         """What is in it, in a sentence."""
-        return f"{self.name}: {self.holds}."
+        return f"{self.name}: {self.holds.words()}."
 
     def fingerprint(self) -> str:
         """The name and the version of our splits: reading checks the images against their published content."""
@@ -183,7 +183,7 @@ def _cifar(name: str, classes: int, file: str) -> BuiltIn:
 
     return BuiltIn(
         name,
-        f"{classes} classes; 45,000 train, 5,000 validation, 10,000 test images; 32 x 32 pixels; mode RGB",
+        Counts(45_000, 5_000, 10_000, classes, (3, 32, 32)),
         read=partial(_read_cifar, name),
         where=where,
         held_out=(0, 5000),
@@ -195,7 +195,7 @@ def _cifar(name: str, classes: int, file: str) -> BuiltIn:
 SETS = (
     BuiltIn(
         "digits",
-        "10 classes; 1,000 train, 257 validation, 540 test images; 8 x 8 pixels; mode L",
+        Counts(1_000, 257, 540, 10, (1, 8, 8)),
         read=_digits,
         where=lambda: "in scikit-learn",
         held_out=(540, 257),
@@ -203,7 +203,7 @@ SETS = (
     ),
     BuiltIn(
         "fashion-mnist",
-        "10 classes; 55,000 train, 5,000 validation, 10,000 test images; 28 x 28 pixels; mode L",
+        Counts(55_000, 5_000, 10_000, 10, (1, 28, 28)),
         read=_fashion,
         where=fashion_folder,
         held_out=(0, 5000),

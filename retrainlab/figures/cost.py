@@ -10,8 +10,9 @@ from pathlib import Path
 
 from retrainlab.checks import BadInput, shortened
 from retrainlab.figures import presets
+from retrainlab.figures.made import stored
 from retrainlab.figures.provenance import described, texts, trained
-from retrainlab.paths import project, stored_file
+from retrainlab.paths import project
 from retrainlab.phrases import listed
 from retrainlab.progress import duration
 from retrainlab.study.machine import Machine
@@ -49,7 +50,7 @@ def missing(
             continue
         keys = texts(about, "results")
         anew = fresh or about.get("parameters") != own
-        new = {key for key in keys if anew or not stored_file(store, "results", key).exists()} - counted
+        new = {key for key, digest in stored(store, keys).items() if anew or not digest} - counted
         counted |= new
         for what, count in counts.items():
             if isinstance(count, int):

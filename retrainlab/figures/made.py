@@ -8,7 +8,8 @@ not part of the project; a figure without one is made. Nothing here loads torch.
 import hashlib
 import json
 import platform
-from collections.abc import Iterator, Mapping
+import zipfile
+from collections.abc import Iterable, Iterator, Mapping
 from contextlib import suppress
 from dataclasses import dataclass
 from importlib import metadata
@@ -17,7 +18,7 @@ from pathlib import Path
 from retrainlab.checks import BadInput, shortened
 from retrainlab.figures import sources
 from retrainlab.figures.provenance import described, texts, versions
-from retrainlab.paths import stored_file, write_text
+from retrainlab.paths import shipped_files, stored_file, write_text
 
 MADE_FROM = ("parameters", "versions", "code")  # what is known before a notebook runs ...
 FOUND_IN = ("files", "results")  # ... and after it
@@ -60,8 +61,26 @@ def after(asked: Asked) -> Record:
     files = {path.name: _digest_of(path) for path in sorted(asked.folder.glob(f"{asked.name}.*"))}
     beside = [*texts(about, "read"), *texts(about, "written")]
     files |= {name: _digest_of(asked.folder / name) for name in beside}
-    results = {key: _digest_of(stored_file(asked.store, "results", key)) for key in texts(about, "results")}
-    return {"files": files, "results": results}
+    return {"files": files, "results": stored(asked.store, texts(about, "results"))}
+
+
+def stored(store: Path, keys: Iterable[str]) -> dict[str, str]:
+    """Digests of results by their keys, in the store or else in a file of results that comes with the project; empty for one
+    that is in neither."""
+    shelved = _shelved()
+    found = {key: _digest_of(stored_file(store, "results", key)) for key in keys}
+    return {key: digest or shelved.get(f"results/{key}.json", "") for key, digest in found.items()}
+
+
+def _shelved() -> dict[str, str]:
+    """What the manifests of the files of results that come with the project say of their members, by name."""
+    out: dict[str, str] = {}
+    for path in shipped_files():
+        with suppress(OSError, ValueError, LookupError, TypeError, AttributeError, zipfile.BadZipFile):
+            with zipfile.ZipFile(path) as file:
+                listed = json.loads(file.read("manifest.json"))["files"]
+            out |= {name: str(about["sha256"])[:16] for name, about in listed.items()}
+    return out
 
 
 def beside(asked: Asked) -> dict[str, str]:

@@ -85,7 +85,7 @@ def _execute(path: Path, executed: Path, given: dict, timeout: float, live: bool
     except PapermillExecutionError as error:
         if error.ename in ("Stopped", "KeyboardInterrupt"):
             raise KeyboardInterrupt(error.evalue) from None
-        if error.ename == "BadInput":
+        if error.ename in ("BadInput", "NotStored"):
             raise BadInput(error.evalue) from None
         told = error.ename in ("WorkerDied", "Failed")
         raise Failed(error.evalue if told else _sentence(error.ename, error.evalue)) from None

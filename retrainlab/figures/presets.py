@@ -18,7 +18,7 @@ class Preset:
     """What the figures need to know. A field's last word is the name of the notebook's parameter that overrides it."""
 
     name: str
-    recipe: Recipe  # of figures 1 to 4 and 9 to 14
+    recipe: Recipe  # of figures 1 to 4 and 9 to 14; 4 chooses on validation images, and never trains on them
     output: str = ""  # the figures' folder; if empty, the function `folder` chooses one
     seeds: int = 5
     # figure 3: shares of weights removed, budgets as shares of the dense run, and what the differences are to
@@ -78,6 +78,9 @@ class Preset:
     landscape_budget: float = 0.1
     landscape_seeds: int = 10
     precision: str = "float32"  # of all trainings
+    stored_only: bool = (
+        False  # figures train nothing unless that is asked for, as they take hours of a GPU and weeks of a CPU
+    )
 
     def __post_init__(self) -> None:
         settle(self)
@@ -213,6 +216,7 @@ _ALL = (
         landscape_budget=10 / 182,
         landscape_seeds=3,
         precision="bfloat16",
+        stored_only=True,
         contest=Recipe(data="cifar10", model="resnet20", epochs=100, batch_size=128, sgd=SGD(weight_decay=2e-4)),
     ),
 )

@@ -45,6 +45,16 @@ def schedules(curves: pd.DataFrame) -> Figure:
     return figure
 
 
+def thinned(rates: Sequence[float], most: int = 1000) -> list[int]:
+    """Places of a curve that show all of it: each if there are at most `most`; else so many of them evenly, the largest, the
+    last, and both sides of every jump."""
+    if (count := len(rates)) <= most:
+        return list(range(count))
+    least = max(rates) / 100
+    jumps = {place for i in range(1, count) if abs(rates[i] - rates[i - 1]) > least for place in (i - 1, i)}
+    return sorted({*range(0, count, -(-count // most)), count - 1, rates.index(max(rates))} | jumps)
+
+
 @styled
 def recovery(points: pd.DataFrame, what: str) -> Figure:
     """Figure 2: accuracy and learning rate over the steps of retraining.

@@ -6,15 +6,19 @@ The notebooks stay as they are; what they print while they compute is shown live
 import sys
 import time
 from collections.abc import Iterable, Mapping, Sequence, Sized
-from dataclasses import asdict
+from dataclasses import asdict, replace
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from retrainlab.checks import BadInput, Failed, choose, listed
 from retrainlab.config import PRECISIONS
 from retrainlab.figures import cost, made, notebooks, presets, sources
 from retrainlab.paths import make_writable, project, store_root
-from retrainlab.progress import duration
+from retrainlab.progress import Progress, duration
 from retrainlab.study.machine import Machine
+
+if TYPE_CHECKING:
+    from retrainlab.study.lacking import NotStored
 
 CELL_TIMEOUT = 30 * 24 * 3600  # seconds; a preset for a GPU may train for days in one cell
 
@@ -45,8 +49,9 @@ def make(
     dry_run: bool = False,
 ) -> list[Path]:
     """Run the notebooks of `names` (all if none) one after the other, but for figures that are up to date (see `made`),
-    unless the machine makes all fresh; figures go to `output`, or figures/PRESET. dry_run: only say which would be made,
-    why, and what that costs.
+    unless the machine makes all fresh; figures go to `output`, or figures/PRESET. If the machine trains nothing, or
+    leaves that to a preset that says so, it is told what figures lack, and what that costs. dry_run: only say which would be
+    made, why, and what that costs.
 
     Returns the paths of the PNGs. Raises BadInput before any notebook runs, or when one does; KeyboardInterrupt on Ctrl-C;
     and Failed after the last one, with a sentence for each that failed. What was executed of these is in OUTPUT/failed/.
@@ -55,6 +60,7 @@ def make(
         choose(precision, PRECISIONS, "precision")
     settings = presets.asked(preset, output, precision=precision)
     precision = settings.precision
+    machine = _allowed(machine, settings)
     folder, store = presets.folder(settings).resolve(), Path(machine.store) if machine.store else store_root()
     own = {"preset": preset, "precision": precision, "device": machine.device}
     known = available()
@@ -68,25 +74,32 @@ def make(
     for name in reasons:
         if unknown := given.keys() - notebooks.parameters(known[name]):
             raise BadInput(f"The notebook {name} has no parameter {', '.join(sorted(unknown))}; restore it from git.")
+    lacks = _lacking([chosen[name] for name in reasons], given) if machine.stored_only else {}
+    chosen = {name: one for name, one in chosen.items() if name not in lacks}
+    reasons = {name: reason for name, reason in reasons.items() if name not in lacks}
     if not dry_run:
         make_writable(folder, [f"{name}.{end}" for name in reasons for end in presets.ENDS])
-    missing = cost.missing(reasons, settings, folder, store, machine.fresh)
+    lacking = {} if machine.stored_only else reasons
+    missing = cost.missing(lacking, settings, folder, store, machine.fresh)
     words = cost.sentence(reasons, len(chosen), settings, machine, missing)
     if dry_run:
         print("\n".join([words, *(f"  {name}: {reason}" for name, reason in reasons.items())]))
+        _tell(lacks, {}, settings, machine)
         return []
     print(words, file=sys.stderr, flush=True)
     begin = time.monotonic()
-    failed = _execute(reasons, chosen, given)
+    refused: dict[str, str] = {}
+    failed = _execute(reasons, chosen, given, refused)
     if shaken := {
         name: reason
         for name, reason in _reasons(one for name, one in chosen.items() if name not in failed).items()
         if chosen[name].record.exists()  # made, or up to date, before others changed what it is made from
     }:
-        failed |= _execute(shaken, chosen, given | {"fresh": False})
-    there = [folder / f"{name}.png" for name in chosen if name not in failed]
-    now = "" if len(reasons) == len(chosen) else f" ({len(reasons.keys() - failed.keys())} made now)"
+        failed |= _execute(shaken, chosen, given | {"fresh": False}, refused)
+    there = [folder / f"{name}.png" for name in chosen if name not in failed | refused]
+    now = "" if len(reasons) == len(chosen) else f" ({len(reasons.keys() - (failed | refused).keys())} made now)"
     print(f"{_counted(there)} in {_shown(folder)}/{now}, {duration(time.monotonic() - begin)}.")
+    _tell(lacks, refused, settings, machine)
     if failed:
         raise Failed("\n".join([f"{len(failed)} of {len(reasons)} figures failed.", *failed.values()]))
     return there
@@ -109,8 +122,48 @@ def _reasons(figures: Iterable[made.Asked], fresh: bool = False) -> dict[str, st
     return {name: reason for name, reason in found.items() if reason}
 
 
-def _execute(reasons: Mapping[str, str], figures: Mapping[str, made.Asked], given: dict) -> dict[str, str]:
-    """Run these notebooks, and record what each figure was made from; returns a sentence for each that failed."""
+def _allowed(machine: Machine, settings: presets.Preset) -> Machine:
+    """The machine, which trains nothing if the preset says so and it does not itself say otherwise."""
+    if machine.stored_only is not None:
+        return machine
+    if settings.stored_only and machine.fresh:
+        raise BadInput(
+            f"Figures of {settings.name} train nothing unless that is asked for; give --compute with --fresh."
+        )
+    return replace(machine, stored_only=settings.stored_only)
+
+
+def _lacking(figures: Sequence[made.Asked], given: dict) -> "dict[str, NotStored]":
+    """What those figures lack that cannot be drawn from what is stored."""
+    from retrainlab.figures.stored import lacking
+
+    out, progress = {}, Progress("figures")
+    for place, one in enumerate(figures):
+        progress(place / len(figures), f"what {one.name} needs of the store")
+        if lack := lacking(one.notebook, given):
+            out[one.name] = lack
+    progress.close()
+    return out
+
+
+def _tell(
+    lacks: "Mapping[str, NotStored]", refused: Mapping[str, str], settings: presets.Preset, machine: Machine
+) -> None:
+    """Print what figures lack, and why others refused to be drawn."""
+    if lacks or refused:
+        print("Not drawn, as nothing is trained here:")
+        print("".join(f"  {sentence}\n" for sentence in refused.values()), end="")
+    if lacks:
+        from retrainlab.figures.stored import told
+
+        print("\n".join(told(lacks, settings, machine)))
+
+
+def _execute(
+    reasons: Mapping[str, str], figures: Mapping[str, made.Asked], given: dict, refused: dict[str, str]
+) -> dict[str, str]:
+    """Run these notebooks, and record what each figure was made from; returns a sentence for each that failed. refused: gets
+    one for each that refuses what it finds, as it may where nothing is trained; else that ends all."""
     failed: dict[str, str] = {}
     for number, (name, reason) in enumerate(reasons.items(), 1):
         one, start = figures[name], time.monotonic()
@@ -121,9 +174,12 @@ def _execute(reasons: Mapping[str, str], figures: Mapping[str, made.Asked], give
             notebooks.execute(one.notebook, given, one.folder / "failed" / f"{name}.ipynb", CELL_TIMEOUT, live=True)
             made.keep(one, begun, seen)
         except (Failed, BadInput) as error:
-            if isinstance(error, BadInput) and not failed:  # else what others failed to save may be what lacks
+            stored_only = isinstance(error, BadInput) and given["stored_only"]
+            if (
+                isinstance(error, BadInput) and not failed and not stored_only
+            ):  # else it may lack what others failed to save
                 raise
-            failed[name] = f"{name}: {error}"
-        end = "failed" if name in failed else f"{_shown(one.folder)}/{name}.png"
+            (refused if stored_only else failed)[name] = f"{name}: {error}"
+        end = "not drawn" if name in refused else "failed" if name in failed else f"{_shown(one.folder)}/{name}.png"
         print(f"      {end}  ({duration(time.monotonic() - start)})", flush=True)
     return failed

@@ -11,12 +11,14 @@ import shutil
 import subprocess
 import sys
 import tempfile
+from collections.abc import Mapping
 from dataclasses import asdict, dataclass
 from html import escape
 from io import BytesIO
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from retrainlab import references
 from retrainlab.checks import BadInput, choose
 from retrainlab.config import PRECISIONS
 from retrainlab.figures import notebooks, presets
@@ -167,18 +169,28 @@ def make(
 def _executed(deck: Deck, folder: Path) -> "NotebookNode":
     path = project() / "notebooks" / f"{NAME}.ipynb"
     notebook = notebooks.execute(path, asdict(deck), folder / "failed" / path.name, CELL_TIMEOUT)
+    addresses = references.addresses()
     for cell in notebook.cells:
         if cell.cell_type == "markdown":  # the HTML goes where the project's files do not
-            cell.source = unlinked(cell.source)
+            cell.source = linked(cell.source, addresses)
         else:  # what libraries print on one machine is nothing for an audience
             cell.outputs = [output for output in cell.outputs if output.output_type != "stream"]
     return notebook
 
 
-def unlinked(text: str) -> str:
-    """The markdown without links to the project's files: a notebook's name, or the words of a link to anything else."""
+def linked(text: str, addresses: Mapping[str, str]) -> str:
+    """The markdown with links that lead somewhere from wherever the HTML is: of a link to a work its address, to a notebook
+    its name, to another file of the project the words.
+
+    addresses: of works, by their anchors in docs/references.md.
+    """
+
+    def elsewhere(match: re.Match) -> str:
+        address = addresses.get(match[2].partition("references.md#")[2])
+        return f"[{match[1]}]({address})" if address else match[1]
+
     named = re.sub(r"\[[^]]+\]\(([\w-]+\.ipynb)\)", r"`notebooks/\1`", text)
-    return re.sub(r"\[([^]]+)\]\((?!https?:)[^)]+\)", r"\1", named)
+    return re.sub(r"\[([^]]+)\]\((?!https?:)([^)]+)\)", elsewhere, named)
 
 
 def html(notebook: "NotebookNode", script: bool = True) -> str:

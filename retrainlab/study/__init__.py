@@ -5,9 +5,11 @@
     stages     train, prune, retrain: what one experiment is made of
     results    the keeper of what is stored, and how one process makes what is missing
     run        carries a grid out: plan cuts what is missing into tasks, workers spreads these over processes
+    lacking    what a study lacks that is to train nothing
     reading    what is stored, as tables
     store      the folder of results, and under it files of results (archive) that are only read
     exports    results into such a file; imports: back into a store
+    collapse   a trained network's accuracy straight after pruning, kept with the network
     landscape  where retraining goes: what is measured of weights that no store keeps
 
 What others call is importable from here; a worker, which needs little of it, loads no more than that.

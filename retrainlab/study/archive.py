@@ -24,7 +24,7 @@ from safetensors.torch import load
 
 from retrainlab.checks import BadInput
 from retrainlab.keys import SCHEMA
-from retrainlab.paths import in_project, project
+from retrainlab.paths import shipped_files
 from retrainlab.phrases import first_line
 from retrainlab.study import records
 from retrainlab.study.older import Unfit
@@ -126,7 +126,7 @@ class Archive:
 
 def shipped() -> tuple[Archive, ...]:
     """The files of results that come with the project, in results/; none where the package was installed without it."""
-    return tuple(map(Archive, sorted((project() / "results").glob("*.zip")))) if in_project() else ()
+    return tuple(map(Archive, shipped_files()))
 
 
 def _check_size(info: zipfile.ZipInfo) -> None:

@@ -5,7 +5,7 @@ import json
 import warnings
 import zipfile
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
@@ -67,16 +67,15 @@ class Plan:
         return f"{', '.join(parts)}; at most {size / 1e6:.2f} MB"
 
 
-def plan(results: Results, chosen: Chosen, weights: Sequence[int] | None = None, new: bool = False) -> Plan:
+def plan(results: Results, chosen: Chosen, weights: Sequence[int] | None = None, known: Collection[Name] = ()) -> Plan:
     """What to export of the store's own: the results that are chosen, and the dense runs and masks that they start from.
 
-    weights: seeds whose dense weights and masks go along, all if it is empty, none if None. new: leave out what the files
-    that come with the project hold. What is damaged is left out with a warning.
+    weights: seeds whose dense weights and masks go along, all if it is empty, none if None. known: names to leave out,
+    since whoever takes the file in has them. What is damaged is left out with a warning.
     """
     store, taken = results.store, dict[Name, int]()
-    there = {name for shelf in store.shelves for name in shelf.names()} if new else set()
     for name in store.names():
-        if name[0] != "results" or name in there:
+        if name[0] != "results" or name in known:
             continue
         try:
             found = store.read(*name, tensors=False)
@@ -89,7 +88,7 @@ def plan(results: Results, chosen: Chosen, weights: Sequence[int] | None = None,
         taken[name] = experiment.recipe.seed
         for kind, noun in (("dense", experiment.recipe), ("pruned", (experiment.recipe, experiment.prune))):
             start = kind, _key(results, noun)
-            if start[1] and start not in there and store.path(*start).is_file():
+            if start[1] and start not in known and store.path(*start).is_file():
                 taken[start] = experiment.recipe.seed
     if not taken:
         raise BadInput(f"The store {store.root} has no results that fit, so that there is nothing to export.")

@@ -12,6 +12,7 @@ from pathlib import Path
 from retrainlab.checks import BadInput, shortened
 from retrainlab.config import PRECISIONS, Experiment
 from retrainlab.data.sources import BUILT_IN
+from retrainlab.progress import Tell
 from retrainlab.study import nouns, older, seal
 from retrainlab.study.archive import Archive
 from retrainlab.study.older import Unfit
@@ -48,15 +49,16 @@ class Taken:
         return text
 
 
-def take_in(store: Store, source: Archive | Store) -> Taken:
-    """Take in what a file or another store holds; all of it is checked before anything is written. Raises BadInput in one
-    sentence for what is damaged, too large or of a newer version, with nothing written."""
+def take_in(store: Store, source: Archive | Store, tell: Tell = lambda share, words: None) -> Taken:
+    """Take in what a file or another store holds; all of it is checked before anything is written. tell: is told how far it
+    is. Raises BadInput in one sentence for what is damaged, too large or of a newer version, with nothing written."""
     path = source.path if isinstance(source, Archive) else source.root
     found: dict[str, list[Name]] = {field: [] for field in Taken.__dataclass_fields__}
     size = 0
     try:
-        renamed = _renamed(source)
-        for kind, key, thing in _every(source, renamed):
+        renamed, count = _renamed(source), len(source.names())
+        for place, (kind, key, thing) in enumerate(_every(source, renamed)):
+            tell(place / count / 2, f"{count} records are checked")
             _check_name(kind, key, thing.result)
             found[_standing(store.own(kind, key), thing)].append((kind, key))
             size += sum(t.nbytes for t in thing.tensors.values()) + 8192
@@ -66,7 +68,8 @@ def take_in(store: Store, source: Archive | Store) -> Taken:
     store.check_writable()
     store.check_room(size)
     beside = Store(store.root / "conflicts")
-    for kind, key, thing in _every(source, renamed):
+    for place, (kind, key, thing) in enumerate(_every(source, renamed)):
+        tell(0.5 + place / count / 2, f"{count} records are taken in")
         name, tensors = (kind, key), None if thing.bare else thing.tensors
         if name in taken.new:
             store.write(kind, key, thing.result, tensors)

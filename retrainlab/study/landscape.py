@@ -20,15 +20,18 @@ from retrainlab.device import cores, describe, repeatable, resolve
 from retrainlab.keys import key
 from retrainlab.progress import Progress
 from retrainlab.pruning import Masks, Weights
+from retrainlab.study.courses import drive
+from retrainlab.study.lacking import NotStored
 from retrainlab.study.machine import Machine
 from retrainlab.study.making import cost, grouped
 from retrainlab.study.measured import Dense, Pruned
+from retrainlab.study.plan import Missing
 from retrainlab.study.reading import row, stored
 from retrainlab.study.result import Result, record
 from retrainlab.study.results import Place, Results
 from retrainlab.study.run import QUICK, WORTH_A_PROBE
 from retrainlab.study.serving import advance
-from retrainlab.study.stages import check_dense, check_lengths, common, dense_curve, drive, prepare, while_retraining
+from retrainlab.study.stages import check_dense, check_lengths, common, dense_curve, prepare, while_retraining
 from retrainlab.study.workers import Task, run_tasks
 from retrainlab.training import cycles
 from retrainlab.training.engine import Engine, fastest, forced
@@ -64,9 +67,13 @@ def run_landscape(experiments: Sequence[Experiment], machine: Machine = Machine(
         _check(experiment)
     kept, where = Results.at(machine.store), resolve(machine.device)
     missing = [e for e in dict.fromkeys(experiments) if machine.fresh or _found(kept, e) is None]
+    starts = dict.fromkeys(replace(e, retrain=Retrain(budget=0.0)) for e in missing)
+    if missing and machine.stored_only:
+        first = Missing.of(list(starts), kept)
+        both = {_name(kept, e): replace(e, retrain=replace(e.retrain, copies=2)) for e in missing}
+        raise NotStored(Missing(first.dense, first.pruned, both))
     if missing:
         kept.store.check_writable()
-        starts = dict.fromkeys(replace(e, retrain=Retrain(budget=0.0)) for e in missing)
         machine.study(list(starts), title)  # dense networks and masks, by whatever engine and processes
         _make(missing, kept, where, machine, title)
     return pd.DataFrame([row(e, _name(kept, e), stored(_found(kept, e))) for e in experiments])

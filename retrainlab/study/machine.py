@@ -5,7 +5,7 @@ from contextlib import contextmanager, nullcontext
 from dataclasses import asdict, dataclass, replace
 from typing import TYPE_CHECKING
 
-from retrainlab.checks import choice, number, settle, told
+from retrainlab.checks import BadInput, choice, number, settle, told
 from retrainlab.config import ENGINES, Experiment
 from retrainlab.progress import Progress
 
@@ -30,6 +30,9 @@ class Machine:
         "same, compiled first; auto: the fastest, by a short measurement that is remembered",
     )
     fresh: bool = told(False, "compute anew what is stored already")
+    stored_only: bool | None = told(
+        None, "train nothing: take what is stored, and say what is missing; for figures None is what their preset says"
+    )
     minutes: float = number(
         0.0,
         "stop cleanly before so many minutes are over: 20 seconds before, or a tenth of the time, for a last evaluation and "
@@ -40,12 +43,15 @@ class Machine:
 
     def __post_init__(self) -> None:
         settle(self)
+        if self.fresh and self.stored_only:
+            raise BadInput("To compute anew and to train nothing exclude each other; leave out fresh, or stored only.")
 
     def study(self, experiments: Sequence[Experiment], name: str, executor: "Executor | None" = None) -> "pd.DataFrame":
         """`study.run_study` with these options; its progress is told under this name."""
         from retrainlab.study.run import run_study
 
-        return run_study(experiments, **asdict(self), progress=Progress(name), executor=executor)
+        options = asdict(self) | {"stored_only": bool(self.stored_only)}
+        return run_study(experiments, **options, progress=Progress(name), executor=executor)
 
     @contextmanager
     def studies(self, name: str) -> "Iterator[Studies]":
@@ -54,7 +60,7 @@ class Machine:
         from retrainlab.study.processes import Workers
 
         count = (self.jobs or cores()) if resolve(self.device).type == "cpu" else 1  # processes of this study's own
-        with Workers(count) if count > 1 else nullcontext() as pool:
+        with Workers(count) if count > 1 and not self.stored_only else nullcontext() as pool:
             yield Studies(self, name, pool)
 
 
@@ -68,12 +74,17 @@ class Studies:
         self.frames: list[pd.DataFrame] = []
 
     def __call__(self, experiments: "Sequence[Experiment]") -> "pd.DataFrame":
-        """A row for each experiment, in their order."""
+        """A row for each experiment, in their order. What those lead to that are not stored is not known."""
+        from retrainlab.study.lacking import NotStored
+
         again = [e for e in experiments if e not in self.asked]
         if self.machine.fresh and again:
             self.machine.study(again, self.name, self.pool)
         self.asked.update(experiments)
-        frame = replace(self.machine, fresh=False).study(experiments, self.name, self.pool)
+        try:
+            frame = replace(self.machine, fresh=False).study(experiments, self.name, self.pool)
+        except NotStored as lacking:
+            raise NotStored(lacking.missing, more=True) from None
         self.frames.append(frame.copy())
         return frame
 

@@ -9,9 +9,10 @@ import torch
 from retrainlab.config import Experiment, Prune, Recipe
 from retrainlab.progress import Tell
 from retrainlab.study.checkpoints import Checkpoints
+from retrainlab.study.courses import Callbacks
 from retrainlab.study.measured import Dense, Pruned
 from retrainlab.study.result import Result
-from retrainlab.study.stages import Callbacks, evaluations_of, run_together, train_dense_together
+from retrainlab.study.stages import evaluations_of, run_together, train_dense_together
 from retrainlab.training.engine import Engine
 from retrainlab.training.state import Point
 
@@ -47,15 +48,21 @@ def recipe_of(noun: Noun) -> Recipe:
     return noun
 
 
-def cost(noun: Noun) -> float:
-    """How much work a noun is, in epochs of training; an experiment's is its retraining and a little for evaluations."""
+def trained_epochs(noun: Noun) -> float:
+    """Epochs of training that a noun is: of an experiment those of its retraining, of masks none."""
     match noun:
         case Recipe():
             return noun.epochs
         case Experiment(recipe, prune, retrain):
             cycles = 1 if retrain.split else prune.cycles
-            return retrain.budget * recipe.epochs * cycles * retrain.copies + 0.1
-    return 0.1
+            return retrain.budget * recipe.epochs * cycles * retrain.copies
+    return 0.0
+
+
+def cost(noun: Noun) -> float:
+    """How much work a noun is, in epochs of training: those that it trains, and but for a first training a little for
+    evaluations."""
+    return trained_epochs(noun) + (0.0 if isinstance(noun, Recipe) else 0.1)
 
 
 def work(nouns: Iterable[Noun]) -> float:

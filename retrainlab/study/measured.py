@@ -84,9 +84,14 @@ def check_given(experiment: Experiment, dense: Dense, pruned: Pruned) -> None:
         raise BadInput("The masks given were made from another dense network; make them from the one given.")
 
 
+def lacks_momentum(experiment: Experiment, dense: Result) -> bool:
+    """Whether an experiment goes on from a momentum which its dense run, once exported, no longer has."""
+    return experiment.retrain.optimizer == "keep" and dense.provenance.get(MOMENTUM) == LEFT_OUT
+
+
 def check_momentum(experiment: Experiment, dense: Result) -> None:
-    """Raise BadInput for an experiment that goes on from a momentum which its dense run, once exported, no longer has."""
-    if experiment.retrain.optimizer == "keep" and dense.provenance.get(MOMENTUM) == LEFT_OUT:
+    """Raise BadInput for an experiment of which `lacks_momentum` is true."""
+    if lacks_momentum(experiment, dense):
         raise BadInput(
             "The dense network comes from a file of results, which holds no momentum, but optimizer 'keep' retrains from it;"
             " take 'fresh' or 'cycles', or make the network anew with --fresh."
@@ -103,7 +108,7 @@ def dense_of(setup: Setup, recipe: Recipe, trained: Trained, engine: Engine) -> 
         "test_loss": test_loss,
         "validation_accuracy": trained.points[-1].accuracy,
         "validation_loss": trained.points[-1].loss,
-        "parameters": sum(p.numel() for p in state.params.values()),
+        "parameters": sum(p.numel() for p in setup.model.parameters()),
         "prunable_weights": sum(w.numel() for w in weights.values()),
         "multiply_adds": metrics.multiply_adds(setup.model, setup.data.shape, weights)[0],
         "sparsity": metrics.sparsity(weights),

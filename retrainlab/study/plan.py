@@ -13,17 +13,19 @@ from typing import TypeVar
 import torch
 
 from retrainlab.config import Experiment, Prune, Recipe
+from retrainlab.layers import prunable
 from retrainlab.scores import UPDATES
 from retrainlab.study.making import Noun, Pair, Watch, cost, grouped, work
-from retrainlab.study.measured import belongs, check_momentum
+from retrainlab.study.measured import belongs, check_momentum, lacks_momentum
 from retrainlab.study.records import Stored
 from retrainlab.study.result import Result
 from retrainlab.study.results import Results
 from retrainlab.study.serving import Unfinished, advance
 from retrainlab.study.sitting import Sitting, order
-from retrainlab.study.stages import common, prepare, while_retraining
+from retrainlab.study.stages import common, network_of, prepare, while_retraining
 from retrainlab.study.workers import Task
 from retrainlab.training.engine import Engine
+from retrainlab.training.state import State
 
 T = TypeVar("T")
 N = TypeVar("N", bound=Noun)
@@ -41,9 +43,12 @@ class Missing:
     found: dict[str, Result] = field(default_factory=dict, compare=False)
 
     @staticmethod
-    def of(experiments: Sequence[Experiment], results: Results, fresh: bool = False) -> "Missing":
+    def of(
+        experiments: Sequence[Experiment], results: Results, fresh: bool = False, stored_only: bool = False
+    ) -> "Missing":
         """What the store lacks of the experiments and of what they start from; all files are read, so that damaged ones are
-        made anew with the rest. fresh: take all for missing."""
+        made anew with the rest. fresh: take all for missing. stored_only: nothing will be made, so that a dense network
+        without the momentum that an experiment goes on from is missing, and not refused with BadInput."""
         out = Missing({}, {}, {})
         shapes = cache(_shapes)
 
@@ -63,7 +68,10 @@ class Missing:
                 continue
             out.results[name] = e
             first, pair = results.key(e.recipe), results.key((e.recipe, e.prune))
-            if (dense := whole("dense", first, e.recipe)) is None:
+            dense = whole("dense", first, e.recipe)
+            if dense and stored_only and lacks_momentum(e, dense.result):
+                dense = None
+            if dense is None:
                 out.dense[first] = e.recipe
             else:
                 check_momentum(e, dense.result)
@@ -96,11 +104,12 @@ class Missing:
 
 def _shapes(recipe: Recipe) -> dict[str, dict[str, torch.Size]]:
     """The shapes of a dense run's stored tensors, its momentum aside, and of its masks, by name."""
-    setup = prepare(recipe, torch.device("cpu"))[0]
-    params = {name: p.shape for name, p in setup.model.named_parameters()}
+    model = network_of(recipe)
+    state = State.of(model, "meta")
+    params = {name: p.shape for name, p in state.params.items()}
     dense = {f"params/{name}": shape for name, shape in params.items()}
-    dense |= {f"buffers/{name}": b.shape for name, b in setup.model.named_buffers()}
-    return {"dense": dense, "pruned": {name: params[name] for name in setup.prunable}}
+    dense |= {f"buffers/{name}": b.shape for name, b in state.buffers.items()}
+    return {"dense": dense, "pruned": {name: params[name] for name in prunable(model)}}
 
 
 def tasks(

@@ -8,20 +8,19 @@ from typing import TypeVar
 
 import pandas as pd
 import torch
-from torch import nn
 
 from retrainlab import storage
 from retrainlab.checks import BadInput, listed
 from retrainlab.config import MODELS, Experiment, Prune, Recipe
-from retrainlab.data.dataset import load
+from retrainlab.data.dataset import counts
 from retrainlab.data.folders import printable
 from retrainlab.influence import hidden
-from retrainlab.layers import few, prunable, uncounted
-from retrainlab.models import build, skeleton
+from retrainlab.layers import few, filters, prunable, uncounted
+from retrainlab.models import build
 from retrainlab.pruning import Masks, undivided
 from retrainlab.study.result import Result
 from retrainlab.study.results import Place, Results
-from retrainlab.study.stages import common
+from retrainlab.study.stages import common, network_of
 
 T = TypeVar("T")
 
@@ -51,14 +50,9 @@ def row(experiment: Experiment, name: str, result: Result) -> dict:
     return asked | measured | lacking | words | {"device": result.provenance["device"], "key": name}
 
 
-def _network(recipe: Recipe) -> nn.Module:
-    data = load(recipe.data, all_train=recipe.all_train, image_size=recipe.image_size)
-    return skeleton(recipe.model, shape=data.shape, classes=data.classes, width=recipe.width)
-
-
 def layer_names(recipe: Recipe) -> tuple[str, ...]:
     """Names of the weights that pruning may touch, in the order of the network's layers."""
-    return prunable(_network(recipe))
+    return prunable(network_of(recipe))
 
 
 def not_pruned(recipe: Recipe, prune: Prune) -> str:
@@ -74,18 +68,18 @@ def not_pruned(recipe: Recipe, prune: Prune) -> str:
 
 def _hidden(recipe: Recipe) -> tuple[str, ...]:
     """Names of the weights whose rows are hidden neurons."""
-    data = load(recipe.data, all_train=recipe.all_train, image_size=recipe.image_size)
-    return hidden(build(recipe.model, shape=data.shape, classes=data.classes, width=recipe.width), data.shape)
+    there = counts(recipe.data, image_size=recipe.image_size)
+    return hidden(build(recipe.model, shape=there.shape, classes=there.classes, width=recipe.width), there.shape)
 
 
 @lru_cache(maxsize=64)
 def _left_out(recipe: Recipe, prune: Prune) -> str:
-    model = _network(recipe)
+    model = network_of(recipe)
     weights = {name: model.get_parameter(name) for name in prunable(model)}
     if prune.structure == "n:m":
         left = undivided(weights, prune.m)
     elif prune.structure == "filters":
-        left = tuple(name for name, w in weights.items() if w.dim() != 4)
+        left = tuple(name for name in weights if name not in filters(model, list(weights)))
     elif prune.structure == "neurons":
         neurons = _hidden(recipe)
         left = tuple(name for name in weights if name not in neurons)

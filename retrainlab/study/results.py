@@ -20,7 +20,7 @@ from retrainlab.keys import key
 from retrainlab.paths import store_root
 from retrainlab.progress import Stages, Tell
 from retrainlab.study import checkpoints, older
-from retrainlab.study.archive import shipped
+from retrainlab.study.archive import Archive, shipped
 from retrainlab.study.checkpoints import Checkpoints
 from retrainlab.study.making import (
     Meter,
@@ -35,6 +35,7 @@ from retrainlab.study.making import (
     work,
 )
 from retrainlab.study.measured import Dense, Pruned, belongs
+from retrainlab.study.older import Unfit
 from retrainlab.study.result import Result
 from retrainlab.study.stages import common, networks_together, prune_dense, while_retraining
 from retrainlab.study.store import Store
@@ -86,6 +87,18 @@ class Results:
         """What was measured of a noun, also where its weights or masks were left out; None if it is not stored."""
         kinds = {Recipe: "dense", tuple: "pruned", Experiment: "results"}
         return self.store.told(kinds[type(noun)], self.key(noun))
+
+    def every(self) -> Iterator[tuple[str, Result]]:
+        """(key, result) of every experiment that is stored; what is damaged is passed over."""
+        seen: set[str] = set()
+        places: tuple[Store | Archive, ...] = (self.store, *self.store.shelves)
+        for place in places:
+            with suppress(Unfit, BadInput):  # a shelf that is no file of results
+                for name in (name for kind, name in place.names() if kind == "results" and name not in seen):
+                    with suppress(Unfit, BadInput):
+                        if (found := place.read("results", name)) is not None:
+                            seen.add(name)
+                            yield name, found.result
 
     def masks(self, recipe: Recipe, prune: Prune, device: torch.device) -> Pruned | None:
         """The first cycle's masks (True = stays) on `device` and what pruning did, or None if they are not stored."""

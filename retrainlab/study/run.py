@@ -21,6 +21,7 @@ from retrainlab.data.sources import content
 from retrainlab.device import cores, describe, lack_of_memory_told, resolve
 from retrainlab.progress import Progress, Tell
 from retrainlab.study import checkpoints
+from retrainlab.study.lacking import NotStored
 from retrainlab.study.plan import Missing, tasks
 from retrainlab.study.reading import row, stored
 from retrainlab.study.result import Result
@@ -45,6 +46,7 @@ def run_study(
     device: str = "auto",
     engine: str = "auto",
     fresh: bool = False,
+    stored_only: bool = False,
     minutes: float = 0.0,
     progress: Tell | None = None,
     executor: Executor | None = None,
@@ -54,10 +56,11 @@ def run_study(
 
     store: where results are kept (see `Results.at`). jobs: processes on a CPU, 0 for one per core; a GPU is used by this
     process alone. engine: `loop`, `batched`, `graph`, or `auto` for the fastest (see `training.engine`). fresh: make
-    everything anew, in place of what is stored. minutes: if above 0, stop cleanly before they are over, counted from this
-    call, say so on stderr, and return the rows of the experiments that are finished, maybe none; what comes first is then
-    what tells most (see `study.sitting`). progress: told a share and what is done, by default a
-    `progress.Progress`. executor: any `concurrent.futures.Executor`, instead of processes of this study's own.
+    everything anew, in place of what is stored. stored_only: train nothing, and raise NotStored where runs are missing.
+    minutes: if above 0, stop cleanly before they are over, counted from this call, say so on stderr, and return the rows of
+    the experiments that are finished, maybe none; what comes first is then what tells most (see `study.sitting`).
+    progress: told a share and what is done, by default a `progress.Progress`. executor: any
+    `concurrent.futures.Executor`, instead of processes of this study's own.
     Raises BadInput before any work starts, and Stopped (a KeyboardInterrupt) on Ctrl-C with all finished results kept.
     """
     experiments = listed(experiments, Experiment, "run_study's experiments")
@@ -70,7 +73,9 @@ def run_study(
     kept, where = Results.at(store), resolve(device)
     if engine != "auto":
         forced(engine, where)
-    missing = Missing.of(experiments, kept, fresh)
+    missing = Missing.of(experiments, kept, fresh, stored_only)
+    if missing.results and stored_only:
+        raise NotStored(missing)
     if missing.results:
         kept.store.check_writable()
         distinct = {replace(e, recipe=replace(e.recipe, seed=0)) for e in experiments}
@@ -157,9 +162,8 @@ def _engines(
             out[recipe] = forced(kind, where)
         else:
             told = partial(tell, 0.0) if steps >= WORTH_A_PROBE else None
-            many = (
-                steps if sitting is None or sitting.left > 5 * LONG else 0.0
-            )  # else what compiling gives is not tried
+            worth_trying = sitting is None or sitting.left > 5 * LONG  # what compiling gives
+            many = steps if worth_trying else 0.0
             out[recipe] = fastest(setup, State.of(setup.model, where), recipe, told, many)
             if told and (words := hint(record_of(setup, recipe))):
                 hints.append(f"{recipe.model}: {words}")

@@ -19,7 +19,7 @@ listener: ContextVar[Tell | None] = ContextVar("listener", default=None)
 
 
 class Unfinished(Exception):
-    """For work to raise that ends because its time is over; with how many of its runs are made. The rest goes on next time."""
+    """For work to raise that ends because its time is over; with how many of its runs are made."""
 
 
 def advance(share: float, runs: int) -> None:

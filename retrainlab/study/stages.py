@@ -7,23 +7,26 @@ read once, when its training is over.
 
 import time
 from collections.abc import Callable, Generator, Iterable, Iterator, Sequence
-from dataclasses import dataclass, fields, replace
+from dataclasses import fields, replace
 from functools import partial
 from typing import Any, TypeVar
 
 import torch
+from torch import nn
 
 from retrainlab import obs, schedules
 from retrainlab.checks import BadInput
 from retrainlab.config import Experiment, Prune, Recipe
-from retrainlab.data.dataset import load
+from retrainlab.data.dataset import counts, load
+from retrainlab.data.folders import printable
+from retrainlab.data.reading import steps_per_epoch
 from retrainlab.device import lack_of_memory_told, repeatable, resolve
-from retrainlab.layers import prunable
+from retrainlab.layers import prunable, words
 from retrainlab.methods.make import make
 from retrainlab.methods.sparsifier import Span
-from retrainlab.models import build
+from retrainlab.models import build, skeleton
 from retrainlab.schedules import DenseCurve
-from retrainlab.study.checkpoints import Checkpoints
+from retrainlab.study.courses import Callbacks, drive
 from retrainlab.study.measured import (
     DAMAGE,
     Dense,
@@ -46,25 +49,14 @@ OWN = ("epochs", "schedule", "lr", "warmup", "milestones", "gamma", "seed", "met
 """What recipes may differ in that train together."""
 
 
-@dataclass(frozen=True)
-class Callbacks:
-    """What is called while runs are carried out together. on_point(place of the run, point): with each point of every curve
-    as it is made; stop: before each step, all end once it is true; checkpoints: keeps what has not ended then, and gets it
-    now and then before. Without checkpoints, what is stopped ends with the steps made so far."""
-
-    on_point: Callable[[int, Point], None] = lambda place, point: None
-    stop: Callable[[], bool] | None = None
-    checkpoints: Checkpoints | None = None
-
-
 def prepare(recipe: Recipe, device: torch.device) -> tuple[Setup, DenseCurve]:
     """What all stages of a recipe share (network as initialised, data on the device, optimiser), and the learning rates of
     its first training."""
     data = load(recipe.data, str(device), all_train=recipe.all_train, image_size=recipe.image_size)
     model = build(recipe.model, shape=data.shape, classes=data.classes, width=recipe.width, seed=recipe.seed)
-    setup = Setup(
-        model.to(device), data, recipe.sgd, recipe.batch_size, prunable(model), recipe.augment, recipe.precision
-    )
+    if not (names := prunable(model)):
+        raise BadInput(f"The model '{recipe.model}' has no weights to prune. {words(model)}")
+    setup = Setup(model.to(device), data, recipe.sgd, recipe.batch_size, names, recipe.augment, recipe.precision)
     return setup, dense_curve(recipe, data.steps_per_epoch(recipe.batch_size))
 
 
@@ -90,9 +82,21 @@ def dense_curve(recipe: Recipe, steps_per_epoch: int) -> DenseCurve:
 
 
 def dense_curve_of(recipe: Recipe) -> DenseCurve:
-    """As `dense_curve`, for a recipe whose data are loaded to know how many iterations there are."""
-    data = load(recipe.data, all_train=recipe.all_train, image_size=recipe.image_size)
-    return dense_curve(recipe, data.steps_per_epoch(recipe.batch_size))
+    """As `dense_curve`; the images of a data set that has a name need not be here."""
+    return dense_curve(recipe, steps_of(recipe))
+
+
+def network_of(recipe: Recipe) -> nn.Module:
+    """The recipe's network without numbers, by which layers and sizes are known; no image is read for a data set that has a
+    name."""
+    there = counts(recipe.data, image_size=recipe.image_size)
+    return skeleton(recipe.model, shape=there.shape, classes=there.classes, width=recipe.width)
+
+
+def steps_of(recipe: Recipe) -> int:
+    """Steps of an epoch. Raises BadInput for a batch that is larger than the training images."""
+    there = counts(recipe.data, all_train=recipe.all_train, image_size=recipe.image_size)
+    return steps_per_epoch(printable(recipe.data), there.train, recipe.batch_size)
 
 
 def check(recipe: Recipe, prune: Prune, device: torch.device) -> None:
@@ -160,9 +164,9 @@ def check_dense(setup: Setup, dense: Dense) -> None:
     def described(tensors: Iterable[tuple[str, torch.Tensor]]) -> dict[str, str]:
         return {name: f"{tuple(t.shape)}, {t.dtype} on {t.device}" for name, t in tensors}
 
-    model, given = setup.model, dense.state
-    for own, found in ((model.named_parameters(), given.params), (model.named_buffers(), given.buffers)):
-        there, here = described(own), described(found.items())
+    own, given = State.of(setup.model, setup.data.device), dense.state
+    for wanted, found in ((own.params, given.params), (own.buffers, given.buffers)):
+        there, here = described(wanted.items()), described(found.items())
         for name in there | here:
             if there.get(name) != here.get(name):
                 raise BadInput(
@@ -251,34 +255,6 @@ def networks_together(
             for i, (e, start) in enumerate(zip(experiments, starts, strict=True))
         ]
         yield from drive(setup, courses, engine, calls)
-
-
-def drive(
-    setup: Setup, courses: Sequence[Generator[Job, Any, T]], engine: Engine, calls: Callbacks = Callbacks()
-) -> Iterator[tuple[int, T]]:
-    """Carry courses out together: each yields a Job when it wants something trained, is sent what came of it, and at last
-    returns its result. Yields (place in `courses`, result) as each ends; with checkpoints, a course that is stopped yields
-    nothing, and goes on the next time. `calls.on_point` is for who makes the courses."""
-    stop, checkpoints = calls.stop, calls.checkpoints
-    if checkpoints is not None:
-        courses = [checkpoints.kept(place, course) for place, course in enumerate(courses)]
-    jobs: list[tuple[int, Job]] = []
-    came: Iterable[tuple[int, Trained | None]] = enumerate([None] * len(courses))  # what starts a generator
-    while True:
-        for place, trained in came:
-            if checkpoints is not None and trained is not None and trained.stopped:
-                jobs.clear()
-                break
-            try:
-                jobs.append((place, courses[place].send(trained)))
-            except StopIteration as end:
-                yield place, end.value
-        if not jobs or checkpoints is not None and stop is not None and stop():
-            break
-        now, jobs = jobs, []
-        came = ((now[i][0], trained) for i, trained in engine.train(setup, [job for _, job in now], stop))
-    if checkpoints is not None:
-        checkpoints.flush()
 
 
 def _course(

@@ -54,24 +54,28 @@ class Cycle:
 
 @dataclass(frozen=True, eq=False)
 class Scored:
-    """A network and what its weights are worth (see `scores.score`), from which it can be pruned to any total sparsity.
+    """A network's prunable weights and what they are worth (see `scores.score`), from which it can be pruned to any total
+    sparsity. setup, state: the network and all its tensors; None for weights alone.
 
     In its methods `before` are the masks of the cycle before: what they removed stays removed.
     """
 
-    setup: Setup
-    state: State
+    weights: Weights
     prune: Prune
     worth: Weights
+    setup: Setup | None = None
+    state: State | None = None
 
     @cached_property
     def update(self) -> scores.Updater:
         """What becomes of the weights that stay, worked out once."""
+        if self.setup is None or self.state is None:
+            return lambda masks: {}  # magnitude changes no weight that stays
         return scores.updater(self.prune, self.setup, self.state)
 
     def masks(self, sparsity: float, before: Masks | None = None) -> Masks:
         """The masks of a sparsity."""
-        return pruning.prune(self.setup.weights(self.state), self.worth, self.prune, sparsity, before)
+        return pruning.prune(self.weights, self.worth, self.prune, sparsity, before)
 
     def cut(self, sparsity: float, before: Masks | None = None) -> Cut:
         """What pruning to a sparsity does to the network."""
@@ -81,8 +85,19 @@ class Scored:
 
 def scored(setup: Setup, state: State, prune: Prune, cycle: int, seed: int) -> Scored:
     """The network `state`, scored for the prune of cycle `cycle` (from 0). seed: for scores that are random numbers."""
-    worth = scores.score(prune, setup.weights(state), stream(seed, "prune", cycle), setup, state)
-    return Scored(setup, state, prune, worth)
+    weights = setup.weights(state)
+    worth = scores.score(prune, weights, stream(seed, "prune", cycle), setup, state)
+    return Scored(weights, prune, worth, setup, state)
+
+
+def by_weights(prune: Prune) -> bool:
+    """Whether the weights alone say what they are worth to a prune."""
+    return prune.score == "magnitude" and prune.structure not in scores.ROWS
+
+
+def scored_alone(weights: Weights, prune: Prune) -> Scored:
+    """Prunable weights, scored for a prune that is `by_weights`, without their network and its images."""
+    return Scored(weights, prune, pruning.magnitude(weights))
 
 
 def prune_state(setup: Setup, state: State, prune: Prune, cycle: int, seed: int, masks: Masks | None = None) -> Masks:

@@ -89,8 +89,8 @@ class Engine:
         rebuild = REBUILD["compiled" if compiled else self.kind]
         if compiled and self.compiled:
             rebuild = self.compiling / self.compiled
-        recorded = self.kind != "batched"
-        return Way.of(setup.model, recorded=recorded, compiled=compiled, unfolded=self.unfolded, rebuild=rebuild)
+        how = dict(recorded=self.kind != "batched", compiled=compiled, unfolded=self.unfolded)
+        return replace(Way.of(setup.model, **how, rank=setup.data.rank), rebuild=rebuild)
 
     def train(
         self, setup: Setup, jobs: Sequence[Job], stop: Callable[[], bool] | None = None
@@ -211,15 +211,25 @@ def _compiled(engine: Engine, setup: Setup, start: State) -> Engine:
 
 
 def _name(setup: Setup, recipe: Recipe) -> str:
-    shape = "x".join(map(str, setup.data.shape))
+    return _named(replace(recipe, precision=setup.precision), setup.data.shape, setup.data.device)
+
+
+def _named(recipe: Recipe, shape: tuple[int, ...], device: torch.device) -> str:
     width = "" if recipe.width is None else f" width {recipe.width}"
-    batch = f"batch {recipe.batch_size}" + (f" in {setup.precision}" if setup.precision != "float32" else "")
-    return f"{recipe.model}{width}, {shape}, {batch}, {describe(setup.data.device)}, torch {torch.__version__}"
+    batch = f"batch {recipe.batch_size}" + (f" in {recipe.precision}" if recipe.precision != "float32" else "")
+    images = "x".join(map(str, shape))
+    return f"{recipe.model}{width}, {images}, {batch}, {describe(device)}, torch {torch.__version__}"
 
 
 def record_of(setup: Setup, recipe: Recipe) -> dict:
     """The record for this network, batch size, precision and device; empty if there is none that is valid."""
     return remembered().get(_name(setup, recipe), {})
+
+
+def seconds_of(recipe: Recipe, shape: tuple[int, ...], device: torch.device) -> float:
+    """Seconds of a member's step as they are remembered for images of that shape; 0 if they are not."""
+    record = remembered().get(_named(recipe, shape, device))
+    return of_record(record).seconds if record else 0.0
 
 
 def remembered() -> dict[str, dict]:

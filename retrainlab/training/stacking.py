@@ -13,6 +13,7 @@ import math
 import operator
 import threading
 from collections.abc import Callable
+from contextlib import suppress
 from dataclasses import dataclass
 from functools import partial
 from typing import TypeGuard, cast
@@ -28,7 +29,8 @@ from retrainlab.training.method import Tensors
 
 Forward = Callable[[Tensors, Tensors, Tensor], Tensor]
 """(parameters [M, ...], buffers [M, ...], images) -> scores [M, B, K], in the mode that the network's modules are in.
-images: [B, C, H, W] if all members see the same, or else [M, B, C, H, W]. Buffers change in place."""
+images: [B, C, H, W] if all members see the same, or else [M, B, C, H, W]; `vmapped` takes inputs of other shapes, too.
+Buffers change in place."""
 FEW = 8
 """Input channels below which libraries compute a convolution in many groups slowly."""
 SMALL = 4 if torch.backends.cpu.get_cpu_capability() == "AVX2" else 0
@@ -42,22 +44,22 @@ class Unstackable(Exception):
     """`by_rules` has no rule for something in the network."""
 
 
-def forward_of(model: nn.Module, unfolded: bool = False) -> Forward:
+def forward_of(model: nn.Module, unfolded: bool = False, rank: int = 4) -> Forward:
     """The network for many members: `by_rules` if there is a rule for each layer, or else `vmapped`. unfolded: see
-    `by_rules`."""
-    try:
-        return by_rules(model, unfolded)
-    except Unstackable:
-        return vmapped(model)
+    `by_rules`. rank: dimensions of a batch; rules are for images, which have four."""
+    with suppress(Unstackable):
+        if rank == 4:
+            return by_rules(model, unfolded)
+    return vmapped(model, rank)
 
 
-def evaluation_of(model: nn.Module, unfolded: bool = False) -> Forward:
+def evaluation_of(model: nn.Module, unfolded: bool = False, rank: int = 4) -> Forward:
     """The network for many members in evaluation mode, for images that all of them see: `forward_of` on a GPU. One member
     after the other on a CPU, whose grouped convolutions take twice the time, and where the network has torch's own
     attention, whose fast kernel for evaluation vmap does not know."""
     on_cpu = next(model.parameters()).device.type == "cpu"
     if not on_cpu and not any(isinstance(m, nn.MultiheadAttention) for m in model.modules()):
-        return forward_of(model, unfolded)
+        return forward_of(model, unfolded, rank)
 
     def forward(params: Tensors, buffers: Tensors, images: Tensor) -> Tensor:
         rows = range(len(next(iter(params.values()))))
@@ -67,14 +69,16 @@ def evaluation_of(model: nn.Module, unfolded: bool = False) -> Forward:
     return forward
 
 
-def vmapped(model: nn.Module) -> Forward:
-    """The network under vmap. A random layer draws once for all members, the numbers that each alone would draw."""
+def vmapped(model: nn.Module, rank: int = 4) -> Forward:
+    """The network under vmap, for batches of that rank. A random layer draws for all what each alone would draw."""
 
     def forward(params: Tensors, buffers: Tensors, images: Tensor) -> Tensor:
         def one(p: Tensors, b: Tensors, x: Tensor) -> Tensor:
             return functional_call(model, (p, b), (x,))
 
-        return vmap(one, in_dims=(0, 0, None if images.dim() == 4 else 0), randomness="same")(params, buffers, images)
+        return vmap(one, in_dims=(0, 0, None if images.dim() == rank else 0), randomness="same")(
+            params, buffers, images
+        )
 
     return forward
 

@@ -12,6 +12,7 @@ from torch import Tensor, nn
 
 from retrainlab.config import SGD
 from retrainlab.data.dataset import Dataset, Split
+from retrainlab.layers import frozen
 from retrainlab.noise import Seeded, has_noise, stream
 from retrainlab.training.method import Method, Plain, Tensors
 
@@ -26,9 +27,12 @@ class State:
 
     @staticmethod
     def of(model: nn.Module, device: torch.device | str = "cpu") -> "State":
-        """The network's own tensors, copied to `device`, with a momentum of zero."""
-        params = {name: p.detach().clone().to(device) for name, p in model.named_parameters()}
-        buffers = {name: b.detach().clone().to(device) for name, b in model.named_buffers()}
+        """The network's own tensors, copied to `device`, with a momentum of zero. Parameters that are frozen
+        (`requires_grad` False) stand among the buffers, where no training reaches them."""
+        every = {name: p.detach().clone().to(device) for name, p in model.named_parameters()}
+        still = {name: every[name] for name in frozen(model)}
+        params = {name: p for name, p in every.items() if name not in still}
+        buffers = {name: b.detach().clone().to(device) for name, b in model.named_buffers()} | still
         return State(params, buffers, {name: torch.zeros_like(p) for name, p in params.items()})
 
     @staticmethod

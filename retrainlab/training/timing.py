@@ -26,7 +26,8 @@ class Trial:
 
     @cached_property
     def way(self) -> Way:
-        return Way.of(self.setup.model, recorded=self.on_gpu, compiled=self.compiled, unfolded=self.unfolded)
+        how = dict(recorded=self.on_gpu, compiled=self.compiled, unfolded=self.unfolded)
+        return Way.of(self.setup.model, **how, rank=self.setup.data.rank)
 
     def _job(self, i: int, steps: int) -> Job:
         curve = torch.full((steps,), 1e-4 * (i + 1), dtype=torch.float64)  # all differ, so that none share a slot

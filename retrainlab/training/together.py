@@ -28,7 +28,11 @@ def train(
     Meanwhile no other thread may use `setup.model` (see `models.apart`).
     """
     data, per_epoch = setup.data, setup.data.steps_per_epoch(setup.batch_size)
-    stack, step, resume = Stack.of(setup, way or Way.of(setup.model), jobs), jobs[0].step, jobs[0].resume
+    stack, step, resume = (
+        Stack.of(setup, way or Way.of(setup.model, rank=data.rank), jobs),
+        jobs[0].step,
+        jobs[0].resume,
+    )
     if not resume:
         stack.pause(stack.members, 0)
     noise, pace = setup.noise(jobs[0].seed, resume.noise if resume else None), Pace(data.device)

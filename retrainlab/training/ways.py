@@ -34,20 +34,15 @@ class Way:
 
     @staticmethod
     def of(
-        model: nn.Module,
-        *,
-        recorded: bool = False,
-        compiled: bool = False,
-        unfolded: bool = False,
-        rebuild: float = 0.0,
+        model: nn.Module, *, recorded: bool = False, compiled: bool = False, unfolded: bool = False, rank: int = 4
     ) -> "Way":
-        """The way for this network; compiled: by torch.compile, anew for each number of members; unfolded: see
+        """The way for this network; compiled: by torch.compile, anew for each number of members; unfolded, rank: see
         `forward_of`."""
         with in_mode(model, training=True):
-            losses = partial(mean_losses, forward_of(model, unfolded))
+            losses = partial(mean_losses, forward_of(model, unfolded, rank))
         with in_mode(model, training=False):
-            forward = evaluation_of(model, unfolded)
-        return Way(forward, compile_(losses) if compiled else losses, recorded, rebuild)
+            forward = evaluation_of(model, unfolded, rank)
+        return Way(forward, compile_(losses) if compiled else losses, recorded)
 
 
 def mean_losses(forward: Forward, weights: Tensors, buffers: Tensors, images: Tensor, labels: Tensor) -> Tensor:

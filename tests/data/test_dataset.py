@@ -4,6 +4,7 @@ import gzip
 import hashlib
 import os
 import sys
+from dataclasses import replace
 from types import SimpleNamespace
 
 import numpy as np
@@ -13,16 +14,20 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from retrainlab.checks import BadInput
+from retrainlab.config import Recipe
 from retrainlab.data import dataset as D
 from retrainlab.data import sources
 from retrainlab.data.batches import batches, clean_batches, crop_and_flip
-from retrainlab.data.dataset import Augmentation, Dataset, Split, load
+from retrainlab.data.dataset import Augmentation, Dataset, Split, counts, load
 from retrainlab.data.sources import fingerprint
 from retrainlab.noise import stream
+from retrainlab.study import layer_names
+from retrainlab.study.stages import dense_curve_of, steps_of
 from tests.helpers.refusals import said
 
 PARTS = ("train", "validation", "test")
 PLAIN = Augmentation()
+REAL = os.environ.get("RETRAINLAB_DATA", "")  # before tests have a folder of their own
 
 
 @pytest.fixture(autouse=True)
@@ -130,6 +135,25 @@ def test_all_train_moves_the_validation_images_into_training_and_leaves_the_test
     assert torch.equal(merged.train.labels, torch.cat([digits.train.labels, digits.validation.labels]))
     assert torch.equal(merged.test.images, digits.test.images)
     assert merged.mean.item() == pytest.approx(merged.train.images.double().mean().item(), rel=1e-6)
+
+
+@pytest.mark.parametrize("name", sources.BUILT_IN)
+def test_what_a_data_set_is_said_to_hold_is_what_its_images_are(name, monkeypatch):
+    monkeypatch.setenv("RETRAINLAB_DATA", REAL)
+    if sources.BUILT_IN[name].where() is None:
+        pytest.skip(f"the images of {name} are not here")
+    assert load(name).counts == counts(name) == sources.BUILT_IN[name].holds
+    both = load(name, all_train=True).counts
+    assert both == counts(name, all_train=True) and both.train == counts(name).train + counts(name).validation
+
+
+def test_what_a_data_set_holds_is_known_without_its_images():
+    recipe = Recipe(data="cifar10", model="resnet20", epochs=182, batch_size=128, all_train=True)
+    assert steps_of(recipe) == 50_000 // 128 and steps_of(replace(recipe, all_train=False)) == 45_000 // 128
+    assert len(dense_curve_of(recipe).lr) == 182 * 390
+    assert len(layer_names(recipe)) == 20, "19 convolutions and a Linear"
+    text = said(lambda: steps_of(replace(recipe, batch_size=50_001)))
+    assert "50001" in text and "cifar10 has 50000 training images" in text
 
 
 # ---- stratified ------------------------------------------------------------------------------------------------------

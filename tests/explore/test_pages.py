@@ -19,6 +19,7 @@ from retrainlab.explore.kit import live, pages
 from retrainlab.explore.kit.pages import Control, Page, View
 from retrainlab.explore.views import race, schedules
 from retrainlab.study.store import Store
+from tests.helpers import shelved
 
 
 def data_of(text: str) -> dict:
@@ -70,6 +71,16 @@ def test_export_computes_what_is_missing_and_writes_what_the_store_says(tiny, tm
     before = path.read_bytes()
     export.make(["race"], output=str(tmp_path / "out"), store=str(store.root), jobs=1)
     assert path.read_bytes() == before and " runs on " not in capsys.readouterr().err
+
+
+def test_export_writes_what_is_stored_of_cifar10_beside_it(tiny, tmp_path):
+    store = Store(tmp_path / "store")
+    shelved.cifar10(store)
+    both = export.make(["allr"], output=str(tmp_path / "out"), store=str(store.root), jobs=1)
+    assert [path.name for path in both] == ["allr.html", "allr_cifar10.html"]
+    digits, cifar10 = (path.read_text() for path in both)
+    assert "computed on cpu" in digits and f"computed on {shelved.DEVICE}; this file" in cifar10
+    assert len(data_of(cifar10)["views"]) == 13 * 6 * 2 and data_of(cifar10)["name"] == "allr_cifar10"
 
 
 def test_pages_that_need_no_run_that_failed_are_written(tiny, tmp_path, monkeypatch):

@@ -17,6 +17,7 @@ from retrainlab.explore.kit import collapse, live
 from retrainlab.explore.kit.worker import Worker
 from retrainlab.explore.views import start
 from retrainlab.explore.views.start import Attempt, Settings
+from retrainlab.study.collapse import ORDER
 from retrainlab.study.result import Result
 from retrainlab.study.results import Results
 from retrainlab.study.store import Store
@@ -33,7 +34,7 @@ def tiny(monkeypatch):
 
 def test_every_schedule_is_explained_and_every_sparsity_measured_once():
     assert tuple(start.ABOUT) == NAMED_SCHEDULES
-    assert sorted(collapse.ORDER) == list(range(100)) and collapse.ORDER[:25] == list(range(0, 100, 4))
+    assert sorted(ORDER) == list(range(100)) and ORDER[:25] == list(range(0, 100, 4))
 
 
 def test_words_about_pruning():

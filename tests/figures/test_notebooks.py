@@ -19,6 +19,7 @@ from retrainlab.checks import BadInput
 from retrainlab.claims import report
 from retrainlab.cli import main
 from retrainlab.figures import cost, presets, run, sentences
+from retrainlab.study.machine import Machine
 
 ROOT = Path(__file__).parents[2]
 NOTEBOOKS = sorted((ROOT / "notebooks").glob("*.ipynb"))
@@ -87,7 +88,8 @@ def test_every_parameter_that_changes_a_figure_says_so_where_it_is_saved(path):
     calls = [n for n in ast.walk(code) if isinstance(n, ast.Call) and isinstance(n.func, ast.Attribute)]
     [asked] = [n for n in calls if n.func.attr == "asked"]
     passed = {k.arg: k.value.id for k in asked.keywords}
-    assert set(passed.values()) == names - {"preset", "store", "jobs", "device", "engine", "fresh", "output"}
+    machine = {field.name for field in fields(Machine)}
+    assert set(passed.values()) == names - {"preset", "output"} - machine
     assert all(field.split("_")[-1] == name for field, name in passed.items()), (
         "a mistake is told by the parameter's name"
     )
@@ -161,7 +163,7 @@ def test_a_notebook_without_the_parameters_is_refused(tmp_path, monkeypatch):
         run.make(output=str(tmp_path / "out"))
 
 
-PARAMETERS = ("preset", "jobs", "device", "engine", "precision", "fresh", "store", "output")
+PARAMETERS = ("preset", "jobs", "device", "engine", "precision", "fresh", "stored_only", "store", "output")
 
 
 @pytest.fixture

@@ -12,11 +12,14 @@ from nbconvert.filters.markdown_mistune import markdown2html_mistune
 from retrainlab import stats
 from retrainlab.checks import BadInput
 from retrainlab.cli import main
-from retrainlab.figures import pages, provenance, sentences
+from retrainlab.figures import blocks, evidence, pages, provenance, sentences
 from tests.helpers.made_figures import table
 
 ROOT = Path(__file__).parents[2]
 README = """# A project
+
+<!-- schedules: made by retrainlab words -->
+<!-- end of schedules -->
 
 <!-- picture: made by retrainlab words -->
 old
@@ -72,12 +75,14 @@ def test_the_row_of_each_figure_that_is_there_ends_with_its_finding(files):
     for name, start in (("fig03_budgets", "| which schedule? |"), ("fig05_contest", "| who? |")):
         assert f"{start} {sentences.words(name, table(name)).finding} |\n" in readme
     assert "| [6](notebooks/fig06_split.ipynb) | how much? | |\n" in readme, "figure 6 is not there"
-    assert "old" not in readme and readme.startswith("# A project\n\n<!-- pic") and readme.endswith("-->\nThe end.\n")
+    assert "old" not in readme and readme.startswith("# A project\n\n<!-- sch") and readme.endswith("-->\nThe end.\n")
 
 
 def test_the_picture_has_the_figures_alternative_text_and_its_caption_without_results(files):
     readme, said = filled(files)[0], sentences.words("fig03_budgets", table("fig03_budgets"))
     assert f"![{said.alt}](figures/digits/fig03_budgets.png)\n\n*Means over seeds.*\n<!-- end" in readme
+    cifar10 = {path.replace("digits", "cifar10"): text for path, text in saved("fig03_budgets").items()}
+    assert "](figures/cifar10/fig03_budgets.png)" in filled(files | cifar10)[0], "CIFAR-10's comes first"
     del files["figures/digits/fig03_budgets.json"]
     assert "<!-- picture: made by retrainlab words -->\n<!-- end of picture -->" in filled(files)[0]
 
@@ -178,16 +183,20 @@ def test_what_is_damaged_is_named_with_what_to_do(files, path, text, words):
     assert words in str(refused.value) and path.rpartition(".")[0] in str(refused.value)
 
 
-def test_the_command_writes_both_pages_and_then_nothing(files, tmp_path, monkeypatch, capsys):
-    monkeypatch.setattr(pages, "project", lambda: tmp_path)
+def test_the_command_writes_all_pages_and_then_nothing(files, tmp_path, monkeypatch, capsys):
+    monkeypatch.setattr(blocks, "project", lambda: tmp_path)
+    monkeypatch.setattr(evidence, "pages", lambda read: {"README.md": read("README.md") + "With results.\n"})
     for path, text in files.items():
         (tmp_path / path).parent.mkdir(parents=True, exist_ok=True)
         (tmp_path / path).write_text(text, encoding="utf-8")
     assert main(["words"]) == 0
-    assert capsys.readouterr().out == "README.md: written\ndocs/trust.md: written\n"
-    assert {path: (tmp_path / path).read_text(encoding="utf-8") for path in files} == files | pages.pages(files.get)
+    assert capsys.readouterr().out == "README.md: written\ndocs/trust.md: written\ndocs/glossary.md: written\n"
+    made = files | pages.pages(files.get)
+    made["README.md"] += "With results.\n"
+    assert {path: (tmp_path / path).read_text(encoding="utf-8") for path in made} == made
+    monkeypatch.setattr(evidence, "pages", lambda read: {})
     assert main(["words"]) == 0
-    assert capsys.readouterr().out == "README.md: as it was\ndocs/trust.md: as it was\n"
+    assert capsys.readouterr().out == "README.md: as it was\ndocs/trust.md: as it was\ndocs/glossary.md: as it was\n"
 
 
 def test_the_pages_of_this_project_are_what_its_figures_say():

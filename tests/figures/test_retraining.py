@@ -23,6 +23,14 @@ def test_budget_panels_show_percent_and_every_schedule(frame):
     np.testing.assert_allclose(np.asarray(drawn, dtype=float), 100 * llr)
 
 
+def test_a_long_curve_is_thinned_to_its_ends_its_peak_and_its_jumps():
+    stepped = [0.1] * 3500 + [0.01] * 2500
+    assert retraining.thinned(stepped) == sorted({*range(0, 6000, 6), 3499, 3500, 5999})
+    ramp = [i / 2503 for i in range(2504)] + [1 - i / 9 for i in range(1, 10)]  # its peak is no third place
+    assert {2503, 2504, 2512} <= {*retraining.thinned(ramp)} and 2503 % 3
+    assert retraining.thinned([0.1] * 1000) == list(range(1000)), "a short one stays as it is"
+
+
 def test_schedules_differ_in_colour_line_and_marker():
     styles = [style.style(name) for name in style.SCHEDULES]
     assert len({s["marker"] for s in styles}) == 6

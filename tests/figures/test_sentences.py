@@ -91,3 +91,24 @@ def test_the_words_are_those_of_the_numbers():
     assert "for GMP, GSM, DPF, DNW, IMP (interval above 0); after Holm's correction for GMP." in stability.results
     assert "10.0 % (global), 20.0" not in sentences.words("fig09_where", table("fig09_where")).alt
     assert "20.0 % (global), 30.0 % (uniform)" in sentences.words("fig09_where", table("fig09_where")).alt
+
+
+def test_ways_that_are_one_by_construction_are_told_as_one():
+    """Pitfall: that two lines of figure 8 meet at its shortest total is taken for a finding."""
+    rows = [
+        (sparsity, what, epochs, mean, mean - 0.01, mean + 0.01)
+        for sparsity in (0.9, 0.95)
+        for what, epochs, mean in [
+            ("one-shot", 10, sparsity),
+            ("longer dense, one-shot", 10, sparsity),
+            ("iterative, 3 cycles", 10, 0.7),
+            ("one-shot", 16, 0.9),
+            ("longer dense, one-shot", 16, 0.9),
+            ("iterative, 3 cycles", 16, 0.8),
+        ]
+    ]
+    table = pd.DataFrame(rows, columns=["sparsity", "what", "epochs", "mean", "low", "high"])
+    told = "With 10 epochs one-shot and longer dense, one-shot are the same runs, by construction."
+    assert sentences.words("fig08_lengths", table).points[-1] == told
+    table.loc[table.index[1], "high"] = 1.0
+    assert told not in sentences.words("fig08_lengths", table).points

@@ -99,9 +99,10 @@ def under_masks(setup):
     return lambda place: masked.Masked(masks_of(setup, place))
 
 
-def train_together(setup, jobs, stop=None, forward=None, **how):
-    """forward: the network for many members in training, in place of the one that is found; how: see `Way.of`."""
-    way = Way.of(setup.model, **how)
+def train_together(setup, jobs, stop=None, forward=None, rebuild=0.0, **how):
+    """forward: the network for many members in training, in place of the one that is found; rebuild: see `Way`; how: see
+    `Way.of`."""
+    way = replace(Way.of(setup.model, rank=setup.data.rank, **how), rebuild=rebuild)
     if forward is not None:
         way = replace(way, losses=partial(mean_losses, forward))
     out = dict(together.train(setup, jobs, stop, way))

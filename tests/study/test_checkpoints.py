@@ -18,10 +18,11 @@ from retrainlab.config import Experiment, Prune, Recipe, Retrain
 from retrainlab.methods.table import DPF, GMP
 from retrainlab.study import checkpoints
 from retrainlab.study.checkpoints import Checkpoints, files, left_over
+from retrainlab.study.courses import Callbacks, drive
 from retrainlab.study.making import Watch
 from retrainlab.study.results import Results
 from retrainlab.study.run import run_study
-from retrainlab.study.stages import Callbacks, drive, networks_together, prune_dense, train_dense, train_dense_together
+from retrainlab.study.stages import networks_together, prune_dense, train_dense, train_dense_together
 from retrainlab.training.engine import Engine
 from retrainlab.training.state import Job, State
 from tests.helpers.bits import same

@@ -108,13 +108,13 @@ def test_what_is_chosen_brings_what_it_starts_from(results):
         plan(results, Chosen(model=("resnet20",)))
 
 
-def test_new_leaves_out_what_a_shelf_holds(results, file, tmp_path):
+def test_what_is_known_is_left_out(results, file, tmp_path):
     kept = Results(Store(tmp_path / "own", (Archive(file),)))
     with pytest.raises(BadInput, match="nothing to export"):
-        plan(kept, Chosen(), new=True)
+        plan(kept, Chosen(), known=Archive(file).names())
     more = replace(RUNS[0], retrain=Retrain("CLR", 0.1))
     kept.put(more, ended(more, 0.7, dense()))
-    assert plan(kept, Chosen(), new=True).names == (("results", kept.key(more)),)
+    assert plan(kept, Chosen(), known=Archive(file).names()).names == (("results", kept.key(more)),)
 
 
 def test_other_numbers_of_one_name_are_both_kept(results, file, tmp_path):

@@ -28,7 +28,15 @@ def test_a_study_gets_every_option_of_the_machine(calls):
     Machine(2, "cpu", "here", "loop", True).study([FIRST], "figure 1")
     [(experiments, options)] = calls
     assert experiments == [FIRST] and options.pop("progress").title == "figure 1" and options.pop("executor") is None
-    assert options == {"jobs": 2, "device": "cpu", "engine": "loop", "store": "here", "fresh": True, "minutes": 0.0}
+    assert options == {
+        "jobs": 2,
+        "device": "cpu",
+        "engine": "loop",
+        "store": "here",
+        "fresh": True,
+        "stored_only": False,
+        "minutes": 0.0,
+    }
 
 
 def test_of_several_studies_fresh_makes_each_experiment_anew_once(calls):

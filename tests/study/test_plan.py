@@ -15,6 +15,7 @@ from retrainlab import storage
 from retrainlab.checks import BadInput, Stopped
 from retrainlab.config import Experiment, Prune, Recipe, Retrain
 from retrainlab.study import plan
+from retrainlab.study.courses import Callbacks, drive
 from retrainlab.study.grids import grid
 from retrainlab.study.making import Meter, Watch, cost
 from retrainlab.study.plan import Missing, tasks
@@ -23,12 +24,10 @@ from retrainlab.study.results import Results
 from retrainlab.study.run import run_study
 from retrainlab.study.serving import advance
 from retrainlab.study.stages import (
-    Callbacks,
     Dense,
     Pruned,
     Result,
     common,
-    drive,
     prepare,
     prune_dense,
     run,

@@ -729,7 +729,7 @@ def test_what_could_not_be_told_of_a_network_is_told_once_its_images_are_here(mo
         raise BadInput("There are no images.")
 
     with monkeypatch.context() as patch:
-        patch.setattr(reading, "load", missing)
+        patch.setattr(reading, "network_of", missing)
         assert not_pruned(recipe, prune).endswith("cannot be told here: There are no images.")
     assert not_pruned(recipe, prune).startswith("2:4 leaves ")
 

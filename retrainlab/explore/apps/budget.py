@@ -3,8 +3,8 @@
 from collections.abc import Sequence
 
 from retrainlab.config import Experiment
-from retrainlab.explore.kit import controls, live
-from retrainlab.explore.kit.app import App
+from retrainlab.explore.kit import controls, costs, live
+from retrainlab.explore.kit.arriving import Arriving
 from retrainlab.explore.kit.pages import View
 from retrainlab.explore.kit.worker import Stop
 from retrainlab.explore.kit.writing import shares
@@ -16,23 +16,29 @@ from retrainlab.study.result import Result
 from retrainlab.study.results import Results
 
 
-class Budget(App[Settings]):
+class Budget(Arriving[Settings]):
     """The explorer of advice; `found` has the results that were read or made so far."""
 
     stem, button, initial = "budget", "Measure it now", Settings()
 
     def build(self) -> None:
+        super().build()
         self.found: dict[Experiment, Result] = {}
         self.drawn = -1
         s, screen, desk = self.given, self.screen, self.desk
         self.status = screen.note
+        self.arrive(s.data)
+        sparsities, budgets = (
+            self.with_stored(*of, s.model) for of in (("sparsity", s.sparsities), ("budget", s.budgets))
+        )
         self.inputs = controls.inputs(s, "data", "model", "seeds") | {
-            "sparsity": controls.choice("Weights removed", shares(s.sparsities), s.sparsity),
-            "budget": controls.choice("Budget (of dense run)", shares(s.budgets), s.budget),
+            "sparsity": controls.choice("Weights removed", shares(sparsities), s.sparsity),
+            "budget": controls.choice("Budget (of dense run)", shares(budgets), s.budget),
         }
+        self.go_to_stored(s.model)
         inputs = controls.columns(self.inputs, ("data", "model", "seeds"), ("sparsity", "budget"))
         shown = screen.note, *screen.charts, screen.table, screen.take
-        self.lay_out(inputs, *shown, desk.buttons, desk.status, desk.where)
+        self.lay_out(inputs, self.shelf, *shown, desk.buttons, desk.status, desk.where)
         self.watch(self.other_data, self.inputs["data"])
         self.watch(self.look, *(control for name, control in self.inputs.items() if name != "data"))
         self.press(desk.start, self.start)
@@ -41,14 +47,16 @@ class Budget(App[Settings]):
     def other_data(self) -> None:
         """Offer another data set's network, sparsities, budgets and seeds, as its preset has them."""
         preset = live.preset_of(self.inputs["data"].value)
+        self.arrive(self.inputs["data"].value)
         with self.quietly():
             self.inputs["model"].value = preset.recipe.model
             self.inputs["seeds"].slider.value = preset.seeds
             for name, values in (("sparsity", preset.sparsities), ("budget", preset.budgets)):
-                control = self.inputs[name]
+                control, all_ = self.inputs[name], self.with_stored(name, values, preset.recipe.model)
                 value = control.value
-                control.options = shares(values)
-                control.value = value if value in values else values[len(values) // 2]
+                control.options = shares(all_)
+                control.value = value if value in all_ else values[len(values) // 2]
+        self.go_to_stored(preset.recipe.model)
         self.look()
 
     def look(self) -> None:
@@ -60,7 +68,14 @@ class Budget(App[Settings]):
     def view(self) -> View:
         settings = self.settings()
         wanted = experiments(settings, settings.budgets)
-        return views.view(settings, {e: self.found[e] for e in wanted if e in self.found})
+        return views.view(settings, {e: self.found[e] for e in wanted if e in self.found}, None, self.cost(settings))
+
+    def cost(self, settings: Settings) -> str:
+        """What it costs to measure what is missing, if that takes long."""
+        lacking = self.lacking(missing(settings, self.found))
+        if not self.long(lacking):
+            return ""
+        return f"{costs.words(lacking, self.desk.device, self.cells)} {costs.absent(lacking)}".strip()
 
     def put(self, view: View) -> None:
         """Show a view; the button can be pressed if anything is missing."""
@@ -77,6 +92,7 @@ class Budget(App[Settings]):
     def start(self) -> None:
         """Measure what is missing; a second press while it runs does nothing."""
         if lacking := missing(self.settings(), self.found):
+            self.allow(self.lacking(lacking), f"{len(lacking)} of the runs that this advice needs")
             self.desk.go(lambda stopped: self._measure(lacking, stopped), self.follow, self.draw)
 
     def _measure(self, lacking: Sequence[Experiment], stopped: Stop) -> str:

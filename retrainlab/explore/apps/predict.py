@@ -25,12 +25,14 @@ class Predict(Racing[Settings]):
         s = self.given
         self.guesses, self.revealed = Guesses(self.results), False
         self.seen: set[str] = set()  # the races that were shown, about which nobody can guess any more
-        budgets = [(f"{words} of the dense run", b) for words, b in writing.shares(sorted({*race.BUDGETS, s.budget}))]
-        sparsities = writing.shares(sorted({*SPARSITIES, s.sparsity}))
+        self.arrive(s.data)
+        shares = writing.shares(self.with_stored("budget", (*race.BUDGETS, s.budget), s.model))
+        sparsities = writing.shares(self.with_stored("sparsity", (*SPARSITIES, s.sparsity), s.model))
         self.inputs = {
             "sparsity": controls.choice("Weights removed", sparsities, s.sparsity),
-            "budget": controls.choice("Budget", budgets, s.budget),
+            "budget": controls.choice("Budget", [(f"{words} of the dense run", b) for words, b in shares], s.budget),
         }
+        self.go_to_stored(s.model)
         self.name = widgets.Text("", description="Your name", style=controls.LABEL, layout=widgets.Layout(width="auto"))
         places = range(1, len(s.schedules) + 1)
         self.places = {name: controls.choice(f"Place of {name}", places, i + 1) for i, name in enumerate(s.schedules)}
@@ -42,7 +44,7 @@ class Predict(Racing[Settings]):
         inputs = controls.columns(self.inputs, ("sparsity", "budget", self.name, self.gap.row))
         places = controls.row(*self.places.values())
         self.lay_out(
-            *(controls.title("1. Guess"), inputs, places, self.lock_in, self.said, self.guessed),
+            *(controls.title("1. Guess"), self.shelf, inputs, places, self.lock_in, self.said, self.guessed),
             *(controls.title("2. Race"), self.desk.where, self.desk.buttons, self.desk.status),
             *(*self.screen.charts, self.screen.table, self.screen.take),
         )

@@ -13,6 +13,7 @@ from retrainlab.explore.views import start as views
 from retrainlab.explore.views.race import BUDGETS
 from retrainlab.explore.views.start import Attempt, Settings
 from retrainlab.phrases import share
+from retrainlab.study.collapse import Network
 from retrainlab.study.stages import prune_dense, run
 from retrainlab.training.state import Point
 
@@ -69,7 +70,7 @@ class Start(Pruning[Settings]):
         attempt = Attempt(asked.schedule, asked.percent, asked.budget, steps)
         self.desk.go(lambda stopped: self._retrain(network, attempt, stopped), self.draw, self.over)
 
-    def _retrain(self, network: collapse.Network, attempt: Attempt, stopped: Stop) -> str:
+    def _retrain(self, network: Network, attempt: Attempt, stopped: Stop) -> str:
         self.clear.disabled = True
         with self.lock:
             self.attempts = [a for a in self.attempts if a.plan != attempt.plan][1 - views.KEPT :] + [attempt]

@@ -1,87 +1,26 @@
-"""A trained network, and what pruning does to it before any retraining: numbers, a panel of a chart, sentences."""
+"""A trained network, got or else trained, and what pruning does to it: a panel of a chart, and sentences."""
 
-from collections.abc import Callable
-from dataclasses import dataclass, field
+from dataclasses import replace
 
 import torch
 
-from retrainlab import metrics, obs
+from retrainlab import obs
 from retrainlab.checks import BadInput
 from retrainlab.config import Prune, Recipe
-from retrainlab.device import repeatable
+from retrainlab.data.dataset import counts
 from retrainlab.explore.kit import chart
 from retrainlab.phrases import percent
-from retrainlab.pruning import Masks
+from retrainlab.study.collapse import Network, network, stored
 from retrainlab.study.making import Watch
 from retrainlab.study.measured import Dense
 from retrainlab.study.result import Result
 from retrainlab.study.results import Results
 from retrainlab.study.stages import prepare
-from retrainlab.training import cycles
 from retrainlab.training.engine import Engine
-from retrainlab.training.loop import validate
 from retrainlab.training.state import State
 
+SEEDS = 10  # among which weights are looked for, where those of a seed are not stored
 MOST = 1e12  # products and sums that a reader waits for, who cannot stop them: a few minutes
-ORDER = sorted(range(100), key=lambda s: (s % 4 > 0, s))  # every fourth first: the curve is soon seen whole
-
-
-@dataclass
-class Network:
-    """A trained network and its validation accuracy straight after pruning.
-
-    scored: what its weights are worth to the prune, whose sparsity does not matter here.
-    peak: the largest learning rate of its first training.
-    accuracies: shares, by sparsity in whole percent, which `measure` fills in.
-    """
-
-    recipe: Recipe
-    dense: Dense
-    scored: cycles.Scored
-    peak: float
-    accuracies: dict[int, float] = field(default_factory=dict)
-
-    @property
-    def level(self) -> float:
-        """Its validation accuracy before pruning, a share."""
-        return self.dense.result.scalars["validation_accuracy"]
-
-    @property
-    def weights(self) -> int:
-        """How many weights can be pruned."""
-        return self.dense.result.scalars["prunable_weights"]
-
-    @property
-    def steps(self) -> int:
-        """The steps of its first training."""
-        return self.dense.result.scalars["steps"]
-
-    def masks(self, sparsity: float) -> Masks:
-        """The masks of a sparsity, a share."""
-        return self.scored.masks(sparsity)
-
-    def layers(self, sparsity: float) -> dict[str, float]:
-        """The share that each layer loses at a sparsity, by the name of its weights."""
-        return metrics.layer_sparsity(self.masks(sparsity))
-
-    def measure(self, stop: Callable[[], bool], tell: Callable[[float], None]) -> None:
-        """Fill in `accuracies`, in ORDER, until `stop` is true; `tell` is called with the share that is done."""
-        setup = self.scored.setup
-        with repeatable(setup.data.device):
-            for place, sparsity in enumerate(ORDER, 1):
-                if stop():
-                    return
-                accuracy, _ = validate(setup, self.scored.cut(sparsity / 100).of(self.dense.state))
-                self.accuracies = self.accuracies | {sparsity: accuracy}  # a copy: a thread may be drawing the old one
-                tell(place / len(ORDER))
-
-    def words(self, sparsity: float) -> str:
-        """What pruning to a sparsity in percent does; empty before it is measured."""
-        near = nearest(sparsity)
-        if near not in self.accuracies:
-            return ""
-        told = pruned_words(near, self.weights, self.level, self.accuracies[near], self.scored.setup.data.classes)
-        return told if near == sparsity else f"At {near} %: {told}"
 
 
 def check_patience(recipe: Recipe, prune: Prune, device: torch.device) -> None:
@@ -101,18 +40,21 @@ def trained(recipe: Recipe, prune: Prune, results: Results, device: torch.device
     Raises BadInput if it has diverged, if its training was stopped, for then nothing is stored, and if its score would take
     too long.
     """
-    setup, original = prepare(recipe, device)
+    results = Results.at(results)  # the images may have changed since
     check_patience(recipe, prune, device)
-    made = dict(Results.at(results).make([recipe], device, watch, Engine()))  # at: the images may have changed since
-    dense = made.get(recipe)
-    if not isinstance(dense, Dense):
-        raise BadInput("The training of the network was stopped.")
-    if dense.result.outcome:
-        raise BadInput(f"There is no trained network to show ({dense.result.outcome}); choose another seed or network.")
+    dense = stored(recipe, results, device)
+    if dense is None:
+        prepare(recipe, device)  # says what is missing
+        made = dict(results.make([recipe], device, watch, Engine())).get(recipe)
+        if not isinstance(made, Dense):
+            raise BadInput("The training of the network was stopped.")
+        dense = made
     watch.tell(1.0, "Scoring the weights ...")
-    with repeatable(device):
-        scored = cycles.scored(setup, dense.state, prune, 0, recipe.seed)
-    return Network(recipe, dense, scored, original.peak)
+    found = network(recipe, prune, dense, device)
+    if found.scored is None:
+        seeds = (replace(recipe, seed=seed) for seed in range(SEEDS))
+        found.other = next((r.seed for r in seeds if results.dense(r, device) is not None), None)
+    return found
 
 
 def check_sparsity(result: Result, sparsity: float, weights: int) -> None:
@@ -120,6 +62,28 @@ def check_sparsity(result: Result, sparsity: float, weights: int) -> None:
     zeros, wanted = round(result.scalars["sparsity_achieved"] * weights), round(sparsity * weights)
     if zeros != wanted:
         raise AssertionError(f"{zeros} of {weights} weights are 0 at the end, not {wanted}")
+
+
+def words(network: Network, sparsity: float) -> str:
+    """What pruning to a sparsity in percent does, as far as it is known; empty before it is measured."""
+    near = nearest(sparsity)
+    if near not in network.accuracies:
+        return "" if network.scored is not None and network.measurable else unknown_words(network)
+    recipe = network.recipe
+    classes = counts(recipe.data, image_size=recipe.image_size).classes
+    told = pruned_words(near, network.weights, network.level, network.accuracies[near], classes)
+    told += " The validation images were trained on, too." if recipe.all_train else ""
+    told += f" {unknown_words(network)}" if network.scored is None else ""
+    return told if near == sparsity else f"At {near} %: {told}"
+
+
+def unknown_words(network: Network) -> str:
+    """Why the accuracy straight after pruning, or more than that, cannot be shown."""
+    about = f"{network.recipe.model} on {network.recipe.data}, seed {network.recipe.seed}"
+    if network.scored is None:
+        instead = "" if network.other is None else f": choose seed {network.other} to see those pruned"
+        return f"Of {about}, the store has what was measured, but not the weights{instead}."
+    return f"The accuracy of {about} straight after pruning is not stored, and the images to measure it are not here."
 
 
 def nearest(sparsity: float) -> int:
@@ -135,9 +99,11 @@ def panel(network: Network | None, sparsity: float, ylabel: str) -> tuple[dict, 
     accuracies, near = {} if network is None else network.accuracies, nearest(sparsity)
     known, marks = sorted(accuracies), []
     alt = "An empty frame for validation accuracy straight after pruning: the trained network is not there yet."
-    if network is not None and accuracies:
+    if network is not None and (accuracies or not network.measurable):
         dense = percent(network.level)
         marks.append(chart.level(100 * network.level, f"dense: {dense}"))
+        alt = f"Validation accuracy straight after pruning is not known. Dense: {dense}."
+    if network is not None and accuracies:
         some = sorted({s for s in (0, 20, 40, 60, 80, 90, 99, near) if s in accuracies})
         pairs = ", ".join(f"{percent(accuracies[s])} at {s} %" for s in some)
         alt = f"Validation accuracy straight after pruning against weights removed: {pairs}. Dense: {dense}."

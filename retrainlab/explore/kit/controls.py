@@ -7,7 +7,7 @@ import html
 import math
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
-from typing import TypeAlias
+from typing import Any, TypeAlias
 
 import anywidget
 import ipywidgets as widgets
@@ -116,6 +116,14 @@ FIELDS: dict[str, Callable[..., Control]] = {
 def inputs(settings: object, *names: str) -> dict[str, Control]:
     """The usual control for each of these fields of `settings`, which starts at its value there."""
     return {name: FIELDS[name](getattr(settings, name)) for name in names}
+
+
+def put(control: Number | widgets.ValueWidget, value: Any) -> None:
+    """Set a number or a list to a value, as `value` tells it."""
+    if isinstance(control, Number):
+        control.slider.value = _short(100 * value, 5) if control.percent else value
+    else:
+        control.value = value
 
 
 def observe(control: Control, react: Callable[[dict], None]) -> None:

@@ -67,7 +67,7 @@ class Live:
     first, second: the curves of first trainings and retrainings, by place in `experiments`; results: the same way.
     """
 
-    experiments: Sequence[Experiment]
+    experiments: list[Experiment]
     first: dict[int, Curve] = field(default_factory=dict)
     second: dict[int, Curve] = field(default_factory=dict)
     results: dict[int, Result] = field(default_factory=dict)
@@ -99,12 +99,17 @@ class Live:
         return any(map(math.isnan, curve.accuracy[-1:]))
 
 
-def stored(experiments: Sequence[Experiment], store: Place, firsts: bool = False) -> Live:
-    """What the store has of them, without training; firsts: the curves of first trainings too."""
-    live, results = Live(list(experiments)), Results.at(store)
+def stored(experiments: Sequence[Experiment], store: Place, firsts: bool = False, points: Sequence[int] = ()) -> Live:
+    """What the store has of them, without training; firsts: the curves of first trainings too; points: how many points a
+    curve may have in place of those asked for."""
+    live, results = Live([*experiments]), Results.at(store)
     for place, e in enumerate(experiments):
-        if (result := results.of(e)) is not None:
-            live.results[place], live.second[place] = result, Curve.of(result.curves)
+        others = (replace(e, evaluations=n) for n in sorted({*points} - {e.evaluations}, reverse=True))
+        for one in (e, *others):
+            if (result := results.of(one)) is not None:
+                live.experiments[place], live.results[place] = one, result
+                live.second[place] = Curve.of(result.curves)
+                break
         if firsts and (dense := results.dense(e.recipe, torch.device("cpu"))) is not None:
             live.first[place] = Curve.of(dense.result.curves)
     return live

@@ -1,18 +1,20 @@
 """Explorers of one trained network: they get the network that their controls ask for, and what pruning does to it."""
 
+from contextlib import suppress
 from typing import ClassVar
 
 from retrainlab.checks import BadInput
 from retrainlab.config import Prune, Recipe
 from retrainlab.explore.kit import collapse, live
-from retrainlab.explore.kit.app import App, Screen, Settings
-from retrainlab.explore.kit.collapse import Network
+from retrainlab.explore.kit.app import Screen, Settings
+from retrainlab.explore.kit.arriving import Arriving
 from retrainlab.explore.kit.controls import Note
 from retrainlab.explore.kit.worker import Stop
+from retrainlab.study.collapse import Network
 from retrainlab.study.making import Watch
 
 
-class Looking(App[Settings]):
+class Looking(Arriving[Settings]):
     """An app with a `network`, which is read or trained in the background whenever the controls ask for another one.
 
     ready_words: the sentence when the network is there. stopped_words: that after its training was stopped.
@@ -43,10 +45,11 @@ class Looking(App[Settings]):
 
     def there(self) -> bool:
         """Whether `network` is that one, and complete."""
-        return self.network is not None and (self.network.recipe, self.network.scored.prune) == self.wanted()
+        return self.network is not None and (self.network.recipe, self.network.prune) == self.wanted()
 
-    def look(self) -> None:
-        """Get the network that the controls ask for unless it is there, once nothing else runs."""
+    def look(self, pressed: bool = False) -> None:
+        """Get the network that the controls ask for unless it is there, once nothing else runs. pressed: whether a reader
+        has pressed the button for it."""
         wanted = self.wanted()
         if self.looking:
             if self.sought != wanted:
@@ -60,15 +63,17 @@ class Looking(App[Settings]):
         else:
             self.looking, self.sought = True, wanted
             self.search_note.say("Looking for the trained network; if there is none yet, it is trained now.")
-            self.desk.go(lambda stopped: self._look(*wanted, stopped), self.draw_network, self.looked)
+            self.desk.go(lambda stopped: self._look(*wanted, stopped, pressed), self.draw_network, self.looked)
 
-    def _look(self, recipe: Recipe, prune: Prune, stopped: Stop) -> str:
+    def _look(self, recipe: Recipe, prune: Prune, stopped: Stop, pressed: bool) -> str:
         def tell(share: float, words: str) -> None:
             self.desk.tell(
                 self.training * share, "Training the network once ..." if words.startswith("Training") else words
             )
 
         try:
+            if self.results.told(recipe) is None:
+                self.allow([recipe], f"{recipe.model} trained on {recipe.data}, seed {recipe.seed}", pressed)
             found = collapse.trained(recipe, prune, self.results, self.desk.device, Watch(stop=stopped, tell=tell))
         except BadInput:
             if stopped():
@@ -112,11 +117,13 @@ class Pruning(Looking[Settings]):
         self.screens.append(self.pruning)
 
     def there(self) -> bool:
-        return self.network is not None and len(self.network.accuracies) == len(collapse.ORDER) and super().there()
+        return self.network is not None and (self.network.whole or not self.network.measurable) and super().there()
 
     def found(self, network: Network, stopped: Stop) -> str:
         super().found(network, stopped)
         network.measure(stopped, lambda share: self.desk.tell(self.training + (1 - self.training) * share))
+        with suppress(BadInput):  # a store that cannot be written: it is measured again next time
+            network.keep(self.results)
         return self.halted_words if stopped() else self.ready()
 
     def begin(self) -> None:

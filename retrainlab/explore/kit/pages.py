@@ -12,6 +12,8 @@ from pathlib import Path
 from typing import Any
 
 from retrainlab.config import Experiment
+from retrainlab.phrases import listed
+from retrainlab.study.results import Results
 
 WEB = Path(__file__).parents[1] / "web"
 
@@ -57,6 +59,7 @@ class Page:
     name: of the file. intro: paragraphs.
     needs: the experiments that must be stored before `view` is called, with a value of each control.
     hidden: whether a view shows only when it is asked for.
+    devices: where what it shows was computed; that of `needs` if empty.
     """
 
     name: str
@@ -66,10 +69,12 @@ class Page:
     needs: Sequence[Experiment]
     view: Callable[..., View]
     hidden: bool = False
+    devices: Sequence[str] = ()
 
 
-def html(page: Page) -> str:
-    """The page with all its views; raises BadInput where results are missing."""
+def html(page: Page, results: Results | None = None) -> str:
+    """The page with all its views; raises BadInput where results are missing. results: what `needs` is looked up in, to tell
+    where they were computed."""
     views = {}
     for places in product(*(range(len(c.values)) for c in page.controls)):
         values = [control.values[i][1] for control, i in zip(page.controls, places)]
@@ -85,8 +90,16 @@ def html(page: Page) -> str:
         .format(
             title=escape(page.title),
             intro="\n".join(f"<p>{escape(words)}</p>" for words in page.intro),
+            computed=escape(computed(page, results)),
             data=json.dumps(data, separators=(",", ":"), allow_nan=False).replace("</", "<\\/"),
             style=(WEB / "page.css").read_text(),
             scripts="\n".join((WEB / name).read_text() for name in ("chart.js", "take.js", "page.js")),
         )
     )
+
+
+def computed(page: Page, results: Results | None) -> str:
+    """Where the page's results were computed, in words that end a sentence; empty where there are none."""
+    found = [] if results is None else filter(None, map(results.of, page.needs))
+    devices = sorted({*page.devices, *(str(result.provenance.get("device", "")) for result in found)} - {""})
+    return f" that were computed on {listed(devices)}" if devices else ""

@@ -3,12 +3,13 @@
 from typing import ClassVar
 
 from retrainlab.explore.kit import live
-from retrainlab.explore.kit.app import App, Settings
+from retrainlab.explore.kit.app import Settings
+from retrainlab.explore.kit.arriving import Arriving
 from retrainlab.explore.kit.live import Live
 from retrainlab.explore.kit.worker import Stop
 
 
-class Racing(App[Settings]):
+class Racing(Arriving[Settings]):
     """An app with a `race` of experiments, those of the settings `raced`.
 
     stored_words: the first words about a race that the store has whole.
@@ -35,7 +36,11 @@ class Racing(App[Settings]):
         if self.desk.worker.busy:
             return
         settings = self.settings()
-        race = live.stored(self.shows.experiments(settings), self.results)
+        race = self.stored(settings)
+        if not race.whole:
+            count = len(race.experiments)
+            missing = [e for i, e in enumerate(race.experiments) if i not in race.results]
+            self.allow(self.lacking(missing), f"{count - len(race.results)} of these {count} retrainings")
         self.race, self.raced = race, settings
         self.begun()
         if race.whole:
@@ -43,6 +48,10 @@ class Racing(App[Settings]):
         self.draw()
         if not race.whole:
             self.desk.go(lambda stopped: self._run(settings, race, stopped), self.draw, self.over)
+
+    def stored(self, settings: Settings) -> Live:
+        """What the store has of a race; of long ones also with other numbers of points."""
+        return live.stored(self.shows.experiments(settings), self.results, False, [c.points for c in self.cells])
 
     def _run(self, settings: Settings, race: Live, stopped: Stop) -> str:
         live.run(race, self.results, self.desk.device, stopped, self.desk.tell)

@@ -1,21 +1,23 @@
 """Anatomy of ALLR: how the damage of pruning and the budget make its first learning rate, for a trained network."""
 
 import math
-from dataclasses import dataclass
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
 from functools import cache
 from typing import Any
 
 import torch
 
-from retrainlab.checks import BadInput, choice, number, settle
-from retrainlab.config import DATASETS, MODELS, Recipe
+from retrainlab.checks import BadInput, choice, choose, number, settle
+from retrainlab.config import DATASETS, MODELS, Experiment, Recipe
 from retrainlab.explore.kit import chart, live, writing
 from retrainlab.explore.kit.anatomy import NORMS, SPARSITIES, Anatomy
 from retrainlab.explore.kit.pages import Control, Page, View
 from retrainlab.explore.views import race
 from retrainlab.phrases import percent, share
+from retrainlab.study.reading import layer_names
 from retrainlab.study.results import Results
-from retrainlab.study.stages import prepare
+from retrainlab.study.stages import dense_curve_of
 
 LOOKS = {"prunable": {"color": chart.BLUE}, "all": {"color": chart.GREEN, "dash": "7 4"}}
 BOLD: dict[str, Any] = {"color": "#222222", "width": 6, "opacity": 0.4}
@@ -24,17 +26,19 @@ BUDGET = "Budget (% of the dense run)"
 
 @dataclass(frozen=True)
 class Settings:
-    """What the widgets say. sparsity, budget: shares; norm: ALLR's, a key of NORMS."""
+    """What the widgets say. sparsity, budget: shares; norm: ALLR's, a key of NORMS; model: the preset's if empty."""
 
     sparsity: float = number(0.9, low=0, high=0.995)
     budget: float = number(0.1, what="budget (share of the dense run)", above=0, high=1)
     norm: str = choice("prunable", NORMS, "norm for ALLR")
     data: str = choice("digits", DATASETS, "data set")
-    model: str = choice("resnet8", MODELS, "model")
+    model: str = ""
     seed: int = number(0, low=0)
 
     def __post_init__(self) -> None:
         settle(self)
+        object.__setattr__(self, "model", self.model or live.preset_of(self.data).recipe.model)
+        choose(self.model, MODELS, "model")
 
     @property
     def recipe(self) -> Recipe:
@@ -174,18 +178,25 @@ def view(settings: Settings, anatomy: Anatomy, caption: str = "") -> View:
 
 def page(results: Results) -> Page:
     """For readers without a kernel: one network of digits, with sparsity, budget and norm to choose."""
-    recipe, budgets = Settings().recipe, (0.025, 0.05, 0.1, 0.25, 0.5, 1.0)
+    return page_of(Settings(), results, race.experiments(race.Settings(schedules=("LLR",))))
+
+
+def page_of(start: Settings, results: Results, needs: Sequence[Experiment]) -> Page:
+    """The page of the network of `start`, which is there once `needs` are."""
+    budgets = (0.025, 0.05, 0.1, 0.25, 0.5, 1.0)
     sparsities = (0.0, 0.1, 0.2, 0.3, 0.4, 0.5, 0.6, 0.7, 0.8, 0.9, 0.95, 0.98, 0.99)
 
     @cache
     def anatomy() -> Anatomy:
-        dense = results.dense(recipe, torch.device("cpu"))
+        dense = results.dense(start.recipe, torch.device("cpu"))
         if dense is None:
             raise BadInput("The page about ALLR needs the trained network, which is not in the store; make it first.")
         if lost := dense.result.outcome:
             raise BadInput(f"The page about ALLR has no trained network ({lost}); choose another recipe.")
-        setup, original = prepare(recipe, torch.device("cpu"))
-        return Anatomy.of(dense.state, setup.prunable, original.peak)
+        return Anatomy.of(dense.state, layer_names(start.recipe), dense_curve_of(start.recipe).peak)
+
+    def view_of(sparsity: float, budget: float, norm: str) -> View:
+        return view(replace(start, sparsity=sparsity, budget=budget, norm=norm), anatomy(), "ALLR's numbers")
 
     return Page(
         "allr",
@@ -200,6 +211,6 @@ def page(results: Results) -> Page:
             Control("Budget (share of the dense run)", writing.shares(budgets), budgets.index(0.1)),
             Control("Norm over", [(name, norm) for norm, name in NORMS.items()], choice=True),
         ],
-        race.experiments(race.Settings(schedules=("LLR",))),
-        lambda sparsity, budget, norm: view(Settings(sparsity, budget, norm), anatomy(), "ALLR's numbers"),
+        needs,
+        view_of,
     )

@@ -23,7 +23,8 @@ from retrainlab.study.result import Result
 from retrainlab.study.results import Results
 
 Found = Mapping[Experiment, Result]
-HEADS = ("schedule", "mean validation", "mean test", "95 % interval", "difference", "its interval", "verdict")
+VALIDATION = {True: "mean validation", False: "mean validation (trained on, too)"}  # by whether images were held out
+HEADS = ("schedule", VALIDATION[True], "mean test", "95 % interval", "difference", "its interval", "verdict")
 
 
 @dataclass(frozen=True)
@@ -85,22 +86,26 @@ def missing(settings: Settings, found: Found) -> list[Experiment]:
     return [e for e in experiments(settings) if e not in found]
 
 
-def missing_words(settings: Settings, lacking: Sequence[Experiment]) -> str:
-    """What must be measured first, and how long that trains; empty for nothing."""
+def missing_words(settings: Settings, lacking: Sequence[Experiment], long: str = "") -> str:
+    """What must be measured first, and how long that trains; empty for nothing. long: what to say of it if it takes long."""
     if not lacking:
         return ""
     parts = Counter(e.retrain.budget for e in lacking)
     whole, epochs = len(NAMED_SCHEDULES) * settings.seeds, sum(map(cost, lacking))
     counts = [f"{part} of {whole} at a budget of {share(budget)}" for budget, part in sorted(parts.items())]
-    return (
+    text = (
         f"Not measured yet at {share(settings.sparsity)} sparsity: {' and '.join(counts)}, about {epochs:.3g} epochs "
-        "of retraining, after the first training of each seed. The button below measures it; what is finished is kept."
+    )
+    return text + (
+        f"of retraining. {long}"
+        if long
+        else "of retraining, after the first training of each seed. The button below measures it; what is finished is kept."
     )
 
 
 def picture(settings: Settings, frame: pd.DataFrame, found: Advice | None) -> dict:
     """Left: test accuracy against budget at the sparsity, with 95 % intervals; right: the other schedules' differences to
-    the recommended one in validation accuracy."""
+    the recommended one in the accuracy that the advice is by."""
     left, alt = _against_budget(settings, frame, settings.budget if found is None else found.budget)
     panels, columns = [left], [1.0]
     if found is not None and found.others:
@@ -169,11 +174,11 @@ def _differences(found: Advice) -> tuple[dict, str]:
         x=(-0.6, len(rows) - 0.4),
         y=(min(ends) - room, max(ends) + room),
         xlabel=f"Schedule and its mean difference (points){'; ↓: far below' if len(shown) < len(rows) else ''}",
-        ylabel="Validation accuracy, difference (points)",
+        ylabel=f"{found.by.capitalize()}, difference (points)",
         title=f"Others to {found.schedule}{f', {100 * found.level:.3g} % intervals' if found.enough else ''}",
         xticks=ticks,
     )
-    return panel, f" Right: differences in validation accuracy to {found.schedule}, in points: {'; '.join(told)}."
+    return panel, f" Right: differences in {found.by} to {found.schedule}, in points: {'; '.join(told)}."
 
 
 def _span(low: float, high: float, form: str) -> str:
@@ -181,9 +186,9 @@ def _span(low: float, high: float, form: str) -> str:
 
 
 def rows(found: Advice) -> list[tuple[str, ...]]:
-    """The table in words: the recommended schedule, then the others by mean validation accuracy."""
+    """The table in words: the recommended schedule, then the others by the mean accuracy that it is by."""
     out: list[tuple[str, ...]] = []
-    for c in sorted(found.compared, key=lambda c: (c.schedule != found.schedule, -c.validation)):
+    for c in sorted(found.compared, key=lambda c: (c.schedule != found.schedule, -found.mean(c))):
         test, low, high = (100 * x for x in c.test)
         accuracies = percent(c.validation), f"{test:.1f} %", _span(low, high, "{:.1f} to {:.1f}")
         mean, low, high = (100 * x for x in c.difference)
@@ -196,7 +201,7 @@ def csv(found: Advice) -> str:
     """The table as numbers; accuracies and differences are shares, what is not known is empty."""
     where = f"{found.sparsity:.10g}", f"{found.budget:.10g}"
     test = "mean_test_accuracy", "test_low", "test_high"
-    difference = "validation_difference", "difference_low", "difference_high"
+    difference = f"{found.by.split()[0]}_difference", "difference_low", "difference_high"
     heads = "sparsity", "budget", "schedule", "seeds", "mean_validation_accuracy", *test, *difference, "verdict"
     numbers = ((c.schedule, len(found.seeds), c.validation, *c.test, *c.difference, c.verdict) for c in found.compared)
     return writing.csv(heads, [(*where, *row) for row in numbers])
@@ -216,10 +221,12 @@ def code(settings: Settings) -> str:
     )
 
 
-def view(settings: Settings, results: Found) -> View:
-    """All that is shown, from the results that there are; those at other sparsities do no harm."""
+def view(settings: Settings, results: Found, lacking: Sequence[Experiment] | None = None, long: str = "") -> View:
+    """All that is shown, from the results that there are; those at other sparsities do no harm. lacking: of which is said
+    that they are missing, by default all that are; long: what to say of them if they take long."""
     s, own = settings, {e: r for e, r in results.items() if e.prune.sparsity == settings.sparsity}
-    frame, lacking, found, words = table(own), missing(s, own), None, []
+    frame, found, words = table(own), None, []
+    lacking = missing(s, own) if lacking is None else lacking
     if own:
         try:
             found = advice.advise(frame, s.sparsity, s.budget)
@@ -229,14 +236,16 @@ def view(settings: Settings, results: Found) -> View:
         if lost := int((frame["outcome"] != "").sum()):
             words.append(f"{lost} of {len(frame)} runs diverged and are left out.")
         words.append(stats.mixed(frame))
-    text, shown = " ".join(filter(None, [*words, missing_words(s, lacking)])), [picture(s, frame, found)]
+    text, shown = " ".join(filter(None, [*words, missing_words(s, lacking, long)])), [picture(s, frame, found)]
     if found is None:
         return View(shown, text, ("No advice yet", HEADS, []), "", code(s))
     caption = (
         f"{share(s.sparsity)} sparsity, budget {share(found.budget)}, seeds: {len(found.seeds)}; differences "
-        f"in points of validation accuracy, {100 * found.level:.3g} % intervals"
+        f"in points of {found.by}, {100 * found.level:.3g} % intervals"
     )
-    return View(shown, text, (caption, HEADS, rows(found)), csv(found), code(s))
+    return View(
+        shown, text, (caption, (HEADS[0], VALIDATION[found.held_out], *HEADS[2:]), rows(found)), csv(found), code(s)
+    )
 
 
 def page(results: Results, start: Settings = Settings()) -> Page:

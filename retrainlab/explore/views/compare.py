@@ -12,7 +12,6 @@ from retrainlab.checks import BadInput, choice, number, settle
 from retrainlab.config import Experiment, Recipe
 from retrainlab.contest.entrants import ENTRANTS, GRID, Candidate, candidates
 from retrainlab.contest.search import knob_of, searched
-from retrainlab.data.dataset import load
 from retrainlab.explore.kit import chart, live, searching, writing
 from retrainlab.explore.kit.live import Live
 from retrainlab.explore.kit.pages import Control, Page, View
@@ -20,6 +19,7 @@ from retrainlab.explore.kit.searching import ROUNDS, Unfinished
 from retrainlab.figures.presets import PRESETS
 from retrainlab.phrases import percent, share
 from retrainlab.study.results import Results
+from retrainlab.study.stages import steps_of
 
 DATA = ("digits", "fashion-mnist", "cifar10")  # those with a contest
 MIDDLE = 1
@@ -108,7 +108,7 @@ def known(settings: Settings, results: Results) -> Pair:
 
 def steps_per_epoch(recipe: Recipe) -> int:
     """How many iterations an epoch has."""
-    return load(recipe.data).steps_per_epoch(recipe.batch_size)
+    return steps_of(recipe)
 
 
 def points(running: Live, place: int) -> list[tuple[int, float, float]]:

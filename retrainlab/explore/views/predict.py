@@ -16,12 +16,16 @@ from retrainlab.explore.kit import chart, live, writing
 from retrainlab.explore.kit.live import Live
 from retrainlab.explore.kit.pages import Control, Page, View
 from retrainlab.explore.views import race as race_view
-from retrainlab.explore.views.race import Settings, code, diverged, experiments, standing
+from retrainlab.explore.views.race import Settings, code, diverged, experiments, ranks, standing
 from retrainlab.paths import locked, set_aside, write_whole
 from retrainlab.phrases import first_line, percent
 from retrainlab.study.results import Results
 
 SPARSITIES = (0.8, 0.9, 0.95, 0.98)
+INTRO = (
+    "Rank FT, LRW, SLR, CLR, LLR and ALLR from best to worst, and guess the gap between first and last. Then show the "
+    "answer."
+)
 GUESS_HEADS = ("name", "order, best first", "pairs right", "gap guessed (points)", "off by")
 
 
@@ -68,7 +72,7 @@ def table(guesses: Sequence[Guess], race: Live | None) -> list[tuple[str, ...]]:
     """The guesses as rows of GUESS_HEADS: the best first if the race is over, without scores if it is not, or is None."""
     if race is None or not race.whole:
         return [(g.name, " > ".join(g.order), "", f"{g.gap:g}", "") for g in guesses]
-    accuracies = {name: value for name, value, _ in standing(race)}
+    accuracies = ranks(standing(race), race)
     raced = sorted([*accuracies, *diverged(race)])
     scored = [(g, *score(g, accuracies)) for g in guesses if sorted(g.order) == raced]  # a file may say anything
     scored.sort(key=lambda one: (-one[1], one[2]))
@@ -77,11 +81,11 @@ def table(guesses: Sequence[Guess], race: Live | None) -> list[tuple[str, ...]]:
 
 def words(guesses: Sequence[Guess], race: Live) -> str:
     """Who guessed best, and what came out."""
-    rows, made = standing(race), table(guesses, race)
-    came = ", ".join([f"{name} {percent(v)}" for name, v, _ in rows] + [f"{name} diverged" for name in diverged(race)])
+    of, made = ranks(standing(race), race), table(guesses, race)
+    came = ", ".join([f"{name} {percent(v)}" for name, v in of.items()] + [f"{n} diverged" for n in diverged(race)])
     best = [name for name, _, right, _, _ in made if right == made[0][2]]
     lead = f"{' and '.join(best)} had the most pairs right ({made[0][2]}). " if made else "Nobody had guessed. "
-    gap = f"; {100 * (rows[0][1] - rows[-1][1]):.1f} points from first to last" if rows else ""
+    gap = f"; {100 * (max(of.values()) - min(of.values())):.1f} points from first to last" if of else ""
     return f"{lead}It came out as: {came}{gap}."
 
 
@@ -158,10 +162,7 @@ def page(results: Results) -> Page:
     return Page(
         "predict",
         "Predict first",
-        [
-            "Rank FT, LRW, SLR, CLR, LLR and ALLR from best to worst, and guess the gap between first and last. Then show "
-            "the answer."
-        ],
+        [INTRO],
         [
             Control("Weights removed", writing.shares(sparsities), 1),
             Control("Budget (share of the dense run)", writing.shares(budgets), 1),

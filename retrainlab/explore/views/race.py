@@ -1,15 +1,16 @@
 """Prune a network and race the retraining schedules from there: Settings -> experiments -> Live -> View."""
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from retrainlab.checks import BadInput, choice, settle
+from retrainlab.checks import BadInput, choice, choose, settle
 from retrainlab.config import DATASETS, MODELS, NAMED_SCHEDULES, SCORES, Experiment, Prune, Recipe, Retrain
 from retrainlab.explore.kit import chart, collapse, live, writing
-from retrainlab.explore.kit.collapse import Network
 from retrainlab.explore.kit.live import Live
 from retrainlab.explore.kit.pages import Control, Page, View
 from retrainlab.phrases import listed, percent, share
+from retrainlab.study.collapse import Network
 from retrainlab.study.results import Results
 from retrainlab.training import cycles
 
@@ -20,10 +21,11 @@ HEADS = ("place", "schedule", "validation", "test", "points behind")
 
 @dataclass(frozen=True)
 class Settings:
-    """What the widgets say. sparsity (of the weights), budget (of the dense run, in each cycle): shares."""
+    """What the widgets say. model: the preset's if empty. sparsity (of the weights), budget (of the dense run, in each
+    cycle): shares."""
 
     data: str = choice("digits", DATASETS, "data set")
-    model: str = choice("resnet8", MODELS, "model")
+    model: str = ""
     sparsity: float = 0.95
     score: str = choice("magnitude", SCORES, "pruning score")
     allocation: str = "global"
@@ -34,6 +36,8 @@ class Settings:
 
     def __post_init__(self) -> None:
         settle(self)
+        object.__setattr__(self, "model", self.model or live.preset_of(self.data).recipe.model)
+        choose(self.model, MODELS, "model")
         if not self.schedules:
             raise BadInput("No schedule is chosen: tick at least one.")
         _ = self.prune, Retrain(self.schedules[0], self.budget)  # what they refuse is refused
@@ -53,9 +57,14 @@ def experiments(settings: Settings, points: int = POINTS) -> list[Experiment]:
     return [Experiment(s.recipe, s.prune, Retrain(name, s.budget), evaluations=points) for name in s.schedules]
 
 
+def trained_on(race: Live) -> bool:
+    """Whether training saw the validation images, too, so that accuracy on them must not rank anything."""
+    return bool(race.experiments) and all(e.recipe.all_train for e in race.experiments)
+
+
 def standing(race: Live) -> list[tuple[str, float, float | None]]:
-    """(schedule, validation accuracy, test accuracy or None until it has ended), the best first; ties in the given order.
-    What has diverged is left out."""
+    """(schedule, validation accuracy, test accuracy or None until it has ended), the best first by `ranks`; ties in the
+    given order. What has diverged is left out."""
     rows = []
     for place, e in enumerate(race.experiments):
         result, curve = race.results.get(place), race.second.get(place)
@@ -66,7 +75,14 @@ def standing(race: Live) -> list[tuple[str, float, float | None]]:
             now = result.scalars["validation_accuracy"]
             test = None if result.scalars["stopped"] else result.scalars["test_accuracy"]
         rows.append((e.retrain.schedule, now, test))
-    return sorted(rows, key=lambda row: -row[1])
+    return sorted(rows, key=lambda row: -ranks(rows, race)[row[0]])
+
+
+def ranks(rows: Sequence[tuple[str, float, float | None]], race: Live) -> dict[str, float]:
+    """The accuracy by which schedules are ranked: on validation images, or on test images if the former were trained on, as
+    soon as all have ended."""
+    tests = {name: test for name, _, test in rows if test is not None}
+    return tests if trained_on(race) and len(tests) == len(rows) else {name: value for name, value, _ in rows}
 
 
 def diverged(race: Live) -> list[str]:
@@ -74,13 +90,19 @@ def diverged(race: Live) -> list[str]:
     return [e.retrain.schedule for i, e in enumerate(race.experiments) if race.diverged(i)]
 
 
+def heads(race: Live) -> tuple[str, ...]:
+    """HEADS, which say so if validation images were trained on."""
+    return tuple(f"{h} (trained on, too)" if h == "validation" and trained_on(race) else h for h in HEADS)
+
+
 def ranking(race: Live) -> list[tuple[str, ...]]:
     """The standing as rows of HEADS; then what has diverged, and what has not begun."""
     rows, lost = standing(race), diverged(race)
     out: list[tuple[str, ...]] = []
+    of = ranks(rows, race)
     for name, value, test in rows:
-        place = 1 + sum(other > value for _, other, _ in rows)
-        behind = f"{100 * (value - rows[0][1]):+.1f}" if value < rows[0][1] else ""
+        place = 1 + sum(other > of[name] for other in of.values())
+        behind = f"{100 * (of[name] - of[rows[0][0]]):+.1f}" if place > 1 else ""
         out.append((str(place), name, percent(value), "..." if test is None else percent(test), behind))
     told = {name for name, *_ in rows} | set(lost)
     waiting = [e.retrain.schedule for e in race.experiments if e.retrain.schedule not in told]
@@ -103,11 +125,14 @@ def picture(race: Live, dense: float | None, steps: int) -> dict:
             rates.append(chart.line(x, lr, look, offset=place, width=broad, step=True))
     top = max((rate for mark in rates for rate in mark["y"] if rate is not None), default=0.1)
     frame: dict[str, Any] = {"x": (0, steps), "xlabel": "Retraining step"}
-    left = chart.panel(accuracy, y=(0, 104), ylabel="Validation accuracy (%)", **frame)
+    label = "Validation images (trained on, too), accuracy (%)" if trained_on(race) else "Validation accuracy (%)"
+    left = chart.panel(accuracy, y=(0, 104), ylabel=label, **frame)
     right = chart.panel(rates, y=(0, 1.08 * (top or 0.1)), ylabel="Learning rate", **frame)
     said = [f"{name} {percent(value)}" for name, value, _ in standing(race)]
     rows = "; ".join(said + [f"{name} diverged" for name in diverged(race)]) or "nothing has been retrained yet"
-    alt = f"Left: validation accuracy over {steps} steps of retraining; now, the best first: {rows}. Right: learning rates."
+    seen = " (on images that were trained on, too)" if trained_on(race) else ""
+    alt = f"Left: validation accuracy{seen} over {steps} steps of retraining; now, the best first: {rows}."
+    alt += " Right: learning rates."
     return chart.chart([left, right], alt, legend=legend, columns=(0.56, 0.44))
 
 
@@ -154,7 +179,7 @@ def pruned(network: Network | None, sparsity: float) -> View:
     if layers:
         alt += f" Right: what each layer loses: {', '.join(f'{name} {shares[i]:.0f} %' for i, name in named)}."
     picture = chart.chart([left, right], alt, height=320, columns=(0.44, 0.56))
-    return View([picture], "" if network is None else network.words(place))
+    return View([picture], "" if network is None else collapse.words(network, place))
 
 
 def words(race: Live) -> str:
@@ -167,13 +192,21 @@ def words(race: Live) -> str:
         return f"Nothing can be ranked: {why}"
     ended = [r.scalars for r in race.results.values() if not r.outcome]
     zeros = min(s["sparsity_achieved"] for s in ended)
-    (_, top, _), (last, low, _) = rows[0], rows[-1]
-    best = [name for name, value, _ in rows if value == top]
+    of, last = ranks(rows, race), rows[-1][0]
+    top, low = of[rows[0][0]], of[last]
+    best = [name for name, value in of.items() if value == top]
     lead = f"{' and '.join(best)} end{'s' if len(best) == 1 else ''} first with {percent(top)}"
     gap = f", {100 * (top - low):.1f} points before {last}" if len(rows) > len(best) else ""
+    dense, pruned = (percent(ended[0][f"{what}_validation_accuracy"]) for what in ("dense", "pruned"))
+    before = f"{dense}, straight after the first prune it was {pruned}."
+    if trained_on(race):
+        lead += " of the test images"
+        before = (
+            f"{percent(ended[0]['dense_test_accuracy'])}. Validation images were trained on, too: the dense network had "
+            f"{dense} of them, straight after the first prune it was {pruned}."
+        )
     return (
-        f"{lead}{gap}; the dense network had {percent(ended[0]['dense_validation_accuracy'])}, straight after the first "
-        f"prune it was {percent(ended[0]['pruned_validation_accuracy'])}. Checked in each: {percent(zeros)} of "
+        f"{lead}{gap}; the dense network had {before} Checked in each: {percent(zeros)} of "
         f"the weights are exactly 0. One seed only: differences of a point or two may be luck."
         f"{f' Left out: {why}' if lost else ''}{race.mixed}"
     )
@@ -190,13 +223,13 @@ def csv(race: Live) -> str:
     return writing.csv(("schedule", "step", "lr", "validation_accuracy"), rows) if rows else ""
 
 
-def code(settings: Settings) -> str:
-    """The race as Python."""
+def code(settings: Settings, points: int = POINTS) -> str:
+    """The race as Python. points: of the curves."""
     s = settings
     return writing.python(
         s.recipe,
         f"experiments = study.grid(recipe, sparsities=[{s.sparsity!r}], budgets=[{s.budget!r}],",
-        f"    schedules={list(s.schedules)!r}, seeds=[{s.seed}], evaluations={POINTS},",
+        f"    schedules={list(s.schedules)!r}, seeds=[{s.seed}], evaluations={points},",
         f"    prune=Prune(score={s.score!r}, allocation={s.allocation!r}, cycles={s.cycles}))",
         "frame = study.run_study(experiments)",
         'print(frame[["schedule", "validation_accuracy", "test_accuracy", "sparsity_achieved"]])',
@@ -213,7 +246,9 @@ def view(settings: Settings, race: Live, about: str = "", network: Network | Non
     if network is not None:
         dense, length = [*dense, network.level], network.steps
     shown = picture(race, dense[0] if dense else None, steps(race, length))
-    return View([shown], words(race), (about or caption(settings), HEADS, ranking(race)), csv(race), code(settings))
+    points = max((e.evaluations for e in race.experiments), default=POINTS)
+    table = about or caption(settings), heads(race), ranking(race)
+    return View([shown], words(race), table, csv(race), code(settings, points))
 
 
 def page(results: Results) -> Page:

@@ -4,24 +4,18 @@ import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 
+from retrainlab import glossary
 from retrainlab.checks import choice, number, settle
 from retrainlab.config import NAMED_SCHEDULES, Experiment, Prune, Recipe, Retrain
 from retrainlab.explore.kit import chart, collapse, live, writing
-from retrainlab.explore.kit.collapse import Network
 from retrainlab.explore.kit.pages import View
 from retrainlab.phrases import percent, share
+from retrainlab.study.collapse import Network
 from retrainlab.study.result import Result
 
 WIDTH, HEIGHTS = 560, (330, 430)
 KEPT = 8  # attempts that stay in the picture
-ABOUT = {
-    "FT": "the dense run's last, small rate",
-    "LRW": "replay the end of the dense run",
-    "SLR": "the whole dense schedule, compressed",
-    "CLR": "a cosine, from the largest rate down",
-    "LLR": "a line, from the largest rate to 0",
-    "ALLR": "LLR, started lower the less the prune hurt",
-}
+ABOUT = glossary.hints()
 
 
 @dataclass(frozen=True)
@@ -105,7 +99,7 @@ def pruned(network: Network | None, sparsity: float) -> View:
     place = round(100 * sparsity)
     panel, alt = collapse.panel(network, place, "Validation accuracy (%)")
     picture = chart.chart([panel], alt, width=WIDTH, height=HEIGHTS[0])
-    return View([picture], "" if network is None else network.words(place))
+    return View([picture], "" if network is None else collapse.words(network, place))
 
 
 def view(attempts: Sequence[Attempt], recipe: Recipe, dense: float, zoom: bool = False) -> View:

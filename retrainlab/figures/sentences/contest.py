@@ -149,8 +149,24 @@ def lengths(table: pd.DataFrame) -> Said:
         tuple(
             f"{epochs:g} epochs in all, sparsity {share(s)}: {ranked(cell)}."
             for (epochs, s), cell in ends.groupby(["epochs", "sparsity"])
-        ),
+        )
+        + _one_and_the_same(pruned),
     )
+
+
+def _one_and_the_same(pruned: pd.DataFrame) -> tuple[str, ...]:
+    """That in figure 8's shortest total the two ways to prune once are the same runs: no epoch is left by which the dense
+    run could be longer."""
+    shortest = pruned[pruned["epochs"] == pruned["epochs"].min()].set_index(["sparsity", "what"])[
+        ["mean", "low", "high"]
+    ]
+    once, longer = (
+        shortest.query("what == @what").droplevel("what") for what in ("one-shot", "longer dense, one-shot")
+    )
+    if once.empty or not once.equals(longer):
+        return ()
+    epochs = pruned["epochs"].min()
+    return (f"With {epochs:g} epochs one-shot and longer dense, one-shot are the same runs, by construction.",)
 
 
 def allocations(table: pd.DataFrame) -> Said:

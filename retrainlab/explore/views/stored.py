@@ -1,0 +1,108 @@
+"""Pages for readers without a kernel of what is stored of a data set: nothing is trained for them, nor is an image read.
+
+PAGES has a function for each explorer that has one: (results, data set) -> its page, or None if nothing that it could show
+is stored.
+"""
+
+from collections.abc import Callable, Sequence
+from dataclasses import replace
+
+import torch
+
+from retrainlab import advice
+from retrainlab.explore.kit import cells, live
+from retrainlab.explore.kit.cells import Cell
+from retrainlab.explore.kit.live import Live
+from retrainlab.explore.kit.pages import Control, Page, View
+from retrainlab.explore.views import allr, budget, predict, race
+from retrainlab.study.results import Results
+
+
+def _what(found: Sequence[Cell]) -> Control:
+    """The control that chooses a cell."""
+    told = [f"{c.model}, {c.words}" for c in found]
+    return Control("What was done", list(zip(told, found)), choice=True)
+
+
+def _seed(seeds: Sequence[int]) -> Control:
+    return Control("Seed", [(str(seed), seed) for seed in seeds])
+
+
+def _raced(cell: Cell, data: str, seed: int, results: Results) -> tuple[race.Settings, Live]:
+    settings = race.Settings(data, cell.model, cell.sparsity, budget=cell.budget, schedules=cell.schedules, seed=seed)
+    return settings, live.stored(race.experiments(settings, cell.points), results)
+
+
+def race_page(results: Results, data: str) -> Page | None:
+    """Races of schedules, by cell and seed."""
+    found, seeds = cells.on_page(results, data)
+    if not found:
+        return None
+    intro = (
+        f"A network was trained on {data}, pruned by magnitude and then retrained with several schedules, which share all "
+        "else. Choose what was done, and the seed."
+    )
+    return Page(
+        f"race_{data}",
+        f"Prune and retrain on {data}: a race of schedules",
+        [intro],
+        [_what(found), _seed(seeds)],
+        [],
+        lambda cell, seed: race.view(*_raced(cell, data, seed, results), "Ranking"),
+        devices=cells.devices(found),
+    )
+
+
+def predict_page(results: Results, data: str) -> Page | None:
+    """The same races to guess."""
+    found, seeds = cells.on_page(results, data)
+    if not found:
+        return None
+
+    def view_of(cell: Cell, seed: int) -> View:
+        shown = predict.view(*_raced(cell, data, seed, results), [], "What came out")
+        return replace(shown, words=shown.words.removeprefix("Nobody had guessed. "))
+
+    controls = [_what(found), _seed(seeds)]
+    title, devices = f"Predict first, on {data}", cells.devices(found)
+    return Page(f"predict_{data}", title, [predict.INTRO], controls, [], view_of, hidden=True, devices=devices)
+
+
+def budget_page(results: Results, data: str) -> Page | None:
+    """The advice for each cell, from the seeds that all cells have."""
+    found, seeds = cells.on_page(results, data)
+    if not found:
+        return None
+
+    def view_of(cell: Cell) -> View:
+        settings = budget.Settings(data, cell.model, cell.sparsity, cell.budget, len(seeds))
+        budgets = sorted({c.budget for c in found if (c.model, c.sparsity) == (cell.model, cell.sparsity)})
+        return budget.view(settings, budget.load(budget.experiments(settings, budgets), results), [])
+
+    intro = (
+        f"A network was trained on {data}, pruned at once by global magnitude, and retrained for a share of the first "
+        "training's length. Choose what was done."
+    )
+    title, devices = f"Which schedule for my budget, on {data}?", cells.devices(found)
+    return Page(f"budget_{data}", title, [intro, advice.LIMITS], [_what(found)], [], view_of, devices=devices)
+
+
+def allr_page(results: Results, data: str) -> Page | None:
+    """The anatomy of ALLR, on the first network of a cell whose weights are stored."""
+    for cell in cells.stored_cells(results, data):
+        for seed in cell.seeds:
+            start = allr.Settings(data=data, model=cell.model, seed=seed)
+            if (dense := results.dense(start.recipe, torch.device("cpu"))) is not None:
+                page, about = allr.page_of(start, results, []), f"Here it is {cell.model} on {data}, seed {seed}."
+                devices = [str(dense.result.provenance.get("device", ""))]
+                title = f"{page.title}, on {data}"
+                return replace(page, name=f"allr_{data}", title=title, intro=[*page.intro, about], devices=devices)
+    return None
+
+
+PAGES: dict[str, Callable[[Results, str], Page | None]] = {
+    "race": race_page,
+    "predict": predict_page,
+    "budget": budget_page,
+    "allr": allr_page,
+}

@@ -1,0 +1,144 @@
+"""Networks of other kinds than the kit's own train alike in the loop and many at once, on images, rows and sequences."""
+
+from dataclasses import replace
+
+import pytest
+import torch
+import torch.nn.functional as F
+from torch import nn
+
+from retrainlab.data.dataset import Augmentation, Dataset, Split
+from retrainlab.layers import frozen
+from retrainlab.training.state import Job, State
+from tests.helpers.members import alone, assert_alike, masked, masks_of, rates, setup_of, train_together
+from tests.helpers.networks import Depthwise, Tied, TwoBranches, transformer
+
+
+class Mixer(nn.Module):
+    """Linear layers along the patches, then along the channels, as in MLP-Mixer."""
+
+    def __init__(self):
+        super().__init__()
+        self.patches = nn.Conv2d(3, 6, 4, 4)
+        self.norm = nn.LayerNorm(6)
+        self.tokens, self.channels = nn.Linear(4, 4), nn.Linear(6, 6)
+        self.head = nn.Linear(6, 3)
+
+    def forward(self, x):
+        x = self.patches(x).flatten(2)
+        x = x + F.gelu(self.tokens(x))
+        x = x.transpose(1, 2)
+        return self.head((x + F.gelu(self.channels(self.norm(x)))).mean(1))
+
+
+class Recurrent(nn.Module):
+    """Rows of an image one after the other."""
+
+    def __init__(self):
+        super().__init__()
+        self.cell, self.head = nn.RNNCell(24, 5), nn.Linear(5, 3)
+
+    def forward(self, x):
+        state = x.new_zeros(len(x), 5)
+        for row in x.permute(2, 0, 1, 3).flatten(2):
+            state = self.cell(row, state)
+        return self.head(state)
+
+
+def grouped():
+    layers = (
+        nn.Conv2d(3, 6, 3, padding=1),
+        nn.GroupNorm(2, 6),
+        nn.ReLU(),
+        nn.Conv2d(6, 6, 3, groups=6),
+        nn.GroupNorm(3, 6),
+    )
+    return nn.Sequential(*layers, nn.ReLU(), nn.Flatten(), nn.Linear(6 * 36, 3))
+
+
+def transposed():
+    return nn.Sequential(
+        nn.Conv2d(3, 4, 3, 2), nn.ReLU(), nn.ConvTranspose2d(4, 5, 3, 2), nn.Flatten(), nn.Linear(245, 3)
+    )
+
+
+def table():
+    return nn.Sequential(nn.Linear(20, 12), nn.BatchNorm1d(12), nn.ReLU(), nn.Linear(12, 3))
+
+
+def sequence():
+    return nn.Sequential(nn.Conv1d(2, 6, 3), nn.ReLU(), nn.Flatten(), nn.Linear(6 * 14, 3))
+
+
+def backbone():
+    model = TwoBranches((3, 8, 8), 3)
+    for part in (model.wide, model.narrow, model.norm, model.left):
+        part.requires_grad_(False)
+    return model
+
+
+def tied():
+    model = Tied((3, 8, 8), 3)
+    model.read.bias.requires_grad_(False)  # which no forward pass uses
+    return model
+
+
+NETWORKS = {
+    "GroupNorm and depthwise": (grouped, (3, 8, 8)),
+    "inverted residuals": (lambda: Depthwise((3, 8, 8), 3), (3, 8, 8)),
+    "transformer": (lambda: transformer((3, 8, 8), 3), (3, 8, 8)),
+    "mixer": (Mixer, (3, 8, 8)),
+    "tied weights": (tied, (3, 8, 8)),
+    "transposed convolution": (transposed, (3, 8, 8)),
+    "recurrent": (Recurrent, (3, 8, 8)),
+    "frozen backbone": (backbone, (3, 8, 8)),
+    "rows of a table": (table, (20,)),
+    "sequences": (sequence, (2, 16)),
+}
+
+
+def inputs(shape) -> Dataset:
+    """44 / 20 / 6 inputs of any shape, taken as they are."""
+    generator = torch.Generator().manual_seed(0)
+
+    def split(count):
+        labels = torch.arange(count) % 3
+        noise = torch.randn(count, *shape, generator=generator, dtype=torch.float64)
+        return Split(noise + labels.view(-1, *[1] * len(shape)), labels)
+
+    return Dataset("inputs", split(44), split(20), split(6), 3, None, None, Augmentation())
+
+
+def setup_for(name):
+    make, shape = NETWORKS[name]
+    with torch.random.fork_rng():
+        torch.manual_seed(0)
+        model = make().double()
+    return setup_of(model, inputs(shape))
+
+
+@pytest.mark.parametrize("name", NETWORKS)
+def test_many_at_once_end_as_in_the_loop(name):
+    setup = setup_for(name)
+    start = State.of(setup.model)
+    jobs = []
+    for i, steps in enumerate((8, 5, 3)):
+        method = masked.Masked(masks_of(setup, i))
+        jobs.append(Job(masked.apply(start, method.masks), rates(steps, 0.01, i), (i % 2, "t"), method, 2))
+    mine = train_together(setup, jobs)
+    assert_alike(mine, alone(setup, jobs))
+    trained = mine[0].state
+    assert all(not trained.params[n][~mask].any() for n, mask in masks_of(setup, 0).items())
+    assert not any(torch.equal(trained.params[n], jobs[0].start.params[n]) for n in setup.prunable)
+
+
+def test_frozen_parameters_stay_bit_for_bit_and_are_not_pruned():
+    setup = setup_for("frozen backbone")
+    still = frozen(setup.model)
+    assert len(still) == 8 and not set(still) & set(setup.prunable)
+    start = State.of(setup.model)
+    job = Job(start, rates(5), (0, "t"))
+    for trained in (*alone(setup, [job]), *train_together(setup, [job, replace(job, seed=(1, "t"))])):
+        own = dict(setup.model.named_parameters())
+        assert all(torch.equal(trained.state.buffers[name], own[name]) for name in still)
+        assert not trained.state.params.keys() & set(still)
