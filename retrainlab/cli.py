@@ -14,7 +14,7 @@ from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 
-from retrainlab import __version__, keeping, tables
+from retrainlab import __version__, filing, keeping, tables
 from retrainlab.checks import BadInput, Failed
 from retrainlab.config import Recipe
 from retrainlab.data.sources import BUILT_IN, download
@@ -159,16 +159,7 @@ def _parser() -> argparse.ArgumentParser:
         metavar="FILE",
         help="write every row, with all that was measured, to this file; - is stdout, in place of the table",
     )
-    pack = command("pack", _pack, "write a network to the smallest file that holds it bit for bit")
-    pack.add_argument("file", metavar="FILE", help="the file to write")
-    pack.add_argument(
-        "--weights", help="pack the tensors of this file (.safetensors, .pt, .pth) instead of an experiment's network"
-    )
-    pack.add_argument("--half", action="store_true", help="round to bfloat16 first: smaller, but no longer bit for bit")
-    add_experiment(pack, many=False, sitting=False)
-    unpack = command("unpack", _unpack, "write the tensors of a file that `pack` has made, bit for bit")
-    unpack.add_argument("file", metavar="FILE", help="the file that `pack` has made")
-    unpack.add_argument("weights", metavar="WEIGHTS", help="the file to write: .safetensors, or torch's .pt or .pth")
+    filing.add(command)
     stored = command("results", None, "list, export, import and check what is stored")
     actions = stored.add_subparsers(required=True, metavar="ACTION")
 
@@ -256,31 +247,6 @@ def _study(options: argparse.Namespace) -> None:
         print(tables.csv(frame), end="")
     elif len(frame):
         print(report(frame))
-
-
-def _pack(options: argparse.Namespace) -> None:
-    if options.weights is None:
-        [asked] = experiments(options)
-    else:
-        usual = vars(_parser().parse_args(["pack", ""]))
-        own = ("command", "file", "weights", "half")
-        stray = [name for name, x in vars(options).items() if name not in own and x != usual[name]]
-        if stray:
-            flags = ", ".join(f"--{name.replace('_', '-')}" for name in stray)
-            raise BadInput(f"Leave {flags} out: --weights packs a file as it is, and no experiment is made.")
-
-    from retrainlab import packing
-
-    if options.weights is None:
-        print(packing.pack_experiment(asked, machine(options), options.file, options.half))
-    else:
-        print(packing.pack_weights(options.weights, options.file, options.half))
-
-
-def _unpack(options: argparse.Namespace) -> None:
-    from retrainlab import packing
-
-    print(packing.unpack(options.file, options.weights))
 
 
 def _data(options: argparse.Namespace) -> None:

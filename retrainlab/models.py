@@ -7,7 +7,7 @@ convolution for small images, VGG-16 with normalisation (Simonyan & Zisserman 20
 
 import copy
 import math
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from functools import partial
 
@@ -244,6 +244,14 @@ def _cause(model: nn.Module, shape: tuple[int, ...], classes: int, error: Except
                     "another size, or choose another"
                 )
     return f"fails on images of {size} with {words}; choose another"
+
+
+def state_dict(model: nn.Module, tensors: Mapping[str, Tensor]) -> dict[str, Tensor]:
+    """The network's state_dict with these parameters and buffers in place of its own, copied to the CPU: a tied weight under
+    each of its names, non-persistent buffers left out. tensors: by the names of named_parameters and named_buffers."""
+    name_of = {id(t): name for name, t in [*model.named_parameters(), *model.named_buffers()]}
+    own = model.state_dict(keep_vars=True)
+    return {name: tensors[name_of[id(t)]].detach().to("cpu", copy=True) for name, t in own.items() if id(t) in name_of}
 
 
 def apart(model: nn.Module) -> nn.Module:

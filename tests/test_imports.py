@@ -78,7 +78,7 @@ claims.table
 claims.report
 claims.beside
 explore.kit explore.views explore.apps
-report options export doctor lab packing keeping
+report options export doctor lab packing keeping filing
 cli
 """
 

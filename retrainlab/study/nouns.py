@@ -26,6 +26,11 @@ def recipe_of(config: Mapping[str, Any]) -> Recipe:
     return Recipe(**own)
 
 
+def noun_of(kind: str, config: Mapping[str, Any]) -> Recipe | Experiment:
+    """The noun of a record's settings; kind: `dense` or `results`. Raises ValueError."""
+    return recipe_of(config) if kind == "dense" else experiment_of(config)
+
+
 def prune_of(config: Mapping[str, Any]) -> Prune:
     """The prune of a mask's settings. Raises ValueError."""
     return Prune(**_known(Prune, config))

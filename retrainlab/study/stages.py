@@ -24,7 +24,7 @@ from retrainlab.device import lack_of_memory_told, repeatable, resolve
 from retrainlab.layers import prunable, words
 from retrainlab.methods.make import make
 from retrainlab.methods.sparsifier import Span
-from retrainlab.models import build, skeleton
+from retrainlab.models import build, skeleton, state_dict
 from retrainlab.schedules import DenseCurve
 from retrainlab.study.courses import Callbacks, drive
 from retrainlab.study.measured import (
@@ -202,10 +202,12 @@ def run(
     *,
     dense: Dense | None = None,
     pruned: Pruned | None = None,
+    keep: bool = False,
     on_point: Callable[[Point], None] = lambda point: None,
     stop: Callable[[], bool] | None = None,
 ) -> Result:
-    """The whole experiment; `dense` and `pruned` are made first where they are not given.
+    """The whole experiment; `dense` and `pruned` are made first where they are not given. keep: whether the result has its
+    network, too (see `Result.weights`).
 
     Scalars with `dense_` and `trained_` tell of the first training, by whatever method, before any prune. Scalars of
     several cycles: `pruned_`, `recalibrated_` and stability tell of the first prune, that of the dense network;
@@ -221,7 +223,8 @@ def run(
     pruned = pruned or prune_dense(experiment.recipe, experiment.prune, dense, device)
     check_given(experiment, dense, pruned)
     calls = Callbacks(lambda _, point: on_point(point), stop)
-    return next(run_together([experiment], [(dense, pruned)], device, calls=calls))[1]
+    result, state = next(networks_together([experiment], [(dense, pruned)], device, calls=calls))[1]
+    return result.keeping(state_dict(network_of(experiment.recipe), state.params | state.buffers)) if keep else result
 
 
 def run_together(
