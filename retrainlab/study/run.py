@@ -19,6 +19,7 @@ from retrainlab.checks import check_number, listed, settled
 from retrainlab.config import DATASETS, Experiment, Recipe
 from retrainlab.data.sources import content
 from retrainlab.device import cores, describe, lack_of_memory_told, resolve
+from retrainlab.keys import references
 from retrainlab.progress import Progress, Tell
 from retrainlab.study.lacking import NotStored
 from retrainlab.study.plan import Missing, tasks
@@ -89,7 +90,8 @@ def run_study(
             for words in hints:
                 _say(words)
             count = min(jobs or cores(), len(missing.results)) if where.type == "cpu" else 1
-            if not jobs and executor is None and 0 < seconds < QUICK:
+            only_here = any(name.startswith("__main__:") for e in experiments for name in references(e).values())
+            if only_here or (not jobs and executor is None and 0 < seconds < QUICK):
                 count = 1
             todo = tasks(missing, engines, count, kept, where)
             run_tasks(todo, min(count, len(todo)), tell, str(kept.store.root), executor)
