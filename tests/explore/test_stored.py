@@ -15,7 +15,7 @@ from retrainlab.explore.apps.allr import Allr
 from retrainlab.explore.apps.budget import Budget
 from retrainlab.explore.apps.predict import Predict
 from retrainlab.explore.apps.race import Race
-from retrainlab.explore.kit import cells, costs, live, pages
+from retrainlab.explore.kit import cells, controls, costs, live, pages
 from retrainlab.explore.views import allr, budget, predict, race, stored
 from retrainlab.study.result import Result
 from retrainlab.study.results import Results
@@ -97,6 +97,19 @@ def test_costs_follow_from_steps_and_the_speed_that_is_remembered_or_guessed(sto
 def test_missing_images_are_told_with_how_to_get_them():
     assert costs.absent([Recipe()]) == ""
     assert "cifar10 is not here" in (words := costs.absent([Recipe(data="cifar10")])) and "data cifar10`" in words
+
+
+def test_a_number_off_the_slider_s_steps_stays_what_it_is():
+    """Pitfall: the browser moves a slider to its next step and tells that number, as if a reader had moved it."""
+    control = controls.share("Budget", 0.1, 0.5, 100.0)
+    controls.put(control, 10 / 182)
+    assert control.value == 0.054945 and control.slider.value == 5.4945
+    control.slider.value = 5.499999999999999  # what the browser answers
+    assert control.value == 0.054945
+    control.slider.value = 6.0
+    assert control.value == 0.06 and control.box.value == 6.0
+    control.box.value = 7.3
+    assert control.value == 0.073 and control.slider.value == 7.3
 
 
 # ---- pages -----------------------------------------------------------------------------------------------------------

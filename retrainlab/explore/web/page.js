@@ -13,7 +13,7 @@ const places = page.controls.map((control) => control.start);
 const view = document.getElementById("view");
 const answer = page.hidden ? element(view, "button", { type: "button", "aria-expanded": "false" }, "Show the answer") : null;
 const shown = element(view, "div");
-const charts = element(shown, "div"), sentence = element(shown, "p", { role: "status", class: "words" }), tables = element(shown, "div");
+const charts = element(shown, "div"), sentence = element(shown, "p", { role: "status", class: "words" }), tables = element(shown, "div", { class: "tables" });
 let current = null;
 
 function control(one, i) {
@@ -48,15 +48,27 @@ function show() {
     for (const row of rows) { const line = element(body, "tr"); row.forEach((text) => element(line, "td", {}, text)); }
   }
   if (answer) reveal(false);
+  scrolls();
+}
+
+// a table that is wider than the page scrolls, with the keyboard too
+function scrolls() {
+  const wide = tables.scrollWidth > tables.clientWidth;
+  for (const [name, value] of [["tabindex", "0"], ["role", "region"], ["aria-label", "Table"]]) {
+    if (wide) tables.setAttribute(name, value);
+    else tables.removeAttribute(name);
+  }
 }
 
 function reveal(open) {
   shown.hidden = !open;
   answer.textContent = open ? "Hide the answer" : "Show the answer";
   answer.setAttribute("aria-expanded", String(open));
+  scrolls();
 }
 
 page.controls.forEach(control);
 if (answer) answer.addEventListener("click", () => reveal(shown.hidden));
 takeButtons(shown, () => ({ name: page.name, csv: current.csv, code: current.code }));
+addEventListener("resize", scrolls);
 show();
