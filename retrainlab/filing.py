@@ -24,6 +24,8 @@ def add(command: Callable[[str, Callable, str], argparse.ArgumentParser]) -> Non
     )
     weights.add_argument("key", metavar="KEY", help="its name, as `results ls` says it; the first digits are enough")
     weights.add_argument("file", metavar="FILE", help="the file to write: .safetensors, or torch's .pt or .pth")
+    told = "code that the result was made with, package.module:name, which is imported only if you name it"
+    weights.add_argument("--allow", nargs="+", default=(), metavar="REFERENCE", help=told)
     add_machine(weights, study=False)
 
 
@@ -57,4 +59,4 @@ def _weights(options: argparse.Namespace) -> None:
     from retrainlab.study.machine import Machine
 
     on = Machine(jobs=options.jobs, device=options.device, store=options.store)
-    print(packing.hand_out(options.key, on, options.file))
+    print(packing.hand_out(options.key, on, options.file, options.allow))

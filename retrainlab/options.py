@@ -9,7 +9,7 @@ from collections.abc import Iterator
 from dataclasses import Field, fields
 from typing import Any, TypeVar, cast, get_args
 
-from retrainlab.checks import BadInput, choose
+from retrainlab.checks import BadInput, choose, is_reference
 from retrainlab.config import FREE_SCHEDULES, SGD, Experiment, Prune, Recipe, Retrain
 from retrainlab.methods.knobs import Knobs
 from retrainlab.methods.table import METHODS, SEARCHED
@@ -60,7 +60,9 @@ def experiments(options: argparse.Namespace) -> list[Experiment]:
         )
     one = argparse.Namespace(**vars(options) | {name: axis[0] for name, axis in axes.items()})
     recipe = _noun(Recipe, one, sgd=_noun(SGD, one), method=_method(one))
-    free = [s for s in axes["schedule"] if s in FREE_SCHEDULES]  # without one, a stray --lr is for Retrain to refuse
+    free = [
+        s for s in axes["schedule"] if s in FREE_SCHEDULES or is_reference(s)
+    ]  # without one, a stray --lr is for Retrain to refuse
     plans = [
         _noun(Retrain, one, schedule=schedule, lr=one.lr if schedule in free or not free else None)
         for schedule in axes["schedule"]

@@ -47,8 +47,8 @@ def test_importing_the_package_loads_no_torch():
 
 LAYERS = """
 checks
-glossary paths phrases noise progress tables device references study.seal
-data.pixels data.folders data.reading data.sources
+glossary paths phrases noise progress tables device references importing study.seal
+data.pixels data.folders data.reading data.given data.sources given
 methods.knobs stats
 config
 keys

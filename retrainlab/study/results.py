@@ -12,11 +12,12 @@ from typing import TypeVar
 
 import torch
 
+from retrainlab import importing
 from retrainlab.checks import BadInput
 from retrainlab.config import PRECISIONS, Experiment, Prune, Recipe
 from retrainlab.data.folders import printable
 from retrainlab.data.sources import fingerprint
-from retrainlab.keys import key
+from retrainlab.keys import key, references
 from retrainlab.paths import store_root
 from retrainlab.progress import Stages, Tell
 from retrainlab.study import checkpoints, older
@@ -69,14 +70,17 @@ class Results:
         return self.fingerprints[of]
 
     def key(self, noun: Noun) -> str:
-        """The name of what is stored of a noun: 16 hex digits."""
+        """The name of what is stored of a noun: 16 hex digits. Raises BadInput for references that cannot be imported, or
+        were read from a file."""
+        own = {what: name for what, name in references(noun).items() if what != "data"}
+        code = {what: importing.fingerprint(name) for what, name in own.items()}
         match noun:
             case Experiment(recipe):
-                return key("result", [noun], self.fingerprint(recipe))
+                return key("result", [noun], self.fingerprint(recipe), code)
             case Recipe():
-                return key("dense", [noun], self.fingerprint(noun))
+                return key("dense", [noun], self.fingerprint(noun), code)
             case recipe, _:
-                return key("pruned", noun, self.fingerprint(recipe))
+                return key("pruned", noun, self.fingerprint(recipe), code)
 
     def dense(self, recipe: Recipe, device: torch.device) -> Dense | None:
         """The network after its first training, on `device`, or None if it is not stored."""

@@ -19,6 +19,7 @@ from retrainlab.checks import BadInput, check_number, listed, settled
 from retrainlab.config import DATASETS, Experiment, Recipe
 from retrainlab.data.sources import content
 from retrainlab.device import cores, describe, lack_of_memory_told, resolve
+from retrainlab.keys import references
 from retrainlab.progress import Progress, Tell
 from retrainlab.study import checkpoints
 from retrainlab.study.lacking import NotStored
@@ -101,7 +102,8 @@ def run_study(
             for words in hints:
                 _say(words)
             count = min(jobs or cores(), len(missing.results)) if where.type == "cpu" else 1
-            if not jobs and executor is None and 0 < seconds < QUICK:
+            only_here = any(name.startswith("__main__:") for e in experiments for name in references(e).values())
+            if only_here or (not jobs and executor is None and 0 < seconds < QUICK):
                 count = 1
             todo = tasks(missing, engines, count, kept, where, sitting)
             run_tasks(todo, min(count, len(todo)), tell, str(kept.store.root), executor, sitting)

@@ -15,7 +15,7 @@ import torch
 from torch import nn
 
 from retrainlab import obs, schedules
-from retrainlab.checks import BadInput
+from retrainlab.checks import BadInput, is_reference
 from retrainlab.config import Experiment, Prune, Recipe
 from retrainlab.data.dataset import counts, load
 from retrainlab.data.folders import printable
@@ -103,7 +103,8 @@ def check(recipe: Recipe, prune: Prune, device: torch.device) -> None:
     """Raise BadInput now for what would fail later: data, network, schedule, a sparsity that cannot be reached, or a score
     that does not know how the network uses its weights."""
     setup, _ = prepare(recipe, device)
-    state, quick = State.of(setup.model, device), replace(prune, score="magnitude")  # counts do not depend on the score
+    own = is_reference(prune.score)  # else counts do not depend on the score
+    state, quick = State.of(setup.model, device), prune if own else replace(prune, score="magnitude")
     cycles.prune_state(setup, state, quick, prune.cycles - 1, recipe.seed)
     if prune.score == "obs":
         obs.check(setup, state)
@@ -111,9 +112,9 @@ def check(recipe: Recipe, prune: Prune, device: torch.device) -> None:
 
 def check_lengths(experiment: Experiment) -> None:
     """Raise BadInput now if LRW has too little to replay in the last cycle, which takes what a split budget leaves over:
-    whether it does depends on the number of images."""
+    whether it does depends on the number of images; and for a user's schedule that gives no curve."""
     retrain = experiment.retrain
-    if retrain.schedule == "LRW" and retrain.split and retrain.budget:
+    if retrain.budget and (is_reference(retrain.schedule) or (retrain.schedule == "LRW" and retrain.split)):
         curve = dense_curve_of(experiment.recipe)
         schedules.retraining(retrain, curve, max(cycles.lengths(experiment.prune, retrain, len(curve.lr))))
 
