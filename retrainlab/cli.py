@@ -21,6 +21,8 @@ from retrainlab.data.sources import BUILT_IN, download
 from retrainlab.options import add_experiment, add_machine, experiments, machine
 from retrainlab.paths import target
 
+_GOES_ON = "the same command goes on from there"
+
 
 def _open_closed() -> None:
     """Open streams that were closed (`2>&-`) on os.devnull, before a file that is opened takes their numbers."""
@@ -45,9 +47,6 @@ def _stopped_by_signals() -> Iterator[None]:
     finally:
         for number in numbers:
             signal.signal(number, signal.SIG_DFL)
-
-
-_GOES_ON = "the same command goes on from there"
 
 
 @_stopped_by_signals()
@@ -239,14 +238,14 @@ def _study(options: argparse.Namespace) -> None:
     from retrainlab.report import report
 
     frame = machine(options).study(asked, "study")
-    if table is not None:
+    if table is not None and len(frame):  # a sitting may be too short for a row, which has been said
         try:
             tables.write(frame, table)
         except OSError as error:
             raise BadInput(f"The table cannot be written to {table} ({error.strerror}); name another file.") from None
     if csv == "-":
         print(tables.csv(frame), end="")
-    else:
+    elif len(frame):
         print(report(frame))
 
 

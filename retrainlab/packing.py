@@ -2,7 +2,7 @@
 that of a stored result."""
 
 import io
-from collections.abc import Collection, Iterator, Mapping
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 
@@ -80,13 +80,13 @@ def unpack(file: str, weights: str) -> str:
     return f"{place}: {len(tensors)} tensors, {len(out):,} bytes; every bit is as it was packed."
 
 
-def hand_out(key: str, machine: Machine, file: str) -> str:
+def hand_out(key: str, machine: Machine, file: str, allowed: Sequence[str] = ()) -> str:
     """Write the network of the stored result, or first training, whose name begins with `key` to `file`: a plain state_dict
     with zeros in place, as safetensors or by torch. Says what it is.
 
     A result keeps no weights: its network is retrained from the stored dense network and masks, made first where they are
-    missing. Raises BadInput for a name that is none, a run that has diverged, one made from other data than are here now,
-    and what cannot be written.
+    missing. allowed: references to code that may be imported for it. Raises BadInput for a name that is none, a run that has
+    diverged, one made with other code or from other data than are here now, and what cannot be written.
     """
     place = target(file, "The weights")
     if place.suffix == ".onnx":
@@ -100,7 +100,7 @@ def hand_out(key: str, machine: Machine, file: str) -> str:
     assert entry.stored is not None
     if outcome := entry.stored.result.outcome:
         raise BadInput(f"There is no network to write ({outcome}); take a result that has an accuracy.")
-    noun = nouns.noun_of(entry.kind, entry.stored.result.config)
+    noun = nouns.allowing(nouns.noun_of(entry.kind, entry.stored.result.config), allowed)
     if results.key(noun) != entry.key:
         raise BadInput(
             f"{entry.kind}/{entry.key} was made from data or code that are not here now, so it cannot be retrained."

@@ -33,6 +33,13 @@ class Machine:
     stored_only: bool | None = told(
         None, "train nothing: take what is stored, and say what is missing; for figures None is what their preset says"
     )
+    minutes: float = number(
+        0.0,
+        "stop cleanly before so many minutes are over: 20 seconds before, or a tenth of the time, for a last evaluation and "
+        "checkpoints; what is finished is kept, and the same command goes on from there; 0 is no limit",
+        "number of minutes",
+        low=0,
+    )
 
     def __post_init__(self) -> None:
         settle(self)

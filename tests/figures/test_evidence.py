@@ -10,8 +10,10 @@ import pytest
 from scipy import stats as scipy_stats
 
 from retrainlab import stats
+from retrainlab.cli import main
 from retrainlab.figures import evidence, presets, published
 from retrainlab.figures.style import SCHEDULES
+from retrainlab.study import Results
 
 ROOT = Path(__file__).parents[2]
 DENSE = (0.9191, 0.9214, 0.9192)
@@ -113,3 +115,14 @@ def test_the_dense_recipe_is_the_published_one():
     assert (recipe.epochs, recipe.batch_size, recipe.lr, recipe.gamma, recipe.all_train) == (182, 128, 0.1, 0.1, True)
     assert [round(share * 182) for share in recipe.milestones] == [91, 136]
     assert (recipe.sgd.weight_decay, recipe.sgd.decay_norm, recipe.sgd.nesterov) == (2e-4, True, False)
+
+
+def test_the_command_on_the_page_tells_what_the_page_does(tmp_path, capsys):
+    """Without images, and with nothing but the results that come with the project."""
+    [block] = re.findall(r"```\nretrainlab (study .*?)```", (ROOT / "docs" / "evidence.md").read_text(), re.S)
+    assert main([*block.replace("\\\n", " ").split(), "--store", str(tmp_path / "none")]) == 0
+    told = capsys.readouterr().out
+    rows = evidence.runs(Results.at(tmp_path / "none"))
+    for name, own in rows[rows["length"] == evidence.SHORT].groupby("schedule")["test_accuracy"]:
+        assert re.search(rf" {name} +{100 * own.mean():.2f} ", told), name
+    assert not (tmp_path / "none").exists()
