@@ -88,7 +88,8 @@ def seeds_needed(values: ArrayLike, level: float = LEVEL, most: int = 1000, powe
     if deviation == 0:
         return SEEDS
     n = np.arange(SEEDS, most + 1)
-    bound, center = stdtrit(n - 1, (1 + level) / 2), mean / deviation * np.sqrt(n)
+    bound = stdtrit(n - 1, (1 + level) / 2)
+    center = np.minimum(mean / deviation * np.sqrt(n), 4 * bound)  # where the power is 1, and larger ones take long
     reached = 1 - nctdtr(n - 1, center, bound) >= power
     return int(n[reached.argmax()]) if reached.any() else None
 

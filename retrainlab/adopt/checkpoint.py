@@ -114,6 +114,8 @@ def _plain(model: nn.Module) -> tuple[nn.Module, Masks]:
                 torch_prune.remove(module, leaf)
                 with torch.no_grad():
                     getattr(module, leaf).copy_(whole)
+                for name in [name for name in module._parameters if name != leaf]:  # the weight comes first again
+                    module._parameters[name] = module._parameters.pop(name)
     return model, masks
 
 
@@ -158,15 +160,16 @@ def _pretrained(name: str) -> nn.Module:
         raise BadInput(
             f"Only torchvision has 'pretrained' weights here, as torchvision/NAME; {name!r} needs a checkpoint."
         )
-    model = build(name, shape=(3, 224, 224), classes=1000)
     from torchvision import models
 
+    choose(short, models.list_models(module=models), "torchvision network")
     url = models.get_model_weights(short).DEFAULT.url
     file = Path(torch.hub.get_dir()) / "checkpoints" / url.rpartition("/")[2]
     if not file.is_file():
         raise BadInput(
             f"The weights of {name} are not on disk: {file} is wanted, from {url}; download it, or give a checkpoint."
         )
+    model = build(name, shape=(3, 224, 224), classes=1000)
     _load(model, _tensors(file), {})
     return model
 
