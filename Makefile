@@ -37,7 +37,7 @@ setup: $(READY)  ## make .venv and install everything
 figures: $(READY)  ## make every figure of PRESET that something changed for, in figures/PRESET/
 	@$(BIN)/retrainlab figures $(FIGURES) $(if $(filter-out 0,$(FRESH)),--fresh) $(if $(filter-out 0,$(COMPUTE)),--compute) --preset $(PRESET) --jobs $(JOBS) --device $(DEVICE) $(addprefix --precision ,$(PRECISION))
 
-words: $(READY)  ## write what the figures kept in git say into the README and docs/trust.md, and the glossary
+words: $(READY)  ## write what the figures and results kept in git say into the README and docs, and the glossary
 	@$(BIN)/retrainlab words
 
 export: $(READY)  ## write the explorers as HTML files into pages/

@@ -132,7 +132,7 @@ def _parser() -> argparse.ArgumentParser:
     claims.add_argument(
         "--beside", metavar="FOLDER", help="say and write, too, how far the claims of these figures lie from them"
     )
-    command("words", _words, "write what the committed figures say into the README and docs/trust.md")
+    command("words", _words, "write what the committed figures and results say into the pages that tell of them")
     lab = command("lab", _lab, "open JupyterLab on the notebook to start with, on this machine only, with a token")
     lab.add_argument("--port", type=int, default=8888, help="or the next that is free")
     lab.add_argument("--no-browser", action="store_true", help="print the address instead of opening it")
