@@ -121,7 +121,8 @@ def _parser() -> argparse.ArgumentParser:
     figures.add_argument("--preset", default="digits", help="smoke, digits, fashion-mnist or cifar10")
     figures.add_argument("--output", default="", help="folder to write to; figures/PRESET if empty")
     figures.add_argument("--precision", default="", help=f"{precision}; the preset's if empty")
-    figures.add_argument("--compute", dest="stored_only", action="store_false", default=None, help="train cifar10, too")
+    words = "train what is missing, also for preset cifar10, which is else drawn from what is stored alone"
+    figures.add_argument("--compute", dest="stored_only", action="store_false", default=None, help=words)
     figures.add_argument("--dry-run", action="store_true", help="only say what would be made, why, and what it costs")
     add_machine(figures)
     claims = command(
