@@ -21,6 +21,8 @@ from retrainlab.data.sources import BUILT_IN, download
 from retrainlab.options import add_experiment, add_machine, experiments, machine
 from retrainlab.paths import target
 
+_GOES_ON = "the same command goes on from there"
+
 
 def _open_closed() -> None:
     """Open streams that were closed (`2>&-`) on os.devnull, before a file that is opened takes their numbers."""
@@ -45,9 +47,6 @@ def _stopped_by_signals() -> Iterator[None]:
     finally:
         for number in numbers:
             signal.signal(number, signal.SIG_DFL)
-
-
-_GOES_ON = "the same command goes on from there"
 
 
 @_stopped_by_signals()
@@ -122,7 +121,8 @@ def _parser() -> argparse.ArgumentParser:
     figures.add_argument("--preset", default="digits", help="smoke, digits, fashion-mnist or cifar10")
     figures.add_argument("--output", default="", help="folder to write to; figures/PRESET if empty")
     figures.add_argument("--precision", default="", help=f"{precision}; the preset's if empty")
-    figures.add_argument("--compute", dest="stored_only", action="store_false", default=None, help="train cifar10, too")
+    words = "train what is missing, also for preset cifar10, which is else drawn from what is stored alone"
+    figures.add_argument("--compute", dest="stored_only", action="store_false", default=None, help=words)
     figures.add_argument("--dry-run", action="store_true", help="only say what would be made, why, and what it costs")
     add_machine(figures)
     claims = command(
@@ -133,7 +133,7 @@ def _parser() -> argparse.ArgumentParser:
     claims.add_argument(
         "--beside", metavar="FOLDER", help="say and write, too, how far the claims of these figures lie from them"
     )
-    command("words", _words, "write what the committed figures say into the README and docs/trust.md")
+    command("words", _words, "write what the committed figures and results say into the pages that tell of them")
     lab = command("lab", _lab, "open JupyterLab on the notebook to start with, on this machine only, with a token")
     lab.add_argument("--port", type=int, default=8888, help="or the next that is free")
     lab.add_argument("--no-browser", action="store_true", help="print the address instead of opening it")
@@ -239,14 +239,14 @@ def _study(options: argparse.Namespace) -> None:
     from retrainlab.report import report
 
     frame = machine(options).study(asked, "study")
-    if table is not None:
+    if table is not None and len(frame):  # a sitting may be too short for a row, which has been said
         try:
             tables.write(frame, table)
         except OSError as error:
             raise BadInput(f"The table cannot be written to {table} ({error.strerror}); name another file.") from None
     if csv == "-":
         print(tables.csv(frame), end="")
-    else:
+    elif len(frame):
         print(report(frame))
 
 

@@ -15,7 +15,7 @@ def add(command: Callable[[str, Callable, str], argparse.ArgumentParser]) -> Non
         "--weights", help="pack the tensors of this file (.safetensors, .pt, .pth) instead of an experiment's network"
     )
     pack.add_argument("--half", action="store_true", help="round to bfloat16 first: smaller, but no longer bit for bit")
-    add_experiment(pack, many=False)
+    add_experiment(pack, many=False, sitting=False)
     unpack = command("unpack", _unpack, "write the tensors of a file that `pack` has made, bit for bit")
     unpack.add_argument("file", metavar="FILE", help="the file that `pack` has made")
     unpack.add_argument("weights", metavar="WEIGHTS", help="the file to write: .safetensors, or torch's .pt or .pth")
@@ -33,7 +33,7 @@ def _pack(options: argparse.Namespace) -> None:
     if options.weights is None:
         [asked] = experiments(options)
     else:
-        add_experiment(parser := argparse.ArgumentParser(), many=False)
+        add_experiment(parser := argparse.ArgumentParser(), many=False, sitting=False)
         usual = vars(parser.parse_args([]))
         stray = [name for name, x in vars(options).items() if name in usual and x != usual[name]]
         if stray:

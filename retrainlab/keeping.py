@@ -231,9 +231,12 @@ def _verify(options: argparse.Namespace) -> int:
 
 
 def _collect(options: argparse.Namespace) -> None:
+    from retrainlab.study.checkpoints import left_over
+
     store = _store(options)
     now = time.time()
     leftovers = [path for path in store.root.glob("**/.*.tmp") if now - path.stat().st_mtime > OLD]
+    leftovers += left_over(store.root)
     files = [*leftovers, *(path for path in (store.root / "damaged").glob("*") if path.is_file())]
     size = sum(path.stat().st_size for path in files)
     if not options.dry_run:

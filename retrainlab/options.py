@@ -20,28 +20,32 @@ Noun = TypeVar("Noun", Recipe, SGD, Prune, Retrain)
 LISTS = ("seed", "sparsity", "budget", "schedule")  # options of which a study takes several values
 
 
-def add_machine(parser: argparse._ActionsContainer, study: bool = True) -> None:
-    """Options of every command that may train. study: also those that only studies have."""
+def add_machine(parser: argparse._ActionsContainer, study: bool = True, sitting: bool = False) -> None:
+    """Options of every command that may train. study: also those that only studies have; sitting: also how long it may take,
+    for what can stop and go on."""
     for f in fields(Machine):
-        if study or f.name not in ("engine", "fresh", "stored_only"):
+        left_out = (() if study else ("engine", "fresh", "stored_only")) + (() if sitting else ("minutes",))
+        if f.name not in left_out:
             how: dict = {"action": "store_true"} if bool in (f.type, *get_args(f.type)) else {"type": f.type}
             parser.add_argument(_flag(f.name), default=f.default, help=f.metadata["help"], **how)
 
 
 def machine(options: argparse.Namespace) -> Machine:
     """The machine that the options of `add_machine` describe."""
-    return Machine(**{f.name: getattr(options, f.name) for f in fields(Machine)})
+    asked = vars(options)
+    return Machine(**{f.name: asked[f.name] for f in fields(Machine) if f.name in asked})
 
 
-def add_experiment(parser: argparse.ArgumentParser, many: bool) -> None:
-    """An option for each field of the nouns. many: seeds, sparsities, budgets and schedules are lists."""
+def add_experiment(parser: argparse.ArgumentParser, many: bool, sitting: bool = True) -> None:
+    """An option for each field of the nouns. many: seeds, sparsities, budgets and schedules are lists. sitting: see
+    `add_machine`."""
     dense = parser.add_argument_group("dense run")
     _add(dense, Recipe, many)
     _add(dense, SGD, many)
     _add_method(parser.add_argument_group("method that sparsifies during training"))
     _add(parser.add_argument_group("pruning"), Prune, many)
     _add(parser.add_argument_group("retraining"), Retrain, many)
-    add_machine(parser.add_argument_group("machine"))
+    add_machine(parser.add_argument_group("machine"), sitting=sitting)
 
 
 def experiments(options: argparse.Namespace) -> list[Experiment]:

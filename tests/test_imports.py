@@ -64,7 +64,8 @@ training.half
 obs
 scores training.cycles methods.sparsifier
 methods training.engine
-study.serving study.processes study.workers study.result study.measured study.stages study.older study.records study.archive
+study.serving study.processes study.sitting study.workers
+study.checkpoints study.courses study.result study.measured study.stages study.older study.records study.archive
 study.store
 study
 contest
