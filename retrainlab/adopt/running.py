@@ -15,13 +15,14 @@ from retrainlab.config import Experiment, Prune, Recipe, Retrain
 from retrainlab.device import repeatable
 from retrainlab.keys import key
 from retrainlab.progress import Progress
+from retrainlab.study.courses import drive
 from retrainlab.study.making import Meter, Watch, work
 from retrainlab.study.measured import Dense, Pruned, damage, dense_of, result_of
 from retrainlab.study.reading import row
 from retrainlab.study.result import Result, record
 from retrainlab.study.results import Place, Results
 from retrainlab.study.run import WORTH_A_PROBE
-from retrainlab.study.stages import drive, evaluations_of
+from retrainlab.study.stages import evaluations_of
 from retrainlab.training import cycles, loop
 from retrainlab.training.cycles import Cut
 from retrainlab.training.engine import TOGETHER, Engine, decide
