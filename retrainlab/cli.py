@@ -121,7 +121,8 @@ def _parser() -> argparse.ArgumentParser:
     figures.add_argument("--preset", default="digits", help="smoke, digits, fashion-mnist or cifar10")
     figures.add_argument("--output", default="", help="folder to write to; figures/PRESET if empty")
     figures.add_argument("--precision", default="", help=f"{precision}; the preset's if empty")
-    figures.add_argument("--compute", dest="stored_only", action="store_false", default=None, help="train cifar10, too")
+    words = "train what is missing, also for preset cifar10, which is else drawn from what is stored alone"
+    figures.add_argument("--compute", dest="stored_only", action="store_false", default=None, help=words)
     figures.add_argument("--dry-run", action="store_true", help="only say what would be made, why, and what it costs")
     add_machine(figures)
     claims = command(
@@ -132,7 +133,7 @@ def _parser() -> argparse.ArgumentParser:
     claims.add_argument(
         "--beside", metavar="FOLDER", help="say and write, too, how far the claims of these figures lie from them"
     )
-    command("words", _words, "write what the committed figures say into the README and docs/trust.md")
+    command("words", _words, "write what the committed figures and results say into the pages that tell of them")
     lab = command("lab", _lab, "open JupyterLab on the notebook to start with, on this machine only, with a token")
     lab.add_argument("--port", type=int, default=8888, help="or the next that is free")
     lab.add_argument("--no-browser", action="store_true", help="print the address instead of opening it")

@@ -18,5 +18,5 @@
     pages                  `retrainlab words`: what the README and docs/trust.md say of the figures that are kept in git
     slides                 `retrainlab slides`: the figures for a reading group
 
-Drawing and words read DataFrames, never the store.
+Drawing and words read DataFrames, never the store; `stored` and `evidence` ask it what is there.
 """

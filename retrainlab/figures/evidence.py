@@ -210,33 +210,32 @@ def unexplained(rows: pd.DataFrame) -> str:
 
 
 @cache
-def lacks(store: str) -> dict[str, NotStored | None]:
+def lacks(store: str) -> dict[str, NotStored]:
     """What the rows of the first table, with BASELINE beside them, and each figure of the preset lack in a store and in the
     files of results that come with the project."""
     from retrainlab.figures.run import available
 
     given = {"preset": CIFAR.name, "store": store, "jobs": 1, "device": "cpu", "stored_only": True}
-    out: dict[str, NotStored | None] = {"": None}
+    rows: dict[str, NotStored] = {}
     try:
         run_study(_wanted([*published.RIGHT, BASELINE]), store=store, stored_only=True)
     except NotStored as lack:
-        out[""] = lack
-    return out | {name: stored.lacking(path, given) for name, path in available().items()}
+        rows[""] = lack
+    return rows | stored.lacking_of(available(), given)
 
 
-def sittings(found: dict[str, NotStored | None]) -> str:
+def sittings(found: dict[str, NotStored]) -> str:
     """A table of what is missing, figure by figure: runs, member-epochs, and minutes on an H100."""
     heads = ["figure", "runs that are missing", "member-epochs", "of these in first trainings", "minutes"]
-    several = {name: lack for name, lack in found.items() if lack}
     cells = [
         [
             f"[{number(name)}](../notebooks/{name}.ipynb)" if name else f"published rows, and {BASELINE} beside them",
             *_costs(lack.missing, lack.more),
         ]
-        for name, lack in several.items()
+        for name, lack in found.items()
     ]
-    whole = joined(lack.missing for lack in several.values())
-    cells.append(["all, each run once", *_costs(whole, any(lack.more for lack in several.values()))])
+    whole = joined(lack.missing for lack in found.values())
+    cells.append(["all, each run once", *_costs(whole, any(lack.more for lack in found.values()))])
     return f"{table(heads, cells)}"
 
 

@@ -31,7 +31,8 @@ class Machine:
     )
     fresh: bool = told(False, "compute anew what is stored already")
     stored_only: bool | None = told(
-        None, "train nothing: take what is stored, and say what is missing; for figures None is what their preset says"
+        None,
+        "train nothing: take what is stored, and say what is missing; so it is with figures of preset cifar10 anyway",
     )
     minutes: float = number(
         0.0,
