@@ -78,6 +78,7 @@ claims.report
 claims.beside
 explore.kit explore.views explore.apps
 report options export doctor lab packing keeping
+site
 cli
 """
 
