@@ -3,6 +3,7 @@ which brings values to their declared types."""
 
 import math
 import os
+import re
 from collections.abc import Collection, Iterable, Mapping, Sequence, Set
 from contextlib import suppress
 from dataclasses import field, fields, is_dataclass
@@ -94,10 +95,20 @@ def number(
     return field(default=default, metadata=metadata)
 
 
-def choice(default: Any, allowed: Collection[str], what: str = "", help: str = "") -> Any:
+def choice(default: Any, allowed: Collection[str], what: str = "", help: str = "", reference: bool = False) -> Any:
     """A field that `settle` holds to one of `allowed`, or each entry of a tuple. what: as of `number`; help: the list of the
-    allowed if empty."""
-    return field(default=default, metadata={"help": help or ", ".join(allowed), "what": what, "allowed": allowed})
+    allowed if empty; reference: whether `package.module:name` is allowed, too."""
+    metadata = {"help": help or ", ".join(allowed), "what": what, "allowed": allowed}
+    return field(default=default, metadata=metadata | ({"reference": REFERENCE} if reference else {}))
+
+
+REFERENCE = "a reference to your own, such as package.module:name"
+_REFERENCE = re.compile(r"[^\W\d]\w*(\.[^\W\d]\w*)*:[^\W\d]\w*(\.[^\W\d]\w*)*")
+
+
+def is_reference(name: object) -> bool:
+    """Whether a text has the form `package.module:name`; nothing is imported."""
+    return isinstance(name, str) and _REFERENCE.fullmatch(name) is not None
 
 
 def settle(noun: Any, whose: str = "") -> None:
@@ -113,7 +124,9 @@ def settle(noun: Any, whose: str = "") -> None:
         value, what = getattr(noun, f.name), f.metadata.get("what") or f.name
         for one in value if isinstance(value, tuple) else (value,):
             if "allowed" in f.metadata:
-                choose(one, f.metadata["allowed"], what)
+                more = f.metadata.get("reference", "")
+                if not (more and is_reference(one)):
+                    choose(one, f.metadata["allowed"], what, more)
             elif "bounds" in f.metadata and one is not None:
                 check_number(one, whose + what, **f.metadata["bounds"], whole=int in (f.type, *get_args(f.type)))
 

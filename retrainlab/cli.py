@@ -14,12 +14,14 @@ from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 
-from retrainlab import __version__, keeping, tables
+from retrainlab import __version__, filing, keeping, tables
 from retrainlab.checks import BadInput, Failed
 from retrainlab.config import Recipe
 from retrainlab.data.sources import BUILT_IN, download
 from retrainlab.options import add_experiment, add_machine, experiments, machine
 from retrainlab.paths import target
+
+_GOES_ON = "the same command goes on from there"
 
 
 def _open_closed() -> None:
@@ -45,9 +47,6 @@ def _stopped_by_signals() -> Iterator[None]:
     finally:
         for number in numbers:
             signal.signal(number, signal.SIG_DFL)
-
-
-_GOES_ON = "the same command goes on from there"
 
 
 @_stopped_by_signals()
@@ -122,7 +121,8 @@ def _parser() -> argparse.ArgumentParser:
     figures.add_argument("--preset", default="digits", help="smoke, digits, fashion-mnist or cifar10")
     figures.add_argument("--output", default="", help="folder to write to; figures/PRESET if empty")
     figures.add_argument("--precision", default="", help=f"{precision}; the preset's if empty")
-    figures.add_argument("--compute", dest="stored_only", action="store_false", default=None, help="train cifar10, too")
+    words = "train what is missing, also for preset cifar10, which is else drawn from what is stored alone"
+    figures.add_argument("--compute", dest="stored_only", action="store_false", default=None, help=words)
     figures.add_argument("--dry-run", action="store_true", help="only say what would be made, why, and what it costs")
     add_machine(figures)
     claims = command(
@@ -133,7 +133,7 @@ def _parser() -> argparse.ArgumentParser:
     claims.add_argument(
         "--beside", metavar="FOLDER", help="say and write, too, how far the claims of these figures lie from them"
     )
-    command("words", _words, "write what the committed figures say into the README and docs/trust.md")
+    command("words", _words, "write what the committed figures and results say into the pages that tell of them")
     lab = command("lab", _lab, "open JupyterLab on the notebook to start with, on this machine only, with a token")
     lab.add_argument("--port", type=int, default=8888, help="or the next that is free")
     lab.add_argument("--no-browser", action="store_true", help="print the address instead of opening it")
@@ -164,16 +164,7 @@ def _parser() -> argparse.ArgumentParser:
         metavar="FILE",
         help="write every row, with all that was measured, to this file; - is stdout, in place of the table",
     )
-    pack = command("pack", _pack, "write a network to the smallest file that holds it bit for bit")
-    pack.add_argument("file", metavar="FILE", help="the file to write")
-    pack.add_argument(
-        "--weights", help="pack the tensors of this file (.safetensors, .pt, .pth) instead of an experiment's network"
-    )
-    pack.add_argument("--half", action="store_true", help="round to bfloat16 first: smaller, but no longer bit for bit")
-    add_experiment(pack, many=False)
-    unpack = command("unpack", _unpack, "write the tensors of a file that `pack` has made, bit for bit")
-    unpack.add_argument("file", metavar="FILE", help="the file that `pack` has made")
-    unpack.add_argument("weights", metavar="WEIGHTS", help="the file to write: .safetensors, or torch's .pt or .pth")
+    filing.add(command)
     stored = command("results", None, "list, export, import and check what is stored")
     actions = stored.add_subparsers(required=True, metavar="ACTION")
 
@@ -258,40 +249,15 @@ def _study(options: argparse.Namespace) -> None:
     from retrainlab.report import report
 
     frame = machine(options).study(asked, "study")
-    if table is not None:
+    if table is not None and len(frame):  # a sitting may be too short for a row, which has been said
         try:
             tables.write(frame, table)
         except OSError as error:
             raise BadInput(f"The table cannot be written to {table} ({error.strerror}); name another file.") from None
     if csv == "-":
         print(tables.csv(frame), end="")
-    else:
+    elif len(frame):
         print(report(frame))
-
-
-def _pack(options: argparse.Namespace) -> None:
-    if options.weights is None:
-        [asked] = experiments(options)
-    else:
-        usual = vars(_parser().parse_args(["pack", ""]))
-        own = ("command", "file", "weights", "half")
-        stray = [name for name, x in vars(options).items() if name not in own and x != usual[name]]
-        if stray:
-            flags = ", ".join(f"--{name.replace('_', '-')}" for name in stray)
-            raise BadInput(f"Leave {flags} out: --weights packs a file as it is, and no experiment is made.")
-
-    from retrainlab import packing
-
-    if options.weights is None:
-        print(packing.pack_experiment(asked, machine(options), options.file, options.half))
-    else:
-        print(packing.pack_weights(options.weights, options.file, options.half))
-
-
-def _unpack(options: argparse.Namespace) -> None:
-    from retrainlab import packing
-
-    print(packing.unpack(options.file, options.weights))
 
 
 def _data(options: argparse.Namespace) -> None:

@@ -8,7 +8,7 @@ This module does not load torch.
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 
-from retrainlab.checks import BadInput, check_number, choice, choose, number, settle, told
+from retrainlab.checks import REFERENCE, BadInput, check_number, choice, choose, is_reference, number, settle, told
 from retrainlab.data.sources import BUILT_IN
 from retrainlab.methods.knobs import Knobs
 
@@ -65,14 +65,16 @@ class Recipe:
     """The first training, before any prune: data, network, schedule, optimiser and seed.
 
     data: a name of DATASETS, or the path of a folder in torchvision's ImageFolder layout (then `image_size` pixels square).
+    data and model may be references, `package.module:name`, to code of the user's (docs/own.md): importing is left to those
+    who need it.
     schedule: `multistep` multiplies the learning rate by gamma at the milestones, `step` after each 30 % of the run.
     method: None for dense training, or the settings of a method that sparsifies as it trains, such as `GMP(0.9)` from
     `methods.table`. precision: holds in retraining, too; with `bfloat16` torch's autocast computes in it where it may, and
     parameters, updates and evaluations stay in float32.
     """
 
-    data: str = told("digits", f"{', '.join(DATASETS)}, or a folder of images, such as ./images")
-    model: str = told("resnet8", f"{', '.join(MODELS)}, or torchvision/NAME")
+    data: str = told("digits", f"{', '.join(DATASETS)}, a folder of images, such as ./images, or package.module:load")
+    model: str = told("resnet8", f"{', '.join(MODELS)}, torchvision/NAME, or package.module:factory")
     width: int | None = number(
         None,
         "channels of the first stage (mlp: hidden units, wrn28-10: the factor 10); the published ones if left out",
@@ -96,11 +98,13 @@ class Recipe:
     def __post_init__(self) -> None:
         settle(self)
         if "/" not in self.data and "\\" not in self.data:
-            choose(self.data, DATASETS, "data set", "or a folder of images, written with a slash, such as ./images")
+            if not is_reference(self.data):
+                more = f"a folder of images, written with a slash, such as ./images, or {REFERENCE}"
+                choose(self.data, DATASETS, "data set", more)
             if self.image_size is not None:
                 raise BadInput(f"The images of {self.data} have a size of their own; leave the image size out.")
-        if not self.model.startswith("torchvision/"):
-            choose(self.model, MODELS, "model")
+        if not self.model.startswith("torchvision/") and not is_reference(self.model):
+            choose(self.model, MODELS, "model", REFERENCE)
         for share in self.milestones:
             check_number(share, "milestone", above=0, high=1)
 
@@ -127,7 +131,7 @@ class Prune:
         low=0,
         high=1,
     )
-    score: str = choice("magnitude", SCORES, "pruning score")
+    score: str = choice("magnitude", SCORES, "pruning score", reference=True)
     allocation: str = choice("global", ALLOCATIONS, "allocation")
     structure: str = choice("unstructured", STRUCTURES, "structure")
     cycles: int = number(1, "1 is one-shot; more is iterative pruning", "number of cycles", low=1)
@@ -188,6 +192,7 @@ class Retrain:
         "retraining schedule",
         f"{', '.join(NAMED_SCHEDULES)}, or with --lr {', '.join(s for s in FREE_SCHEDULES if s != 'custom')}; "
         "study takes several",
+        reference=True,
     )
     budget: float = number(
         0.1,
@@ -237,7 +242,7 @@ class Retrain:
             if self.lr is None:
                 raise BadInput(f"The schedule '{self.schedule}' needs its initial learning rate: give lr, above 0.")
             check_number(self.lr, "initial learning rate", above=0, high=LARGEST)
-        elif self.lr is not None:
+        elif self.lr is not None and not is_reference(self.schedule):
             raise BadInput(f"The schedule '{self.schedule}' sets its own learning rate; leave lr out.")
         if bool(self.points) != (self.schedule == "custom"):
             raise BadInput("The schedule 'custom' needs control points, and no other schedule takes them.")

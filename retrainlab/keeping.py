@@ -4,7 +4,7 @@ import argparse
 import json
 import sys
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import asdict, dataclass, fields
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -124,15 +124,15 @@ class Entry:
     why: str = ""
 
 
-def _entries(places: "list[Store | Archive]", tensors: bool = False) -> Iterator[Entry]:
-    """Everything in some stores and files; tensors: whether to read these, too."""
+def _entries(places: "list[Store | Archive]", tensors: bool = False, begins: str = "") -> Iterator[Entry]:
+    """Everything in some stores and files whose name begins so; tensors: whether to read these, too."""
     from retrainlab.study.archive import Archive
     from retrainlab.study.older import Unfit
 
     for place in places:
         where = str(place.path if isinstance(place, Archive) else place.root)
         try:
-            names = place.names()
+            names = [name for name in place.names() if name[1].startswith(begins)]
         except Unfit as why:
             yield Entry(where, "", "", None, str(why))
             continue
@@ -184,14 +184,20 @@ def _list(options: argparse.Namespace) -> None:
     print(f"{len(frame)} results.")
 
 
-def _show(options: argparse.Namespace) -> None:
-    store = _store(options)
-    found = [e for e in _entries([store, *store.shelves]) if e.key.startswith(options.key) and e.stored is not None]
+def named(store: "Store", key: str, kinds: Sequence[str] = ()) -> "list[Entry]":
+    """What is stored whole under the one name that begins with `key`, of these kinds (all if none), in the store and in each
+    file under it. Raises BadInput if there is no such name, or more than one."""
+    every = (e for e in _entries([store, *store.shelves], begins=key) if e.stored is not None)
+    found = [e for e in every if not kinds or e.kind in kinds]
     names = sorted({f"{e.kind}/{e.key}" for e in found})
     if len(names) != 1:
-        what = f"{len(names)} names begin with {options.key!r}: {', '.join(names[:5])}" if names else "there is none"
+        what = f"{len(names)} names begin with {key!r}: {', '.join(names[:5])}" if names else "there is none"
         raise BadInput(f"KEY must be the beginning of one name, but {what}; `retrainlab results ls` lists them.")
-    for entry in found:
+    return found
+
+
+def _show(options: argparse.Namespace) -> None:
+    for entry in named(_store(options), options.key):
         assert entry.stored is not None
         bare = ", without its tensors" if entry.stored.bare else ""
         print(f"{entry.kind}/{entry.key} in {entry.where}{bare}")
@@ -225,9 +231,12 @@ def _verify(options: argparse.Namespace) -> int:
 
 
 def _collect(options: argparse.Namespace) -> None:
+    from retrainlab.study.checkpoints import left_over
+
     store = _store(options)
     now = time.time()
     leftovers = [path for path in store.root.glob("**/.*.tmp") if now - path.stat().st_mtime > OLD]
+    leftovers += left_over(store.root)
     files = [*leftovers, *(path for path in (store.root / "damaged").glob("*") if path.is_file())]
     size = sum(path.stat().st_size for path in files)
     if not options.dry_run:

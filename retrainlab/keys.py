@@ -2,10 +2,12 @@
 
 import hashlib
 import json
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import MISSING, Field, asdict, fields, is_dataclass
+from types import MappingProxyType
 from typing import Any
 
+from retrainlab.checks import is_reference
 from retrainlab.config import Experiment, Prune, Recipe, Retrain
 
 SCHEMA = 1  # part of every hash: raise it when the meaning of every stored result changes
@@ -52,14 +54,31 @@ def _default(of: Field) -> object:
     return of.default if of.default_factory is MISSING else of.default_factory()
 
 
-def key(kind: str, nouns: Sequence[Recipe | Prune | Retrain | Experiment], fingerprint: str) -> str:
+def references(noun: object) -> dict[str, str]:
+    """The references to a user's code in a noun, or in several, by what they stand for: model, data, score, schedule."""
+    if isinstance(noun, tuple):
+        return {what: name for one in noun for what, name in references(one).items()}
+    if isinstance(noun, Experiment):
+        return references((noun.recipe, noun.prune, noun.retrain))
+    found: dict[str, str] = {what: getattr(noun, what, "") for what in ("model", "data", "score", "schedule")}
+    return {what: name for what, name in found.items() if is_reference(name)}
+
+
+def key(
+    kind: str,
+    nouns: Sequence[Recipe | Prune | Retrain | Experiment],
+    fingerprint: str,
+    code: Mapping[str, str] = MappingProxyType({}),
+) -> str:
     """The content hash that names a stored thing of this kind: 16 hex digits of SHA-256 over canonical JSON.
 
-    fingerprint: of the data set, so that other images under the same name give another key.
+    fingerprint: of the data set, so that other images under the same name give another key. code: fingerprints of what
+    `references` names, but for the data.
     """
     settings = [_hashed(n) for n in nouns]
     for one in settings:
         one.get("recipe", one).pop("data", None)  # the fingerprint says more, wherever a folder lies
     content = {"schema": SCHEMA, "kind": kind, "data": fingerprint, "nouns": settings}
+    content |= {"code": dict(code)} if code else {}
     text = json.dumps(content, sort_keys=True, separators=(",", ":"), allow_nan=False)
     return hashlib.sha256(text.encode()).hexdigest()[:16]

@@ -7,7 +7,7 @@ convolution for small images, VGG-16 with normalisation (Simonyan & Zisserman 20
 
 import copy
 import math
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from functools import partial
 
@@ -15,7 +15,8 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from retrainlab.checks import BadInput, choose
+from retrainlab import given
+from retrainlab.checks import BadInput, choose, is_reference
 from retrainlab.device import out_of_memory
 from retrainlab.noise import Seeded, stream
 
@@ -165,7 +166,9 @@ def build(name: str, *, shape: tuple[int, ...], classes: int, width: int | None 
 
 
 def _made(name: str, shape: tuple[int, ...], classes: int, width: int | None) -> nn.Module:
-    """The network as torch initialises its layers."""
+    """The network as torch, or a user's factory, initialises its layers."""
+    if is_reference(name):
+        return given.made(name, shape, classes, width)
     if len(shape) != 3 and name != "mlp":
         raise BadInput(f"The model '{name}' takes images, but an input has the shape {list(shape)}; choose 'mlp'.")
     if name.startswith("torchvision/"):
@@ -233,17 +236,27 @@ def _fault(model: nn.Module, shape: tuple[int, ...], classes: int) -> str:
 def _cause(model: nn.Module, shape: tuple[int, ...], classes: int, error: Exception) -> str:
     """Why the network failed with `error` on images of `shape`: their size, if it takes larger ones; what is wrong with its
     output for those; or else the words of `error`. The network is on the meta device."""
-    size = f"{'x'.join(map(str, shape))} (channels x height x width)"
+    size = f"images of {'x'.join(map(str, shape))} (channels x height x width)"
+    if len(shape) != 3:
+        size = f"inputs of shape {list(shape)}"
     words = '"' + " ".join((str(error) or type(error).__name__).split())[:200].rstrip(".!") + '"'
     for side in (224, 299):
         usual = (shape[0], side, side)
         with suppress(Exception):
             if usual != shape:
                 return _fault(model, usual, classes) or (
-                    f"takes images of {'x'.join(map(str, usual))}, but fails on {size} with {words}; give images of "
-                    "another size, or choose another"
+                    f"takes images of {'x'.join(map(str, usual))}, but fails on {size.removeprefix('images of ')} with "
+                    f"{words}; give images of another size, or choose another"
                 )
-    return f"fails on images of {size} with {words}; choose another"
+    return f"fails on {size} with {words}; choose another"
+
+
+def state_dict(model: nn.Module, tensors: Mapping[str, Tensor]) -> dict[str, Tensor]:
+    """The network's state_dict with these parameters and buffers in place of its own, copied to the CPU: a tied weight under
+    each of its names, non-persistent buffers left out. tensors: by the names of named_parameters and named_buffers."""
+    name_of = {id(t): name for name, t in [*model.named_parameters(), *model.named_buffers()]}
+    own = model.state_dict(keep_vars=True)
+    return {name: tensors[name_of[id(t)]].detach().to("cpu", copy=True) for name, t in own.items() if id(t) in name_of}
 
 
 def apart(model: nn.Module) -> nn.Module:
@@ -266,6 +279,8 @@ def in_mode(model: nn.Module, training: bool) -> Iterator[None]:
 
 def skeleton(name: str, *, shape: tuple[int, ...], classes: int, width: int | None = None) -> nn.Module:
     """The network `name` on torch's meta device: layers, names and sizes, but no numbers and no memory taken."""
+    if is_reference(name):  # a user's factory may look at numbers, or read them
+        return build(name, shape=shape, classes=classes, width=width)
     try:
         with torch.device("meta"):
             return _made(name, shape, classes, width)

@@ -7,6 +7,8 @@ generator of its own, and torch's own are neither read nor changed.
 
 import copy
 import hashlib
+from collections.abc import Mapping
+from contextlib import AbstractContextManager
 from functools import cache
 from typing import Any
 
@@ -41,6 +43,11 @@ class Seeded(TorchDispatchMode):
         fresh = {d: torch.Generator(d).manual_seed(self.seed) for d in self.generators}
         return any(not torch.equal(g.get_state(), fresh[d].get_state()) for d, g in self.generators.items())
 
+    def set_states(self, states: Mapping[str, Tensor]) -> None:
+        """Go on where another was, whose `states_of` these are."""
+        for device, state in states.items():
+            self._generator(torch.device(device)).set_state(state.cpu())
+
     def __torch_dispatch__(self, func: OpOverload, types, args=(), kwargs=None):
         kwargs = kwargs or {}
         if torch.Tag.nondeterministic_seeded not in func.tags:
@@ -68,6 +75,11 @@ class Seeded(TorchDispatchMode):
         if device not in self.generators:
             self.generators[device] = torch.Generator(device).manual_seed(self.seed)
         return self.generators[device]
+
+
+def states_of(noise: AbstractContextManager) -> dict[str, Tensor]:
+    """Where the generators of a `Seeded` are, by device, each uint8 on the CPU; nothing for any other context."""
+    return {str(d): g.get_state() for d, g in noise.generators.items()} if isinstance(noise, Seeded) else {}
 
 
 @cache

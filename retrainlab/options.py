@@ -9,7 +9,7 @@ from collections.abc import Iterator
 from dataclasses import Field, fields
 from typing import Any, TypeVar, cast, get_args
 
-from retrainlab.checks import BadInput, choose
+from retrainlab.checks import BadInput, choose, is_reference
 from retrainlab.config import FREE_SCHEDULES, SGD, Experiment, Prune, Recipe, Retrain
 from retrainlab.methods.knobs import Knobs
 from retrainlab.methods.table import METHODS, SEARCHED
@@ -20,28 +20,32 @@ Noun = TypeVar("Noun", Recipe, SGD, Prune, Retrain)
 LISTS = ("seed", "sparsity", "budget", "schedule")  # options of which a study takes several values
 
 
-def add_machine(parser: argparse._ActionsContainer, study: bool = True) -> None:
-    """Options of every command that may train. study: also those that only studies have."""
+def add_machine(parser: argparse._ActionsContainer, study: bool = True, sitting: bool = False) -> None:
+    """Options of every command that may train. study: also those that only studies have; sitting: also how long it may take,
+    for what can stop and go on."""
     for f in fields(Machine):
-        if study or f.name not in ("engine", "fresh", "stored_only"):
+        left_out = (() if study else ("engine", "fresh", "stored_only")) + (() if sitting else ("minutes",))
+        if f.name not in left_out:
             how: dict = {"action": "store_true"} if bool in (f.type, *get_args(f.type)) else {"type": f.type}
             parser.add_argument(_flag(f.name), default=f.default, help=f.metadata["help"], **how)
 
 
 def machine(options: argparse.Namespace) -> Machine:
     """The machine that the options of `add_machine` describe."""
-    return Machine(**{f.name: getattr(options, f.name) for f in fields(Machine)})
+    asked = vars(options)
+    return Machine(**{f.name: asked[f.name] for f in fields(Machine) if f.name in asked})
 
 
-def add_experiment(parser: argparse.ArgumentParser, many: bool) -> None:
-    """An option for each field of the nouns. many: seeds, sparsities, budgets and schedules are lists."""
+def add_experiment(parser: argparse.ArgumentParser, many: bool, sitting: bool = True) -> None:
+    """An option for each field of the nouns. many: seeds, sparsities, budgets and schedules are lists. sitting: see
+    `add_machine`."""
     dense = parser.add_argument_group("dense run")
     _add(dense, Recipe, many)
     _add(dense, SGD, many)
     _add_method(parser.add_argument_group("method that sparsifies during training"))
     _add(parser.add_argument_group("pruning"), Prune, many)
     _add(parser.add_argument_group("retraining"), Retrain, many)
-    add_machine(parser.add_argument_group("machine"))
+    add_machine(parser.add_argument_group("machine"), sitting=sitting)
 
 
 def experiments(options: argparse.Namespace) -> list[Experiment]:
@@ -56,7 +60,9 @@ def experiments(options: argparse.Namespace) -> list[Experiment]:
         )
     one = argparse.Namespace(**vars(options) | {name: axis[0] for name, axis in axes.items()})
     recipe = _noun(Recipe, one, sgd=_noun(SGD, one), method=_method(one))
-    free = [s for s in axes["schedule"] if s in FREE_SCHEDULES]  # without one, a stray --lr is for Retrain to refuse
+    free = [
+        s for s in axes["schedule"] if s in FREE_SCHEDULES or is_reference(s)
+    ]  # without one, a stray --lr is for Retrain to refuse
     plans = [
         _noun(Retrain, one, schedule=schedule, lr=one.lr if schedule in free or not free else None)
         for schedule in axes["schedule"]

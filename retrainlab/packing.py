@@ -1,7 +1,8 @@
-"""`retrainlab pack` and `retrainlab unpack`: a network into the smallest file that holds it bit for bit, and back."""
+"""`retrainlab pack | unpack`: a network into the smallest file that holds it bit for bit, and back; `retrainlab weights`:
+that of a stored result."""
 
 import io
-from collections.abc import Collection, Iterator, Mapping
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 
@@ -11,14 +12,18 @@ from torch import Tensor
 
 from retrainlab import storage
 from retrainlab.checks import BadInput
-from retrainlab.config import PRECISIONS, Experiment
+from retrainlab.config import PRECISIONS, Experiment, Recipe
+from retrainlab.data.folders import printable
 from retrainlab.device import resolve
+from retrainlab.keeping import named
+from retrainlab.models import state_dict
 from retrainlab.paths import target, write_whole
-from retrainlab.phrases import first_line
+from retrainlab.phrases import first_line, percent
 from retrainlab.progress import Progress
-from retrainlab.study import Results, layer_names, sizes
+from retrainlab.study import Results, layer_names, nouns, sizes
 from retrainlab.study.machine import Machine
-from retrainlab.study.stages import prepare, while_retraining
+from retrainlab.study.measured import Dense
+from retrainlab.study.stages import network_of, prepare, while_retraining
 from retrainlab.training.engine import Engine, fastest, forced
 from retrainlab.training.state import State
 
@@ -70,13 +75,54 @@ def unpack(file: str, weights: str) -> str:
     with _readable(Path(file)):
         content = Path(file).read_bytes()
     tensors = storage.unpack(content, file)
-    if place.suffix == ".safetensors":
-        out = storage.dense(tensors)
-    else:
-        torch.save(tensors, buffer := io.BytesIO())
-        out = buffer.getvalue()
+    out = _content(tensors, place)
     _write(place, out)
     return f"{place}: {len(tensors)} tensors, {len(out):,} bytes; every bit is as it was packed."
+
+
+def hand_out(key: str, machine: Machine, file: str, allowed: Sequence[str] = ()) -> str:
+    """Write the network of the stored result, or first training, whose name begins with `key` to `file`: a plain state_dict
+    with zeros in place, as safetensors or by torch. Says what it is.
+
+    A result keeps no weights: its network is retrained from the stored dense network and masks, made first where they are
+    missing. allowed: references to code that may be imported for it. Raises BadInput for a name that is none, a run that has
+    diverged, one made with other code or from other data than are here now, and what cannot be written.
+    """
+    place = target(file, "The weights")
+    if place.suffix == ".onnx":
+        raise BadInput(
+            "ONNX needs the packages onnx and onnxscript, which are no part of this kit; write a .safetensors file, load it "
+            "into the network where these are installed, and call torch.onnx.export there."
+        )
+    _check_ending(place)
+    results = Results.at(machine.store)
+    entry = named(results.store, key, ("dense", "results"))[0]
+    assert entry.stored is not None
+    if outcome := entry.stored.result.outcome:
+        raise BadInput(f"There is no network to write ({outcome}); take a result that has an accuracy.")
+    noun = nouns.allowing(nouns.noun_of(entry.kind, entry.stored.result.config), allowed)
+    if results.key(noun) != entry.key:
+        raise BadInput(
+            f"{entry.kind}/{entry.key} was made from data or code that are not here now, so it cannot be retrained."
+        )
+    where, recipe = resolve(machine.device), noun if isinstance(noun, Recipe) else noun.recipe
+    if isinstance(noun, Recipe):
+        state = next(made.state for _, made in results.make([noun], where) if isinstance(made, Dense))
+        words = "the network before any prune"
+    else:
+        progress, engine = Progress("weights"), _engine(noun, machine, where)
+        what = "retraining, since a result keeps no weights"
+        try:
+            made, state = results.network(noun, where, engine, lambda share, _: progress(share, what))
+        finally:
+            progress.close()
+        pair = (percent(r.scalars["test_accuracy"]) for r in (made, entry.stored.result))
+        words = "sparsity {:.3g} %, test accuracy {}, as stored {}".format(
+            100 * made.scalars["sparsity_achieved"], *pair
+        )
+    tensors = state_dict(network_of(recipe), state.params | state.buffers)
+    _write(place, _content(tensors, place))
+    return f"{place}: {len(tensors)} tensors of {recipe.model} on {printable(recipe.data)}; {words}."
 
 
 def read_weights(path: Path) -> dict[str, Tensor]:
@@ -116,6 +162,14 @@ def _packed(tensors: Mapping[str, Tensor], prunable: Collection[str], place: Pat
             "w.masked_fill(~mask, 0) leaves 0."
         )
     return size, words
+
+
+def _content(tensors: Mapping[str, Tensor], place: Path) -> bytes:
+    """The file of these tensors, as the ending of its name says."""
+    if place.suffix == ".safetensors":
+        return storage.dense(tensors)
+    torch.save(dict(tensors), buffer := io.BytesIO())
+    return buffer.getvalue()
 
 
 def _negative_zeros(tensor: Tensor) -> int:

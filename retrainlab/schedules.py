@@ -18,7 +18,8 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from retrainlab.checks import BadInput, check_number
+from retrainlab import importing
+from retrainlab.checks import BadInput, check_number, is_reference
 from retrainlab.config import Recipe, Retrain, check_points
 
 
@@ -239,7 +240,21 @@ def retraining(retrain: Retrain, original: DenseCurve, n: int, d: float = 1.0) -
     """The learning rates of one cycle's retraining; shape [n], float64.
 
     original: the dense run's curve, which FT, LRW, SLR, CLR, LLR and ALLR follow. d: ALLR's factor in [0, 1].
-    Raises BadInput for n below 1, and as `lrw` does.
+    Raises BadInput for n below 1, for a user's schedule that gives no such curve, and as `lrw` does.
     """
     check_number(n, "number of retraining iterations", low=1, whole=True)
+    if is_reference(retrain.schedule):
+        return _own(retrain, original, n, d)
     return RETRAINING[retrain.schedule](retrain, original, n, d)
+
+
+def _own(retrain: Retrain, original: DenseCurve, n: int, d: float) -> Tensor:
+    """The curve of a user's function, which is called as those in RETRAINING are; BadInput unless it is one."""
+    found = importing.called(retrain.schedule)(retrain, original, n, d)
+    curve = found.double() if isinstance(found, Tensor) else torch.tensor(found, dtype=torch.float64)
+    if curve.shape != (n,) or not curve.isfinite().all() or (curve < 0).any():
+        raise BadInput(
+            f"{retrain.schedule} must give {n} finite learning rates of at least 0, one for each iteration, but gives a "
+            f"tensor of shape {tuple(curve.shape)}, from {curve.min():g} to {curve.max():g}."
+        )
+    return curve

@@ -4,14 +4,15 @@ Scores of tensors alone are in `pruning`.
 """
 
 from collections.abc import Callable
+from typing import Any
 
 import torch
 from torch import Tensor
 from torch.autograd.graph import saved_tensors_hooks
 from torch.func import functional_call, grad, vmap
 
-from retrainlab import influence, layers, obs, pruning
-from retrainlab.checks import BadInput, check_number
+from retrainlab import importing, influence, layers, obs, pruning
+from retrainlab.checks import BadInput, check_number, is_reference
 from retrainlab.config import Prune
 from retrainlab.models import in_mode
 from retrainlab.pruning import Masks, Weights
@@ -125,6 +126,19 @@ ROWS = {"filters": convolutions, "neurons": hidden}
 """structure -> (weights, setup) -> those of the weights whose rows it prunes, in their order"""
 
 
+def _own(name: str) -> tuple[Score, Score]:
+    """Both forms of a user's score, which is called as those of weights in SCORES are; BadInput for what is no score."""
+
+    def of_weights(weights: Weights, *rest: Any) -> Weights:
+        found = importing.called(name)(weights, *rest)
+        shapes = {n: getattr(s, "shape", None) for n, s in found.items()} if isinstance(found, dict) else None
+        if shapes != {n: w.shape for n, w in weights.items()}:
+            raise BadInput(f"{name} must give a dictionary with a tensor of scores for each weight, of its shape.")
+        return {n: found[n].detach() for n in weights}
+
+    return of_weights, lambda *given: pruning.of_rows(of_weights(*given))
+
+
 def score(prune: Prune, weights: Weights, generator: torch.Generator, setup: Setup, state: State) -> Weights:
     """The scores that `pruning.prune` asks for: of these prunable weights, or of the rows that the structure removes.
     Raises BadInput for n:m, which lies along inputs, in a network with transposed convolutions."""
@@ -133,7 +147,7 @@ def score(prune: Prune, weights: Weights, generator: torch.Generator, setup: Set
             f"An n:m pattern lies along the inputs of one output, but the rows of {layers.few(strange)}, a transposed "
             "convolution, are inputs; choose another structure."
         )
-    of_weights, of_rows = SCORES[prune.score]
+    of_weights, of_rows = _own(prune.score) if is_reference(prune.score) else SCORES[prune.score]
     if prune.structure not in ROWS:
         return of_weights(weights, generator, setup, state)
     return of_rows(ROWS[prune.structure](weights, setup), generator, setup, state)

@@ -51,6 +51,23 @@ def difference(values: ArrayLike, level: float = LEVEL) -> tuple[float, float, f
     return (mean, low, high) if low < high or not values.any() else (mean, -math.inf, math.inf)
 
 
+def welch(values: ArrayLike, mean: float, deviation: float, count: int) -> tuple[float, float, float, float]:
+    """The mean of independent values less that of others, of which mean, standard deviation and number are known: mean, low
+    and high of the difference, and its two-sided p-value. Both need not spread alike (Welch's t).
+
+    The p-value is NaN, and the interval infinitely wide, where either are fewer than SEEDS.
+    """
+    values = np.asarray(values, dtype=float)
+    apart = float(values.mean()) - mean
+    if min(len(values), count) < SEEDS:
+        return apart, -math.inf, math.inf, math.nan
+    own, others = values.var(ddof=1) / len(values), deviation**2 / count
+    free = (own + others) ** 2 / (own**2 / (len(values) - 1) + others**2 / (count - 1))
+    error = math.sqrt(own + others)
+    half = float(stdtrit(free, (1 + LEVEL) / 2)) * error
+    return apart, apart - half, apart + half, float(2 * stdtr(free, -abs(apart) / error))
+
+
 def verdict(values: ArrayLike, level: float = LEVEL) -> str:
     """`better` or `worse` if there are at least SEEDS differences and their interval excludes 0, or else `undecided`."""
     _, low, high = difference(values, level)

@@ -47,8 +47,8 @@ def test_importing_the_package_loads_no_torch():
 
 LAYERS = """
 checks
-glossary paths phrases noise progress tables device references study.seal
-data.pixels data.folders data.reading data.sources
+glossary paths phrases noise progress tables device references importing study.seal
+data.pixels data.folders data.reading data.given data.sources given
 methods.knobs stats
 config
 keys
@@ -64,7 +64,8 @@ training.half
 obs
 scores training.cycles methods.sparsifier
 methods training.engine
-study.serving study.processes study.workers study.result study.measured study.stages study.older study.records study.archive
+study.serving study.processes study.sitting study.workers
+study.checkpoints study.courses study.result study.measured study.stages study.older study.records study.archive
 study.store
 study
 contest
@@ -77,7 +78,7 @@ claims.table
 claims.report
 claims.beside
 explore.kit explore.views explore.apps
-report options export doctor lab packing keeping
+report options export doctor lab packing keeping filing
 site
 cli
 """

@@ -10,6 +10,7 @@ MORE_PARAMETERS = {  # function -> why it may have more
     "explore/kit/chart.py: panel": "each is a part of one drawing, and most are left out",
     "explore/kit/chart.py: chart": "each is a part of one drawing, and most are left out",
     "study/grids.py: grid": "each is an axis of the grid",
+    "study/stages.py: run": "what a notebook asks of an experiment, by name",
     "study/run.py: run_study": "what a notebook asks of a study, by name",
     "study/result.py: record": "each is a part of what is stored",
     "products.py: patches": "those of a convolution in torch",

@@ -63,14 +63,14 @@ def crop_and_flip(images: Tensor, pad: int, shift: Tensor, flip: Tensor) -> Tens
 
 
 def batches(
-    data: Dataset, batch_size: int, steps: int, seed: Seed, augment: bool = True
+    data: Dataset, batch_size: int, steps: int, seed: Seed, augment: bool = True, first: int = 0
 ) -> Iterator[tuple[Tensor, Tensor]]:
-    """`steps` training batches (images float32 [B, C, H, W], labels [B]), reshuffled each epoch, all from `seed`.
-    Each epoch's random numbers are drawn at once and moved to the device once."""
+    """`steps` training batches (images float32 [B, C, H, W], labels [B]), reshuffled each epoch, all from `seed`; without
+    those before `first`. Each epoch's random numbers are drawn at once and moved to the device once."""
     per_epoch = data.steps_per_epoch(batch_size)
-    for epoch in range(-(-steps // per_epoch)):
+    for epoch in range(first // per_epoch, -(-steps // per_epoch)):
         draws = Draws.of(data, batch_size, seed, epoch).map(lambda t: t.to(data.device))
-        for step in range(min(per_epoch, steps - epoch * per_epoch)):
+        for step in range(max(0, first - epoch * per_epoch), min(per_epoch, steps - epoch * per_epoch)):
             part = slice(step * batch_size, (step + 1) * batch_size)
             yield draws.map(lambda t: t[part]).batch(data, augment)  # noqa: B023
 

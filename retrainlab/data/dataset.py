@@ -15,6 +15,7 @@ from torch import Tensor
 from retrainlab.checks import BadInput
 from retrainlab.data import sources
 from retrainlab.data.folders import printable
+from retrainlab.data.given import Given
 from retrainlab.data.reading import Augmentation, Counts, Folder, steps_per_epoch
 from retrainlab.data.sources import BuiltIn
 from retrainlab.paths import data_root
@@ -99,7 +100,7 @@ def load(name: str, device: str = "cpu", *, all_train: bool = False, image_size:
 
 
 @lru_cache(maxsize=4)
-def _load(source: BuiltIn | Folder, shown: str, device: str, all_train: bool, where: str) -> Dataset:
+def _load(source: BuiltIn | Folder | Given, shown: str, device: str, all_train: bool, where: str) -> Dataset:
     """where: makes a data set that lies elsewhere another one; a folder's `Found` changes whenever a file of it does."""
     read = source.read()
     images, labels = read.train
@@ -120,12 +121,14 @@ def _load(source: BuiltIn | Folder, shown: str, device: str, all_train: bool, wh
     )
     if not len(train) or not len(validation) or not len(test):
         raise BadInput(f"{shown} has too few images ({len(labels)}) to split off validation and test images; add some.")
+    classes = int(labels.max()) + 1
+    if train.images.is_floating_point():
+        return Dataset(shown, train, validation, test, classes, None, None, source.augmentation)
     pixels = train.images.transpose(0, 1).flatten(1)
     mean = torch.stack([channel.double().mean() for channel in pixels])
     std = torch.stack([channel.double().std(correction=0) for channel in pixels])
     if (std == 0).any():
         raise BadInput(f"A colour channel of {shown} is constant over all training images, so it cannot be normalised.")
-    classes = int(labels.max()) + 1
     return Dataset(shown, train, validation, test, classes, mean.float(), std.float(), source.augmentation)
 
 

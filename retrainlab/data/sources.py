@@ -15,8 +15,9 @@ from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from retrainlab.checks import BadInput, choose
+from retrainlab.checks import BadInput, choose, is_reference
 from retrainlab.data import folders
+from retrainlab.data.given import Given
 from retrainlab.data.reading import Augmentation, Counts, Folder, Source
 from retrainlab.paths import command, data_root
 
@@ -55,13 +56,15 @@ class BuiltIn:
         return f"{self.name}/1"
 
 
-def source(name: str, image_size: int | None = None) -> BuiltIn | Folder:
-    """The data set of that name, or the folder of images with that path; no image is read yet.
+def source(name: str, image_size: int | None = None) -> BuiltIn | Folder | Given:
+    """The data set of that name, the folder of images with that path, or what a reference stands for; nothing is read yet.
 
     image_size: pixels square of a folder's images, 224 if None. Raises BadInput for what is neither.
     """
     if name in BUILT_IN:
         return BUILT_IN[name]
+    if is_reference(name):
+        return Given(name)
     root = os.path.abspath(os.path.expanduser(name))
     if not os.path.isdir(root):
         raise BadInput(

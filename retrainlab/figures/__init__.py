@@ -13,8 +13,10 @@
     made, sources          which figures are up to date: what each was made from, and which modules it can reach
     cost                   what figures cost before they are made
     stored                 which figures can be drawn from what is stored, and what the others lack
+    blocks                 pages of which parts are made
+    evidence, published    docs/evidence.md: results that come with the project beside published ones
     pages                  `retrainlab words`: what the README and docs/trust.md say of the figures that are kept in git
     slides                 `retrainlab slides`: the figures for a reading group
 
-Drawing and words read DataFrames, never the store.
+Drawing and words read DataFrames, never the store; `stored` and `evidence` ask it what is there.
 """

@@ -7,25 +7,23 @@ only what follows them is made. A block whose figures are not there has nothing 
 
 import json
 import re
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from io import StringIO
-from pathlib import Path
 
 from retrainlab import glossary
 from retrainlab.checks import BadInput
+from retrainlab.figures.blocks import Read, filled, on_disk, safe, table, write
 from retrainlab.figures.provenance import digest
 from retrainlab.figures.provenance import number as number_of
 from retrainlab.figures.sentences import FIGURES, Words, words
-from retrainlab.paths import command, project, write_text
+from retrainlab.paths import command
 from retrainlab.phrases import listed
 from retrainlab.stats import read_saved
 
-Read = Callable[[str], str | None]
-"""The text of a file by its path in the project; None where there is none."""
 README, TRUST, GLOSSARY = "README.md", "docs/trust.md", "docs/glossary.md"
-FOLDERS = {"digits": "digits", "fashion-mnist": "Fashion-MNIST"}  # of figures/, those that are kept in git
-PICTURE = "fig03_budgets"
+FOLDERS = {"digits": "digits", "fashion-mnist": "Fashion-MNIST", "cifar10": "CIFAR-10"}  # of figures/, those in git
+PICTURE, PICTURED = "fig03_budgets", ("cifar10", "digits")  # from the first of these folders that has it
 
 
 @dataclass(frozen=True)
@@ -44,11 +42,10 @@ class Shown:
 
 def make() -> None:
     """Write the glossary and the other pages' blocks. Raises BadInput where a page lacks one or a figure is damaged."""
-    for path, text in pages(_on_disk).items():
-        same = text == _on_disk(path)
-        if not same:
-            write_text(project() / path, text)
-        print(f"{path}: {'as it was' if same else 'written'}")
+    from retrainlab.figures import evidence  # which loads torch
+
+    made = pages(on_disk)
+    write(made | evidence.pages(lambda path: made.get(path) or on_disk(path)))
 
 
 def pages(read: Read) -> dict[str, str]:
@@ -58,13 +55,13 @@ def pages(read: Read) -> dict[str, str]:
     blocks = {
         README: {
             "schedules": lambda old: glossary.schedules(),
-            "picture": lambda old: picture(digits[PICTURE]) if PICTURE in digits else "",
+            "picture": lambda old: picture(read),
             "findings": lambda old: findings(old, digits),
             "claims": lambda old: verdicts(old, claims),
         },
         TRUST: {"results": lambda old: "\n".join(_results(read))},
     }
-    return {path: _filled(path, read(path), own) for path, own in blocks.items()} | {GLOSSARY: glossary.page()}
+    return {path: filled(path, read(path), own) for path, own in blocks.items()} | {GLOSSARY: glossary.page()}
 
 
 def shown(read: Read, folder: str) -> list[Shown]:
@@ -72,10 +69,14 @@ def shown(read: Read, folder: str) -> list[Shown]:
     return [one for name in FIGURES if (one := _shown(read, folder, name))]
 
 
-def picture(figure: Shown) -> str:
-    """The figure with its alternative text, and its caption but for the results."""
-    before, _, _ = figure.about["caption"].partition(figure.words.results)
-    return f"![{_safe(figure.words.alt)}](figures/digits/{figure.name}.png)\n\n*{_safe(before.strip())}*\n"
+def picture(read: Read) -> str:
+    """PICTURE with its alternative text, and its caption but for the results; nothing where it is not there."""
+    for folder in PICTURED:
+        if figure := _shown(read, folder, PICTURE):
+            before, _, _ = figure.about["caption"].partition(figure.words.results)
+            path = f"figures/{folder}/{PICTURE}.png"
+            return f"![{safe(figure.words.alt)}]({path})\n\n*{safe(before.strip())}*\n"
+    return ""
 
 
 def findings(rows: str, figures: dict[str, Shown]) -> str:
@@ -83,7 +84,7 @@ def findings(rows: str, figures: dict[str, Shown]) -> str:
 
     def row(match: re.Match) -> str:
         found = figures.get(match[2])
-        return " ".join(filter(None, [match[1], _safe(found.words.finding) if found else "", "|"]))
+        return " ".join(filter(None, [match[1], safe(found.words.finding) if found else "", "|"]))
 
     return re.sub(r"^(\| \[\d+\]\(notebooks/(\w+)\.ipynb\) \| [^|]* \|).*$", row, rows, flags=re.M)
 
@@ -93,12 +94,11 @@ def verdicts(rows: str, claims: dict[str, list[dict]]) -> str:
     them; and below the table a sentence for each folder."""
     known = {folder: {claim["name"]: claim for claim in own} for folder, own in claims.items() if own}
     names = [FOLDERS[folder] for folder in known]
-    table = [["", "claim", *names], ["---"] * (2 + len(names))]
+    out = []
     for name, says in re.findall(r"^\| (C\d+) \| ([^|]*) \|", rows, re.M):
-        table.append([name, says, *(own[name]["verdict"] if name in own else "" for own in known.values())])
-    lines = [f"| {' | '.join(row)} |".replace("|  |", "| |") for row in table]
+        out.append([name, says, *(own[name]["verdict"] if name in own else "" for own in known.values())])
     told = " ".join(f"On {FOLDERS[folder]} {_against(claims[folder])}." for folder in known)
-    return "\n".join([*lines, *(["", told] if told else []), ""])
+    return table(["", "claim", *names], out) + (f"\n{told}\n" if told else "")
 
 
 def _against(claims: list[dict]) -> str:
@@ -116,9 +116,9 @@ def _results(read: Read) -> Iterator[str]:
             for figure in figures:
                 seeds = f", {figure.seeds} seeds" if figure.seeds > 1 else ""
                 said = figure.words.results or " ".join(figure.words.points)
-                yield f"- [Figure {figure.number}](../notebooks/{figure.name}.ipynb){seeds}. {_safe(said)}"
+                yield f"- [Figure {figure.number}](../notebooks/{figure.name}.ipynb){seeds}. {safe(said)}"
             if (twice := read(path := f"figures/{folder}/claims.beside.json")) is not None:
-                yield f"- {_safe(_twice(path, twice, read(f'figures/{folder}/claims.json') or ''))}"
+                yield f"- {safe(_twice(path, twice, read(f'figures/{folder}/claims.json') or ''))}"
             yield ""
 
 
@@ -192,26 +192,3 @@ def _claims(read: Read, folder: str) -> list[dict]:
         again = command(f"claims --preset {folder}")
         raise BadInput(f"{path} is damaged or another version's; make it again: {again}.") from None
     return found
-
-
-def _filled(path: str, page: str | None, blocks: dict[str, Callable[[str], str]]) -> str:
-    """The page with what each function makes of the block of its name."""
-    if page is None:
-        raise BadInput(f"{path} is not here; run this in a clone of the project.")
-    for name, block in blocks.items():
-        start, end = f"<!-- {name}: made by retrainlab words -->\n", f"<!-- end of {name} -->\n"
-        parts = re.split(f"({re.escape(start)}|{re.escape(end)})", page)
-        if parts[1::2] != [start, end]:
-            raise BadInput(f"{path} must have these two lines once, in this order: {start.strip()} {end.strip()}")
-        page = "".join([*parts[:2], block(parts[2]), *parts[3:]])
-    return page
-
-
-def _safe(text: str) -> str:
-    """The text with backslashes before what Markdown would read as its own."""
-    return re.sub(r"([\\`*_<>|[\]])", r"\\\1", text)
-
-
-def _on_disk(path: str) -> str | None:
-    file: Path = project() / path
-    return file.read_text(encoding="utf-8") if file.is_file() else None

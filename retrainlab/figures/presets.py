@@ -78,7 +78,9 @@ class Preset:
     landscape_budget: float = 0.1
     landscape_seeds: int = 10
     precision: str = "float32"  # of all trainings
-    stored_only: bool = False  # figures train nothing unless that is asked for, as their trainings are a GPU's days
+    stored_only: bool = (
+        False  # figures train nothing unless that is asked for, as they take hours of a GPU and weeks of a CPU
+    )
 
     def __post_init__(self) -> None:
         settle(self)

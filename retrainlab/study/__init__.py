@@ -3,8 +3,10 @@
     grids      every combination of seeds, sparsities, budgets and schedules
     changes    experiments that differ from their base in one ingredient of retraining
     stages     train, prune, retrain: what one experiment is made of
+    courses    many of them, carried out together; checkpoints: what of them is unfinished, on disk
     results    the keeper of what is stored, and how one process makes what is missing
     run        carries a grid out: plan cuts what is missing into tasks, workers spreads these over processes
+    sitting    a study that must end within some minutes: when it stops, and what comes first
     lacking    what a study lacks that is to train nothing
     reading    what is stored, as tables
     store      the folder of results, and under it files of results (archive) that are only read

@@ -12,6 +12,7 @@ from pathlib import Path
 from retrainlab.checks import BadInput, shortened
 from retrainlab.config import PRECISIONS, Experiment
 from retrainlab.data.sources import BUILT_IN
+from retrainlab.keys import references
 from retrainlab.progress import Tell
 from retrainlab.study import nouns, older, seal
 from retrainlab.study.archive import Archive
@@ -101,6 +102,8 @@ def _renamed(source: Archive | Store) -> dict[Name, str]:
         found = source.read(kind, key, tensors=False) if kind == "results" else None
         if found is not None and older.unsaid_half(found.result):
             e = nouns.experiment_of(found.result.config)
+            if references(e):  # which no version knew that left this unsaid
+                raise Unfit(f"the settings of {kind}/{key} are of no one version")
             first, half = (replace(e, recipe=replace(e.recipe, precision=p)) for p in PRECISIONS)
             out["results", key] = keys.key(half)
             out["dense", keys.key(first.recipe)] = keys.key(half.recipe)
@@ -115,7 +118,7 @@ def _check_name(kind: str, key: str, result: Result) -> None:
     except ValueError:  # a prune alone does not tell its network; another's method is not known here
         return
     recipe = noun.recipe if isinstance(noun, Experiment) else noun
-    if recipe.data in BUILT_IN and Results(Store(Path())).key(noun) != key:
+    if recipe.data in BUILT_IN and not references(noun) and Results(Store(Path())).key(noun) != key:
         raise Unfit(f"the settings of {kind}/{key} are not those of its name")
 
 

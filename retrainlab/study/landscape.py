@@ -20,6 +20,7 @@ from retrainlab.device import cores, describe, repeatable, resolve
 from retrainlab.keys import key
 from retrainlab.progress import Progress
 from retrainlab.pruning import Masks, Weights
+from retrainlab.study.courses import drive
 from retrainlab.study.lacking import NotStored
 from retrainlab.study.machine import Machine
 from retrainlab.study.making import cost, grouped
@@ -30,7 +31,7 @@ from retrainlab.study.result import Result, record
 from retrainlab.study.results import Place, Results
 from retrainlab.study.run import QUICK, WORTH_A_PROBE
 from retrainlab.study.serving import advance
-from retrainlab.study.stages import check_dense, check_lengths, common, dense_curve, drive, prepare, while_retraining
+from retrainlab.study.stages import check_dense, check_lengths, common, dense_curve, prepare, while_retraining
 from retrainlab.study.workers import Task, run_tasks
 from retrainlab.training import cycles
 from retrainlab.training.engine import Engine, fastest, forced

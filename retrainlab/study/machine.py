@@ -31,7 +31,15 @@ class Machine:
     )
     fresh: bool = told(False, "compute anew what is stored already")
     stored_only: bool | None = told(
-        None, "train nothing: take what is stored, and say what is missing; for figures None is what their preset says"
+        None,
+        "train nothing: take what is stored, and say what is missing; so it is with figures of preset cifar10 anyway",
+    )
+    minutes: float = number(
+        0.0,
+        "stop cleanly before so many minutes are over: 20 seconds before, or a tenth of the time, for a last evaluation and "
+        "checkpoints; what is finished is kept, and the same command goes on from there; 0 is no limit",
+        "number of minutes",
+        low=0,
     )
 
     def __post_init__(self) -> None:

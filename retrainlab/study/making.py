@@ -8,6 +8,8 @@ import torch
 
 from retrainlab.config import Experiment, Prune, Recipe
 from retrainlab.progress import Tell
+from retrainlab.study.checkpoints import Checkpoints
+from retrainlab.study.courses import Callbacks
 from retrainlab.study.measured import Dense, Pruned
 from retrainlab.study.result import Result
 from retrainlab.study.stages import evaluations_of, run_together, train_dense_together
@@ -24,11 +26,13 @@ Thing = Dense | Pruned | Result
 @dataclass(frozen=True)
 class Watch:
     """What is called while results are made. on_point(noun, point): at each point of a curve; stop: before each step, ends
-    all work once it returns True; tell(share of the work, words): says how far it is, and what begins, if anything."""
+    all work once it returns True; tell(share of the work, words): says how far it is, and what begins, if anything.
+    checkpoints: of nouns that are made together, by place; what is stopped is then no result, and goes on the next time."""
 
     on_point: Callable[[Recipe | Experiment, Point], None] = lambda noun, point: None
     stop: Callable[[], bool] | None = None
     tell: Tell = lambda share, words: None
+    checkpoints: Checkpoints | None = None
 
     @property
     def stopped(self) -> bool:
@@ -79,7 +83,7 @@ def first_trainings(
 ) -> Iterator[tuple[Recipe, Dense]]:
     """Train networks that have `common` settings together; each as it ends."""
     meter = Meter(recipes, watch)
-    for place, made in train_dense_together(recipes, str(device), engine, on_point=meter, stop=watch.stop):
+    for place, made in train_dense_together(recipes, str(device), engine, meter.calls):
         meter.ended(place)
         yield recipes[place], made
 
@@ -95,7 +99,7 @@ def retrainings(
     """Retrain together what has `common` settings `while_retraining`, each from its network and masks; each as it ends."""
     meter = Meter(experiments, watch)
     starts = [(dense[e.recipe], pruned[e.recipe, e.prune]) for e in experiments]
-    for place, made in run_together(experiments, starts, str(device), engine, on_point=meter, stop=watch.stop):
+    for place, made in run_together(experiments, starts, str(device), engine, meter.calls):
         meter.ended(place)
         yield experiments[place], made
 
@@ -110,6 +114,11 @@ class Meter:
             evaluations_of(n) + 1 if isinstance(n, Recipe) else (n.evaluations + 1) * n.prune.cycles for n in nouns
         ]
         self.seen = [0] * len(nouns)
+
+    @property
+    def calls(self) -> Callbacks:
+        """What the runs are to call."""
+        return Callbacks(self, self.watch.stop, self.watch.checkpoints)
 
     def __call__(self, place: int, point: Point) -> None:
         """One more point of the run at `place`."""

@@ -1,11 +1,16 @@
-"""The nouns of a stored record, from the settings that it says: back from `keys.to_dict`."""
+"""The nouns of a stored record, from the settings that it says: back from `keys.to_dict`.
 
-from collections.abc import Mapping
-from dataclasses import fields
+References to a user's code are `importing.Told`, so that no record, wherever it comes from, makes anything be imported.
+"""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import fields, replace
 from typing import Any, TypeVar
 
-from retrainlab.checks import BadInput
+from retrainlab.checks import BadInput, is_reference
 from retrainlab.config import SGD, Experiment, Prune, Recipe, Retrain
+from retrainlab.importing import Told
+from retrainlab.keys import references
 from retrainlab.methods.table import METHODS
 
 Noun = TypeVar("Noun", Recipe, Prune, Retrain, Experiment, SGD)
@@ -24,6 +29,29 @@ def recipe_of(config: Mapping[str, Any]) -> Recipe:
         except (LookupError, TypeError, BadInput) as error:
             raise ValueError(f"a method that this version does not know ({error})") from None
     return Recipe(**own)
+
+
+def noun_of(kind: str, config: Mapping[str, Any]) -> Recipe | Experiment:
+    """The noun of a record's settings; kind: `dense` or `results`. Raises ValueError."""
+    return recipe_of(config) if kind == "dense" else experiment_of(config)
+
+
+def allowing(noun: Recipe | Experiment, allowed: Sequence[str]) -> Recipe | Experiment:
+    """The same, whose references a user has written, too, and so may be imported. Raises BadInput if it has others."""
+    if others := [name for name in references(noun).values() if name not in allowed]:
+        raise BadInput(
+            f"This result was made with code of its own, {', '.join(others)}, which is not imported for a file's sake; "
+            f"if you trust it, add --allow {' '.join(others)}."
+        )
+    if isinstance(noun, Recipe):
+        return replace(noun, model=str(noun.model), data=str(noun.data))
+    recipe = allowing(noun.recipe, allowed)
+    assert isinstance(recipe, Recipe)
+    prune, retrain = (
+        replace(noun.prune, score=str(noun.prune.score)),
+        replace(noun.retrain, schedule=str(noun.retrain.schedule)),
+    )
+    return replace(noun, recipe=recipe, prune=prune, retrain=retrain)
 
 
 def prune_of(config: Mapping[str, Any]) -> Prune:
@@ -50,4 +78,4 @@ def _known(kind: type, config: Mapping[str, Any]) -> dict[str, Any]:
     names = {f.name for f in fields(kind) if f.init}
     if unknown := sorted(config.keys() - names):
         raise ValueError(f"settings that this version does not know: {', '.join(unknown)}")
-    return dict(config)
+    return {name: Told(value) if is_reference(value) else value for name, value in config.items()}

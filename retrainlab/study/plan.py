@@ -20,13 +20,15 @@ from retrainlab.study.measured import belongs, check_momentum, lacks_momentum
 from retrainlab.study.records import Stored
 from retrainlab.study.result import Result
 from retrainlab.study.results import Results
-from retrainlab.study.serving import advance
+from retrainlab.study.serving import Unfinished, advance
+from retrainlab.study.sitting import Sitting, order
 from retrainlab.study.stages import common, network_of, prepare, while_retraining
 from retrainlab.study.workers import Task
 from retrainlab.training.engine import Engine
 from retrainlab.training.state import State
 
 T = TypeVar("T")
+N = TypeVar("N", bound=Noun)
 RECORD = 8192  # bytes of a record, about
 
 
@@ -111,34 +113,54 @@ def _shapes(recipe: Recipe) -> dict[str, dict[str, torch.Size]]:
 
 
 def tasks(
-    missing: Missing, engines: Mapping[Recipe, Engine], workers: int, results: Results, device: torch.device
+    missing: Missing,
+    engines: Mapping[Recipe, Engine],
+    workers: int,
+    results: Results,
+    device: torch.device,
+    sitting: Sitting | None = None,
 ) -> list[Task]:
-    """Tasks that make all that is missing; engines: one for each `common` recipe."""
+    """Tasks that make all that is missing, the longest of each stage first; or, in a sitting, first trainings first, and
+    then what is most telling (see `sitting.order`). engines: one for each `common` recipe."""
     out: list[Task] = []
     task_of: dict[Noun, str] = {}
+    first = _first_needed(missing) if sitting else {}
 
     def add(stage: int, nouns: Sequence[Noun], engine: Engine, needs: Iterable[Noun] = ()) -> None:
         name, size = results.key(nouns[0]), work(nouns)
         waits = frozenset(task_of[need] for need in needs if need in task_of)
-        args = (results, device, engine, nouns)
-        out.append(Task((stage, -size, len(out)), name, carry_out, args, size, waits, len(nouns), _words(nouns)))
+        args = (results, device, engine, nouns, sitting)
+        rank = (min(stage, 1), min(map(first.__getitem__, nouns)), len(out)) if first else (stage, -size, len(out))
+        out.append(Task(rank, name, carry_out, args, size, waits, len(nouns), _words(nouns)))
         task_of.update(dict.fromkeys(nouns, name))
 
+    def in_turn(nouns: Sequence[N]) -> list[N]:
+        return sorted(nouns, key=lambda noun: first[noun] if first else -cost(noun))
+
     for (shared, _), group in grouped(missing.dense.values(), lambda r: (common(r), type(r.method))).items():
-        ordered = sorted(group, key=lambda recipe: -recipe.epochs)
-        for recipes in _portions(ordered, min(engines[shared].members, -(-len(group) // workers))):
+        for recipes in _portions(in_turn(group), min(engines[shared].members, -(-len(group) // workers))):
             add(0, recipes, engines[shared])
     for pair in missing.pruned.values():
         add(1, [pair], engines[common(pair[0])], [pair[0]])
     for shared, retrained in grouped(missing.results.values(), lambda e: common(while_retraining(e))).items():
         engine = engines[shared]
-        size = 1 if engine.kind == "loop" else max(engine.members, -(-len(retrained) // (8 * workers)))
-        for joined in _joined(grouped(retrained, lambda e: (e.recipe, e.prune)), engine.members):
-            longest_first = sorted(joined, key=lambda e: -cost(e))
-            for experiments in _portions(longest_first, min(size, -(-len(retrained) // workers))):
+        some = 1 if sitting else -(-len(retrained) // (8 * workers))
+        size = 1 if engine.kind == "loop" else max(engine.members, some)
+        joined = _joined(grouped(retrained, lambda e: (e.recipe, e.prune)), engine.members)
+        for together in [retrained] if sitting else joined:
+            for experiments in _portions(in_turn(together), min(size, -(-len(retrained) // workers))):
                 needs = {noun for e in experiments for noun in (e.recipe, (e.recipe, e.prune))}
                 add(2, experiments, engine, needs)
     return out
+
+
+def _first_needed(missing: Missing) -> dict[Noun, int]:
+    """The place of each experiment in a sitting's order, and of what it starts from that of the first that needs it."""
+    places: dict[Noun, int] = {}
+    for place, e in enumerate(order(missing.results.values())):
+        for noun in (e, (e.recipe, e.prune), e.recipe):
+            places.setdefault(noun, place)
+    return places
 
 
 def _joined(groups: Mapping[Pair, list[Experiment]], members: int) -> list[list[Experiment]]:
@@ -174,9 +196,16 @@ def _words(runs: Sequence[Noun]) -> str:
     return first if len(runs) == 1 else f"{first}, and {len(runs) - 1} made together with it"
 
 
-def carry_out(results: Results, device: torch.device, engine: Engine, nouns: Sequence[Noun]) -> None:
-    """The work of a task, in a worker: make nouns of one kind together, keep each as it ends, and tell how far it is."""
-    made = 0
-    watch = Watch(tell=lambda share, _: advance(share, made))
+def carry_out(
+    results: Results, device: torch.device, engine: Engine, nouns: Sequence[Noun], sitting: Sitting | None = None
+) -> None:
+    """The work of a task, in a worker: make nouns of one kind together, keep each as it ends, and tell how far it is. Raises
+    Unfinished if the sitting is over before that."""
+    made, stop = 0, None
+    if sitting is not None:
+        engine, stop = engine.within(sitting.left), sitting.over
+    watch = Watch(stop=stop, tell=lambda share, _: advance(share, made))
     for _ in results.make_task(nouns, device, engine, watch):
         made += 1
+    if made < len(nouns):
+        raise Unfinished(made)

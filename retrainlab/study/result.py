@@ -5,13 +5,16 @@ import platform
 import subprocess
 from collections.abc import Collection, Sequence
 from contextlib import suppress
-from dataclasses import dataclass, fields
+from dataclasses import dataclass, fields, replace
 from functools import lru_cache
 from pathlib import Path
+from typing import Self
 
 import torch
+from torch import Tensor
 
 import retrainlab
+from retrainlab.checks import BadInput
 from retrainlab.config import Experiment, Prune, Recipe
 from retrainlab.device import describe
 from retrainlab.keys import to_dict
@@ -46,6 +49,23 @@ class Result:
             object.__setattr__(self, "outcome", outcome)
             object.__setattr__(self, "scalars", {k: None if k in lost else x for k, x in self.scalars.items()})
             object.__setattr__(self, "curves", _without_guesses(self.curves, lost))
+
+    def keeping(self, weights: dict[str, Tensor]) -> "Self":
+        """The same result, which also has its network; no store keeps that."""
+        kept = replace(self)
+        object.__setattr__(kept, "_weights", weights)  # no field, for fields are what is stored
+        return kept
+
+    def weights(self) -> dict[str, Tensor]:
+        """The network that the run ended with, as a plain state_dict on the CPU with zeros in place, for
+        `load_state_dict(strict=True)`. Raises BadInput for a result that was made without keep=True, or read."""
+        try:
+            return dict(vars(self)["_weights"])
+        except KeyError:
+            raise BadInput(
+                "This result has no weights with it; make it with run(..., keep=True), or write those of a stored one "
+                "with `retrainlab weights KEY FILE`."
+            ) from None
 
     @staticmethod
     def of(record: object) -> "Result":

@@ -12,15 +12,17 @@ from typing import TypeVar
 
 import torch
 
+from retrainlab import importing
 from retrainlab.checks import BadInput
 from retrainlab.config import PRECISIONS, Experiment, Prune, Recipe
 from retrainlab.data.folders import printable
 from retrainlab.data.sources import fingerprint
-from retrainlab.keys import key
+from retrainlab.keys import key, references
 from retrainlab.paths import store_root
 from retrainlab.progress import Stages, Tell
-from retrainlab.study import older
+from retrainlab.study import checkpoints, older
 from retrainlab.study.archive import Archive, shipped
+from retrainlab.study.checkpoints import Checkpoints
 from retrainlab.study.making import (
     Meter,
     Noun,
@@ -68,14 +70,17 @@ class Results:
         return self.fingerprints[of]
 
     def key(self, noun: Noun) -> str:
-        """The name of what is stored of a noun: 16 hex digits."""
+        """The name of what is stored of a noun: 16 hex digits. Raises BadInput for references that cannot be imported, or
+        were read from a file."""
+        own = {what: name for what, name in references(noun).items() if what != "data"}
+        code = {what: importing.fingerprint(name) for what, name in own.items()}
         match noun:
             case Experiment(recipe):
-                return key("result", [noun], self.fingerprint(recipe))
+                return key("result", [noun], self.fingerprint(recipe), code)
             case Recipe():
-                return key("dense", [noun], self.fingerprint(noun))
+                return key("dense", [noun], self.fingerprint(noun), code)
             case recipe, _:
-                return key("pruned", noun, self.fingerprint(recipe))
+                return key("pruned", noun, self.fingerprint(recipe), code)
 
     def dense(self, recipe: Recipe, device: torch.device) -> Dense | None:
         """The network after its first training, on `device`, or None if it is not stored."""
@@ -112,8 +117,9 @@ class Results:
         return None if found is None else found.result
 
     def put(self, noun: Noun, thing: Thing) -> None:
-        """Keep what was made of a noun. Raises BadInput where the store cannot be written."""
-        self.store.put(self.key(noun), thing)
+        """Keep what was made of a noun, whose checkpoints go. Raises BadInput where the store cannot be written."""
+        self.store.put(name := self.key(noun), thing)
+        checkpoints.remove(self.store.root, name)
 
     def work(self, experiments: Iterable[Experiment]) -> float:
         """How much of them is missing, in epochs of training."""
@@ -178,12 +184,12 @@ class Results:
         [(_, dense)] = self.make([experiment.recipe], device, watch, engine)
         assert isinstance(dense, Dense)
         start = dense, self.masks_of((experiment.recipe, experiment.prune), dense, device)
-        meter = Meter([experiment], watch)
-        return next(networks_together([experiment], [start], str(device), engine, on_point=meter))[1]
+        return next(networks_together([experiment], [start], str(device), engine, Meter([experiment], watch).calls))[1]
 
     def make_task(self, nouns: Sequence[Noun], device: torch.device, engine: Engine, watch: Watch) -> Iterator[Thing]:
-        """Make nouns of one kind anew, from what the store has for them, and keep each before it is yielded. Raises
-        BadInput if what they start from is not there, if images have changed, or if the store cannot be written."""
+        """Make nouns of one kind, from what the store has for them and their checkpoints, and keep each before it is
+        yielded; once `watch` stops it, what is unfinished has checkpoints. Raises BadInput if what they start from is not
+        there, if images have changed, or if the store cannot be written."""
         self.check_unchanged(recipe_of(nouns[0]))
         recipes = [noun for noun in nouns if isinstance(noun, Recipe)]
         pairs = [noun for noun in nouns if isinstance(noun, tuple)]
@@ -192,6 +198,7 @@ class Results:
             r: self._required(self.dense(r, device)) for r in {r for r, _ in pairs} | {e.recipe for e in experiments}
         }
         pruned = {p: self._required(self.masks(*p, device)) for p in {(e.recipe, e.prune) for e in experiments}}
+        watch = replace(watch, checkpoints=Checkpoints(self.store.root, list(map(self.key, nouns)), str(engine)))
         made: Iterable[tuple[Noun, Thing]] = ((p, prune_dense(*p, dense[p[0]], str(device))) for p in pairs)
         if recipes:
             made = first_trainings(recipes, device, engine, watch)

@@ -15,19 +15,22 @@ import pandas as pd
 import torch
 
 from retrainlab import stats
-from retrainlab.checks import check_number, listed, settled
+from retrainlab.checks import BadInput, check_number, listed, settled
 from retrainlab.config import DATASETS, Experiment, Recipe
 from retrainlab.data.sources import content
 from retrainlab.device import cores, describe, lack_of_memory_told, resolve
+from retrainlab.keys import references
 from retrainlab.progress import Progress, Tell
+from retrainlab.study import checkpoints
 from retrainlab.study.lacking import NotStored
 from retrainlab.study.plan import Missing, tasks
 from retrainlab.study.reading import row, stored
 from retrainlab.study.result import Result
 from retrainlab.study.results import Place, Results
+from retrainlab.study.sitting import Sitting
 from retrainlab.study.stages import check, check_lengths, common, prepare, while_retraining
 from retrainlab.study.workers import run_tasks
-from retrainlab.training.engine import Engine, fastest, forced, record_of
+from retrainlab.training.engine import LONG, Engine, fastest, forced, record_of
 from retrainlab.training.half import hint
 from retrainlab.training.state import State
 
@@ -45,14 +48,18 @@ def run_study(
     engine: str = "auto",
     fresh: bool = False,
     stored_only: bool = False,
+    minutes: float = 0.0,
     progress: Tell | None = None,
     executor: Executor | None = None,
 ) -> pd.DataFrame:
-    """One row per experiment, in the order given: the configuration and every scalar of its result.
+    """One row per experiment, in the order given: the configuration and every scalar of its result. What was under way when
+    an earlier call ended goes on from its checkpoint (see `study.checkpoints`).
 
     store: where results are kept (see `Results.at`). jobs: processes on a CPU, 0 for one per core; a GPU is used by this
     process alone. engine: `loop`, `batched`, `graph`, or `auto` for the fastest (see `training.engine`). fresh: make
     everything anew, in place of what is stored. stored_only: train nothing, and raise NotStored where runs are missing.
+    minutes: if above 0, stop cleanly before they are over, counted from this call, say so on stderr, and return the rows of
+    the experiments that are finished, maybe none; what comes first is then what tells most (see `study.sitting`).
     progress: told a share and what is done, by default a `progress.Progress`. executor: any
     `concurrent.futures.Executor`, instead of processes of this study's own.
     Raises BadInput before any work starts, and Stopped (a KeyboardInterrupt) on Ctrl-C with all finished results kept.
@@ -60,6 +67,10 @@ def run_study(
     experiments = listed(experiments, Experiment, "run_study's experiments")
     fresh = settled(fresh, bool, "run_study's fresh")
     check_number(jobs, "number of jobs", low=0, whole=True)
+    check_number(minutes, "number of minutes", low=0)
+    sitting = Sitting(minutes) if minutes else None
+    if sitting and fresh:
+        raise BadInput("A study that makes all anew would begin anew in every sitting; leave fresh or minutes out.")
     kept, where = Results.at(store), resolve(device)
     if engine != "auto":
         forced(engine, where)
@@ -74,6 +85,8 @@ def run_study(
         for e in distinct:
             check_lengths(e)
         kept.store.check_room(missing.bytes(where))
+        for name in (*missing.dense, *missing.results) if fresh else ():
+            checkpoints.remove(kept.store.root, name)
         for data, size in kept.fingerprints:
             if data not in DATASETS:
                 print(f"study: {content(data, size)}", file=sys.stderr)
@@ -83,26 +96,40 @@ def run_study(
             report(share, f"{word} on {machine}")
 
         try:
-            engines, seconds, hints = _engines(missing, engine, where, tell)
+            engines, seconds, hints = _engines(missing, engine, where, tell, sitting)
             if hints and hasattr(report, "close"):
                 report.close()  # its line is not to go on with other words
             for words in hints:
                 _say(words)
             count = min(jobs or cores(), len(missing.results)) if where.type == "cpu" else 1
-            if not jobs and executor is None and 0 < seconds < QUICK:
+            only_here = any(name.startswith("__main__:") for e in experiments for name in references(e).values())
+            if only_here or (not jobs and executor is None and 0 < seconds < QUICK):
                 count = 1
-            todo = tasks(missing, engines, count, kept, where)
-            run_tasks(todo, min(count, len(todo)), tell, str(kept.store.root), executor)
+            todo = tasks(missing, engines, count, kept, where, sitting)
+            run_tasks(todo, min(count, len(todo)), tell, str(kept.store.root), executor, sitting)
         finally:
             if hasattr(report, "close"):
                 report.close()
+    if sitting:
+        experiments = _finished(experiments, missing, kept, sitting)
     keys = [kept.key(e) for e in experiments]
     results = [missing.found.get(key) or stored(kept.of(e)) for e, key in zip(experiments, keys)]
     _check_starts(experiments, results)
     table = pd.DataFrame([row(e, key, result) for e, key, result in zip(experiments, keys, results)])
-    if words := stats.mixed(table):
+    if len(table) and (words := stats.mixed(table)):
         _say(words)
     return table
+
+
+def _finished(experiments: Sequence[Experiment], missing: Missing, kept: Results, sitting: Sitting) -> list[Experiment]:
+    """The experiments whose results are there; says what a sitting has left, if anything."""
+    distinct = dict.fromkeys(experiments)
+    there = {e for e in distinct if kept.key(e) in missing.found or kept.of(e) is not None}
+    if len(there) < len(distinct):
+        going_on = {key for key, _ in checkpoints.files(kept.store.root)} & {*missing.dense, *missing.results}
+        words = sitting.words(len(there), len(distinct), len(going_on), str(kept.store.root))
+        print(f"study: {words}", file=sys.stderr)
+    return [e for e in experiments if e in there]
 
 
 @cache  # a search asks for one study after the other
@@ -124,7 +151,7 @@ def _check_starts(experiments: Sequence[Experiment], results: Sequence[Result]) 
 
 
 def _engines(
-    missing: Missing, kind: str, where: torch.device, tell: Tell
+    missing: Missing, kind: str, where: torch.device, tell: Tell, sitting: Sitting | None
 ) -> tuple[dict[Recipe, Engine], float, list[str]]:
     """An engine for each network, data set and batch size; the seconds that one process would take, 0 if unknown; and what
     bfloat16 would save where there is some work and it would save much."""
@@ -137,7 +164,9 @@ def _engines(
             out[recipe] = forced(kind, where)
         else:
             told = partial(tell, 0.0) if steps >= WORTH_A_PROBE else None
-            out[recipe] = fastest(setup, State.of(setup.model, where), recipe, told, steps)
+            worth_trying = sitting is None or sitting.left > 5 * LONG  # what compiling gives
+            many = steps if worth_trying else 0.0
+            out[recipe] = fastest(setup, State.of(setup.model, where), recipe, told, many)
             if told and (words := hint(record_of(setup, recipe))):
                 hints.append(f"{recipe.model}: {words}")
         seconds.append(steps * out[recipe].seconds)

@@ -18,6 +18,10 @@ listener: ContextVar[Tell | None] = ContextVar("listener", default=None)
 """Who hears how far the work of this thread is."""
 
 
+class Unfinished(Exception):
+    """For work to raise that ends because its time is over; with how many of its runs are made."""
+
+
 def advance(share: float, runs: int) -> None:
     """For work to call: how much of it is done (0..1), and how many of its runs."""
     if (hears := listener.get()) is not None:

@@ -15,7 +15,7 @@ import torch
 from torch import nn
 
 from retrainlab import obs, schedules
-from retrainlab.checks import BadInput
+from retrainlab.checks import BadInput, is_reference
 from retrainlab.config import Experiment, Prune, Recipe
 from retrainlab.data.dataset import counts, load
 from retrainlab.data.folders import printable
@@ -24,8 +24,9 @@ from retrainlab.device import lack_of_memory_told, repeatable, resolve
 from retrainlab.layers import prunable, words
 from retrainlab.methods.make import make
 from retrainlab.methods.sparsifier import Span
-from retrainlab.models import build, skeleton
+from retrainlab.models import build, skeleton, state_dict
 from retrainlab.schedules import DenseCurve
+from retrainlab.study.courses import Callbacks, drive
 from retrainlab.study.measured import (
     DAMAGE,
     Dense,
@@ -102,7 +103,8 @@ def check(recipe: Recipe, prune: Prune, device: torch.device) -> None:
     """Raise BadInput now for what would fail later: data, network, schedule, a sparsity that cannot be reached, or a score
     that does not know how the network uses its weights."""
     setup, _ = prepare(recipe, device)
-    state, quick = State.of(setup.model, device), replace(prune, score="magnitude")  # counts do not depend on the score
+    own = is_reference(prune.score)  # else counts do not depend on the score
+    state, quick = State.of(setup.model, device), prune if own else replace(prune, score="magnitude")
     cycles.prune_state(setup, state, quick, prune.cycles - 1, recipe.seed)
     if prune.score == "obs":
         obs.check(setup, state)
@@ -110,9 +112,9 @@ def check(recipe: Recipe, prune: Prune, device: torch.device) -> None:
 
 def check_lengths(experiment: Experiment) -> None:
     """Raise BadInput now if LRW has too little to replay in the last cycle, which takes what a split budget leaves over:
-    whether it does depends on the number of images."""
+    whether it does depends on the number of images; and for a user's schedule that gives no curve."""
     retrain = experiment.retrain
-    if retrain.schedule == "LRW" and retrain.split and retrain.budget:
+    if retrain.budget and (is_reference(retrain.schedule) or (retrain.schedule == "LRW" and retrain.split)):
         curve = dense_curve_of(experiment.recipe)
         schedules.retraining(retrain, curve, max(cycles.lengths(experiment.prune, retrain, len(curve.lr))))
 
@@ -128,16 +130,12 @@ def train_dense(
     device: `auto`, `cpu`, `cuda` or `mps`. on_point: called with each point of the curve. stop: asked before each step;
     training ends once it is true.
     """
-    return next(train_dense_together([recipe], device, on_point=lambda _, point: on_point(point), stop=stop))[1]
+    calls = Callbacks(lambda _, point: on_point(point), stop)
+    return next(train_dense_together([recipe], device, calls=calls))[1]
 
 
 def train_dense_together(
-    recipes: Sequence[Recipe],
-    device: str = "auto",
-    engine: Engine = Engine(),
-    *,
-    on_point: Callable[[int, Point], None] = lambda place, point: None,
-    stop: Callable[[], bool] | None = None,
+    recipes: Sequence[Recipe], device: str = "auto", engine: Engine = Engine(), calls: Callbacks = Callbacks()
 ) -> Iterator[tuple[int, Dense]]:
     """The first trainings of recipes that share network, data, optimiser and batch size (see `common`): (place in
     `recipes`, dense run) as each ends."""
@@ -145,10 +143,10 @@ def train_dense_together(
     with repeatable(where):
         setups, originals = zip(*(prepare(recipe, where) for recipe in recipes))
         courses = [
-            _dense_course(setups[0], recipe, State.of(setup.model, where), original, engine, partial(on_point, i))
+            _dense_course(setups[0], recipe, State.of(setup.model, where), original, engine, partial(calls.on_point, i))
             for i, (recipe, setup, original) in enumerate(zip(recipes, setups, originals))
         ]
-        yield from drive(setups[0], courses, engine, stop)
+        yield from drive(setups[0], courses, engine, calls)
 
 
 def _dense_course(
@@ -205,10 +203,12 @@ def run(
     *,
     dense: Dense | None = None,
     pruned: Pruned | None = None,
+    keep: bool = False,
     on_point: Callable[[Point], None] = lambda point: None,
     stop: Callable[[], bool] | None = None,
 ) -> Result:
-    """The whole experiment; `dense` and `pruned` are made first where they are not given.
+    """The whole experiment; `dense` and `pruned` are made first where they are not given. keep: whether the result has its
+    network, too (see `Result.weights`).
 
     Scalars with `dense_` and `trained_` tell of the first training, by whatever method, before any prune. Scalars of
     several cycles: `pruned_`, `recalibrated_` and stability tell of the first prune, that of the dense network;
@@ -223,8 +223,9 @@ def run(
     dense = dense or train_dense(experiment.recipe, device, stop=stop)
     pruned = pruned or prune_dense(experiment.recipe, experiment.prune, dense, device)
     check_given(experiment, dense, pruned)
-    starts, report = [(dense, pruned)], lambda _, point: on_point(point)
-    return next(run_together([experiment], starts, device, on_point=report, stop=stop))[1]
+    calls = Callbacks(lambda _, point: on_point(point), stop)
+    result, state = next(networks_together([experiment], [(dense, pruned)], device, calls=calls))[1]
+    return result.keeping(state_dict(network_of(experiment.recipe), state.params | state.buffers)) if keep else result
 
 
 def run_together(
@@ -232,14 +233,11 @@ def run_together(
     starts: Sequence[tuple[Dense, Pruned]],
     device: str = "auto",
     engine: Engine = Engine(),
-    *,
-    on_point: Callable[[int, Point], None] = lambda place, point: None,
-    stop: Callable[[], bool] | None = None,
+    calls: Callbacks = Callbacks(),
 ) -> Iterator[tuple[int, Result]]:
     """Run experiments that share network, data, retraining's optimiser and batch size (see `common`), each from its own
-    dense network and masks (`starts`, one pair each): (place in `experiments`, result) as each ends; see `run`.
-    on_point(place, point) sees each point of every curve as it is made."""
-    for place, (result, _) in networks_together(experiments, starts, device, engine, on_point=on_point, stop=stop):
+    dense network and masks (`starts`, one pair each): (place in `experiments`, result) as each ends; see `run`."""
+    for place, (result, _) in networks_together(experiments, starts, device, engine, calls):
         yield place, result
 
 
@@ -248,9 +246,7 @@ def networks_together(
     starts: Sequence[tuple[Dense, Pruned]],
     device: str = "auto",
     engine: Engine = Engine(),
-    *,
-    on_point: Callable[[int, Point], None] = lambda place, point: None,
-    stop: Callable[[], bool] | None = None,
+    calls: Callbacks = Callbacks(),
 ) -> Iterator[tuple[int, tuple[Result, State]]]:
     """As `run_together`, with the network that each experiment ends with."""
     where = resolve(device)
@@ -259,29 +255,10 @@ def networks_together(
         for dense, _ in starts:
             check_dense(setup, dense)
         courses = [
-            _course(setup, e, start, engine, partial(on_point, i))
+            _course(setup, e, start, engine, partial(calls.on_point, i))
             for i, (e, start) in enumerate(zip(experiments, starts, strict=True))
         ]
-        yield from drive(setup, courses, engine, stop)
-
-
-def drive(
-    setup: Setup, courses: Sequence[Generator[Job, Any, T]], engine: Engine, stop: Callable[[], bool] | None = None
-) -> Iterator[tuple[int, T]]:
-    """Carry courses out together: each yields a Job when it wants something trained, is sent what came of it, and at last
-    returns its result. Yields (place in `courses`, result) as each ends."""
-    jobs: list[tuple[int, Job]] = []
-    came: Iterable[tuple[int, Trained | None]] = enumerate([None] * len(courses))  # what starts a generator
-    while True:
-        for place, trained in came:
-            try:
-                jobs.append((place, courses[place].send(trained)))
-            except StopIteration as end:
-                yield place, end.value
-        if not jobs:
-            return
-        now, jobs = jobs, []
-        came = ((now[i][0], trained) for i, trained in engine.train(setup, [job for _, job in now], stop))
+        yield from drive(setup, courses, engine, calls)
 
 
 def _course(

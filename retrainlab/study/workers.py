@@ -18,6 +18,8 @@ from retrainlab.checks import BadInput, Stopped, WorkerDied, shortened
 from retrainlab.device import out_of_memory
 from retrainlab.progress import Tell
 from retrainlab.study.processes import Died, Inline, NotStarted, Workers
+from retrainlab.study.serving import Unfinished
+from retrainlab.study.sitting import Sitting
 
 NAMED = 5  # tasks that failed, and that a sentence names
 
@@ -40,14 +42,22 @@ class Task:
         return self.rank < other.rank
 
 
-def run_tasks(tasks: Sequence[Task], workers: int, tell: Tell, place: str, executor: Executor | None = None) -> None:
+def run_tasks(
+    tasks: Sequence[Task],
+    workers: int,
+    tell: Tell,
+    place: str,
+    executor: Executor | None = None,
+    sitting: Sitting | None = None,
+) -> None:
     """Run all tasks in order of rank, each after those it needs, on `workers` processes (1: in this one) or `executor`,
     such as `Workers` that are there already. Where none can be started, this process does the work, and a warning says so.
 
     A task whose worker died, or that ran out of memory beside others, is tried once more, alone. One that fails takes with
     it those that need it, and no others. tell(share of the cost, words) is called as tasks advance and end; place: where
-    results are kept, for the words. Raises BadInput as soon as a task does, Stopped on Ctrl-C; and when all others
-    have ended, what a task raised, or WorkerDied if a worker died or memory ran out.
+    results are kept, for the words. sitting: once it is over no task begins, and those under way raise Unfinished; once it
+    is spent, processes are ended. Raises BadInput as soon as a task does, Stopped on Ctrl-C; and when all others have ended,
+    what a task raised, or WorkerDied if a worker died or memory ran out.
     """
     ledger = _Ledger(tasks, tell)
     own = Workers(workers) if executor is None and workers > 1 else None
@@ -71,8 +81,10 @@ def run_tasks(tasks: Sequence[Task], workers: int, tell: Tell, place: str, execu
             if not slots:
                 warnings.warn(f"No worker can be started here ({refusal}); this process does the work.", stacklevel=2)
                 pool, slots = Inline(), 1
-            while ledger.ready and len(running) < slots:
+            while ledger.ready and len(running) < slots and not (sitting and sitting.over()):
                 begin(heapq.heappop(ledger.ready))
+            if sitting and (sitting.over() and not running or sitting.spent() and isinstance(pool, Workers)):
+                break
             if not running and isinstance(pool, Inline):  # what has killed a worker might kill this process
                 ledger.fail(ledger.again.pop(), "its worker died, and no other could be started")
             elif not running:
@@ -85,6 +97,8 @@ def run_tasks(tasks: Sequence[Task], workers: int, tell: Tell, place: str, execu
                     future.result()
                 except CancelledError:  # another study has ended what the workers were at
                     ledger.put_back(task)
+                except Unfinished as error:
+                    ledger.leave(task, *error.args)
                 except NotStarted as error:
                     slots, refusal = slots - 1, str(error)
                     ledger.put_back(task)
@@ -165,6 +179,12 @@ class _Ledger:
         for other in self.dependents[task.key]:
             if other.needs <= self.ended:
                 heapq.heappush(self.ready, other)
+
+    def leave(self, task: Task, made: int) -> None:
+        """A task has made only so many of its runs."""
+        share, _ = self.under_way.pop(task, (0.0, 0))
+        self.done, self.made = self.done + share * task.cost, self.made + made
+        self.tell()
 
     def put_back(self, task: Task) -> None:
         """A task was not begun after all."""

@@ -78,6 +78,11 @@ class Engine:
         gain = self.seconds - self.compiled if self.kind == "graph" and self.compiled else 0.0
         return self.compiling / gain if gain > 0 else math.inf
 
+    def within(self, seconds: float) -> "Engine":
+        """The engine for work that is to end in so many seconds: it compiles nothing that would not pay by then."""
+        gain = 1 - self.compiled / self.seconds if self.compiled and self.seconds else 0.0
+        return self if seconds * gain > self.compiling else replace(self, compiled=0.0)
+
     def way(self, setup: Setup, steps: float) -> Way:
         """How this engine makes that many steps of one member, all together."""
         compiled = (self.kind == "compiled" or steps > self.pays_from) and not setup.noisy
@@ -100,7 +105,7 @@ class Engine:
         members = self.members
         groups: dict[tuple, list[int]] = {}
         for place, job in enumerate(jobs):
-            kind = (type(job.method), tuple(job.start.params), job.seed if setup.noisy else None)
+            kind = (type(job.method), tuple(job.start.params), job.step, job.seed if setup.noisy else None)
             groups.setdefault(kind, []).append(place)
         for group in groups.values():
             while group:
@@ -111,7 +116,7 @@ class Engine:
                     yield places[0], loop.train(setup, jobs[places[0]], stop)
                     continue
                 chunk = [jobs[place] for place in places]
-                way = self.way(setup, sum(len(jobs[group[slot[0]]].curve) for slot in slots))
+                way = self.way(setup, sum(len(jobs[group[slot[0]]].curve) - chunk[0].step for slot in slots))
                 methods = copy.deepcopy([job.method for job in chunk])  # as they are before they count a step
                 try:
                     for i, trained in together.train(setup, chunk, stop, way):

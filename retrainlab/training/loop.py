@@ -19,9 +19,10 @@ from retrainlab.data.batches import batches, clean_batches
 from retrainlab.data.dataset import Dataset, Split
 from retrainlab.device import synchronise
 from retrainlab.models import apart, in_mode
+from retrainlab.noise import states_of
 from retrainlab.training.masked import bits, keep
 from retrainlab.training.method import Tensors
-from retrainlab.training.state import Job, Point, Setup, State, Trained
+from retrainlab.training.state import Checkpoint, Job, Point, Setup, State, Trained
 
 
 def finite(tensors: Iterable[Tensor]) -> bool:
@@ -76,15 +77,15 @@ def direction(params: Tensors, gradients: Tensors, momentum: Tensors, sgd: SGD, 
 def train(setup: Setup, job: Job, stop: Callable[[], bool] | None = None) -> Trained:
     """Train one network as `job` says. A training that has diverged ends at its next evaluation. stop: asked before each
     step; training ends once it is true."""
-    model, data, method = apart(setup.model), setup.data, job.method
-    state = job.start.copy()
+    model, data, method, resume = apart(setup.model), setup.data, job.method, job.resume
+    state = job.now.copy()
     params, buffers, momentum = state.params, state.buffers, state.momentum
     for p in params.values():
         p.requires_grad_(True)
     rates, pauses, decayed = job.curve.tolist(), job.pauses, setup.decayed(params)
     kept = {name: bits(mask, params[name]) for name, mask in method.masks.items()}
     per_epoch = data.steps_per_epoch(setup.batch_size)
-    points: list[Point] = []
+    points = job.begin()
 
     def pause(step: int, train_loss: float | None, whole: bool) -> None:
         with torch.no_grad():
@@ -95,17 +96,28 @@ def train(setup: Setup, job: Job, stop: Callable[[], bool] | None = None) -> Tra
         if job.on_point:
             job.on_point(points[-1])
 
-    pause(0, None, finite(params.values()))
-    seconds, step, since = 0.0, 0, 0
-    loss_sum, noise = torch.zeros((), device=data.device), setup.noise(job.seed)
+    seconds, step, since = (resume.seconds, resume.step, resume.since) if resume else (0.0, 0, 0)
+    loss_sum = torch.full((), resume.loss_sum if resume else 0.0, device=data.device)
+    noise = setup.noise(job.seed, resume.noise if resume else None)
+
+    def checkpoint() -> Checkpoint:
+        own = State(params, buffers, momentum).copy()
+        return Checkpoint(own, method.state(), states_of(noise), step, tuple(points), loss_sum.item(), since, seconds)
+
+    if not resume:
+        pause(0, None, finite(params.values()))
     clock = now(data.device)
     stopped = False
     with in_mode(model, training=True), noise:
-        for images, labels in batches(data, setup.batch_size, len(rates), job.seed, setup.augment):
+        for images, labels in batches(data, setup.batch_size, len(rates), job.seed, setup.augment, step):
             if not points[-1].finite:
                 break
-            if stop is not None and stop():
-                stopped = True
+            stopped = stop is not None and stop()
+            if job.keep is not None and (stopped or job.keep.due()):
+                seconds += now(data.device) - clock
+                job.keep(checkpoint())
+                clock = now(data.device)
+            if stopped:
                 break
             with setup.autocast():
                 scores = functional_call(model, (method.effective(params), buffers), (images,))
@@ -129,6 +141,8 @@ def train(setup: Setup, job: Job, stop: Callable[[], bool] | None = None) -> Tra
                 loss_sum, since = torch.zeros_like(loss_sum), 0
                 clock = now(data.device)
     seconds += now(data.device) - clock
+    if stopped and job.keep is not None:
+        return Trained(state.map(Tensor.detach), tuple(points), step, seconds, stopped)
     whole = finite(params.values())  # before `finish`, which may turn NaN into numbers
     with torch.no_grad():
         method.finish(params)

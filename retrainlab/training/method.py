@@ -67,6 +67,37 @@ class Method:
     def finish(self, params: Tensors) -> None:
         """Called once after the last step, before the final evaluation; may change `params`."""
 
+    def state(self) -> Tensors:
+        """What of its own a training changes, copied, for a checkpoint: its attributes that are tensors, dictionaries of
+        tensors, generators or numbers; `masks` never change. A method whose state is of another kind says so here and in
+        `restore`."""
+        own: Tensors = {}
+        for name, value in vars(self).items():
+            if isinstance(value, Tensor):
+                own[name] = value.detach().clone()
+            elif isinstance(value, dict) and name != "masks":
+                own |= {f"{name}/{k}": t.detach().clone() for k, t in value.items() if isinstance(t, Tensor)}
+            elif isinstance(value, torch.Generator):
+                own[name] = value.get_state()
+            elif isinstance(value, int | float):
+                own[name] = torch.tensor(value, dtype=None if isinstance(value, int) else torch.float64)
+        return own
+
+    @torch.no_grad()
+    def restore(self, state: Tensors) -> None:
+        """Bring back what `state` gave of a method with the same settings; tensors are changed in place."""
+        for name, saved in state.items():
+            attribute, _, key = name.partition("/")
+            value = vars(self)[attribute]
+            if isinstance(value, dict):
+                value.setdefault(key, torch.empty_like(saved)).copy_(saved)
+            elif isinstance(value, Tensor):
+                value.copy_(saved)
+            elif isinstance(value, torch.Generator):
+                value.set_state(saved.cpu())
+            else:
+                setattr(self, attribute, type(value)(saved.item()))
+
 
 class Plain(Method):
     """Dense training: every weight as it is."""

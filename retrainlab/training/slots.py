@@ -9,8 +9,8 @@ from retrainlab.training.state import Job, Point
 
 
 def in_slots(jobs: Sequence[Job]) -> list[list[int]]:
-    """Places in `jobs` by slot, in each the longest first: jobs share a slot whose starts, methods and batches are equal and
-    whose learning rates are the first of the longest's."""
+    """Places in `jobs`, which were all made for as many steps, by slot, in each the longest first: jobs share a slot whose
+    networks are now equal, whose methods and batches are, and whose learning rates are the first of the longest's."""
     out: list[list[int]] = []
     for place in sorted(range(len(jobs)), key=lambda i: -len(jobs[i].curve)):
         job = jobs[place]
@@ -26,8 +26,8 @@ def in_slots(jobs: Sequence[Job]) -> list[list[int]]:
 
 
 def same_start(a: Job, b: Job) -> bool:
-    """Whether both start from the same network, with methods that do the same."""
-    parts = [(getattr(a.start, part), getattr(b.start, part)) for part in ("params", "buffers", "momentum")]
+    """Whether both go on from the same network, with methods that do the same."""
+    parts = [(getattr(a.now, part), getattr(b.now, part)) for part in ("params", "buffers", "momentum")]
     return a.method.same(b.method) and all(torch.equal(x[name], y[name]) for x, y in parts for name in x)
 
 
@@ -43,6 +43,14 @@ class Member:
     points: list[Point] = field(default_factory=list)
     seconds: float = 0.0
     since: int = 0
+
+    @staticmethod
+    def of(place: int, job: Job) -> "Member":
+        """A member that goes on where its job is."""
+        member = Member(place, job, points=job.begin())
+        if job.resume:
+            member.seconds, member.since = job.resume.seconds, job.resume.since
+        return member
 
     @property
     def diverged(self) -> bool:

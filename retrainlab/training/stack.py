@@ -5,7 +5,7 @@ share a slot; one whose members have all ended goes on idly until the stack is b
 """
 
 import math
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from operator import itemgetter
 
@@ -21,7 +21,7 @@ from retrainlab.training.masked import bits
 from retrainlab.training.method import Method, Tensors, stacked
 from retrainlab.training.slots import Member, in_slots, same_start
 from retrainlab.training.stacking import Forward
-from retrainlab.training.state import Job, Point, Setup, State, Trained
+from retrainlab.training.state import Checkpoint, Job, Point, Setup, State, Trained
 from retrainlab.training.ways import WARM_UP, Way, pays
 
 
@@ -65,9 +65,11 @@ class Stack:
 
     @staticmethod
     def of(setup: Setup, way: Way, jobs: Sequence[Job]) -> "Stack":
-        """Copies of the jobs' starts, stacked."""
-        slots = [[Member(place, jobs[place]) for place in places] for places in in_slots(jobs)]
-        return Stack(setup, way, slots, State.stacked([slot[0].job.start for slot in slots]))
+        """Copies of the jobs' networks, stacked, after the steps that all of them were made for."""
+        slots = [[Member.of(place, jobs[place]) for place in places] for places in in_slots(jobs)]
+        stack = Stack(setup, way, slots, State.stacked([slot[0].job.now for slot in slots]), jobs[0].step)
+        stack.loss_sum.copy_(torch.tensor([m.job.resume.loss_sum if m.job.resume else 0.0 for m in stack.members]))
+        return stack
 
     @property
     def state(self) -> State:
@@ -179,6 +181,24 @@ class Stack:
         if left:
             self._add_points(list(zip(left, self._measured(left, [states[m] for m in left], sound))), step)
         return [(m.place, Trained(states[m], tuple(m.points), step, m.seconds, stopped[m])) for m in members]
+
+    def due(self) -> bool:
+        """Whether the members' checkpoints are to be kept now."""
+        keep = self.members[0].job.keep
+        return keep is not None and keep.due()
+
+    def keep(self, members: Sequence[Member], step: int, noise: Mapping[str, Tensor]) -> None:
+        """Give some members' checkpoints to who keeps them; noise: where the random streams are, which all share."""
+        sums = self.loss_sum.tolist()
+        for m in members:
+            state, own = self.state.map(itemgetter(m.slot)).copy(), m.job.method.state()
+            assert m.job.keep is not None
+            m.job.keep(Checkpoint(state, own, noise, step, tuple(m.points), sums[m.index], m.since, m.seconds))
+
+    def left(self, members: Sequence[Member], step: int) -> list[tuple[int, Trained]]:
+        """Members that were stopped and whose checkpoints are kept, as they are."""
+        states = [self.state.map(itemgetter(m.slot)).copy() for m in members]
+        return [(m.place, Trained(s, tuple(m.points), step, m.seconds, True)) for m, s in zip(members, states)]
 
     def _measured(
         self, members: Sequence[Member], states: Sequence[State], sound: list[bool]

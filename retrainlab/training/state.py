@@ -1,10 +1,11 @@
 """What a training is made of: the state it changes, what trainings share, what one asks for, and what comes of it."""
 
 import math
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass, field, fields, replace
 from functools import cached_property
+from typing import Protocol
 
 import torch
 from torch import Tensor, nn
@@ -97,10 +98,16 @@ class Setup:
         """Whether the network draws random numbers as it trains; raises as `noise.has_noise` does."""
         return has_noise(self.model, self.data.shape)
 
-    def noise(self, seed: tuple[int | str, ...]) -> AbstractContextManager:
+    def noise(self, seed: tuple[int | str, ...], states: Mapping[str, Tensor] | None = None) -> AbstractContextManager:
         """The context in which all that the network draws comes from `seed` alone; it does nothing for a network that draws
-        no random numbers, since each operation takes longer inside."""
-        return Seeded(stream(*seed, "noise").initial_seed()) if self.noisy else nullcontext()
+        no random numbers, since each operation takes longer inside. states: of a checkpoint's, where it is to go on; those
+        of devices that are not used here count for nothing."""
+        if not self.noisy:
+            return nullcontext()
+        noise, here = Seeded(stream(*seed, "noise").initial_seed()), (torch.device("cpu"), self.data.device)
+        if states:
+            noise.set_states({name: s for name, s in states.items() if torch.device(name) in here})
+        return noise
 
     def decayed(self, params: Tensors) -> list[str]:
         """The names in `params` of parameters that decay; those that a method adds to the network's never do."""
@@ -150,12 +157,43 @@ class Point:
 
 
 @dataclass(frozen=True, eq=False)
+class Checkpoint:
+    """A training under way, after `step` steps: all that it has changed. From here it goes on to the bits that it would have
+    had undisturbed; with another engine, device or version of torch to the same up to the rounding of sums, but that a
+    network with dropout draws other numbers on another kind of device.
+
+    Its batches are none of it, for they follow from seed and step. state: raw parameters, before `Method.finish`. method:
+    `Method.state`. noise: see `noise.states_of`. points: those so far. loss_sum: over the `since` steps after the last
+    point, in nats. seconds: what the steps have taken.
+    """
+
+    state: State
+    method: Tensors
+    noise: Mapping[str, Tensor]
+    step: int
+    points: tuple[Point, ...]
+    loss_sum: float
+    since: int
+    seconds: float
+
+
+class Keep(Protocol):
+    """What keeps a training's checkpoints: it is given one whenever it is `due`, and when `stop` ends the training."""
+
+    def due(self) -> bool:
+        """Whether to make one now; asked before each step."""
+
+    def __call__(self, checkpoint: Checkpoint) -> None: ...
+
+
+@dataclass(frozen=True, eq=False)
 class Job:
     """One training to be made.
 
     start: is not changed; parameters that stand among its buffers are not trained. curve: the learning rate of each step,
     1-D. seed: what batches and noise are drawn from. evaluations: how many points, evenly spaced, follow the one at the
-    start. on_point: called with each point as it is made.
+    start. on_point: called with each point as it is made, and at once with those of `resume`, from which the training goes
+    on. keep: gets its checkpoints; a training that `stop` ends is then left as it is, neither finished nor evaluated.
     """
 
     start: State
@@ -164,6 +202,28 @@ class Job:
     method: Method = field(default_factory=Plain)
     evaluations: int = 5
     on_point: Callable[[Point], None] | None = None
+    resume: Checkpoint | None = None
+    keep: Keep | None = None
+
+    @property
+    def step(self) -> int:
+        """How many steps were made already."""
+        return self.resume.step if self.resume else 0
+
+    @property
+    def now(self) -> State:
+        """The network after them."""
+        return self.resume.state if self.resume else self.start
+
+    def begin(self) -> list[Point]:
+        """Bring the method to where it was, tell the points so far, and return them."""
+        points = list(self.resume.points) if self.resume else []
+        if self.resume:
+            self.method.restore(self.resume.method)
+        if self.on_point:
+            for point in points:
+                self.on_point(point)
+        return points
 
     @property
     def pauses(self) -> set[int]:
@@ -177,7 +237,7 @@ class Trained:
     """A training that has ended.
 
     state: the network at the end. seconds: what the steps took, with the loading of images, without evaluations. stopped:
-    whether `stop` ended it before its last step.
+    whether `stop` ended it before its last step; a training whose checkpoints are kept then has the points made so far.
     """
 
     state: State

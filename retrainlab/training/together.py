@@ -10,6 +10,7 @@ from collections.abc import Callable, Iterator, Sequence
 import torch
 
 from retrainlab.models import in_mode
+from retrainlab.noise import states_of
 from retrainlab.training.loop import now
 from retrainlab.training.stack import Stack
 from retrainlab.training.state import Job, Setup, Trained
@@ -22,33 +23,49 @@ def train(
     """Train all jobs at once; yields (place in `jobs`, Trained) as each ends, whose seconds are its equal share of the time.
 
     stop: asked before each step; once true, all end there. way: how steps are made for the network `setup.model`, by
-    default by plain calls; what a recording takes does not count into the seconds. Members of a network that draws random
-    numbers (`Setup.noisy`) must share one seed. Meanwhile no other thread may use `setup.model` (see `models.apart`).
+    default by plain calls; what a recording takes does not count into the seconds. All must go on from the same step, and
+    all or none have checkpoints kept. Members of a network that draws random numbers (`Setup.noisy`) must share one seed.
+    Meanwhile no other thread may use `setup.model` (see `models.apart`).
     """
     data, per_epoch = setup.data, setup.data.steps_per_epoch(setup.batch_size)
-    stack = Stack.of(setup, way or Way.of(setup.model, rank=data.rank), jobs)
-    stack.pause(stack.members, 0)
-    noise, pace = setup.noise(jobs[0].seed), Pace(data.device)
-    advance, halted, step, clock = None, False, 0, now(data.device)
+    stack, step, resume = (
+        Stack.of(setup, way or Way.of(setup.model, rank=data.rank), jobs),
+        jobs[0].step,
+        jobs[0].resume,
+    )
+    if not resume:
+        stack.pause(stack.members, 0)
+    noise, pace = setup.noise(jobs[0].seed, resume.noise if resume else None), Pace(data.device)
+    advance, halted, due, kept, clock = None, False, False, -1, now(data.device)
     with in_mode(setup.model, training=True):
         while True:
-            ended = [m for m in stack.members if halted or len(m.job.curve) == step or m.diverged]
-            paused = [m for m in stack.members if 0 < step in m.job.pauses and m not in ended]
-            if ended or paused:
+            ended = [m for m in stack.members if len(m.job.curve) == step or m.diverged]
+            left = [m for m in stack.members if halted and m not in ended]
+            paused = [m for m in stack.members if m.since and step in m.job.pauses and m not in ended + left]
+            if ended or left or paused or due:
                 seconds = now(data.device) - clock
                 for m in stack.members:
                     m.seconds += seconds / len(stack.members)
                 if paused:
                     stack.pause(paused, step)
                     ended += [m for m in paused if m.diverged]
-                yield from stack.end(ended, step)
-                if len(ended) == len(stack.members):
+                if due or (left and jobs[0].keep):
+                    stack.keep([m for m in stack.members if m not in ended], step, states_of(noise))
+                if jobs[0].keep:
+                    yield from stack.end(ended, step)
+                    yield from stack.left(left, step)
+                else:
+                    yield from stack.end(ended + left, step)
+                if len(ended + left) == len(stack.members):
                     return
-                if (rest := stack.without(ended, step)) is not stack:
+                if not due and (rest := stack.without(ended, step)) is not stack:  # which a checkpoint must not change
                     stack, advance = rest, None
+                due, kept = False, step if due else kept
                 clock = now(data.device)
             until = stack.next_point(step)
             while step < until and not (halted := stop is not None and stop()):
+                if due := step > kept and stack.due():
+                    break
                 stack.turn(step // per_epoch)
                 if advance is None:
                     before = now(data.device)

@@ -369,13 +369,15 @@ def test_curves_keep_their_names_and_other_settings_have_a_board_of_their_own(ex
 def test_stop_keeps_the_picture_and_ranks_nothing(explorer, monkeypatch):
     real = making.run_together
 
-    def stopped_halfway(*arguments, on_point, **more):
+    def stopped_halfway(*arguments):
+        *others, calls = arguments
+
         def seen(place, point):
-            on_point(place, point)
+            calls.on_point(place, point)
             if point.step >= 4:
                 explorer.desk.stop.click()
 
-        return real(*arguments, on_point=seen, **more)
+        return real(*others, replace(calls, on_point=seen))
 
     monkeypatch.setattr(making, "run_together", stopped_halfway)
     explorer.desk.start.click()

@@ -15,8 +15,10 @@ from retrainlab.explore.apps.allr import Allr
 from retrainlab.explore.apps.budget import Budget
 from retrainlab.explore.apps.predict import Predict
 from retrainlab.explore.apps.race import Race
-from retrainlab.explore.kit import cells, costs, live, pages
-from retrainlab.explore.views import allr, budget, predict, race, stored
+from retrainlab.explore.apps.schedules import Schedules
+from retrainlab.explore.kit import cells, controls, costs, live, pages
+from retrainlab.explore.views import allr, budget, predict, race, schedules, stored
+from retrainlab.study import stages
 from retrainlab.study.result import Result
 from retrainlab.study.results import Results
 from retrainlab.study.store import Store
@@ -99,6 +101,19 @@ def test_missing_images_are_told_with_how_to_get_them():
     assert "cifar10 is not here" in (words := costs.absent([Recipe(data="cifar10")])) and "data cifar10`" in words
 
 
+def test_a_number_off_the_slider_s_steps_stays_what_it_is():
+    """Pitfall: the browser moves a slider to its next step and tells that number, as if a reader had moved it."""
+    control = controls.share("Budget", 0.1, 0.5, 100.0)
+    controls.put(control, 10 / 182)
+    assert control.value == 0.054945 and control.slider.value == 5.4945
+    control.slider.value = 5.499999999999999  # what the browser answers
+    assert control.value == 0.054945
+    control.slider.value = 6.0
+    assert control.value == 0.06 and control.box.value == 6.0
+    control.box.value = 7.3
+    assert control.value == 0.073 and control.slider.value == 7.3
+
+
 # ---- pages -----------------------------------------------------------------------------------------------------------
 
 
@@ -110,9 +125,7 @@ def every(page) -> list:
 def test_pages_show_what_is_stored_and_say_where_it_was_computed(store, tmp_path):
     results = Results.at(store)
     made = {name: page(results, "cifar10") for name, page in stored.PAGES.items()}
-    assert {page.name for page in made.values()} == {
-        f"{name}_cifar10" for name in ("race", "predict", "budget", "allr")
-    }
+    assert {page.name for page in made.values()} == {f"{name}_cifar10" for name in stored.PAGES}
     for page in made.values():
         assert f"from stored results that were {WHERE}; this file" in pages.html(page, results) and page.needs == []
         for view in every(page):
@@ -123,7 +136,7 @@ def test_pages_show_what_is_stored_and_say_where_it_was_computed(store, tmp_path
     assert "seeds=[0], evaluations=5" in races[0].code and "(trained on, too)" in races[0].table[1][2]
     assert advice.words.startswith("At 89.26 % sparsity and a budget of 5.495 % (10 epochs of retraining), take ALLR")
     assert "Not measured" not in advice.words and len(every(made["allr"])) == 13 * 6 * 2
-    assert [page(Results.at(Store(tmp_path)), "cifar10") for page in stored.PAGES.values()] == [None] * 4
+    assert [page(Results.at(Store(tmp_path)), "cifar10") for page in stored.PAGES.values()] == [None] * 5
 
 
 def test_a_cell_that_lacks_a_run_is_on_no_page(tmp_path):
@@ -213,6 +226,26 @@ def test_the_advice_is_by_test_accuracy_and_says_so(store):
     assert "button below" not in told
     view.desk.start.click()
     assert not view.desk.worker.busy and "Not stored: 18 of the runs" in text(view.screen.note)
+    view.close()
+
+
+def test_the_schedules_take_the_dense_run_and_the_damage_of_the_data_set(store):
+    view = Schedules(schedules.Settings(), Results.at(store), "cpu")
+    assert view.settings() == schedules.Settings() and not view.cells
+    view.inputs["data"].value = "cifar10"
+    now = view.settings()
+    assert (now.epochs, now.steps_per_epoch, now.milestones) == (182, 390, (91 / 182, 136 / 182))
+    assert now.budget == shelved.BUDGET and now.damage == round(0.63 / 0.8926**0.5, 4) and now.steps == 3900
+    assert WHERE in text(view.shelf) and "10 epochs: 3,900 steps after the dense run's 70,980" in text(view.status)
+    original = stages.dense_curve_of(live.recipe_of("cifar10", "resnet20", 0))
+    assert torch.equal(schedules.compute(now).original.lr, original.lr)
+    scope: dict = {}
+    exec(view.screen.take.code, scope)
+    assert torch.equal(scope["original"].lr, original.lr)
+    view.inputs["budget"].slider.value = 100.0
+    assert len(view.screen.take.csv.splitlines()) < 6 * 2 * schedules.LINES
+    view.inputs["data"].value = "digits"
+    assert (view.settings().epochs, view.settings().steps_per_epoch) == (30, 31)
     view.close()
 
 

@@ -12,7 +12,7 @@ from nbconvert.filters.markdown_mistune import markdown2html_mistune
 from retrainlab import stats
 from retrainlab.checks import BadInput
 from retrainlab.cli import main
-from retrainlab.figures import pages, provenance, sentences
+from retrainlab.figures import blocks, evidence, pages, provenance, sentences
 from tests.helpers.made_figures import table
 
 ROOT = Path(__file__).parents[2]
@@ -81,6 +81,8 @@ def test_the_row_of_each_figure_that_is_there_ends_with_its_finding(files):
 def test_the_picture_has_the_figures_alternative_text_and_its_caption_without_results(files):
     readme, said = filled(files)[0], sentences.words("fig03_budgets", table("fig03_budgets"))
     assert f"![{said.alt}](figures/digits/fig03_budgets.png)\n\n*Means over seeds.*\n<!-- end" in readme
+    cifar10 = {path.replace("digits", "cifar10"): text for path, text in saved("fig03_budgets").items()}
+    assert "](figures/cifar10/fig03_budgets.png)" in filled(files | cifar10)[0], "CIFAR-10's comes first"
     del files["figures/digits/fig03_budgets.json"]
     assert "<!-- picture: made by retrainlab words -->\n<!-- end of picture -->" in filled(files)[0]
 
@@ -182,14 +184,17 @@ def test_what_is_damaged_is_named_with_what_to_do(files, path, text, words):
 
 
 def test_the_command_writes_all_pages_and_then_nothing(files, tmp_path, monkeypatch, capsys):
-    monkeypatch.setattr(pages, "project", lambda: tmp_path)
+    monkeypatch.setattr(blocks, "project", lambda: tmp_path)
+    monkeypatch.setattr(evidence, "pages", lambda read: {"README.md": read("README.md") + "With results.\n"})
     for path, text in files.items():
         (tmp_path / path).parent.mkdir(parents=True, exist_ok=True)
         (tmp_path / path).write_text(text, encoding="utf-8")
     assert main(["words"]) == 0
     assert capsys.readouterr().out == "README.md: written\ndocs/trust.md: written\ndocs/glossary.md: written\n"
     made = files | pages.pages(files.get)
+    made["README.md"] += "With results.\n"
     assert {path: (tmp_path / path).read_text(encoding="utf-8") for path in made} == made
+    monkeypatch.setattr(evidence, "pages", lambda read: {})
     assert main(["words"]) == 0
     assert capsys.readouterr().out == "README.md: as it was\ndocs/trust.md: as it was\ndocs/glossary.md: as it was\n"
 

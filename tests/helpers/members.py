@@ -6,6 +6,7 @@ from functools import partial
 
 import pytest
 import torch
+from torch import nn
 
 from retrainlab.config import SGD
 from retrainlab.data.dataset import Augmentation, Dataset, Split
@@ -51,6 +52,14 @@ def network(name="resnet8", seed=0, dtype=torch.float64, width=None, shape=None)
 def setup_of(model=None, data=None, sgd=SGD(), batch_size=BATCH) -> Setup:
     model = model or network()
     return Setup(model, data or images((3, 8, 8)), sgd, batch_size, prunable(model))
+
+
+def dropout() -> Setup:
+    """A network that draws random numbers as it trains."""
+    with torch.random.fork_rng():
+        torch.manual_seed(0)
+        layers = nn.Conv2d(3, 4, 3), nn.BatchNorm2d(4), nn.ReLU(), nn.Dropout2d(0.2), nn.Flatten(), nn.Dropout(0.5)
+        return setup_of(nn.Sequential(*layers, nn.Linear(4 * 36, 3)).double())
 
 
 def masks_of(setup, seed=0, share=0.5):

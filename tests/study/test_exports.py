@@ -332,7 +332,10 @@ def test_commands_list_show_verify_and_collect(results, file, capsys):
     old = results.store.root / "dense" / ".x.json.12345678.tmp"
     old.write_text("half")
     os.utime(old, (0, 0))
-    for flag, words in (["--dry-run"], "2 files would be removed"), ([], "2 files removed"), ([], "0 files removed"):
+    stale = results.store.root / "checkpoints" / f"{results.key(RUNS[0].recipe)}-0.safetensors"  # of a finished run
+    stale.parent.mkdir()
+    stale.touch()
+    for flag, words in (["--dry-run"], "3 files would be removed"), ([], "3 files removed"), ([], "0 files removed"):
         assert main(["results", "gc", *where, *flag]) == 0 and words in capsys.readouterr().out
     assert len(everything(results.store)) == 11
 

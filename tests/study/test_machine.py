@@ -35,6 +35,7 @@ def test_a_study_gets_every_option_of_the_machine(calls):
         "store": "here",
         "fresh": True,
         "stored_only": False,
+        "minutes": 0.0,
     }
 
 

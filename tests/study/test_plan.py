@@ -15,6 +15,7 @@ from retrainlab import storage
 from retrainlab.checks import BadInput, Stopped
 from retrainlab.config import Experiment, Prune, Recipe, Retrain
 from retrainlab.study import plan
+from retrainlab.study.courses import Callbacks, drive
 from retrainlab.study.grids import grid
 from retrainlab.study.making import Meter, Watch, cost
 from retrainlab.study.plan import Missing, tasks
@@ -27,7 +28,6 @@ from retrainlab.study.stages import (
     Pruned,
     Result,
     common,
-    drive,
     prepare,
     prune_dense,
     run,
@@ -385,7 +385,8 @@ def assert_same_result(mine, wanted):
 
 def test_dense_runs_made_together_are_those_made_alone(alone, precise):
     recipes, seen = list(alone.dense), [[], []]
-    made = dict(train_dense_together(recipes, "cpu", TOGETHER, on_point=lambda place, point: seen[place].append(point)))
+    calls = Callbacks(lambda place, point: seen[place].append(point))
+    made = dict(train_dense_together(recipes, "cpu", TOGETHER, calls))
     for i, recipe in enumerate(recipes):
         wanted = alone.dense[recipe]
         assert_same_result(made[i].result, wanted.result)
@@ -398,7 +399,7 @@ def test_dense_runs_made_together_are_those_made_alone(alone, precise):
 def test_experiments_made_together_are_those_made_alone(alone, precise, engine):
     seen = [[] for _ in COURSES]
     points = lambda place, point: seen[place].append(point.accuracy)  # noqa: E731
-    made = list(run_together(COURSES, alone.starts, "cpu", engine, on_point=points))
+    made = list(run_together(COURSES, alone.starts, "cpu", engine, Callbacks(points)))
     assert sorted(place for place, _ in made) == [0, 1, 2, 3, 4]
     for place, result in made:
         assert_same_result(result, alone.results[place])
@@ -412,7 +413,7 @@ def test_stop_ends_experiments_made_together_where_it_ends_each(alone, precise):
         calls = iter(range(1000))
         return lambda: next(calls) >= steps
 
-    for place, result in run_together(COURSES[:2], alone.starts[:2], "cpu", TOGETHER, stop=after(5)):
+    for place, result in run_together(COURSES[:2], alone.starts[:2], "cpu", TOGETHER, Callbacks(stop=after(5))):
         dense, pruned = alone.starts[place]
         wanted = run(COURSES[place], "cpu", dense=dense, pruned=pruned, stop=after(5))
         assert_same_result(result, wanted)

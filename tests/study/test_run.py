@@ -506,7 +506,7 @@ def test_what_is_damaged_in_the_store_is_made_anew_and_the_table_is_the_same(tmp
     if kind != "results":
         result.unlink()
     made.clear()
-    with pytest.warns(UserWarning, match="its checksum.; set aside in"):
+    with pytest.warns(UserWarning, match="checksum.; set aside in"):
         again = go(FEW, tmp_path)
     pd.testing.assert_frame_equal(facts(table), facts(again))
     assert len(list((tmp_path / "damaged").iterdir())) == (1 if kind == "results" else 2)

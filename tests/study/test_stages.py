@@ -17,7 +17,7 @@ from retrainlab.device import repeatable
 from retrainlab.keys import to_dict
 from retrainlab.layers import prunable
 from retrainlab.methods.table import CS, DNW, DPF, DST, GMP, GSM, LC, STR, RigL, Static
-from retrainlab.study import measured, stages
+from retrainlab.study import courses, measured, stages
 from retrainlab.study.stages import dense_curve, prepare, prune_dense, run, train_dense
 from retrainlab.training import cycles, loop
 from retrainlab.training.engine import Engine
@@ -49,7 +49,7 @@ def parts(dense):
         with repeatable(CPU):
             setup, original = prepare(RECIPE, CPU)
             course = cycles.run(setup, e, dense.state, original, pruned.cut)
-            ((_, (state, masks, done)),) = stages.drive(setup, [course], Engine())
+            ((_, (state, masks, done)),) = courses.drive(setup, [course], Engine())
         made = dict(data=setup.data, model=setup.model, state=state, cycles=done, masks=masks)
         out[e] = dict(pruned=pruned, result=result, setup=setup) | made
     return out

@@ -16,8 +16,9 @@ from retrainlab.checks import BadInput, Stopped, WorkerDied
 from retrainlab.study import processes
 from retrainlab.study.processes import Workers
 from retrainlab.study.serving import advance
+from retrainlab.study.sitting import Sitting
 from retrainlab.study.workers import Task, run_tasks
-from tests.helpers.works import die, fail, half_then_die, note, odd, run_out, write_slowly
+from tests.helpers.works import die, fail, half_then_die, leave, note, odd, run_out, write_slowly
 
 ROOT = Path(__file__).parents[2]
 
@@ -230,6 +231,15 @@ def test_ctrl_c_ends_what_runs_and_the_workers_can_be_used_again(tmp_path, pool)
     with pytest.raises(Stopped, match="1 of 4 runs are finished and kept in here"):
         run_tasks(todo, 2, press, "here", pool)
     assert pool.submit(int, "3").result() == 3 and time.monotonic() - start < 60
+
+
+def test_processes_say_what_they_have_made_in_a_sitting_and_are_ended_when_its_time_is_spent(tmp_path, pool):
+    heard, begun = Heard(), time.monotonic()
+    todo = [task("a", leave, runs=2), task("b", time.sleep, 600, first=1), task("c", note, tmp_path / "c", first=2)]
+    run_tasks(todo, 2, heard, "here", pool, Sitting(0.0001))
+    run_tasks(todo[:2], 2, heard, "here", pool, Sitting(0.05))
+    assert heard.words[-1] == "1 of 3 runs" and 3 <= time.monotonic() - begun < 60
+    assert not (tmp_path / "c").exists() and pool.submit(int, "3").result() == 3
 
 
 def test_workers_that_have_been_shut_down_refuse_work_rather_than_let_it_wait_for_ever():

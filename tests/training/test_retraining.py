@@ -10,7 +10,8 @@ from retrainlab.checks import BadInput
 from retrainlab.config import Experiment, Prune, Recipe, Retrain
 from retrainlab.schedules import allr_factor
 from retrainlab.scores import obd
-from retrainlab.study.stages import dense_curve, drive, prepare, prune_dense, run, run_together, train_dense
+from retrainlab.study.courses import drive
+from retrainlab.study.stages import dense_curve, prepare, prune_dense, run, run_together, train_dense
 from retrainlab.training import cycles, masked
 from retrainlab.training.engine import Engine
 from retrainlab.training.loop import evaluate, recalibrate, train

@@ -7,6 +7,7 @@ from statistics import fmean
 
 from retrainlab.config import NAMED_SCHEDULES, Experiment, Prune, Retrain
 from retrainlab.explore.kit import live
+from retrainlab.keys import references
 from retrainlab.phrases import listed, share
 from retrainlab.study.making import grouped
 from retrainlab.study.nouns import experiment_of
@@ -60,6 +61,8 @@ def _experiment(config: dict, data: str) -> Experiment | None:
     try:
         e = experiment_of(config)
     except ValueError:  # of another version
+        return None
+    if references(e):  # a file's word makes nothing be imported
         return None
     own = live.recipe_of(data, e.recipe.model, e.recipe.seed), Prune(e.prune.sparsity)
     asked = Experiment(*own, Retrain(e.retrain.schedule, e.retrain.budget), e.evaluations)

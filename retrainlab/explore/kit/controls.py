@@ -74,7 +74,17 @@ def number(label: str, value: float, low: float, high: float, step: float, log: 
     slider = kind(value=value, step=step, **ends, **plainly)
     text = widgets.BoundedIntText if whole else widgets.BoundedFloatText
     box = text(value=value, min=low, max=high, step=low if log else step, **named)
-    widgets.link((slider, "value"), (box, "value"), transform=(lambda x: _short(x, digits), lambda x: x))
+
+    def lead(_: object) -> None:
+        """The box takes what the slider says, unless that is no more than the box's own value at the slider's next step,
+        where the browser puts it."""
+        x, start = (math.log10(box.value), math.log10(low)) if log else (box.value, low)
+        near = start + round((x - start) / step) * step
+        if not math.isclose(slider.value, 10**near if log else near, rel_tol=1e-9, abs_tol=1e-9):
+            box.value = _short(slider.value, digits)
+
+    slider.observe(lead, names="value")
+    box.observe(lambda change: setattr(slider, "value", change["new"]), names="value")
     row = widgets.HBox([box, slider], layout=widgets.Layout(align_items="center"))
     row.add_class("retrainlab-number")
     return Number(box, slider, row)
@@ -121,7 +131,7 @@ def inputs(settings: object, *names: str) -> dict[str, Control]:
 def put(control: Number | widgets.ValueWidget, value: Any) -> None:
     """Set a number or a list to a value, as `value` tells it."""
     if isinstance(control, Number):
-        control.slider.value = _short(100 * value, 5) if control.percent else value
+        control.box.value = _short(100 * value, 5) if control.percent else value
     else:
         control.value = value
 

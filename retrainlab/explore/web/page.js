@@ -10,15 +10,24 @@ function element(parent, tag, attributes = {}, text = null) {
   return node;
 }
 
-function fillTable(host, told) { // in a box of its own that scrolls, where a page is narrow
+function fillTable(host, told) {
   host.replaceChildren();
   if (!told) return;
-  const [caption, heads, rows] = told, box = element(host, "div", { class: "wide", tabindex: 0, role: "group", "aria-label": caption });
+  const [caption, heads, rows] = told, box = element(host, "div", { class: "wide" });
   const table = element(box, "table");
   element(table, "caption", {}, caption);
   const head = element(element(table, "thead"), "tr"), body = element(table, "tbody");
   heads.forEach((text) => element(head, "th", { scope: "col" }, text));
   for (const row of rows) { const line = element(body, "tr"); row.forEach((text) => element(line, "td", {}, text)); }
+  scrolls(box);
+}
+
+function scrolls(box) { // a table that is wider than the page scrolls, with the keyboard too
+  const wide = box.scrollWidth > box.clientWidth, name = box.querySelector("caption").textContent;
+  for (const [attribute, value] of [["tabindex", "0"], ["role", "region"], ["aria-label", name]]) {
+    if (wide) box.setAttribute(attribute, value);
+    else box.removeAttribute(attribute);
+  }
 }
 
 const page = JSON.parse(document.getElementById("data").textContent);
@@ -61,13 +70,18 @@ function drawAll() {
   current.charts.forEach((spec, i) => draw(charts.children[i], fitted(spec, charts.clientWidth), current.moved));
 }
 
+function fit() { // what is hidden has no width
+  drawAll();
+  document.querySelectorAll(".wide").forEach(scrolls);
+}
+
 function reveal(open) {
   if (!answer) return;
   shown.hidden = !open;
   answer.textContent = open ? "Hide the answer" : "Show the answer";
   answer.setAttribute("aria-expanded", String(open));
-  if (open) drawAll(); // what is hidden has no width
   extension?.revealed?.(open);
+  if (open) fit();
 }
 
 page.controls.forEach(control);
@@ -75,4 +89,4 @@ if (answer) answer.addEventListener("click", () => reveal(shown.hidden));
 takeButtons(shown, () => ({ name: page.name, csv: current.csv, code: current.code }));
 show();
 reveal(false);
-addEventListener("resize", drawAll);
+addEventListener("resize", fit);
