@@ -173,7 +173,7 @@ def test_every_command_and_option_of_a_document_exists(path):
         assert command in commands, command
     options = {option for parser in parsers(_parser()) for option in parser._option_string_actions}
     for script in (ROOT / "benchmarks").glob("*.py"):
-        options |= set(re.findall(r'add_argument\("(--[a-z-]+)"', script.read_text()))
+        options |= set(re.findall(r'add_argument\(\s*"(--[a-z-]+)"', script.read_text()))
     for option in re.findall(r"(?<![\w-])--[a-z][a-z-]+", text):
         assert option in options, option
     targets = set(re.findall(r"^([a-z]+):", (ROOT / "Makefile").read_text(), re.M))
