@@ -78,7 +78,7 @@ claims.table
 claims.report
 claims.beside
 explore.kit explore.views explore.apps
-report options export doctor lab packing keeping filing
+report options export doctor lab packing keeping filing adopt
 site
 cli
 """
