@@ -13,11 +13,12 @@ pytest.importorskip("ipywidgets")
 from retrainlab.config import Experiment, Recipe, Retrain
 from retrainlab.explore.apps.allr import Allr
 from retrainlab.explore.apps.budget import Budget
+from retrainlab.explore.apps.compare import Compare
 from retrainlab.explore.apps.predict import Predict
 from retrainlab.explore.apps.race import Race
 from retrainlab.explore.apps.schedules import Schedules
 from retrainlab.explore.kit import cells, controls, costs, live, pages
-from retrainlab.explore.views import allr, budget, predict, race, schedules, stored
+from retrainlab.explore.views import allr, budget, compare, predict, race, schedules, stored
 from retrainlab.study import stages
 from retrainlab.study.result import Result
 from retrainlab.study.results import Results
@@ -158,6 +159,9 @@ def test_the_race_shows_the_stored_one_at_once_and_its_network_pruned(store):
     assert "Validation images were trained on, too" in text(view.desk.status)
     first = view.screen.charts[0].spec["panels"][0]
     assert "trained on, too" in first["ylabel"] and len(first["marks"][1]["x"]) == 6
+    rates = dict(zip(view.raced.schedules, view.screen.charts[0].spec["panels"][1]["marks"]))
+    assert max(rates["LLR"]["y"]) == pytest.approx(0.1, rel=0.01) and len(rates["LLR"]["x"]) > 100, "not of six points"
+    assert set(rates["SLR"]["y"][-2:]) == {0.001} and max(rates["ALLR"]["y"]) == pytest.approx(0.067, rel=0.01)
     assert "validation (trained on, too)" in text(view.screen.table)
     assert view.network.whole and len(view.network.layers(0.5)) == 20
     assert "goes from 99.8 % to" in text(view.pruning.note) and "were trained on, too" in text(view.pruning.note)
@@ -246,6 +250,15 @@ def test_the_schedules_take_the_dense_run_and_the_damage_of_the_data_set(store):
     assert len(view.screen.take.csv.splitlines()) < 6 * 2 * schedules.LINES
     view.inputs["data"].value = "digits"
     assert (view.settings().epochs, view.settings().steps_per_epoch) == (30, 31)
+    view.close()
+
+
+def test_two_methods_are_not_trained_for_hours_unasked(store):
+    view = Compare(compare.Settings(data="cifar10"), Results.at(store), "cpu")
+    view.desk.start.click()
+    assert not view.desk.worker.busy and text(view.desk.status).startswith(
+        "Not stored: 2 of these 2 runs on cifar10. That"
+    )
     view.close()
 
 

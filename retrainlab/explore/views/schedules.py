@@ -150,13 +150,13 @@ def picture(settings: Settings, curves: Curves) -> dict:
         look, place = chart.schedule(name), list(curves.retraining).index(name)
         # the broad ones show behind those that can cover them; symbols are staggered
         broad = 3.2 if name in ("FT", "LLR") else 2
-        lines.append(_stairs(c, s.steps_per_epoch, look, width=broad, offset=3 * place))
+        lines.append(stairs(c, s.steps_per_epoch, look, width=broad, offset=3 * place))
         legend.append((name, look))
         told.append(f"{name} starts at {c[0]:.3g}, is at most {c.max():.3g} and ends at {c[-1]:.3g}")
     top = ceiling(max([curves.original.peak, *(c.max().item() for c in drawn.values())]))
     frame: dict[str, Any] = {"y": (top / 5000 if s.log else 0, top), "ylog": s.log}
     left = chart.panel(
-        [chart.span(s.epochs - length, s.epochs), _stairs(dense, s.steps_per_epoch, {"color": "#222222"}, marks=0)],
+        [chart.span(s.epochs - length, s.epochs), stairs(dense, s.steps_per_epoch, {"color": "#222222"}, marks=0)],
         x=(0, s.epochs),
         xlabel="Epoch of the dense run",
         ylabel="Learning rate",
@@ -172,7 +172,7 @@ def picture(settings: Settings, curves: Curves) -> dict:
     return chart.chart([left, right], alt, width=920, height=400, legend=legend)
 
 
-def _stairs(curve: Tensor, per_epoch: int, look: dict, **more) -> dict:
+def stairs(curve: Tensor, per_epoch: int, look: dict, **more) -> dict:
     """The step function that holds value i from iteration i to i + 1, over epochs. Equal neighbours become one step."""
     values = curve.tolist()
     corners = [i for i, v in enumerate(values) if i == 0 or v != values[i - 1]]
