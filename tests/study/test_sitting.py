@@ -11,6 +11,7 @@ from retrainlab import cli
 from retrainlab.checks import BadInput
 from retrainlab.config import Experiment, Prune, Recipe, Retrain
 from retrainlab.study import checkpoints, sitting
+from retrainlab.study.landscape import run_landscape
 from retrainlab.study.machine import Machine
 from retrainlab.study.plan import Missing, tasks
 from retrainlab.study.results import Results
@@ -132,6 +133,22 @@ def test_minutes_that_are_none_are_refused(minutes):
         Machine(minutes=minutes)
     with pytest.raises(BadInput, match="number of minutes"):
         run_study([], minutes=minutes)
+
+
+def test_several_studies_can_share_a_sitting(clock, tmp_path):
+    nine = Sitting(9)
+    assert Sitting.of(nine) is nine and Sitting.of(0) is None and Sitting.of(9) == nine
+    clock.now += 600
+    assert len(run_study(GRID, store=tmp_path, jobs=1, device="cpu", progress=lambda *_: None, minutes=nine)) == 0
+    assert Results.at(tmp_path).store.count()["dense"] == 0
+
+
+def test_what_builds_on_whole_studies_takes_no_minutes():
+    machine = Machine(device="cpu", minutes=1)
+    with pytest.raises(BadInput, match="leave minutes out"), machine.studies("figure 5"):
+        pass
+    with pytest.raises(BadInput, match="leave minutes out"):
+        run_landscape([], machine)
 
 
 def test_a_sitting_makes_nothing_fresh():
