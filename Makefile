@@ -12,7 +12,7 @@ BIN   := .venv/bin
 READY := .venv/.ready
 
 .DEFAULT_GOAL := help
-.PHONY: help setup figures words export slides test lab bench doctor clean
+.PHONY: help setup figures words export site slides test lab bench doctor clean
 
 help:  ## this list
 	@echo "retrainlab: after pruning a neural network, how should it be retrained?"
@@ -42,6 +42,9 @@ words: $(READY)  ## write what the figures and results kept in git say into the 
 
 export: $(READY)  ## write the explorers as HTML files into pages/
 	@$(BIN)/retrainlab export --jobs $(JOBS) --device $(DEVICE)
+
+site: $(READY)  ## write a site of all explorers and figures, for those who have only a browser, into site/
+	@$(BIN)/retrainlab site
 
 slides: $(READY)  ## write slides of PRESET's figures, HTML and PDF, into slides/
 	@$(BIN)/retrainlab slides --preset $(PRESET) $(addprefix --precision ,$(PRECISION))

@@ -141,6 +141,10 @@ def _parser() -> argparse.ArgumentParser:
     export.add_argument("names", nargs="*", metavar="NAME", help="pages to write, such as race; all if none is named")
     export.add_argument("--output", default="", help="folder to write to; pages if empty")
     add_machine(export, study=False)
+    site = command("site", _site, "write all explorers, figures and words as pages for those who have only a browser")
+    site.add_argument("--output", default="", help="folder to write to; site if empty")
+    site.add_argument("--store", default="", help="folder of the results; the project's if empty")
+    site.add_argument("--figures", default="", help="folder with a folder of figures for each preset; figures if empty")
     slides = command(
         "slides", _slides, "make slides for a reading group of the figures: HTML that opens offline, and a PDF"
     )
@@ -223,6 +227,12 @@ def _export(options: argparse.Namespace) -> None:
     from retrainlab import export
 
     export.make(options.names, output=options.output, store=options.store, jobs=options.jobs, device=options.device)
+
+
+def _site(options: argparse.Namespace) -> None:
+    from retrainlab.site import make
+
+    make.make(options.output, options.store, options.figures)
 
 
 def _slides(options: argparse.Namespace) -> None:

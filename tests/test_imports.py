@@ -79,6 +79,7 @@ claims.report
 claims.beside
 explore.kit explore.views explore.apps
 report options export doctor lab packing keeping filing adopt
+site
 cli
 """
 

@@ -101,7 +101,7 @@ def in_backticks(path: Path) -> list[str]:
 
 @of_each_document
 def test_every_file_and_folder_that_a_document_names_is_there(path):
-    made_by_commands, not_paths = ("store/", "figures/own/", ".made/"), ("torchvision/",)
+    made_by_commands, not_paths = ("store/", "figures/own/", "site/", ".made/"), ("torchvision/",)
     for name in in_backticks(path):
         is_path = re.fullmatch(r"[\w.-]+(/[\w.-]+)*/?", name) and ("/" in name or name.endswith((".py", ".md")))
         if is_path and not name.startswith(made_by_commands + not_paths):

@@ -63,7 +63,7 @@ class Answer:
             cell = self.table[self.table["budget"] == one.budget]
             wide = cell.pivot(index="seed", columns="schedule", values="validation_accuracy").astype(float).dropna()
             counts = {name: stats.seeds_needed(wide[name] - wide[one.schedule], one.level, MOST) for name in unsure}
-            told = [f"{name} about {n}" for name, n in counts.items() if n is not None]
+            told = [f"{name} about {max(n, len(seeds) + 1)}" for name, n in counts.items() if n is not None]
             equal = [name for name, n in counts.items() if n is None]
             words = f"to tell it from {listed(told)} seeds would be needed" if told else ""
             words += "; " if told and equal else ""

@@ -19,6 +19,7 @@ from retrainlab.explore.apps.race import Race
 from retrainlab.explore.apps.schedules import Schedules
 from retrainlab.explore.kit import cells, controls, costs, live, pages
 from retrainlab.explore.views import allr, budget, compare, predict, race, schedules, stored
+from retrainlab.phrases import share
 from retrainlab.study import stages
 from retrainlab.study.result import Result
 from retrainlab.study.results import Results
@@ -95,6 +96,11 @@ def test_costs_follow_from_steps_and_the_speed_that_is_remembered_or_guessed(sto
     assert costs.step(recipe, CPU) == pytest.approx(6 * 40551040 * 128 / costs.rate("bfloat16", CPU))
     assert costs.seconds([live.recipe_of("digits", "resnet8", 0)], CPU) < costs.PATIENCE / 10
     costs.step.cache_clear()
+
+
+def test_a_share_of_some_epochs_is_told_with_four_digits():
+    told = {0.975: "97.5 %", 0.9: "90 %", 10 / 182: "5.495 %", 0.8926: "89.26 %", 1 / 128: "0.78125 %", 1.0: "100 %"}
+    assert {part: share(part) for part in told} == told
 
 
 def test_missing_images_are_told_with_how_to_get_them():

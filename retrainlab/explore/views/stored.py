@@ -60,13 +60,18 @@ def predict_page(results: Results, data: str) -> Page | None:
     if not found:
         return None
 
-    def view_of(cell: Cell, seed: int) -> View:
-        shown = predict.view(*_raced(cell, data, seed, results), [], "What came out")
-        return replace(shown, words=shown.words.removeprefix("Nobody had guessed. "))
-
-    controls = [_what(found), _seed(seeds)]
-    title, devices = f"Predict first, on {data}", cells.devices(found)
-    return Page(f"predict_{data}", title, [predict.INTRO], controls, [], view_of, hidden=True, devices=devices)
+    return Page(
+        f"predict_{data}",
+        f"Predict first, on {data}",
+        [predict.INTRO],
+        [_what(found), _seed(seeds)],
+        [],
+        lambda cell, seed: predict.question(*_raced(cell, data, seed, results)),
+        hidden=True,
+        devices=cells.devices(found),
+        script="guess.js",
+        data=predict.long(),
+    )
 
 
 def budget_page(results: Results, data: str) -> Page | None:
