@@ -12,7 +12,7 @@ BIN   := .venv/bin
 READY := .venv/.ready
 
 .DEFAULT_GOAL := help
-.PHONY: help setup figures words export slides teach test lab bench doctor clean
+.PHONY: help setup figures words export site slides teach test lab bench doctor clean
 
 help:  ## this list
 	@echo "retrainlab: after pruning a neural network, how should it be retrained?"
@@ -21,7 +21,7 @@ help:  ## this list
 	@echo
 	@echo "  PRESET=$(PRESET) (smoke, digits, fashion-mnist, cifar10)  JOBS=$(JOBS) (0: one per core)  DEVICE=$(DEVICE) (auto, cpu, cuda, cuda:N)"
 	@echo "  figures, slides: PRECISION=$(PRECISION) (float32, bfloat16; the preset's if left out)"
-	@echo "  figures: FIGURES=\"fig03 fig05\" (all if left out)  FRESH=1 (compute all anew)  COMPUTE=1 (train cifar10, too)"
+	@echo "  figures: FIGURES=\"fig03 fig05\" (all if left out)  FRESH=1 (compute all anew)  COMPUTE=1 (train for cifar10, too)"
 
 $(READY): pyproject.toml
 	@$(PYTHON) -c 'import sys; sys.exit(not (3, 11) <= sys.version_info[:2] <= (3, 13))' || \
@@ -37,11 +37,14 @@ setup: $(READY)  ## make .venv and install everything
 figures: $(READY)  ## make every figure of PRESET that something changed for, in figures/PRESET/
 	@$(BIN)/retrainlab figures $(FIGURES) $(if $(filter-out 0,$(FRESH)),--fresh) $(if $(filter-out 0,$(COMPUTE)),--compute) --preset $(PRESET) --jobs $(JOBS) --device $(DEVICE) $(addprefix --precision ,$(PRECISION))
 
-words: $(READY)  ## write what the figures kept in git say into the README and docs/trust.md, and the glossary
+words: $(READY)  ## write what the figures and results kept in git say into the README and docs, and the glossary
 	@$(BIN)/retrainlab words
 
 export: $(READY)  ## write the explorers as HTML files into pages/
 	@$(BIN)/retrainlab export --jobs $(JOBS) --device $(DEVICE)
+
+site: $(READY)  ## write a site of all explorers and figures, for those who have only a browser, into site/
+	@$(BIN)/retrainlab site
 
 slides: $(READY)  ## write slides of PRESET's figures, HTML and PDF, into slides/
 	@$(BIN)/retrainlab slides --preset $(PRESET) $(addprefix --precision ,$(PRECISION))

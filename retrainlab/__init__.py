@@ -19,6 +19,7 @@ _HOME = {
     "BadInput": "checks",
     "Result": "study.result",
     "run": "study.stages",
+    "own": "adopt.own",
     "Store": "study.store",
 }
 __all__ = ["__version__", *_HOME]

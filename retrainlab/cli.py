@@ -121,7 +121,8 @@ def _parser() -> argparse.ArgumentParser:
     figures.add_argument("--preset", default="digits", help="smoke, digits, fashion-mnist or cifar10")
     figures.add_argument("--output", default="", help="folder to write to; figures/PRESET if empty")
     figures.add_argument("--precision", default="", help=f"{precision}; the preset's if empty")
-    figures.add_argument("--compute", dest="stored_only", action="store_false", default=None, help="train cifar10, too")
+    words = "train what is missing, also for preset cifar10, which is else drawn from what is stored alone"
+    figures.add_argument("--compute", dest="stored_only", action="store_false", default=None, help=words)
     figures.add_argument("--dry-run", action="store_true", help="only say what would be made, why, and what it costs")
     add_machine(figures)
     claims = command(
@@ -132,7 +133,7 @@ def _parser() -> argparse.ArgumentParser:
     claims.add_argument(
         "--beside", metavar="FOLDER", help="say and write, too, how far the claims of these figures lie from them"
     )
-    command("words", _words, "write what the committed figures say into the README, docs/trust.md and teach/host.md")
+    command("words", _words, "write what the committed figures and results say into the pages that tell of them")
     lab = command("lab", _lab, "open JupyterLab on the notebook to start with, on this machine only, with a token")
     lab.add_argument("--port", type=int, default=8888, help="or the next that is free")
     lab.add_argument("--no-browser", action="store_true", help="print the address instead of opening it")
@@ -140,6 +141,10 @@ def _parser() -> argparse.ArgumentParser:
     export.add_argument("names", nargs="*", metavar="NAME", help="pages to write, such as race; all if none is named")
     export.add_argument("--output", default="", help="folder to write to; pages if empty")
     add_machine(export, study=False)
+    site = command("site", _site, "write all explorers, figures and words as pages for those who have only a browser")
+    site.add_argument("--output", default="", help="folder to write to; site if empty")
+    site.add_argument("--store", default="", help="folder of the results; the project's if empty")
+    site.add_argument("--figures", default="", help="folder with a folder of figures for each preset; figures if empty")
     slides = command(
         "slides", _slides, "make slides for a reading group of the figures: HTML that opens offline, and a PDF"
     )
@@ -225,6 +230,12 @@ def _export(options: argparse.Namespace) -> None:
     from retrainlab import export
 
     export.make(options.names, output=options.output, store=options.store, jobs=options.jobs, device=options.device)
+
+
+def _site(options: argparse.Namespace) -> None:
+    from retrainlab.site import make
+
+    make.make(options.output, options.store, options.figures)
 
 
 def _slides(options: argparse.Namespace) -> None:

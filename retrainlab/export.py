@@ -4,12 +4,17 @@ from collections.abc import Sequence
 from importlib import import_module
 from itertools import product
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from retrainlab.checks import WorkerDied, choose, listed
 from retrainlab.paths import in_project, make_writable, project, write_text
 
+if TYPE_CHECKING:
+    from retrainlab.explore.kit.pages import Page
+    from retrainlab.study.results import Results
+
 STORED = ("cifar10",)  # data sets that have pages, too, of what is stored of them: nothing is trained for these
-PAGES = ("schedules", "race", "predict", "draw", "budget", "allr", "compare")
+PAGES = ("start", "schedules", "race", "predict", "draw", "budget", "allr", "compare")
 
 
 def make(
@@ -26,14 +31,10 @@ def make(
     make_writable(folder, [f"{name}.html" for name in names or PAGES])
     from retrainlab import study
     from retrainlab.explore.kit import pages
-    from retrainlab.explore.views import stored
     from retrainlab.progress import Progress
 
     results, out, died = study.Results.at(store), [], None
-    made = {n: import_module(f"retrainlab.explore.views.{n}").page(results) for n in names or PAGES}
-    for data, name in product(STORED, [name for name in made if name in stored.PAGES]):
-        if (page := stored.PAGES[name](results, data)) is not None:
-            made[page.name] = page
+    made = every(names or PAGES, results)
     make_writable(folder, [f"{name}.html" for name in made])
     needs = list(dict.fromkeys(e for page in made.values() for e in page.needs))
     if needs:
@@ -52,3 +53,14 @@ def make(
     if died is not None:
         raise WorkerDied(f"{died} {len(out)} of {len(made)} pages are written.")
     return out
+
+
+def every(names: Sequence[str], results: "Results") -> dict[str, "Page"]:
+    """The pages of those names, and of what is stored of each data set in STORED, by their names; nothing is made yet."""
+    from retrainlab.explore.views import stored
+
+    made = {n: import_module(f"retrainlab.explore.views.{n}").page(results) for n in names}
+    for data, name in product(STORED, [name for name in made if name in stored.PAGES]):
+        if (page := stored.PAGES[name](results, data)) is not None:
+            made[page.name] = page
+    return made

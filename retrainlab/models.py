@@ -160,7 +160,7 @@ def build(name: str, *, shape: tuple[int, ...], classes: int, width: int | None 
                 if module.bias is not None:
                     nn.init.zeros_(module.bias)
         if (kind := (name, shape, classes, width)) not in _FIT:
-            _check(model, name, shape, classes)
+            check(model, name, shape, classes)
             _FIT.add(kind)
     return model
 
@@ -201,7 +201,7 @@ def _from_torchvision(name: str, channels: int, classes: int, width: int | None)
     return model
 
 
-def _check(model: nn.Module, name: str, shape: tuple[int, ...], classes: int) -> None:
+def check(model: nn.Module, name: str, shape: tuple[int, ...], classes: int) -> None:
     """Raise BadInput, with the cause, unless the network turns images of that shape into one score per class, in either
     mode. An error for lack of memory says nothing about the network and is raised as it is."""
     trial = copy.deepcopy(model)

@@ -125,14 +125,16 @@ def hand_out(key: str, machine: Machine, file: str, allowed: Sequence[str] = ())
     return f"{place}: {len(tensors)} tensors of {recipe.model} on {printable(recipe.data)}; {words}."
 
 
-def read_weights(path: Path) -> dict[str, Tensor]:
-    """The tensors by name in a .safetensors file, or in a .pt or .pth file that holds a state_dict, on the CPU. Raises
-    BadInput for anything else; no code that a file brings along is run."""
+def read_weights(path: Path, holders: Collection[str] = ()) -> dict[str, Tensor]:
+    """The tensors by name in a .safetensors file, or in a .pt or .pth file that holds a state_dict, itself or under one of
+    these names, on the CPU. Raises BadInput for anything else; no code that a file brings along is run."""
     _check_ending(path)
     with _readable(path):
         if path.suffix == ".safetensors":
             return safetensors.torch.load(path.read_bytes())
         found = torch.load(path, map_location="cpu", weights_only=True)
+    inner = [found[name] for name in holders if isinstance(found, Mapping) and isinstance(found.get(name), Mapping)]
+    found = inner[0] if inner else found
     named = isinstance(found, Mapping) and all(isinstance(n, str) and isinstance(t, Tensor) for n, t in found.items())
     if not named:
         raise BadInput(f"{path} holds no tensors by name; save them with torch.save(model.state_dict(), ...).")

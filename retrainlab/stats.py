@@ -15,7 +15,7 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 from numpy.typing import ArrayLike
-from scipy.special import stdtr, stdtrit
+from scipy.special import nctdtr, stdtr, stdtrit
 
 from retrainlab import tables
 from retrainlab.checks import BadInput, choose, listed
@@ -72,6 +72,26 @@ def verdict(values: ArrayLike, level: float = LEVEL) -> str:
     """`better` or `worse` if there are at least SEEDS differences and their interval excludes 0, or else `undecided`."""
     _, low, high = difference(values, level)
     return "undecided" if np.size(values) < SEEDS or low <= 0 <= high else "better" if low > 0 else "worse"
+
+
+def seeds_needed(values: ArrayLike, level: float = LEVEL, most: int = 1000, power: float = 0.8) -> int | None:
+    """How many differences it takes, of the mean and deviation of these, for their interval to exclude 0 with this power;
+    at least SEEDS, None if it is more than `most`.
+
+    The power of a two-sided t test of n differences is that of Student's non-central t, with non-centrality
+    mean / deviation * sqrt(n).
+    """
+    values = _rounded(values)
+    mean, deviation = abs(float(values.mean())), float(values.std(ddof=1))
+    if mean == 0:
+        return None
+    if deviation == 0:
+        return SEEDS
+    n = np.arange(SEEDS, most + 1)
+    bound = stdtrit(n - 1, (1 + level) / 2)
+    center = np.minimum(mean / deviation * np.sqrt(n), 4 * bound)  # where the power is 1, and larger ones take long
+    reached = 1 - nctdtr(n - 1, center, bound) >= power
+    return int(n[reached.argmax()]) if reached.any() else None
 
 
 def p_value(values: ArrayLike) -> float:

@@ -14,7 +14,7 @@ from retrainlab.training import engine, half
 pytest.register_assert_rewrite("tests.helpers")
 
 ROOT = Path(__file__).parent.parent
-REWRITTEN = tuple(f"{ROOT / name}{os.sep}" for name in ("figures", "store", "slides", "pages"))
+REWRITTEN = tuple(f"{ROOT / name}{os.sep}" for name in ("figures", "store", "slides", "pages", "site"))
 
 
 def refuse(event: str, arguments: tuple) -> None:

@@ -79,7 +79,8 @@ claims.report
 claims.beside
 explore.kit explore.views explore.apps
 teaching
-report options export doctor lab packing keeping filing
+report options export doctor lab packing keeping filing adopt
+site
 cli
 """
 

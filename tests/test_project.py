@@ -119,7 +119,10 @@ def in_backticks(path: Path) -> list[str]:
 
 @of_each_document
 def test_every_file_and_folder_that_a_document_names_is_there(path):
-    made_by_commands, not_paths = ("store/", "figures/own/", ".made/", "teach/participants/"), ("torchvision/",)
+    made_by_commands, not_paths = (
+        ("store/", "figures/own/", "site/", ".made/", "teach/participants/"),
+        ("torchvision/",),
+    )
     for name in in_backticks(path):
         is_path = re.fullmatch(r"[\w.-]+(/[\w.-]+)*/?", name) and ("/" in name or name.endswith((".py", ".md")))
         if is_path and not name.startswith(made_by_commands + not_paths):
@@ -175,6 +178,12 @@ def test_every_acronym_of_the_readme_is_spelt_out():
         assert re.search(rf"^- .*\*\*{name}\*\*.*, \w+.*:|[a-z] \({name}\)", text, re.M), name
 
 
+def parsers(parser: argparse.ArgumentParser) -> list[argparse.ArgumentParser]:
+    """A parser and those of its commands, and theirs."""
+    below = [a.choices.values() for a in parser._actions if isinstance(a, argparse._SubParsersAction)]
+    return [parser, *(deeper for choices in below for one in choices for deeper in parsers(one))]
+
+
 @of_each_document
 def test_every_command_and_option_of_a_document_exists(path):
     from retrainlab.cli import _parser
@@ -183,7 +192,9 @@ def test_every_command_and_option_of_a_document_exists(path):
     [commands] = [a.choices for a in _parser()._actions if isinstance(a, argparse._SubParsersAction)]
     for command in set(re.findall(r"(?:`|bin/)retrainlab ([a-z]+)", text)):
         assert command in commands, command
-    options = {option for parser in commands.values() for option in parser._option_string_actions}
+    options = {option for parser in parsers(_parser()) for option in parser._option_string_actions}
+    for script in (ROOT / "benchmarks").glob("*.py"):
+        options |= set(re.findall(r'add_argument\(\s*"(--[a-z-]+)"', script.read_text()))
     for option in re.findall(r"(?<![\w-])--[a-z][a-z-]+", text):
         assert option in options, option
     targets = set(re.findall(r"^([a-z]+):", (ROOT / "Makefile").read_text(), re.M))

@@ -291,3 +291,16 @@ def test_runs_of_several_devices_may_be_taken_together():
         for s in ("FT", "LLR") for seed in range(3)
     ]  # fmt: skip
     assert list(stats.summary(pd.DataFrame(rows), ["schedule"], "test_accuracy")["n"]) == [3, 3]
+
+
+@pytest.mark.parametrize("effect, n", [(1.0, 10), (0.8, 15), (0.5, 34), (0.3, 90), (0.2, 199)])
+def test_seeds_needed_are_those_of_the_tables_of_power(effect, n):
+    """Paired t test, two-sided, 5 %, power 0.8: the tables of Cohen (1988), as G*Power has them."""
+    values = np.array([effect - 1, effect, effect + 1])  # deviation 1
+    assert stats.seeds_needed(values / 100) == n
+
+
+def test_seeds_needed_have_bounds():
+    assert stats.seeds_needed([0.0, 0.0, 0.0]) is None and stats.seeds_needed([0.001, -0.001, 0.0]) is None
+    assert stats.seeds_needed([0.01, 0.01]) == stats.SEEDS == stats.seeds_needed([1.0, 1.0001, 0.9999])
+    assert stats.seeds_needed([0.02, 0.04, 0.03], level=0.99) > stats.seeds_needed([0.02, 0.04, 0.03])

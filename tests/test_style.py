@@ -13,6 +13,8 @@ MORE_PARAMETERS = {  # function -> why it may have more
     "study/stages.py: run": "what a notebook asks of an experiment, by name",
     "study/run.py: run_study": "what a notebook asks of a study, by name",
     "study/result.py: record": "each is a part of what is stored",
+    "adopt/own.py: own": "what a user tells of a network of theirs, by name",
+    "adopt/own.py: advise": "what a user asks of it, by name",
     "products.py: patches": "those of a convolution in torch",
 }
 

@@ -112,7 +112,8 @@ def _joined(items: Sequence[Any], what: str, join: Any) -> tuple[Any, Any]:
     if not items or any(not isinstance(item, tuple | list) or len(item) != 2 for item in items):
         raise BadInput(f"The {what} must give pairs (input, label), and at least one.")
     inputs, labels = ([torch.as_tensor(part) for part in own] for own in zip(*items))
-    if len(shapes := sorted({tuple(x.shape[-3:]) for x in inputs})) > 1:
+    batched = join is torch.cat
+    if len(shapes := sorted({tuple(x.shape[batched:]) for x in inputs})) > 1:
         raise BadInput(
             f"The {what} has inputs of {len(shapes)} shapes, such as {list(shapes[0])} and {list(shapes[-1])}; bring them "
             "to one, for images with a transform such as Resize((64, 64))."

@@ -9,11 +9,11 @@ allr         where ALLR starts, and why
 compare      two methods over time at one budget
 schedules    the retraining schedules as curves; nothing is trained
 
-views/STEM   its Settings, and a View of numbers, sentences and pictures; most have a Page for readers without a kernel, and
-             some another in `stored`, of what is stored of a data set that takes long
+views/STEM   its Settings, a View of numbers, sentences and pictures, and a Page for readers without a kernel; some have
+             another in `stored`, of what is stored of a data set that takes long
 apps/STEM    its widgets, an `App`, which only say Settings and show a View; `show()` displays it
 kit          what they are made of: `app` and its kinds `arriving`, `looking` and `racing`, `controls`, the `worker`; `live`
              experiments, stored `cells` and the `costs` of what is not stored, a network's `collapse`, the `board` and
              `points` of drawn curves; `chart`, `writing`, `pages`
-web          what the browser gets: scripts, styles, and the frame of a page
+web          what the browser gets: scripts, styles, and the frame of a page; guess.js and drawing.js are two pages' own
 """

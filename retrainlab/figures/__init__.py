@@ -19,5 +19,5 @@
                            and a host's page of the claims; and the glossary
     slides, printing       `retrainlab slides`: the figures for a reading group; HTML -> PDF, by a browser
 
-Drawing and words read DataFrames, never the store.
+Drawing and words read DataFrames, never the store; `stored` and `evidence` ask it what is there.
 """

@@ -12,6 +12,7 @@ from functools import cache
 import pandas as pd
 
 from retrainlab import stats
+from retrainlab.config import Experiment
 from retrainlab.figures import presets, published, stored
 from retrainlab.figures.blocks import Read, filled, table
 from retrainlab.figures.provenance import number
@@ -49,18 +50,17 @@ def pages(read: Read) -> dict[str, str]:
 
 def runs(results: Results) -> pd.DataFrame:
     """What is stored of the recipe that was published, at its sparsity: every schedule and number of epochs."""
-    lengths = sorted({SHORT, *(n for own in published.RIGHT.values() for n in own)})
-    wanted = grid(
-        CIFAR.recipe,
-        sparsities=[published.SPARSITY],
-        budgets=[n / published.EPOCHS for n in lengths],
-        schedules=list(SCHEDULES),
-        seeds=CIFAR.seeds,
-    )
-    there = [e for e in wanted if results.of(e) is not None]
+    there = [e for e in _wanted(list(SCHEDULES)) if results.of(e) is not None]
     return run_study(there, store=results, stored_only=True).assign(
         length=[round(e.retrain.budget * published.EPOCHS) for e in there]
     )
+
+
+def _wanted(schedules: list[str]) -> list[Experiment]:
+    """These schedules for every published number of epochs."""
+    lengths = sorted({SHORT, *(n for own in published.RIGHT.values() for n in own)})
+    budgets = [n / published.EPOCHS for n in lengths]
+    return grid(CIFAR.recipe, sparsities=[published.SPARSITY], budgets=budgets, schedules=schedules, seeds=CIFAR.seeds)
 
 
 # ---- beside published accuracies -------------------------------------------------------------------------------------
@@ -210,24 +210,32 @@ def unexplained(rows: pd.DataFrame) -> str:
 
 
 @cache
-def lacks(store: str) -> dict[str, NotStored | None]:
-    """What each figure of the preset lacks in a store and in the files of results that come with the project."""
+def lacks(store: str) -> dict[str, NotStored]:
+    """What the rows of the first table, with BASELINE beside them, and each figure of the preset lack in a store and in the
+    files of results that come with the project."""
     from retrainlab.figures.run import available
 
     given = {"preset": CIFAR.name, "store": store, "jobs": 1, "device": "cpu", "stored_only": True}
-    return {name: stored.lacking(path, given) for name, path in available().items()}
+    rows: dict[str, NotStored] = {}
+    try:
+        run_study(_wanted([*published.RIGHT, BASELINE]), store=store, stored_only=True)
+    except NotStored as lack:
+        rows[""] = lack
+    return rows | stored.lacking_of(available(), given)
 
 
-def sittings(found: dict[str, NotStored | None]) -> str:
-    """A table of figures: runs that are there and missing, member-epochs, and minutes on an H100."""
+def sittings(found: dict[str, NotStored]) -> str:
+    """A table of what is missing, figure by figure: runs, member-epochs, and minutes on an H100."""
     heads = ["figure", "runs that are missing", "member-epochs", "of these in first trainings", "minutes"]
-    several = {name: lack for name, lack in found.items() if lack}
     cells = [
-        [f"[{number(name)}](../notebooks/{name}.ipynb)", *_costs(lack.missing, lack.more)]
-        for name, lack in several.items()
+        [
+            f"[{number(name)}](../notebooks/{name}.ipynb)" if name else f"published rows, and {BASELINE} beside them",
+            *_costs(lack.missing, lack.more),
+        ]
+        for name, lack in found.items()
     ]
-    whole = joined(lack.missing for lack in several.values())
-    cells.append(["all, each run once", *_costs(whole, any(lack.more for lack in several.values()))])
+    whole = joined(lack.missing for lack in found.values())
+    cells.append(["all, each run once", *_costs(whole, any(lack.more for lack in found.values()))])
     return f"{table(heads, cells)}"
 
 

@@ -14,7 +14,7 @@ from retrainlab.checks import BadInput, Failed, choose, listed
 from retrainlab.config import PRECISIONS
 from retrainlab.figures import cost, made, notebooks, presets, sources
 from retrainlab.paths import make_writable, project, store_root
-from retrainlab.progress import Progress, duration
+from retrainlab.progress import duration
 from retrainlab.study.machine import Machine
 
 if TYPE_CHECKING:
@@ -74,7 +74,7 @@ def make(
     for name in reasons:
         if unknown := given.keys() - notebooks.parameters(known[name]):
             raise BadInput(f"The notebook {name} has no parameter {', '.join(sorted(unknown))}; restore it from git.")
-    lacks = _lacking([chosen[name] for name in reasons], given) if machine.stored_only else {}
+    lacks = _lacking({name: known[name] for name in reasons}, given) if machine.stored_only else {}
     chosen = {name: one for name, one in chosen.items() if name not in lacks}
     reasons = {name: reason for name, reason in reasons.items() if name not in lacks}
     if not dry_run:
@@ -133,17 +133,10 @@ def _allowed(machine: Machine, settings: presets.Preset) -> Machine:
     return replace(machine, stored_only=settings.stored_only)
 
 
-def _lacking(figures: Sequence[made.Asked], given: dict) -> "dict[str, NotStored]":
-    """What those figures lack that cannot be drawn from what is stored."""
-    from retrainlab.figures.stored import lacking
+def _lacking(asked: Mapping[str, Path], given: dict) -> "dict[str, NotStored]":
+    from retrainlab.figures.stored import lacking_of  # which loads torch
 
-    out, progress = {}, Progress("figures")
-    for place, one in enumerate(figures):
-        progress(place / len(figures), f"what {one.name} needs of the store")
-        if lack := lacking(one.notebook, given):
-            out[one.name] = lack
-    progress.close()
-    return out
+    return lacking_of(asked, given)
 
 
 def _tell(

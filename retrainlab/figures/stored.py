@@ -14,7 +14,7 @@ from retrainlab.figures import cost
 from retrainlab.figures.presets import Preset
 from retrainlab.figures.provenance import trained
 from retrainlab.paths import command
-from retrainlab.progress import duration
+from retrainlab.progress import Progress, duration
 from retrainlab.study.lacking import NotStored, epochs, joined, words
 from retrainlab.study.machine import Machine
 from retrainlab.study.plan import Missing
@@ -42,6 +42,17 @@ def lacking(notebook: Path, given: Mapping[str, object]) -> NotStored | None:
         except Exception:
             return None
     return None
+
+
+def lacking_of(notebooks: Mapping[str, Path], given: Mapping[str, object]) -> dict[str, NotStored]:
+    """What those notebooks lack, by their names, that lack something; see `lacking`."""
+    out, progress = {}, Progress("figures")
+    for place, (name, path) in enumerate(notebooks.items()):
+        progress(place / len(notebooks), f"what {name} needs of the store")
+        if lack := lacking(path, given):
+            out[name] = lack
+    progress.close()
+    return out
 
 
 def _code(notebook: Path) -> list[str]:

@@ -62,6 +62,8 @@ def run_landscape(experiments: Sequence[Experiment], machine: Machine = Machine(
     Raises BadInput before any work starts for anything but one prune and one retraining of all weights; and as
     `study.run_study` does.
     """
+    if machine.minutes:
+        raise BadInput("A landscape cannot be left half-way: its copies are kept nowhere; leave minutes out.")
     experiments = listed(experiments, Experiment, "run_landscape's experiments")
     for experiment in experiments:
         _check(experiment)

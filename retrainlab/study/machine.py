@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 from retrainlab.checks import BadInput, choice, number, settle, told
 from retrainlab.config import ENGINES, Experiment
 from retrainlab.progress import Progress
+from retrainlab.study.sitting import Sitting
 
 if TYPE_CHECKING:
     from concurrent.futures import Executor
@@ -31,7 +32,8 @@ class Machine:
     )
     fresh: bool = told(False, "compute anew what is stored already")
     stored_only: bool | None = told(
-        None, "train nothing: take what is stored, and say what is missing; for figures None is what their preset says"
+        None,
+        "train nothing: take what is stored, and say what is missing; so it is with figures of preset cifar10 anyway",
     )
     minutes: float = number(
         0.0,
@@ -48,14 +50,17 @@ class Machine:
 
     def study(self, experiments: Sequence[Experiment], name: str, executor: "Executor | None" = None) -> "pd.DataFrame":
         """`study.run_study` with these options; its progress is told under this name."""
+        sitting = Sitting.of(self.minutes)  # begins before torch is loaded
         from retrainlab.study.run import run_study
 
-        options = asdict(self) | {"stored_only": bool(self.stored_only)}
+        options = asdict(self) | {"stored_only": bool(self.stored_only), "minutes": sitting or 0.0}
         return run_study(experiments, **options, progress=Progress(name), executor=executor)
 
     @contextmanager
     def studies(self, name: str) -> "Iterator[Studies]":
         """`study` as a function for several studies one after the other, which share their processes."""
+        if self.minutes:
+            raise BadInput("Studies that build on one another are made whole; leave minutes out.")
         from retrainlab.device import cores, resolve
         from retrainlab.study.processes import Workers
 

@@ -46,16 +46,18 @@ class Dense:
 @dataclass(frozen=True)
 class Pruned:
     """The first cycle's masks, and what pruning alone did; no masks if the dense run has diverged, whose weights are no
-    numbers to choose among. updated: new values of weights, by name, where the score changes those that stay."""
+    numbers to choose among. updated: new values of weights, by name, where the score changes those that stay. d1: see
+    `cycles.Cut`."""
 
     masks: Masks
     result: Result
     updated: Tensors = field(default_factory=dict)
+    d1: float | None = None
 
     @property
     def cut(self) -> Cut:
         """The prune itself."""
-        return Cut(self.masks, self.updated)
+        return Cut(self.masks, self.updated, self.d1)
 
 
 def weights_of(params: Tensors) -> str:

@@ -48,7 +48,7 @@ def run_study(
     engine: str = "auto",
     fresh: bool = False,
     stored_only: bool = False,
-    minutes: float = 0.0,
+    minutes: float | Sitting = 0.0,
     progress: Tell | None = None,
     executor: Executor | None = None,
 ) -> pd.DataFrame:
@@ -58,8 +58,8 @@ def run_study(
     store: where results are kept (see `Results.at`). jobs: processes on a CPU, 0 for one per core; a GPU is used by this
     process alone. engine: `loop`, `batched`, `graph`, or `auto` for the fastest (see `training.engine`). fresh: make
     everything anew, in place of what is stored. stored_only: train nothing, and raise NotStored where runs are missing.
-    minutes: if above 0, stop cleanly before they are over, counted from this call, say so on stderr, and return the rows of
-    the experiments that are finished, maybe none; what comes first is then what tells most (see `study.sitting`).
+    minutes: if above 0, stop cleanly before they are over, counted from this call or the beginning of a `Sitting`, say so on
+    stderr, and return the rows of the experiments that are finished, maybe none; what tells most comes first then.
     progress: told a share and what is done, by default a `progress.Progress`. executor: any
     `concurrent.futures.Executor`, instead of processes of this study's own.
     Raises BadInput before any work starts, and Stopped (a KeyboardInterrupt) on Ctrl-C with all finished results kept.
@@ -67,8 +67,7 @@ def run_study(
     experiments = listed(experiments, Experiment, "run_study's experiments")
     fresh = settled(fresh, bool, "run_study's fresh")
     check_number(jobs, "number of jobs", low=0, whole=True)
-    check_number(minutes, "number of minutes", low=0)
-    sitting = Sitting(minutes) if minutes else None
+    sitting = Sitting.of(minutes)
     if sitting and fresh:
         raise BadInput("A study that makes all anew would begin anew in every sitting; leave fresh or minutes out.")
     kept, where = Results.at(store), resolve(device)

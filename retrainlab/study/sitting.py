@@ -9,6 +9,7 @@ from collections.abc import Iterable
 from dataclasses import dataclass, field, replace
 from typing import TypeVar
 
+from retrainlab.checks import check_number
 from retrainlab.config import Experiment
 from retrainlab.progress import duration
 
@@ -20,6 +21,7 @@ SOONEST = ("LLR", "FT", "ALLR", "CLR", "SLR", "LRW")  # schedules, the most tell
 @dataclass(frozen=True)
 class Sitting:
     """minutes: that it has, above 0. began: when, in seconds as `time.time` counts them, so that other processes agree.
+    Several studies can share one.
 
     Work stops MARGIN seconds, or a tenth of the time, before the end: a step or an evaluation that is under way then ends as
     it would, and what is unfinished is written. Where one takes longer than that, processes are ended when the time is
@@ -28,6 +30,17 @@ class Sitting:
 
     minutes: float
     began: float = field(default_factory=lambda: time.time())
+
+    def __post_init__(self) -> None:
+        check_number(self.minutes, "number of minutes", above=0)
+
+    @staticmethod
+    def of(minutes: "float | Sitting") -> "Sitting | None":
+        """The sitting of so many minutes that begins now; none if they are 0. Raises BadInput for what is no such number."""
+        if isinstance(minutes, Sitting):
+            return minutes
+        check_number(minutes, "number of minutes", low=0)
+        return Sitting(minutes) if minutes else None
 
     @property
     def left(self) -> float:

@@ -26,10 +26,12 @@ class Cut:
     """What a prune does to a network.
 
     masks: True where a weight stays. updated: new values of weights, by name, if the score changes those that stay, too.
+    d1: ALLR's, where the network given does not tell any more what the prune took; None to measure it.
     """
 
     masks: Masks
     updated: Weights = field(default_factory=dict)
+    d1: float | None = None
 
     def of(self, state: State) -> State:
         """The network after the prune: weights and momentum are exactly 0 where masked."""
@@ -143,9 +145,10 @@ def run(
         drop = metrics.norm_drop(before, after.params, extra)
         factor = 1.0
         if retrain.allr_cycles == "every" or cycle == prune.cycles - 1:
-            if cycle == 0 and recipe.method is None and retrain.schedule == "ALLR":
+            if cycle == 0 and recipe.method is None and retrain.schedule == "ALLR" and now.d1 is None:
                 _check_damage(masks, removed)
-            factor = allr_factor(drop, removed, n / len(original.lr) if retrain.split else retrain.budget)
+            share = n / len(original.lr) if retrain.split else retrain.budget
+            factor = allr_factor(drop, removed, share) if now.d1 is None else allr_factor(now.d1, 1.0, share)
         carried = retrain.optimizer == "keep" or (retrain.optimizer == "cycles" and cycle > 0)
         state = after if carried else after.fresh_optimizer()
         if n:

@@ -9,6 +9,7 @@ from dataclasses import replace
 from itertools import pairwise
 from pathlib import Path
 
+import numpy as np
 import pytest
 import torch
 
@@ -16,7 +17,7 @@ pytest.importorskip("ipywidgets")
 
 from retrainlab import schedules
 from retrainlab.checks import BadInput
-from retrainlab.config import Recipe, Retrain
+from retrainlab.config import NAMED_SCHEDULES, Recipe, Retrain
 from retrainlab.explore.apps.draw import Draw
 from retrainlab.explore.kit import board, live, pages
 from retrainlab.explore.kit import points as points_of
@@ -422,13 +423,15 @@ def test_the_page_lists_what_it_needs_and_shows_it(tmp_path, monkeypatch):
     monkeypatch.setattr(live, "stored", stored)
     page = draw.page(Results.at(tmp_path))
     text = pages.html(page)
-    assert set(asked) == set(page.needs) and len(page.needs) == len(set(page.needs)) == 7 * 3 * 3
+    assert set(asked) == set(page.needs) and len(page.needs) == len(set(page.needs)) == 10 * 3 * 3
     data = json.loads(re.search(r'id="data">(.*?)</script>', text, re.S)[1])
-    assert len(data["views"]) == 21
-    view = data["views"]["6,1"]
-    assert "two cycles 80.0 %, LLR 80.0 %" in view["words"] and 'Retrain("custom", budget=0.1, points=' in view["words"]
-    assert [row[1] for row in view["table"][2]] == ["two cycles", "LLR"] and view["table"][2][0][-1] == "70.0 %"
-    assert 'Retrain("LLR", budget=0.05)' in data["views"]["0,0"]["words"]
+    assert list(data["views"]) == ["0", "1", "2"] and set(data["data"]["shapes"]) == set(SHAPES)
+    curves = {curve["name"]: curve for curve in data["views"]["1"]["data"]["curves"]}
+    assert list(curves) == [*NAMED_SCHEDULES, "cosine to 0", "late drop", "triangle", "two cycles"]
+    own = [Retrain("custom", points=SHAPES["triangle"]).points, curves["triangle"]["lr"]]
+    assert own[1] == pytest.approx(np.interp(np.linspace(0, 1, 101), *zip(*own[0])), abs=1e-6)
+    assert (curves["LLR"]["mean"], curves["LLR"]["test"], curves["LLR"]["seeds"]) == (0.8, 0.7, 3)
+    assert data["views"]["1"]["code"].count(data["data"]["slot"]) == 1
 
 
 def test_the_code_is_the_race():

@@ -13,10 +13,14 @@ pytest.importorskip("ipywidgets")
 from retrainlab.config import Experiment, Recipe, Retrain
 from retrainlab.explore.apps.allr import Allr
 from retrainlab.explore.apps.budget import Budget
+from retrainlab.explore.apps.compare import Compare
 from retrainlab.explore.apps.predict import Predict
 from retrainlab.explore.apps.race import Race
+from retrainlab.explore.apps.schedules import Schedules
 from retrainlab.explore.kit import cells, controls, costs, live, pages
-from retrainlab.explore.views import allr, budget, predict, race, stored
+from retrainlab.explore.views import allr, budget, compare, predict, race, schedules, stored
+from retrainlab.phrases import share
+from retrainlab.study import stages
 from retrainlab.study.result import Result
 from retrainlab.study.results import Results
 from retrainlab.study.store import Store
@@ -94,6 +98,11 @@ def test_costs_follow_from_steps_and_the_speed_that_is_remembered_or_guessed(sto
     costs.step.cache_clear()
 
 
+def test_a_share_of_some_epochs_is_told_with_four_digits():
+    told = {0.975: "97.5 %", 0.9: "90 %", 10 / 182: "5.495 %", 0.8926: "89.26 %", 1 / 128: "0.78125 %", 1.0: "100 %"}
+    assert {part: share(part) for part in told} == told
+
+
 def test_missing_images_are_told_with_how_to_get_them():
     assert costs.absent([Recipe()]) == ""
     assert "cifar10 is not here" in (words := costs.absent([Recipe(data="cifar10")])) and "data cifar10`" in words
@@ -123,9 +132,7 @@ def every(page) -> list:
 def test_pages_show_what_is_stored_and_say_where_it_was_computed(store, tmp_path):
     results = Results.at(store)
     made = {name: page(results, "cifar10") for name, page in stored.PAGES.items()}
-    assert {page.name for page in made.values()} == {
-        f"{name}_cifar10" for name in ("race", "predict", "budget", "allr")
-    }
+    assert {page.name for page in made.values()} == {f"{name}_cifar10" for name in stored.PAGES}
     for page in made.values():
         assert f"from stored results that were {WHERE}; this file" in pages.html(page, results) and page.needs == []
         for view in every(page):
@@ -136,7 +143,7 @@ def test_pages_show_what_is_stored_and_say_where_it_was_computed(store, tmp_path
     assert "seeds=[0], evaluations=5" in races[0].code and "(trained on, too)" in races[0].table[1][2]
     assert advice.words.startswith("At 89.26 % sparsity and a budget of 5.495 % (10 epochs of retraining), take ALLR")
     assert "Not measured" not in advice.words and len(every(made["allr"])) == 13 * 6 * 2
-    assert [page(Results.at(Store(tmp_path)), "cifar10") for page in stored.PAGES.values()] == [None] * 4
+    assert [page(Results.at(Store(tmp_path)), "cifar10") for page in stored.PAGES.values()] == [None] * 5
 
 
 def test_a_cell_that_lacks_a_run_is_on_no_page(tmp_path):
@@ -158,6 +165,9 @@ def test_the_race_shows_the_stored_one_at_once_and_its_network_pruned(store):
     assert "Validation images were trained on, too" in text(view.desk.status)
     first = view.screen.charts[0].spec["panels"][0]
     assert "trained on, too" in first["ylabel"] and len(first["marks"][1]["x"]) == 6
+    rates = dict(zip(view.raced.schedules, view.screen.charts[0].spec["panels"][1]["marks"]))
+    assert max(rates["LLR"]["y"]) == pytest.approx(0.1, rel=0.01) and len(rates["LLR"]["x"]) > 100, "not of six points"
+    assert set(rates["SLR"]["y"][-2:]) == {0.001} and max(rates["ALLR"]["y"]) == pytest.approx(0.067, rel=0.01)
     assert "validation (trained on, too)" in text(view.screen.table)
     assert view.network.whole and len(view.network.layers(0.5)) == 20
     assert "goes from 99.8 % to" in text(view.pruning.note) and "were trained on, too" in text(view.pruning.note)
@@ -226,6 +236,35 @@ def test_the_advice_is_by_test_accuracy_and_says_so(store):
     assert "button below" not in told
     view.desk.start.click()
     assert not view.desk.worker.busy and "Not stored: 18 of the runs" in text(view.screen.note)
+    view.close()
+
+
+def test_the_schedules_take_the_dense_run_and_the_damage_of_the_data_set(store):
+    view = Schedules(schedules.Settings(), Results.at(store), "cpu")
+    assert view.settings() == schedules.Settings() and not view.cells
+    view.inputs["data"].value = "cifar10"
+    now = view.settings()
+    assert (now.epochs, now.steps_per_epoch, now.milestones) == (182, 390, (91 / 182, 136 / 182))
+    assert now.budget == shelved.BUDGET and now.damage == round(0.63 / 0.8926**0.5, 4) and now.steps == 3900
+    assert WHERE in text(view.shelf) and "10 epochs: 3,900 steps after the dense run's 70,980" in text(view.status)
+    original = stages.dense_curve_of(live.recipe_of("cifar10", "resnet20", 0))
+    assert torch.equal(schedules.compute(now).original.lr, original.lr)
+    scope: dict = {}
+    exec(view.screen.take.code, scope)
+    assert torch.equal(scope["original"].lr, original.lr)
+    view.inputs["budget"].slider.value = 100.0
+    assert len(view.screen.take.csv.splitlines()) < 6 * 2 * schedules.LINES
+    view.inputs["data"].value = "digits"
+    assert (view.settings().epochs, view.settings().steps_per_epoch) == (30, 31)
+    view.close()
+
+
+def test_two_methods_are_not_trained_for_hours_unasked(store):
+    view = Compare(compare.Settings(data="cifar10"), Results.at(store), "cpu")
+    view.desk.start.click()
+    assert not view.desk.worker.busy and text(view.desk.status).startswith(
+        "Not stored: 2 of these 2 runs on cifar10. That"
+    )
     view.close()
 
 

@@ -118,6 +118,14 @@ def test_what_has_ended_is_not_trained_again(tmp_path, dense):
     assert 0 <= asked - (result.scalars["steps"] - 20) <= 4  # a stop is asked for before each round, too
 
 
+def test_a_stop_between_two_cycles_keeps_the_first(tmp_path, dense):
+    steps = dense.result.scalars["steps"] // 2  # of a cycle; a stop is asked for before each, and before the round
+    start = left(tmp_path, dense, steps + 1)
+    assert [file.name for _, file in files(tmp_path)] == ["a-0.safetensors"]
+    asked, result = gone_on(start, tmp_path)
+    assert result.scalars["steps"] == 3 * steps and 0 <= asked - 2 * steps <= 2
+
+
 @pytest.mark.parametrize("kind", ["flipped", "cut", "text", "renamed", "foreign"])
 def test_what_is_damaged_or_of_another_network_is_set_aside_and_its_training_begins_anew(tmp_path, dense, kind):
     start = left(tmp_path, dense, 7, "b" if kind == "renamed" else "a")
@@ -183,7 +191,7 @@ plan.carry_out(Results.at(sys.argv[1]), torch.device("cpu"), Engine(), [{recipe!
 
 @pytest.mark.skipif(os.name != "posix", reason="signals as Unix knows them")
 def test_a_process_that_is_killed_loses_what_came_since_its_last_checkpoint(tmp_path):
-    recipe, store = replace(RECIPE, epochs=60), tmp_path / "store"
+    recipe, store = replace(RECIPE, epochs=30), tmp_path / "store"
     environment = os.environ | {"PYTHONPATH": str(ROOT), "OMP_NUM_THREADS": "1"}
     child = subprocess.Popen([sys.executable, "-c", CHILD.format(recipe=recipe), str(store)], env=environment)
     deadline = time.monotonic() + 60

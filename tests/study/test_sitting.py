@@ -11,6 +11,7 @@ from retrainlab import cli
 from retrainlab.checks import BadInput
 from retrainlab.config import Experiment, Prune, Recipe, Retrain
 from retrainlab.study import checkpoints, sitting
+from retrainlab.study.landscape import run_landscape
 from retrainlab.study.machine import Machine
 from retrainlab.study.plan import Missing, tasks
 from retrainlab.study.results import Results
@@ -134,6 +135,22 @@ def test_minutes_that_are_none_are_refused(minutes):
         run_study([], minutes=minutes)
 
 
+def test_several_studies_can_share_a_sitting(clock, tmp_path):
+    nine = Sitting(9)
+    assert Sitting.of(nine) is nine and Sitting.of(0) is None and Sitting.of(9) == nine
+    clock.now += 600
+    assert len(run_study(GRID, store=tmp_path, jobs=1, device="cpu", progress=lambda *_: None, minutes=nine)) == 0
+    assert Results.at(tmp_path).store.count()["dense"] == 0
+
+
+def test_what_builds_on_whole_studies_takes_no_minutes():
+    machine = Machine(device="cpu", minutes=1)
+    with pytest.raises(BadInput, match="leave minutes out"), machine.studies("figure 5"):
+        pass
+    with pytest.raises(BadInput, match="leave minutes out"):
+        run_landscape([], machine)
+
+
 def test_a_sitting_makes_nothing_fresh():
     with pytest.raises(BadInput, match="begin anew in every sitting; leave fresh or minutes out"):
         run_study([experiment("FT", 0.1, 0.5)], minutes=1, fresh=True)
@@ -170,16 +187,16 @@ def test_sittings_lead_to_the_table_of_an_undisturbed_study(tmp_path, monkeypatc
     assert list(checkpoints.files(tmp_path / "store")) == []
 
 
-ASKED = "--model mlp --width 12 --epochs 20 --sparsity 0.8 0.9 --budget 0.2 --schedule LLR SLR --device cpu --jobs 1"
+ASKED = "--model mlp --width 12 --epochs 12 --sparsity 0.9 --budget 0.2 --schedule LLR SLR --device cpu --jobs 1"
 
 
 def test_a_command_stops_before_its_minutes_are_over_and_the_same_command_goes_on(tmp_path, capsys):
     """In seconds of the real clock."""
     command = ["study", *ASKED.split(), "--store"]
     csv = tmp_path / "table.csv"
-    assert cli.main([*command, str(tmp_path / "store"), "--minutes", "0.005", "--csv", str(csv)]) == 0
+    assert cli.main([*command, str(tmp_path / "store"), "--minutes", "0.002", "--csv", str(csv)]) == 0
     told = capsys.readouterr()
-    assert "of 0.005 minutes: " in told.err and "the same command goes on from there." in told.err
+    assert "of 0.002 minutes: " in told.err and "the same command goes on from there." in told.err
     assert csv.exists() == bool(told.out)
     assert cli.main([*command, str(tmp_path / "store"), "--csv", str(csv)]) == 0
     assert cli.main([*command, str(tmp_path / "whole"), "--csv", str(tmp_path / "whole.csv")]) == 0

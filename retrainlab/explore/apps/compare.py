@@ -6,8 +6,8 @@ from dataclasses import replace
 from retrainlab.config import Experiment
 from retrainlab.contest.entrants import ENTRANTS, candidates
 from retrainlab.contest.search import searched
-from retrainlab.explore.kit import controls, live
-from retrainlab.explore.kit.app import App
+from retrainlab.explore.kit import controls, costs, live
+from retrainlab.explore.kit.arriving import Arriving
 from retrainlab.explore.kit.live import Curve, Live
 from retrainlab.explore.kit.pages import View
 from retrainlab.explore.kit.searching import ROUNDS, Unfinished
@@ -17,12 +17,13 @@ from retrainlab.explore.views.compare import DATA, MIDDLE, Pair, Settings, exper
 from retrainlab.progress import Stages
 
 
-class Compare(App[Settings]):
+class Compare(Arriving[Settings]):
     """The explorer of two methods, and the `pair` that it shows."""
 
     stem, initial = "compare", Settings()
 
     def build(self) -> None:
+        super().build()
         self.pair: Pair | None = None
         s, desk, screen = self.given, self.desk, self.screen
         self.inputs = controls.inputs(s, "seed") | {
@@ -64,20 +65,23 @@ class Compare(App[Settings]):
         if self.desk.worker.busy:
             return
         pair = views.known(self.settings(), self.results)
-        view = views.view(pair)  # before the pair is taken: data that are not there are told here
+        view = views.view(pair)  # before the pair is taken: what makes no sense is told here
         self.pair = pair
         self.put(view)
         if pair.live.whole:
             self.desk.status.say(f"From the store. {views.words(pair)}")
             return
         left = [name for i, name in enumerate(pair.settings.names) if i not in pair.live.results]
-        self.desk.status.say(f"Not trained yet: {' and '.join(left)}. Press Run.")
+        what_next = costs.absent([e.recipe for e in pair.live.experiments]) or "Press Run."
+        self.desk.status.say(f"Not trained yet: {' and '.join(left)}. {what_next}")
 
     def start(self) -> None:
         """Train what is missing; a second press while it runs does nothing."""
         self.look()
         settings = self.settings()
         if self.pair is not None and self.pair.settings == settings and not self.pair.live.whole:
+            missing = [e for i, e in enumerate(self.pair.live.experiments) if i not in self.pair.live.results]
+            self.allow(self.lacking(missing), f"{len(missing)} of these 2 runs on {settings.data}")
             self.desk.go(lambda stopped: self._run(settings, stopped), self.draw, lambda: self.do(self._ran))
 
     def _run(self, settings: Settings, stopped: Stop) -> str:

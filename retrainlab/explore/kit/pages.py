@@ -5,7 +5,7 @@ A module of `views` gives `page(results)`; `html` puts its views and the scripts
 
 import json
 from collections.abc import Callable, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, field
 from html import escape
 from itertools import product
 from pathlib import Path
@@ -43,6 +43,7 @@ class View:
     table: caption, headings, rows.
     csv: the numbers on screen.
     code: the view as Python.
+    data: what the script of a page needs besides, as JSON knows it.
     """
 
     charts: Sequence[dict]
@@ -50,6 +51,7 @@ class View:
     table: tuple[str, Sequence[str], Sequence[Sequence[str]]] | None = None
     csv: str = ""
     code: str = ""
+    data: dict[str, Any] = field(default_factory=dict)
 
 
 @dataclass(frozen=True)
@@ -60,6 +62,7 @@ class Page:
     needs: the experiments that must be stored before `view` is called, with a value of each control.
     hidden: whether a view shows only when it is asked for.
     devices: where what it shows was computed; that of `needs` if empty.
+    script, data: a script of `web` that is its own, and what that needs whatever is chosen, as JSON knows it.
     """
 
     name: str
@@ -70,11 +73,29 @@ class Page:
     view: Callable[..., View]
     hidden: bool = False
     devices: Sequence[str] = ()
+    script: str = ""
+    data: dict[str, Any] = field(default_factory=dict)
 
 
 def html(page: Page, results: Results | None = None) -> str:
     """The page with all its views; raises BadInput where results are missing. results: what `needs` is looked up in, to tell
     where they were computed."""
+    return (
+        (WEB / "page.html")
+        .read_text()
+        .format(
+            title=escape(page.title),
+            intro="\n".join(f"<p>{escape(words)}</p>" for words in page.intro),
+            computed=escape(computed(page, results)),
+            data=data(page),
+            style=style(),
+            scripts=scripts(page),
+        )
+    )
+
+
+def data(page: Page) -> str:
+    """All views of the page, as JSON that can stand in HTML. Raises BadInput where results are missing."""
     views = {}
     for places in product(*(range(len(c.values)) for c in page.controls)):
         values = [control.values[i][1] for control, i in zip(page.controls, places)]
@@ -83,19 +104,19 @@ def html(page: Page, results: Results | None = None) -> str:
         {"label": c.label, "words": [words for words, _ in c.values], "start": c.start, "choice": c.choice}
         for c in page.controls
     ]
-    data = {"name": page.name, "hidden": page.hidden, "controls": controls, "views": views}
-    return (
-        (WEB / "page.html")
-        .read_text()
-        .format(
-            title=escape(page.title),
-            intro="\n".join(f"<p>{escape(words)}</p>" for words in page.intro),
-            computed=escape(computed(page, results)),
-            data=json.dumps(data, separators=(",", ":"), allow_nan=False).replace("</", "<\\/"),
-            style=(WEB / "page.css").read_text(),
-            scripts="\n".join((WEB / name).read_text() for name in ("chart.js", "take.js", "page.js")),
-        )
-    )
+    whole = {"name": page.name, "hidden": page.hidden, "data": page.data, "controls": controls, "views": views}
+    return json.dumps(whole, separators=(",", ":"), allow_nan=False).replace("</", "<\\/")
+
+
+def style() -> str:
+    """The styles of every page."""
+    return (WEB / "page.css").read_text()
+
+
+def scripts(page: Page) -> str:
+    """The scripts that show the page, as one module."""
+    own = [page.script] if page.script else []
+    return "\n".join((WEB / name).read_text() for name in ("chart.js", "take.js", *own, "page.js"))
 
 
 def computed(page: Page, results: Results | None) -> str:

@@ -1,10 +1,12 @@
 """Draw a schedule by control points and race it: Settings -> experiments -> Live -> View."""
 
 import math
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from functools import lru_cache
 from statistics import fmean
+
+import numpy as np
 
 from retrainlab import schedules
 from retrainlab.checks import check_number, choice, number, settle
@@ -13,12 +15,12 @@ from retrainlab.explore.kit import board, chart, live, writing
 from retrainlab.explore.kit.board import HEADS, Entry, groups
 from retrainlab.explore.kit.live import Live
 from retrainlab.explore.kit.pages import Control, Page, View
-from retrainlab.explore.kit.points import FEWEST, MOST, SHAPES, TOP, Points
+from retrainlab.explore.kit.points import FEWEST, GAP, MOST, SHAPES, TOP, Points
 from retrainlab.explore.views import race as race_view
 from retrainlab.explore.views.race import POINTS, steps
 from retrainlab.phrases import percent, share
 from retrainlab.study.results import Results
-from retrainlab.study.stages import dense_curve
+from retrainlab.study.stages import dense_curve, dense_curve_of
 
 OWN = "your own"
 
@@ -177,41 +179,101 @@ def _accuracies(race: Live, raced: str) -> tuple[dict, str, list[str]]:
     return chart.panel(marks, x=(0, steps(race)), y=(0, 104), **labels), over, ends
 
 
+SHOWN = 3  # stored curves, the nearest
+SLOT = "THE POINTS"  # in a page's code
+BASE = "LLR"  # what a page's code races against
+FREE = {
+    "cosine to 0": {"color": "#7a5195", "symbol": "D", "dash": "2 3"},
+    "late drop": {"color": "#8c510a", "symbol": "s", "dash": "8 3 2 3"},
+    "triangle": {"color": "#555555", "symbol": "^", "dash": "6 3"},
+    "two cycles": {"color": "#b5367a", "symbol": "*", "dash": "1 3"},
+}
+"""The shapes that are no named schedule, and how a page shows them."""
+HOW_FAR = (
+    "The distance of two curves is how far their learning rates lie apart on average over the run, as a share of the dense "
+    "run's peak."
+)
+
+
+def stored_curves(settings: Settings) -> dict[Retrain, str]:
+    """Every curve that the page knows results of, by what it is: the named schedules, and shapes drawn beforehand."""
+    named = {Retrain(name, settings.budget): name for name in NAMED_SCHEDULES}
+    return named | {Retrain("custom", settings.budget, points=SHAPES[name]): name for name in FREE}
+
+
+def at_percents(retrain: Retrain, recipe: Recipe, d: float) -> list[float]:
+    """Learning rates of a curve at 0, 1, ..., 100 % of the run. d: ALLR's factor."""
+    if retrain.points:
+        places, lrs = np.array(retrain.points).T
+        return np.interp(np.linspace(0, 1, 101), places, lrs).round(6).tolist()
+    original = dense_curve(recipe, math.ceil(200 / (retrain.budget * recipe.epochs)))
+    n = round(retrain.budget * len(original.lr))
+    rates = schedules.retraining(retrain, original, n, d).tolist()
+    return [float(f"{rates[min(n - 1, round(i * n / 100))]:.5g}") for i in range(101)]
+
+
+def told(entry: Entry, rates: Sequence[float], points: Sequence[tuple[int, list[float]]]) -> dict:
+    """A stored curve as the page's script has it. rates: its learning rates, at 101 places of the run; points: of `means`;
+    accuracies, shares, but percent over its steps, are None where it has diverged on a seed."""
+
+    def share(of: Sequence[float], which: Callable[[Sequence[float]], float]) -> float | None:
+        return None if entry.lost else round(which(of), 5)
+
+    return {
+        "name": entry.name,
+        "look": FREE.get(entry.name) or look(entry.retrain),
+        "lr": list(rates),
+        "steps": [step for step, _ in points],
+        "accuracy": [round(100 * fmean(seeds), 2) for _, seeds in points],
+        **{n: share(entry.validation, f) for n, f in (("mean", fmean), ("low", min), ("high", max))},
+        "test": share(entry.test, fmean),
+        "seeds": len(entry.validation),
+    }
+
+
+def near_view(settings: Settings, results: Results) -> View:
+    """An empty chart of a curve to draw, and all stored curves at the settings' budget, for the page's script."""
+    s, known = settings, stored_curves(settings)
+    race = live.stored(experiments(s, list(known)), results)
+    names = {retrain.points: name for retrain, name in known.items() if retrain.points}
+    places, curves = groups(race), []
+    for entry in board.finished(race, names):
+        own = [race.results[p].scalars.get("allr_factor") for p in places[entry.retrain]]
+        d = fmean([x for x in own if x is not None] or [1.0])
+        curves.append(told(entry, at_percents(entry.retrain, s.recipe, d), means(race, places[entry.retrain])))
+    empty = picture([s.drawn], s.recipe, Live([]), "Your curve", "", grips=True)
+    left, right = empty["panels"]
+    level = [chart.level(100 * fmean(dense), "dense")] if (dense := race_view.dense_accuracies(race)) else []
+    title = "Nearest stored curves (means)"
+    right |= {"marks": level, "x": (0, steps(race)), "title": title}
+    words = f"{HOW_FAR} What your own curve would reach, only training tells: copy it as Python."
+    code_of = code(s, [s.drawn, Retrain(BASE, s.budget)]).replace(repr(s.points), SLOT)
+    return View([empty | {"panels": [left | {"marks": []}, right]}], words, None, "", code_of, {"curves": curves})
+
+
 def page(results: Results) -> Page:
-    """For readers without a kernel: schedules of the papers and curves drawn beforehand, each beside LLR."""
-    drawn, budgets = ("late drop", "triangle", "two cycles"), (0.05, 0.1, 0.25)
-    shapes = ("LLR", "CLR", "SLR", "FT", *drawn)
-
-    def retrains(shape: str, budget: float) -> list[Retrain]:
-        one = Retrain("custom", budget, points=SHAPES[shape]) if shape in drawn else Retrain(shape, budget)
-        return list(dict.fromkeys([one, Retrain("LLR", budget)]))
-
-    def runs(shape: str, budget: float) -> list[Experiment]:
-        return experiments(Settings(budget=budget), retrains(shape, budget))
-
-    def view_of(shape: str, budget: float) -> View:
-        s, both, race = Settings(budget=budget), retrains(shape, budget), live.stored(runs(shape, budget), results)
-        entries = board.finished(race, {SHAPES[shape]: shape})
-        return View(
-            [picture(both, s.recipe, race, shape, shape)],
-            f"{board.words(race, entries)} As Python: {line(both[0])}",
-            ("Accuracy", HEADS, board.rows(entries, revealed=True)),
-            board.csv(entries, revealed=True),
-            code(s, both),
-        )
-
+    """For readers without a kernel: a curve to draw, beside the stored curves nearest to it and what they reached."""
+    budgets = (0.05, 0.1, 0.25)
+    of = [Settings(budget=budget) for budget in budgets]
     return Page(
         "draw",
         "Draw your own schedule",
         [
-            "A retraining schedule can be any curve. These were drawn with a few control points or taken from the papers; "
-            "each is raced against LLR on the same networks, with the same images in the same order. With a kernel, the "
-            "notebook lets you drag the points yourself."
+            "A retraining schedule can be any curve. Draw one: the page shows which stored curves are nearest to it, and "
+            "what they reached, on three networks with 95 % of the weights removed. The notebook trains yours."
         ],
-        [
-            Control("Shape", [(shape, shape) for shape in shapes], shapes.index("two cycles"), True),
-            Control("Budget (share of the dense run)", writing.shares(budgets), 1),
-        ],
-        list(dict.fromkeys(e for x in shapes for b in budgets for e in runs(x, b))),
-        view_of,
+        [Control("Budget (share of the dense run)", writing.shares(budgets), 1)],
+        [e for s in of for e in experiments(s, list(stored_curves(s)))],
+        lambda budget: near_view(Settings(budget=budget), results),
+        script="drawing.js",
+        data={
+            "shapes": SHAPES,
+            "start": "triangle",
+            "own": OWN,
+            "rules": {"gap": GAP, "top": TOP, "fewest": FEWEST, "most": MOST},
+            "peak": dense_curve_of(Settings().recipe).peak,
+            "shown": SHOWN,
+            "slot": SLOT,
+            "heads": ("curve", "distance", "validation, mean", "lowest to highest", "seeds", "test, mean"),
+        },
     )

@@ -11,6 +11,7 @@ from contextlib import suppress
 from dataclasses import asdict, dataclass, replace
 from itertools import combinations
 
+from retrainlab import glossary
 from retrainlab.checks import BadInput, check_number
 from retrainlab.explore.kit import chart, live, writing
 from retrainlab.explore.kit.live import Live
@@ -23,8 +24,9 @@ from retrainlab.study.results import Results
 
 SPARSITIES = (0.8, 0.9, 0.95, 0.98)
 INTRO = (
-    "Rank FT, LRW, SLR, CLR, LLR and ALLR from best to worst, and guess the gap between first and last. Then show the "
-    "answer."
+    "Rank the schedules from best to worst, and guess the points between first and last. Keep the guess, and let the next "
+    "one guess; then show the answer. Kendall's tau is +1 with all pairs in the right order and -1 with all the wrong way "
+    "round; a schedule stands at an exact place if it came out there. Guesses stay in this browser."
 )
 GUESS_HEADS = ("name", "order, best first", "pairs right", "gap guessed (points)", "off by")
 
@@ -150,14 +152,26 @@ def view(settings: Settings, race: Live, guesses: Sequence[Guess], caption: str 
     return replace(shown, words=words(guesses, race), csv=guesses_csv(guesses, race) if guesses else shown.csv)
 
 
+def question(settings: Settings, race: Live) -> View:
+    """The race as an exported page shows it: the answer, and what a guess about it is scored against."""
+    shown = view(settings, race, [], "What came out")
+    came = ranks(standing(race), race) | dict.fromkeys(diverged(race))
+    data = {"came": {name: came.get(name) for name in settings.schedules}}  # in an order that tells nothing
+    return replace(shown, words=shown.words.removeprefix("Nobody had guessed. "), data=data)
+
+
+def long() -> dict:
+    """What the script of a page needs: the schedules' names, spelt out."""
+    return {"long": {name: term.long for name, term in glossary.SCHEDULES.items()}}
+
+
 def page(results: Results) -> Page:
     """For readers without a kernel: races of one seed of digits to guess, with sparsity and budget to choose."""
     budgets, sparsities = (0.025, 0.05, 0.1, 0.25), (0.9, 0.95, 0.98)
 
     def view_of(sparsity: float, budget: float) -> View:
         settings = Settings(sparsity=sparsity, budget=budget)
-        shown = view(settings, live.stored(experiments(settings), results), [], "What came out")
-        return replace(shown, words=shown.words.removeprefix("Nobody had guessed. "))
+        return question(settings, live.stored(experiments(settings), results))
 
     return Page(
         "predict",
@@ -170,4 +184,6 @@ def page(results: Results) -> Page:
         [e for s in sparsities for b in budgets for e in experiments(Settings(sparsity=s, budget=b))],
         view_of,
         hidden=True,
+        script="guess.js",
+        data=long(),
     )

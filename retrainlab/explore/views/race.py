@@ -4,14 +4,20 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
+from torch import Tensor
+
+from retrainlab import schedules
 from retrainlab.checks import BadInput, choice, choose, settle
 from retrainlab.config import DATASETS, MODELS, NAMED_SCHEDULES, SCORES, Experiment, Prune, Recipe, Retrain
 from retrainlab.explore.kit import chart, collapse, live, writing
 from retrainlab.explore.kit.live import Live
 from retrainlab.explore.kit.pages import Control, Page, View
+from retrainlab.explore.views.schedules import stairs
 from retrainlab.phrases import listed, percent, share
 from retrainlab.study.collapse import Network
+from retrainlab.study.result import Result
 from retrainlab.study.results import Results
+from retrainlab.study.stages import dense_curve_of
 from retrainlab.training import cycles
 
 POINTS = 40  # of a curve in each cycle
@@ -122,7 +128,10 @@ def picture(race: Live, dense: float | None, steps: int) -> dict:
             x, y, lr = zip(*points) if points else ((), (), ())
             broad = 3.2 if name in ("FT", "LLR") else 2
             accuracy.append(chart.line(x, [100 * v for v in y], look, offset=place, width=broad))
-            rates.append(chart.line(x, lr, look, offset=place, width=broad, step=True))
+            if (exact := planned(e, race.results.get(place))) is not None:
+                rates.append(stairs(exact, 1, look, offset=place, width=broad))
+            else:
+                rates.append(chart.line(x, lr, look, offset=place, width=broad, step=True))
     top = max((rate for mark in rates for rate in mark["y"] if rate is not None), default=0.1)
     frame: dict[str, Any] = {"x": (0, steps), "xlabel": "Retraining step"}
     label = "Validation images (trained on, too), accuracy (%)" if trained_on(race) else "Validation accuracy (%)"
@@ -134,6 +143,16 @@ def picture(race: Live, dense: float | None, steps: int) -> dict:
     alt = f"Left: validation accuracy{seen} over {steps} steps of retraining; now, the best first: {rows}."
     alt += " Right: learning rates."
     return chart.chart([left, right], alt, legend=legend, columns=(0.56, 0.44))
+
+
+def planned(e: Experiment, result: Result | None) -> Tensor | None:
+    """Every learning rate, shape [steps], of a stored retraining whose curve has fewer points than the explorer asks for;
+    None for others, whose points tell enough."""
+    scalars = {} if result is None or e.evaluations >= POINTS or e.prune.cycles > 1 else result.scalars
+    steps, factor = scalars.get("steps"), scalars.get("allr_factor")
+    if not steps or factor is None or scalars.get("stopped"):
+        return None
+    return schedules.retraining(e.retrain, dense_curve_of(e.recipe), steps, factor)
 
 
 def dense_accuracies(race: Live) -> list[float]:

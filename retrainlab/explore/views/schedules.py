@@ -1,7 +1,8 @@
 """The retraining schedules as curves that follow sliders. Nothing is trained: a schedule is a curve in closed form."""
 
 import math
-from dataclasses import dataclass
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
 from typing import Any
 
 import torch
@@ -9,21 +10,34 @@ from torch import Tensor
 
 from retrainlab import schedules
 from retrainlab.checks import choice, number, settle
-from retrainlab.config import DENSE_SCHEDULES, FREE_SCHEDULES, NAMED_SCHEDULES, Recipe, Retrain
-from retrainlab.explore.kit import chart, writing
+from retrainlab.config import (
+    DATASETS,
+    DENSE_SCHEDULES,
+    FREE_SCHEDULES,
+    NAMED_SCHEDULES,
+    Experiment,
+    Prune,
+    Recipe,
+    Retrain,
+)
+from retrainlab.explore.kit import chart, live, writing
+from retrainlab.explore.kit.cells import Cell, nearest
 from retrainlab.explore.kit.pages import Control, Page, View
 from retrainlab.phrases import share
 from retrainlab.schedules import DenseCurve
+from retrainlab.study.results import Results
+from retrainlab.study.stages import steps_of
 
 NO_FREE = "none"
 FREE = tuple(name for name in FREE_SCHEDULES if name != "custom")
 RAMPS = ("linear", "cosine")
+LINES = 4000  # of a curve's CSV, or up to twice as many
 
 
 @dataclass(frozen=True)
 class Settings:
     """What the widgets say. log: whether the axis of learning rates is logarithmic; shown: which of the named schedules are
-    drawn, besides the free one."""
+    drawn, besides the free one; data: whose dense run it is (see `of_data`); milestones: of the dense schedule multistep."""
 
     budget: float = number(0.1, what="budget (share of the dense run)", above=0, high=1)
     dense: str = choice("multistep", DENSE_SCHEDULES, "dense schedule")
@@ -37,9 +51,16 @@ class Settings:
     steps_per_epoch: int = number(31, what="number of steps per epoch", low=1)
     log: bool = False
     shown: tuple[str, ...] = choice(NAMED_SCHEDULES, NAMED_SCHEDULES, "retraining schedule")
+    data: str = choice("digits", DATASETS, "data set")
+    milestones: tuple[float, ...] = (0.5, 0.75)
 
     def __post_init__(self) -> None:
         settle(self)
+
+    @property
+    def recipe(self) -> Recipe:
+        """The settings of the dense run that its curve follows from."""
+        return Recipe(schedule=self.dense, lr=self.peak, milestones=self.milestones)
 
     @property
     def steps(self) -> int:
@@ -67,12 +88,29 @@ class Curves:
 def compute(settings: Settings) -> Curves:
     """The learning rates of the dense run and of every retraining schedule."""
     s = settings
-    original = schedules.dense(Recipe(schedule=s.dense, lr=s.peak), s.epochs * s.steps_per_epoch)
+    original = schedules.dense(s.recipe, s.epochs * s.steps_per_epoch)
     d = schedules.allr_factor(s.damage, 1.0, s.budget)
     plans = [Retrain(name, warmup=s.warmup, ramp=s.ramp) for name in NAMED_SCHEDULES]
     if s.free != NO_FREE:
         plans.append(Retrain(s.free, lr=s.free_lr, warmup=s.warmup, ramp=s.ramp))
     return Curves(original, {plan.schedule: schedules.retraining(plan, original, s.steps, d) for plan in plans}, d)
+
+
+def of_data(settings: Settings, data: str, cells: Sequence[Cell], results: Results) -> Settings:
+    """The settings with the dense run of a data set's preset, and the budget and ALLR's damage of its cell nearest to what
+    the preset shows of its curves, if there is one. No image is read for a data set that has a name."""
+    preset = live.preset_of(data)
+    recipe = replace(preset.recipe, data=data)
+    s = replace(settings, data=data, dense=recipe.schedule, peak=recipe.lr, milestones=recipe.milestones)
+    s = replace(s, epochs=recipe.epochs, steps_per_epoch=steps_of(recipe))
+    cell = nearest(cells, recipe.model, preset.curve_sparsity, s.budget)
+    if cell is None or "ALLR" not in cell.schedules:
+        return s
+    own = live.recipe_of(data, cell.model, cell.seeds[0]), Prune(cell.sparsity), Retrain("ALLR", cell.budget)
+    known = {} if (found := results.of(Experiment(*own, cell.points))) is None else found.scalars
+    drop, removed = known.get("norm_drop"), known.get("removed")
+    damage = s.damage if drop is None or not removed else schedules.allr_factor(drop, removed, 0.0)
+    return replace(s, budget=cell.budget, damage=round(damage, 4))
 
 
 def words(settings: Settings, curves: Curves) -> str:
@@ -112,13 +150,13 @@ def picture(settings: Settings, curves: Curves) -> dict:
         look, place = chart.schedule(name), list(curves.retraining).index(name)
         # the broad ones show behind those that can cover them; symbols are staggered
         broad = 3.2 if name in ("FT", "LLR") else 2
-        lines.append(_stairs(c, s.steps_per_epoch, look, width=broad, offset=3 * place))
+        lines.append(stairs(c, s.steps_per_epoch, look, width=broad, offset=3 * place))
         legend.append((name, look))
         told.append(f"{name} starts at {c[0]:.3g}, is at most {c.max():.3g} and ends at {c[-1]:.3g}")
     top = ceiling(max([curves.original.peak, *(c.max().item() for c in drawn.values())]))
     frame: dict[str, Any] = {"y": (top / 5000 if s.log else 0, top), "ylog": s.log}
     left = chart.panel(
-        [chart.span(s.epochs - length, s.epochs), _stairs(dense, s.steps_per_epoch, {"color": "#222222"}, marks=0)],
+        [chart.span(s.epochs - length, s.epochs), stairs(dense, s.steps_per_epoch, {"color": "#222222"}, marks=0)],
         x=(0, s.epochs),
         xlabel="Epoch of the dense run",
         ylabel="Learning rate",
@@ -134,7 +172,7 @@ def picture(settings: Settings, curves: Curves) -> dict:
     return chart.chart([left, right], alt, width=920, height=400, legend=legend)
 
 
-def _stairs(curve: Tensor, per_epoch: int, look: dict, **more) -> dict:
+def stairs(curve: Tensor, per_epoch: int, look: dict, **more) -> dict:
     """The step function that holds value i from iteration i to i + 1, over epochs. Equal neighbours become one step."""
     values = curve.tolist()
     corners = [i for i, v in enumerate(values) if i == 0 or v != values[i - 1]]
@@ -145,18 +183,23 @@ def _stairs(curve: Tensor, per_epoch: int, look: dict, **more) -> dict:
 
 
 def csv(settings: Settings, curves: Curves) -> str:
-    """The retraining curves that are shown, a line for each iteration."""
-    rows = [(name, i, lr) for name, c in curves.of(settings).items() for i, lr in enumerate(c.tolist())]
+    """The retraining curves that are shown, a line for each iteration, or for each k-th of a long one."""
+    every = max(1, settings.steps // LINES)
+    rows = [
+        (name, every * i, lr) for name, c in curves.of(settings).items() for i, lr in enumerate(c[::every].tolist())
+    ]
     return writing.csv(("schedule", "iteration", "lr"), rows, 8)
 
 
 def code(settings: Settings) -> str:
     """The curves as Python."""
     s = settings
+    told = f"schedule={s.dense!r}, lr={s.peak!r}"
+    told += f", milestones={s.milestones!r}" if s.milestones != Recipe.milestones else ""
     lines = [
         "from retrainlab import Recipe, Retrain, schedules",
         "",
-        f"original = schedules.dense(Recipe(schedule={s.dense!r}, lr={s.peak!r}), {s.epochs * s.steps_per_epoch})",
+        f"original = schedules.dense(Recipe({told}), {s.epochs * s.steps_per_epoch})",
         f"d = schedules.allr_factor({s.damage!r}, 1.0, {s.budget!r})",
         f"how = dict(warmup={s.warmup!r}, ramp={s.ramp!r})",
         f"names = {list(NAMED_SCHEDULES)!r}",
@@ -175,18 +218,22 @@ def view(settings: Settings) -> View:
     return View([picture(settings, curves)], words(settings, curves), csv=csv(settings, curves), code=code(settings))
 
 
+def short(settings: Settings) -> View:
+    """All that is shown, with a CSV of a line for each curve: every iteration would make a page too large."""
+    curves = compute(settings)
+    rows = [(n, c[0].item(), c.max().item(), c[-1].item(), len(c)) for n, c in curves.retraining.items()]
+    heads = "schedule", "first_lr", "largest_lr", "last_lr", "iterations"
+    csv = writing.csv(heads, rows, 8)
+    return View([picture(settings, curves)], words(settings, curves), csv=csv, code=code(settings))
+
+
 def page(_results: object) -> Page:
     """For readers without a kernel: dense schedule, budget and ALLR's damage to choose."""
 
     budgets = (0.025, 0.05, 0.1, 0.15, 0.2, 0.25, 0.3, 0.4, 0.5, 0.75, 1.0)
 
     def show_one(dense: str, budget: float, damage: float) -> View:
-        settings = Settings(budget=budget, dense=dense, damage=damage)
-        curves = compute(settings)
-        rows = [(n, c[0].item(), c.max().item(), c[-1].item(), len(c)) for n, c in curves.retraining.items()]
-        heads = "schedule", "first_lr", "largest_lr", "last_lr", "iterations"
-        short = writing.csv(heads, rows, 8)  # every iteration would make the page too large
-        return View([picture(settings, curves)], words(settings, curves), csv=short, code=code(settings))
+        return short(Settings(budget=budget, dense=dense, damage=damage))
 
     return Page(
         "schedules",

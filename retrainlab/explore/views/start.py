@@ -2,16 +2,23 @@
 
 import math
 from collections.abc import Sequence
-from dataclasses import dataclass
+from contextlib import suppress
+from dataclasses import dataclass, replace
+from functools import cache
+
+import torch
 
 from retrainlab import glossary
-from retrainlab.checks import choice, number, settle
+from retrainlab.checks import BadInput, choice, number, settle
 from retrainlab.config import NAMED_SCHEDULES, Experiment, Prune, Recipe, Retrain
 from retrainlab.explore.kit import chart, collapse, live, writing
-from retrainlab.explore.kit.pages import View
+from retrainlab.explore.kit.pages import Control, Page, View
+from retrainlab.explore.views import race
 from retrainlab.phrases import percent, share
-from retrainlab.study.collapse import Network
+from retrainlab.study.collapse import USUAL, Network
+from retrainlab.study.collapse import network as network_of
 from retrainlab.study.result import Result
+from retrainlab.study.results import Results
 
 WIDTH, HEIGHTS = 560, (330, 430)
 KEPT = 8  # attempts that stay in the picture
@@ -137,3 +144,53 @@ def csv(attempts: Sequence[Attempt]) -> str:
     heads = ("schedule", "sparsity_percent", "budget", "step", "validation_accuracy")
     rows = [(a.schedule, a.sparsity, a.budget, *point) for a in attempts for point in a.points]
     return writing.csv(heads, rows) if rows else ""
+
+
+SPARSITIES, BUDGET = (0.8, 0.9, 0.95, 0.98), 0.1  # of the races that a page tells of
+INTRO = (
+    "A trained network has more weights than it needs. Pruning sets those nearest to zero to zero for good, in whatever "
+    "layer they are. Move the slider: at the left, the accuracy straight after pruning, before any retraining; at the "
+    "right, what each layer loses.",
+    "Then the weights that are left are trained again, for a share of the first training's length. The table shows what "
+    "each schedule of the learning rate brings back, at the nearest sparsity that was raced.",
+)
+
+
+def page(results: Results) -> Page:
+    """For readers without a kernel: prune the network of one seed of digits with a slider, and see what retraining brings
+    back. What is not kept of its curve straight after pruning is measured while the page is made."""
+    recipe, cpu = Settings().recipe, torch.device("cpu")
+    races = {s: race.Settings(sparsity=s, budget=BUDGET, seed=recipe.seed) for s in SPARSITIES}
+
+    @cache
+    def network() -> Network:
+        if (dense := results.dense(recipe, cpu)) is None:
+            raise BadInput(
+                "The page to start with needs the trained network, which is not in the store; make it first."
+            )
+        found = network_of(recipe, USUAL, dense, cpu)
+        found.measure(lambda: False, lambda share: None)
+        with suppress(BadInput):  # a store that cannot be written
+            found.keep(results)
+        return found
+
+    @cache
+    def ranking(sparsity: float) -> tuple[str, Sequence[str], Sequence[Sequence[str]]]:
+        raced = live.stored(race.experiments(races[sparsity]), results)
+        caption = f"Retrained for {share(BUDGET)} of the first training, with {share(sparsity)} removed"
+        return caption, race.heads(raced), race.ranking(raced)
+
+    def view_of(place: int) -> View:
+        near, found = min(SPARSITIES, key=lambda s: abs(100 * s - place)), network()
+        shown, heads = race.pruned(found, place / 100), ("sparsity_percent", "validation_accuracy")
+        numbers = writing.csv(heads, sorted(found.accuracies.items()))
+        return replace(shown, table=ranking(near), csv=numbers, code=race.code(races[near]))
+
+    return Page(
+        "start",
+        "Start here: what pruning breaks, and how retraining mends it",
+        INTRO,
+        [Control("Weights removed", [(f"{place} %", place) for place in range(100)], 90)],
+        [e for s in races.values() for e in race.experiments(s)],
+        view_of,
+    )

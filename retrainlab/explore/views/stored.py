@@ -10,11 +10,12 @@ from dataclasses import replace
 import torch
 
 from retrainlab import advice
-from retrainlab.explore.kit import cells, live
+from retrainlab.config import DENSE_SCHEDULES
+from retrainlab.explore.kit import cells, live, writing
 from retrainlab.explore.kit.cells import Cell
 from retrainlab.explore.kit.live import Live
 from retrainlab.explore.kit.pages import Control, Page, View
-from retrainlab.explore.views import allr, budget, predict, race
+from retrainlab.explore.views import allr, budget, predict, race, schedules
 from retrainlab.study.results import Results
 
 
@@ -59,13 +60,18 @@ def predict_page(results: Results, data: str) -> Page | None:
     if not found:
         return None
 
-    def view_of(cell: Cell, seed: int) -> View:
-        shown = predict.view(*_raced(cell, data, seed, results), [], "What came out")
-        return replace(shown, words=shown.words.removeprefix("Nobody had guessed. "))
-
-    controls = [_what(found), _seed(seeds)]
-    title, devices = f"Predict first, on {data}", cells.devices(found)
-    return Page(f"predict_{data}", title, [predict.INTRO], controls, [], view_of, hidden=True, devices=devices)
+    return Page(
+        f"predict_{data}",
+        f"Predict first, on {data}",
+        [predict.INTRO],
+        [_what(found), _seed(seeds)],
+        [],
+        lambda cell, seed: predict.question(*_raced(cell, data, seed, results)),
+        hidden=True,
+        devices=cells.devices(found),
+        script="guess.js",
+        data=predict.long(),
+    )
 
 
 def budget_page(results: Results, data: str) -> Page | None:
@@ -100,9 +106,34 @@ def allr_page(results: Results, data: str) -> Page | None:
     return None
 
 
+def schedules_page(results: Results, data: str) -> Page | None:
+    """The schedules as curves with the dense run of the data set's preset, from the budget and the damage of a cell on."""
+    if not (found := cells.stored_cells(results, data)):
+        return None
+    start = schedules.of_data(schedules.Settings(), data, found, results)
+    budgets = sorted({*live.preset_of(data).budgets, *(cell.budget for cell in found), start.budget, 0.5, 1.0})
+    intro = (
+        f"The dense run is that of {data}: {start.epochs} epochs of {start.steps_per_epoch} steps. Pruning did the damage "
+        f"d1 = {start.damage:.3g} where that is measured. Nothing has to be trained to see the curves."
+    )
+    return Page(
+        f"schedules_{data}",
+        f"The schedules as curves, on {data}",
+        [intro],
+        [
+            Control("Dense schedule", [(n, n) for n in DENSE_SCHEDULES], DENSE_SCHEDULES.index(start.dense), True),
+            Control("Budget (share of the dense run)", writing.shares(budgets), budgets.index(start.budget)),
+        ],
+        [],
+        lambda dense, budget: schedules.short(replace(start, dense=dense, budget=budget)),
+        devices=cells.devices(found),
+    )
+
+
 PAGES: dict[str, Callable[[Results, str], Page | None]] = {
     "race": race_page,
     "predict": predict_page,
     "budget": budget_page,
     "allr": allr_page,
+    "schedules": schedules_page,
 }

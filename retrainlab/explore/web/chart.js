@@ -119,10 +119,16 @@ function scales(panel, box) {
 
 function axes(svg, panel, box, X, Y) {
   const text = (attributes, words) => shape(svg, "text", { fill: INK, "font-size": 12, ...attributes }, words);
+  const ends = [-Infinity, -Infinity]; // words go into a second row, or are left out, before they would overlap
+  let rows = 1;
   for (const [value, label] of panel.xticks || ticks(...panel.x, panel.xlog).map((v) => [v, short(v)])) {
-    const x = X(value).toFixed(1);
+    const x = X(value).toFixed(1), half = 3.4 * label.length;
     if (!panel.xticks) shape(svg, "path", { d: `M${x},${box.top}V${box.bottom}`, stroke: GRID });
-    text({ x, y: box.bottom + 17, "text-anchor": "middle" }, label);
+    const row = ends.findIndex((end) => end < x - half);
+    if (row < 0) continue;
+    ends[row] = Number(x) + half;
+    rows = Math.max(rows, row + 1);
+    text({ x, y: box.bottom + 17 + 13 * row, "text-anchor": "middle" }, label);
   }
   for (const [value, label] of panel.yticks || ticks(...panel.y, panel.ylog).map((v) => [v, short(v)])) {
     const y = Y(value).toFixed(1);
@@ -130,25 +136,40 @@ function axes(svg, panel, box, X, Y) {
     if (!panel.bare) text({ x: box.left - 7, y: Number(y) + 4, "text-anchor": "end" }, label);
   }
   shape(svg, "path", { d: `M${box.left},${box.top}V${box.bottom}H${box.right}`, stroke: AXIS, fill: "none" });
-  text({ x: (box.left + box.right) / 2, y: box.bottom + 37, "text-anchor": "middle", "font-size": 13 }, panel.xlabel || "");
-  const middle = (box.top + box.bottom) / 2, side = box.left - 46;
-  if (panel.ylabel) text({ x: side, y: middle, "text-anchor": "middle", "font-size": 13, transform: `rotate(-90 ${side} ${middle})` }, panel.ylabel);
-  if (panel.title) text({ x: (box.left + box.right) / 2, y: box.top - 10, "text-anchor": "middle", "font-size": 13.5, "font-weight": 600 }, panel.title);
+  const fits = (words, room, size) => Math.min(size, room / (0.56 * (words.length || 1))); // small rather than cut
+  const across = (y, words, size, bold) => text({ x: (box.left + box.right) / 2, y, "text-anchor": "middle", "font-weight": bold, "font-size": fits(words, box.right - box.left + 2 * RIGHT, size) }, words);
+  across(box.bottom + (rows > 1 ? 45 : 37), panel.xlabel || "", 13, null);
+  const middle = (box.top + box.bottom) / 2, side = box.left - 46, high = box.bottom - box.top + 2 * TOP;
+  if (panel.ylabel) text({ x: side, y: middle, "text-anchor": "middle", "font-size": fits(panel.ylabel, high, 13), transform: `rotate(-90 ${side} ${middle})` }, panel.ylabel);
+  if (panel.title) across(box.top - 10, panel.title, 13.5, 600);
+}
+
+function grid(spec) { // of the legend: columns, the width of one, and its height with all rows
+  const entries = spec.legend || [];
+  if (!entries.length) return { columns: 0, size: 0, high: 0 };
+  const size = Math.max(...entries.map((e) => e.name.length)) * 7 + 52;
+  const columns = Math.max(1, Math.min(entries.length, Math.floor((spec.width - 20) / size)));
+  return { columns, size, high: ROW * Math.ceil(entries.length / columns) + 4 };
 }
 
 function legend(svg, spec) { // returns its height
-  const entries = spec.legend || [];
-  if (!entries.length) return 0;
-  const size = Math.max(...entries.map((e) => e.name.length)) * 7 + 52;
-  const columns = Math.max(1, Math.min(entries.length, Math.floor((spec.width - 20) / size)));
-  const left = (spec.width - columns * size) / 2;
-  entries.forEach((entry, i) => {
+  const { columns, size, high } = grid(spec), left = (spec.width - columns * size) / 2;
+  (spec.legend || []).forEach((entry, i) => {
     const x = left + (i % columns) * size, y = 15 + ROW * Math.floor(i / columns);
     shape(svg, "path", { d: `M${x},${y}h30`, stroke: entry.color, "stroke-width": entry.width || 2, "stroke-dasharray": entry.dash });
     if (entry.symbol) symbol(svg, entry, x + 15, y, 4);
     shape(svg, "text", { x: x + 37, y: y + 4, "font-size": 12.5, fill: INK }, entry.name);
   });
-  return ROW * Math.ceil(entries.length / columns) + 4;
+  return high;
+}
+
+// The chart for a page so many pixels wide: as it is, or, where its type would be too small, with its panels one below the
+// other.
+function fitted(spec, width) {
+  if (!width || width >= 0.8 * spec.width) return spec;
+  const narrow = { ...spec, width: Math.max(300, Math.round(width)) }, count = spec.panels.length;
+  const panels = spec.panels.map((panel, i) => ({ ...panel, at: [0, i / count, 1, 1 / count] }));
+  return { ...narrow, panels, height: 300 * count + grid(narrow).high };
 }
 
 function draw(host, spec, moved = null) {

@@ -1,0 +1,194 @@
+"""A trained network of the user's: its module, its weights, and the masks that are in it already; made plain."""
+
+import copy
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+
+import torch
+from torch import Tensor, nn
+from torch.nn.utils import prune as torch_prune
+
+from retrainlab import given
+from retrainlab.checks import BadInput, choose, is_reference, shortened
+from retrainlab.models import build, check
+from retrainlab.noise import Seeded, stream
+from retrainlab.packing import read_weights
+from retrainlab.pruning import Masks, check_masks
+
+Model = nn.Module | Callable[..., nn.Module] | str
+Checkpoint = Mapping[str, Tensor] | Path | str | None
+PRETRAINED = "pretrained"
+WRAPPED = ("module.", "_orig_mod.")  # before the names in the state_dict of DataParallel, and of torch.compile
+HOLDERS = ("state_dict", "model_state_dict", "model")
+
+
+@dataclass(frozen=True, eq=False)
+class Network:
+    """A plain module and its masks, empty if it is not pruned. hidden: whether the module still holds what the masks take
+    away; else that is 0. whence: where the masks come from, in words."""
+
+    model: nn.Module
+    masks: Masks
+    hidden: bool = False
+    whence: str = ""
+
+
+def read(model: Model, checkpoint: Checkpoint, shape: tuple[int, ...], classes: int, name: str) -> Network:
+    """The network on the CPU, a copy. model: a module, a factory (see `given.called`), a reference, or torchvision/NAME.
+    checkpoint: a state_dict or a file of one; `pretrained` for torchvision's own weights, if they are on disk; None for what
+    the module holds. shape: of one input. Raises BadInput, in one sentence, for what cannot be trained here."""
+    if isinstance(model, str) and checkpoint == PRETRAINED:
+        plain, masks = _pretrained(model), Masks()
+    else:
+        plain, masks = _plain(_module(model, shape, classes, name))
+        if checkpoint is not None:
+            masks = _load(plain, _tensors(checkpoint), masks)
+    plain = given.settled(plain, name, shape)
+    if not masks:
+        return Network(plain, {})
+    own = dict(plain.named_parameters())
+    hidden = any(
+        bool(own[n].detach()[~mask].any()) for n, mask in masks.items() if n in own and own[n].shape == mask.shape
+    )
+    return Network(plain, masks, hidden, "torch.nn.utils.prune")
+
+
+def masked(network: Network, masks: Mapping[str, Tensor] | str | None, prunable: tuple[str, ...]) -> Network:
+    """The network with the masks that its user names: `zeros` for all weights that are 0, tensors by name (0 or False where
+    a weight is gone), or None for those that are in it. Weights without a mask stay whole.
+
+    Raises BadInput for a name that is no prunable weight's, a mask of another shape, and zeros where there are none.
+    """
+    weights = {name: network.model.get_parameter(name).detach() for name in prunable}
+    if isinstance(masks, str):
+        choose(masks, ["zeros"], "kind of masks", "or a mask for each weight, by name")
+        found, whence = {name: w != 0 for name, w in weights.items()}, "zeros"
+        if all(bool(mask.all()) for mask in found.values()):
+            raise BadInput(
+                "None of the prunable weights is 0, so masks='zeros' finds nothing that is pruned; leave it out."
+            )
+    elif masks is None:
+        found, whence = network.masks, network.whence
+    else:
+        found, whence = {name: torch.as_tensor(m).detach().cpu().bool() for name, m in masks.items()}, "given"
+    if not found:
+        return network
+    for name in found:
+        choose(name, weights, "prunable weight")
+    whole = {name: found.get(name, torch.ones_like(w, dtype=torch.bool)) for name, w in weights.items()}
+    check_masks(whole, weights)
+    hidden = any(bool(w[~whole[name]].any()) for name, w in weights.items())
+    return Network(network.model, whole, hidden, whence)
+
+
+def zeros(network: Network, prunable: tuple[str, ...]) -> float:
+    """The share of the prunable weights that are 0."""
+    weights = [network.model.get_parameter(name) for name in prunable]
+    return 1 - sum(int(w.count_nonzero()) for w in weights) / sum(w.numel() for w in weights)
+
+
+def _module(model: Model, shape: tuple[int, ...], classes: int, name: str) -> nn.Module:
+    if isinstance(model, str):
+        if not is_reference(model) and not model.startswith("torchvision/"):
+            raise BadInput(
+                f"The model {model!r} must be a module, a factory, package.module:factory or torchvision/NAME."
+            )
+        return build(model, shape=shape, classes=classes)
+    if isinstance(model, nn.Module):
+        products = {id(t): t.detach() for m in model.modules() for t in vars(m).values() if isinstance(t, Tensor)}
+        return copy.deepcopy(model, dict(products)).cpu()  # torch cannot copy the product of a weight and its mask
+    with Seeded(stream(0, "init").initial_seed()):
+        return given.called(model, name, {"shape": shape, "classes": classes})
+
+
+def _plain(model: nn.Module) -> tuple[nn.Module, Masks]:
+    """The module without torch's pruning, with the weights as they are behind the masks; and the masks."""
+    masks: Masks = {}
+    for path, module in model.named_modules():
+        for hook in list(module._forward_pre_hooks.values()):
+            if isinstance(hook, torch_prune.BasePruningMethod):
+                leaf = hook._tensor_name
+                masks[f"{path}.{leaf}".lstrip(".")] = getattr(module, f"{leaf}_mask").bool().clone()
+                whole = getattr(module, f"{leaf}_orig").detach().clone()
+                torch_prune.remove(module, leaf)
+                with torch.no_grad():
+                    getattr(module, leaf).copy_(whole)
+                for name in [name for name in module._parameters if name != leaf]:  # the weight comes first again
+                    module._parameters[name] = module._parameters.pop(name)
+    return model, masks
+
+
+def _tensors(checkpoint: Mapping[str, Tensor] | Path | str) -> dict[str, Tensor]:
+    """The tensors of a state_dict, or of a file of one, by the names of a plain module."""
+    found = read_weights(Path(checkpoint), HOLDERS) if isinstance(checkpoint, str | Path) else dict(checkpoint)
+    for holder in HOLDERS:
+        if isinstance(found.get(holder), Mapping):
+            found = dict(found[holder])  # as training scripts save it
+    for start in WRAPPED:
+        if found and all(name.startswith(start) for name in found):
+            found = {name.removeprefix(start): t for name, t in found.items()}
+    return found
+
+
+def _load(model: nn.Module, found: dict[str, Tensor], masks: Masks) -> Masks:
+    """Put the tensors into the module; and the masks, of torch's pruning, that are among them."""
+    for name in [name for name in found if name.endswith("_mask") and f"{name[:-5]}_orig" in found]:
+        masks = masks | {name[:-5]: found.pop(name).bool()}
+        found[name[:-5]] = found.pop(f"{name[:-5]}_orig")
+    own = model.state_dict()
+    for what, names in (("lacks", own.keys() - found.keys()), ("also holds", found.keys() - own.keys())):
+        if names:
+            raise BadInput(
+                f"The checkpoint is not one of this network: it {what} {shortened(sorted(names), 3)}; give the module, or "
+                "the factory, that it was saved from."
+            )
+    for name, tensor in found.items():
+        if isinstance(own[name], Tensor) and own[name].shape != tensor.shape:
+            raise BadInput(
+                f"The checkpoint is not one of this network: '{name}' is {list(tensor.shape)} and should be "
+                f"{list(own[name].shape)}; give the module, or the factory, that it was saved from."
+            )
+    model.load_state_dict(found, strict=True)
+    return masks
+
+
+def _pretrained(name: str) -> nn.Module:
+    """torchvision's network with its own weights, if they are on disk."""
+    short = name.removeprefix("torchvision/")
+    if short == name:
+        raise BadInput(
+            f"Only torchvision has 'pretrained' weights here, as torchvision/NAME; {name!r} needs a checkpoint."
+        )
+    from torchvision import models
+
+    choose(short, models.list_models(module=models), "torchvision network")
+    url = models.get_model_weights(short).DEFAULT.url
+    file = Path(torch.hub.get_dir()) / "checkpoints" / url.rpartition("/")[2]
+    if not file.is_file():
+        raise BadInput(
+            f"The weights of {name} are not on disk: {file} is wanted, from {url}; download it, or give a checkpoint."
+        )
+    model = build(name, shape=(3, 224, 224), classes=1000)
+    _load(model, _tensors(file), {})
+    return model
+
+
+def outputs(model: nn.Module, shape: tuple[int, ...], name: str, least: int) -> int:
+    """How many scores the network gives for one input, at least `least`. Raises BadInput, with the cause, for what is no
+    tensor of scores."""
+    trial = copy.deepcopy(model).eval()
+    classes = least
+    try:
+        with torch.no_grad():
+            scores = trial(torch.zeros(2, *shape))
+        if isinstance(scores, Tensor) and scores.dim() == 2:
+            classes = scores.shape[1]
+    except Exception:  # which `check` says in a sentence
+        pass
+    if classes < least:
+        raise BadInput(
+            f"The network gives {classes} scores, but labels go up to {least - 1}; give the network of these classes."
+        )
+    check(model, name, shape, classes)
+    return classes

@@ -1,0 +1,55 @@
+"""Markdown of the project as a page of the site: links lead to what the site has; those to other files become words."""
+
+import re
+from collections.abc import Iterable
+
+LINK = re.compile(r"(?<!!)\[([^]]+)\]\(([^)\s]+)\)")
+
+
+def target(link: str, names: Iterable[str]) -> str:
+    """Where a link of the project's Markdown leads in a site with pages of these names; empty for what is not in it.
+
+    `fig03_budgets.ipynb` and `../figures/digits/fig03_budgets.png` lead to `fig03_budgets.html`, `explore_race.ipynb` to
+    `race.html`, `references.md#zimmer-2023` to `references.html#zimmer-2023`; an address and an anchor stay.
+    """
+    if re.match(r"https?:|mailto:|#", link):
+        return link
+    path, mark, anchor = link.partition("#")
+    stem = path.rpartition("/")[2].rpartition(".")[0].removeprefix("explore_")
+    stem = {"start_here": "start"}.get(stem, stem)
+    return f"{stem}.html{mark}{anchor}" if stem in set(names) else ""
+
+
+def relinked(text: str, names: Iterable[str]) -> str:
+    """The Markdown with its links as `target` says; what leads nowhere becomes its words."""
+    known = set(names)
+
+    def link(match: re.Match) -> str:
+        there = target(match[2], known)
+        return f"[{match[1]}]({there})" if there else match[1]
+
+    return LINK.sub(link, text)
+
+
+def rendered(text: str, names: Iterable[str], deeper: int = 0) -> str:
+    """The Markdown as HTML, relinked. Tables scroll by themselves, and headings have anchors as GitHub makes them.
+
+    deeper: by how many levels headings go down.
+    """
+    import mistune  # comes with nbconvert
+
+    def heading(match: re.Match) -> str:
+        anchor = re.sub(r"[^\w -]", "", re.sub("<.*?>", "", match[2])).strip().lower().replace(" ", "-")
+        level = int(match[1]) + deeper
+        return f'<h{level} id="{anchor}">{match[2]}</h{level}>'
+
+    html = str(mistune.create_markdown(escape=False, plugins=["table"])(relinked(text, names)))
+    html = re.sub(r"<h(\d)>(.*?)</h\1>", heading, html)
+    html = html.replace("<table>", '<div class="wide" tabindex="0"><table>').replace("</table>", "</table></div>")
+    return re.sub(r"<th>\s*</th>", "<td></td>", html)
+
+
+def titled(text: str) -> tuple[str, str]:
+    """The first heading of a Markdown text, and the rest."""
+    first, _, rest = text.lstrip().partition("\n")
+    return first.lstrip("# ").strip(), rest.strip()

@@ -1,0 +1,100 @@
+"""Saved figures as pages: the picture of each preset's folder, its caption and findings, and the claims it speaks of."""
+
+import json
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from retrainlab.figures import pages
+from retrainlab.figures.provenance import number
+from retrainlab.figures.sentences import FIGURES
+from retrainlab.phrases import listed
+from retrainlab.site import documents
+from retrainlab.site.frame import Entry
+
+ENDS = ("svg", "png", "csv")  # that go along
+
+
+@dataclass(frozen=True)
+class Verdict:
+    """A claim, and what the parts of it say that were tested on one figure: (part, state)."""
+
+    name: str
+    statement: str
+    verdict: str
+    parts: Sequence[tuple[str, str]]
+
+
+@dataclass(frozen=True)
+class Drawn:
+    """A figure in one folder. where: its data set, in words; files: what goes along, by its end."""
+
+    figure: pages.Shown
+    folder: str
+    where: str
+    verdicts: Sequence[Verdict]
+
+    @property
+    def caption(self) -> str:
+        return self.figure.about["caption"]
+
+    @property
+    def points(self) -> list[str]:
+        """Sentences on it that the caption does not have."""
+        return [point for point in self.figure.words.points if point not in self.caption]
+
+    @property
+    def devices(self) -> str:
+        return listed(self.figure.about["devices"]) if self.figure.about["devices"] else ""
+
+    def file(self, end: str) -> str:
+        """The path in the site, and under the project's figures/, of the file with that end."""
+        return f"figures/{self.folder}/{self.figure.name}.{end}"
+
+
+@dataclass(frozen=True)
+class Figure:
+    """A figure's page. text: what its notebook begins with, as Markdown; drawn: in which folders it is."""
+
+    name: str
+    title: str
+    text: str
+    drawn: Sequence[Drawn]
+
+    @property
+    def entry(self) -> Entry:
+        short = self.title.partition(": ")[2] or self.title
+        return Entry(
+            self.name, self.title, f"{number(self.name)}: {short}", "Figures", self.drawn[0].figure.words.finding
+        )
+
+
+def every(project: Path, figures: Path) -> list[Figure]:
+    """The figures that are in at least one of the folders that the README tells of. project: where the notebooks are;
+    figures: the folder of these folders. Raises BadInput for a damaged one."""
+
+    def read(path: str) -> str | None:
+        file = figures.parent / path
+        return file.read_text(encoding="utf-8") if file.is_file() else None
+
+    found: dict[str, list[Drawn]] = {}
+    for folder, where in pages.FOLDERS.items():
+        claims = list(_claims(read(f"figures/{folder}/claims.json")))
+        for shown in pages.shown(read, folder):
+            own = [v for figure, v in claims if figure == shown.name]
+            found.setdefault(shown.name, []).append(Drawn(shown, folder, where, own))
+    return [_figure(project, name, found[name]) for name in FIGURES if name in found]
+
+
+def _figure(project: Path, name: str, drawn: Sequence[Drawn]) -> Figure:
+    notebook = json.loads((project / "notebooks" / f"{name}.ipynb").read_text(encoding="utf-8"))
+    first = next(cell for cell in notebook["cells"] if cell["cell_type"] == "markdown")
+    return Figure(name, *documents.titled("".join(first["source"])), drawn)
+
+
+def _claims(text: str | None) -> Iterator[tuple[str, Verdict]]:
+    """(figure, what a claim says of it), for each claim and figure of it."""
+    for claim in json.loads(text)["claims"] if text else []:
+        for figure in dict.fromkeys(part["figure"] for part in claim["parts"]):
+            parts = [(part["says"], part["state"]) for part in claim["parts"] if part["figure"] == figure]
+            yield figure, Verdict(claim["name"], claim["statement"], claim["verdict"], parts)

@@ -1,0 +1,243 @@
+"""The site in a browser, from a file and with the network off: what it scores, what can be dragged, who can read it."""
+
+import csv
+import itertools
+import json
+import math
+import re
+
+import numpy as np
+import pytest
+from axe_playwright_python.sync_playwright import Axe
+from playwright.sync_api import expect
+from scipy.stats import kendalltau
+
+from retrainlab.config import NAMED_SCHEDULES
+from retrainlab.explore.kit import points as kit
+from retrainlab.explore.kit.pages import WEB
+from retrainlab.explore.views.draw import FREE
+from retrainlab.explore.views.predict import Guess, score
+from tests.helpers import small_site
+
+pytestmark = pytest.mark.xdist_group("browser")
+PAGES = ("index", "start", "predict", "draw", "predict_cifar10", "race_cifar10", "fig03_budgets", "claims", "glossary")
+PAGES += ("references",)
+CONTRAST = {"runOnly": ["color-contrast"]}  # all that another theme can change
+
+
+@pytest.fixture(scope="module")
+def site(tmp_path_factory):
+    return small_site.build_site(tmp_path_factory.mktemp("site"))
+
+
+@pytest.fixture(scope="module")
+def context(browser):
+    context = browser.new_context(offline=True, viewport={"width": 1150, "height": 1000}, accept_downloads=True)
+    yield context
+    context.close()
+
+
+@pytest.fixture
+def opened(context, site):
+    """Opens pages by name, with nothing kept from before; fails on anything that the console calls an error."""
+    errors, pages = [], []
+
+    def open_page(name: str):
+        page = context.new_page()
+        pages.append(page)
+        page.on("pageerror", lambda error: errors.append(str(error)))
+        page.on("console", lambda message: errors.append(message.text) if message.type == "error" else None)
+        page.on("request", lambda request: errors.append(request.url) if request.url.startswith("http") else None)
+        page.goto((site / f"{name}.html").as_uri())
+        return page
+
+    yield open_page
+    for page in pages:
+        page.evaluate("() => { try { localStorage.clear(); } catch { /* a page that closed it */ } }")
+        page.close()
+    assert not errors
+
+
+def serious(page, options=None) -> list[str]:
+    found = Axe().run(page, options=options).response["violations"]
+    return [f"{v['id']}: {v['nodes'][0]['html'][:100]}" for v in found if v["impact"] in ("serious", "critical")]
+
+
+@pytest.mark.parametrize("name", PAGES)
+def test_a_page_can_be_read_in_both_themes_and_on_a_phone(opened, name):
+    page = opened(name)
+    if name.startswith("predict"):
+        page.get_by_role("button", name="Show the answer").click()
+    assert serious(page) == []
+    page.get_by_role("button", name="Dark").click()
+    assert serious(page, CONTRAST) == []
+    page.set_viewport_size({"width": 390, "height": 800})
+    assert page.evaluate("document.documentElement.scrollWidth") <= 390
+    page.set_viewport_size({"width": 1920, "height": 1080})
+    assert page.evaluate("parseFloat(getComputedStyle(document.body).fontSize)") > 22
+
+
+def test_the_theme_is_kept_from_page_to_page(opened):
+    page = opened("index")
+    paper = "getComputedStyle(document.body).backgroundColor"
+    light = page.evaluate(paper)
+    page.get_by_role("button", name="Dark").click()
+    assert page.evaluate(paper) != light
+    page.get_by_text("Explorers", exact=True).click()
+    page.get_by_role("navigation").get_by_role("link", name="predict", exact=True).click()
+    assert page.evaluate(paper) != light and page.get_by_role("button", name="Light").is_visible()
+
+
+# ---- predict -----------------------------------------------------------------------------------------------------------
+
+
+def test_a_guess_is_scored_as_scipy_and_the_notebook_do(opened):
+    page = opened("index")
+    names, generator = ("FT", "LRW", "SLR", "LLR"), np.random.default_rng(0)
+    races = [dict(zip(names, generator.permutation(4) / 4)) for _ in range(3)]
+    races += [{"FT": 0.5, "LRW": 0.5, "SLR": 0.9, "LLR": 0.9}, {"FT": None, "LRW": 0.5, "SLR": None, "LLR": 0.7}]
+    races.append(dict.fromkeys(names, 0.5))
+    asked = [(list(order), came) for came in races for order in itertools.permutations(names)]
+    script = (WEB / "guess.js").read_text()
+    made = page.evaluate(f"asked => {{ {script}\nreturn asked.map(([order, came]) => scored(order, came)); }}", asked)
+    for (order, came), got in zip(asked, made):
+        values = [-math.inf if came[name] is None else came[name] for name in order]
+        ranks = np.unique(values, return_inverse=True)[1]  # scipy takes no infinity
+        tau = kendalltau([4, 3, 2, 1], ranks).statistic
+        assert got["tau"] is None if math.isnan(tau) else got["tau"] == pytest.approx(tau)
+        best = [sorted(values, reverse=True)[place] for place in range(4)]
+        assert got["exact"] == sum(own == there for own, there in zip(values, best))
+        ended = {name: value for name, value in came.items() if value is not None}
+        assert abs(7 - got["gap"]) == pytest.approx(score(Guess("a", tuple(order), 7), ended)[1])
+
+
+def order(page) -> list[str]:
+    return page.locator(".ranking li").evaluate_all("items => items.map((item) => item.dataset.name)")
+
+
+def test_a_ranking_is_made_by_keys_mouse_and_buttons(opened):
+    page = opened("predict")
+    assert order(page) == [*NAMED_SCHEDULES], "an order that tells nothing"
+    grip = page.get_by_role("button", name="LLR linear")
+    grip.press("ArrowUp")
+    grip.press("ArrowUp")
+    assert order(page) == ["FT", "LRW", "LLR", "SLR", "CLR", "ALLR"] and grip.evaluate(
+        "n => n === document.activeElement"
+    )
+    assert page.locator("#more [role=status]").inner_text() == "LLR is at place 3 of 6."
+    page.get_by_role("button", name="Move FT down").click()
+    assert order(page)[:2] == ["LRW", "FT"]
+    one, other = (page.get_by_role("button", name=name).bounding_box() for name in ("ALLR adaptive", "LRW learning"))
+    page.mouse.move(one["x"] + 20, one["y"] + 9)
+    page.mouse.down()
+    page.mouse.move(other["x"] + 20, other["y"] + 2, steps=6)
+    page.mouse.up()
+    assert order(page) == ["ALLR", "LRW", "FT", "LLR", "SLR", "CLR"]
+
+
+def test_a_groups_guesses_are_kept_scored_and_exported(opened):
+    page = opened("predict")
+    keep, said = page.get_by_role("button", name="Keep the guess"), page.locator("#more [role=status]")
+    keep.click()
+    assert "no name" in said.inner_text()
+    page.get_by_label("Name").fill("=Ann, the first")
+    page.get_by_role("button", name="Move ALLR up").click()  # ... LLR and CLR behind it
+    keep.click()
+    assert "Kept: =Ann, the first says FT > LRW > SLR > CLR > ALLR > LLR." in said.inner_text()
+    page.reload()
+    expect(page.get_by_role("cell", name="=Ann, the first")).to_be_visible()
+    assert "of 6" not in page.locator("#more").inner_text()
+    page.get_by_role("button", name="Show the answer").click()
+    row = page.locator("#more tbody tr").inner_text().split("\t")
+    came = [small_site.ENDS[name] for name in ("FT", "LRW", "SLR", "CLR", "ALLR", "LLR")]
+    tau = kendalltau([6, 5, 4, 3, 2, 1], came).statistic
+    assert row[2] == f"{tau:.2f}".replace("-", "−") and row[3] == "0 of 6" and row[5] == "18.0"
+    page.get_by_label("Name").fill("Bob")
+    keep.click()
+    assert "shown already" in said.inner_text()
+    with page.expect_download() as download:
+        page.get_by_role("button", name="Download the guesses").click()
+    [line] = csv.DictReader(open(download.value.path()))
+    assert line["name"] == "'=Ann, the first" and float(line["kendall_tau"]) == pytest.approx(tau)
+    assert (line["asked"], line["exact_places"], float(line["gap_off"])) == ("95 %, 5 %", "0", pytest.approx(18))
+
+
+def test_guesses_stay_while_the_page_is_open_where_nothing_can_be_kept(opened):
+    page = opened("predict")
+    page.add_init_script("Object.defineProperty(window, 'localStorage', { get() { throw new Error('closed'); } });")
+    page.reload()
+    page.get_by_label("Name").fill("Ann")
+    page.get_by_role("button", name="Keep the guess").click()
+    assert "only until the page is closed" in page.locator("#more [role=status]").inner_text()
+    assert page.get_by_role("cell", name="Ann").is_visible()
+
+
+# ---- draw and start ----------------------------------------------------------------------------------------------------
+
+
+def nearest(page) -> dict[str, float]:
+    rows = page.locator("#view tbody tr").evaluate_all(
+        "rows => rows.map((r) => [...r.cells].map((c) => c.textContent))"
+    )
+    return {row[0]: float(row[1]) for row in rows}
+
+
+def drawn(page) -> list[tuple[float, float]]:
+    """The points as the code has them."""
+    page.get_by_role("button", name="Copy as Python").click()
+    text = page.get_by_label("The view as Python").inner_text()
+    return list(eval(re.search(r"points=(\(\(.*?\)\))", text)[1]))
+
+
+def test_points_are_dragged_and_the_nearest_curves_follow(opened, site):
+    page = opened("draw")
+    assert nearest(page)["triangle"] == 0
+    data = json.loads(re.search(r'id="data">(.*?)</script>', (site / "draw.html").read_text(), re.S)[1])
+    curves = {c["name"]: np.array(c["lr"]) for c in data["views"]["1"]["data"]["curves"]}
+    assert set(curves) == {*NAMED_SCHEDULES, *FREE}
+    top = page.get_by_role("slider", name="Control point 2")
+    place = top.bounding_box()
+    x, y = place["x"] + place["width"] / 2, place["y"] + place["height"] / 2
+    page.mouse.move(x, y)
+    page.mouse.down()
+    page.mouse.move(x - 180, y + 4, steps=5)
+    page.mouse.up()
+    own = drawn(page)
+    assert own[1][0] < 0.25 and own[0] == (0, 0) and own[2] == (1, 0)
+    mine = np.interp(np.linspace(0, 1, 101), *zip(*own))
+    far = {name: np.abs(lr - mine).mean() / 0.1 for name, lr in curves.items()}
+    found = nearest(page)
+    assert list(found) == sorted(far, key=far.get)[:3] and found == pytest.approx({n: far[n] for n in found}, rel=0.01)
+    first = next(iter(found))
+    assert f"nearest stored curve is {first}" in page.locator("#view p[role=status]").inner_text()
+    page.wait_for_timeout(600)
+    before = float(top.get_attribute("aria-valuenow"))
+    top.press("ArrowUp")
+    expect(top).not_to_have_attribute("aria-valuenow", str(before))
+    assert drawn(page)[1][1] == pytest.approx(before + kit.TOP / 100, abs=1e-4)
+
+
+def test_points_move_are_added_and_removed_by_the_rules_of_the_kit(opened):
+    page = opened("draw")
+    script, rules = (WEB / "drawing.js").read_text(), {"gap": kit.GAP, "top": kit.TOP, "most": kit.MOST}
+    points, generator = kit.SHAPES["two cycles"], np.random.default_rng(1)
+    asked = [(int(generator.integers(5)), *generator.uniform(-0.2, [1.2, 0.4]).round(4).tolist()) for _ in range(40)]
+    call = "return asked.map(([i, x, y]) => moved(points, i, x, y, rules));"
+    made = page.evaluate(
+        f"([points, asked, rules]) => {{ {script}\n{call} }}", [[list(p) for p in points], asked, rules]
+    )
+    for (place, x, y), got in zip(asked, made):
+        assert np.array(got) == pytest.approx(np.array(kit.move(points, place, x, y)), abs=1.01e-3)
+    page.get_by_role("button", name="Add a point").click()
+    assert len(drawn(page)) == 4
+    for _ in range(3):
+        page.get_by_role("button", name="Remove the point moved last").click()
+    assert len(drawn(page)) == 2 and "needs 2 points" in page.locator("#more").inner_text()
+
+
+def test_the_slider_prunes_and_the_table_follows(opened):
+    page = opened("start")
+    slider, said = page.locator("#control-0"), page.locator("#view p[role=status]")
+    assert "472 of 4,724 weights are left (10 %" in said.inner_text()
+    slider.press("Home")
+    assert "4,724 of 4,724" in said.inner_text() and "80 % removed" in page.locator("#view caption").inner_text()

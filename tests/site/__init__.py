@@ -1,0 +1,1 @@
+"""The site for those who have only a browser; tests/browser opens it."""
