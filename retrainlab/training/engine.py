@@ -96,8 +96,8 @@ class Engine:
         self, setup: Setup, jobs: Sequence[Job], stop: Callable[[], bool] | None = None
     ) -> Iterator[tuple[int, Trained]]:
         """Train all jobs, the longest first; yields (place in `jobs`, Trained) as each ends. If memory runs out, half as
-        many train at once from there on."""
-        if self.kind == "loop":
+        many train at once from there on. A network that cannot be stacked trains one job after the other."""
+        if self.kind == "loop" or not setup.stackable:
             for place in sorted(range(len(jobs)), key=lambda i: -len(jobs[i].curve)):
                 yield place, loop.train(setup, jobs[place], stop)
             return

@@ -15,6 +15,7 @@ from retrainlab.data.dataset import Dataset, Split
 from retrainlab.layers import frozen
 from retrainlab.noise import Seeded, has_noise, stream
 from retrainlab.training.method import Method, Plain, Tensors
+from retrainlab.training.ways import stackable
 
 
 @dataclass(frozen=True)
@@ -97,6 +98,11 @@ class Setup:
     def noisy(self) -> bool:
         """Whether the network draws random numbers as it trains; raises as `noise.has_noise` does."""
         return has_noise(self.model, self.data.shape)
+
+    @cached_property
+    def stackable(self) -> bool:
+        """Whether many networks of this kind can be trained at once; else each is trained alone (see `ways.stackable`)."""
+        return stackable(self.model, self.data.shape)
 
     def noise(self, seed: tuple[int | str, ...], states: Mapping[str, Tensor] | None = None) -> AbstractContextManager:
         """The context in which all that the network draws comes from `seed` alone; it does nothing for a network that draws

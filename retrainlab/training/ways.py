@@ -3,19 +3,23 @@ members that have ended are left out."""
 
 import os
 from collections.abc import Callable, Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from functools import partial
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
+from torch.func import functional_call
 
+from retrainlab import models
 from retrainlab.checks import BadInput
 from retrainlab.device import recording
-from retrainlab.models import in_mode
+from retrainlab.models import apart, in_mode
+from retrainlab.noise import Seeded, stream
 from retrainlab.paths import compiled_folder
 from retrainlab.training.method import Tensors
-from retrainlab.training.stacking import Forward, evaluation_of, forward_of
+from retrainlab.training.stacking import Forward, Unstackable, by_rules, evaluation_of, forward_of, vmapped
 
 Losses = Callable[[Tensors, Tensors, Tensor, Tensor], Tensor]
 """(weights [M, ...], buffers [M, ...], images, labels [M*B]) -> each member's mean cross-entropy in nats, [M]."""
@@ -43,6 +47,34 @@ class Way:
         with in_mode(model, training=False):
             forward = evaluation_of(model, unfolded, rank)
         return Way(forward, compile_(losses) if compiled else losses, recorded)
+
+
+def stackable(model: nn.Module, shape: tuple[int, ...]) -> bool:
+    """Whether many members of the network can be trained at once, and draw the noise that each draws alone: tried on two
+    inputs of this shape, and known of the kit's own networks. Not so for torch's LSTM and GRU, for a network that looks at
+    its numbers, and for dropout of what lies otherwise in memory when it is stacked."""
+    if type(model).__module__ == models.__name__:
+        return True
+    with suppress(Unstackable):
+        if len(shape) == 3:
+            by_rules(model)
+            return True
+    trial = apart(model).train()
+    start = torch.randn(2, *shape, generator=stream("stackable")).to(next(model.parameters()))
+    params = {name: p.detach().requires_grad_() for name, p in trial.named_parameters()}
+    buffers = {name: b.clone() for name, b in trial.named_buffers()}
+    twice = [{name: torch.stack([t.detach()] * 2) for name, t in some.items()} for some in (params, buffers)]
+    try:
+        with torch.enable_grad():
+            both = {name: p.requires_grad_() for name, p in twice[0].items()}
+            with Seeded(0):
+                together = vmapped(trial, start.dim())(both, twice[1], start)
+            torch.autograd.grad(together.sum(), list(both.values()), allow_unused=True)
+        with torch.no_grad(), Seeded(0):
+            alone = functional_call(trial, (params, buffers), (start,))
+    except (RuntimeError, ValueError, TypeError):  # what vmap raises for what it cannot do
+        return False
+    return bool(torch.allclose(together[1], alone, rtol=1e-3, atol=1e-4))
 
 
 def mean_losses(forward: Forward, weights: Tensors, buffers: Tensors, images: Tensor, labels: Tensor) -> Tensor:

@@ -9,9 +9,10 @@ from torch import nn
 
 from retrainlab.data.dataset import Augmentation, Dataset, Split
 from retrainlab.layers import frozen
+from retrainlab.training.engine import Engine
 from retrainlab.training.state import Job, State
-from tests.helpers.members import alone, assert_alike, masked, masks_of, rates, setup_of, train_together
-from tests.helpers.networks import Depthwise, Tied, TwoBranches, transformer
+from tests.helpers.members import alone, assert_alike, identical, masked, masks_of, rates, setup_of, train_together
+from tests.helpers.networks import Depthwise, Looking, Tied, TwoBranches, transformer
 
 
 class Mixer(nn.Module):
@@ -43,6 +44,29 @@ class Recurrent(nn.Module):
         for row in x.permute(2, 0, 1, 3).flatten(2):
             state = self.cell(row, state)
         return self.head(state)
+
+
+class Lstm(nn.Module):
+    """torch's own, which vmap does not know."""
+
+    def __init__(self):
+        super().__init__()
+        self.run, self.head = nn.LSTM(24, 5, batch_first=True), nn.Linear(5, 3)
+
+    def forward(self, x):
+        return self.head(self.run(x.permute(0, 2, 1, 3).flatten(2))[0][:, -1])
+
+
+class Permuted(nn.Module):
+    """Dropout of what lies otherwise in memory where it is stacked."""
+
+    def __init__(self):
+        super().__init__()
+        self.layer = nn.TransformerEncoderLayer(8, 2, 12, batch_first=True)
+        self.head = nn.Linear(8, 3)
+
+    def forward(self, x):
+        return self.head(self.layer(x).mean(1))
 
 
 def grouped():
@@ -95,6 +119,12 @@ NETWORKS = {
     "rows of a table": (table, (20,)),
     "sequences": (sequence, (2, 16)),
 }
+ALONE = {
+    "LSTM": (Lstm, (3, 8, 8)),
+    "path that depends on numbers": (lambda: Looking((3, 8, 8), 3), (3, 8, 8)),
+    "spectral_norm": (lambda: nn.Sequential(torch.nn.utils.spectral_norm(nn.Linear(20, 6)), nn.Linear(6, 3)), (20,)),
+    "dropout of a transposed tensor": (Permuted, (6, 8)),
+}
 
 
 def inputs(shape) -> Dataset:
@@ -110,7 +140,7 @@ def inputs(shape) -> Dataset:
 
 
 def setup_for(name):
-    make, shape = NETWORKS[name]
+    make, shape = (NETWORKS | ALONE)[name]
     with torch.random.fork_rng():
         torch.manual_seed(0)
         model = make().double()
@@ -130,6 +160,18 @@ def test_many_at_once_end_as_in_the_loop(name):
     trained = mine[0].state
     assert all(not trained.params[n][~mask].any() for n, mask in masks_of(setup, 0).items())
     assert not any(torch.equal(trained.params[n], jobs[0].start.params[n]) for n in setup.prunable)
+
+
+@pytest.mark.parametrize("name", [*NETWORKS, *ALONE])
+def test_it_is_known_which_networks_can_be_stacked_and_the_others_train_alone(name):
+    setup = setup_for(name)
+    assert setup.stackable == (name in NETWORKS)
+    if name in ALONE:
+        start = State.of(setup.model)
+        jobs = [Job(start, rates(3, 0.01, i), (0, "t"), masked.Masked({}), 1) for i in range(2)]
+        found = dict(Engine("batched", 2).train(setup, jobs))
+        for mine, wanted in zip((found[0], found[1]), alone(setup, jobs)):
+            assert identical(mine.state, wanted.state)
 
 
 def test_frozen_parameters_stay_bit_for_bit_and_are_not_pruned():
