@@ -46,6 +46,7 @@ def rendered(text: str, names: Iterable[str], deeper: int = 0) -> str:
     html = str(mistune.create_markdown(escape=False, plugins=["table"])(relinked(text, names)))
     html = re.sub(r"<h(\d)>(.*?)</h\1>", heading, html)
     html = html.replace("<table>", '<div class="wide" tabindex="0"><table>').replace("</table>", "</table></div>")
+    html = html.replace("<pre>", '<pre tabindex="0">')
     return re.sub(r"<th>\s*</th>", "<td></td>", html)
 
 

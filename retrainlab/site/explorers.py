@@ -1,6 +1,6 @@
 """The explorers' pages of the site: those that stored results suffice for, and what the others lack."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
@@ -10,6 +10,7 @@ from retrainlab.figures.pages import FOLDERS
 from retrainlab.site.frame import Entry
 
 if TYPE_CHECKING:
+    from retrainlab.config import Experiment
     from retrainlab.explore.kit.pages import Page
     from retrainlab.study.results import Results
 
@@ -52,16 +53,17 @@ class Explorer:
 
 @dataclass(frozen=True)
 class Lacking:
-    """A page that is left out. runs, of: how many of its runs are not stored; why: where it is for another reason."""
+    """A page that is left out. missing: those of its runs, of so many, that are not stored; why: where it is for another
+    reason."""
 
     name: str
-    runs: int
-    of: int
+    missing: Sequence["Experiment"] = ()
+    of: int = 0
     why: str = ""
 
     @property
     def words(self) -> str:
-        return f"{self.name}: {self.why or f'{self.runs} of its {self.of} runs are not stored'}"
+        return f"{self.name}: {self.why or f'{len(self.missing)} of its {self.of} runs are not stored'}"
 
 
 def ready(results: "Results", tell: Callable[[float, str], None]) -> tuple[list[Explorer], list[Lacking]]:
@@ -73,12 +75,11 @@ def ready(results: "Results", tell: Callable[[float, str], None]) -> tuple[list[
     for place, name in enumerate(sorted(made, key=lambda n: (ORDER.index(n.partition("_")[0]), n))):
         tell(place / len(made), name)
         page = made[name]
-        missing = sum(results.of(e) is None for e in page.needs)
-        if missing:
+        if missing := [e for e in page.needs if results.of(e) is None]:
             lacking.append(Lacking(name, missing, len(page.needs)))
             continue
         try:
             found.append(Explorer(page, pages.data(page), pages.computed(page, results)))
         except BadInput as error:
-            lacking.append(Lacking(name, 0, 0, str(error)))
+            lacking.append(Lacking(name, why=str(error)))
     return found, lacking

@@ -38,6 +38,11 @@ class Frame:
         self.entries = list(entries)
         self.templates = Environment(loader=FileSystemLoader(TEMPLATES), autoescape=True)
 
+    @property
+    def names(self) -> list[str]:
+        """Of all pages but the index."""
+        return [entry.name for entry in self.entries]
+
     def page(self, template: str, name: str, title: str, **more: object) -> str:
         """The whole HTML of the page of that name. template: a file of `templates`; more: what that needs."""
         return self.templates.get_template(template).render(

@@ -1,12 +1,14 @@
 """`retrainlab site`: every page that stored results and saved figures suffice for, in one folder."""
 
 import shutil
-from collections.abc import Sequence
+from collections.abc import Callable, Iterable, Sequence
 from functools import partial
 from pathlib import Path
 
 from retrainlab import glossary
-from retrainlab.explore.kit import pages
+from retrainlab.device import resolve
+from retrainlab.explore.kit import costs
+from retrainlab.explore.kit import pages as kit
 from retrainlab.figures import pages as readme
 from retrainlab.paths import command, make_writable, project, write_text, write_whole
 from retrainlab.progress import Progress
@@ -18,47 +20,35 @@ from retrainlab.study.making import grouped
 from retrainlab.study.results import Results
 
 DOCS = {"evidence": "docs/evidence.md", "references": "docs/references.md"}
+MARK = '<meta name="generator" content="retrainlab site">'  # of every page, so that those of an earlier site are known
 
 
 def make(output: str = "", store: str = "", saved: str = "") -> list[Path]:
     """Write the site to `output` (`site` in the project if empty), from the results in `store` and the folders of figures in
     `saved` (the project's own if empty). Nothing is trained; what is lacking is said, with the command that makes it. Raises
     BadInput before any work for a folder that cannot be written, and for damaged figures."""
-    folder, root = Path(output) if output else project() / "site", project()
+    root = project()
+    folder, figured = Path(output) if output else root / "site", Path(saved) if saved else root / "figures"
     make_writable(folder, ["index.html"])
     results, progress = Results.at(store), Progress("site")
-    drawn = figures.every(root, Path(saved) if saved else root / "figures")
+    drawn, texts = figures.every(root, figured), _documents(root, figured)
     found, lacking = explorers.ready(results, lambda share, words: progress(0.9 * share, words))
-    texts = _documents(root, Path(saved) if saved else root / "figures")
-    entries = [*(e.entry for e in found), *(f.entry for f in drawn), *(entry for entry, _ in texts)]
-    frame = Frame(entries)
-    out: list[Path] = []
-    names = [entry.name for entry in entries]
-
-    def write(name: str, text: str) -> None:
-        progress(0.9 + 0.1 * len(out) / (len(names) + 1), name)
-        write_text(folder / f"{name}.html", text)
-        out.append(folder / f"{name}.html")
-
-    for explorer in found:
-        write(explorer.page.name, explorer_page(frame, explorer, found))
-    for place, figure in enumerate(drawn):
-        beside = {
-            "before": drawn[place - 1] if place else None,
-            "after": drawn[place + 1] if place + 1 < len(drawn) else None,
-        }
-        text = documents.rendered(figure.text, names)
-        write(figure.name, frame.page("figure.html.j2", figure.name, figure.title, figure=figure, text=text, **beside))
-        _copy(figure, Path(saved) if saved else root / "figures", folder)
-    for entry, text in texts:
-        write(entry.name, frame.page("document.html.j2", entry.name, entry.title, text=documents.rendered(text, names)))
-    write("index", index_page(frame, found, drawn, lacking))
-    progress(1.0, f"{len(out)} pages")
+    frame = Frame([*(e.entry for e in found), *(f.entry for f in drawn), *(entry for entry, _ in texts)])
+    pages: dict[str, Callable[[], str]] = {e.page.name: partial(explorer_page, frame, e, found) for e in found}
+    pages |= {f.name: partial(figure_page, frame, f, drawn) for f in drawn}
+    pages |= {entry.name: partial(document_page, frame, entry, text) for entry, text in texts}
+    pages["index"] = partial(index_page, frame, found, drawn, lacking)
+    for place, (name, text) in enumerate(pages.items()):
+        progress(0.9 + 0.1 * place / len(pages), name)
+        write_text(folder / f"{name}.html", text())
+    for figure in drawn:
+        _copy(figure, figured, folder)
+    _remove_old(folder, pages)
+    progress(1.0, f"{len(pages)} pages")
     progress.close()
-    print(f"{folder / 'index.html'}  ({len(out)} pages, {_size(folder) / 2**20:.1f} MiB)")
-    for line in said(lacking):
-        print(line)
-    return out
+    print(f"{folder / 'index.html'}  ({len(pages)} pages, {_size(folder) / 2**20:.1f} MiB)")
+    print("".join(f"{line}\n" for line in said(lacking)), end="")
+    return [folder / f"{name}.html" for name in pages]
 
 
 def explorer_page(frame: Frame, explorer: Explorer, found: Sequence[Explorer]) -> str:
@@ -71,9 +61,22 @@ def explorer_page(frame: Frame, explorer: Explorer, found: Sequence[Explorer]) -
         page=explorer.page,
         data=explorer.data,
         computed=explorer.computed,
-        scripts=pages.scripts(explorer.page),
+        scripts=kit.scripts(explorer.page),
         alike=alike if len(alike) > 1 else [],
     )
+
+
+def figure_page(frame: Frame, figure: Figure, drawn: Sequence[Figure]) -> str:
+    """The HTML of a figure's page, with links to those before and after it. drawn: all that are in the site."""
+    at = drawn.index(figure)
+    before, after = (drawn[at - 1] if at else None), (drawn[at + 1] if at + 1 < len(drawn) else None)
+    more = {"figure": figure, "text": documents.rendered(figure.text, frame.names), "before": before, "after": after}
+    return frame.page("figure.html.j2", figure.name, figure.title, **more)
+
+
+def document_page(frame: Frame, entry: Entry, text: str) -> str:
+    """The HTML of a page that is Markdown."""
+    return frame.page("document.html.j2", entry.name, entry.title, text=documents.rendered(text, frame.names))
 
 
 def index_page(frame: Frame, found: Sequence[Explorer], drawn: Sequence[Figure], lacking: Sequence[Lacking]) -> str:
@@ -86,15 +89,16 @@ def index_page(frame: Frame, found: Sequence[Explorer], drawn: Sequence[Figure],
 
 
 def said(lacking: Sequence[Lacking]) -> list[str]:
-    """Which pages were left out and how to get them, in lines; none if none was."""
+    """Which pages were left out, how to get them, and about how long that takes here, in lines; none if none was."""
     if not lacking:
         return []
     lines = [f"Left out: {'; '.join(one.words for one in lacking)}."]
-    stems = list(dict.fromkeys(one.name for one in lacking if one.runs))
-    if stems:
-        lines.append(
-            f"This trains what they lack, after which the site is made again: {command('export ' + ' '.join(stems))}."
+    if names := [one.name for one in lacking if one.missing]:
+        wanted = list(dict.fromkeys(noun for one in lacking for e in one.missing for noun in (e.recipe, e)))
+        again = (
+            f"This trains what they lack, after which the site is made again: {command('export ' + ' '.join(names))}."
         )
+        lines.append(f"{again} {costs.words(wanted, resolve(), [])}")
     return lines
 
 
@@ -117,6 +121,13 @@ def _copy(figure: Figure, saved: Path, folder: Path) -> None:
             source = saved.parent / drawn.file(end)
             if source.is_file():
                 write_whole(folder / drawn.file(end), partial(shutil.copyfile, source))
+
+
+def _remove_old(folder: Path, pages: Iterable[str]) -> None:
+    """Remove the pages of an earlier site that this one does not have."""
+    for path in folder.glob("*.html"):
+        if path.stem not in set(pages) and MARK in path.read_text(encoding="utf-8", errors="replace")[:500]:
+            path.unlink()
 
 
 def _size(folder: Path) -> int:

@@ -28,11 +28,8 @@ def train(
     Meanwhile no other thread may use `setup.model` (see `models.apart`).
     """
     data, per_epoch = setup.data, setup.data.steps_per_epoch(setup.batch_size)
-    stack, step, resume = (
-        Stack.of(setup, way or Way.of(setup.model, rank=data.rank), jobs),
-        jobs[0].step,
-        jobs[0].resume,
-    )
+    stack = Stack.of(setup, way or Way.of(setup.model, rank=data.rank), jobs)
+    step, resume = jobs[0].step, jobs[0].resume
     if not resume:
         stack.pause(stack.members, 0)
     noise, pace = setup.noise(jobs[0].seed, resume.noise if resume else None), Pace(data.device)

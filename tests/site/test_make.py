@@ -1,5 +1,6 @@
 """The site as a folder of files: whole, linked, loading nothing from elsewhere, and open about what it lacks."""
 
+import json
 import re
 from html.parser import HTMLParser
 
@@ -9,6 +10,7 @@ pytest.importorskip("nbconvert")
 
 from retrainlab.checks import BadInput
 from retrainlab.cli import main
+from retrainlab.config import NAMED_SCHEDULES
 from retrainlab.site import explorers, make
 from retrainlab.study import run
 from tests.helpers import small_site
@@ -83,9 +85,30 @@ def test_what_the_store_lacks_is_said_and_how_to_make_it(tmp_path, capsys, monke
     arguments = ["--output", str(tmp_path / "out"), "--store", str(tmp_path / "store")]
     assert main(["site", *arguments, "--figures", str(tmp_path / "figures")]) == 0
     out = capsys.readouterr().out
-    assert "race: 120 of its 120 runs are not stored" in out and "export race compare" in out
+    assert (
+        "race: 120 of its 120 runs are not stored" in out and "export race compare" in out and "That takes about" in out
+    )
     index = (tmp_path / "out" / "index.html").read_text()
     assert "race: 120 of its 120 runs are not stored" in index and "glossary.html" in index
+
+
+def test_pages_of_an_earlier_site_go_and_others_stay(tmp_path, monkeypatch):
+    monkeypatch.setattr(explorers, "ORDER", ())
+    (tmp_path / "figures").mkdir()
+    (tmp_path / "race.html").write_text(f"<!DOCTYPE html>\n<head>{make.MARK}")
+    (tmp_path / "own.html").write_text("<p>mine</p>")
+    made = make.make(str(tmp_path), str(tmp_path / "store"), str(tmp_path / "figures"))
+    assert {path.name for path in tmp_path.glob("*.html")} == {path.name for path in made} | {"own.html"}
+    assert (tmp_path / "index.html").read_text().count(make.MARK) == 1
+
+
+def test_the_slider_has_a_view_for_every_percentage(site):
+    data = json.loads(re.search(r'id="data">(.*?)</script>', (site / "start.html").read_text(), re.S)[1])
+    assert list(data["views"]) == [str(percent) for percent in range(100)]
+    words, table = data["views"]["86"]["words"], data["views"]["86"]["table"]
+    assert words.startswith("661 of 4,724 weights are left (14 %") and "90 % removed" in table[0]
+    assert [row[1] for row in table[2]] == sorted(NAMED_SCHEDULES, key=lambda name: -small_site.ENDS[name])
+    assert data["views"]["0"]["csv"] == data["views"]["99"]["csv"] and data["views"]["0"]["csv"].count("\n") == 101
 
 
 def test_a_folder_that_cannot_be_written_is_refused_first(tmp_path):

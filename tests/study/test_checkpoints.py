@@ -191,7 +191,7 @@ plan.carry_out(Results.at(sys.argv[1]), torch.device("cpu"), Engine(), [{recipe!
 
 @pytest.mark.skipif(os.name != "posix", reason="signals as Unix knows them")
 def test_a_process_that_is_killed_loses_what_came_since_its_last_checkpoint(tmp_path):
-    recipe, store = replace(RECIPE, epochs=60), tmp_path / "store"
+    recipe, store = replace(RECIPE, epochs=30), tmp_path / "store"
     environment = os.environ | {"PYTHONPATH": str(ROOT), "OMP_NUM_THREADS": "1"}
     child = subprocess.Popen([sys.executable, "-c", CHILD.format(recipe=recipe), str(store)], env=environment)
     deadline = time.monotonic() + 60

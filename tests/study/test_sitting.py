@@ -187,16 +187,16 @@ def test_sittings_lead_to_the_table_of_an_undisturbed_study(tmp_path, monkeypatc
     assert list(checkpoints.files(tmp_path / "store")) == []
 
 
-ASKED = "--model mlp --width 12 --epochs 20 --sparsity 0.8 0.9 --budget 0.2 --schedule LLR SLR --device cpu --jobs 1"
+ASKED = "--model mlp --width 12 --epochs 12 --sparsity 0.9 --budget 0.2 --schedule LLR SLR --device cpu --jobs 1"
 
 
 def test_a_command_stops_before_its_minutes_are_over_and_the_same_command_goes_on(tmp_path, capsys):
     """In seconds of the real clock."""
     command = ["study", *ASKED.split(), "--store"]
     csv = tmp_path / "table.csv"
-    assert cli.main([*command, str(tmp_path / "store"), "--minutes", "0.005", "--csv", str(csv)]) == 0
+    assert cli.main([*command, str(tmp_path / "store"), "--minutes", "0.002", "--csv", str(csv)]) == 0
     told = capsys.readouterr()
-    assert "of 0.005 minutes: " in told.err and "the same command goes on from there." in told.err
+    assert "of 0.002 minutes: " in told.err and "the same command goes on from there." in told.err
     assert csv.exists() == bool(told.out)
     assert cli.main([*command, str(tmp_path / "store"), "--csv", str(csv)]) == 0
     assert cli.main([*command, str(tmp_path / "whole"), "--csv", str(tmp_path / "whole.csv")]) == 0

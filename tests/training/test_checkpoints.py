@@ -120,8 +120,8 @@ def test_members_that_share_a_slot_go_on_in_one():
 
 
 @pytest.mark.skipif(not torch.cuda.is_available(), reason="no CUDA GPU here")
-@pytest.mark.parametrize("name", METHODS)
-@pytest.mark.parametrize("kind", ["loop", "graph", "compiled"])
+@pytest.mark.parametrize("name", ["masked", "RigL", "GMP"])
+@pytest.mark.parametrize("kind", ["loop", "graph"])
 def test_a_training_on_a_gpu_goes_on_to_the_same_bits(kind, name):
     device = torch.device("cuda")
     setup, engine = convolutions(device), LOOP if kind == "loop" else Engine(kind, 8, 1, unfolded=True)
