@@ -195,6 +195,7 @@ def test_the_race_goes_to_what_is_stored_when_the_data_set_is_chosen_and_back(st
     assert view.settings() == race.Settings("cifar10", sparsity=0.8926, budget=shelved.BUDGET) and view.race.whole
     view.inputs["data"].value = "digits"
     assert not view.cells and view.settings().model == "resnet8" and text(view.shelf).strip() == ""
+    assert not view.race.results and view.raced == view.settings(), "the other data set's race is gone"
     view.close()
 
 

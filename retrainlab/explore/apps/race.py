@@ -58,8 +58,13 @@ class Race(Pruning[Settings], Racing[Settings]):
         data = self.inputs["data"].value
         with self.quietly():
             self.inputs["model"].value = live.preset_of(data).recipe.model
+        before = self.cells
         self.arrive(data)
         self.go_to_stored(self.inputs["model"].value)
+        if before and not self.cells and not self.desk.running:  # nobody has asked for the race that is on screen
+            self.raced = self.settings()
+            self.race = Live(views.experiments(self.raced))
+            self.draw()
         self.show_stored()
         self.look()
 
