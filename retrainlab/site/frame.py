@@ -50,7 +50,7 @@ class Frame:
             title=title,
             groups={group: [e for e in self.entries if e.group == group] for group in GROUPS},
             style=pages.style() + (TEMPLATES / "site.css").read_text(),
-            theme=(TEMPLATES / "theme.js").read_text(),
+            script=(TEMPLATES / "frame.js").read_text(),
             schedules=[*glossary.SCHEDULES.values(), glossary.BIMP],
             terms=terms(),
             explain=Explainer(),

@@ -88,6 +88,19 @@ def test_the_theme_is_kept_from_page_to_page(opened):
     assert page.evaluate(paper) != light and page.get_by_role("button", name="Light").is_visible()
 
 
+def test_a_menu_closes_by_escape_and_when_something_else_is_meant(opened):
+    page = opened("fig03_budgets")
+    menu, links = page.locator("header details").nth(1), page.locator("header details").nth(1).get_by_role("list")
+    menu.locator("summary").press("Enter")
+    expect(links).to_be_visible()
+    links.get_by_role("link").first.press("Escape")
+    expect(links).to_be_hidden()
+    assert menu.locator("summary").evaluate("n => n === document.activeElement")
+    menu.locator("summary").click()
+    page.locator("main h1").click(position={"x": 900, "y": 5})
+    expect(links).to_be_hidden()
+
+
 # ---- predict -----------------------------------------------------------------------------------------------------------
 
 
@@ -144,6 +157,7 @@ def test_a_groups_guesses_are_kept_scored_and_exported(opened):
     page.get_by_role("button", name="Move ALLR up").click()  # ... LLR and CLR behind it
     keep.click()
     assert "Kept: =Ann, the first says FT > LRW > SLR > CLR > ALLR > LLR." in said.inner_text()
+    assert order(page) == [*NAMED_SCHEDULES], "the next one starts from the same list"
     page.reload()
     expect(page.get_by_role("cell", name="=Ann, the first")).to_be_visible()
     assert "of 6" not in page.locator("#more").inner_text()
