@@ -12,7 +12,7 @@ BIN   := .venv/bin
 READY := .venv/.ready
 
 .DEFAULT_GOAL := help
-.PHONY: help setup figures words export site slides test lab bench doctor clean
+.PHONY: help setup figures words export site slides teach test lab bench doctor clean
 
 help:  ## this list
 	@echo "retrainlab: after pruning a neural network, how should it be retrained?"
@@ -48,6 +48,9 @@ site: $(READY)  ## write a site of all explorers and figures, for those who have
 
 slides: $(READY)  ## write slides of PRESET's figures, HTML and PDF, into slides/
 	@$(BIN)/retrainlab slides --preset $(PRESET) $(addprefix --precision ,$(PRECISION))
+
+teach: $(READY)  ## write the sessions of teach/ for participants, without solutions, and the sheet of formulas
+	@$(BIN)/retrainlab teach
 
 test: $(READY)  ## run all tests
 	@OMP_NUM_THREADS=1 $(BIN)/python -m pytest -q -n auto --dist loadgroup

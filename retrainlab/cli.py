@@ -155,6 +155,9 @@ def _parser() -> argparse.ArgumentParser:
     slides.add_argument("--figures", default="", help="the folder they are in, whatever made them; of PRESET if empty")
     slides.add_argument("--output", default="", help="folder to write to; slides if empty")
     slides.add_argument("--no-pdf", action="store_true", help="the HTML alone; a PDF needs Chromium, Chrome or Edge")
+    teach = command("teach", _teach, "write the sessions for participants, without solutions, and a sheet of formulas")
+    teach.add_argument("--output", default="", help="folder to write to; teach/participants if empty")
+    teach.add_argument("--no-pdf", action="store_true", help="the sheet as HTML alone; a PDF needs a browser, too")
     run = command("run", _study, "run one experiment: train, prune, retrain")
     add_experiment(run, many=False)
     study = command("study", _study, "run a grid of experiments and print its table")
@@ -239,6 +242,12 @@ def _slides(options: argparse.Namespace) -> None:
     from retrainlab.figures import slides
 
     slides.make(options.output, options.preset, not options.no_pdf, options.figures, options.precision)
+
+
+def _teach(options: argparse.Namespace) -> None:
+    from retrainlab.teaching import sessions
+
+    sessions.make(options.output, not options.no_pdf)
 
 
 def _study(options: argparse.Namespace) -> None:

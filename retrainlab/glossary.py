@@ -146,7 +146,8 @@ GROUPS: dict[str, tuple[Term, ...]] = {
 _HEAD = """# Glossary
 
 The words of this study, as the README, the explorers and the sessions use them. `make words` writes this page from
-[glossary.py](../retrainlab/glossary.py); [methods.md](methods.md) says more of each method.
+[glossary.py](../retrainlab/glossary.py); [methods.md](methods.md) says more of each method, and a
+sheet that `make teach` writes has the formulas.
 """
 
 
@@ -186,14 +187,12 @@ def _parts() -> Iterator[str]:
 
 WORKS = {
     "bartoldson-2020": "Bartoldson et al. 2020",
-    "chen-2022": "Chen et al. 2022",
+    "blalock-2020": "Blalock et al. 2020",
     "han-2015": "Han et al. 2015",
     "holm-1979": "Holm 1979",
     "kusupati-2020": "Kusupati et al. 2020",
     "le-2021": "Le & Hua 2021",
-    "li-2020": "Li et al. 2020",
     "lin-2020": "Lin et al. 2020",
-    "loshchilov-2017": "Loshchilov & Hutter 2017",
     "renda-2020": "Renda et al. 2020",
     "zhu-2017": "Zhu & Gupta 2017",
     "zimmer-2023": "Zimmer et al. 2023",

@@ -69,7 +69,7 @@ study.checkpoints study.courses study.result study.measured study.stages study.o
 study.store
 study
 contest
-figures.sentences figures
+figures.sentences figures teaching.answers teaching.times
 claims.rule
 claims.effects
 claims.schedules
@@ -78,6 +78,7 @@ claims.table
 claims.report
 claims.beside
 explore.kit explore.views explore.apps
+teaching
 report options export doctor lab packing keeping filing adopt
 site
 cli

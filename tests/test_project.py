@@ -18,7 +18,12 @@ import yaml
 ROOT = Path(__file__).parent.parent
 PACKAGE = ROOT / "retrainlab"
 PYPROJECT = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
-DOCUMENTS = [ROOT / "README.md", ROOT / "CONTRIBUTING.md", *sorted((ROOT / "docs").glob("*.md"))]
+DOCUMENTS = [
+    ROOT / "README.md",
+    ROOT / "CONTRIBUTING.md",
+    *sorted((ROOT / "docs").glob("*.md")),
+    *sorted((ROOT / "teach").glob("*.md")),
+]
 of_each_document = pytest.mark.parametrize("path", DOCUMENTS, ids=lambda path: path.name)
 
 
@@ -55,7 +60,20 @@ def test_the_citation_names_the_paper():
 @pytest.mark.skipif(shutil.which("make") is None, reason="make is not installed")
 def test_make_alone_lists_every_target():
     done = subprocess.run(["make", "--no-print-directory"], cwd=ROOT, capture_output=True, text=True, check=True)
-    for target in ("help", "setup", "figures", "words", "export", "slides", "test", "lab", "bench", "doctor", "clean"):
+    for target in (
+        "help",
+        "setup",
+        "figures",
+        "words",
+        "export",
+        "slides",
+        "teach",
+        "test",
+        "lab",
+        "bench",
+        "doctor",
+        "clean",
+    ):
         assert f"make {target} " in done.stdout
     for variable in ("PRESET", "JOBS", "DEVICE", "PRECISION", "FIGURES", "FRESH", "COMPUTE"):
         assert f" {variable}=" in done.stdout
@@ -101,7 +119,10 @@ def in_backticks(path: Path) -> list[str]:
 
 @of_each_document
 def test_every_file_and_folder_that_a_document_names_is_there(path):
-    made_by_commands, not_paths = ("store/", "figures/own/", "site/", ".made/"), ("torchvision/",)
+    made_by_commands, not_paths = (
+        ("store/", "figures/own/", "site/", ".made/", "teach/participants/"),
+        ("torchvision/",),
+    )
     for name in in_backticks(path):
         is_path = re.fullmatch(r"[\w.-]+(/[\w.-]+)*/?", name) and ("/" in name or name.endswith((".py", ".md")))
         if is_path and not name.startswith(made_by_commands + not_paths):

@@ -13,7 +13,7 @@ ROOT = Path(__file__).parent.parent
 REFERENCES = ROOT / "docs" / "references.md"
 TEXTS = [
     path
-    for pattern in ("*.md", "docs/*.md", "benchmarks/*.md", "notebooks/*.ipynb")
+    for pattern in ("*.md", "docs/*.md", "benchmarks/*.md", "notebooks/*.ipynb", "teach/*.md", "teach/*.ipynb")
     for path in sorted(ROOT.glob(pattern))
     if path != REFERENCES
 ]

@@ -15,8 +15,9 @@
     stored                 which figures can be drawn from what is stored, and what the others lack
     blocks                 pages of which parts are made
     evidence, published    docs/evidence.md: results that come with the project beside published ones
-    pages                  `retrainlab words`: what the README and docs/trust.md say of the figures that are kept in git
-    slides                 `retrainlab slides`: the figures for a reading group
+    pages                  `retrainlab words`: what the README and docs/trust.md say of the figures that are kept in git,
+                           and a host's page of the claims; and the glossary
+    slides, printing       `retrainlab slides`: the figures for a reading group; HTML -> PDF, by a browser
 
 Drawing and words read DataFrames, never the store; `stored` and `evidence` ask it what is there.
 """

@@ -1,5 +1,5 @@
-"""`retrainlab words`: what the README and docs/trust.md say of results, made from the figures that lie in the project; and
-the glossary.
+"""`retrainlab words`: what the README, docs/trust.md and teach/host.md say of results, made from the figures that lie in the
+project; and the glossary.
 
 Each page has blocks between two lines that a reader does not see. Of a block's table the rows and questions are typed, and
 only what follows them is made. A block whose figures are not there has nothing to say.
@@ -7,8 +7,9 @@ only what follows them is made. A block whose figures are not there has nothing 
 
 import json
 import re
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass
+from functools import partial
 from io import StringIO
 
 from retrainlab import glossary
@@ -20,8 +21,9 @@ from retrainlab.figures.sentences import FIGURES, Words, words
 from retrainlab.paths import command
 from retrainlab.phrases import listed
 from retrainlab.stats import read_saved
+from retrainlab.teaching import answers, times
 
-README, TRUST, GLOSSARY = "README.md", "docs/trust.md", "docs/glossary.md"
+README, TRUST, HOST, GLOSSARY = "README.md", "docs/trust.md", "teach/host.md", "docs/glossary.md"
 FOLDERS = {"digits": "digits", "fashion-mnist": "Fashion-MNIST", "cifar10": "CIFAR-10"}  # of figures/, those in git
 PICTURE, PICTURED = "fig03_budgets", ("cifar10", "digits")  # from the first of these folders that has it
 
@@ -52,7 +54,8 @@ def pages(read: Read) -> dict[str, str]:
     """The pages by their paths, with blocks that say what the figures say now."""
     digits = {one.name: one for one in shown(read, "digits")}
     claims = {folder: _claims(read, folder) for folder in FOLDERS}
-    blocks = {
+    told = {FOLDERS[folder]: own for folder, own in claims.items() if own}
+    blocks: dict[str, Mapping[str, Callable[[str], str]]] = {
         README: {
             "schedules": lambda old: glossary.schedules(),
             "picture": lambda old: picture(read),
@@ -60,6 +63,8 @@ def pages(read: Read) -> dict[str, str]:
             "claims": lambda old: verdicts(old, claims),
         },
         TRUST: {"results": lambda old: "\n".join(_results(read))},
+        HOST: {name: partial(answers.block, told, own) for name, own in answers.SESSIONS.items()}
+        | {"times": lambda old: times.block(read(times.FILE))},
     }
     return {path: filled(path, read(path), own) for path, own in blocks.items()} | {GLOSSARY: glossary.page()}
 

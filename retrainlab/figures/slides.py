@@ -5,12 +5,8 @@ nothing: reveal.js (vendor/reveal) and the pictures are inside.
 """
 
 import json
-import os
 import re
-import shutil
-import subprocess
 import sys
-import tempfile
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass
 from html import escape
@@ -22,8 +18,9 @@ from retrainlab import references
 from retrainlab.checks import BadInput, choose
 from retrainlab.config import PRECISIONS
 from retrainlab.figures import notebooks, presets
+from retrainlab.figures.printing import NoPrint, to_pdf
 from retrainlab.figures.sentences import FIGURES, words
-from retrainlab.paths import command, make_writable, project, write_text, write_whole
+from retrainlab.paths import command, make_writable, project, write_text
 from retrainlab.phrases import listed
 from retrainlab.stats import read_saved
 
@@ -33,7 +30,6 @@ if TYPE_CHECKING:
     from retrainlab.figures.saving import Picture
 
 NAME = "slides_retraining"
-BROWSERS = ("chromium", "chromium-browser", "google-chrome", "google-chrome-stable", "microsoft-edge")  # that print
 CELL_TIMEOUT = 600  # seconds
 NO_PDF = (
     "The PDF was left out: {why}. To get it, install Chromium (on Debian: apt install chromium) and run this again, or open "
@@ -157,8 +153,8 @@ def make(
     write_text(page, html(notebook))
     if pdf:
         try:
-            _print(html(notebook, script=False), printed)
-        except _NoPrint as reason:
+            to_pdf(html(notebook, script=False), printed)
+        except NoPrint as reason:
             made.remove(printed)
             print(NO_PDF.format(why=reason), file=sys.stderr, flush=True)
     for path in made:
@@ -210,32 +206,3 @@ def html(notebook: "NotebookNode", script: bool = True) -> str:
         unread = re.compile("<(?=!--|/?script)")  # would change how HTML is read on
         files = {"css": vendored("reset.css", "reveal.css"), "js": [unread.sub(r"\\x3c", text) for text in scripts]}
     return exporter.from_notebook_node(notebook, resources={"reveal_files": files})[0]
-
-
-class _NoPrint(Exception):
-    """Why there is no PDF."""
-
-
-def _print(text: str, out: Path) -> None:
-    """Print the HTML `text` as the PDF `out`. Raises _NoPrint."""
-    browser = next((path for name in BROWSERS if (path := shutil.which(name))), None)
-    if browser is None:
-        raise _NoPrint("no browser that prints is on the path")
-    folder = Path(tempfile.mkdtemp(prefix=".slides-", dir=out.parent))  # a confined browser may read no other place
-    page, printed = folder / "print.html", folder / "print.pdf"
-    options = ["--headless", "--disable-gpu", "--no-first-run", "--no-pdf-header-footer"]
-    if hasattr(os, "geteuid") and os.geteuid() == 0:  # for root Chromium has no sandbox
-        options.append("--no-sandbox")
-    files = [f"--user-data-dir={folder / 'profile'}", f"--print-to-pdf={printed}", page.as_uri()]
-    try:
-        page.write_text(text, encoding="utf-8")
-        subprocess.run([browser, *options, *files], check=True, capture_output=True, timeout=120)
-        write_whole(out, printed.replace)
-    except subprocess.CalledProcessError as error:
-        raise _NoPrint(f"{browser} ended with exit code {error.returncode}") from None
-    except subprocess.TimeoutExpired as error:
-        raise _NoPrint(f"{browser} had not printed after {error.timeout:g} s") from None
-    except OSError as error:
-        raise _NoPrint(f"{error.filename or browser}: {error.strerror}") from None
-    finally:
-        shutil.rmtree(folder, ignore_errors=True)

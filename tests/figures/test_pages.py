@@ -13,6 +13,7 @@ from retrainlab import stats
 from retrainlab.checks import BadInput
 from retrainlab.cli import main
 from retrainlab.figures import blocks, evidence, pages, provenance, sentences
+from retrainlab.teaching import answers
 from tests.helpers.made_figures import table
 
 ROOT = Path(__file__).parents[2]
@@ -41,6 +42,9 @@ old
 <!-- end of claims -->
 The end.
 """
+HOST = "".join(
+    f"<!-- {name}: made by retrainlab words -->\n<!-- end of {name} -->\n" for name in (*answers.SESSIONS, "times")
+)
 TRUST = "Before.\n<!-- results: made by retrainlab words -->\n<!-- end of results -->\nAfter.\n"
 
 
@@ -59,7 +63,7 @@ def claimed(**verdicts: str) -> str:
 @pytest.fixture
 def files() -> dict[str, str]:
     """A project with three figures, two of which its README has rows for, and no claims."""
-    found = {"README.md": README, "docs/trust.md": TRUST}
+    found = {"README.md": README, "docs/trust.md": TRUST, "teach/host.md": HOST}
     for name in ("fig03_budgets", "fig05_contest", "fig09_where"):
         found |= saved(name)
     return found
@@ -157,7 +161,7 @@ def test_pages_that_are_made_once_more_stay_as_they_are(files, claims):
 
 
 def test_a_folder_without_figures_is_not_spoken_of(files):
-    alone = {"README.md": files["README.md"], "docs/trust.md": TRUST}
+    alone = {"README.md": files["README.md"], "docs/trust.md": TRUST, "teach/host.md": HOST}
     readme, trust = filled(alone)
     assert trust == TRUST and "| who? | |\n" in readme
 
@@ -190,13 +194,19 @@ def test_the_command_writes_all_pages_and_then_nothing(files, tmp_path, monkeypa
         (tmp_path / path).parent.mkdir(parents=True, exist_ok=True)
         (tmp_path / path).write_text(text, encoding="utf-8")
     assert main(["words"]) == 0
-    assert capsys.readouterr().out == "README.md: written\ndocs/trust.md: written\ndocs/glossary.md: written\n"
+    assert (
+        capsys.readouterr().out
+        == "README.md: written\ndocs/trust.md: written\nteach/host.md: as it was\ndocs/glossary.md: written\n"
+    )
     made = files | pages.pages(files.get)
     made["README.md"] += "With results.\n"
     assert {path: (tmp_path / path).read_text(encoding="utf-8") for path in made} == made
     monkeypatch.setattr(evidence, "pages", lambda read: {})
     assert main(["words"]) == 0
-    assert capsys.readouterr().out == "README.md: as it was\ndocs/trust.md: as it was\ndocs/glossary.md: as it was\n"
+    assert (
+        capsys.readouterr().out
+        == "README.md: as it was\ndocs/trust.md: as it was\nteach/host.md: as it was\ndocs/glossary.md: as it was\n"
+    )
 
 
 def test_the_pages_of_this_project_are_what_its_figures_say():

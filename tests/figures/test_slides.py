@@ -15,7 +15,7 @@ import pytest
 from retrainlab import references, stats
 from retrainlab.checks import BadInput
 from retrainlab.cli import main
-from retrainlab.figures import presets, sentences, slides
+from retrainlab.figures import presets, printing, sentences, slides
 from tests.helpers import made_figures
 
 pytestmark = pytest.mark.xdist_group("browser")  # one process makes the deck once
@@ -23,7 +23,7 @@ pytestmark = pytest.mark.xdist_group("browser")  # one process makes the deck on
 ROOT = Path(__file__).parents[2]
 NOTEBOOK = ROOT / "notebooks" / f"{slides.NAME}.ipynb"
 VENDOR = ROOT / "retrainlab" / "figures" / "vendor" / "reveal"
-CHROMIUM = next((path for name in slides.BROWSERS if (path := shutil.which(name))), None)
+CHROMIUM = next((path for name in printing.BROWSERS if (path := shutil.which(name))), None)
 needs_browser = pytest.mark.skipif(CHROMIUM is None, reason="no Chromium, Chrome or Edge is on the path")
 LOADING = {"src", "srcset", "href", "xlink:href", "data", "poster", "background", "action", "formaction"}
 VOID = {"meta", "link", "img", "br", "hr", "col"}
@@ -251,7 +251,7 @@ def test_without_a_browser_the_html_is_made_and_a_sentence_says_what_is_not(
 ):
     cells = [nbformat.v4.new_markdown_cell("# One", metadata={"slideshow": {"slide_type": "slide"}})]
     monkeypatch.setattr(slides, "_executed", lambda deck, folder: nbformat.v4.new_notebook(cells=cells))
-    monkeypatch.setattr(slides.shutil, "which", lambda name: browser and shutil.sys.executable)
+    monkeypatch.setattr(printing.shutil, "which", lambda name: browser and shutil.sys.executable)
     assert [p.name for p in slides.make(str(tmp_path), figures=str(folder))] == [f"{slides.NAME}.html"]
     said = capsys.readouterr().err
     assert "The PDF was left out: " in said and "apt install chromium" in said and "?print-pdf" in said
@@ -274,10 +274,10 @@ def test_why_nothing_was_printed_is_told(error, words, tmp_path, monkeypatch):
     def fail(*args, **options):
         raise error
 
-    monkeypatch.setattr(slides.shutil, "which", lambda name: "browser")
-    monkeypatch.setattr(slides.subprocess, "run", fail)
-    with pytest.raises(slides._NoPrint, match=words):
-        slides._print("<p>", tmp_path / "deck.pdf")
+    monkeypatch.setattr(printing.shutil, "which", lambda name: "browser")
+    monkeypatch.setattr(printing.subprocess, "run", fail)
+    with pytest.raises(printing.NoPrint, match=words):
+        printing.to_pdf("<p>", tmp_path / "deck.pdf")
     assert not list(tmp_path.iterdir())
 
 
