@@ -217,6 +217,31 @@ def test_points_are_dragged_and_the_nearest_curves_follow(opened, site):
     assert drawn(page)[1][1] == pytest.approx(before + kit.TOP / 100, abs=1e-4)
 
 
+def test_a_finger_drags_points_and_ranks(browser, site):
+    """Pitfall: a browser takes a finger that moves for a scroll, unless it is told not to."""
+    context = browser.new_context(offline=True, has_touch=True, is_mobile=True, viewport={"width": 390, "height": 800})
+    page = context.new_page()
+    touch = context.new_cdp_session(page)
+
+    def drag(what, right, down):
+        what.scroll_into_view_if_needed()
+        box = what.bounding_box()
+        x, y = box["x"] + min(box["width"] / 2, 20), box["y"] + box["height"] / 2
+        for step in range(9):
+            at = [{"x": x + right * step / 8, "y": y + down * step / 8}]
+            touch.send("Input.dispatchTouchEvent", {"type": "touchMove" if step else "touchStart", "touchPoints": at})
+        touch.send("Input.dispatchTouchEvent", {"type": "touchEnd", "touchPoints": []})
+
+    page.goto((site / "predict.html").as_uri())
+    drag(page.get_by_role("button", name="ALLR adaptive"), 0, -110)
+    assert order(page).index("ALLR") < 4
+    page.goto((site / "draw.html").as_uri())
+    point = page.get_by_role("slider", name="Control point 2")
+    drag(point, -70, -40)
+    page.wait_for_function("n => n.getAttribute('aria-valuenow') > 0.13", arg=point.element_handle())
+    context.close()
+
+
 def test_points_move_are_added_and_removed_by_the_rules_of_the_kit(opened):
     page = opened("draw")
     script, rules = (WEB / "drawing.js").read_text(), {"gap": kit.GAP, "top": kit.TOP, "most": kit.MOST}
