@@ -95,7 +95,8 @@ def pair(data: Any, what: str) -> "Pair":
     elif isinstance(data, DataLoader):
         inputs, labels = _joined(list(data), what, torch.cat)
     elif isinstance(data, Dataset):
-        inputs, labels = _joined([data[i] for i in range(len(data))], what, torch.stack)  # type: ignore[arg-type]
+        count = len(data)  # type: ignore[arg-type]  # not every Dataset has a length
+        inputs, labels = _joined([data[i] for i in range(count)], what, torch.stack)
     else:
         raise BadInput(
             f"The {what} is {type(data).__name__}, but must be a pair (inputs, labels) of tensors, a torch Dataset or a "

@@ -1,7 +1,19 @@
 """Markdown of the project as a page of the site: links lead to what the site has; those to other files become words."""
 
 import re
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import dataclass
+
+from retrainlab.site.frame import Entry
+
+
+@dataclass(frozen=True)
+class Document:
+    """A page of words. html: its HTML below the title, by the names of the site's pages, which links lead to."""
+
+    entry: Entry
+    html: Callable[[Sequence[str]], str]
+
 
 LINK = re.compile(r"(?<!!)\[([^]]+)\]\(([^)\s]+)\)")
 

@@ -11,7 +11,7 @@ from retrainlab.explore.kit import pages
 
 TEMPLATES = Path(__file__).parent / "templates"
 EXPLAINED = ("sparsity", "budget", "stability")  # wherever they first occur in a page's sentences
-GROUPS = ("Explorers", "Figures", "Words")
+GROUPS = ("Explorers", "Figures", "Sessions", "Words")
 
 
 @dataclass(frozen=True)
@@ -50,7 +50,7 @@ class Frame:
             title=title,
             groups={group: [e for e in self.entries if e.group == group] for group in GROUPS},
             style=pages.style() + (TEMPLATES / "site.css").read_text(),
-            theme=(TEMPLATES / "theme.js").read_text(),
+            script=(TEMPLATES / "frame.js").read_text(),
             schedules=[*glossary.SCHEDULES.values(), glossary.BIMP],
             terms=terms(),
             explain=Explainer(),
@@ -84,7 +84,7 @@ class Explainer:
         """The same of a text that is HTML already, whose tags, links and headings stay as they are."""
         pieces = re.split(r"(<[^>]*>)", text)  # texts, and the tags between them
         for place in range(0, len(pieces), 2):
-            if place and re.match(r"<(a|h\d|code)\b", pieces[place - 1]):
+            if place and re.match(r"<(a|h\d|code|m\w+)\b", pieces[place - 1]):
                 continue
             for name, (anchor, words) in list(self.known.items()):
                 link = rf'<a class="term" href="#{anchor}" title="{escape(words)}">\1</a>'

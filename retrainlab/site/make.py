@@ -12,31 +12,34 @@ from retrainlab.explore.kit import pages as kit
 from retrainlab.figures import pages as readme
 from retrainlab.paths import command, make_writable, project, write_text, write_whole
 from retrainlab.progress import Progress
-from retrainlab.site import documents, explorers, figures
+from retrainlab.site import documents, explorers, figures, sessions
+from retrainlab.site.documents import Document
 from retrainlab.site.explorers import Explorer, Lacking
 from retrainlab.site.figures import Figure
 from retrainlab.site.frame import Entry, Frame
 from retrainlab.study.making import grouped
 from retrainlab.study.results import Results
 
-DOCS = {"evidence": "docs/evidence.md", "references": "docs/references.md"}
+DOCS = {name: f"docs/{name}.md" for name in ("evidence", "trust", "methods", "references")}
 MARK = '<meta name="generator" content="retrainlab site">'  # of every page, so that those of an earlier site are known
 
 
-def make(output: str = "", store: str = "", saved: str = "") -> list[Path]:
-    """Write the site to `output` (`site` in the project if empty), from the results in `store` and the folders of figures in
-    `saved` (the project's own if empty). Nothing is trained; what is lacking is said, with the command that makes it. Raises
-    BadInput before any work for a folder that cannot be written, and for damaged figures."""
+def make(output: str = "", store: str = "", saved: str = "", taught: str = "") -> list[Path]:
+    """Write the site to `output` (`site` in the project if empty), from the results in `store`, the folders of figures in
+    `saved` and what `retrainlab teach` has written to `taught` (the project's own if empty). Nothing is trained; what is
+    lacking is said, with the command that makes it. Raises BadInput before any work for a folder that cannot be written,
+    and for damaged figures."""
     root = project()
     folder, figured = Path(output) if output else root / "site", Path(saved) if saved else root / "figures"
     make_writable(folder, ["index.html"])
     results, progress = Results.at(store), Progress("site")
-    drawn, texts = figures.every(root, figured), _documents(root, figured)
+    drawn = figures.every(root, figured)
+    texts = [*sessions.every(Path(taught) if taught else root / "teach" / "participants"), *_documents(root, figured)]
     found, lacking = explorers.ready(results, lambda share, words: progress(0.9 * share, words))
-    frame = Frame([*(e.entry for e in found), *(f.entry for f in drawn), *(entry for entry, _ in texts)])
+    frame = Frame([*(e.entry for e in found), *(f.entry for f in drawn), *(t.entry for t in texts)])
     pages: dict[str, Callable[[], str]] = {e.page.name: partial(explorer_page, frame, e, found) for e in found}
     pages |= {f.name: partial(figure_page, frame, f, drawn) for f in drawn}
-    pages |= {entry.name: partial(document_page, frame, entry, text) for entry, text in texts}
+    pages |= {t.entry.name: partial(document_page, frame, t) for t in texts}
     pages["index"] = partial(index_page, frame, found, drawn, lacking)
     for place, (name, text) in enumerate(pages.items()):
         progress(0.9 + 0.1 * place / len(pages), name)
@@ -74,9 +77,10 @@ def figure_page(frame: Frame, figure: Figure, drawn: Sequence[Figure]) -> str:
     return frame.page("figure.html.j2", figure.name, figure.title, **more)
 
 
-def document_page(frame: Frame, entry: Entry, text: str) -> str:
-    """The HTML of a page that is Markdown."""
-    return frame.page("document.html.j2", entry.name, entry.title, text=documents.rendered(text, frame.names))
+def document_page(frame: Frame, document: Document) -> str:
+    """The HTML of a page of words."""
+    entry = document.entry
+    return frame.page("document.html.j2", entry.name, entry.title, text=document.html(frame.names))
 
 
 def index_page(frame: Frame, found: Sequence[Explorer], drawn: Sequence[Figure], lacking: Sequence[Lacking]) -> str:
@@ -102,16 +106,19 @@ def said(lacking: Sequence[Lacking]) -> list[str]:
     return lines
 
 
-def _documents(root: Path, saved: Path) -> list[tuple[Entry, str]]:
-    """The pages that are Markdown: entry and text."""
+def _documents(root: Path, saved: Path) -> list[Document]:
+    """Claims, glossary, and what else there is of DOCS. saved: the folder of the folders of figures."""
     claims = [path for folder in readme.FOLDERS if (path := saved / folder / "claims.md").is_file()]
-    text = "\n\n".join(path.read_text(encoding="utf-8").replace("# ", "## ", 1) for path in claims)
-    out = [(Entry("claims", "The claims, and what the data say", "claims", "Words"), text)] if claims else []
-    docs = {name: (root / path).read_text(encoding="utf-8") for name, path in DOCS.items() if (root / path).is_file()}
-    for name, text in ({"glossary": glossary.page()} | docs).items():
-        title, rest = documents.titled(text)
-        out.append((Entry(name, title, name, "Words"), rest))
-    return out
+    texts = {"glossary": glossary.page()}
+    if claims:  # each with a heading of its own below the page's
+        below = (path.read_text(encoding="utf-8").replace("# ", "## ", 1) for path in claims)
+        texts = {"claims": "\n\n".join(["# The claims, and what the data say", *below])} | texts
+    texts |= {name: (root / path).read_text(encoding="utf-8") for name, path in DOCS.items() if (root / path).is_file()}
+    titled = {name: documents.titled(text) for name, text in texts.items()}
+    return [
+        Document(Entry(name, title, name, "Words"), partial(documents.rendered, rest))
+        for name, (title, rest) in titled.items()
+    ]
 
 
 def _copy(figure: Figure, saved: Path, folder: Path) -> None:

@@ -63,6 +63,13 @@ class _Reader:
         token = self.next()
         return self.row("}") if token == "{" else self.element(token)
 
+    def letter(self) -> str:
+        """The one letter of the next group."""
+        brace, letter, end = self.next(), self.next(), self.next()
+        if brace + end != "{}" or not letter.isalpha():
+            raise ValueError("what is under a bar is not known here")
+        return letter
+
     def element(self, token: str) -> str:
         """What the token stands for, with the arguments that it takes."""
         name = token[1:] if token.startswith("\\") else ""
@@ -73,7 +80,7 @@ class _Reader:
         if name == "sqrt":
             return f"<msqrt>{self.argument()}</msqrt>"
         if name == "bar":
-            return f'<mover accent="true">{self.argument()}<mo stretchy="true">‾</mo></mover>'
+            return f"<mi>{self.letter()}\u0304</mi>"  # a combining macron shows where a stretched one is too thin
         if name in _NAMED:
             return _NAMED[name]
         if token == "{":

@@ -88,6 +88,19 @@ def test_the_theme_is_kept_from_page_to_page(opened):
     assert page.evaluate(paper) != light and page.get_by_role("button", name="Light").is_visible()
 
 
+def test_a_menu_closes_by_escape_and_when_something_else_is_meant(opened):
+    page = opened("fig03_budgets")
+    menu, links = page.locator("header details").nth(1), page.locator("header details").nth(1).get_by_role("list")
+    menu.locator("summary").press("Enter")
+    expect(links).to_be_visible()
+    links.get_by_role("link").first.press("Escape")
+    expect(links).to_be_hidden()
+    assert menu.locator("summary").evaluate("n => n === document.activeElement")
+    menu.locator("summary").click()
+    page.locator("main h1").click(position={"x": 900, "y": 5})
+    expect(links).to_be_hidden()
+
+
 # ---- predict -----------------------------------------------------------------------------------------------------------
 
 
@@ -144,6 +157,7 @@ def test_a_groups_guesses_are_kept_scored_and_exported(opened):
     page.get_by_role("button", name="Move ALLR up").click()  # ... LLR and CLR behind it
     keep.click()
     assert "Kept: =Ann, the first says FT > LRW > SLR > CLR > ALLR > LLR." in said.inner_text()
+    assert order(page) == [*NAMED_SCHEDULES], "the next one starts from the same list"
     page.reload()
     expect(page.get_by_role("cell", name="=Ann, the first")).to_be_visible()
     assert "of 6" not in page.locator("#more").inner_text()
@@ -215,6 +229,31 @@ def test_points_are_dragged_and_the_nearest_curves_follow(opened, site):
     top.press("ArrowUp")
     expect(top).not_to_have_attribute("aria-valuenow", str(before))
     assert drawn(page)[1][1] == pytest.approx(before + kit.TOP / 100, abs=1e-4)
+
+
+def test_a_finger_drags_points_and_ranks(browser, site):
+    """Pitfall: a browser takes a finger that moves for a scroll, unless it is told not to."""
+    context = browser.new_context(offline=True, has_touch=True, is_mobile=True, viewport={"width": 390, "height": 800})
+    page = context.new_page()
+    touch = context.new_cdp_session(page)
+
+    def drag(what, right, down):
+        what.scroll_into_view_if_needed()
+        box = what.bounding_box()
+        x, y = box["x"] + min(box["width"] / 2, 20), box["y"] + box["height"] / 2
+        for step in range(9):
+            at = [{"x": x + right * step / 8, "y": y + down * step / 8}]
+            touch.send("Input.dispatchTouchEvent", {"type": "touchMove" if step else "touchStart", "touchPoints": at})
+        touch.send("Input.dispatchTouchEvent", {"type": "touchEnd", "touchPoints": []})
+
+    page.goto((site / "predict.html").as_uri())
+    drag(page.get_by_role("button", name="ALLR adaptive"), 0, -110)
+    assert order(page).index("ALLR") < 4
+    page.goto((site / "draw.html").as_uri())
+    point = page.get_by_role("slider", name="Control point 2")
+    drag(point, -70, -40)
+    page.wait_for_function("n => n.getAttribute('aria-valuenow') > 0.13", arg=point.element_handle())
+    context.close()
 
 
 def test_points_move_are_added_and_removed_by_the_rules_of_the_kit(opened):

@@ -92,6 +92,27 @@ def test_what_the_store_lacks_is_said_and_how_to_make_it(tmp_path, capsys, monke
     assert "race: 120 of its 120 runs are not stored" in index and "glossary.html" in index
 
 
+def test_sessions_and_formulas_are_in_it_once_they_are_written(tmp_path, monkeypatch):
+    monkeypatch.setattr(explorers, "ORDER", ())
+    cells = [
+        ("markdown", "# Session 1: one\n\nSee [words](../docs/glossary.md) and [host.md](host.md)."),
+        ("code", "x = 1 < 2"),
+    ]
+    notebook = {"cells": [{"cell_type": kind, "source": [text]} for kind, text in cells]}
+    for name, text in {
+        "session_1.ipynb": json.dumps(notebook),
+        "sheet.html": "<main><math><mi>budget</mi></math></main>",
+    }.items():
+        (tmp_path / name).write_text(text)
+    make.make(str(tmp_path / "out"), str(tmp_path / "store"), str(tmp_path / "figures"), str(tmp_path))
+    session, sheet, index = (
+        (tmp_path / "out" / f"{name}.html").read_text() for name in ("session_1", "sheet", "index")
+    )
+    assert "<h1>Session 1: one</h1>" in session and 'href="glossary.html">words</a> and host.md.' in session
+    assert "<code>x = 1 &lt; 2</code>" in session and "<math><mi>budget</mi></math>" in sheet
+    assert index.count('href="session_1.html"') == index.count('href="sheet.html"') == 2, "in the nav and below"
+
+
 def test_pages_of_an_earlier_site_go_and_others_stay(tmp_path, monkeypatch):
     monkeypatch.setattr(explorers, "ORDER", ())
     (tmp_path / "figures").mkdir()

@@ -225,7 +225,8 @@ function grips(svg, group, spec, head, moved) {
 
 function grip(svg, group, i) {
   const node = shape(group, "circle", { r: 9, fill: "#fff", stroke: "#b02a00", "stroke-width": 3, tabindex: 0, role: "slider", "aria-label": `Control point ${i + 1}`, "aria-orientation": "vertical" });
-  node.style.cssText = "cursor:grab;touch-action:none";
+  node.style.cssText = "cursor:grab";
+  node.addEventListener("touchstart", (event) => event.preventDefault(), { passive: false }); // else the page would scroll
   const tell = (x, y) => { node.told = [x, y, Date.now()]; if (svg.moved) svg.moved(i, x, y); };
   node.addEventListener("pointerdown", (event) => { node.setPointerCapture(event.pointerId); clearTimeout(node.timer); node.held = true; node.focus(); event.preventDefault(); });
   node.addEventListener("pointermove", (event) => {

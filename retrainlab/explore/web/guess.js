@@ -102,6 +102,7 @@ function extend(host, page, _show) {
   const said = element(host, "p", { role: "status" }), table = element(host, "div"), bar = element(host, "div", { class: "row" });
   let asked = "", came = {}, names = "", order = () => [];
 
+  const begin = () => { order = rankingList(list, Object.keys(came), page.data.long, (text) => { said.textContent = text; }); };
   const rows = (question, known) => kept.of(question).map((g) => {
     const score = known && g.order.every((one) => one in known) ? scored(g.order, known) : null;
     return { ...g, score, sort: score ? score.tau ?? 0 : 0 };
@@ -130,6 +131,7 @@ function extend(host, page, _show) {
       const lasts = kept.put(asked, { name: who, order: order(), gap: far });
       said.textContent = `Kept: ${who} says ${order().join(" > ")}.${lasts ? "" : " This browser keeps it only until the page is closed."}`;
       name.value = "";
+      begin(); // the next one starts from the same list
       tell();
     }
   });
@@ -147,7 +149,7 @@ function extend(host, page, _show) {
     view(stored, words) {
       asked = words.join(", ");
       came = stored.data.came;
-      if (names !== (names = Object.keys(came).join())) order = rankingList(list, Object.keys(came), page.data.long, (text) => { said.textContent = text; });
+      if (names !== (names = Object.keys(came).join())) begin();
       tell();
       return stored;
     },

@@ -14,3 +14,14 @@ addEventListener("DOMContentLoaded", () => {
   system.addEventListener("change", tell);
   tell();
 });
+
+// A menu of the nav closes by Escape, and when something else is meant.
+const menu = () => document.querySelector("header details[open]");
+addEventListener("keydown", (event) => {
+  const open = event.key === "Escape" && menu();
+  if (!open) return;
+  open.open = false;
+  open.querySelector("summary").focus();
+});
+addEventListener("pointerdown", (event) => { if (menu() && !menu().contains(event.target)) menu().open = false; });
+addEventListener("focusin", (event) => { if (menu() && !menu().contains(event.target)) menu().open = false; });
