@@ -13,6 +13,8 @@ from typing import Any
 
 from retrainlab.checks import BadInput, choose
 
+OBJECT = "own:"  # before the name of a network, or data, that a user gave as an object of a process
+
 
 class Told(str):
     """A reference that a stored record names; equal to the text, but nothing is imported for it."""

@@ -111,7 +111,8 @@ def hand_out(key: str, machine: Machine, file: str, allowed: Sequence[str] = ())
         words = "the network before any prune"
     else:
         progress, engine = Progress("weights"), _engine(noun, machine, where)
-        what = "retraining, since a result keeps no weights"
+        first = "" if results.dense(recipe, where) else f"training for {recipe.epochs} epochs, and "
+        what = f"{first}retraining, since a result keeps no weights"
         try:
             made, state = results.network(noun, where, engine, lambda share, _: progress(share, what))
         finally:

@@ -112,9 +112,14 @@ SCORES: dict[str, tuple[Score, Score]] = {
 """name -> (the score of weights, the score of whole rows: filters or neurons)"""
 
 
-def convolutions(weights: Weights, setup: Setup) -> Weights:
-    """The weights whose rows are filters."""
-    return {name: weights[name] for name in layers.filters(setup.model, list(weights))}
+def convolutions(weights: Weights, setup: Setup | None) -> Weights:
+    """The weights whose rows are filters; those of a transposed convolution are inputs."""
+    return {name: w for name, w in weights.items() if w.dim() == 4 and name not in _transposed(weights, setup)}
+
+
+def _transposed(weights: Weights, setup: Setup | None) -> tuple[str, ...]:
+    """Names of weights of transposed convolutions; none among bare weights, of which no network is known."""
+    return layers.transposed(setup.model, list(weights)) if setup else ()
 
 
 def hidden(weights: Weights, setup: Setup) -> Weights:
@@ -142,7 +147,7 @@ def _own(name: str) -> tuple[Score, Score]:
 def score(prune: Prune, weights: Weights, generator: torch.Generator, setup: Setup, state: State) -> Weights:
     """The scores that `pruning.prune` asks for: of these prunable weights, or of the rows that the structure removes.
     Raises BadInput for n:m, which lies along inputs, in a network with transposed convolutions."""
-    if prune.structure == "n:m" and (strange := layers.transposed(setup.model, list(weights))):
+    if prune.structure == "n:m" and (strange := _transposed(weights, setup)):
         raise BadInput(
             f"An n:m pattern lies along the inputs of one output, but the rows of {layers.few(strange)}, a transposed "
             "convolution, are inputs; choose another structure."

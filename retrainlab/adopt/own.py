@@ -22,7 +22,7 @@ from retrainlab.data import given
 from retrainlab.data.dataset import Dataset, Split
 from retrainlab.data.reading import Augmentation
 from retrainlab.device import lack_of_memory_told, resolve
-from retrainlab.importing import Told
+from retrainlab.importing import OBJECT, Told
 from retrainlab.models import state_dict
 from retrainlab.phrases import percent, share
 from retrainlab.study import seal
@@ -214,7 +214,7 @@ def own(
     ]
     seen, chosen_on, judged_on = splits
     data = Dataset(title, seen, chosen_on, judged_on, classes, None, None, Augmentation())
-    told = Recipe(data=Told(f"own:{title}"), model=Told(f"own:{title}"), batch_size=batch_size, augment=False)
+    told = Recipe(data=Told(OBJECT + title), model=Told(OBJECT + title), batch_size=batch_size, augment=False)
     history = past(rates, sgd, told, data.steps_per_epoch(batch_size))
     setup = Setup(network.model.to(where), data, history.recipe.sgd, batch_size, prunable, augment=False)
     network = Network(network.model, {n: m.to(where) for n, m in network.masks.items()}, network.hidden, network.whence)

@@ -9,7 +9,7 @@ from typing import Any, TypeVar
 
 from retrainlab.checks import BadInput, is_reference
 from retrainlab.config import SGD, Experiment, Prune, Recipe, Retrain
-from retrainlab.importing import Told
+from retrainlab.importing import OBJECT, Told
 from retrainlab.keys import references
 from retrainlab.methods.table import METHODS
 
@@ -38,6 +38,11 @@ def noun_of(kind: str, config: Mapping[str, Any]) -> Recipe | Experiment:
 
 def allowing(noun: Recipe | Experiment, allowed: Sequence[str]) -> Recipe | Experiment:
     """The same, whose references a user has written, too, and so may be imported. Raises BadInput if it has others."""
+    if any(name.startswith(OBJECT) for name in references(noun).values()):
+        raise BadInput(
+            "This network was an object of another process, of which results keep no weights; ask there for "
+            "advise(..., keep=True), and save answer.weights()."
+        )
     if others := [name for name in references(noun).values() if name not in allowed]:
         raise BadInput(
             f"This result was made with code of its own, {', '.join(others)}, which is not imported for a file's sake; "

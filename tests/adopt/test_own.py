@@ -11,6 +11,7 @@ from torch.utils.data import DataLoader, TensorDataset
 from retrainlab import Prune, own
 from retrainlab.adopt import running
 from retrainlab.checks import Stopped
+from retrainlab.cli import main
 from retrainlab.study.store import Store
 from tests.helpers.refusals import said
 from tests.helpers.tables import PEAK, network, parts, trained
@@ -63,6 +64,8 @@ def test_the_user_s_module_stays_as_it_is_and_the_same_question_is_answered_from
     assert (
         again.table[COLUMNS].equals(first.table[COLUMNS]) and "4 of 4 runs were in the store" in capsys.readouterr().err
     )
+    assert main(["weights", first.table["key"][0], "net.pt"]) == 2
+    assert "an object of another process" in capsys.readouterr().err
     keys = set(first.table["key"])
     with torch.no_grad():
         model[0].weight[0, 0] += 1
