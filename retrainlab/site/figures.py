@@ -1,13 +1,15 @@
 """Saved figures as pages: the picture of each preset's folder, its caption and findings, and the claims it speaks of."""
 
 import json
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
+from retrainlab.checks import BadInput
 from retrainlab.figures import pages
 from retrainlab.figures.provenance import number
 from retrainlab.figures.sentences import FIGURES
+from retrainlab.paths import command
 from retrainlab.phrases import listed
 from retrainlab.site import documents
 from retrainlab.site.frame import Entry
@@ -79,7 +81,7 @@ def every(project: Path, figures: Path) -> list[Figure]:
 
     found: dict[str, list[Drawn]] = {}
     for folder, where in pages.FOLDERS.items():
-        claims = list(_claims(read(f"figures/{folder}/claims.json")))
+        claims = _claims(path := f"figures/{folder}/claims.json", read(path))
         for shown in pages.shown(read, folder):
             own = [v for figure, v in claims if figure == shown.name]
             found.setdefault(shown.name, []).append(Drawn(shown, folder, where, own))
@@ -92,9 +94,15 @@ def _figure(project: Path, name: str, drawn: Sequence[Drawn]) -> Figure:
     return Figure(name, *documents.titled("".join(first["source"])), drawn)
 
 
-def _claims(text: str | None) -> Iterator[tuple[str, Verdict]]:
+def _claims(path: str, text: str | None) -> list[tuple[str, Verdict]]:
     """(figure, what a claim says of it), for each claim and figure of it."""
-    for claim in json.loads(text)["claims"] if text else []:
-        for figure in dict.fromkeys(part["figure"] for part in claim["parts"]):
-            parts = [(part["says"], part["state"]) for part in claim["parts"] if part["figure"] == figure]
-            yield figure, Verdict(claim["name"], claim["statement"], claim["verdict"], parts)
+    out = []
+    try:
+        for claim in json.loads(text)["claims"] if text else []:
+            for figure in dict.fromkeys(part["figure"] for part in claim["parts"]):
+                parts = [(part["says"], part["state"]) for part in claim["parts"] if part["figure"] == figure]
+                out.append((figure, Verdict(claim["name"], claim["statement"], claim["verdict"], parts)))
+    except (LookupError, ValueError, TypeError):
+        again = command(f"claims --preset {Path(path).parent.name}")
+        raise BadInput(f"{path} is damaged or another version's; make it again: {again}.") from None
+    return out

@@ -28,7 +28,7 @@ def make(output: str = "", store: str = "", saved: str = "", taught: str = "") -
     """Write the site to `output` (`site` in the project if empty), from the results in `store`, the folders of figures in
     `saved` and what `retrainlab teach` has written to `taught` (the project's own if empty). Nothing is trained; what is
     lacking is said, with the command that makes it. Raises BadInput before any work for a folder that cannot be written,
-    and for damaged figures."""
+    and for damaged figures, claims or sessions."""
     root = project()
     folder, figured = Path(output) if output else root / "site", Path(saved) if saved else root / "figures"
     make_writable(folder, ["index.html"])
@@ -74,6 +74,7 @@ def figure_page(frame: Frame, figure: Figure, drawn: Sequence[Figure]) -> str:
     at = drawn.index(figure)
     before, after = (drawn[at - 1] if at else None), (drawn[at + 1] if at + 1 < len(drawn) else None)
     more = {"figure": figure, "text": documents.rendered(figure.text, frame.names), "before": before, "after": after}
+    more["claims"] = "claims" in frame.names  # they may have been made without their page
     return frame.page("figure.html.j2", figure.name, figure.title, **more)
 
 

@@ -7,6 +7,8 @@ from functools import partial
 from html import escape
 from pathlib import Path
 
+from retrainlab.checks import BadInput
+from retrainlab.paths import command
 from retrainlab.site import documents
 from retrainlab.site.documents import Document
 from retrainlab.site.frame import Entry
@@ -18,12 +20,15 @@ READ = (
 
 
 def every(folder: Path) -> list[Document]:
-    """The sessions and the sheet that are in the folder; none where it is not there."""
+    """The sessions and the sheet in the folder; none where it is not there. Raises BadInput for a damaged notebook."""
     found = []
     for path in sorted(folder.glob("session_*.ipynb")):
-        cells = json.loads(path.read_text(encoding="utf-8"))["cells"]
-        texts = [(cell["cell_type"], "".join(cell["source"])) for cell in cells]
-        title, rest = documents.titled(texts[0][1])
+        try:
+            cells = json.loads(path.read_text(encoding="utf-8"))["cells"]
+            texts = [(cell["cell_type"], "".join(cell["source"])) for cell in cells]
+            title, rest = documents.titled(texts[0][1])
+        except (LookupError, ValueError, TypeError):
+            raise BadInput(f"{path} is no notebook; make it again: {command('teach')}, or remove it.") from None
         entry = Entry(path.stem, title, path.stem.replace("_", " "), "Sessions")
         found.append(Document(entry, partial(session, [("markdown", rest), *texts[1:]])))
     sheet = folder / "sheet.html"

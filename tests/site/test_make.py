@@ -132,6 +132,19 @@ def test_the_slider_has_a_view_for_every_percentage(site):
     assert data["views"]["0"]["csv"] == data["views"]["99"]["csv"] and data["views"]["0"]["csv"].count("\n") == 101
 
 
+def test_damaged_claims_and_sessions_are_refused_before_anything_is_written(tmp_path):
+    places = {"figures/digits/claims.json": "claims --preset digits", "teach/session_1.ipynb": "teach"}
+    for name, again in places.items():
+        path = tmp_path / name
+        path.parent.mkdir(parents=True)
+        path.write_text('{"claims": [{}], "cells": []}')
+        folders = [str(tmp_path / folder) for folder in ("out", "store", "figures", "teach")]
+        with pytest.raises(BadInput, match=f"{path.name} is .*make it again: .*{again}"):
+            make.make(*folders)
+        assert not list((tmp_path / "out").iterdir())
+        path.unlink()
+
+
 def test_a_folder_that_cannot_be_written_is_refused_first(tmp_path):
     (tmp_path / "file").write_text("")
     with pytest.raises(BadInput, match="cannot be written"):
