@@ -31,7 +31,7 @@ def thing(name: str) -> Any:
             f"A stored record names the code {name}, which is not imported for a file's sake; write this reference "
             "yourself where you want it to run."
         )
-    return _found(name)[0]
+    return _known(name)[0]
 
 
 def fingerprint(name: str) -> str:
@@ -41,7 +41,7 @@ def fingerprint(name: str) -> str:
     Raises BadInput as `thing` does, and for code without a version whose source cannot be read.
     """
     thing(name)
-    return _found(name)[1]
+    return _known(name)[1]
 
 
 def called(name: str) -> Any:
@@ -52,9 +52,18 @@ def called(name: str) -> Any:
     return found
 
 
+def _known(name: str) -> tuple[Any, str]:
+    """The thing and its fingerprint: of a module as it was imported, of a notebook's cells as they are now."""
+    return _found(name) if name.startswith("__main__:") else _imported(name)
+
+
 @cache
+def _imported(name: str) -> tuple[Any, str]:
+    """Both taken at once, for a file may change later."""
+    return _found(name)
+
+
 def _found(name: str) -> tuple[Any, str]:
-    """The thing and its fingerprint, taken at once, for a file may change later."""
     module, _, path = name.partition(":")
     found: Any = _module(module)
     home = found

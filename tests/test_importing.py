@@ -118,6 +118,18 @@ def test_data_that_cannot_be_trained_on_are_refused_in_a_sentence(returned, word
     assert words in said(lambda: load(f"{module}:data"))
 
 
+def test_what_a_notebook_defines_anew_is_taken_as_it_is_now(monkeypatch):
+    main = sys.modules["__main__"]
+    for size in (60, 90):
+        pair = torch.ones(size, 4), torch.arange(size) % 3
+        table = lambda pair=pair: pair  # noqa: E731
+        table.version = str(size)
+        monkeypatch.setattr(main, "table_of_a_cell", table, raising=False)
+        data = load("__main__:table_of_a_cell")
+        assert sum(map(len, (data.train, data.validation, data.test))) == size
+        assert importing.fingerprint("__main__:table_of_a_cell") == f"version {size}"
+
+
 @pytest.mark.parametrize("returned", ["torch.ones(n + 1)", "-torch.ones(n)", "torch.full((n,), torch.inf)"])
 def test_a_schedule_that_gives_no_curve_is_refused_before_any_work(returned, tmp_path, monkeypatch):
     module = written(tmp_path, monkeypatch, CODE + f"\ndef odd(retrain, original, n, d): return {returned}\n")

@@ -23,9 +23,11 @@ MOST = 2**34  # bytes of inputs that are held in memory
 @dataclass(frozen=True)
 class Given:
     """The data that a reference stands for, with the attributes of a `sources.BuiltIn`: a function without arguments that
-    returns the training data, or (training, validation, test); 15 % are split off for what it does not return."""
+    returns the training data, or (training, validation, test); 15 % are split off for what it does not return. code: its
+    fingerprint, so that what was read by another version is not taken for it."""
 
     name: str
+    code: str
 
     def where(self) -> str:
         return self.name
@@ -43,7 +45,7 @@ class Given:
 
     def read(self) -> Source:
         """Inputs and labels. Raises BadInput for what the function raises, and for what is no such data."""
-        return _read(self.name)
+        return _read(self.name, self.code)
 
     def fingerprint(self) -> str:
         """A hash of all inputs and labels."""
@@ -56,7 +58,7 @@ class Given:
 
 
 @cache
-def _read(name: str) -> Source:
+def _read(name: str, code: str) -> Source:
     load = importing.called(name)
     try:
         found = load()

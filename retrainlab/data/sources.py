@@ -15,6 +15,7 @@ from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from retrainlab import importing
 from retrainlab.checks import BadInput, choose, is_reference
 from retrainlab.data import folders
 from retrainlab.data.given import Given
@@ -64,7 +65,7 @@ def source(name: str, image_size: int | None = None) -> BuiltIn | Folder | Given
     if name in BUILT_IN:
         return BUILT_IN[name]
     if is_reference(name):
-        return Given(name)
+        return Given(name, importing.fingerprint(name))
     root = os.path.abspath(os.path.expanduser(name))
     if not os.path.isdir(root):
         raise BadInput(

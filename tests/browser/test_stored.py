@@ -65,7 +65,7 @@ def test_pages_of_cifar10_need_no_network_and_fit_a_telephone(browser, tmp_path,
     shown.goto(path.as_uri())
     if name == "predict":
         shown.get_by_role("button", name="Show the answer").click()
-    assert shown.locator("tbody tr").count() == {"allr": 2, "schedules": 0}.get(name, 6)
+    assert shown.locator("tbody tr").count() == {"allr": 2, "draw": 3, "schedules": 0}.get(name, 6)
     assert shown.locator("svg.retrainlab-chart path").count() >= 6
     assert shelved.DEVICE in shown.locator("footer").inner_text()
     assert shown.evaluate("document.documentElement.scrollWidth") <= 390, "nothing is wider than the page"

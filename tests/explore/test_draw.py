@@ -430,7 +430,7 @@ def test_the_page_lists_what_it_needs_and_shows_it(tmp_path, monkeypatch):
     assert list(curves) == [*NAMED_SCHEDULES, "cosine to 0", "late drop", "triangle", "two cycles"]
     own = [Retrain("custom", points=SHAPES["triangle"]).points, curves["triangle"]["lr"]]
     assert own[1] == pytest.approx(np.interp(np.linspace(0, 1, 101), *zip(*own[0])), abs=1e-6)
-    assert (curves["LLR"]["mean"], curves["LLR"]["test"], curves["LLR"]["seeds"]) == (0.8, 0.7, 3)
+    assert (curves["LLR"]["mean"], curves["LLR"]["other"], curves["LLR"]["seeds"]) == (0.8, 0.7, 3)
     assert data["views"]["1"]["code"].count(data["data"]["slot"]) == 1
 
 

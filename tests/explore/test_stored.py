@@ -142,8 +142,16 @@ def test_pages_show_what_is_stored_and_say_where_it_was_computed(store, tmp_path
     assert len(races) == 3 and all("first with 89." in view.words for view in races)
     assert "seeds=[0], evaluations=5" in races[0].code and "(trained on, too)" in races[0].table[1][2]
     assert advice.words.startswith("At 89.26 % sparsity and a budget of 5.495 % (10 epochs of retraining), take ALLR")
+    [drawn] = every(made["draw"])
+    best = max(drawn.data["curves"], key=lambda curve: curve["mean"])
+    assert best["name"] == "ALLR" and best["mean"] == pytest.approx(shelved.LAST["ALLR"] + 0.0011, abs=2e-4), (
+        "on test images"
+    )
+    assert made["draw"].data["measure"] == "test accuracy" and best["other"] == shelved.SEEN["ALLR"]
     assert "Not measured" not in advice.words and len(every(made["allr"])) == 13 * 6 * 2
-    assert [page(Results.at(Store(tmp_path)), "cifar10") for page in stored.PAGES.values()] == [None] * 5
+    assert [page(Results.at(Store(tmp_path)), "cifar10") for page in stored.PAGES.values()] == [None] * len(
+        stored.PAGES
+    )
 
 
 def test_a_cell_that_lacks_a_run_is_on_no_page(tmp_path):

@@ -7,6 +7,9 @@ import torch
 import torch.nn.functional as F
 from torch import nn
 
+from retrainlab import obs, scores
+from retrainlab.checks import BadInput
+from retrainlab.config import Prune
 from retrainlab.data.dataset import Augmentation, Dataset, Split
 from retrainlab.layers import frozen
 from retrainlab.training.engine import Engine
@@ -184,3 +187,15 @@ def test_frozen_parameters_stay_bit_for_bit_and_are_not_pruned():
         own = dict(setup.model.named_parameters())
         assert all(torch.equal(trained.state.buffers[name], own[name]) for name in still)
         assert not trained.state.params.keys() & set(still)
+
+
+def test_rows_of_a_transposed_convolution_are_inputs_and_so_no_filters_and_no_n_m_pattern():
+    setup = setup_for("transposed convolution")
+    state = State.of(setup.model)
+    weights = setup.weights(state)
+    assert list(weights) == ["0.weight", "2.weight", "4.weight"]
+    assert list(scores.convolutions(weights, setup)) == ["0.weight"]
+    with pytest.raises(BadInput, match="2.weight, a transposed convolution, are inputs"):
+        scores.score(Prune(0.5, structure="n:m"), weights, None, setup, state)
+    with pytest.raises(BadInput, match="cannot tell what '2.weight' is multiplied with"):
+        obs.check(setup, state)

@@ -65,10 +65,11 @@ class Settings:
         return self.data, self.model, self.sparsity, self.budget, self.seeds
 
 
-def experiments(s: Settings, retrains: Sequence[Retrain] = ()) -> list[Experiment]:
-    """One for each curve and seed; those of a seed share the trained network, its mask and the batches."""
+def experiments(s: Settings, retrains: Sequence[Retrain] = (), points: int = POINTS) -> list[Experiment]:
+    """One for each curve and seed; those of a seed share the trained network, its mask and the batches. points: of the
+    curves of accuracy."""
     recipes = [live.recipe_of(s.data, s.model, seed) for seed in range(s.seeds)]
-    return [Experiment(recipe, Prune(s.sparsity), r, POINTS) for r in retrains or s.retrains for recipe in recipes]
+    return [Experiment(recipe, Prune(s.sparsity), r, points) for r in retrains or s.retrains for recipe in recipes]
 
 
 @lru_cache(maxsize=256)
@@ -180,7 +181,7 @@ def _accuracies(race: Live, raced: str) -> tuple[dict, str, list[str]]:
 
 
 SHOWN = 3  # stored curves, the nearest
-SLOT = "THE POINTS"  # in a page's code
+SLOT = "THE_POINTS"  # in a page's code
 BASE = "LLR"  # what a page's code races against
 FREE = {
     "cosine to 0": {"color": "#7a5195", "symbol": "D", "dash": "2 3"},
@@ -212,9 +213,11 @@ def at_percents(retrain: Retrain, recipe: Recipe, d: float) -> list[float]:
     return [float(f"{rates[min(n - 1, round(i * n / 100))]:.5g}") for i in range(101)]
 
 
-def told(entry: Entry, rates: Sequence[float], points: Sequence[tuple[int, list[float]]]) -> dict:
+def told(entry: Entry, rates: Sequence[float], points: Sequence[tuple[int, list[float]]], seen: bool) -> dict:
     """A stored curve as the page's script has it. rates: its learning rates, at 101 places of the run; points: of `means`;
-    accuracies, shares, but percent over its steps, are None where it has diverged on a seed."""
+    seen: whether validation images were trained on, so that it is told by its test accuracy; accuracies, shares, but percent
+    over its steps, are None where it has diverged on a seed."""
+    by, other = (entry.test, entry.validation) if seen else (entry.validation, entry.test)
 
     def share(of: Sequence[float], which: Callable[[Sequence[float]], float]) -> float | None:
         return None if entry.lost else round(which(of), 5)
@@ -225,30 +228,56 @@ def told(entry: Entry, rates: Sequence[float], points: Sequence[tuple[int, list[
         "lr": list(rates),
         "steps": [step for step, _ in points],
         "accuracy": [round(100 * fmean(seeds), 2) for _, seeds in points],
-        **{n: share(entry.validation, f) for n, f in (("mean", fmean), ("low", min), ("high", max))},
-        "test": share(entry.test, fmean),
+        **{n: share(by, f) for n, f in (("mean", fmean), ("low", min), ("high", max))},
+        "other": share(other, fmean),
         "seeds": len(entry.validation),
     }
 
 
-def near_view(settings: Settings, results: Results) -> View:
-    """An empty chart of a curve to draw, and all stored curves at the settings' budget, for the page's script."""
+def near_view(settings: Settings, results: Results, points: int = POINTS) -> View:
+    """An empty chart of a curve to draw, and all stored curves at the settings' budget, for the page's script. points: of
+    their accuracies."""
     s, known = settings, stored_curves(settings)
-    race = live.stored(experiments(s, list(known)), results)
+    race = live.stored(experiments(s, list(known), points), results)
     names = {retrain.points: name for retrain, name in known.items() if retrain.points}
     places, curves = groups(race), []
     for entry in board.finished(race, names):
         own = [race.results[p].scalars.get("allr_factor") for p in places[entry.retrain]]
         d = fmean([x for x in own if x is not None] or [1.0])
-        curves.append(told(entry, at_percents(entry.retrain, s.recipe, d), means(race, places[entry.retrain])))
+        rates, ends = at_percents(entry.retrain, s.recipe, d), means(race, places[entry.retrain])
+        curves.append(told(entry, rates, ends, s.recipe.all_train))
     empty = picture([s.drawn], s.recipe, Live([]), "Your curve", "", grips=True)
     left, right = empty["panels"]
     level = [chart.level(100 * fmean(dense), "dense")] if (dense := race_view.dense_accuracies(race)) else []
-    title = "Nearest stored curves (means)"
-    right |= {"marks": level, "x": (0, steps(race)), "title": title}
+    right |= {"marks": level, "x": (0, steps(race)), "title": "Nearest stored curves (means)"}
+    if s.recipe.all_train:
+        right |= {"ylabel": "Validation images (trained on, too), accuracy (%)"}
     words = f"{HOW_FAR} What your own curve would reach, only training tells: copy it as Python."
     code_of = code(s, [s.drawn, Retrain(BASE, s.budget)]).replace(repr(s.points), SLOT)
     return View([empty | {"panels": [left | {"marks": []}, right]}], words, None, "", code_of, {"curves": curves})
+
+
+def script_data(recipe: Recipe) -> dict:
+    """What the page's script needs whatever is chosen. recipe: of the first training."""
+    names = ("test accuracy", "validation accuracy (trained on, too)")
+    measure, other = names if recipe.all_train else ("validation accuracy", "test accuracy")
+    return {
+        "shapes": SHAPES,
+        "start": "triangle",
+        "own": OWN,
+        "rules": {"gap": GAP, "top": TOP, "fewest": FEWEST, "most": MOST},
+        "peak": dense_curve_of(recipe).peak,
+        "shown": SHOWN,
+        "slot": SLOT,
+        "measure": measure,
+        "heads": ("curve", "distance", f"{measure}, mean", "lowest to highest", "seeds", f"{other}, mean"),
+    }
+
+
+INTRO = (
+    "A retraining schedule can be any curve. Draw one: the page shows which stored curves are nearest to it, and what they "
+    "reached. The notebook trains yours."
+)
 
 
 def page(results: Results) -> Page:
@@ -258,22 +287,10 @@ def page(results: Results) -> Page:
     return Page(
         "draw",
         "Draw your own schedule",
-        [
-            "A retraining schedule can be any curve. Draw one: the page shows which stored curves are nearest to it, and "
-            "what they reached, on three networks with 95 % of the weights removed. The notebook trains yours."
-        ],
+        [INTRO, "Here they are of three networks of digits with 95 % of the weights removed."],
         [Control("Budget (share of the dense run)", writing.shares(budgets), 1)],
         [e for s in of for e in experiments(s, list(stored_curves(s)))],
         lambda budget: near_view(Settings(budget=budget), results),
         script="drawing.js",
-        data={
-            "shapes": SHAPES,
-            "start": "triangle",
-            "own": OWN,
-            "rules": {"gap": GAP, "top": TOP, "fewest": FEWEST, "most": MOST},
-            "peak": dense_curve_of(Settings().recipe).peak,
-            "shown": SHOWN,
-            "slot": SLOT,
-            "heads": ("curve", "distance", "validation, mean", "lowest to highest", "seeds", "test, mean"),
-        },
+        data=script_data(Settings().recipe),
     )

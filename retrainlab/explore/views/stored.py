@@ -15,7 +15,7 @@ from retrainlab.explore.kit import cells, live, writing
 from retrainlab.explore.kit.cells import Cell
 from retrainlab.explore.kit.live import Live
 from retrainlab.explore.kit.pages import Control, Page, View
-from retrainlab.explore.views import allr, budget, predict, race, schedules
+from retrainlab.explore.views import allr, budget, draw, predict, race, schedules
 from retrainlab.study.results import Results
 
 
@@ -71,6 +71,32 @@ def predict_page(results: Results, data: str) -> Page | None:
         devices=cells.devices(found),
         script="guess.js",
         data=predict.long(),
+    )
+
+
+def draw_page(results: Results, data: str) -> Page | None:
+    """A curve to draw, beside the schedules that all seeds of a cell have."""
+    found, seeds = cells.on_page(results, data)
+    if not found or seeds != tuple(range(len(seeds))):
+        return None
+
+    def view_of(cell: Cell) -> View:
+        return draw.near_view(
+            draw.Settings(data, cell.model, cell.sparsity, cell.budget, len(seeds)), results, cell.points
+        )
+
+    title, devices = f"Draw your own schedule, on {data}", cells.devices(found)
+    script = draw.script_data(live.recipe_of(data, found[0].model, 0))
+    return Page(
+        f"draw_{data}",
+        title,
+        [draw.INTRO],
+        [_what(found)],
+        [],
+        view_of,
+        devices=devices,
+        script="drawing.js",
+        data=script,
     )
 
 
@@ -133,6 +159,7 @@ def schedules_page(results: Results, data: str) -> Page | None:
 PAGES: dict[str, Callable[[Results, str], Page | None]] = {
     "race": race_page,
     "predict": predict_page,
+    "draw": draw_page,
     "budget": budget_page,
     "allr": allr_page,
     "schedules": schedules_page,

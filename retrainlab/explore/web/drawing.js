@@ -63,7 +63,7 @@ function extend(host, page, show) {
     const ends = near.map((c) => ({ kind: "line", x: c.steps, y: c.accuracy, ...c.look }));
     const legend = [{ name: own, ...look }, ...near.map((c) => ({ name: c.name, ...c.look }))];
     const alt = `Left: learning rate over the share of the run; ${own}: ${points.map(([share, lr]) => `${short(lr)} at ${short(100 * share)} %`).join("; ")}. `
-      + `Right: validation accuracy of the nearest stored curves; at the end: ${near.map((c) => `${c.name} ${percent(c.mean)}`).join(", ")}.`;
+      + `Right: accuracy of the nearest stored curves over the steps of retraining; ${page.data.measure} at the end: ${near.map((c) => `${c.name} ${percent(c.mean)}`).join(", ")}.`;
     return { ...chart, alt, legend, panels: [{ ...left, marks: [...rates.reverse(), line] }, { ...right, marks: [...right.marks, ...ends] }],
       handles: { ...chart.handles, points: points.map(([share, lr]) => [100 * share, lr]) } };
   }
@@ -72,10 +72,10 @@ function extend(host, page, show) {
     view(stored) {
       const mine = sampled(points);
       const near = stored.data.curves.map((c) => ({ ...c, far: Number(distance(mine, c.lr, peak).toFixed(6)) })).sort((a, b) => a.far - b.far).slice(0, page.data.shown);
-      const [first] = near, reached = first.mean === null ? "which diverged" : `which reached ${percent(first.mean)} (mean of ${first.seeds} seeds)`;
-      const rows = near.map((c) => [c.name, short(c.far), percent(c.mean), span(c), String(c.seeds), percent(c.test)]);
-      const csv = [["curve", "distance", "validation_accuracy_mean", "lowest", "highest", "seeds", "test_accuracy_mean"],
-        ...near.map((c) => [c.name, short(c.far, 6), ...[c.mean, c.low, c.high].map((v) => v ?? ""), c.seeds, c.test ?? ""])];
+      const [first] = near, reached = first.mean === null ? "which diverged" : `which reached ${percent(first.mean)} ${page.data.measure} (mean of ${first.seeds} seeds)`;
+      const rows = near.map((c) => [c.name, short(c.far), percent(c.mean), span(c), String(c.seeds), percent(c.other)]);
+      const csv = [["curve", "distance", page.data.heads[2].replace(", ", " "), "lowest", "highest", "seeds", page.data.heads[5].replaceAll(", ", " ")],
+        ...near.map((c) => [c.name, short(c.far, 6), ...[c.mean, c.low, c.high].map((v) => v ?? ""), c.seeds, c.other ?? ""])];
       return {
         ...stored,
         charts: [drawn(stored.charts[0], near)],
