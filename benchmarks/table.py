@@ -202,9 +202,10 @@ def compared(page: str, records: list[dict]) -> str:
 
 
 def records() -> list[dict]:
-    """The engine's results on each device, by file name; others lie beside them."""
+    """The engine's results on each device, by file name; what else is measured lies beside them."""
     paths = sorted((ROOT / "benchmarks" / "results").glob("*.json"))
-    return [json.loads(path.read_text()) for path in paths if not path.name.startswith(("explorers-", "surgeon-"))]
+    others = ("explorers-", "room-", "sessions-", "surgeon-")
+    return [json.loads(path.read_text()) for path in paths if not path.name.startswith(others)]
 
 
 def put(page: str, text: str) -> str:
