@@ -88,9 +88,8 @@ def index_page(frame: Frame, found: Sequence[Explorer], drawn: Sequence[Figure],
     """The HTML of the first page."""
     title = "After pruning a neural network, how should it be retrained?"
     cards = list(grouped(found, lambda e: e.stem).values())
-    return frame.page(
-        "index.html.j2", "index", title, cards=cards, figures=drawn, lacking=[one.words for one in lacking]
-    )
+    more = {"cards": cards, "figures": drawn, "lacking": [one.words for one in lacking]}
+    return frame.page("index.html.j2", "index", title, references="references" in frame.names, **more)
 
 
 def said(lacking: Sequence[Lacking]) -> list[str]:

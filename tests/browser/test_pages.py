@@ -105,6 +105,9 @@ def test_the_csv_and_the_python_are_those_of_the_view(opened, folder):
     text = page.locator("pre").inner_text()
     compile(text, "code", "exec")
     assert "sparsities=[0.95], budgets=[" in text
+    page.get_by_label("Weights removed").press("Home")
+    follows = page.locator("pre").inner_text()
+    assert follows != text and "sparsities=[0.95]" not in follows, "the code is that of what is on screen"
 
 
 def test_a_page_with_intervals_and_words_on_its_axes_is_drawn(opened, folder):

@@ -172,8 +172,12 @@ def test_a_groups_guesses_are_kept_scored_and_exported(opened):
     with page.expect_download() as download:
         page.get_by_role("button", name="Download the guesses").click()
     [line] = csv.DictReader(open(download.value.path()))
+    asked = "Weights removed: 95 %; Budget (share of the dense run): 5 %"
     assert line["name"] == "'=Ann, the first" and float(line["kendall_tau"]) == pytest.approx(tau)
-    assert (line["asked"], line["exact_places"], float(line["gap_off"])) == ("95 %, 5 %", "0", pytest.approx(18))
+    assert (line["asked"], line["exact_places"], float(line["gap_off"])) == (asked, "0", pytest.approx(18))
+    assert "predict_guesses.csv is saved" in said.inner_text()
+    page.get_by_label("Weights removed").press("ArrowRight")
+    assert said.inner_text() == "", "what was said of another question is gone"
 
 
 def test_guesses_stay_while_the_page_is_open_where_nothing_can_be_kept(opened):

@@ -162,9 +162,11 @@ def test_the_ranking_shares_places_and_counts_what_is_behind():
 
 def test_the_words_name_the_winners_the_gap_and_the_checked_sparsity():
     text = race_view.words(fake({"FT": 0.8, "LRW": 0.9, "LLR": 0.9}))
-    assert text.startswith("LRW and LLR end first with 90.0 %, 10.0 points before FT; the dense network had 98.0 %")
-    assert "Checked in each: 95.0 % of the weights are exactly 0." in text
-    assert "ends first with 90.0 %; the dense" in race_view.words(fake({"LLR": 0.9}))
+    assert text.startswith(
+        "LRW and LLR end first with 90.0 % of the validation images, 10.0 points before FT; the dense"
+    )
+    assert "the dense network had 98.0 %" in text and "Checked in each: 95.0 % of the weights are exactly 0." in text
+    assert "ends first with 90.0 % of the validation images; the dense" in race_view.words(fake({"LLR": 0.9}))
 
 
 def test_a_race_of_stored_and_new_results_says_on_which_devices_they_were_computed():
@@ -191,7 +193,8 @@ def test_what_has_diverged_is_ranked_nowhere_and_its_curve_ends_in_a_gap():
     assert [m["y"] for m in spec["panels"][0]["marks"] if m["kind"] == "line"][0] == [10, None]
     assert "LLR 90.0 %; LRW 80.0 %; FT diverged; CLR diverged" in spec["alt"]
     text = race_view.words(race)
-    assert text.startswith("LLR ends first with 90.0 %, 10.0 points before LRW") and "FT and CLR diverged" in text
+    assert text.startswith("LLR ends first with 90.0 % of the validation images, 10.0 points before LRW")
+    assert "FT and CLR diverged" in text
     assert "nan" not in text + race_view.csv(race) and "FT,10,0,\n" in race_view.csv(race)
     assert "Nothing can be ranked: FT diverged" in race_view.words(fake({"FT": math.nan}))
     race.results.pop(0)

@@ -38,7 +38,7 @@ class Cell:
     @property
     def words(self) -> str:
         """How much was removed, and how long the retraining was."""
-        return f"{share(self.sparsity)} removed, {self.epochs:.3g} epochs ({share(self.budget)})"
+        return f"{share(self.sparsity)} removed, {self.epochs:.3g} epochs ({share(self.budget)} of the dense run)"
 
 
 def stored_cells(results: Results, data: str) -> tuple[Cell, ...]:

@@ -263,7 +263,7 @@ def page(results: Results, start: Settings = Settings()) -> Page:
         "budget",
         "Which schedule for my budget?",
         [
-            "A network is trained, pruned at once by global magnitude, and retrained for a share of the first training's "
+            "A network is trained, pruned in one go by global magnitude, and retrained for a share of the first training's "
             "length. Choose how much is removed and how much retraining you can pay for.",
             "The recommended schedule has the highest mean validation accuracy; its test accuracy is only reported. The "
             "sentences say how sure that is, and when the data cannot tell.",

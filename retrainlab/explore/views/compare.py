@@ -254,7 +254,8 @@ def page(results: Results) -> Page:
         "Methods side by side",
         [
             "Two ways to a sparse network that reads handwritten digits, with the same number of epochs in all: BIMP "
-            "trains, prunes and retrains; GMP, DPF and RigL make it sparse while they train it; Static is a random mask "
+            "trains, prunes and retrains; three others make it sparse while they train it: GMP prunes a little at a time, "
+            "DPF lets pruned weights come back, RigL drops weights and grows others. Static trains within a random mask "
             "from the start, and Dense is not pruned. Choose two, and how much is removed."
         ],
         [

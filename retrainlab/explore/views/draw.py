@@ -287,7 +287,7 @@ def page(results: Results) -> Page:
     return Page(
         "draw",
         "Draw your own schedule",
-        [INTRO, "Here they are of three networks of digits with 95 % of the weights removed."],
+        [INTRO, "The stored curves are those of three networks of digits with 95 % of the weights removed."],
         [Control("Budget (share of the dense run)", writing.shares(budgets), 1)],
         [e for s in of for e in experiments(s, list(stored_curves(s)))],
         lambda budget: near_view(Settings(budget=budget), results),

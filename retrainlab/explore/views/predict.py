@@ -17,16 +17,17 @@ from retrainlab.explore.kit import chart, live, writing
 from retrainlab.explore.kit.live import Live
 from retrainlab.explore.kit.pages import Control, Page, View
 from retrainlab.explore.views import race as race_view
-from retrainlab.explore.views.race import Settings, code, diverged, experiments, ranks, standing
+from retrainlab.explore.views.race import Settings, code, diverged, experiments, measure, ranks, standing
 from retrainlab.paths import locked, set_aside, write_whole
 from retrainlab.phrases import first_line, percent
 from retrainlab.study.results import Results
 
 SPARSITIES = (0.8, 0.9, 0.95, 0.98)
 INTRO = (
-    "Rank the schedules from best to worst, and guess the points between first and last. Keep the guess, and let the next "
-    "one guess; then show the answer. Kendall's tau is +1 with all pairs in the right order and -1 with all the wrong way "
-    "round; a schedule stands at an exact place if it came out there. Guesses stay in this browser."
+    "Rank the schedules by the accuracy that they end with, the best first, and guess how many percentage points lie "
+    "between first and last. Keep the guess, and let the next one guess; then show the answer. Kendall's tau is +1 with all "
+    "pairs in the right order and -1 with all the wrong way round; a schedule stands at an exact place if it came out "
+    "there. Guesses stay in this browser."
 )
 GUESS_HEADS = ("name", "order, best first", "pairs right", "gap guessed (points)", "off by")
 
@@ -87,7 +88,8 @@ def words(guesses: Sequence[Guess], race: Live) -> str:
     came = ", ".join([f"{name} {percent(v)}" for name, v in of.items()] + [f"{n} diverged" for n in diverged(race)])
     best = [name for name, _, right, _, _ in made if right == made[0][2]]
     lead = f"{' and '.join(best)} had the most pairs right ({made[0][2]}). " if made else "Nobody had guessed. "
-    gap = f"; {100 * (max(of.values()) - min(of.values())):.1f} points from first to last" if of else ""
+    far = 100 * (max(of.values(), default=0) - min(of.values(), default=0))
+    gap = f"; {far:.1f} points from first to last, by {measure(race)} accuracy" if of else ""
     return f"{lead}It came out as: {came}{gap}."
 
 

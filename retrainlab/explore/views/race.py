@@ -91,6 +91,11 @@ def ranks(rows: Sequence[tuple[str, float, float | None]], race: Live) -> dict[s
     return tests if trained_on(race) and len(tests) == len(rows) else {name: value for name, value, _ in rows}
 
 
+def measure(race: Live) -> str:
+    """Which accuracy ranks a race that is over."""
+    return "test" if trained_on(race) else "validation"
+
+
 def diverged(race: Live) -> list[str]:
     """The schedules whose retraining has diverged."""
     return [e.retrain.schedule for i, e in enumerate(race.experiments) if race.diverged(i)]
@@ -214,12 +219,11 @@ def words(race: Live) -> str:
     of, last = ranks(rows, race), rows[-1][0]
     top, low = of[rows[0][0]], of[last]
     best = [name for name, value in of.items() if value == top]
-    lead = f"{' and '.join(best)} end{'s' if len(best) == 1 else ''} first with {percent(top)}"
+    lead = f"{' and '.join(best)} end{'s' if len(best) == 1 else ''} first with {percent(top)} of the {measure(race)} images"
     gap = f", {100 * (top - low):.1f} points before {last}" if len(rows) > len(best) else ""
     dense, pruned = (percent(ended[0][f"{what}_validation_accuracy"]) for what in ("dense", "pruned"))
     before = f"{dense}, straight after the first prune it was {pruned}."
     if trained_on(race):
-        lead += " of the test images"
         before = (
             f"{percent(ended[0]['dense_test_accuracy'])}. Validation images were trained on, too: the dense network had "
             f"{dense} of them, straight after the first prune it was {pruned}."

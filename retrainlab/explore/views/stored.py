@@ -16,13 +16,19 @@ from retrainlab.explore.kit.cells import Cell
 from retrainlab.explore.kit.live import Live
 from retrainlab.explore.kit.pages import Control, Page, View
 from retrainlab.explore.views import allr, budget, draw, predict, race, schedules
+from retrainlab.figures.pages import FOLDERS
 from retrainlab.study.results import Results
+
+
+def shown(data: str) -> str:
+    """The data set's name as it is written in sentences."""
+    return FOLDERS.get(data, data)
 
 
 def _what(found: Sequence[Cell]) -> Control:
     """The control that chooses a cell."""
     told = [f"{c.model}, {c.words}" for c in found]
-    return Control("What was done", list(zip(told, found)), choice=True)
+    return Control("Network, prune and retraining", list(zip(told, found)), choice=True)
 
 
 def _seed(seeds: Sequence[int]) -> Control:
@@ -40,12 +46,12 @@ def race_page(results: Results, data: str) -> Page | None:
     if not found:
         return None
     intro = (
-        f"A network was trained on {data}, pruned by magnitude and then retrained with several schedules, which share all "
-        "else. Choose what was done, and the seed."
+        f"A network was trained on {shown(data)}, pruned by magnitude and then retrained with several schedules, which "
+        "share all else. Choose the network, how much was pruned and how long it was retrained, and the seed."
     )
     return Page(
         f"race_{data}",
-        f"Prune and retrain on {data}: a race of schedules",
+        f"Prune and retrain on {shown(data)}: a race of schedules",
         [intro],
         [_what(found), _seed(seeds)],
         [],
@@ -62,7 +68,7 @@ def predict_page(results: Results, data: str) -> Page | None:
 
     return Page(
         f"predict_{data}",
-        f"Predict first, on {data}",
+        f"Predict first, on {shown(data)}",
         [predict.INTRO],
         [_what(found), _seed(seeds)],
         [],
@@ -85,7 +91,7 @@ def draw_page(results: Results, data: str) -> Page | None:
             draw.Settings(data, cell.model, cell.sparsity, cell.budget, len(seeds)), results, cell.points
         )
 
-    title, devices = f"Draw your own schedule, on {data}", cells.devices(found)
+    title, devices = f"Draw your own schedule, on {shown(data)}", cells.devices(found)
     script = draw.script_data(live.recipe_of(data, found[0].model, 0))
     return Page(
         f"draw_{data}",
@@ -112,10 +118,10 @@ def budget_page(results: Results, data: str) -> Page | None:
         return budget.view(settings, budget.load(budget.experiments(settings, budgets), results), [])
 
     intro = (
-        f"A network was trained on {data}, pruned at once by global magnitude, and retrained for a share of the first "
-        "training's length. Choose what was done."
+        f"A network was trained on {shown(data)}, pruned in one go by global magnitude, and retrained for a share of the "
+        "first training's length. Choose the network, how much was pruned and how long it was retrained."
     )
-    title, devices = f"Which schedule for my budget, on {data}?", cells.devices(found)
+    title, devices = f"Which schedule for my budget, on {shown(data)}?", cells.devices(found)
     return Page(f"budget_{data}", title, [intro, advice.LIMITS], [_what(found)], [], view_of, devices=devices)
 
 
@@ -125,9 +131,10 @@ def allr_page(results: Results, data: str) -> Page | None:
         for seed in cell.seeds:
             start = allr.Settings(data=data, model=cell.model, seed=seed)
             if (dense := results.dense(start.recipe, torch.device("cpu"))) is not None:
-                page, about = allr.page_of(start, results, []), f"Here it is {cell.model} on {data}, seed {seed}."
+                page = allr.page_of(start, results, [])
+                about = f"Here it is {cell.model} on {shown(data)}, seed {seed}."
                 devices = [str(dense.result.provenance.get("device", ""))]
-                title = f"{page.title}, on {data}"
+                title = f"{page.title}, on {shown(data)}"
                 return replace(page, name=f"allr_{data}", title=title, intro=[*page.intro, about], devices=devices)
     return None
 
@@ -139,12 +146,12 @@ def schedules_page(results: Results, data: str) -> Page | None:
     start = schedules.of_data(schedules.Settings(), data, found, results)
     budgets = sorted({*live.preset_of(data).budgets, *(cell.budget for cell in found), start.budget, 0.5, 1.0})
     intro = (
-        f"The dense run is that of {data}: {start.epochs} epochs of {start.steps_per_epoch} steps. Pruning did the damage "
-        f"d1 = {start.damage:.3g} where that is measured. Nothing has to be trained to see the curves."
+        f"The dense run is that of {shown(data)}: {start.epochs} epochs of {start.steps_per_epoch} steps. Pruning did the "
+        f"damage d1 = {start.damage:.3g} where that is measured. Nothing has to be trained to see the curves."
     )
     return Page(
         f"schedules_{data}",
-        f"The schedules as curves, on {data}",
+        f"The schedules as curves, on {shown(data)}",
         [intro],
         [
             Control("Dense schedule", [(n, n) for n in DENSE_SCHEDULES], DENSE_SCHEDULES.index(start.dense), True),

@@ -113,7 +113,7 @@ function extend(host, page, _show) {
     const heads = ["name", "order, the best first", "Kendall's tau", "exact places", "gap guessed (points)", "off by"];
     const shown = made.map(({ name, order, gap, score }) => [name, order.join(" > "), score ? tau(score) : "",
       score ? `${score.exact} of ${order.length}` : "", String(gap), score ? Math.abs(gap - score.gap).toFixed(1) : ""]);
-    fillTable(table, made.length ? [`Guesses for ${asked}`, heads, shown] : null);
+    fillTable(table, made.length ? [`Guesses (${asked})`, heads, shown] : null);
   };
   const csv = () => {
     const heads = ["asked", "name", "order", "kendall_tau", "exact_places", "gap_guessed", "gap_off"];
@@ -147,7 +147,9 @@ function extend(host, page, _show) {
   });
   return {
     view(stored, words) {
-      asked = words.join(", ");
+      const now = page.controls.map((control, i) => `${control.label}: ${words[i]}`).join("; ");
+      if (now !== asked) said.textContent = "";
+      asked = now;
       came = stored.data.came;
       if (names !== (names = Object.keys(came).join())) begin();
       tell();

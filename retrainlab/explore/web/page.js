@@ -38,6 +38,7 @@ const shown = element(view, "div");
 const charts = element(shown, "div"), sentence = element(shown, "p", { role: "status", class: "words" }), tables = element(shown, "div");
 const extension = typeof extend === "function" ? extend(document.getElementById("more"), page, show) : null;
 let current = null;
+const changed = takeButtons(shown, () => ({ name: page.name, csv: current.csv, code: current.code }));
 
 function control(one, i) {
   const box = element(document.getElementById("controls"), "div"), id = `control-${i}`;
@@ -64,6 +65,7 @@ function show() {
   drawAll();
   sentence.textContent = current.words;
   fillTable(tables, current.table);
+  changed();
 }
 
 function drawAll() {
@@ -86,7 +88,6 @@ function reveal(open) {
 
 page.controls.forEach(control);
 if (answer) answer.addEventListener("click", () => reveal(shown.hidden));
-takeButtons(shown, () => ({ name: page.name, csv: current.csv, code: current.code }));
 show();
 reveal(false);
 addEventListener("resize", fit);

@@ -17,6 +17,7 @@ async function copy(text) {
   }
 }
 
+// Returns what is to be called when the view changes: the code that is shown is then that of the new one.
 function takeButtons(host, get, style = "") {
   const bar = document.createElement("div");
   bar.style.cssText = "display:flex;flex-wrap:wrap;gap:6px;align-items:center";
@@ -47,8 +48,13 @@ function takeButtons(host, get, style = "") {
   });
   bar.append(said);
   host.append(bar, code);
+  return () => {
+    said.textContent = "";
+    if (!code.hidden) code.textContent = get().code;
+  };
 }
 
 function renderTake({ model, el }) {
-  takeButtons(el, () => ({ name: model.get("name"), csv: model.get("csv"), code: model.get("code") }), "jupyter-widgets jupyter-button widget-button");
+  const changed = takeButtons(el, () => ({ name: model.get("name"), csv: model.get("csv"), code: model.get("code") }), "jupyter-widgets jupyter-button widget-button");
+  model.on("change:code", changed);
 }
