@@ -27,6 +27,8 @@ def target(link: str, names: Iterable[str]) -> str:
     if re.match(r"https?:|mailto:|#", link):
         return link
     path, mark, anchor = link.partition("#")
+    if path.endswith(".py"):
+        return ""
     stem = path.rpartition("/")[2].rpartition(".")[0].removeprefix("explore_")
     stem = {"start_here": "start"}.get(stem, stem)
     return f"{stem}.html{mark}{anchor}" if stem in set(names) else ""

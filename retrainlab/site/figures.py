@@ -43,7 +43,7 @@ class Drawn:
     @property
     def points(self) -> list[str]:
         """Sentences on it that the caption does not have."""
-        return [point for point in self.figure.words.points if point not in self.caption]
+        return [point for point in self.figure.words.points if point.rstrip(".") not in self.caption]
 
     @property
     def devices(self) -> str:

@@ -16,6 +16,7 @@ def test_links_lead_to_what_the_site_has():
         "https://arxiv.org/abs/2111.00843": "https://arxiv.org/abs/2111.00843",
         "#rule": "#rule",
         "../retrainlab/claims/rule.py": "",
+        "../retrainlab/references.py": "",
         "fig05_contest.ipynb": "",
     }
     assert {link: documents.target(link, NAMES) for link in links} == links
