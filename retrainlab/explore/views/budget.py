@@ -271,7 +271,7 @@ def page(results: Results, start: Settings = Settings()) -> Page:
         ],
         [
             Control("Weights removed", writing.shares(removed), removed.index(start.sparsity)),
-            Control("Budget (of the dense run)", writing.shares(budgets), budgets.index(start.budget)),
+            Control("Budget (share of the dense run)", writing.shares(budgets), budgets.index(start.budget)),
         ],
         study.grid(start.recipe, sparsities=removed, budgets=budgets, schedules=NAMED_SCHEDULES, seeds=start.seeds),
         show_one,
