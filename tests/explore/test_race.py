@@ -166,6 +166,9 @@ def test_the_words_name_the_winners_the_gap_and_the_checked_sparsity():
         "LRW and LLR end first with 90.0 % of the validation images, 10.0 points before FT; the dense"
     )
     assert "the dense network had 98.0 %" in text and "Checked in each: 95.0 % of the weights are exactly 0." in text
+    assert race_view.words(fake({"FT": 0.9, "LLR": 0.9})).startswith(
+        "All end equal, with 90.0 % of the validation images; the"
+    )
     assert "ends first with 90.0 % of the validation images; the dense" in race_view.words(fake({"LLR": 0.9}))
 
 

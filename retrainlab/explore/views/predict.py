@@ -19,7 +19,7 @@ from retrainlab.explore.kit.pages import Control, Page, View
 from retrainlab.explore.views import race as race_view
 from retrainlab.explore.views.race import Settings, code, diverged, experiments, measure, ranks, standing
 from retrainlab.paths import locked, set_aside, write_whole
-from retrainlab.phrases import first_line, percent
+from retrainlab.phrases import first_line, listed, percent
 from retrainlab.study.results import Results
 
 SPARSITIES = (0.8, 0.9, 0.95, 0.98)
@@ -87,7 +87,7 @@ def words(guesses: Sequence[Guess], race: Live) -> str:
     of, made = ranks(standing(race), race), table(guesses, race)
     came = ", ".join([f"{name} {percent(v)}" for name, v in of.items()] + [f"{n} diverged" for n in diverged(race)])
     best = [name for name, _, right, _, _ in made if right == made[0][2]]
-    lead = f"{' and '.join(best)} had the most pairs right ({made[0][2]}). " if made else "Nobody had guessed. "
+    lead = f"{listed(best)} had the most pairs right ({made[0][2]}). " if made else "Nobody had guessed. "
     far = 100 * (max(of.values(), default=0) - min(of.values(), default=0))
     gap = f"; {far:.1f} points from first to last, by {measure(race)} accuracy" if of else ""
     return f"{lead}It came out as: {came}{gap}."
