@@ -127,7 +127,8 @@ def main(arguments: Sequence[str] | None = None) -> None:
     page = PAGE.read_text()
     before, mark, rest = page.partition("<!-- room: made by benchmarks/room.py -->\n")
     _, end, after = rest.partition("<!-- end of room -->")
-    PAGE.write_text(f"{before}{mark}{table(record)}\n{end}{after}")
+    text = f"{before}{mark}{table(record)}\n{end}{after}"
+    write_whole(PAGE, lambda temporary: temporary.write_text(text))
     print(table(record))
 
 

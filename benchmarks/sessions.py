@@ -13,7 +13,7 @@ import tempfile
 from pathlib import Path
 
 from retrainlab.figures import notebooks
-from retrainlab.paths import project
+from retrainlab.paths import project, write_whole
 from retrainlab.teaching import times
 from retrainlab.teaching.sessions import NAMES
 
@@ -45,7 +45,8 @@ def main() -> None:
             done = notebooks.execute(path, given, Path(folder) / "failed" / path.name, timeout=3600)
             record[name] = {"parts": parts(done), "processor": round(processor() - before, 1)}
             print(name, record[name])
-    (project() / times.FILE).write_text(json.dumps(record, indent=1) + "\n")
+    text = json.dumps(record, indent=1) + "\n"
+    write_whole(project() / times.FILE, lambda temporary: temporary.write_text(text))
 
 
 if __name__ == "__main__":

@@ -4,8 +4,8 @@ import argparse
 import json
 import sys
 import time
-from collections.abc import Callable, Iterator, Sequence
-from dataclasses import asdict, dataclass, fields
+from collections.abc import Callable
+from dataclasses import asdict, fields
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -15,12 +15,9 @@ from retrainlab.paths import store_root, target
 from retrainlab.progress import Progress
 
 if TYPE_CHECKING:
-    from retrainlab.study.archive import Archive
     from retrainlab.study.exports import Chosen
-    from retrainlab.study.records import Stored
     from retrainlab.study.store import Store
 
-AWHILE = 2.0  # seconds of work after which a line says how far it is
 OLD = 3600.0  # seconds after which a temporary file is left over, whoever wrote it
 FILTERS = {  # option -> type and help text
     "data": (str, "data sets"),
@@ -100,6 +97,7 @@ def _export(options: argparse.Namespace) -> None:
 def _import(options: argparse.Namespace) -> None:
     from retrainlab.study.archive import Archive
     from retrainlab.study.imports import take_in
+    from retrainlab.study.inventory import AWHILE
     from retrainlab.study.store import Store
 
     paths = [Path(name) for name in options.files]
@@ -113,46 +111,14 @@ def _import(options: argparse.Namespace) -> None:
         print(f"{path}: {taken.words(store)}")
 
 
-@dataclass(frozen=True)
-class Entry:
-    """A record, and the store or file in which it lies; none, but why not, if it is damaged."""
-
-    where: str
-    kind: str
-    key: str
-    stored: "Stored | None"
-    why: str = ""
-
-
-def _entries(places: "list[Store | Archive]", tensors: bool = False, begins: str = "") -> Iterator[Entry]:
-    """Everything in some stores and files whose name begins so; tensors: whether to read these, too."""
-    from retrainlab.study.archive import Archive
-    from retrainlab.study.older import Unfit
-
-    for place in places:
-        where = str(place.path if isinstance(place, Archive) else place.root)
-        try:
-            names = [name for name in place.names() if name[1].startswith(begins)]
-        except Unfit as why:
-            yield Entry(where, "", "", None, str(why))
-            continue
-        progress = Progress("reading", after=AWHILE)
-        for number, (kind, key) in enumerate(names, 1):
-            try:
-                yield Entry(where, kind, key, place.read(kind, key, tensors))
-            except Unfit as why:
-                yield Entry(where, kind, key, None, str(why))
-            progress(number / len(names), f"{number:,} of {len(names):,} records")
-        progress.close()
-
-
 def _list(options: argparse.Namespace) -> None:
     import pandas as pd
 
     from retrainlab.study import nouns
+    from retrainlab.study.inventory import entries
 
     store, chosen, rows = _store(options), _chosen(options), []
-    for entry in _entries([store, *store.shelves]):
+    for entry in entries([store, *store.shelves]):
         if entry.kind != "results" or entry.stored is None:
             continue
         try:
@@ -184,19 +150,9 @@ def _list(options: argparse.Namespace) -> None:
     print(f"{len(frame)} results.")
 
 
-def named(store: "Store", key: str, kinds: Sequence[str] = ()) -> "list[Entry]":
-    """What is stored whole under the one name that begins with `key`, of these kinds (all if none), in the store and in each
-    file under it. Raises BadInput if there is no such name, or more than one."""
-    every = (e for e in _entries([store, *store.shelves], begins=key) if e.stored is not None)
-    found = [e for e in every if not kinds or e.kind in kinds]
-    names = sorted({f"{e.kind}/{e.key}" for e in found})
-    if len(names) != 1:
-        what = f"{len(names)} names begin with {key!r}: {', '.join(names[:5])}" if names else "there is none"
-        raise BadInput(f"KEY must be the beginning of one name, but {what}; `retrainlab results ls` lists them.")
-    return found
-
-
 def _show(options: argparse.Namespace) -> None:
+    from retrainlab.study.inventory import named
+
     for entry in named(_store(options), options.key):
         assert entry.stored is not None
         bare = ", without its tensors" if entry.stored.bare else ""
@@ -206,6 +162,7 @@ def _show(options: argparse.Namespace) -> None:
 
 def _verify(options: argparse.Namespace) -> int:
     from retrainlab.study.archive import Archive
+    from retrainlab.study.inventory import entries
     from retrainlab.study.store import Store
 
     if missing := [name for name in options.files if not Path(name).exists()]:
@@ -218,7 +175,7 @@ def _verify(options: argparse.Namespace) -> int:
     damaged = 0
     for place in places:
         whole = bare = old = 0
-        for entry in _entries([place], tensors=True):
+        for entry in entries([place], tensors=True):
             if entry.stored is None:
                 damaged += 1
                 print(f"damaged: {'/'.join(filter(None, [entry.kind, entry.key])) or entry.where} ({entry.why})")

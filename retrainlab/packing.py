@@ -15,12 +15,12 @@ from retrainlab.checks import BadInput
 from retrainlab.config import PRECISIONS, Experiment, Recipe
 from retrainlab.data.folders import printable
 from retrainlab.device import resolve
-from retrainlab.keeping import named
 from retrainlab.models import state_dict
 from retrainlab.paths import target, write_whole
 from retrainlab.phrases import first_line, percent
 from retrainlab.progress import Progress
 from retrainlab.study import Results, layer_names, nouns, sizes
+from retrainlab.study.inventory import named
 from retrainlab.study.machine import Machine
 from retrainlab.study.measured import Dense
 from retrainlab.study.stages import network_of, prepare, while_retraining

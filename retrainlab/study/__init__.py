@@ -10,7 +10,7 @@
     lacking    what a study lacks that is to train nothing
     reading    what is stored, as tables
     store      the folder of results, and under it files of results (archive) that are only read
-    exports    results into such a file; imports: back into a store
+    exports    results into such a file; imports: back into a store; inventory: what lies where
     collapse   a trained network's accuracy straight after pruning, kept with the network
     landscape  where retraining goes: what is measured of weights that no store keeps
 
