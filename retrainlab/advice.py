@@ -25,9 +25,8 @@ from retrainlab.stats import SEEDS
 
 COLUMNS = ("seed", "sparsity", "budget", "schedule", "validation_accuracy", "test_accuracy", "epochs")
 LIMITS = (
-    "Three things are not covered. A schedule may collapse, but rarely: then one with the better mean can be ruled out in a "
-    "third of cases. The validation accuracy of what was picked flatters it. Of many settings looked at, some mislead by "
-    "chance."
+    "Not covered: a schedule that collapses, but rarely (a better mean can then be ruled out in a third of cases). Also, "
+    "the validation accuracy of what was picked flatters it, and of many settings looked at some mislead by chance."
 )
 VALIDATION, TEST = "validation accuracy", "test accuracy"
 OUT, UNSURE, SAME = "ruled out", "cannot tell", "the same"
