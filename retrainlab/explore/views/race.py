@@ -219,10 +219,9 @@ def words(race: Live) -> str:
     of, last = ranks(rows, race), rows[-1][0]
     top, low = of[rows[0][0]], of[last]
     best = [name for name, value in of.items() if value == top]
-    first = (
-        "All end equal," if len(rows) == len(best) > 1 else f"{listed(best)} end{'s' if len(best) == 1 else ''} first"
-    )
-    lead = f"{first} with {percent(top)} of the {measure(race)} images"
+    first = f"{listed(best)} end{'s' if len(best) == 1 else ''} first"
+    lead = "All end equal," if len(rows) == len(best) > 1 else first
+    lead += f" with {percent(top)} of the {measure(race)} images"
     gap = f", {100 * (top - low):.1f} points before {last}" if len(rows) > len(best) else ""
     dense, pruned = (percent(ended[0][f"{what}_validation_accuracy"]) for what in ("dense", "pruned"))
     before = f"{dense}, straight after the first prune it was {pruned}."
