@@ -8,6 +8,7 @@ from playwright.sync_api import expect
 
 from retrainlab.explore.kit import pages
 from retrainlab.explore.views import stored
+from retrainlab.study.archive import shipped
 from retrainlab.study.results import Results
 from retrainlab.study.store import Store
 from tests.helpers import shelved
@@ -71,4 +72,18 @@ def test_pages_of_cifar10_need_no_network_and_fit_a_telephone(browser, tmp_path,
     assert shown.evaluate("document.documentElement.scrollWidth") <= 390, "nothing is wider than the page"
     found = Axe().run(shown).response["violations"]
     assert [v["id"] for v in found if v["impact"] in ("serious", "critical")] == []
+    context.close()
+
+
+@pytest.mark.parametrize(("name", "rows"), [("race", 6), ("budget", 6)])
+def test_pages_of_the_shipped_results_need_no_network(browser, tmp_path, name, rows):
+    results = Results(Store(tmp_path / "empty", shipped()))
+    page = stored.PAGES[name](results, "cifar10")
+    path = tmp_path / f"{page.name}.html"
+    path.write_text(pages.html(page, results))
+    context = browser.new_context(offline=True)
+    shown = context.new_page()
+    shown.goto(path.as_uri())
+    assert shown.locator("tbody tr").count() == rows and "H100" in shown.locator("footer").inner_text()
+    assert "LLR" in shown.locator("tbody tr").first.inner_text()
     context.close()
