@@ -72,10 +72,6 @@ class Archive:
         records = (MEMBER.fullmatch(name) for name in self.manifest)
         return [(match[1], match[2]) for match in records if match and match[3] == "json"]
 
-    def size(self) -> int:
-        """How many bytes all of it takes, unpacked."""
-        return sum(one["size"] for one in self.manifest.values())
-
     def read(self, kind: str, key: str, tensors: bool = True) -> Stored | None:
         """What it holds under that name; without `tensors` the record alone. Raises Unfit for what is damaged."""
         if f"{kind}/{key}.json" not in self.manifest:

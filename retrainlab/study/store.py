@@ -78,13 +78,17 @@ class Store:
 
         fits: asked where no checksum holds all of it; what does not fit is damaged.
         """
-        every = (self.own(kind, key, fits), *(shelf.get(kind, key) for shelf in self.shelves))
-        return next((found for found in every if found is not None and not found.bare), None)
+        return next((found for found in self._found(kind, key, fits) if not found.bare), None)
 
     def told(self, kind: str, key: str) -> Result | None:
         """The record of that name, here or on a shelf, also of what is stored without its tensors."""
-        every = (self.own(kind, key), *(shelf.get(kind, key) for shelf in self.shelves))
-        return next((found.result for found in every if found is not None), None)
+        return next((found.result for found in self._found(kind, key)), None)
+
+    def _found(self, kind: str, key: str, fits: Callable[[Stored], bool] = lambda _: True) -> Iterator[Stored]:
+        """What there is under that name, the folder's own first; a shelf is read only if it is asked for."""
+        if (own := self.own(kind, key, fits)) is not None:
+            yield own
+        yield from (found for shelf in self.shelves if (found := shelf.get(kind, key)) is not None)
 
     def own(self, kind: str, key: str, fits: Callable[[Stored], bool] = lambda _: True) -> Stored | None:
         """What the folder itself has under that name, whole or bare; see `get`."""
