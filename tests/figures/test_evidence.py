@@ -1,7 +1,6 @@
 """docs/evidence.md says what the results that come with the project say: against hand computations, and as git has it."""
 
 import re
-import subprocess
 from pathlib import Path
 
 import numpy as np
@@ -14,6 +13,7 @@ from retrainlab.cli import main
 from retrainlab.figures import evidence, presets, published
 from retrainlab.figures.style import SCHEDULES
 from retrainlab.study import Results
+from tests.helpers.tracked import tracked
 
 ROOT = Path(__file__).parents[2]
 DENSE = (0.9191, 0.9214, 0.9192)
@@ -99,10 +99,6 @@ def test_how_far_a_choice_of_images_moves_an_accuracy():
 
 def test_the_evidence_of_this_project_is_what_its_results_say():
     """Of the pages as git has them, and of no store but the files of results that come with the project."""
-
-    def tracked(path: str) -> str | None:
-        done = subprocess.run(["git", "show", f":{path}"], cwd=ROOT, capture_output=True, text=True, encoding="utf-8")
-        return done.stdout if done.returncode == 0 else None
 
     if tracked("README.md") is None:
         pytest.skip("there is no git here, or no README in it")

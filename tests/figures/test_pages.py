@@ -2,9 +2,7 @@
 
 import json
 import re
-import subprocess
 from html import unescape
-from pathlib import Path
 
 import pytest
 from nbconvert.filters.markdown_mistune import markdown2html_mistune
@@ -15,8 +13,8 @@ from retrainlab.cli import main
 from retrainlab.figures import blocks, evidence, pages, provenance, sentences
 from retrainlab.teaching import answers
 from tests.helpers.made_figures import table
+from tests.helpers.tracked import tracked
 
-ROOT = Path(__file__).parents[2]
 README = """# A project
 
 <!-- schedules: made by retrainlab words -->
@@ -211,10 +209,6 @@ def test_the_command_writes_all_pages_and_then_nothing(files, tmp_path, monkeypa
 
 def test_the_pages_of_this_project_are_what_its_figures_say():
     """Of all files as git has them: a user's command may have rewritten the figures since."""
-
-    def tracked(path: str) -> str | None:
-        done = subprocess.run(["git", "show", f":{path}"], cwd=ROOT, capture_output=True, text=True, encoding="utf-8")
-        return done.stdout if done.returncode == 0 else None
 
     if tracked("README.md") is None:
         pytest.skip("there is no git here, or no README in it")
