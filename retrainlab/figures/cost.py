@@ -78,10 +78,18 @@ def speeds(wanted: Mapping[str, float], settings: presets.Preset, machine: Machi
         except BadInput:  # the notebook will say so
             continue
         tell = (lambda words: progress(0.0, words)) if count >= WORTH_A_PROBE else None
-        if seconds := fastest(setup, State.of(setup.model, device), recipe, tell).seconds:
-            out[what] = seconds
+        if step := fastest(setup, State.of(setup.model, device), recipe, tell).seconds:
+            out[what] = step
     progress.close()
     return out
+
+
+def seconds(steps: Mapping[str, float], known: Mapping[str, float], machine: Machine) -> float:
+    """How long training takes here. steps: of one network, by what is trained; known: seconds of a step of each."""
+    from retrainlab.device import cores, resolve
+
+    workers = min(machine.jobs or cores(), cores()) if resolve(machine.device).type == "cpu" else 1
+    return sum(count * known[what] for what, count in steps.items()) / workers
 
 
 def sentence(todo: Collection[str], chosen: int, settings: presets.Preset, machine: Machine, lacking: Missing) -> str:
@@ -94,15 +102,13 @@ def sentence(todo: Collection[str], chosen: int, settings: presets.Preset, machi
     if not lacking.steps:
         return f"{begin}; nothing to train, about {duration(drawing)}{beside}." if drawing else f"{begin}{beside}."
 
-    from retrainlab.device import cores, describe, resolve
+    from retrainlab.device import describe, resolve
 
-    device = resolve(machine.device)
-    where, known = describe(device), speeds(lacking.steps, settings, machine)
+    where, known = describe(resolve(machine.device)), speeds(lacking.steps, settings, machine)
     if strange := [what for what in lacking.steps if what not in known]:
         return f"{begin}; how long it takes is not known on {where}, nor how fast it trains {listed(strange)}{beside}."
-    workers = min(machine.jobs or cores(), cores()) if device.type == "cpu" else 1
-    seconds = sum(count * known[what] for what, count in lacking.steps.items()) / workers
-    least, most = (duration(share * seconds + drawing) for share in (1, 1 + BESIDES))
+    trained_in = seconds(lacking.steps, known, machine)
+    least, most = (duration(share * trained_in + drawing) for share in (1, 1 + BESIDES))
     parts = [f"{count:,.0f} steps of {what}, {1e3 * known[what]:.2g} ms each" for what, count in lacking.steps.items()]
     return (
         f"{begin}; about {least} to {most} on {where} (estimated from the speed measured here: {'; '.join(parts)}; as much "

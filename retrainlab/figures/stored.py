@@ -9,7 +9,7 @@ from io import StringIO
 from pathlib import Path
 
 from retrainlab.data import sources
-from retrainlab.device import cores, describe, resolve
+from retrainlab.device import describe, resolve
 from retrainlab.figures import cost
 from retrainlab.figures.presets import Preset
 from retrainlab.figures.provenance import trained
@@ -95,6 +95,5 @@ def _time(missing: Missing, speeds: Mapping[str, float], machine: Machine) -> st
     counts = steps(missing)
     if not counts or counts.keys() - speeds.keys():
         return ""
-    workers = min(machine.jobs or cores(), cores()) if resolve(machine.device).type == "cpu" else 1
-    seconds = sum(count * speeds[what] for what, count in counts.items()) / workers
+    seconds = cost.seconds(counts, speeds, machine)
     return f"; about {duration(seconds)} to {duration((1 + cost.BESIDES) * seconds)}"
