@@ -63,9 +63,8 @@ def speeds(wanted: Mapping[str, float], settings: presets.Preset, machine: Machi
     here: what is remembered, or measured now (a few seconds a network) where there is much to train."""
     from retrainlab.device import resolve
     from retrainlab.progress import Progress
-    from retrainlab.study.run import WORTH_A_PROBE
     from retrainlab.study.stages import common, prepare
-    from retrainlab.training.engine import fastest
+    from retrainlab.training.engine import WORTH_A_PROBE, fastest
     from retrainlab.training.state import State
 
     out, progress = {}, Progress(settings.name)
