@@ -65,8 +65,8 @@ class Recipe:
     """The first training, before any prune: data, network, schedule, optimiser and seed.
 
     data: a name of DATASETS, or the path of a folder in torchvision's ImageFolder layout (then `image_size` pixels square).
-    data and model may be references, `package.module:name`, to code of the user's (docs/own.md): importing is left to those
-    who need it.
+    data, model and schedule may be references, `package.module:name`, to code of the user's (docs/own.md): importing is left
+    to those who need it.
     schedule: `multistep` multiplies the learning rate by gamma at the milestones, `step` after each 30 % of the run.
     method: None for dense training, or the settings of a method that sparsifies as it trains, such as `GMP(0.9)` from
     `methods.table`. precision: holds in retraining, too; with `bfloat16` torch's autocast computes in it where it may, and
@@ -82,7 +82,7 @@ class Recipe:
     )
     epochs: int = number(30, "length of the dense run", "number of epochs", low=1)
     batch_size: int = number(32, "images in a step", "batch size", low=2)
-    schedule: str = choice("multistep", DENSE_SCHEDULES, "dense schedule")
+    schedule: str = choice("multistep", DENSE_SCHEDULES, "dense schedule", reference=True)
     lr: float = number(0.1, "its peak learning rate", "learning rate", above=0, high=LARGEST)
     warmup: float = number(0.0, "share of it in which the learning rate rises", "warm-up share", low=0, high=0.9)
     milestones: tuple[float, ...] = told((0.5, 0.75), "where multistep multiplies by gamma, as shares of the dense run")
