@@ -14,6 +14,7 @@ from retrainlab.methods.knobs import Knobs
 
 DATASETS = tuple(BUILT_IN)
 MODELS = ("mlp", "resnet8", "resnet20", "resnet56", "resnet18", "vgg16", "wrn28-10")
+LIBRARIES = ("torchvision/", "timm/")  # whose networks have names of their own
 ENGINES = ("auto", "loop", "batched", "graph", "compiled")
 PRECISIONS = ("float32", "bfloat16")
 DENSE_SCHEDULES = ("constant", "step", "multistep", "cosine", "linear")
@@ -74,7 +75,7 @@ class Recipe:
     """
 
     data: str = told("digits", f"{', '.join(DATASETS)}, a folder of images, such as ./images, or package.module:load")
-    model: str = told("resnet8", f"{', '.join(MODELS)}, torchvision/NAME, or package.module:factory")
+    model: str = told("resnet8", f"{', '.join(MODELS)}, torchvision/NAME, timm/NAME, or package.module:factory")
     width: int | None = number(
         None,
         "channels of the first stage (mlp: hidden units, wrn28-10: the factor 10); the published ones if left out",
@@ -103,7 +104,7 @@ class Recipe:
                 choose(self.data, DATASETS, "data set", more)
             if self.image_size is not None:
                 raise BadInput(f"The images of {self.data} have a size of their own; leave the image size out.")
-        if not self.model.startswith("torchvision/") and not is_reference(self.model):
+        if not self.model.startswith(LIBRARIES) and not is_reference(self.model):
             choose(self.model, MODELS, "model", REFERENCE)
         for share in self.milestones:
             check_number(share, "milestone", above=0, high=1)
