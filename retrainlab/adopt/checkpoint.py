@@ -38,8 +38,8 @@ class Network:
 
 def read(model: Model, checkpoint: Checkpoint, shape: tuple[int, ...], classes: int, name: str) -> Network:
     """The network on the CPU, a copy. model: a module, a factory (see `given.called`), a reference, or a name, of the kit's,
-    torchvision/NAME or timm/NAME. checkpoint: a state_dict or a file of one; `pretrained` for the one that comes with a name,
-    if it is on disk; None for what the module holds. shape: of one input. Raises BadInput, in one sentence, for what cannot
+    torchvision/NAME or timm/NAME. checkpoint: a state_dict or a file of one; `pretrained` for the one of a name, if it is on
+    disk; None for what the module holds. shape: of one input. Raises BadInput, in one sentence, for what cannot
     be trained here."""
     if isinstance(model, str) and checkpoint == PRETRAINED:
         if not libraries.is_theirs(model):
