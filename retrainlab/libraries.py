@@ -2,7 +2,6 @@
 their makers have trained, where those are on disk. Nothing is ever downloaded."""
 
 from collections.abc import Iterator
-from importlib import import_module
 from pathlib import Path
 from typing import Any
 
@@ -65,7 +64,7 @@ def _split(name: str) -> tuple[Any, str]:
     """The library, which may be missing, and the name that it has for the network, which must be one of its own."""
     prefix, _, short = name.partition("/")
     try:
-        library = import_module(prefix)
+        library = _timm() if prefix == "timm" else _torchvision()
     except Exception as error:  # a torchvision made for another torch fails with whatever it meets first
         if isinstance(error, ModuleNotFoundError) and error.name == prefix:
             raise BadInput(
@@ -78,6 +77,18 @@ def _split(name: str) -> tuple[Any, str]:
     if prefix == "timm":
         return library, choose(short, [*library.list_models(), *library.list_pretrained()], "timm network")
     return library, choose(short, library.models.list_models(module=library.models), "torchvision network")
+
+
+def _timm() -> Any:
+    import timm
+
+    return timm
+
+
+def _torchvision() -> Any:
+    import torchvision
+
+    return torchvision
 
 
 def _places(library: Any, short: str) -> Iterator[tuple[Path, str]]:

@@ -423,10 +423,10 @@ def test_images_too_small_are_refused_with_their_size():
 
 
 def test_a_torchvision_that_cannot_be_loaded_is_told_from_one_that_is_missing(monkeypatch):
-    def broken(name):
-        raise RuntimeError(f"operator {name}::nms does not exist")
+    def broken():
+        raise RuntimeError("operator torchvision::nms does not exist")
 
-    monkeypatch.setattr(libraries, "import_module", broken)
+    monkeypatch.setattr(libraries, "_torchvision", broken)
     with pytest.raises(BadInput, match=r"installed but cannot be loaded \(operator torchvision::nms does not exist\)"):
         build("torchvision/resnet18", shape=(3, 32, 32), classes=3)
 
