@@ -21,10 +21,11 @@ from retrainlab.study.measured import Dense, Pruned, damage, dense_of, result_of
 from retrainlab.study.reading import row
 from retrainlab.study.result import Result, record
 from retrainlab.study.results import Place, Results
+from retrainlab.study.speed import WORTH_A_PROBE
 from retrainlab.study.stages import evaluations_of
 from retrainlab.training import cycles, loop
 from retrainlab.training.cycles import Cut
-from retrainlab.training.engine import TOGETHER, WORTH_A_PROBE, Engine, decide
+from retrainlab.training.engine import TOGETHER, Engine, decide
 from retrainlab.training.loop import recalibrate, validate
 from retrainlab.training.state import Job, Point, Setup, State, Trained
 from retrainlab.training.timing import probe

@@ -9,6 +9,7 @@
     away       tasks that other machines carry out; cluster: those of Dask
     sharing    several studies in one store: who makes what, by claims; failures: why a run was not made
     sitting    a study that must end within some minutes: when it stops, and what comes first
+    speed      how fast this device trains what is missing, by a short measurement
     lacking    what a study lacks that is to train nothing
     reading    what is stored, as tables
     store      the folder of results, and under it files of results (archive) that are only read

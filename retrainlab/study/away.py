@@ -35,10 +35,10 @@ from retrainlab.study.measured import Dense, Pruned
 from retrainlab.study.results import Results
 from retrainlab.study.serving import Unfinished, advance
 from retrainlab.study.sitting import Sitting
+from retrainlab.study.speed import engine_of
 from retrainlab.study.stages import common, prepare, while_retraining
 from retrainlab.study.store import Store
-from retrainlab.training.engine import WORTH_A_PROBE, Engine, fastest, forced
-from retrainlab.training.state import State
+from retrainlab.training.engine import Engine
 
 T = TypeVar("T")
 KEPT = 64  # networks and masks that are held ready to be sent
@@ -119,22 +119,19 @@ def stop(study: str) -> None:
     _stopped.add(study)
 
 
-def probe(recipe: Recipe, kind: str, device: str, steps: float) -> Probed:
-    """Which engine is the fastest for a recipe where this runs; kind: an engine's, or `auto` to measure it."""
+def probe(recipe: Recipe, kind: str, device: str, steps: float, compiled: float) -> Probed:
+    """Which engine trains a recipe where this runs; see `speed.engine_of`."""
     with _alone:
-        where = resolve(device)
-        if kind != "auto":
-            return Probed(forced(kind, where))
-        setup, _ = prepare(recipe, where)
-        told = (lambda words: None) if steps >= WORTH_A_PROBE else None
-        return Probed(fastest(setup, State.of(setup.model, where), recipe, told, steps), describe(where))
+        setup, _ = prepare(recipe, where := resolve(device))
+        engine = engine_of(setup, recipe, kind, steps, lambda words: None, compiled)
+        return Probed(engine, describe(where) if kind == "auto" else "")
 
 
 def _engine(order: Order, recipe: Recipe, where: torch.device) -> Engine:
     if order.probed.machine in ("", describe(where)):
         return order.probed.engine
     setup, _ = prepare(recipe, where)
-    return fastest(setup, State.of(setup.model, where), recipe, lambda words: None, order.steps)
+    return engine_of(setup, recipe, "auto", order.steps, lambda words: None, order.steps)
 
 
 def _write(root: Path, files: Mapping[str, bytes]) -> None:
@@ -200,10 +197,12 @@ class Away:
         """Where the work is done."""
         return "an executor of processes"
 
-    def engine(self, recipe: Recipe, steps: float, tell: Tell) -> Engine:
-        """Which engine a worker takes for a recipe."""
-        tell(0.0, f"trying which engine is fastest for {recipe.model}")
-        found = self.submit(f"probe {recipe.model}", lambda *_: None, probe, recipe, self.kind, self.device, steps)
+    def engine(self, recipe: Recipe, steps: float, compiled: float, tell: Tell) -> Engine:
+        """Which engine a worker takes for a recipe; see `speed.paces`."""
+        if self.kind == "auto":
+            tell(0.0, f"trying which engine is fastest for {recipe.model}")
+        asked = recipe, self.kind, self.device, steps, compiled
+        found = self.submit(f"probe {recipe.model}", lambda *_: None, probe, *asked)
         self.probed[recipe] = found.result(), steps
         return self.probed[recipe][0].engine
 

@@ -90,12 +90,12 @@ class Cluster(Away):
         there = self._there()
         return f"{there} Dask worker{'s' * (there != 1)}" if there else "Dask, which has no worker yet"
 
-    def engine(self, recipe: Recipe, steps: float, tell: Tell) -> Engine:
-        """Which engine a worker takes for a recipe; waits for the first worker."""
+    def engine(self, recipe: Recipe, steps: float, compiled: float, tell: Tell) -> Engine:
+        """As Away's; waits for the first worker."""
         while not self._there():
             tell(0.0, "waiting for a worker")
             time.sleep(0.5)
-        return super().engine(recipe, steps, tell)
+        return super().engine(recipe, steps, compiled, tell)
 
     def terminate(self) -> None:
         """Let workers leave what they are at, soon, and begin nothing more."""

@@ -8,8 +8,7 @@ import sys
 import warnings
 from collections.abc import Sequence
 from concurrent.futures import Executor
-from dataclasses import replace
-from functools import cache, partial
+from functools import cache
 from typing import TYPE_CHECKING
 
 import pandas as pd
@@ -32,11 +31,10 @@ from retrainlab.study.result import Result
 from retrainlab.study.results import Place, Results
 from retrainlab.study.sharing import Sharing
 from retrainlab.study.sitting import Sitting
-from retrainlab.study.stages import check, check_lengths, common, prepare, while_retraining
+from retrainlab.study.speed import paces, total
+from retrainlab.study.stages import check_all
 from retrainlab.study.workers import Crew, run_tasks
-from retrainlab.training.engine import LONG, WORTH_A_PROBE, Engine, fastest, forced, record_of
-from retrainlab.training.half import hint
-from retrainlab.training.state import State
+from retrainlab.training.engine import forced
 
 if TYPE_CHECKING:
     import distributed
@@ -94,12 +92,8 @@ def run_study(
         raise NotStored(missing)
     if missing.results:
         kept.store.check_writable()
-        distinct = {replace(e, recipe=replace(e.recipe, seed=0)) for e in experiments}
-        for recipe, prune in {(e.recipe, e.prune) for e in distinct}:
-            check(recipe, prune, where)
-        for e in distinct:
-            check_lengths(e)
-        kept.store.check_room(missing.bytes(where))
+        check_all(experiments, where)
+        kept.store.check_room(missing.bytes())
         for data, size in kept.fingerprints:
             if data not in DATASETS:
                 print(f"study: {content(data, size)}", file=sys.stderr)
@@ -117,7 +111,8 @@ def run_study(
                         checkpoints.remove(kept.store.root, name)
                 elif any(sharing.before.values()):  # another study may have made it just now
                     missing = Missing.of(experiments, kept)
-                engines, seconds, hints = _engines(missing, engine, where, tell, sitting, crew)
+                paced = paces(missing, engine, where, tell, sitting, crew.engine if isinstance(crew, Away) else None)
+                seconds, hints = total(paced.values()), [pace.hint for pace in paced.values() if pace.hint]
                 if hints and hasattr(report, "close"):
                     report.close()  # its line is not to go on with other words
                 for words in hints:
@@ -127,6 +122,7 @@ def run_study(
                     count = 1
                 if isinstance(crew, Away):
                     count = crew.workers
+                engines = {recipe: pace.engine for recipe, pace in paced.items()}
                 todo = tasks(missing, engines, count, kept, where, sitting, claims.id)
                 run_tasks(todo, crew or min(count, len(todo)), tell, str(kept.store.root), sitting, sharing)
         finally:
@@ -183,28 +179,3 @@ def _check_starts(experiments: Sequence[Experiment], results: Sequence[Result]) 
         first = f"the first training of {several[0].model}, seed {several[0].seed}, was made more than once"
         words = f"Some rows start from other networks than their neighbours: {first}; fresh makes all anew."
         warnings.warn(words, stacklevel=3)
-
-
-def _engines(
-    missing: Missing, kind: str, where: torch.device, tell: Tell, sitting: Sitting | None, crew: Crew | None
-) -> tuple[dict[Recipe, Engine], float, list[str]]:
-    """An engine for each network, data set and batch size; the seconds that one process would take, 0 if unknown; and what
-    bfloat16 would save where there is some work and it would save much."""
-    out, seconds, hints = {}, [], []
-    wanted = [*missing.dense.values(), *map(while_retraining, missing.results.values())]
-    for recipe in dict.fromkeys(map(common, wanted)):
-        setup, original = prepare(recipe, where)
-        steps = missing.epochs(recipe) * len(original.lr) / recipe.epochs
-        worth_trying = sitting is None or sitting.left > 5 * LONG  # what compiling gives
-        if isinstance(crew, Away):
-            out[recipe] = crew.engine(recipe, steps if worth_trying else 0.0, tell)
-        elif kind != "auto":
-            out[recipe] = forced(kind, where)
-        else:
-            told = partial(tell, 0.0) if steps >= WORTH_A_PROBE else None
-            many = steps if worth_trying else 0.0
-            out[recipe] = fastest(setup, State.of(setup.model, where), recipe, told, many)
-            if told and (words := hint(record_of(setup, recipe))):
-                hints.append(f"{recipe.model}: {words}")
-        seconds.append(steps * out[recipe].seconds)
-    return out, sum(seconds) if all(seconds) else 0.0, hints

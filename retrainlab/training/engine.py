@@ -36,7 +36,6 @@ TIMES = "ms_per_member_step"
 CLEARLY = 0.85  # an engine is taken if it takes less than this share of the loop's time
 AT_ALL = 0.95  # a number of members counts for `least` if it does
 REBUILD = {"batched": 0.0, "graph": 500.0, "compiled": 30_000.0}  # of a `Way`, about, on an H100
-WORTH_A_PROBE = 1000  # steps; with fewer, measuring which engine is fastest takes longer than it saves
 LONG = 60.0  # seconds: for less work it is not tried what compiling the steps gives
 
 
