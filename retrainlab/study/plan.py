@@ -120,7 +120,6 @@ def tasks(
     results: Results,
     device: torch.device,
     sitting: Sitting | None = None,
-    owner: str = "",
 ) -> list[Task]:
     """Tasks that make all that is missing, the longest of each stage first; or, in a sitting, first trainings first, and
     then what is most telling (see `sitting.order`). engines: one for each `common` recipe."""
@@ -131,7 +130,7 @@ def tasks(
     def add(stage: int, nouns: Sequence[Noun], engine: Engine, needs: Iterable[Noun] = ()) -> None:
         parts = [Part(results.key(noun), noun, _words(noun), _name(noun)) for noun in nouns]
         size, waits = work(nouns), frozenset(task_of[need] for need in needs if need in task_of)
-        args = (results, device, engine, sitting, owner)
+        args = (results, device, engine, sitting)
         rank = (min(stage, 1), min(map(first.__getitem__, nouns)), len(out)) if first else (stage, -size, len(out))
         out.append(Task.of(rank, carry_out, args, size, waits, parts))
         task_of.update(dict.fromkeys(nouns, parts[0].key))
@@ -209,16 +208,15 @@ def _name(noun: Noun) -> str:
 
 
 def carry_out(
-    results: Results, device: torch.device, engine: Engine, sitting: Sitting | None, owner: str, nouns: Sequence[Noun]
+    results: Results, device: torch.device, engine: Engine, sitting: Sitting | None, nouns: Sequence[Noun]
 ) -> None:
     """The work of a task, in a worker: make nouns of one kind together, keep each as it ends, and tell how far it is. Raises
-    Unfinished if the sitting is over before that. owner: of the claims of these nouns, empty if nothing is shared; what it
-    has lost to another is not kept."""
+    Unfinished if the sitting is over before that."""
     made, stop = 0, None
     if sitting is not None:
         engine, stop = engine.within(sitting.left), sitting.over
     watch = Watch(stop=stop, tell=lambda share, _: advance(share, made))
-    for _ in results.make_task(nouns, device, engine, watch, owner):
+    for _ in results.make_task(nouns, device, engine, watch):
         made += 1
     if made < len(nouns):
         raise Unfinished(made)

@@ -52,10 +52,11 @@ T = TypeVar("T")
 @dataclass(frozen=True)
 class Results:
     """What a store holds, by its nouns. fingerprints: of data sets, by name and image size; each is taken once, when it is
-    needed, since a folder of images takes a while."""
+    needed, since a folder of images takes a while. owner: of claims, if work is shared with others (see `sharing`)."""
 
     store: Store
     fingerprints: dict[tuple[str, int | None], str] = field(default_factory=dict)
+    owner: str = ""
 
     @staticmethod
     def at(place: "Place" = "") -> "Results":
@@ -120,8 +121,12 @@ class Results:
         return None if found is None else found.result
 
     def put(self, noun: Noun, thing: Thing) -> None:
-        """Keep what was made of a noun, whose checkpoints go. Raises BadInput where the store cannot be written."""
-        self.store.put(name := self.key(noun), thing)
+        """Keep what was made of a noun, whose checkpoints go; but not if the owner has lost its claim of it to another.
+        Raises BadInput where the store cannot be written."""
+        name = self.key(noun)
+        if self.owner and not holds(self.store.root, self.owner, name):
+            return
+        self.store.put(name, thing)
         checkpoints.remove(self.store.root, name)
         failures.remove(self.store.root, name)
 
@@ -190,21 +195,17 @@ class Results:
         start = dense, self.masks_of((experiment.recipe, experiment.prune), dense, device)
         return next(networks_together([experiment], [start], str(device), engine, Meter([experiment], watch).calls))[1]
 
-    def make_task(
-        self, nouns: Sequence[Noun], device: torch.device, engine: Engine, watch: Watch, owner: str = ""
-    ) -> Iterator[Thing]:
+    def make_task(self, nouns: Sequence[Noun], device: torch.device, engine: Engine, watch: Watch) -> Iterator[Thing]:
         """Make nouns of one kind, from what the store has for them and their checkpoints, and keep each before it is
-        yielded; once `watch` stops it, what is unfinished has checkpoints. owner: keeps only what this owner has a claim of
-        (see `claims`). Raises BadInput if what they start from is not there, if images have changed, or if the store cannot
-        be written."""
+        yielded; once `watch` stops it, what is unfinished has checkpoints. Raises BadInput if what they start from is not
+        there, if images have changed, or if the store cannot be written."""
         self.check_unchanged(recipe_of(nouns[0]))
         recipes, pairs = starts_of(nouns)
         dense = {r: self.required(self.dense(r, device)) for r in recipes}
         pruned = {p: self.required(self.masks(*p, device)) for p in pairs}
         watch = replace(watch, checkpoints=Checkpoints(self.store.root, list(map(self.key, nouns)), str(engine)))
         for noun, thing in made_of(nouns, dense, pruned, device, engine, watch):
-            if not owner or holds(self.store.root, owner, self.key(noun)):
-                self.put(noun, thing)
+            self.put(noun, thing)
             yield thing
 
     def _first_trained(

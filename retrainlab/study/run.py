@@ -8,6 +8,7 @@ import sys
 import warnings
 from collections.abc import Sequence
 from concurrent.futures import Executor
+from dataclasses import replace
 from functools import cache
 from typing import TYPE_CHECKING
 
@@ -123,7 +124,7 @@ def run_study(
                 if isinstance(crew, Away):
                     count = crew.workers
                 engines = {recipe: pace.engine for recipe, pace in paced.items()}
-                todo = tasks(missing, engines, count, kept, where, sitting, claims.id)
+                todo = tasks(missing, engines, count, replace(kept, owner=claims.id), where, sitting)
                 run_tasks(todo, crew or min(count, len(todo)), tell, str(kept.store.root), sitting, sharing)
         finally:
             if hasattr(report, "close"):
