@@ -22,8 +22,9 @@ from filelock import LeaseSettingsMismatch, SoftFileLease, Timeout
 
 from retrainlab.paths import write_new
 
-BEAT = 10.0  # seconds from one renewal to the next
 PATIENCE = 180.0  # seconds without one after which an owner is dead; a network folder shows changes up to 60 s late
+BEATS = 18  # renewals in that time
+UNKNOWN = "-"  # an owner whose name is not written yet
 
 
 class Claims:
@@ -58,7 +59,7 @@ class Claims:
                 if owner == self.id:
                     return ""
                 if self._lives(owner, f"{key}-{last}"):
-                    return owner
+                    return owner or UNKNOWN
             if not write_new(self.folder / f"{key}-{last + 1}", self.id):
                 continue  # another was first
             if set(numbers_of(self.folder, key)) <= {*numbers, last + 1}:
@@ -88,7 +89,7 @@ class Claims:
         self._lease.release(force=True)
 
     def _watch(self, owner: str) -> SoftFileLease:
-        how: dict = {"lease_duration": PATIENCE, "heartbeat_interval": BEAT, "thread_local": False}
+        how: dict = {"lease_duration": PATIENCE, "heartbeat_interval": PATIENCE / BEATS, "thread_local": False}
         return SoftFileLease(self.owners / owner, **how)
 
     def _lives(self, owner: str, claim: str) -> bool:
