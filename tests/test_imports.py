@@ -51,7 +51,7 @@ glossary paths phrases noise progress tables device references importing study.s
 data.pixels data.folders data.reading data.given data.sources given
 methods.knobs stats
 config
-keys
+keys recipes
 schedules data.dataset data.batches methods.table figures.presets
 pruning layers models storage training.method methods.bimp
 products
