@@ -79,7 +79,7 @@ claims.report
 claims.beside
 explore.kit explore.views explore.apps
 teaching
-report options export doctor lab packing keeping filing adopt
+report options export doctor lab packing keeping filing running adopt
 site
 cli
 """
