@@ -16,6 +16,7 @@ import torch
 from safetensors.torch import load_file, save_file
 
 import retrainlab
+from retrainlab import parsing
 from retrainlab.checks import BadInput
 from retrainlab.keys import SCHEMA
 from retrainlab.paths import store_root
@@ -417,7 +418,7 @@ def test_a_file_that_one_may_not_read_is_not_called_damaged(store, kind, monkeyp
             raise PermissionError(errno.EACCES, "Permission denied")
         return real(path, *args, **more)
 
-    monkeypatch.setattr(store_module, "open", guarded, raising=False)
+    monkeypatch.setattr(parsing, "open", guarded, raising=False)
     text = said(lambda: reader(store, kind)(KEY))
     assert str(mine) in text and "cannot be read (Permission denied)" in text and "chmod" in text
     assert "delete" not in text and mine.exists() and not (store.root / "damaged").exists()
