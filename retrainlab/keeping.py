@@ -138,7 +138,7 @@ def _list(options: argparse.Namespace) -> None:
                     "budget %": 100 * e.retrain.budget,
                     "seed": e.recipe.seed,
                     "test acc. %": "-" if accuracy is None else f"{100 * accuracy:.2f}",
-                    "computed on": entry.stored.result.provenance["device"],
+                    "computed on": entry.stored.result.provenance.get("device", ""),
                     "kept in": entry.where,
                 }
             )

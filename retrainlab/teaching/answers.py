@@ -1,11 +1,11 @@
 """What the stored figures say of the claims, for a host and for the end of a session. Nothing here is typed by hand."""
 
-import json
 from collections.abc import Mapping, Sequence
 from html import escape
 
 from retrainlab.checks import BadInput
 from retrainlab.figures.blocks import table
+from retrainlab.parsing import parsed, read_file
 from retrainlab.paths import command, project
 
 HEADS = ["claim", "verdict", "its parts, and how sure they are"]
@@ -56,7 +56,7 @@ class Told:
             if not path.is_file() and folder != "digits":
                 continue
             try:
-                found = rows(json.loads(path.read_text(encoding="utf-8"))["claims"], self.names)
+                found = rows(parsed(read_file(path))["claims"], self.names)
             except (OSError, ValueError, LookupError, TypeError):
                 raise BadInput(f"{path} is not there or damaged; make it with {command('claims')}.") from None
             out.append(_html(data, found))
