@@ -14,6 +14,7 @@ from contextlib import suppress
 from typing import TextIO
 
 TRUSTED = 3.0, 0.02, 60.0  # an estimate needs so many seconds and this share of the work, or so many seconds alone
+BESIDES = 1.0  # what evaluations, pruning and a method's own work add at most, about, as a share of the steps' time
 MOMENT = 0.5  # seconds; advances within it count as one, as those of runs that train together
 
 
@@ -25,6 +26,12 @@ def duration(seconds: float) -> str:
     if whole < 3600:
         return f"{whole // 60} min {whole % 60:02d} s"
     return f"{whole // 3600} h {whole % 3600 // 60:02d} min"
+
+
+def span(training: float, other: float = 0.0) -> str:
+    """`2 h 00 min to 4 h 00 min`: how long it takes. training: seconds of the steps alone, beside which evaluations, pruning
+    and a method's own work take as long again at most, about. other: seconds of all other work."""
+    return f"{duration(training + other)} to {duration((1 + BESIDES) * training + other)}"
 
 
 Tell = Callable[[float, str], None]

@@ -459,7 +459,7 @@ def homeless(monkeypatch):
 
 
 def test_without_a_home_digits_need_a_store_and_nothing_else(homeless, tmp_path, capsys, monkeypatch):
-    monkeypatch.setattr("retrainlab.study.run.WORTH_A_PROBE", 0)
+    monkeypatch.setattr("retrainlab.study.speed.WORTH_A_PROBE", 0)
     assert main(["run", *QUICK, "--budget", "0.5", "--store", str(tmp_path / "store")]) == 0
     assert "test_accuracy" in capsys.readouterr().out
 

@@ -6,7 +6,7 @@ import sys
 import pytest
 
 from retrainlab import progress
-from retrainlab.progress import CalmLines, Left, Progress, Stages, duration
+from retrainlab.progress import CalmLines, Left, Progress, Stages, duration, span
 
 
 class Terminal(io.StringIO):
@@ -24,6 +24,7 @@ def clock(monkeypatch):
 
 def test_durations_read_naturally():
     assert [duration(s) for s in (0.4, 59, 60, 200, 7500)] == ["0 s", "59 s", "1 min 00 s", "3 min 20 s", "2 h 05 min"]
+    assert span(60) == "1 min 00 s to 2 min 00 s" and span(60, 5) == "1 min 05 s to 2 min 05 s"
 
 
 def test_time_left_is_in_proportion_to_the_work_left(clock):

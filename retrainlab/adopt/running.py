@@ -21,7 +21,7 @@ from retrainlab.study.measured import Dense, Pruned, damage, dense_of, result_of
 from retrainlab.study.reading import row
 from retrainlab.study.result import Result, record
 from retrainlab.study.results import Place, Results
-from retrainlab.study.run import WORTH_A_PROBE
+from retrainlab.study.speed import WORTH_A_PROBE
 from retrainlab.study.stages import evaluations_of
 from retrainlab.training import cycles, loop
 from retrainlab.training.cycles import Cut

@@ -14,11 +14,10 @@ from retrainlab.figures.made import stored
 from retrainlab.figures.provenance import described, texts, trained
 from retrainlab.paths import project
 from retrainlab.phrases import listed
-from retrainlab.progress import duration
+from retrainlab.progress import duration, span
 from retrainlab.study.machine import Machine
 
 DRAWING = 6.0  # seconds for a kernel to start and to draw a figure whose results are stored, about
-BESIDES = 1.0  # what evaluations, pruning and a method's own work add, at most about, as a share of the steps' time
 
 
 @dataclass(frozen=True)
@@ -63,10 +62,8 @@ def speeds(wanted: Mapping[str, float], settings: presets.Preset, machine: Machi
     here: what is remembered, or measured now (a few seconds a network) where there is much to train."""
     from retrainlab.device import resolve
     from retrainlab.progress import Progress
-    from retrainlab.study.run import WORTH_A_PROBE
+    from retrainlab.study.speed import engine_of
     from retrainlab.study.stages import common, prepare
-    from retrainlab.training.engine import fastest
-    from retrainlab.training.state import State
 
     out, progress = {}, Progress(settings.name)
     for recipe in map(common, (settings.recipe, settings.contest)):
@@ -74,11 +71,10 @@ def speeds(wanted: Mapping[str, float], settings: presets.Preset, machine: Machi
         if not count or what in out or machine.engine != "auto":
             continue
         try:
-            setup, _ = prepare(recipe, device := resolve(machine.device))
+            setup, _ = prepare(recipe, resolve(machine.device))
         except BadInput:  # the notebook will say so
             continue
-        tell = (lambda words: progress(0.0, words)) if count >= WORTH_A_PROBE else None
-        if step := fastest(setup, State.of(setup.model, device), recipe, tell).seconds:
+        if step := engine_of(setup, recipe, "auto", count, lambda words: progress(0.0, words)).seconds:
             out[what] = step
     progress.close()
     return out
@@ -86,10 +82,11 @@ def speeds(wanted: Mapping[str, float], settings: presets.Preset, machine: Machi
 
 def seconds(steps: Mapping[str, float], known: Mapping[str, float], machine: Machine) -> float:
     """How long training takes here. steps: of one network, by what is trained; known: seconds of a step of each."""
-    from retrainlab.device import cores, resolve
+    from retrainlab.device import resolve
+    from retrainlab.study.speed import at_once
 
-    workers = min(machine.jobs or cores(), cores()) if resolve(machine.device).type == "cpu" else 1
-    return sum(count * known[what] for what, count in steps.items()) / workers
+    together = at_once(machine.jobs, resolve(machine.device))
+    return sum(count * known[what] for what, count in steps.items()) / together
 
 
 def sentence(todo: Collection[str], chosen: int, settings: presets.Preset, machine: Machine, lacking: Missing) -> str:
@@ -108,9 +105,9 @@ def sentence(todo: Collection[str], chosen: int, settings: presets.Preset, machi
     if strange := [what for what in lacking.steps if what not in known]:
         return f"{begin}; how long it takes is not known on {where}, nor how fast it trains {listed(strange)}{beside}."
     trained_in = seconds(lacking.steps, known, machine)
-    least, most = (duration(share * trained_in + drawing) for share in (1, 1 + BESIDES))
     parts = [f"{count:,.0f} steps of {what}, {1e3 * known[what]:.2g} ms each" for what, count in lacking.steps.items()]
     return (
-        f"{begin}; about {least} to {most} on {where} (estimated from the speed measured here: {'; '.join(parts)}; as much "
-        f"again at most for evaluations, pruning and methods; {DRAWING:g} s a figure to draw it){beside}."
+        f"{begin}; about {span(trained_in, drawing)} on {where} (estimated from the speed measured here: "
+        f"{'; '.join(parts)}; as much again at most for evaluations, pruning and methods; {DRAWING:g} s a figure to draw it)"
+        f"{beside}."
     )

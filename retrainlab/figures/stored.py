@@ -14,7 +14,7 @@ from retrainlab.figures import cost
 from retrainlab.figures.presets import Preset
 from retrainlab.figures.provenance import trained
 from retrainlab.paths import command
-from retrainlab.progress import Progress, duration
+from retrainlab.progress import Progress, span
 from retrainlab.study.lacking import NotStored, epochs, joined, words
 from retrainlab.study.machine import Machine
 from retrainlab.study.plan import Missing
@@ -95,5 +95,4 @@ def _time(missing: Missing, speeds: Mapping[str, float], machine: Machine) -> st
     counts = steps(missing)
     if not counts or counts.keys() - speeds.keys():
         return ""
-    seconds = cost.seconds(counts, speeds, machine)
-    return f"; about {duration(seconds)} to {duration((1 + cost.BESIDES) * seconds)}"
+    return f"; about {span(cost.seconds(counts, speeds, machine))}"

@@ -7,6 +7,7 @@
     results    the keeper of what is stored, and how one process makes what is missing
     run        carries a grid out: plan cuts what is missing into tasks, workers spreads these over processes
     sitting    a study that must end within some minutes: when it stops, and what comes first
+    speed      how fast this device trains what is missing, by a short measurement
     lacking    what a study lacks that is to train nothing
     reading    what is stored, as tables
     store      the folder of results, and under it files of results (archive) that are only read

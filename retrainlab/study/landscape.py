@@ -29,12 +29,13 @@ from retrainlab.study.plan import Missing
 from retrainlab.study.reading import row, stored
 from retrainlab.study.result import Result, record
 from retrainlab.study.results import Place, Results
-from retrainlab.study.run import QUICK, WORTH_A_PROBE
+from retrainlab.study.run import QUICK
 from retrainlab.study.serving import advance
+from retrainlab.study.speed import engine_of
 from retrainlab.study.stages import check_dense, check_lengths, common, dense_curve, prepare, while_retraining
 from retrainlab.study.workers import Task, run_tasks
 from retrainlab.training import cycles
-from retrainlab.training.engine import Engine, fastest, forced
+from retrainlab.training.engine import Engine
 from retrainlab.training.loop import evaluate, recalibrate, validate
 from retrainlab.training.state import Job, Setup, State, Trained
 
@@ -193,9 +194,9 @@ def _make(
     seconds = 0.0
     try:
         for alike in grouped(experiments, lambda e: common(while_retraining(e))).values():
-            setup, _ = prepare(while_retraining(alike[0]), where)
+            setup, _ = prepare(recipe := while_retraining(alike[0]), where)
             steps = 2 * sum(map(cost, alike)) * setup.data.steps_per_epoch(setup.batch_size)
-            engine = _engine(setup, alike[0], machine, steps, lambda words: progress(0.0, f"{words} on {on}"))
+            engine = engine_of(setup, recipe, machine.engine, steps, lambda w: progress(0.0, f"{w} on {on}"), steps)
             seconds += steps * engine.seconds
             parts = min(len(alike), count * -(-len(alike) // (engine.members * count)))  # as many for each process
             for i in range(parts):
@@ -211,15 +212,6 @@ def _make(
         run_tasks(todo, min(count, len(todo)), lambda share, words: progress(share, f"{words} on {on}"), place)
     finally:
         progress.close()
-
-
-def _engine(
-    setup: Setup, experiment: Experiment, machine: Machine, steps: float, tell: Callable[[str], None]
-) -> Engine:
-    if machine.engine != "auto":
-        return forced(machine.engine, setup.data.device)
-    start, recipe = State.of(setup.model, setup.data.device), while_retraining(experiment)
-    return fastest(setup, start, recipe, tell if steps >= WORTH_A_PROBE else None, steps)
 
 
 def carry_out(results: Results, where: torch.device, engine: Engine, experiments: Sequence[Experiment]) -> None:

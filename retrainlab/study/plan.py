@@ -22,7 +22,7 @@ from retrainlab.study.result import Result
 from retrainlab.study.results import Results
 from retrainlab.study.serving import Unfinished, advance
 from retrainlab.study.sitting import Sitting, order
-from retrainlab.study.stages import common, network_of, prepare, while_retraining
+from retrainlab.study.stages import common, network_of, while_retraining
 from retrainlab.study.workers import Task
 from retrainlab.training.engine import Engine
 from retrainlab.training.state import State
@@ -80,16 +80,16 @@ class Missing:
                 out.pruned[pair] = e.recipe, e.prune
         return out
 
-    def bytes(self, device: torch.device) -> float:
+    def bytes(self) -> float:
         """About how many bytes it takes in the store: weights, momentum and buffers of dense runs, a byte for each weight of
         a mask (four more where a prune changes weights), and a record of everything."""
 
         @cache
         def sizes(recipe: Recipe) -> tuple[int, int]:
-            setup = prepare(recipe, device)[0]
-            weights = dict(setup.model.named_parameters())
-            buffers = sum(b.nbytes for b in setup.model.buffers())
-            masks = sum(weights[name].numel() for name in setup.prunable)
+            model = network_of(recipe)
+            weights = dict(model.named_parameters())
+            buffers = sum(b.nbytes for b in model.buffers())
+            masks = sum(weights[name].numel() for name in prunable(model))
             return 2 * sum(w.nbytes for w in weights.values()) + buffers, masks
 
         tensors = sum(sizes(common(r))[0] for r in self.dense.values())

@@ -8,11 +8,9 @@ import sys
 import warnings
 from collections.abc import Sequence
 from concurrent.futures import Executor
-from dataclasses import replace
-from functools import cache, partial
+from functools import cache
 
 import pandas as pd
-import torch
 
 from retrainlab import stats
 from retrainlab.checks import BadInput, check_number, listed, settled
@@ -28,13 +26,11 @@ from retrainlab.study.reading import row, stored
 from retrainlab.study.result import Result
 from retrainlab.study.results import Place, Results
 from retrainlab.study.sitting import Sitting
-from retrainlab.study.stages import check, check_lengths, common, prepare, while_retraining
+from retrainlab.study.speed import paces, total
+from retrainlab.study.stages import check_all
 from retrainlab.study.workers import run_tasks
-from retrainlab.training.engine import LONG, Engine, fastest, forced, record_of
-from retrainlab.training.half import hint
-from retrainlab.training.state import State
+from retrainlab.training.engine import forced
 
-WORTH_A_PROBE = 1000  # steps; with fewer, measuring which engine is fastest takes longer than it saves
 QUICK = 12  # seconds of work that one process does sooner than others have started
 
 
@@ -78,12 +74,8 @@ def run_study(
         raise NotStored(missing)
     if missing.results:
         kept.store.check_writable()
-        distinct = {replace(e, recipe=replace(e.recipe, seed=0)) for e in experiments}
-        for recipe, prune in {(e.recipe, e.prune) for e in distinct}:
-            check(recipe, prune, where)
-        for e in distinct:
-            check_lengths(e)
-        kept.store.check_room(missing.bytes(where))
+        check_all(experiments, where)
+        kept.store.check_room(missing.bytes())
         for name in (*missing.dense, *missing.results) if fresh else ():
             checkpoints.remove(kept.store.root, name)
         for data, size in kept.fingerprints:
@@ -95,7 +87,8 @@ def run_study(
             report(share, f"{word} on {machine}")
 
         try:
-            engines, seconds, hints = _engines(missing, engine, where, tell, sitting)
+            paced = paces(missing, engine, where, tell, sitting)
+            seconds, hints = total(paced.values()), [pace.hint for pace in paced.values() if pace.hint]
             if hints and hasattr(report, "close"):
                 report.close()  # its line is not to go on with other words
             for words in hints:
@@ -104,7 +97,7 @@ def run_study(
             only_here = any(name.startswith("__main__:") for e in experiments for name in references(e).values())
             if only_here or (not jobs and executor is None and 0 < seconds < QUICK):
                 count = 1
-            todo = tasks(missing, engines, count, kept, where, sitting)
+            todo = tasks(missing, {recipe: pace.engine for recipe, pace in paced.items()}, count, kept, where, sitting)
             run_tasks(todo, min(count, len(todo)), tell, str(kept.store.root), executor, sitting)
         finally:
             if hasattr(report, "close"):
@@ -147,26 +140,3 @@ def _check_starts(experiments: Sequence[Experiment], results: Sequence[Result]) 
         first = f"the first training of {several[0].model}, seed {several[0].seed}, was made more than once"
         words = f"Some rows start from other networks than their neighbours: {first}; fresh makes all anew."
         warnings.warn(words, stacklevel=3)
-
-
-def _engines(
-    missing: Missing, kind: str, where: torch.device, tell: Tell, sitting: Sitting | None
-) -> tuple[dict[Recipe, Engine], float, list[str]]:
-    """An engine for each network, data set and batch size; the seconds that one process would take, 0 if unknown; and what
-    bfloat16 would save where there is some work and it would save much."""
-    out, seconds, hints = {}, [], []
-    wanted = [*missing.dense.values(), *map(while_retraining, missing.results.values())]
-    for recipe in dict.fromkeys(map(common, wanted)):
-        setup, original = prepare(recipe, where)
-        steps = missing.epochs(recipe) * len(original.lr) / recipe.epochs
-        if kind != "auto":
-            out[recipe] = forced(kind, where)
-        else:
-            told = partial(tell, 0.0) if steps >= WORTH_A_PROBE else None
-            worth_trying = sitting is None or sitting.left > 5 * LONG  # what compiling gives
-            many = steps if worth_trying else 0.0
-            out[recipe] = fastest(setup, State.of(setup.model, where), recipe, told, many)
-            if told and (words := hint(record_of(setup, recipe))):
-                hints.append(f"{recipe.model}: {words}")
-        seconds.append(steps * out[recipe].seconds)
-    return out, sum(seconds) if all(seconds) else 0.0, hints

@@ -119,6 +119,15 @@ def check_lengths(experiment: Experiment) -> None:
         schedules.retraining(retrain, curve, max(cycles.lengths(experiment.prune, retrain, len(curve.lr))))
 
 
+def check_all(experiments: Iterable[Experiment], device: torch.device) -> None:
+    """`check` and `check_lengths` for all of a study, once for those that differ in their seeds alone."""
+    distinct = {replace(e, recipe=replace(e.recipe, seed=0)) for e in experiments}
+    for recipe, prune in {(e.recipe, e.prune) for e in distinct}:
+        check(recipe, prune, device)
+    for e in distinct:
+        check_lengths(e)
+
+
 def train_dense(
     recipe: Recipe,
     device: str = "auto",

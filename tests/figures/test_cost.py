@@ -7,7 +7,7 @@ import pytest
 from retrainlab import device
 from retrainlab.checks import BadInput
 from retrainlab.figures import cost, presets
-from retrainlab.study import stages
+from retrainlab.study import speed, stages
 from retrainlab.study.machine import Machine
 from retrainlab.training import engine
 
@@ -88,8 +88,9 @@ def asked(monkeypatch):
         seen.append(tell is not None)
         return engine.Engine("batched", 8, seconds=0.003)
 
-    monkeypatch.setattr(engine, "fastest", fastest)
-    monkeypatch.setattr(device, "cores", lambda: 2)
+    monkeypatch.setattr(speed, "fastest", fastest)
+    for module in (device, speed):
+        monkeypatch.setattr(module, "cores", lambda: 2)
     return seen
 
 

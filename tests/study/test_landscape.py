@@ -136,7 +136,7 @@ def test_each_experiment_is_in_one_task_and_tasks_are_as_many_for_each_process(t
     given = []
     monkeypatch.setattr(Machine, "study", lambda *a: None)
     monkeypatch.setattr(landscape, "run_tasks", lambda tasks, workers, *_: given.append((tasks, workers)))
-    monkeypatch.setattr(landscape, "_engine", lambda *a: Engine("batched", 3, 2, seconds=100.0))
+    monkeypatch.setattr(landscape, "engine_of", lambda *a: Engine("batched", 3, 2, seconds=100.0))
     with pytest.raises(BadInput, match="run the study first"):
         run_landscape(many, Machine(2, "cpu", str(tmp_path)))
     [(tasks, workers)] = given

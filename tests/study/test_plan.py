@@ -156,7 +156,7 @@ def test_what_will_be_written_is_estimated_before_it_is(tmp_path):
     """Within a few percent of what lies in the store afterwards; never less than its tensors."""
     experiments = some(sparsities=(0.5, 0.9), schedules=("FT",))
     gone = lacking(experiments, store := Store(tmp_path))
-    size = gone.bytes(CPU)
+    size = gone.bytes()
     run_study(experiments, store=store, jobs=1, device="cpu", progress=lambda *_: None)
     files = [p for p in tmp_path.rglob("*") if p.is_file()]
     records = plan.RECORD * sum(p.suffix == ".json" for p in files)

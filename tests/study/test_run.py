@@ -22,7 +22,7 @@ from retrainlab.checks import BadInput, Stopped, WorkerDied
 from retrainlab.config import Experiment, Prune, Recipe, Retrain
 from retrainlab.device import describe
 from retrainlab.progress import Progress
-from retrainlab.study import making, measured, reading, run, stages
+from retrainlab.study import making, measured, reading, run, speed, stages
 from retrainlab.study import results as results_module
 from retrainlab.study.grids import grid
 from retrainlab.study.reading import curves, layers, not_pruned, row, sizes
@@ -319,10 +319,10 @@ def saving(monkeypatch):
     """A machine on which bfloat16 is known to take that share of float32's time; which networks it was asked for."""
     record, asked = {"bfloat16": 0.42}, []
     monkeypatch.setattr(
-        run, "fastest", lambda setup, start, recipe, told, steps: (told and told("trying"), Engine())[1]
+        speed, "fastest", lambda setup, start, recipe, told, steps: (told and told("trying"), Engine())[1]
     )
-    monkeypatch.setattr(run, "record_of", lambda setup, recipe: (asked.append(recipe), record)[1])
-    monkeypatch.setattr(run, "WORTH_A_PROBE", 1)
+    monkeypatch.setattr(speed, "record_of", lambda setup, recipe: (asked.append(recipe), record)[1])
+    monkeypatch.setattr(speed, "WORTH_A_PROBE", 1)
     return record, asked
 
 
@@ -351,7 +351,7 @@ def test_a_study_says_nothing_of_bfloat16_where_there_is_little_work_or_an_engin
     tmp_path, said, saving, monkeypatch
 ):
     go(FEW[:1], tmp_path, engine="loop")
-    monkeypatch.setattr(run, "WORTH_A_PROBE", 10**6)
+    monkeypatch.setattr(speed, "WORTH_A_PROBE", 10**6)
     go(FEW[1:], tmp_path, engine="auto")
     assert said() == [] and not saving[1]
 
