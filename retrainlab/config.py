@@ -14,6 +14,7 @@ from retrainlab.methods.knobs import Knobs
 
 DATASETS = tuple(BUILT_IN)
 MODELS = ("mlp", "resnet8", "resnet20", "resnet56", "resnet18", "vgg16", "wrn28-10")
+LIBRARIES = ("torchvision/", "timm/")  # whose networks have names of their own
 ENGINES = ("auto", "loop", "batched", "graph", "compiled")
 PRECISIONS = ("float32", "bfloat16")
 DENSE_SCHEDULES = ("constant", "step", "multistep", "cosine", "linear")
@@ -65,8 +66,8 @@ class Recipe:
     """The first training, before any prune: data, network, schedule, optimiser and seed.
 
     data: a name of DATASETS, or the path of a folder in torchvision's ImageFolder layout (then `image_size` pixels square).
-    data and model may be references, `package.module:name`, to code of the user's (docs/own.md): importing is left to those
-    who need it.
+    data, model and schedule may be references, `package.module:name`, to code of the user's (docs/own.md): importing is left
+    to those who need it.
     schedule: `multistep` multiplies the learning rate by gamma at the milestones, `step` after each 30 % of the run.
     method: None for dense training, or the settings of a method that sparsifies as it trains, such as `GMP(0.9)` from
     `methods.table`. precision: holds in retraining, too; with `bfloat16` torch's autocast computes in it where it may, and
@@ -74,7 +75,7 @@ class Recipe:
     """
 
     data: str = told("digits", f"{', '.join(DATASETS)}, a folder of images, such as ./images, or package.module:load")
-    model: str = told("resnet8", f"{', '.join(MODELS)}, torchvision/NAME, or package.module:factory")
+    model: str = told("resnet8", f"{', '.join(MODELS)}, torchvision/NAME, timm/NAME, or package.module:factory")
     width: int | None = number(
         None,
         "channels of the first stage (mlp: hidden units, wrn28-10: the factor 10); the published ones if left out",
@@ -82,7 +83,7 @@ class Recipe:
     )
     epochs: int = number(30, "length of the dense run", "number of epochs", low=1)
     batch_size: int = number(32, "images in a step", "batch size", low=2)
-    schedule: str = choice("multistep", DENSE_SCHEDULES, "dense schedule")
+    schedule: str = choice("multistep", DENSE_SCHEDULES, "dense schedule", reference=True)
     lr: float = number(0.1, "its peak learning rate", "learning rate", above=0, high=LARGEST)
     warmup: float = number(0.0, "share of it in which the learning rate rises", "warm-up share", low=0, high=0.9)
     milestones: tuple[float, ...] = told((0.5, 0.75), "where multistep multiplies by gamma, as shares of the dense run")
@@ -103,7 +104,7 @@ class Recipe:
                 choose(self.data, DATASETS, "data set", more)
             if self.image_size is not None:
                 raise BadInput(f"The images of {self.data} have a size of their own; leave the image size out.")
-        if not self.model.startswith("torchvision/") and not is_reference(self.model):
+        if not self.model.startswith(LIBRARIES) and not is_reference(self.model):
             choose(self.model, MODELS, "model", REFERENCE)
         for share in self.milestones:
             check_number(share, "milestone", above=0, high=1)

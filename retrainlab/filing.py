@@ -20,10 +20,10 @@ def add(command: Callable[[str, Callable, str], argparse.ArgumentParser]) -> Non
     unpack.add_argument("file", metavar="FILE", help="the file that `pack` has made")
     unpack.add_argument("weights", metavar="WEIGHTS", help="the file to write: .safetensors, or torch's .pt or .pth")
     weights = command(
-        "weights", _weights, "write the network of a stored result, or of a first training, as a state_dict"
+        "weights", _weights, "write the network of a stored result, or of a first training: a state_dict, or ONNX"
     )
     weights.add_argument("key", metavar="KEY", help="its name, as `results ls` says it; the first digits are enough")
-    weights.add_argument("file", metavar="FILE", help="the file to write: .safetensors, or torch's .pt or .pth")
+    weights.add_argument("file", metavar="FILE", help="the file to write: .safetensors, torch's .pt or .pth, or .onnx")
     told = "code that the result was made with, package.module:name, which is imported only if you name it"
     weights.add_argument("--allow", nargs="+", default=(), metavar="REFERENCE", help=told)
     add_machine(weights, study=False)
@@ -55,8 +55,8 @@ def _unpack(options: argparse.Namespace) -> None:
 
 
 def _weights(options: argparse.Namespace) -> None:
-    from retrainlab import packing
+    from retrainlab import weights
     from retrainlab.study.machine import Machine
 
     on = Machine(jobs=options.jobs, device=options.device, store=options.store)
-    print(packing.hand_out(options.key, on, options.file, options.allow))
+    print(weights.hand_out(options.key, on, options.file, options.allow))

@@ -55,12 +55,15 @@ def _default(of: Field) -> object:
 
 
 def references(noun: object) -> dict[str, str]:
-    """The references to a user's code in a noun, or in several, by what they stand for: model, data, score, schedule."""
+    """The references to a user's code in a noun, or in several, by what they stand for: model, data, dense schedule, score,
+    schedule."""
     if isinstance(noun, tuple):
         return {what: name for one in noun for what, name in references(one).items()}
     if isinstance(noun, Experiment):
         return references((noun.recipe, noun.prune, noun.retrain))
     found: dict[str, str] = {what: getattr(noun, what, "") for what in ("model", "data", "score", "schedule")}
+    if isinstance(noun, Recipe):
+        found["dense schedule"] = found.pop("schedule")
     return {what: name for what, name in found.items() if is_reference(name)}
 
 

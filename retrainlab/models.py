@@ -2,7 +2,7 @@
 
 CIFAR ResNets with option-A shortcuts (He et al. 2016), one of 8 layers for images as small as 8x8, ResNet-18 with a first
 convolution for small images, VGG-16 with normalisation (Simonyan & Zisserman 2015), wide ResNet (Zagoruyko & Komodakis
-2016), an MLP (LeNet-300-100), and torchvision's networks by name.
+2016), an MLP (LeNet-300-100), and torchvision's and timm's networks by name.
 """
 
 import copy
@@ -15,7 +15,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from retrainlab import given
+from retrainlab import given, libraries
 from retrainlab.checks import BadInput, choose, is_reference
 from retrainlab.device import out_of_memory
 from retrainlab.noise import Seeded, stream
@@ -150,7 +150,7 @@ _FIT: set[tuple] = set()  # arguments of networks that `build` has tried on imag
 
 def build(name: str, *, shape: tuple[int, ...], classes: int, width: int | None = None, seed: int = 0) -> nn.Module:
     """The network `name` for images of `shape` (channels, height, width), initialised from `seed`, on the CPU: ours as in
-    He et al. 2015, torchvision's in their own way. Raises BadInput for an unknown name, a width that cannot be chosen, or
+    He et al. 2015, others in their own way. Raises BadInput for an unknown name, a width that cannot be chosen, or
     images that the network cannot take."""
     with Seeded(stream(seed, "init").initial_seed()):
         model = _made(name, shape, classes, width)
@@ -171,34 +171,10 @@ def _made(name: str, shape: tuple[int, ...], classes: int, width: int | None) ->
         return given.made(name, shape, classes, width)
     if len(shape) != 3 and name != "mlp":
         raise BadInput(f"The model '{name}' takes images, but an input has the shape {list(shape)}; choose 'mlp'.")
-    if name.startswith("torchvision/"):
-        return _from_torchvision(name, shape[0], classes, width)
+    if libraries.is_theirs(name):
+        return libraries.made(name, shape, classes, width)
     make, published = NETWORKS[choose(name, NETWORKS, "model")]
     return make(shape, classes, width=width or published)
-
-
-def _from_torchvision(name: str, channels: int, classes: int, width: int | None) -> nn.Module:
-    try:
-        from torchvision import models
-    except Exception as error:  # a torchvision made for another torch fails with whatever it meets first
-        if isinstance(error, ModuleNotFoundError) and error.name == "torchvision":
-            raise BadInput(
-                f"The model '{name}' needs torchvision, which is not installed; pip install torchvision."
-            ) from None
-        raise BadInput(
-            f"The model '{name}' needs torchvision, which is installed but cannot be loaded ({error}); install the "
-            f"release of torchvision that belongs to torch {torch.__version__}."
-        ) from None
-    if width is not None:
-        raise BadInput(f"The model '{name}' has no width to choose; leave it out.")
-    short = choose(name.removeprefix("torchvision/"), models.list_models(module=models), "torchvision network")
-    model = models.get_model(short, weights=None, num_classes=classes)
-    if channels != 3:
-        path, first = next((n, m) for n, m in model.named_modules() if isinstance(m, nn.Conv2d))
-        sizes = first.kernel_size, first.stride, first.padding
-        stem = nn.Conv2d(channels, first.out_channels, *sizes, bias=first.bias is not None)  # type: ignore[arg-type]  # pairs
-        model.set_submodule(path, stem)
-    return model
 
 
 def check(model: nn.Module, name: str, shape: tuple[int, ...], classes: int) -> None:

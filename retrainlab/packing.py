@@ -1,33 +1,19 @@
-"""`retrainlab pack | unpack`: a network into the smallest file that holds it bit for bit, and back; `retrainlab weights`:
-that of a stored result."""
+"""`retrainlab pack | unpack`: a network into the smallest file that holds it bit for bit, and back."""
 
-import io
-from collections.abc import Collection, Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from collections.abc import Collection, Mapping
 from pathlib import Path
 
-import safetensors.torch
-import torch
 from torch import Tensor
 
 from retrainlab import storage
 from retrainlab.checks import BadInput
-from retrainlab.config import PRECISIONS, Experiment, Recipe
-from retrainlab.data.folders import printable
+from retrainlab.config import PRECISIONS, Experiment
 from retrainlab.device import resolve
-from retrainlab.models import state_dict
-from retrainlab.paths import target, write_whole
-from retrainlab.phrases import first_line, percent
+from retrainlab.paths import target
 from retrainlab.progress import Progress
-from retrainlab.study import Results, layer_names, nouns, sizes
-from retrainlab.study.inventory import named
+from retrainlab.study import Results, layer_names, sizes
 from retrainlab.study.machine import Machine
-from retrainlab.study.measured import Dense
-from retrainlab.study.stages import network_of, prepare, while_retraining
-from retrainlab.training.engine import Engine, fastest, forced
-from retrainlab.training.state import State
-
-ENDINGS = (".safetensors", ".pt", ".pth")
+from retrainlab.weights import content_of, engine_of, place_for, read_weights, readable, write
 
 
 def pack_weights(weights: str, file: str, half: bool = False) -> str:
@@ -53,7 +39,7 @@ def pack_experiment(experiment: Experiment, machine: Machine, file: str, half: b
         raise BadInput(f"There is no network to pack ({outcome}); take a smaller learning rate or another seed.")
     results, progress = Results.at(machine.store), Progress("pack")
     where, what = resolve(machine.device), "retraining once more, since a result keeps no weights"
-    engine = _engine(experiment, machine, where)
+    engine = engine_of(experiment, machine, where)
     try:
         _, state = results.network(experiment, where, engine, lambda share, _: progress(share, what))
     finally:
@@ -70,92 +56,20 @@ def pack_experiment(experiment: Experiment, machine: Machine, file: str, half: b
 def unpack(file: str, weights: str) -> str:
     """Write the tensors of a packed file to `weights`, by its ending as safetensors or as torch's state_dict, and say so.
     Raises BadInput for a file that is damaged or not packed by this kit, and for what cannot be written."""
-    place = target(weights, "The weights")
-    _check_ending(place)
-    with _readable(Path(file)):
+    place = place_for(weights)
+    with readable(Path(file)):
         content = Path(file).read_bytes()
     tensors = storage.unpack(content, file)
-    out = _content(tensors, place)
-    _write(place, out)
+    out = content_of(tensors, place)
+    write(place, out)
     return f"{place}: {len(tensors)} tensors, {len(out):,} bytes; every bit is as it was packed."
-
-
-def hand_out(key: str, machine: Machine, file: str, allowed: Sequence[str] = ()) -> str:
-    """Write the network of the stored result, or first training, whose name begins with `key` to `file`: a plain state_dict
-    with zeros in place, as safetensors or by torch. Says what it is.
-
-    A result keeps no weights: its network is retrained from the stored dense network and masks, made first where they are
-    missing. allowed: references to code that may be imported for it. Raises BadInput for a name that is none, a run that has
-    diverged, one made with other code or from other data than are here now, and what cannot be written.
-    """
-    place = target(file, "The weights")
-    if place.suffix == ".onnx":
-        raise BadInput(
-            "ONNX needs the packages onnx and onnxscript, which are no part of this kit; write a .safetensors file, load it "
-            "into the network where these are installed, and call torch.onnx.export there."
-        )
-    _check_ending(place)
-    results = Results.at(machine.store)
-    entry = named(results.store, key, ("dense", "results"))[0]
-    assert entry.stored is not None
-    if outcome := entry.stored.result.outcome:
-        raise BadInput(f"There is no network to write ({outcome}); take a result that has an accuracy.")
-    noun = nouns.allowing(nouns.noun_of(entry.kind, entry.stored.result.config), allowed)
-    if results.key(noun) != entry.key:
-        raise BadInput(
-            f"{entry.kind}/{entry.key} was made from data or code that are not here now, so it cannot be retrained."
-        )
-    where, recipe = resolve(machine.device), noun if isinstance(noun, Recipe) else noun.recipe
-    if isinstance(noun, Recipe):
-        state = next(made.state for _, made in results.make([noun], where) if isinstance(made, Dense))
-        words = "the network before any prune"
-    else:
-        progress, engine = Progress("weights"), _engine(noun, machine, where)
-        first = "" if results.dense(recipe, where) else f"training for {recipe.epochs} epochs, and "
-        what = f"{first}retraining, since a result keeps no weights"
-        try:
-            made, state = results.network(noun, where, engine, lambda share, _: progress(share, what))
-        finally:
-            progress.close()
-        pair = (percent(r.scalars["test_accuracy"]) for r in (made, entry.stored.result))
-        words = "sparsity {:.3g} %, test accuracy {}, as stored {}".format(
-            100 * made.scalars["sparsity_achieved"], *pair
-        )
-    tensors = state_dict(network_of(recipe), state.params | state.buffers)
-    _write(place, _content(tensors, place))
-    return f"{place}: {len(tensors)} tensors of {recipe.model} on {printable(recipe.data)}; {words}."
-
-
-def read_weights(path: Path, holders: Collection[str] = ()) -> dict[str, Tensor]:
-    """The tensors by name in a .safetensors file, or in a .pt or .pth file that holds a state_dict, itself or under one of
-    these names, on the CPU. Raises BadInput for anything else; no code that a file brings along is run."""
-    _check_ending(path)
-    with _readable(path):
-        if path.suffix == ".safetensors":
-            return safetensors.torch.load(path.read_bytes())
-        found = torch.load(path, map_location="cpu", weights_only=True)
-    inner = [found[name] for name in holders if isinstance(found, Mapping) and isinstance(found.get(name), Mapping)]
-    found = inner[0] if inner else found
-    named = isinstance(found, Mapping) and all(isinstance(n, str) and isinstance(t, Tensor) for n, t in found.items())
-    if not named:
-        raise BadInput(f"{path} holds no tensors by name; save them with torch.save(model.state_dict(), ...).")
-    return {name: t.resolve_neg() for name, t in found.items()}
-
-
-def _engine(experiment: Experiment, machine: Machine, where: torch.device) -> Engine:
-    """The engine that a study of this experiment alone takes."""
-    if machine.engine != "auto":
-        return forced(machine.engine, where)
-    recipe = while_retraining(experiment)
-    setup, _ = prepare(recipe, where)
-    return fastest(setup, State.of(setup.model, where), recipe)
 
 
 def _packed(tensors: Mapping[str, Tensor], prunable: Collection[str], place: Path, half: bool) -> tuple[int, str]:
     """Write the smallest file, and return its size with a sentence of it."""
     original = len(storage.dense(tensors))
     packed = storage.smallest(storage.rounded(tensors) if half else tensors, prunable)
-    _write(place, packed.content)
+    write(place, packed.content)
     size, ratio = len(packed.content), original / len(packed.content)
     words = f"{place}: {size:,} bytes ({packed}{', rounded to bfloat16' if half else ''}), {ratio:.2f} times smaller "
     words += f"than the network as it was ({original:,} bytes)."
@@ -167,38 +81,6 @@ def _packed(tensors: Mapping[str, Tensor], prunable: Collection[str], place: Pat
     return size, words
 
 
-def _content(tensors: Mapping[str, Tensor], place: Path) -> bytes:
-    """The file of these tensors, as the ending of its name says."""
-    if place.suffix == ".safetensors":
-        return storage.dense(tensors)
-    torch.save(dict(tensors), buffer := io.BytesIO())
-    return buffer.getvalue()
-
-
 def _negative_zeros(tensor: Tensor) -> int:
     wide = tensor.double()  # some short types have no sign bit in torch
     return int(((wide == 0) & wide.signbit()).sum())
-
-
-def _check_ending(path: Path) -> None:
-    if path.suffix not in ENDINGS:
-        raise BadInput(f"The weights {path} must be a file whose name ends in {', '.join(ENDINGS)}.")
-
-
-@contextmanager
-def _readable(path: Path) -> Iterator[None]:
-    """Raises BadInput for what reading that file raises."""
-    try:
-        yield
-    except OSError as error:
-        raise BadInput(f"{path} cannot be read ({error.strerror or error}); name another file.") from None
-    except Exception as error:  # each reader has its own
-        reason = first_line(error).split(". ")[0]  # not torch's advice
-        raise BadInput(f"{path} is damaged, or no file of weights ({reason}); name another file.") from None
-
-
-def _write(place: Path, content: bytes) -> None:
-    try:
-        write_whole(place, lambda temporary: temporary.write_bytes(content))
-    except OSError as error:
-        raise BadInput(f"{place} cannot be written ({error.strerror}); name another file.") from None

@@ -15,7 +15,7 @@ def share(part: float) -> str:
     return f"{whole if abs(float(whole) - 100 * part) < 1e-9 else f'{100 * part:.4g}'} %"
 
 
-def first_line(error: Exception) -> str:
+def first_line(error: BaseException) -> str:
     """The first line of what an error says, or else its kind, without the full stop."""
     return (str(error) or type(error).__name__).splitlines()[0].rstrip(".")
 

@@ -14,6 +14,7 @@ at t = 0. Retraining schedules: FT (Han et al. 2015), LRW (Renda et al. 2020), S
 import math
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from typing import Any
 
 import torch
 from torch import Tensor
@@ -132,9 +133,15 @@ DENSE: dict[str, Callable[[Recipe, int, int], Tensor]] = {
 
 def dense(recipe: Recipe, n: int) -> DenseCurve:
     """The dense run's curve of n iterations, from the recipe's schedule, lr, warmup, milestones and gamma; shares are of the
-    whole run, its warm-up included. Raises BadInput as `reduced` does."""
+    whole run, its warm-up included. Raises BadInput as `reduced` does, and for a user's schedule that gives none."""
     w = int(recipe.warmup * n)
-    return DenseCurve(recipe.lr * torch.cat([ramp(w), DENSE[recipe.schedule](recipe, n, w)]), w)
+    if is_reference(recipe.schedule):
+        after = _of_user(recipe.schedule, (recipe, n, w), n - w)
+        if not after.any():
+            raise BadInput(f"{recipe.schedule} gives learning rates of 0 throughout, with which nothing is trained.")
+    else:
+        after = DENSE[recipe.schedule](recipe, n, w)
+    return DenseCurve(recipe.lr * torch.cat([ramp(w), after]), w)
 
 
 Curve = Callable[[Retrain, DenseCurve, int, float], Tensor]
@@ -244,17 +251,22 @@ def retraining(retrain: Retrain, original: DenseCurve, n: int, d: float = 1.0) -
     """
     check_number(n, "number of retraining iterations", low=1, whole=True)
     if is_reference(retrain.schedule):
-        return _own(retrain, original, n, d)
+        return _of_user(retrain.schedule, (retrain, original, n, d), n)
     return RETRAINING[retrain.schedule](retrain, original, n, d)
 
 
-def _own(retrain: Retrain, original: DenseCurve, n: int, d: float) -> Tensor:
-    """The curve of a user's function, which is called as those in RETRAINING are; BadInput unless it is one."""
-    found = importing.called(retrain.schedule)(retrain, original, n, d)
-    curve = found.double() if isinstance(found, Tensor) else torch.tensor(found, dtype=torch.float64)
+def _of_user(name: str, settings: Sequence[Any], n: int) -> Tensor:
+    """The curve of n iterations that a user's function gives, which is called as those in DENSE or RETRAINING are. Raises
+    BadInput for a function that fails, or gives no such curve."""
+    own = importing.called(name)
+    try:
+        curve = torch.as_tensor(own(*settings), dtype=torch.float64, device="cpu")
+    except Exception as error:  # whatever the user's code raises
+        raise BadInput(f"The schedule {name} fails ({type(error).__name__}: {error}); mend it.") from error
     if curve.shape != (n,) or not curve.isfinite().all() or (curve < 0).any():
+        ends = f", from {curve.min():g} to {curve.max():g}" if curve.numel() else ""
         raise BadInput(
-            f"{retrain.schedule} must give {n} finite learning rates of at least 0, one for each iteration, but gives a "
-            f"tensor of shape {tuple(curve.shape)}, from {curve.min():g} to {curve.max():g}."
+            f"{name} must give {n} finite numbers of at least 0, one for each iteration, but gives a tensor of shape "
+            f"{tuple(curve.shape)}{ends}."
         )
     return curve

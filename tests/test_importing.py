@@ -1,11 +1,13 @@
 """References to a user's code: they train, their results are known by what the code is, and no file makes it run."""
 
 import sys
+from dataclasses import replace
 
 import pytest
 import torch
 
 from retrainlab import importing
+from retrainlab.adopt.rates import past
 from retrainlab.checks import is_reference
 from retrainlab.cli import main
 from retrainlab.config import Experiment, Prune, Recipe, Retrain
@@ -16,12 +18,14 @@ from retrainlab.models import build
 from retrainlab.study import nouns, run_study
 from retrainlab.study.result import Result
 from retrainlab.study.results import Results
+from retrainlab.study.stages import dense_curve_of
 from tests.helpers.own_code import CODE, written
 from tests.helpers.refusals import said
 
 
 def experiment(module: str, **more: str) -> Experiment:
-    recipe = Recipe(data=f"{module}:table", model=f"{module}:net", epochs=4, lr=0.05)
+    dense = more.get("dense", "multistep")
+    recipe = Recipe(data=f"{module}:table", model=f"{module}:net", epochs=4, schedule=dense, lr=0.05)
     return Experiment(recipe, Prune(0.5, more.get("score", "magnitude")), Retrain(more.get("schedule", "LLR"), 0.5))
 
 
@@ -38,6 +42,29 @@ def test_a_network_data_a_schedule_and_a_score_of_the_users_are_trained_with(eng
     assert (frame["dense_test_accuracy"] > 0.9).all() and (abs(frame["sparsity_achieved"] - 0.5) < 0.01).all()
     assert frame["norm_drop"][1] > frame["norm_drop"][0] and frame["peak_lr"][1] == pytest.approx(0.05)
     assert run_study([own], jobs=1, stored_only=True)["key"].item() == frame["key"][1]
+
+
+def test_a_schedule_of_the_users_trains_the_first_time_too(tmp_path, monkeypatch):
+    module = written(tmp_path, monkeypatch)
+    e = experiment(module, dense=f"{module}:root", schedule=f"{module}:falling")
+    assert references(e)["dense schedule"] == f"{module}:root" and references(e)["schedule"] == f"{module}:falling"
+    n = len(dense_curve_of(e.recipe).lr)
+    curve = dense_curve_of(replace(e.recipe, warmup=0.1))
+    assert torch.allclose(curve.lr[n // 10 :], 0.05 * (1 - torch.arange(n - n // 10).double() / n) ** 0.5)
+    linear = experiment(module, dense="linear")
+    frame = run_study([e, linear], jobs=1, device="cpu")
+    assert (frame["dense_test_accuracy"] > 0.9).all() and len(set(frame["key"])) == 2
+    results = Results.at(tmp_path)
+    assert results.key(e.recipe) != results.key(replace(e.recipe, schedule=f"{written(tmp_path, monkeypatch)}:falling"))
+    assert past((f"{module}:root", 0.1, 4), None, Recipe(), 5).original.peak == pytest.approx(0.1)
+
+
+@pytest.mark.parametrize(
+    "returned, words", [("torch.zeros(n)", "0 throughout"), ("None", "fails"), ("[1]", "finite numbers")]
+)
+def test_a_first_training_without_a_curve_is_refused(returned, words, tmp_path, monkeypatch):
+    module = written(tmp_path, monkeypatch, CODE + f"\ndef odd(recipe, n, w): return {returned}\n")
+    assert words in said(lambda: run_study([experiment(module, dense=f"{module}:odd")], jobs=1))
 
 
 def test_a_result_is_known_by_the_code_that_it_was_made_with(tmp_path, monkeypatch):
@@ -133,7 +160,9 @@ def test_what_a_notebook_defines_anew_is_taken_as_it_is_now(monkeypatch):
 @pytest.mark.parametrize("returned", ["torch.ones(n + 1)", "-torch.ones(n)", "torch.full((n,), torch.inf)"])
 def test_a_schedule_that_gives_no_curve_is_refused_before_any_work(returned, tmp_path, monkeypatch):
     module = written(tmp_path, monkeypatch, CODE + f"\ndef odd(retrain, original, n, d): return {returned}\n")
-    assert "finite learning rates" in said(lambda: run_study([experiment(module, schedule=f"{module}:odd")], jobs=1))
+    assert "finite numbers of at least 0" in said(
+        lambda: run_study([experiment(module, schedule=f"{module}:odd")], jobs=1)
+    )
 
 
 def test_nothing_in_a_stored_file_makes_a_module_be_imported(tmp_path, monkeypatch, capsys):
@@ -142,7 +171,7 @@ def test_nothing_in_a_stored_file_makes_a_module_be_imported(tmp_path, monkeypat
     e = Experiment(Recipe(), Prune(0.5, f"{module}:s"), Retrain(f"{module}:c", 0.5))
     store = Results.at(tmp_path / "own").store
     told = {"test_accuracy": 0.9, "stopped": False}
-    for i, recipe in enumerate((everywhere, {"model": f"{module}:net"}, {})):
+    for i, recipe in enumerate((everywhere, {"model": f"{module}:net"}, {}, {"schedule": f"{module}:d"})):
         config = to_dict(e)
         config["recipe"] |= recipe
         result = Result(config, told, {}, {"device": "cpu", "weights": "0"})
@@ -153,7 +182,7 @@ def test_nothing_in_a_stored_file_makes_a_module_be_imported(tmp_path, monkeypat
         ["ls"], ["ls", "--model", f"{module}:net"], ["show", "1a"], ["verify"], ["gc"], ["export", file], ["import", file]
     ):  # fmt: skip
         assert main(["results", *line, "--store", other if line[0] == "import" else own]) == 0
-    for key in ("0aa", "1aa", "2aa", "0bb", "1bb"):
+    for key in ("0aa", "1aa", "2aa", "3aa", "0bb", "1bb", "3bb"):
         assert main(["weights", key, str(tmp_path / "net.pt"), "--store", own]) == 2
         assert f"--allow {module}:" in capsys.readouterr().err
     assert main(["doctor", "--store", own]) in (0, 1)
@@ -177,7 +206,7 @@ def test_the_network_of_a_result_with_code_is_written_where_its_code_is_allowed(
 
 def test_the_command_line_takes_references(tmp_path, monkeypatch, capsys):
     module = written(tmp_path, monkeypatch)
-    own = {"model": "net", "data": "table", "schedule": "falling", "score": "largest_first"}
+    own = {"model": "net", "data": "table", "schedule": "falling", "score": "largest_first", "dense-schedule": "root"}
     line = " ".join(["run --epochs 2", *(f"--{what} {module}:{name}" for what, name in own.items())])
     assert main([*line.split(), "--jobs", "1", "--device", "cpu"]) == 0
     assert f"{module}:falling" in capsys.readouterr().out

@@ -53,7 +53,7 @@ methods.knobs stats
 config
 keys
 schedules data.dataset data.batches methods.table figures.presets
-pruning layers models storage training.method methods.bimp
+pruning layers libraries models storage training.method methods.bimp
 products
 metrics landscape influence chains narrow training.layout training.patches training.stacking advice
 training.state training.loop training.masked training.flat training.slots training.ways shrink sparse_kernels
@@ -79,7 +79,7 @@ claims.report
 claims.beside
 explore.kit explore.views explore.apps
 teaching
-report options export doctor lab packing keeping filing adopt
+report options export doctor lab onnx_file weights packing keeping filing adopt
 site
 cli
 """

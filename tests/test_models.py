@@ -1,6 +1,5 @@
 """Networks: published sizes, the shapes they take, seeds, and that they stay plain modules."""
 
-import builtins
 import copy
 import importlib.util
 import sys
@@ -10,7 +9,7 @@ import pytest
 import torch
 from torch import nn
 
-from retrainlab import layers, models
+from retrainlab import layers, libraries, models
 from retrainlab.checks import BadInput
 from retrainlab.config import MODELS
 from retrainlab.layers import prunable
@@ -424,14 +423,10 @@ def test_images_too_small_are_refused_with_their_size():
 
 
 def test_a_torchvision_that_cannot_be_loaded_is_told_from_one_that_is_missing(monkeypatch):
-    real = builtins.__import__
+    def broken():
+        raise RuntimeError("operator torchvision::nms does not exist")
 
-    def broken(name, *rest):
-        if name == "torchvision":
-            raise RuntimeError("operator torchvision::nms does not exist")
-        return real(name, *rest)
-
-    monkeypatch.setattr(builtins, "__import__", broken)
+    monkeypatch.setattr(libraries, "_torchvision", broken)
     with pytest.raises(BadInput, match=r"installed but cannot be loaded \(operator torchvision::nms does not exist\)"):
         build("torchvision/resnet18", shape=(3, 32, 32), classes=3)
 

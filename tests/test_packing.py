@@ -173,6 +173,6 @@ def test_what_cannot_be_written_leaves_the_old_file_as_it_was(network, capsys, t
     def full(path, fill):
         raise OSError(28, "No space left on device")
 
-    monkeypatch.setattr("retrainlab.packing.write_whole", full)
+    monkeypatch.setattr("retrainlab.weights.write_whole", full)
     assert "No space left" in refused(["pack", tmp_path / "net.packed", "--weights", tmp_path / "net.pt"], capsys)
     assert (tmp_path / "net.packed").read_text() == "old"

@@ -5,7 +5,7 @@ import safetensors.torch
 import torch
 from torch import nn
 
-from retrainlab import Experiment, Prune, Recipe, Retrain, models, run
+from retrainlab import Experiment, Prune, Recipe, Retrain, models, onnx_file, run
 from retrainlab.checks import BadInput
 from retrainlab.cli import main
 from retrainlab.data.dataset import load
@@ -70,6 +70,31 @@ def test_the_network_of_a_stored_result_is_written_by_its_name(ending, capsys, t
     assert share_of_zeros(weights) == pytest.approx(row["sparsity_achieved"], abs=1e-9)
 
 
+def test_the_network_of_a_stored_result_is_written_as_onnx(capsys, tmp_path):
+    runtime = pytest.importorskip("onnxruntime", reason="pip install 'retrainlab[onnx]'")
+    row = run_study([E], jobs=1, device="cpu").iloc[0]
+    file = tmp_path / "net.onnx"
+    assert main(["weights", row["key"], str(file), "--device", "cpu"]) == 0
+    assert "the whole network, whose scores ONNX Runtime finds as torch does" in capsys.readouterr().out
+    data = load("digits")
+    images = data.normalise(data.test.images).numpy()
+    [scores] = runtime.InferenceSession(file, providers=["CPUExecutionProvider"]).run(None, {"input": images})
+    right = (torch.from_numpy(scores).argmax(1) == data.test.labels).float().mean().item()
+    assert right == pytest.approx(row["test_accuracy"], abs=0.01)
+    assert [path.name for path in tmp_path.glob("*net*")] == ["net.onnx"]
+
+
+def test_nothing_is_written_of_a_network_that_onnx_does_not_hold(capsys, tmp_path, monkeypatch):
+    pytest.importorskip("onnxruntime", reason="pip install 'retrainlab[onnx]'")
+    key = run_study([E], jobs=1, device="cpu").iloc[0]["key"]
+    monkeypatch.setattr(onnx_file, "ROUNDING", -1)
+    assert main(["weights", key, str(tmp_path / "net.onnx"), "--device", "cpu"]) == 2
+    assert "other scores than torch" in capsys.readouterr().err and not list(tmp_path.glob("*net*"))
+    monkeypatch.setattr(onnx_file, "find_spec", lambda name: None)
+    assert main(["weights", key, str(tmp_path / "net.onnx")]) == 2
+    assert "pip install 'retrainlab[onnx]'" in capsys.readouterr().err
+
+
 def test_the_network_before_any_prune_is_written_as_it_is_stored(capsys, tmp_path):
     row = run_study([E], jobs=1, device="cpu").iloc[0]
     key = Results.at().key(E.recipe)
@@ -82,7 +107,6 @@ def test_the_network_before_any_prune_is_written_as_it_is_stored(capsys, tmp_pat
 def test_what_cannot_be_written_is_refused_in_a_sentence(capsys, tmp_path):
     key = run_study([E], jobs=1, device="cpu").iloc[0]["key"]
     for arguments, words in (
-        ([key, "net.onnx"], "onnx and onnxscript"),
         ([key, "net.txt"], "ends in .safetensors"),
         (["zzz", "net.pt"], "there is none"),
         ([key, str(tmp_path / "no" / "net.pt")], "cannot be written"),

@@ -9,12 +9,14 @@ import torch
 from torch import Tensor, nn
 from torch.nn.utils import prune as torch_prune
 
-from retrainlab import given
-from retrainlab.checks import BadInput, choose, is_reference, shortened
+from retrainlab import given, libraries
+from retrainlab.checks import REFERENCE, BadInput, choose, is_reference, shortened
+from retrainlab.config import LIBRARIES, MODELS
 from retrainlab.models import build, check
 from retrainlab.noise import Seeded, stream
-from retrainlab.packing import read_weights
+from retrainlab.phrases import listed
 from retrainlab.pruning import Masks, check_masks
+from retrainlab.weights import read_weights
 
 Model = nn.Module | Callable[..., nn.Module] | str
 Checkpoint = Mapping[str, Tensor] | Path | str | None
@@ -35,11 +37,16 @@ class Network:
 
 
 def read(model: Model, checkpoint: Checkpoint, shape: tuple[int, ...], classes: int, name: str) -> Network:
-    """The network on the CPU, a copy. model: a module, a factory (see `given.called`), a reference, or torchvision/NAME.
-    checkpoint: a state_dict or a file of one; `pretrained` for torchvision's own weights, if they are on disk; None for what
-    the module holds. shape: of one input. Raises BadInput, in one sentence, for what cannot be trained here."""
+    """The network on the CPU, a copy. model: a module, a factory (see `given.called`), a reference, or a name, of the kit's,
+    torchvision/NAME or timm/NAME. checkpoint: a state_dict or a file of one; `pretrained` for the one of a name, if it is on
+    disk; None for what the module holds. shape: of one input. Raises BadInput, in one sentence, for what cannot
+    be trained here."""
     if isinstance(model, str) and checkpoint == PRETRAINED:
-        plain, masks = _pretrained(model), Masks()
+        if not libraries.is_theirs(model):
+            raise BadInput(
+                f"Only networks of {listed(LIBRARIES)} have 'pretrained' weights; {model!r} needs a checkpoint."
+            )
+        plain, masks = libraries.trained(model), Masks()
     else:
         plain, masks = _plain(_module(model, shape, classes, name))
         if checkpoint is not None:
@@ -90,10 +97,8 @@ def zeros(network: Network, prunable: tuple[str, ...]) -> float:
 
 def _module(model: Model, shape: tuple[int, ...], classes: int, name: str) -> nn.Module:
     if isinstance(model, str):
-        if not is_reference(model) and not model.startswith("torchvision/"):
-            raise BadInput(
-                f"The model {model!r} must be a module, a factory, package.module:factory or torchvision/NAME."
-            )
+        if not is_reference(model) and not libraries.is_theirs(model):
+            choose(model, MODELS, "model", f"{REFERENCE}, torchvision/NAME, timm/NAME, a module or a factory")
         return build(model, shape=shape, classes=classes)
     if isinstance(model, nn.Module):
         products = {id(t): t.detach() for m in model.modules() for t in vars(m).values() if isinstance(t, Tensor)}
@@ -151,27 +156,6 @@ def _load(model: nn.Module, found: dict[str, Tensor], masks: Masks) -> Masks:
             )
     model.load_state_dict(found, strict=True)
     return masks
-
-
-def _pretrained(name: str) -> nn.Module:
-    """torchvision's network with its own weights, if they are on disk."""
-    short = name.removeprefix("torchvision/")
-    if short == name:
-        raise BadInput(
-            f"Only torchvision has 'pretrained' weights here, as torchvision/NAME; {name!r} needs a checkpoint."
-        )
-    from torchvision import models
-
-    choose(short, models.list_models(module=models), "torchvision network")
-    url = models.get_model_weights(short).DEFAULT.url
-    file = Path(torch.hub.get_dir()) / "checkpoints" / url.rpartition("/")[2]
-    if not file.is_file():
-        raise BadInput(
-            f"The weights of {name} are not on disk: {file} is wanted, from {url}; download it, or give a checkpoint."
-        )
-    model = build(name, shape=(3, 224, 224), classes=1000)
-    _load(model, _tensors(file), {})
-    return model
 
 
 def outputs(model: nn.Module, shape: tuple[int, ...], name: str, least: int) -> int:

@@ -2,15 +2,16 @@
 
 import hashlib
 import inspect
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
 from functools import cached_property
 from typing import Any
 
 import torch
+from torch import Tensor
 
-from retrainlab import layers
+from retrainlab import layers, weights
 from retrainlab.adopt import checkpoint as reading
 from retrainlab.adopt.answer import Answer
 from retrainlab.adopt.checkpoint import Checkpoint, Model, Network
@@ -125,6 +126,16 @@ class Own:
         }
         return Answer.of(table, prune.sparsity, budgets, tuple(filter(None, notes)), networks)
 
+    def write(self, tensors: Mapping[str, Tensor], file: str) -> str:
+        """Write a state_dict of this network, such as `answer.weights()`, to a .safetensors, .pt or .pth file, or the whole
+        network to an .onnx file, checked against torch (see `onnx_file`). Says what the file holds. Raises BadInput for
+        tensors of another network, and for what cannot be written."""
+        place = weights.place_for(file, network=True)
+        model = weights.loaded(self.network.model, tensors)
+        if place.suffix == ".onnx":
+            return f"{place}: {weights.write_network(model, self.setup.data.test.images, place)}."
+        return f"{place}: {weights.write_tensors(model.state_dict(), place)}."
+
     def _prune(self, sparsity: float | Prune | None) -> Prune:
         if sparsity is None:
             if not self.network.masks:
@@ -171,8 +182,8 @@ def own(
 ) -> Own:
     """Take in a trained network of your own.
 
-    model: a module with its weights; or a factory of one, `package.module:factory` or torchvision/NAME, whose network is
-    trained first if there is no checkpoint. train, validation, test: pairs
+    model: a module with its weights; or a factory of one, `package.module:factory`, or a name, as of `Recipe`, whose network
+    is trained first if there is no checkpoint. train, validation, test: pairs
     (inputs, labels) of tensors, Datasets, or DataLoaders without augmentation; inputs floating, as the network takes them;
     validation and test were not trained on. rates: the dense run's learning rates (see `rates.past`). checkpoint: a
     state_dict, a .safetensors, .pt or .pth file of one, or `pretrained`. masks: see `checkpoint.masked`. sgd: of the

@@ -7,7 +7,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from retrainlab.checks import BadInput, check_number, choose, plain
+from retrainlab.checks import REFERENCE, BadInput, check_number, choose, is_reference, plain
 from retrainlab.config import DENSE_SCHEDULES, LARGEST, SGD, Recipe
 from retrainlab.schedules import DenseCurve, dense
 
@@ -44,7 +44,8 @@ def past(rates: Rates | None, sgd: SGD | None, recipe: Recipe, steps_per_epoch: 
     values = plain(rates)
     if isinstance(values, Sequence) and len(values) == 3 and isinstance(values[0], str):
         name, peak, epochs = values
-        choose(name, DENSE_SCHEDULES, "dense schedule")
+        if not is_reference(name):
+            choose(name, DENSE_SCHEDULES, "dense schedule", REFERENCE)
         if _is_optimizer(peak):
             found, peak = _optimizer(peak)
             sgd = sgd or found

@@ -49,7 +49,7 @@ def allowing(noun: Recipe | Experiment, allowed: Sequence[str]) -> Recipe | Expe
             f"if you trust it, add --allow {' '.join(others)}."
         )
     if isinstance(noun, Recipe):
-        return replace(noun, model=str(noun.model), data=str(noun.data))
+        return replace(noun, model=str(noun.model), data=str(noun.data), schedule=str(noun.schedule))
     recipe = allowing(noun.recipe, allowed)
     assert isinstance(recipe, Recipe)
     prune, retrain = (

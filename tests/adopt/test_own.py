@@ -54,6 +54,27 @@ def test_a_checkpoint_becomes_advice_and_a_sparse_checkpoint(model):
     )
 
 
+@pytest.mark.parametrize("ending", ["safetensors", "onnx"])
+def test_the_sparse_network_is_written_in_the_forms_that_others_read(ending, model, tmp_path):
+    net = taken(model)
+    weights = net.advise(0.7, schedules=["LLR"], seeds=1, keep=True).weights()
+    file = tmp_path / f"sparse.{ending}"
+    inputs = parts()[2][0]
+    if ending == "onnx":
+        runtime = pytest.importorskip("onnxruntime", reason="pip install 'retrainlab[onnx]'")
+        assert "ONNX Runtime finds as torch does" in net.write(weights, str(file))
+        session = runtime.InferenceSession(file, providers=["CPUExecutionProvider"])
+        found = torch.from_numpy(session.run(None, {"input": inputs.numpy()})[0])
+    else:
+        assert "tensors." in net.write(weights, str(file))
+        back = taken(network, checkpoint=file)
+        found = back.setup.model.eval()(inputs)
+    model.load_state_dict(weights)
+    assert torch.allclose(found, model.eval()(inputs), atol=1e-5)
+    assert "not the weights of this network" in said(lambda: net.write({"a": torch.ones(1)}, str(file)))
+    assert "whose name ends in" in said(lambda: net.write(weights, str(tmp_path / "sparse.h5")))
+
+
 def test_the_user_s_module_stays_as_it_is_and_the_same_question_is_answered_from_the_store(model, capsys, monkeypatch):
     before = copy.deepcopy(model.state_dict())
     first = taken(model).advise(0.5, schedules=["FT", "LLR"], seeds=2)

@@ -21,6 +21,10 @@ def table():
     return torch.randn(400, 20, generator=generator) + 2 * labels[:, None], labels
 
 
+def root(recipe, n, w):
+    return (1 - torch.arange(n - w) / n) ** 0.5
+
+
 def falling(retrain, original, n, d):
     return torch.linspace(original.peak, 0, n)
 

@@ -139,8 +139,8 @@ def test_nothing_pickles_but_what_processes_tell_one_another_and_weights_for_tor
     pickles = re.compile(r"\bpickle\b|torch\.save|torch\.load\b|\bjoblib\b|\bshelve\b")
     package = Path(retrainlab.__file__).parent
     for path in package.rglob("*.py"):
-        assert path.name in ("processes.py", "serving.py", "packing.py") or not pickles.search(path.read_text()), path
-    found = re.findall(r"(?<!safetensors\.)torch\.load\b.*", (package / "packing.py").read_text())
+        assert path.name in ("processes.py", "serving.py", "weights.py") or not pickles.search(path.read_text()), path
+    found = re.findall(r"(?<!safetensors\.)torch\.load\b.*", (package / "weights.py").read_text())
     assert len(found) == 1 and "weights_only=True" in found[0]
 
 
