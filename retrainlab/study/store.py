@@ -18,7 +18,7 @@ import os
 import shutil
 import time
 from collections.abc import Callable, Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TypeVar
@@ -59,9 +59,18 @@ class Store:
             raise BadInput(f"The store {str(self.root)!r} has a name that is not UTF-8; name another folder.") from None
 
     def check_writable(self) -> None:
-        """Raise BadInput now rather than after the first hour's work."""
+        """Raise BadInput now rather than after the first hour's work; what killed writers have left goes."""
         with self._writing():
             probe(self.root / "results")
+        for folder in self.folders():
+            with suppress(OSError):
+                probe(folder)
+
+    def folders(self) -> list[Path]:
+        """The folders in which there may be files of the store; none in it is a link, which may lead out of it."""
+        beside = self.root / "conflicts"
+        own = [*(parent / kind for parent in (self.root, beside) for kind in KINDS), self.root / "checkpoints"]
+        return [f for f in (self.root, *own) if f.is_dir() and (f == self.root or not f.is_symlink())]
 
     def check_room(self, size: float) -> None:
         """Raise BadInput now if `size` bytes do not fit on the store's disk."""

@@ -532,3 +532,18 @@ def test_a_full_disk_is_one_sentence(store, monkeypatch):
 def test_checking_that_it_can_be_written_leaves_no_file(store):
     store.check_writable()
     assert files(store) == []
+
+
+def test_what_killed_writers_left_goes_when_a_study_starts(store):
+    filled(store)
+    left = [store.root / place / f".{KEY}.json.0123abcd.tmp" for place in (".", "dense", "pruned", "results")]
+    outside = store.root.parent / "outside"
+    outside.mkdir()
+    (store.root / "checkpoints").symlink_to(outside)
+    for path in (*left, outside / ".x.json.0123abcd.tmp"):
+        path.write_text("{")
+        os.utime(path, (0, 0))
+    (store.root / "dense" / ".y.json.0123abcd.tmp").write_text("{")  # as somebody may be writing it now
+    store.check_writable()
+    assert not any(path.exists() for path in left) and len(files(store)) == 6
+    assert (outside / ".x.json.0123abcd.tmp").exists()
