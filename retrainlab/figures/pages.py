@@ -117,7 +117,7 @@ def _results(read: Read) -> Iterator[str]:
     for folder, name in FOLDERS.items():
         if figures := shown(read, folder):
             yield f"### On {name}\n"
-            yield f"Figures {_numbers(figures)} of [figures/{folder}](../figures/{folder}), {_origin(figures)}.\n"
+            yield f"Figures {_numbers(figures)} of [figures/{folder}](../figures/{folder}), {safe(_origin(figures))}.\n"
             for figure in figures:
                 seeds = f", {figure.seeds} seeds" if figure.seeds > 1 else ""
                 said = figure.words.results or " ".join(figure.words.points)
