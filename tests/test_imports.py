@@ -46,7 +46,7 @@ def test_importing_the_package_loads_no_torch():
 
 
 LAYERS = """
-checks
+checks parsing
 glossary paths phrases noise progress tables device references importing study.seal
 data.pixels data.folders data.reading data.given data.sources given
 methods.knobs stats
