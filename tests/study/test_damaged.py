@@ -35,6 +35,7 @@ from retrainlab.study.older import Unfit
 from retrainlab.study.results import Results
 from retrainlab.study.run import run_study
 from retrainlab.study.store import Store
+from retrainlab.training import engine as engines
 from retrainlab.training.engine import remembered
 from retrainlab.training.state import Checkpoint, Job, Point, State
 from tests.helpers.stored import KEY, dense, pruned, result
@@ -368,3 +369,23 @@ def test_a_study_whose_files_are_all_damaged_makes_them_anew_equal_to_before(tmp
     with warnings.catch_warnings():
         warnings.simplefilter("error")
         assert run_study(plan, store=tmp_path, jobs=1, stored_only=True).equals(again)
+
+
+def test_what_is_said_is_one_short_line_whatever_names_a_file_holds(tmp_path):
+    """Pitfall: a name that a terminal obeys, or that fills it."""
+    path = _stored("results", "json", result())[0](tmp_path)
+    for name in ("\x1b[2J\x07", "a\nb\r", "\ud800", "long" * 10**5):
+        record = {"key": KEY, "schema": SCHEMA, **vars(result()), "scalars": {name: "1"}}
+        path.write_text(json.dumps(record))
+        with pytest.warns(UserWarning) as caught:
+            assert Store(tmp_path).get("results", KEY) is None
+        said = str(caught[0].message)
+        assert said.isprintable() and said.endswith("when it is needed.") and len(said) < 1000
+
+
+def test_what_a_killed_writer_left_beside_the_engines_goes(tmp_path):
+    left = _engines(tmp_path).with_name(".engines.json.0123abcd.tmp")
+    left.write_text("{")
+    os.utime(left, (0, 0))
+    engines._remember("another", {})
+    assert not left.exists() and len(json.loads(engines_file().read_text())) == 2
