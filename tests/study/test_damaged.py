@@ -144,8 +144,8 @@ KINDS = [
     Kind("masks", *_stored("pruned", "safetensors", pruned()), False, True, ANEW),
     Kind("checkpoint", _checkpoint, _gone_on, False, True, AGAIN),
     Kind("file of results", _exported, _unpacked, False, True, REFUSED),
-    Kind("`guesses.json`", _guesses, lambda folder: Guesses(Results(Store(folder))).all or None, True, False, BEGUN),
-    Kind("`engines.json`", _engines, lambda folder: remembered() or None, True, False, REMADE),
+    Kind("guesses.json", _guesses, lambda folder: Guesses(Results(Store(folder))).all or None, True, False, BEGUN),
+    Kind("engines.json", _engines, lambda folder: remembered() or None, True, False, REMADE),
     Kind("words beside a figure", _words, lambda folder: described(folder, "fig") or None, True, False, ASKED),
 ]
 
