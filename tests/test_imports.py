@@ -46,12 +46,12 @@ def test_importing_the_package_loads_no_torch():
 
 
 LAYERS = """
-checks
+checks parsing
 glossary paths phrases noise progress tables device references importing study.seal
 data.pixels data.folders data.reading data.given data.sources given
 methods.knobs stats
 config
-keys
+keys recipes
 schedules data.dataset data.batches methods.table figures.presets
 pruning layers libraries models storage training.method methods.bimp
 products
@@ -80,7 +80,7 @@ claims.beside
 onnx_file weights adopt
 explore.kit explore.views explore.apps
 teaching
-report options export doctor lab packing keeping filing
+report options export doctor lab packing keeping filing running
 site
 cli
 """
