@@ -86,7 +86,7 @@ def plan(results: Results, chosen: Chosen, weights: Sequence[int] | None = None,
         except ValueError as why:
             warnings.warn(f"{'/'.join(name)} is left out ({why}).", stacklevel=2)
             continue
-        if experiment is None or not chosen.takes(experiment):
+        if found is None or experiment is None or not chosen.takes(experiment):
             continue
         taken[name] = experiment.recipe.seed
         if references(experiment):  # without the code, which nobody imports for this, no name is known
