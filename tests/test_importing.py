@@ -217,6 +217,24 @@ def test_nothing_in_a_stored_file_makes_a_module_be_imported(tmp_path, monkeypat
     assert module not in sys.modules
 
 
+def test_files_hold_what_a_result_with_code_starts_from_and_nothing_is_imported(tmp_path, monkeypatch):
+    module = written(tmp_path, monkeypatch)
+    own, other, file = (str(tmp_path / name) for name in ("own", "other", "all.zip"))
+    e = experiment(module, score=f"{module}:largest_first", dense=f"{module}:root")
+    elsewhere = replace(e, recipe=replace(e.recipe, seed=1))
+    run_study([e, elsewhere, Experiment(Recipe(model="mlp", width=4, epochs=1))], store=own, jobs=1, device="cpu")
+    with monkeypatch.context() as patch:
+        patch.setattr(importing, "import_module", lambda name: pytest.fail(f"{name} is imported"))
+        importing._imported.cache_clear()
+        assert main(["results", "export", file, "--store", own, "--model", f"{module}:net", "--weights"]) == 0
+        assert main(["results", "import", file, "--store", other]) == 0
+    results = Results.at(other)
+    assert results.store.count() == {"dense": 2, "pruned": 2, "results": 2}
+    for one in (e, elsewhere):
+        assert results.dense(one.recipe, torch.device("cpu")).state.params
+        assert results.masks(one.recipe, one.prune, torch.device("cpu")).masks
+
+
 def test_the_network_of_a_result_with_code_is_written_where_its_code_is_allowed(tmp_path, monkeypatch, capsys):
     module = written(tmp_path, monkeypatch)
     row = run_study([experiment(module)], jobs=1, device="cpu").iloc[0]
