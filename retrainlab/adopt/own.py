@@ -145,10 +145,17 @@ class Own:
         taken = estimate if unseen else None
         run = Run(self.setup, self.network, self.past, self.trained, adopted=sparsity is None, estimate=taken)
         table, states = retrained(run, plan, {"data": self.data, "model": self.code}, store, keep, watch)
+        if table.empty:
+            raise BadInput("Stopped before any retraining had ended, so there is nothing to say.")
         table["not_pruned"] = layers.uncounted(self.network.model, self._embeddings)
         networks = {
             place: state_dict(self.network.model, state.params | state.buffers) for place, state in states.items()
         }
+        if lost := ", ".join(dict.fromkeys(filter(None, table["emptied"]))):
+            notes.append(
+                f"Nothing is left of {lost}, which no retraining brings back; remove less, or spread the loss over the "
+                "layers with Prune(..., allocation='erk')."
+            )
         return Answer.of(table, prune.sparsity, budgets, tuple(filter(None, notes)), networks)
 
     def write(self, tensors: Mapping[str, Tensor], file: str) -> str:

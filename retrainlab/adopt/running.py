@@ -89,7 +89,8 @@ def plans(recipe: Recipe, prune: Prune, ways: Sequence[Retrain], seeds: int) -> 
 def retrained(
     run: Run, plan: Sequence[Experiment], code: Mapping[str, str], place: Place, keep: bool, watch: Watch | None = None
 ) -> tuple[pd.DataFrame, dict[int, State]]:
-    """A row for each experiment, as of `study.run_study`, and with `keep` the networks by the place of their row. code:
+    """A row for each experiment, as of `study.run_study`, with the names in `emptied` of weights of which nothing is left;
+    and with `keep` the networks by the place of their row. code:
     hashes of `data`, and of the `model` with all that is its own; under them results are stored as soon as they are there.
     watch: what is called meanwhile, in place of a line of progress; what it stops has no row.
 
@@ -132,8 +133,13 @@ def retrained(
     if len(todo) < len(plan) and watch is None:
         print(f"own: {len(plan) - len(todo)} of {len(plan)} runs were in the store {store.root}.", file=sys.stderr)
     there = sorted(found)
-    rows = pd.DataFrame([row(plan[i], keys[i], found[i]) for i in there])
+    rows = pd.DataFrame([row(plan[i], keys[i], found[i]) | {"emptied": _emptied(found[i])} for i in there])
     return rows, {place: states[i] for place, i in enumerate(there) if i in states}
+
+
+def _emptied(result: Result) -> str:
+    """The prunable weights all of which are 0 at the end, in a list."""
+    return ", ".join(name for name, share in result.curves["layer_sparsity"].items() if share == 1)
 
 
 def _engine(run: Run, start: tuple[Dense, Pruned], plan: Sequence[Experiment]) -> Engine:

@@ -73,7 +73,7 @@ def test_a_module_of_the_users_with_tensors(table, monkeypatch):
     names = run(MODULE, table, monkeypatch)
     answer = names["answer"]
     assert set(answer.table["budget"]) == {0.1, 0.2} and len(answer.advice) == 2
-    assert zeros(names["sparse"].state_dict(), ["hidden.weight", "out.weight"]) == pytest.approx(0.9, abs=1e-3)
+    assert zeros(names["sparse"].state_dict(), ["hidden.weight", "out.weight"]) == pytest.approx(0.6, abs=1e-3)
     assert (table / "budgets.png").stat().st_size > 10_000
 
 
