@@ -16,7 +16,7 @@ from retrainlab.config import NAMED_SCHEDULES
 from retrainlab.explore.kit import points as kit
 from retrainlab.explore.kit.pages import WEB
 from retrainlab.explore.views.draw import FREE
-from retrainlab.explore.views.predict import Guess, score
+from retrainlab.explore.views.predict import GUESS_HEADS, Guess, score
 from tests.helpers import small_site
 
 pytestmark = pytest.mark.xdist_group("browser")
@@ -118,10 +118,11 @@ def test_a_guess_is_scored_as_scipy_and_the_notebook_do(opened):
         ranks = np.unique(values, return_inverse=True)[1]  # scipy takes no infinity
         tau = kendalltau([4, 3, 2, 1], ranks).statistic
         assert got["tau"] is None if math.isnan(tau) else got["tau"] == pytest.approx(tau)
+        own = score(Guess("a", tuple(order), 7), {name: value for name, value in came.items() if value is not None})
+        assert (own.tau, own.exact) == (got["tau"] if got["tau"] is None else pytest.approx(tau), got["exact"])
         best = [sorted(values, reverse=True)[place] for place in range(4)]
         assert got["exact"] == sum(own == there for own, there in zip(values, best))
-        ended = {name: value for name, value in came.items() if value is not None}
-        assert abs(7 - got["gap"]) == pytest.approx(score(Guess("a", tuple(order), 7), ended)[1])
+        assert abs(7 - got["gap"]) == pytest.approx(own.off)
 
 
 def order(page) -> list[str]:
@@ -165,7 +166,8 @@ def test_a_groups_guesses_are_kept_scored_and_exported(opened):
     row = page.locator("#more tbody tr").inner_text().split("\t")
     came = [small_site.ENDS[name] for name in ("FT", "LRW", "SLR", "CLR", "ALLR", "LLR")]
     tau = kendalltau([6, 5, 4, 3, 2, 1], came).statistic
-    assert row[2] == f"{tau:.2f}".replace("-", "−") and row[3] == "0 of 6" and row[5] == "18.0"
+    assert page.locator("#more thead").inner_text().split("\t") == [*GUESS_HEADS]
+    assert row[2] == f"{tau:+.2f}" and row[3] == "0 of 6" and row[5] == "18.0"
     page.get_by_label("Name").fill("Bob")
     keep.click()
     assert "shown already" in said.inner_text()

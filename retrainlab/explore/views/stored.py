@@ -69,14 +69,14 @@ def predict_page(results: Results, data: str) -> Page | None:
     return Page(
         f"predict_{data}",
         f"Predict first, on {shown(data)}",
-        [predict.INTRO],
+        [predict.INTRO, predict.SCORED],
         [_what(found), _seed(seeds)],
         [],
         lambda cell, seed: predict.question(*_raced(cell, data, seed, results)),
         hidden=True,
         devices=cells.devices(found),
         script="guess.js",
-        data=predict.long(),
+        data=predict.script_data(),
     )
 
 
