@@ -204,8 +204,8 @@ GROUPS: dict[str, tuple[Term, ...]] = {
 """All terms by theme: what a reader meets first stands first."""
 _HEAD = """# Glossary
 
-The words of this study, each in one sentence: first what is done to a network, then how it is trained again, what is measured
-and how sure that is, and last the methods that make a network sparse while it is trained.
+The words of this study, each in one sentence: first what is done to a network, then how it is trained again, what is
+measured and how sure that is, and last the methods that make a network sparse while it is trained.
 """
 _TAIL = """More of each method: [the methods](methods.md).
 
