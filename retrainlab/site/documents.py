@@ -47,11 +47,12 @@ def relinked(text: str, names: Iterable[str]) -> str:
     return LINK.sub(link, text)
 
 
-def rendered(text: str, names: Iterable[str], deeper: int = 0) -> str:
+def rendered(text: str, names: Iterable[str], deeper: int = 0, own: bool = True) -> str:
     """The Markdown as HTML, relinked. Tables scroll by themselves, or become cards (see `carded`), and headings have anchors
     as GitHub makes them.
 
-    deeper: by how many levels headings go down.
+    deeper: by how many levels headings go down. own: whether it is a text of the project, whose HTML stays HTML; of any
+    other it is shown as text.
     """
     import mistune  # comes with nbconvert
 
@@ -60,7 +61,7 @@ def rendered(text: str, names: Iterable[str], deeper: int = 0) -> str:
         level = int(match[1]) + deeper
         return f'<h{level} id="{anchor}">{match[2]}</h{level}>'
 
-    html = str(mistune.create_markdown(escape=False, plugins=["table"])(relinked(text, names)))
+    html = str(mistune.create_markdown(escape=not own, plugins=["table"])(relinked(text, names)))
     html = re.sub(r"<h(\d)>(.*?)</h\1>", heading, html)
     html = re.sub(r"<table>.*?</table>", lambda match: carded(match[0]), html, flags=re.S)
     html = re.sub(r"(<table\b.*?</table>)", r'<div class="wide" tabindex="0">\1</div>', html, flags=re.S)

@@ -8,8 +8,10 @@ from pathlib import Path
 
 from retrainlab.checks import BadInput
 from retrainlab.figures import pages
+from retrainlab.figures.blocks import text_of
 from retrainlab.figures.provenance import number
 from retrainlab.figures.sentences import FIGURES
+from retrainlab.parsing import parsed
 from retrainlab.paths import command
 from retrainlab.phrases import listed
 from retrainlab.site import documents
@@ -84,8 +86,7 @@ def every(project: Path, figures: Path) -> list[Figure]:
     figures: the folder of these folders. Raises BadInput for a damaged one."""
 
     def read(path: str) -> str | None:
-        file = figures.parent / path
-        return file.read_text(encoding="utf-8") if file.is_file() else None
+        return text_of(figures.parent / path)
 
     found: dict[str, list[Drawn]] = {}
     for folder, where in pages.FOLDERS.items():
@@ -113,7 +114,7 @@ def _claims(path: str, text: str | None) -> list[tuple[str, Verdict]]:
     """(figure, what a claim says of it), for each claim and figure of it."""
     out = []
     try:
-        for claim in json.loads(text)["claims"] if text else []:
+        for claim in parsed(text)["claims"] if text else []:
             for figure in dict.fromkeys(part["figure"] for part in claim["parts"]):
                 parts = [(part["says"], part["state"]) for part in claim["parts"] if part["figure"] == figure]
                 out.append((figure, Verdict(claim["name"], claim["statement"], claim["verdict"], parts)))

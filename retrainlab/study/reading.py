@@ -46,8 +46,17 @@ def row(experiment: Experiment, name: str, result: Result) -> dict:
     asked = {k: str(v) if isinstance(v, tuple) else v for k, v in (recipe | prune | retrain).items()}
     measured = {k: math.nan if result.outcome and x is None else x for k, x in result.scalars.items()}
     lacking = {name: math.nan for name in storage.ratios({}) if name not in measured}
-    words = {"outcome": result.outcome, "not_pruned": not_pruned(common(experiment.recipe), experiment.prune)}
-    return asked | measured | lacking | words | {"device": result.provenance["device"], "key": name}
+    words = {
+        "outcome": printable(result.outcome),
+        "not_pruned": not_pruned(common(experiment.recipe), experiment.prune),
+    }
+    return (
+        asked
+        | measured
+        | lacking
+        | words
+        | {"device": printable(str(result.provenance.get("device", ""))), "key": name}
+    )
 
 
 def layer_names(recipe: Recipe) -> tuple[str, ...]:

@@ -21,6 +21,7 @@ from retrainlab.checks import BadInput, check_number, choose
 from retrainlab.config import ENGINES, Recipe
 from retrainlab.device import describe, free, out_of_memory
 from retrainlab.models import apart
+from retrainlab.parsing import parsed, read_file
 from retrainlab.paths import engines_file, locked, write_whole
 from retrainlab.training import half, loop, together
 from retrainlab.training.slots import in_slots
@@ -237,10 +238,8 @@ def remembered() -> dict[str, dict]:
     if (file := engines_file()) is None:
         return {}
     try:
-        if file.stat().st_size > 2**20:
-            return {}
-        known = json.loads(file.read_bytes())
-    except (OSError, ValueError, RecursionError):
+        known = parsed(read_file(file, 2**20))
+    except (OSError, ValueError):
         return {}
     return {what: one for what, one in known.items() if _sound(one)} if isinstance(known, dict) else {}
 

@@ -11,12 +11,13 @@ from contextlib import suppress
 from dataclasses import asdict, dataclass, replace
 
 from retrainlab import glossary
-from retrainlab.checks import BadInput, check_number
+from retrainlab.checks import BadInput, check_number, settle
 from retrainlab.explore.kit import chart, live, writing
 from retrainlab.explore.kit.live import Live
 from retrainlab.explore.kit.pages import Control, Page, View
 from retrainlab.explore.views import race as race_view
 from retrainlab.explore.views.race import Settings, code, diverged, experiments, measure, ranks, standing
+from retrainlab.parsing import parsed, read_file
 from retrainlab.paths import locked, set_aside, write_whole
 from retrainlab.phrases import first_line, listed, percent
 from retrainlab.study.results import Results
@@ -44,7 +45,7 @@ class Guess:
     gap: float
 
     def __post_init__(self) -> None:
-        object.__setattr__(self, "order", tuple(self.order))
+        settle(self)
         if len(set(self.order)) < len(self.order) or not all(isinstance(s, str) for s in self.order):
             raise BadInput(f"The guess's order is {self.order!r}, but must name each schedule once.")
         if not self.name.strip():
@@ -149,11 +150,11 @@ class Guesses:
     def _kept(self) -> dict[str, list[Guess]]:
         """What the file says; a damaged one is set aside."""
         try:
-            known = json.loads(self.path.read_bytes())
+            known = parsed(read_file(self.path))
             return {name: [Guess(**g) for g in guesses] for name, guesses in known.items()}
         except (FileNotFoundError, NotADirectoryError, PermissionError):
             return {}
-        except (OSError, ValueError, TypeError, AttributeError, RecursionError) as error:
+        except (OSError, ValueError, TypeError, AttributeError) as error:
             why = first_line(error)
             set_aside([self.path], self.path.parent / "damaged", why, "and the guesses begin anew")
             return {}

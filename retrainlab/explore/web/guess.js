@@ -43,11 +43,6 @@ function guessesKept(name) {
   };
 }
 
-function cell(value) { // of a CSV; no spreadsheet shall compute a name
-  const text = /^[=+\-@\t\r]/.test(value) && Number.isNaN(Number(value)) ? `'${value}` : String(value);
-  return /[",\n\r]/.test(text) ? `"${text.replaceAll('"', '""')}"` : text;
-}
-
 // One item for each name, the best first; `order` tells how they stand.
 function rankingList(list, names, long, told) {
   const order = () => [...list.children].map((item) => item.dataset.name);
