@@ -120,6 +120,11 @@ def test_on_a_phone_a_table_of_sentences_is_cards_and_a_picture_wide_enough_to_r
     label = cell.evaluate("n => getComputedStyle(n, '::before').content")
     assert label == '"claim: "'
     assert table.evaluate("n => n.parentNode.scrollWidth <= n.parentNode.clientWidth"), "it does not scroll sideways"
+    page = opened("predict")
+    page.get_by_label("Name").fill("Ann")
+    page.get_by_role("button", name="Keep the guess").click()
+    page.set_viewport_size({"width": 390, "height": 800})
+    assert page.locator("#more .wide").evaluate("n => n.scrollWidth <= n.clientWidth")
     page = opened("fig03_budgets")
     page.set_viewport_size({"width": 390, "height": 800})
     assert page.locator("figure img").first.bounding_box()["width"] == 792, "1.1 pixels for each of its 720 points"
