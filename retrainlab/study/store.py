@@ -46,10 +46,12 @@ RENAMED = 0.1  # seconds within which another process has given both files of a 
 @dataclass(frozen=True)
 class Store:
     """A folder of results. Reading a file that one may not read, or writing where one may not, raises BadInput; a damaged
-    file is set aside, and is None. shelves: files of results in which what the folder lacks is looked for, never written."""
+    file is set aside, and is None. shelves: files of results in which what the folder lacks is looked for, never written.
+    only_read: writing raises BadInput, and a damaged file stays where it is."""
 
     root: Path
     shelves: tuple[Archive, ...] = field(default=(), compare=False)
+    only_read: bool = field(default=False, compare=False)
 
     def __post_init__(self) -> None:
         object.__setattr__(self, "root", Path(self.root))
@@ -112,6 +114,8 @@ class Store:
                 raise Unfit("its tensors are not those of its network")
             return found
         except Unfit as error:
+            if self.only_read:
+                return None
             both = [self.path(kind, key, end) for end in ("json", "safetensors")]
             set_aside(both, self.root / "damaged", str(error), "and made anew when it is needed")
             return None
@@ -185,6 +189,8 @@ class Store:
     @contextmanager
     def _writing(self) -> Iterator[None]:
         """Raises BadInput for what the disk refuses."""
+        if self.only_read:
+            raise BadInput(f"The store {self.root} is only read here.")
         try:
             yield
         except (OSError, SafetensorError) as error:
