@@ -6,7 +6,7 @@ import os
 import re
 from collections.abc import Collection, Iterable, Mapping, Sequence, Set
 from contextlib import suppress
-from dataclasses import field, fields, is_dataclass
+from dataclasses import Field, field, fields, is_dataclass
 from difflib import get_close_matches
 from itertools import repeat
 from numbers import Integral, Real
@@ -121,14 +121,26 @@ def settle(noun: Any, whose: str = "") -> None:
         value = settled(getattr(noun, f.name), f.type, f"{type(noun).__name__}'s {f.name}")
         object.__setattr__(noun, f.name, value)
     for f in fields(noun):
-        value, what = getattr(noun, f.name), f.metadata.get("what") or f.name
-        for one in value if isinstance(value, tuple) else (value,):
-            if "allowed" in f.metadata:
-                more = f.metadata.get("reference", "")
-                if not (more and is_reference(one)):
-                    choose(one, f.metadata["allowed"], what, more)
-            elif "bounds" in f.metadata and one is not None:
-                check_number(one, whose + what, **f.metadata["bounds"], whole=int in (f.type, *get_args(f.type)))
+        _hold(f, getattr(noun, f.name), whose)
+
+
+def fitting(f: Field, value: object) -> Any:
+    """A value for a dataclass's field, as `settle` would leave it there. Raises BadInput."""
+    value = settled(value, f.type, "It")
+    _hold(f, value)
+    return value
+
+
+def _hold(f: Field, value: object, whose: str = "") -> None:
+    """Raise BadInput unless a value of the field's type is what `number` or `choice` asks of it."""
+    what = f.metadata.get("what") or f.name
+    for one in value if isinstance(value, tuple) else (value,):
+        if "allowed" in f.metadata:
+            more = f.metadata.get("reference", "")
+            if not (more and is_reference(one)):
+                choose(one, f.metadata["allowed"], what, more)
+        elif "bounds" in f.metadata and one is not None:
+            check_number(one, whose + what, **f.metadata["bounds"], whole=int in (f.type, *get_args(f.type)))
 
 
 def parameters(names: dict[str, Any]) -> None:

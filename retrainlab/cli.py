@@ -14,12 +14,11 @@ from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 
-from retrainlab import __version__, filing, keeping, tables
+from retrainlab import __version__, filing, keeping, running
 from retrainlab.checks import BadInput, Failed
 from retrainlab.config import Recipe
 from retrainlab.data.sources import BUILT_IN, download
-from retrainlab.options import add_experiment, add_machine, experiments, machine
-from retrainlab.paths import target
+from retrainlab.options import add_machine, machine
 
 _GOES_ON = "the same command goes on from there"
 
@@ -158,15 +157,7 @@ def _parser() -> argparse.ArgumentParser:
     teach = command("teach", _teach, "write the sessions for participants, without solutions, and a sheet of formulas")
     teach.add_argument("--output", default="", help="folder to write to; teach/participants if empty")
     teach.add_argument("--no-pdf", action="store_true", help="the sheet as HTML alone; a PDF needs a browser, too")
-    run = command("run", _study, "run one experiment: train, prune, retrain")
-    add_experiment(run, many=False)
-    study = command("study", _study, "run a grid of experiments and print its table")
-    add_experiment(study, many=True)
-    study.add_argument(
-        "--csv",
-        metavar="FILE",
-        help="write every row, with all that was measured, to this file; - is stdout, in place of the table",
-    )
+    running.add(command)
     filing.add(command)
     stored = command("results", None, "list, export, import and check what is stored")
     actions = stored.add_subparsers(required=True, metavar="ACTION")
@@ -248,25 +239,6 @@ def _teach(options: argparse.Namespace) -> None:
     from retrainlab.teaching import sessions
 
     sessions.make(options.output, not options.no_pdf)
-
-
-def _study(options: argparse.Namespace) -> None:
-    asked = experiments(options)
-    csv = getattr(options, "csv", None)
-    table = target(csv, "The table") if csv and csv != "-" else None
-
-    from retrainlab.report import report
-
-    frame = machine(options).study(asked, "study")
-    if table is not None and len(frame):  # a sitting may be too short for a row, which has been said
-        try:
-            tables.write(frame, table)
-        except OSError as error:
-            raise BadInput(f"The table cannot be written to {table} ({error.strerror}); name another file.") from None
-    if csv == "-":
-        print(tables.csv(frame), end="")
-    elif len(frame):
-        print(report(frame))
 
 
 def _data(options: argparse.Namespace) -> None:

@@ -4,7 +4,7 @@ import argparse
 from collections.abc import Callable
 
 from retrainlab.checks import BadInput
-from retrainlab.options import add_experiment, add_machine, experiments, machine
+from retrainlab.options import add_experiment, add_machine, experiments, machine, strays
 
 
 def add(command: Callable[[str, Callable, str], argparse.ArgumentParser]) -> None:
@@ -33,12 +33,8 @@ def _pack(options: argparse.Namespace) -> None:
     if options.weights is None:
         [asked] = experiments(options)
     else:
-        add_experiment(parser := argparse.ArgumentParser(), many=False, sitting=False)
-        usual = vars(parser.parse_args([]))
-        stray = [name for name, x in vars(options).items() if name in usual and x != usual[name]]
-        if stray:
-            flags = ", ".join(f"--{name.replace('_', '-')}" for name in stray)
-            raise BadInput(f"Leave {flags} out: --weights packs a file as it is, and no experiment is made.")
+        if stray := strays(options, many=False, also_machine=True):
+            raise BadInput(f"Leave {', '.join(stray)} out: --weights packs a file as it is, and no experiment is made.")
 
     from retrainlab import packing
 

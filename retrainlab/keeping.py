@@ -2,16 +2,17 @@
 
 import argparse
 import json
+import shutil
 import sys
-import time
 from collections.abc import Callable
+from contextlib import suppress
 from dataclasses import asdict, fields
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from retrainlab.checks import BadInput
 from retrainlab.config import NAMED_SCHEDULES
-from retrainlab.paths import store_root, target
+from retrainlab.paths import abandoned, store_root, target
 from retrainlab.progress import Progress
 
 if TYPE_CHECKING:
@@ -114,6 +115,7 @@ def _import(options: argparse.Namespace) -> None:
 def _list(options: argparse.Namespace) -> None:
     import pandas as pd
 
+    from retrainlab.data.folders import printable
     from retrainlab.study import nouns
     from retrainlab.study.inventory import entries
 
@@ -138,7 +140,7 @@ def _list(options: argparse.Namespace) -> None:
                     "budget %": 100 * e.retrain.budget,
                     "seed": e.recipe.seed,
                     "test acc. %": "-" if accuracy is None else f"{100 * accuracy:.2f}",
-                    "computed on": entry.stored.result.provenance["device"],
+                    "computed on": printable(str(entry.stored.result.provenance.get("device", ""))),
                     "kept in": entry.where,
                 }
             )
@@ -191,12 +193,16 @@ def _collect(options: argparse.Namespace) -> None:
     from retrainlab.study.checkpoints import left_over
 
     store = _store(options)
-    now = time.time()
-    leftovers = [path for path in store.root.glob("**/.*.tmp") if now - path.stat().st_mtime > OLD]
-    leftovers += left_over(store.root)
-    files = [*leftovers, *(path for path in (store.root / "damaged").glob("*") if path.is_file())]
-    size = sum(path.stat().st_size for path in files)
-    if not options.dry_run:
-        for path in files:
-            path.unlink(missing_ok=True)
-    print(f"{store.root}: {len(files)} files {'would be ' * options.dry_run}removed, {size / 1e6:.2f} MB")
+    files = left_over(store.root)
+    with suppress(OSError):
+        files += [path for folder in store.folders() for path in abandoned(folder, OLD)]
+    if (aside := store.root / "damaged").is_dir() and not aside.is_symlink():
+        files += aside.iterdir()
+    size = removed = 0
+    for path in files:
+        with suppress(OSError):  # another process was first, or it may not be removed
+            own = path.lstat().st_size
+            if not options.dry_run:
+                shutil.rmtree(path) if path.is_dir() and not path.is_symlink() else path.unlink()
+            size, removed = size + own, removed + 1
+    print(f"{store.root}: {removed} files {'would be ' * options.dry_run}removed, {size / 1e6:.2f} MB")

@@ -1,23 +1,19 @@
 """The command line's options for an experiment: one for each field of the nouns that has a help text, and back.
 
-Retraining has a schedule, a learning rate and a warm-up of its own, so the dense run's are told apart by name; so is a
-method's allocation from that of the prune. This module loads no torch.
+Their names are those of `study.settings`, which makes the experiments. This module loads no torch.
 """
 
 import argparse
-from collections.abc import Iterator
-from dataclasses import Field, fields
-from typing import Any, TypeVar, cast, get_args
+from collections.abc import Mapping
+from dataclasses import fields
+from typing import Any, cast, get_args
 
-from retrainlab.checks import BadInput, choose, is_reference
-from retrainlab.config import FREE_SCHEDULES, SGD, Experiment, Prune, Recipe, Retrain
-from retrainlab.methods.knobs import Knobs
+from retrainlab.checks import BadInput, choose
+from retrainlab.config import SGD, Experiment, Prune, Recipe, Retrain
 from retrainlab.methods.table import METHODS, SEARCHED
+from retrainlab.study import settings
 from retrainlab.study.machine import Machine
-
-DENSE_NAMES = {"schedule": "dense_schedule", "lr": "dense_lr", "warmup": "dense_warmup"}
-Noun = TypeVar("Noun", Recipe, SGD, Prune, Retrain)
-LISTS = ("seed", "sparsity", "budget", "schedule")  # options of which a study takes several values
+from retrainlab.study.settings import DENSE, LISTS, method_settings, places, told
 
 
 def add_machine(parser: argparse._ActionsContainer, study: bool = True, sitting: bool = False) -> None:
@@ -50,41 +46,28 @@ def add_experiment(parser: argparse.ArgumentParser, many: bool, sitting: bool = 
 
 def experiments(options: argparse.Namespace) -> list[Experiment]:
     """The experiments that the options of `add_experiment` describe."""
-    from retrainlab.study.grids import grid
-
-    values = {name: getattr(options, name) for name in LISTS}
-    axes = {name: value if isinstance(value, list) else [value] for name, value in values.items()}
+    values = {name: value for name, value in vars(options).items() if name in places() and value is not None}
+    _check_method(values)
+    axes = {name: values.pop(name) for name in LISTS}
+    axes = {name: value if isinstance(value, list) else [value] for name, value in axes.items()}
     if "custom" in axes["schedule"]:
         raise BadInput(
-            "A drawn schedule needs control points, which Python takes: Retrain('custom', points=[(0, 0.1), (1, 0)])."
+            "A drawn schedule needs control points, which a study's file takes, and Python: Retrain('custom', "
+            "points=[(0, 0.1), (1, 0)])."
         )
-    one = argparse.Namespace(**vars(options) | {name: axis[0] for name, axis in axes.items()})
-    recipe = _noun(Recipe, one, sgd=_noun(SGD, one), method=_method(one))
-    free = [
-        s for s in axes["schedule"] if s in FREE_SCHEDULES or is_reference(s)
-    ]  # without one, a stray --lr is for Retrain to refuse
-    plans = [
-        _noun(Retrain, one, schedule=schedule, lr=one.lr if schedule in free or not free else None)
-        for schedule in axes["schedule"]
-    ]
-    seeds, sparsities, budgets = axes["seed"], axes["sparsity"], axes["budget"]
-    return grid(recipe, sparsities=sparsities, budgets=budgets, schedules=plans, seeds=seeds, prune=_noun(Prune, one))
+    return settings.experiments({places()[name]: value for name, value in values.items()}, axes)
 
 
-def _told(kind: type) -> Iterator[tuple[Field, str]]:
-    """The fields of a noun that have a help text, with the names of their options."""
-    names = DENSE_NAMES if kind is Recipe else {}
-    return ((f, names.get(f.name, f.name)) for f in fields(kind) if "help" in f.metadata)
-
-
-def _noun(kind: type[Noun], options: argparse.Namespace, **given: object) -> Noun:
-    """The noun that the options describe, but for the fields that are given."""
-    asked: dict[str, Any] = {field.name: getattr(options, option) for field, option in _told(kind)}
-    return kind(**asked | given)
+def strays(options: argparse.Namespace, many: bool, also_machine: bool = False) -> list[str]:
+    """Which options of `add_experiment` have other values than their defaults; those of the machine only if asked for."""
+    add_experiment(parser := argparse.ArgumentParser(), many)
+    usual = vars(parser.parse_args([]))
+    names = usual if also_machine else places()
+    return [_flag(name) for name, value in vars(options).items() if name in names and value != usual[name]]
 
 
 def _add(group: argparse._ArgumentGroup, kind: type, many: bool) -> None:
-    for f, option in _told(kind):
+    for f, option in told(kind):
         default: Any = f.default
         kinds = (f.type, *get_args(f.type))
         how: dict = {"type": next((k for k in (float, int, str) if k in kinds), None)}
@@ -101,38 +84,25 @@ def _flag(option: str) -> str:
     return f"--{option.replace('_', '-')}"
 
 
-def _method_options() -> dict[str, dict[str, Field]]:
-    """For each option of a method, the methods that have it, with the field of their settings that it sets."""
-    out: dict[str, dict[str, Field]] = {}
-    for name, entry in METHODS.items():
-        for f in fields(entry.settings):
-            if "help" in f.metadata and f.name != "sparsity":  # which is that of the prune
-                out.setdefault("order" if f.name == "allocation" else f.name, {})[name] = f
-    return out
-
-
 def _add_method(group: argparse._ArgumentGroup) -> None:
     knobs = [_flag(entry.knob.field) for entry in METHODS.values() if entry.knob]
     whose, which = (f"{', '.join(several[:-1])} and {several[-1]}" for several in (SEARCHED, knobs))
     group.add_argument(
         "--method",
-        help=f"{', '.join(METHODS)}; dense training if left out. Its sparsity is --sparsity; "
+        help=f"{', '.join(METHODS)}; dense training if left out, or dense. Its sparsity is --sparsity; "
         f"{whose} reach theirs only through {which} (search.reach in Python finds them)",
     )
-    for option, owners in _method_options().items():
+    for option, owners in method_settings().items():
         some = next(iter(owners.values()))
         defaults = ", ".join(f"{name} {f.default}" for name, f in owners.items())
         help = f"{some.metadata['help']} (default: {defaults})"
         group.add_argument(_flag(option), type=cast(type, some.type), help=help)
 
 
-def _method(options: argparse.Namespace) -> Knobs | None:
-    """The method that the options describe."""
-    name = choose(options.method, METHODS, "method") if options.method else None
-    asked = {option: owners for option, owners in _method_options().items() if getattr(options, option) is not None}
-    if stray := [_flag(option) for option, owners in asked.items() if name not in owners]:
-        whose = name or "dense training, without --method,"
+def _check_method(values: Mapping[str, object]) -> None:
+    """Raise BadInput for a method that there is not, and for settings of others, which are named as their options."""
+    name = choose(str(values.get("method", DENSE)), [*METHODS, DENSE], "method")
+    owners = ((option, owners) for option, owners in method_settings().items() if option in values)
+    if stray := [_flag(option) for option, its in owners if name not in its]:
+        whose = "dense training, without --method," if name == DENSE else name
         raise BadInput(f"Leave {', '.join(stray)} out: {whose} has no such setting.")
-    if name is None:
-        return None
-    return METHODS[name].settings(**{owners[name].name: getattr(options, option) for option, owners in asked.items()})

@@ -3,6 +3,7 @@ come first; a home directory is needed only for what has no other place."""
 
 import atexit
 import os
+import re
 import shutil
 import stat
 import sys
@@ -17,6 +18,7 @@ import retrainlab
 from retrainlab.checks import BadInput
 
 _ROOT = Path(retrainlab.__file__).parent.parent
+_TEMPORARY = re.compile(r"\..+\.[0-9a-f]{8}\.tmp", re.DOTALL)  # as `write_whole` names them
 # where others keep what they would keep in a home directory
 PLACES = ("JUPYTER_CONFIG_DIR", "JUPYTER_DATA_DIR", "JUPYTER_RUNTIME_DIR", "IPYTHONDIR", "MPLCONFIGDIR")
 
@@ -134,18 +136,43 @@ def target(path: str, what: str) -> Path:
 
 
 def probe(folder: Path) -> None:
-    """Make the folder if it is missing, and write a block in it that leaves nothing behind. Raises OSError, for a full disk
-    as well."""
+    """Make the folder if it is missing, and write a block in it that leaves nothing behind; what killed writers have left in
+    it for a day goes (see `abandoned`). Raises OSError, for a full disk as well."""
     folder.mkdir(parents=True, exist_ok=True)
+    for path in abandoned(folder, 86_400.0):
+        with suppress(OSError):  # another process was first, or it is not ours
+            path.unlink()
     with tempfile.TemporaryFile(dir=folder, buffering=0) as file:
         file.write(bytes(4096))
         os.fsync(file.fileno())
 
 
+def abandoned(folder: Path, seconds: float) -> list[Path]:
+    """Temporary files of `write_whole` in a folder, to which nobody has written for so many seconds by the clock of its file
+    system, which has stamped them too, whatever the clocks of those who share it say. Writing takes seconds, and a clock
+    that was set back makes a file look younger. Raises OSError for a folder in which nothing can be written."""
+    with os.scandir(folder) as entries:
+        found = [
+            entry for entry in entries if _TEMPORARY.fullmatch(entry.name) and entry.is_file(follow_symlinks=False)
+        ]
+    if not found:
+        return []
+    with tempfile.TemporaryFile(dir=folder, buffering=0) as file:
+        file.write(b"0")
+        now = os.fstat(file.fileno()).st_mtime
+    out = []
+    for entry in found:
+        with suppress(OSError):  # renamed meanwhile
+            if now - entry.stat(follow_symlinks=False).st_mtime > seconds:
+                out.append(Path(entry.path))
+    return out
+
+
 def write_text(path: Path, text: str) -> None:
-    """`write_whole` for a text. Raises BadInput if it cannot be written, such as on a full disk."""
+    """`write_whole` for a text, in UTF-8 with escapes for what is no text. Raises BadInput if it cannot be written, such as
+    on a full disk."""
     try:
-        write_whole(path, lambda temporary: temporary.write_text(text, encoding="utf-8"))
+        write_whole(path, lambda temporary: temporary.write_text(text, "utf-8", "backslashreplace"))
     except OSError as error:
         raise BadInput(f"{path} cannot be written ({error.strerror}); give another --output.") from None
 

@@ -8,7 +8,7 @@ from retrainlab.paths import write_whole
 if TYPE_CHECKING:
     import pandas as pd
 
-FORMULA = ("=", "+", "-", "@", "\t", "\r", "\n")  # a spreadsheet computes a text that begins so
+FORMULA = (*"=+-@\t\r\n", *"＝＋－＠")  # a spreadsheet computes a text that begins so; take.js has the same
 
 
 def csv(frame: "pd.DataFrame", float_format: str | None = None) -> str:

@@ -4,6 +4,7 @@ import csv
 import io
 import json
 import os
+import re
 import shlex
 import shutil
 import signal
@@ -275,14 +276,14 @@ def test_every_setting_but_drawn_points_has_an_option():
     from dataclasses import fields
 
     from retrainlab.config import SGD, Prune, Recipe, Retrain
-    from retrainlab.options import DENSE_NAMES
+    from retrainlab.study.settings import DENSE_NAMES
 
     names = {DENSE_NAMES.get(f.name, f.name) for f in fields(Recipe)} - {"sgd", "method"}
     names |= {f.name for noun in (SGD, Prune, Retrain) for f in fields(noun)} - {"points", "sgd"}
     methods = {"method", *_method_settings()}
     machine = {"help", "jobs", "device", "store", "engine", "fresh", "stored_only", "minutes"}
     assert options_of("run") == names | methods | machine and not names & methods
-    assert options_of("study") == options_of("run") | {"csv"}
+    assert options_of("study") == options_of("run") | {"csv", "file", "dry_run"}
     assert options_of("pack") == options_of("run") - {"minutes"} | {"file", "weights", "half"}
 
 
@@ -342,6 +343,57 @@ def test_options_reach_the_nouns(capsys, tmp_path):
     assert not config["recipe"]["augment"] and config["recipe"]["milestones"] == [0.4, 0.8]
     assert config["prune"]["keep_last"] and config["retrain"]["recalibrate"] and config["retrain"]["warmup"] == 0.2
     assert config["retrain"]["optimizer"] == "cycles"
+
+
+SMALL = (
+    "[recipe]\nmodel = 'mlp'\nwidth = 4\nepochs = 2\n[grid]\nseed = [0, 1]\nbudget = 0.5\nschedule = ['FT', 'LLR']\n"
+)
+AS_OPTIONS = "--model mlp --width 4 --epochs 2 --seed 0 1 --budget 0.5 --schedule FT LLR --jobs 1".split()
+
+
+def test_a_study_in_a_file_is_that_of_the_options(capsys, tmp_path):
+    (tmp_path / "small.toml").write_text(SMALL)
+    assert main(["study", str(tmp_path / "small.toml"), "--jobs", "1", "--csv", "-", "--minutes", "9"]) == 0
+    rows = capsys.readouterr().out
+    assert main(["study", *AS_OPTIONS, "--csv", "-", "--stored-only"]) == 0
+    assert capsys.readouterr().out == rows and rows.count("\n") == 5
+
+
+@pytest.mark.parametrize("form", [["small.toml", "--jobs", "1"], AS_OPTIONS])
+def test_a_dry_run_says_what_a_study_costs_and_makes_nothing(form, capsys, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    Path("small.toml").write_text(SMALL)
+    assert main(["study", *form, "--dry-run"]) == 0
+    said = capsys.readouterr().out
+    assert said.startswith(
+        "4 runs: 0 stored, 4 to make, which need 2 first trainings and 2 prunes that are not stored."
+    )
+    assert "Training: 4 runs, 8 member-epochs" in said and not Path("store").exists()
+
+
+def test_a_mistake_in_a_studys_file_is_one_sentence_before_any_work(capsys, tmp_path):
+    file = tmp_path / "small.toml"
+    file.write_text(SMALL.replace("epochs", "epoch"))
+    assert f"{file}: recipe: There is no entry 'epoch': did you mean 'epochs'?" in refused(["study", str(file)], capsys)
+    assert "no.toml cannot be read" in refused(["study", "no.toml"], capsys)
+    file.write_text(SMALL)
+    sentence = refused(["study", str(file), "--epochs", "3", "--seed", "0", "1", "--jobs", "1"], capsys)
+    assert "Leave --epochs, --seed out:" in sentence and not (tmp_path / "store").exists()
+
+
+def test_the_studies_that_the_page_on_using_it_shows_are_the_same_whichever_way_they_are_written(tmp_path, capsys):
+    from retrainlab.study import described
+
+    text = (ROOT / "docs" / "using.md").read_text()
+    found = []
+    for end in ("toml", "yaml"):
+        [block] = re.findall(rf"```{end}\n(.*?)```", text, re.S)
+        (tmp_path / f"digits.{end}").write_text(block)
+        found.append(described.study(tmp_path / f"digits.{end}"))
+    assert found[0] == found[1] and {e.recipe.model for e in found[0]} == {"mlp"}
+    assert f"{len(found[0])} runs" in text
+    assert main(["study", str(tmp_path / "digits.toml"), "--dry-run", "--jobs", "1"]) == 0
+    assert capsys.readouterr().out.startswith(f"{len(found[0])} runs: 0 stored")
 
 
 def test_a_repeated_seed_is_no_further_replication(capsys):

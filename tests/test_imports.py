@@ -46,12 +46,12 @@ def test_importing_the_package_loads_no_torch():
 
 
 LAYERS = """
-checks
+checks parsing
 glossary paths phrases noise progress tables device references importing study.seal
 data.pixels data.folders data.reading data.given data.sources given
 methods.knobs stats
 config
-keys
+keys recipes
 schedules data.dataset data.batches methods.table figures.presets
 pruning layers libraries models storage training.method methods.bimp
 products
@@ -77,9 +77,10 @@ claims.others
 claims.table
 claims.report
 claims.beside
+onnx_file weights adopt
 explore.kit explore.views explore.apps
 teaching
-report options export doctor lab onnx_file weights packing keeping filing adopt
+report options export doctor lab packing keeping filing running
 site
 cli
 """

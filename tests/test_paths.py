@@ -6,13 +6,14 @@ import stat
 import subprocess
 import sys
 import threading
+import time
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import pytest
 
 from retrainlab.checks import BadInput
-from retrainlab.paths import locked, make_writable, probe, set_aside, write_whole
+from retrainlab.paths import abandoned, locked, make_writable, probe, set_aside, write_whole
 
 PACKAGE = Path(__file__).parent.parent / "retrainlab"
 
@@ -97,3 +98,32 @@ def test_everything_is_written_through_the_door():
         if file.name not in ("paths.py", "tables.py"):
             for line in filter(writes.search, file.read_text().splitlines()):
                 assert "lambda" in line or line.strip().startswith("page.write_text("), (file.name, line)
+
+
+def test_what_a_killed_writer_left_goes_after_a_day_and_what_one_may_be_writing_stays(tmp_path):
+    """Times are the file system's: those of a writer whose clock was set back or ahead are not asked."""
+    now = time.time()
+    ages = {"old": 90_000, "young": 80_000, "of today": 0, "from a clock ahead": -1e6}
+    for place, age in enumerate(ages.values()):
+        (tmp_path / f".x.json.{place:08x}.tmp").write_text("half")
+        os.utime(tmp_path / f".x.json.{place:08x}.tmp", (now - age, now - age))
+    others = [".x.json.lock", "x.json", ".tmp", ".x.json.0000000g.tmp", "x.json.00000000.tmp"]
+    for name in others:
+        (tmp_path / name).write_text("")
+        os.utime(tmp_path / name, (0, 0))
+    (tmp_path / ".a folder.00000000.tmp").mkdir()
+    (tmp_path / ".a link.00000000.tmp").symlink_to(tmp_path / "x.json")
+    os.utime(tmp_path / ".a link.00000000.tmp", (0, 0), follow_symlinks=False)
+    assert abandoned(tmp_path, 86_400) == [tmp_path / ".x.json.00000000.tmp"]
+    probe(tmp_path)
+    stay = [*others, *(f".x.json.{place:08x}.tmp" for place in (1, 2, 3))]
+    assert sorted(p.name for p in tmp_path.iterdir()) == sorted(
+        [*stay, ".a folder.00000000.tmp", ".a link.00000000.tmp"]
+    )
+
+
+def test_a_file_that_is_being_written_is_no_left_over(tmp_path):
+    """Whatever the clock of the process that looks says."""
+    seen = []
+    write_whole(tmp_path / "file", lambda path: seen.extend([path.write_text("a"), *abandoned(tmp_path, 60)]))
+    assert seen == [1]

@@ -2,12 +2,16 @@
 
 import errno
 import os
+import re
+from pathlib import Path
 
 import numpy as np
 import pandas as pd
 import pytest
 
 from retrainlab import tables
+
+WEB = Path(tables.__file__).parent / "explore" / "web"
 
 
 def test_texts_that_begin_like_formulas_get_an_apostrophe_and_numbers_stay_numbers():
@@ -52,3 +56,12 @@ def test_a_full_disk_leaves_the_old_table(tmp_path, monkeypatch):
 def test_names_that_are_no_text_are_written_as_escapes(tmp_path):
     tables.write(pd.DataFrame({"data": ["\udcff"]}), tmp_path / "table.csv")
     assert (tmp_path / "table.csv").read_text() == "data\n\\udcff\n"
+
+
+def test_the_pages_script_has_the_same_cells_as_python():
+    [first] = re.findall(r"/\^\[(.*?)\]/\.test\(value\) && Number\.isNaN", (WEB / "take.js").read_text())
+    unescaped = re.sub(r"\\([trn-])", lambda match: {"t": "\t", "r": "\r", "n": "\n", "-": "-"}[match[1]], first)
+    assert {*unescaped} == {*tables.FORMULA}
+    for path in ("guess.js", "drawing.js"):
+        script = (WEB / path).read_text()
+        assert script.count('join(",")') == script.count('.map(cell).join(",")') == 1, "every line of a CSV has cells"

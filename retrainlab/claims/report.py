@@ -13,6 +13,7 @@ from retrainlab import stats
 from retrainlab.checks import BadInput
 from retrainlab.claims.rule import ALPHA, FAILS, HOLDS, MARGIN, NOT_TESTED, OPEN, POWER, ROUNDING, Judged
 from retrainlab.claims.table import COLUMNS, Verdict, read, verdicts
+from retrainlab.figures.blocks import safe
 from retrainlab.figures.presets import Preset
 from retrainlab.figures.provenance import described, number
 from retrainlab.paths import write_whole
@@ -90,7 +91,7 @@ def _short(figure: str) -> str:
 def page(found: Sequence[Verdict], title: str) -> str:
     """All as Markdown, with links to the pictures beside it."""
     out = [
-        f"# {title}",
+        f"# {safe(title)}",
         "",
         RULE,
         "",

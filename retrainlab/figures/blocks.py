@@ -38,8 +38,15 @@ def safe(text: str) -> str:
 
 def on_disk(path: str) -> str | None:
     """The text of a file of the project, as it lies there."""
-    file: Path = project() / path
-    return file.read_text(encoding="utf-8") if file.is_file() else None
+    return text_of(project() / path)
+
+
+def text_of(file: Path) -> str | None:
+    """The text of a file; None where there is none. Raises BadInput for what is no text."""
+    try:
+        return file.read_text(encoding="utf-8") if file.is_file() else None
+    except UnicodeDecodeError:
+        raise BadInput(f"{file} is damaged: it is no text; make it again, or remove it.") from None
 
 
 def write(pages: Mapping[str, str]) -> None:

@@ -18,6 +18,7 @@ from pathlib import Path
 from retrainlab.checks import BadInput, shortened
 from retrainlab.figures import sources
 from retrainlab.figures.provenance import described, texts, versions
+from retrainlab.parsing import open_file, parsed, read_file
 from retrainlab.paths import shipped_files, stored_file, write_text
 
 MADE_FROM = ("parameters", "versions", "code")  # what is known before a notebook runs ...
@@ -78,7 +79,7 @@ def _shelved() -> dict[str, str]:
     for path in shipped_files():
         with suppress(OSError, ValueError, LookupError, TypeError, AttributeError, zipfile.BadZipFile):
             with zipfile.ZipFile(path) as file:
-                listed = json.loads(file.read("manifest.json"))["files"]
+                listed = parsed(file.read("manifest.json"))["files"]
             out |= {name: str(about["sha256"])[:16] for name, about in listed.items()}
     return out
 
@@ -126,8 +127,8 @@ def _changes(known: Record, now: Record) -> Iterator[str]:
 
 def _recorded(path: Path) -> Record | None:
     """The record; None if there is none that is whole."""
-    with suppress(OSError, ValueError, RecursionError):
-        record = json.loads(path.read_bytes())
+    with suppress(OSError, ValueError):
+        record = parsed(read_file(path))
         if isinstance(record, dict) and all(isinstance(record.get(part), dict) for part in MADE_FROM + FOUND_IN):
             return record
     return None
@@ -151,6 +152,7 @@ def _digest(content: bytes) -> str:
 def _digest_of(path: Path) -> str:
     """Of a file's content; empty if it is not there or cannot be read."""
     try:
-        return _digest(path.read_bytes())
+        with open_file(path) as file:
+            return hashlib.file_digest(file, "sha256").hexdigest()[:16]
     except (OSError, ValueError):
         return ""

@@ -5,7 +5,6 @@ Each page has blocks between two lines that a reader does not see. Of a block's 
 only what follows them is made. A block whose figures are not there has nothing to say.
 """
 
-import json
 import re
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass
@@ -18,6 +17,7 @@ from retrainlab.figures.blocks import Read, filled, on_disk, safe, table, write
 from retrainlab.figures.provenance import digest
 from retrainlab.figures.provenance import number as number_of
 from retrainlab.figures.sentences import FIGURES, Words, words
+from retrainlab.parsing import parsed
 from retrainlab.paths import command
 from retrainlab.phrases import listed
 from retrainlab.stats import read_saved
@@ -117,7 +117,7 @@ def _results(read: Read) -> Iterator[str]:
     for folder, name in FOLDERS.items():
         if figures := shown(read, folder):
             yield f"### On {name}\n"
-            yield f"Figures {_numbers(figures)} of [figures/{folder}](../figures/{folder}), {_origin(figures)}.\n"
+            yield f"Figures {_numbers(figures)} of [figures/{folder}](../figures/{folder}), {safe(_origin(figures))}.\n"
             for figure in figures:
                 seeds = f", {figure.seeds} seeds" if figure.seeds > 1 else ""
                 said = figure.words.results or " ".join(figure.words.points)
@@ -131,7 +131,7 @@ def _twice(path: str, text: str, claims: str) -> str:
     """How far the claims lay apart when the figures were made twice, as `retrainlab claims --beside` has written it of these
     claims."""
     try:
-        found = json.loads(text)
+        found = parsed(text)
         if found["of"] != digest(claims):
             raise ValueError(path)
         where = f"{listed(found['devices'])}, torch {listed(found['torch'])}"
@@ -173,12 +173,12 @@ def _shown(read: Read, folder: str, name: str) -> Shown | None:
         return None
     table, about = texts
     try:
-        data, known = read_saved(StringIO(table)), json.loads(about or "")
+        data, known = read_saved(StringIO(table)), parsed(about or "")
         kinds = {"caption": str, "devices": list, "versions": dict}
         if any(not isinstance(known[field], kind) for field, kind in kinds.items()):
             raise ValueError(name)
         return Shown(name, words(name, data), int(data["n"].max()) if "n" in data else 0, known)
-    except (LookupError, ValueError, TypeError, AttributeError):  # numbers may have become texts
+    except (LookupError, ValueError, TypeError, AttributeError, ArithmeticError):  # numbers may be texts, or infinite
         again = command(f"figures {name} --preset {folder} --fresh")
         raise BadInput(
             f"The table or words of {path} are damaged or another version's; make it again: {again}."
@@ -191,7 +191,7 @@ def _claims(read: Read, folder: str) -> list[dict]:
     if (text := read(path)) is None:
         return []
     try:
-        found = json.loads(text)["claims"]
+        found = parsed(text)["claims"]
         [(claim["name"], claim["verdict"]) for claim in found]
     except (LookupError, ValueError, TypeError):
         again = command(f"claims --preset {folder}")

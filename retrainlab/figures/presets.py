@@ -11,6 +11,7 @@ from typing import Any
 from retrainlab.checks import BadInput, check_number, choose, plain, settle
 from retrainlab.config import DENSE_SCHEDULES, SGD, Recipe
 from retrainlab.paths import project
+from retrainlab.recipes import RECIPES
 
 
 @dataclass(frozen=True)
@@ -102,11 +103,10 @@ def _epochs(dense: int, *counts: int) -> tuple[float, ...]:
     return tuple(count / dense for count in counts)
 
 
-_FASHION = Recipe(data="fashion-mnist", width=8, epochs=6, batch_size=128, sgd=SGD(weight_decay=5e-4))
 _ALL = (
     Preset(
         "smoke",
-        Recipe(width=4, epochs=4),
+        RECIPES["smoke"],
         seeds=2,
         sparsities=(0.5, 0.9),
         budgets=(0.25, 0.5),
@@ -148,7 +148,7 @@ _ALL = (
     ),
     Preset(
         "digits",
-        Recipe(),
+        RECIPES["digits"],
         seeds=10,
         budgets=(0.025, 0.05, 0.1, 0.4),
         map_seeds=10,
@@ -160,14 +160,14 @@ _ALL = (
     ),
     Preset(
         "fashion-mnist",
-        _FASHION,
+        RECIPES["fashion-mnist"],
         sparsities=(0.9, 0.98),
         budgets=(0.05, 0.1, 0.4),
         map_seeds=5,
         map_sparsities=(0.5, 0.98),
         map_budgets=(0.05, 0.25),
         map_multiples=(0.5, 1.0, 2.0, 4.0),
-        contest=replace(_FASHION, epochs=8),  # so that an eighth of them is one
+        contest=replace(RECIPES["fashion-mnist"], epochs=8),  # so that an eighth of them is one
         contest_names=("BIMP", "GMP", "GSM", "DPF", "DNW", "LC", "Dense"),  # the others search for a sparsity
         contest_sparsities=(0.9,),
         tuning_seeds=1,
@@ -186,16 +186,7 @@ _ALL = (
     ),
     Preset(
         "cifar10",
-        # Renda, Frankle & Carbin (2020): 182 epochs, learning rate divided by 10 at epochs 91 and 136.
-        Recipe(
-            data="cifar10",
-            model="resnet20",
-            epochs=182,
-            batch_size=128,
-            milestones=(91 / 182, 136 / 182),
-            sgd=SGD(weight_decay=2e-4),
-            all_train=True,
-        ),
+        RECIPES["cifar10"],
         seeds=3,
         sparsities=(0.8, 0.8926, 0.95, 0.98),  # 0.8926: that of Renda, Frankle & Carbin, as 10 and 90 epochs are
         budgets=_epochs(182, 5, 10, 20, 45),

@@ -1,7 +1,6 @@
 """What a saved figure says of where it comes from: versions, and how much training its runs are. Loads no torch."""
 
 import hashlib
-import json
 from collections.abc import Mapping
 from dataclasses import fields
 from importlib import metadata
@@ -9,6 +8,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from retrainlab.config import SGD, Recipe
+from retrainlab.parsing import parsed, read_file
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -47,17 +47,18 @@ def steps(rows: "pd.DataFrame") -> dict[str, int]:
 def described(folder: Path, name: str) -> dict:
     """What a saved figure's NAME.json says; empty if there is none that can be read."""
     try:
-        about = json.loads((folder / f"{name}.json").read_bytes())
-    except (OSError, ValueError, RecursionError):
+        about = parsed(read_file(folder / f"{name}.json"))
+    except (OSError, ValueError):
         return {}
     return about if isinstance(about, dict) else {}
 
 
 def texts(about: Mapping, field: str) -> list[str]:
     """The texts in a list of `described`: `results` are keys of results, `read` files of other figures beside it,
-    `written` its own of other names."""
+    `written` its own of other names, `devices` where its runs were computed. What leads out of a folder is left out."""
     names = about.get(field)
-    return [name for name in names if isinstance(name, str)] if isinstance(names, list) else []
+    own = [name for name in names if isinstance(name, str)] if isinstance(names, list) else []
+    return own if field == "devices" else [name for name in own if Path(name).name == name]
 
 
 def digest(text: str) -> str:

@@ -4,7 +4,6 @@ The notebook shows figures that are there and computes none; what it says of the
 nothing: reveal.js (vendor/reveal) and the pictures are inside.
 """
 
-import json
 import re
 import sys
 from collections.abc import Mapping
@@ -20,6 +19,7 @@ from retrainlab.config import PRECISIONS
 from retrainlab.figures import notebooks, presets
 from retrainlab.figures.printing import NoPrint, to_pdf
 from retrainlab.figures.sentences import FIGURES, words
+from retrainlab.parsing import parsed, read_file
 from retrainlab.paths import command, make_writable, project, write_text
 from retrainlab.phrases import listed
 from retrainlab.stats import read_saved
@@ -89,7 +89,7 @@ class Deck:
             try:
                 self.show(name)
                 made = self._about(name)["parameters"].get("precision", usual)
-            except (LookupError, ValueError, TypeError, AttributeError):  # numbers may have become texts
+            except (LookupError, ValueError, TypeError, AttributeError, ArithmeticError):  # numbers may be texts
                 raise BadInput(
                     f"The picture, table or words of {name} in {self.folder} are damaged or another version's; {again}"
                 ) from None
@@ -107,7 +107,7 @@ class Deck:
 
     def _about(self, name: str) -> dict:
         """What is saved beside the figure; ValueError unless all that slides show of it is there."""
-        about = json.loads((self.folder / f"{name}.json").read_text(encoding="utf-8"))
+        about = parsed(read_file(self.folder / f"{name}.json"))
         kinds = {"alt": str, "caption": str, "devices": list, "parameters": dict}
         if not isinstance(about, dict) or any(not isinstance(about.get(key), kind) for key, kind in kinds.items()):
             raise ValueError(name)

@@ -1,20 +1,24 @@
 """Saved figures as pages: the picture of each preset's folder, its caption and findings, and the claims it speaks of."""
 
 import json
+import re
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
 from retrainlab.checks import BadInput
 from retrainlab.figures import pages
+from retrainlab.figures.blocks import text_of
 from retrainlab.figures.provenance import number
 from retrainlab.figures.sentences import FIGURES
+from retrainlab.parsing import parsed
 from retrainlab.paths import command
 from retrainlab.phrases import listed
 from retrainlab.site import documents
 from retrainlab.site.frame import Entry
 
 ENDS = ("svg", "png", "csv")  # that go along
+READABLE = 1.1  # pixels for a point of a picture on a phone: its smallest type, of 10 points, has 11 then
 
 
 @dataclass(frozen=True)
@@ -29,12 +33,18 @@ class Verdict:
 
 @dataclass(frozen=True)
 class Drawn:
-    """A figure in one folder. where: its data set, in words; files: what goes along, by its end."""
+    """A figure in one folder. where: its data set, in words; wide: its picture's width in points, 0 if that is not told."""
 
     figure: pages.Shown
     folder: str
     where: str
     verdicts: Sequence[Verdict]
+    wide: float
+
+    @property
+    def readable(self) -> int:
+        """How many pixels wide the picture must be for its smallest type to be read; 0 if that is not known."""
+        return round(READABLE * self.wide)
 
     @property
     def caption(self) -> str:
@@ -76,16 +86,22 @@ def every(project: Path, figures: Path) -> list[Figure]:
     figures: the folder of these folders. Raises BadInput for a damaged one."""
 
     def read(path: str) -> str | None:
-        file = figures.parent / path
-        return file.read_text(encoding="utf-8") if file.is_file() else None
+        return text_of(figures.parent / path)
 
     found: dict[str, list[Drawn]] = {}
     for folder, where in pages.FOLDERS.items():
         claims = _claims(path := f"figures/{folder}/claims.json", read(path))
         for shown in pages.shown(read, folder):
             own = [v for figure, v in claims if figure == shown.name]
-            found.setdefault(shown.name, []).append(Drawn(shown, folder, where, own))
+            wide = _points(read(f"figures/{folder}/{shown.name}.svg") or "")
+            found.setdefault(shown.name, []).append(Drawn(shown, folder, where, own, wide))
     return [_figure(project, name, found[name]) for name in FIGURES if name in found]
+
+
+def _points(svg: str) -> float:
+    """The width that a picture names."""
+    found = re.search(r'<svg\b[^>]*?\bwidth="([\d.]+)pt"', svg[:5000])
+    return float(found[1]) if found else 0.0
 
 
 def _figure(project: Path, name: str, drawn: Sequence[Drawn]) -> Figure:
@@ -98,7 +114,7 @@ def _claims(path: str, text: str | None) -> list[tuple[str, Verdict]]:
     """(figure, what a claim says of it), for each claim and figure of it."""
     out = []
     try:
-        for claim in json.loads(text)["claims"] if text else []:
+        for claim in parsed(text)["claims"] if text else []:
             for figure in dict.fromkeys(part["figure"] for part in claim["parts"]):
                 parts = [(part["says"], part["state"]) for part in claim["parts"] if part["figure"] == figure]
                 out.append((figure, Verdict(claim["name"], claim["statement"], claim["verdict"], parts)))

@@ -116,7 +116,7 @@ def _documents(root: Path, saved: Path) -> list[Document]:
     texts |= {name: (root / path).read_text(encoding="utf-8") for name, path in DOCS.items() if (root / path).is_file()}
     titled = {name: documents.titled(text) for name, text in texts.items()}
     return [
-        Document(Entry(name, title, name, "Words"), partial(documents.rendered, rest))
+        Document(Entry(name, title, name, "Words"), partial(documents.rendered, rest, own=name != "claims"))
         for name, (title, rest) in titled.items()
     ]
 

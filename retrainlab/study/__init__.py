@@ -1,6 +1,8 @@
 """Studies: a grid of experiments -> a tidy DataFrame; from the store what is there, and the rest on all cores.
 
     grids      every combination of seeds, sparsities, budgets and schedules
+    settings   the same of whatever settings take several values, by the command line's names
+    described  a study's file, TOML or YAML (documents, plain_yaml) -> its experiments
     changes    experiments that differ from their base in one ingredient of retraining
     stages     train, prune, retrain: what one experiment is made of
     courses    many of them, carried out together; checkpoints: what of them is unfinished, on disk
@@ -10,6 +12,7 @@
     sharing    several studies in one store: who makes what, by claims; failures: why a run was not made
     sitting    a study that must end within some minutes: when it stops, and what comes first
     speed      how fast this device trains what is missing, by a short measurement
+    forecast   what a study costs, said before it is made
     lacking    what a study lacks that is to train nothing
     reading    what is stored, as tables
     store      the folder of results, and under it files of results (archive) that are only read

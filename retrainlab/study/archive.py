@@ -8,8 +8,8 @@ that is in it, and writes nothing.
     pruned/KEY.safetensors      masks, likewise
 """
 
+import errno
 import hashlib
-import json
 import re
 import warnings
 import zipfile
@@ -24,6 +24,8 @@ from safetensors.torch import load
 
 from retrainlab.checks import BadInput
 from retrainlab.keys import SCHEMA
+from retrainlab.parsing import MOST as MOST_OF_JSON
+from retrainlab.parsing import open_file, parsed
 from retrainlab.paths import shipped_files
 from retrainlab.phrases import first_line
 from retrainlab.study import records
@@ -33,7 +35,7 @@ from retrainlab.study.records import Stored
 FORMAT, VERSION = "retrainlab results", 1
 MANIFEST = "manifest.json"
 MEMBER = re.compile(r"(dense|pruned|results)/([0-9a-f]{16})\.(json|safetensors)")
-MOST = {"json": 2**24, "safetensors": 2**33}  # bytes of a member
+MOST = {"json": MOST_OF_JSON, "safetensors": 2**33}  # bytes of a member
 DEFLATED = 1032  # the most bytes that one of a deflated member can stand for
 
 
@@ -113,8 +115,11 @@ class Archive:
 
     def _opened(self) -> zipfile.ZipFile:
         try:
+            open_file(self.path).close()  # a pipe would be waited for
             return zipfile.ZipFile(self.path)
         except OSError as error:
+            if self.path.is_dir() or error.errno == errno.ELOOP:
+                raise Unfit("it is a folder, or a link in a circle") from None
             raise BadInput(f"The file of results {self.path} cannot be read ({error.strerror}).") from None
         except (zipfile.BadZipFile, ValueError, NotImplementedError) as error:
             raise Unfit(f"it is no zip file ({first_line(error)})") from None
@@ -149,12 +154,12 @@ def _content(file: zipfile.ZipFile, name: str) -> bytes:
 def _listed(content: bytes) -> dict[str, dict]:
     """What a manifest lists. Raises Unfit for one that is damaged, or of a version that this one does not know."""
     try:
-        found = json.loads(content)
+        found = parsed(content)
         listed = found["files"]
         if found["format"] != FORMAT or not all(isinstance(one["size"], int) for one in listed.values()):
             raise ValueError(found["format"])
         version, schema = int(found["version"]), int(found["schema"])
-    except (LookupError, ValueError, TypeError, AttributeError, RecursionError):
+    except (LookupError, ValueError, TypeError, AttributeError, OverflowError):
         raise Unfit(f"its {MANIFEST} is damaged, or no manifest of results") from None
     if version > VERSION or schema > SCHEMA:
         raise Unfit(
@@ -168,5 +173,5 @@ def _listed(content: bytes) -> dict[str, dict]:
 def _about(content: bytes) -> dict[str, str]:
     """What a safetensors file says of itself: the metadata of its header."""
     size = int.from_bytes(content[:8], "little")
-    found = json.loads(content[8 : 8 + size]) if size <= len(content) else {}
-    return found.get("__metadata__", {})
+    found = parsed(content[8 : 8 + size]) if size <= len(content) else {}
+    return (found.get("__metadata__") if isinstance(found, dict) else None) or {}

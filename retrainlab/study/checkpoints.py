@@ -14,6 +14,7 @@ import time
 import warnings
 from collections.abc import Generator, Iterator, Sequence
 from contextlib import suppress
+from copy import deepcopy
 from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 from typing import Any, TypeVar
@@ -23,7 +24,9 @@ from safetensors import SafetensorError, safe_open
 from safetensors.torch import save_file
 from torch import Tensor
 
+from retrainlab.checks import check_number
 from retrainlab.keys import SCHEMA
+from retrainlab.parsing import open_file, parsed
 from retrainlab.paths import set_aside, stored_file, write_whole
 from retrainlab.phrases import first_line
 from retrainlab.study import seal
@@ -165,9 +168,10 @@ def job_of(job: Job) -> str:
 def read(file: Path, job: Job) -> Checkpoint | Trained:
     """What a file of checkpoints holds, if it is of that training, on the device of its start. Raises Unfit."""
     try:
+        open_file(file).close()  # a pipe would be waited for
         with safe_open(file, framework="pt") as opened:
             header, tensors = opened.metadata() or {}, {name: opened.get_tensor(name) for name in opened.keys()}
-        record = json.loads(header[HEADER])
+        record = parsed(header[HEADER])
         stamp = record.pop("sha256")
         if seal.of_record(record) != stamp or seal.of_tensors(file.stem, tensors) != record["tensors"]:
             raise Unfit("its content is not that of its checksum")
@@ -175,7 +179,9 @@ def read(file: Path, job: Job) -> Checkpoint | Trained:
             raise Unfit("it holds another training")
         if record["job"] != job_of(job):
             raise Unfit("it belongs to a training that starts from another network, or goes another way")
-        return _thing(record, tensors, job)
+        thing = _thing(record, tensors, job)
+        _check(thing, job)
+        return thing
     except (SafetensorError, OSError, LookupError, TypeError, AttributeError, ValueError, RuntimeError) as error:
         raise error if isinstance(error, Unfit) else Unfit(first_line(error)) from None
 
@@ -194,6 +200,29 @@ def _thing(record: dict, tensors: dict[str, Tensor], job: Job) -> Checkpoint | T
         return Trained(state, points, record["step"], record["seconds"])
     more = record["step"], points, loss_sum.item(), record["since"], record["seconds"]
     return Checkpoint(state, named["method"], named["noise"], *more)
+
+
+def _check(thing: Checkpoint | Trained, job: Job) -> None:
+    """Raise ValueError, LookupError, TypeError or RuntimeError for numbers and tensors that the training cannot go on from.
+    A method may have learned tensors of its own besides, or have taken some away."""
+    ended, most = isinstance(thing, Trained), len(job.curve)
+    check_number(thing.steps if isinstance(thing, Trained) else thing.step, "step", low=0, high=most, whole=True)
+    check_number(thing.seconds, "time of the steps", low=0)
+    for point in thing.points:
+        check_number(point.step, "step of a point", low=0, high=most, whole=True)
+        for value in asdict(point).values():
+            float(0.0 if value is None else value)
+    for part in STATE:
+        own, start = getattr(thing.state, part), getattr(job.start, part)
+        if any(t.shape != start[n].shape or t.dtype != start[n].dtype for n, t in own.items() if n in start):
+            raise Unfit("its tensors are not those of its network")
+        if not ended and own.keys() != start.keys():
+            raise Unfit("its tensors are not those of its network")
+    if isinstance(thing, Checkpoint):
+        check_number(thing.since, "number of steps since a point", low=0, high=most, whole=True)
+        deepcopy(job.method).restore(thing.method)
+        if any(t.dtype != torch.uint8 or t.dim() != 1 for t in thing.noise.values()):
+            raise Unfit("it holds no state of a generator")
 
 
 # ---- the files -------------------------------------------------------------------------------------------------------

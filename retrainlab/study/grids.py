@@ -32,10 +32,8 @@ def grid(
         seeds = range(seeds)
     seeds, sparsities = listed(seeds, int, "grid's seeds"), listed(sparsities, float, "grid's sparsities")
     budgets, schedules = listed(budgets, float, "grid's budgets"), listed(schedules, str | Retrain, "grid's schedules")
-    for what, values in (("sparsities", sparsities), ("budgets", budgets)):
-        distinct = sorted(set(values))
-        if any(b - a < 1e-6 for a, b in pairwise(distinct)):
-            raise BadInput(f"Two of the {what} differ by less than a millionth: {distinct}; give each once.")
+    check_apart("sparsities", sparsities)
+    check_apart("budgets", budgets)
     plans = [Retrain(s) if isinstance(s, str) else s for s in schedules]
     every = (
         Experiment(
@@ -47,6 +45,13 @@ def grid(
         for seed, s, b, plan in product(seeds, sparsities, budgets, plans)
     )
     return list(dict.fromkeys(every))  # a repeated seed is no further replication
+
+
+def check_apart(what: str, values: Iterable[float]) -> None:
+    """Raise BadInput if two of the values are nearly, but not quite, the same. what: they are."""
+    distinct = sorted(set(values))
+    if any(b - a < 1e-6 for a, b in pairwise(distinct)):
+        raise BadInput(f"Two of the {what} differ by less than a millionth: {distinct}; give each once.")
 
 
 def dense(recipe: Recipe, *, schedules: Iterable[str], budgets: Iterable[float], seeds: int = 5) -> list[Experiment]:

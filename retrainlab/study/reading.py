@@ -46,13 +46,22 @@ def row(experiment: Experiment, name: str, result: Result) -> dict:
     asked = {k: str(v) if isinstance(v, tuple) else v for k, v in (recipe | prune | retrain).items()}
     measured = {k: math.nan if result.outcome and x is None else x for k, x in result.scalars.items()}
     lacking = {name: math.nan for name in storage.ratios({}) if name not in measured}
-    words = {"outcome": result.outcome, "not_pruned": not_pruned(common(experiment.recipe), experiment.prune)}
-    return asked | measured | lacking | words | {"device": result.provenance["device"], "key": name}
+    words = {
+        "outcome": printable(result.outcome),
+        "not_pruned": not_pruned(common(experiment.recipe), experiment.prune),
+    }
+    return (
+        asked
+        | measured
+        | lacking
+        | words
+        | {"device": printable(str(result.provenance.get("device", ""))), "key": name}
+    )
 
 
 def layer_names(recipe: Recipe) -> tuple[str, ...]:
     """Names of the weights that pruning may touch, in the order of the network's layers."""
-    return prunable(network_of(recipe))
+    return prunable(network_of(recipe), recipe.embeddings)
 
 
 def not_pruned(recipe: Recipe, prune: Prune) -> str:
@@ -75,7 +84,7 @@ def _hidden(recipe: Recipe) -> tuple[str, ...]:
 @lru_cache(maxsize=64)
 def _left_out(recipe: Recipe, prune: Prune) -> str:
     model = network_of(recipe)
-    weights = {name: model.get_parameter(name) for name in prunable(model)}
+    weights = {name: model.get_parameter(name) for name in prunable(model, recipe.embeddings)}
     if prune.structure == "n:m":
         left = undivided(weights, prune.m)
     elif prune.structure == "filters":
@@ -86,7 +95,7 @@ def _left_out(recipe: Recipe, prune: Prune) -> str:
     else:
         left = ()
     share = sum(weights[name].numel() for name in left) / sum(w.numel() for w in weights.values())
-    words, percent = uncounted(model), f"{100 * share:.2g} % of the prunable weights"
+    words, percent = uncounted(model, recipe.embeddings), f"{100 * share:.2g} % of the prunable weights"
     if left and prune.structure == "n:m":
         words += (
             f" {prune.n}:{prune.m} leaves {few(left)} dense, {percent}, because {prune.m} does not divide their inputs."

@@ -10,6 +10,7 @@ from dataclasses import asdict, dataclass
 import torch
 
 from retrainlab.keys import SCHEMA
+from retrainlab.parsing import parsed
 from retrainlab.phrases import first_line
 from retrainlab.study import older, seal
 from retrainlab.study.measured import Dense, Pruned
@@ -81,11 +82,11 @@ def text(kind: str, key: str, result: Result, digest: str | None = None, indent:
 def read(kind: str, key: str, text: bytes | str) -> Record:
     """What the text of a record says. Raises Unfit for what is damaged, another's, or of another version."""
     try:
-        record = json.loads(text, parse_constant=_no_number)
+        record = parsed(text)
         if not isinstance(record, dict):
             raise Unfit("it is no record")
         stamp = record.pop("sha256", None)
-        if stamp is not None and seal.of_record(record) != stamp:
+        if seal.of_record(record) != stamp and stamp is not None:
             raise Unfit("its content is not that of its checksum")
         if record.pop("key", None) != key or record.pop("schema", None) != SCHEMA:
             raise Unfit("it holds another result")
@@ -94,8 +95,6 @@ def read(kind: str, key: str, text: bytes | str) -> Record:
         result = Result.of(record)
         if stamp is None:
             older.check(kind, result)
-    except RecursionError:
-        raise Unfit("it is nested too deeply") from None
     except ValueError as error:
         raise error if isinstance(error, Unfit) else Unfit(first_line(error)) from None
     return Record(result, digest, stamp is not None, bare)
@@ -119,10 +118,6 @@ def joined(kind: str, key: str, record: Record, about: Mapping[str, str], tensor
     elif not whole:
         older.check_masks(tensors)
     return Stored(record.result, tensors, whole and record.sealed)
-
-
-def _no_number(text: str) -> None:
-    raise Unfit(f"it holds {text}, which is no number")
 
 
 def _parts(tensors: Named) -> dict[str, dict[str, torch.Tensor]]:

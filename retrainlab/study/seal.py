@@ -8,8 +8,10 @@ import torch
 
 
 def of_record(record: dict) -> str:
-    """SHA-256 of what a JSON record says, in hex; the order of its fields and its spaces do not matter."""
-    return hashlib.sha256(json.dumps(record, sort_keys=True, separators=(",", ":")).encode()).hexdigest()
+    """SHA-256 of what a JSON record says, in hex; the order of its fields and its spaces do not matter. Raises ValueError
+    for a number that is not finite, as one is that is too large."""
+    text = json.dumps(record, sort_keys=True, separators=(",", ":"), allow_nan=False)
+    return hashlib.sha256(text.encode()).hexdigest()
 
 
 def of_tensors(name: str, tensors: Mapping[str, torch.Tensor]) -> str:

@@ -19,15 +19,17 @@ import os
 import shutil
 import time
 from collections.abc import Callable, Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import TypeVar
 
 import torch
 from safetensors import SafetensorError, safe_open
 from safetensors.torch import save_file
 
 from retrainlab.checks import BadInput
+from retrainlab.parsing import open_file, read_file
 from retrainlab.paths import probe, set_aside, stored_file, write_whole
 from retrainlab.phrases import first_line
 from retrainlab.study import older, records, seal
@@ -38,6 +40,7 @@ from retrainlab.study.older import Unfit
 from retrainlab.study.records import KINDS, Stored
 from retrainlab.study.result import Result
 
+T = TypeVar("T")
 Name = tuple[str, str]  # kind and key
 RENAMED = 0.1  # seconds within which another process has given both files of a pair their names
 
@@ -45,10 +48,12 @@ RENAMED = 0.1  # seconds within which another process has given both files of a 
 @dataclass(frozen=True)
 class Store:
     """A folder of results. Reading a file that one may not read, or writing where one may not, raises BadInput; a damaged
-    file is set aside, and is None. shelves: files of results in which what the folder lacks is looked for, never written."""
+    file is set aside, and is None. shelves: files of results in which what the folder lacks is looked for, never written.
+    only_read: writing raises BadInput, and a damaged file stays where it is."""
 
     root: Path
     shelves: tuple[Archive, ...] = field(default=(), compare=False)
+    only_read: bool = field(default=False, compare=False)
 
     def __post_init__(self) -> None:
         object.__setattr__(self, "root", Path(self.root))
@@ -58,9 +63,18 @@ class Store:
             raise BadInput(f"The store {str(self.root)!r} has a name that is not UTF-8; name another folder.") from None
 
     def check_writable(self) -> None:
-        """Raise BadInput now rather than after the first hour's work."""
+        """Raise BadInput now rather than after the first hour's work; what killed writers have left goes."""
         with self.writing():
             probe(self.root / "results")
+        for folder in self.folders():
+            with suppress(OSError):
+                probe(folder)
+
+    def folders(self) -> list[Path]:
+        """The folders in which there may be files of the store; none in it is a link, which may lead out of it."""
+        beside = self.root / "conflicts"
+        own = [*(parent / kind for parent in (self.root, beside) for kind in KINDS), self.root / "checkpoints"]
+        return [f for f in (self.root, *own) if f.is_dir() and (f == self.root or not f.is_symlink())]
 
     def claims(self) -> Claims:
         """A study's claims of work here (see `claims`). Raises BadInput where they cannot be written."""
@@ -107,6 +121,8 @@ class Store:
                 raise Unfit("its tensors are not those of its network")
             return found
         except Unfit as error:
+            if self.only_read:
+                return None
             both = [self.path(kind, key, end) for end in ("json", "safetensors")]
             set_aside(both, self.root / "damaged", str(error), "and made anew when it is needed")
             return None
@@ -140,7 +156,7 @@ class Store:
     def read(self, kind: str, key: str, tensors: bool = True) -> Stored | None:
         """What is stored under that name, its tensors on the CPU; without `tensors` the record alone, which costs little.
         Raises Unfit for what is damaged, and moves nothing."""
-        if (text := _bytes(self.path(kind, key))) is None:
+        if (text := _of_file(self.path(kind, key), read_file)) is None:
             return None
         record = records.read(kind, key, text)
         if kind == "results" or record.bare or not tensors:
@@ -168,8 +184,9 @@ class Store:
     def _tensors(self, kind: str, key: str) -> tuple[dict[str, str], dict[str, torch.Tensor]]:
         """What the file of tensors says of itself, and the tensors."""
         path = self.path(kind, key, "safetensors")
-        if _bytes(path, 1) is None:
+        if (found := _of_file(path, open_file)) is None:
             raise Unfit(f"{path.name} is missing")
+        found.close()
         try:
             with safe_open(path, framework="pt") as file:
                 return file.metadata() or {}, {name: file.get_tensor(name) for name in file.keys()}
@@ -177,8 +194,15 @@ class Store:
             raise Unfit(f"{path.name}: {first_line(error)}") from None
 
     @contextmanager
+<<<<<<< HEAD
     def writing(self) -> Iterator[None]:
         """Raise BadInput for what the disk refuses inside."""
+=======
+    def _writing(self) -> Iterator[None]:
+        """Raises BadInput for what the disk refuses."""
+        if self.only_read:
+            raise BadInput(f"The store {self.root} is only read here.")
+>>>>>>> main
         try:
             yield
         except (OSError, SafetensorError) as error:
@@ -194,13 +218,14 @@ class Store:
             ) from None
 
 
-def _bytes(path: Path, size: int = -1) -> bytes | None:
-    """The first `size` bytes of a file, or None if there is no such file."""
+def _of_file(path: Path, read: Callable[[Path], T]) -> T | None:
+    """What `read` makes of a file; None if there is no such file. Raises Unfit for what is no file, or too large."""
     try:
-        with open(path, "rb") as file:
-            return file.read(size)
+        return read(path)
     except (FileNotFoundError, NotADirectoryError):
         return None
+    except ValueError as error:
+        raise Unfit(f"{path.name}: {first_line(error)}") from None
     except OSError as error:
         if os.path.isdir(path) or error.errno == errno.ELOOP:
             raise Unfit(f"{path.name} is a folder, or a link in a circle") from None

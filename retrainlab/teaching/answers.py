@@ -1,11 +1,11 @@
 """What the stored figures say of the claims, for a host and for the end of a session. Nothing here is typed by hand."""
 
-import json
 from collections.abc import Mapping, Sequence
 from html import escape
 
 from retrainlab.checks import BadInput
 from retrainlab.figures.blocks import table
+from retrainlab.parsing import parsed, read_file
 from retrainlab.paths import command, project
 
 HEADS = ["claim", "verdict", "its parts, and how sure they are"]
@@ -56,7 +56,7 @@ class Told:
             if not path.is_file() and folder != "digits":
                 continue
             try:
-                found = rows(json.loads(path.read_text(encoding="utf-8"))["claims"], self.names)
+                found = rows(parsed(read_file(path))["claims"], self.names)
             except (OSError, ValueError, LookupError, TypeError):
                 raise BadInput(f"{path} is not there or damaged; make it with {command('claims')}.") from None
             out.append(_html(data, found))
@@ -66,6 +66,6 @@ class Told:
 def _html(data: str, found: list[list[str]]) -> str:
     left = 'style="text-align: left; vertical-align: top"'
     heads = "".join(f'<th scope="col" {left}>{head}</th>' for head in HEADS)
-    cells = ("".join(f"<td {left}>{escape(cell).replace('; ', ';<br>')}</td>" for cell in row) for row in found)
+    cells = ("".join(f"<td {left}>{';<br>'.join(map(escape, cell.split('; ')))}</td>" for cell in row) for row in found)
     body = "".join(f"<tr>{row}</tr>" for row in cells)
     return f"<table><caption>On {data}</caption><thead><tr>{heads}</tr></thead><tbody>{body}</tbody></table>"

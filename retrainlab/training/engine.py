@@ -17,10 +17,12 @@ from typing import Any
 
 import torch
 
+from retrainlab import paths
 from retrainlab.checks import BadInput, check_number, choose
 from retrainlab.config import ENGINES, Recipe
 from retrainlab.device import describe, free, out_of_memory
 from retrainlab.models import apart
+from retrainlab.parsing import parsed, read_file
 from retrainlab.paths import engines_file, locked, write_whole
 from retrainlab.training import half, loop, together
 from retrainlab.training.slots import in_slots
@@ -237,10 +239,8 @@ def remembered() -> dict[str, dict]:
     if (file := engines_file()) is None:
         return {}
     try:
-        if file.stat().st_size > 2**20:
-            return {}
-        known = json.loads(file.read_bytes())
-    except (OSError, ValueError, RecursionError):
+        known = parsed(read_file(file, 2**20))
+    except (OSError, ValueError):
         return {}
     return {what: one for what, one in known.items() if _sound(one)} if isinstance(known, dict) else {}
 
@@ -270,5 +270,6 @@ def _remember(name: str, record: dict) -> None:
     if (file := engines_file()) is None:
         return
     with suppress(OSError), locked(file):  # a cache that cannot be written: the probe is made again next time
+        paths.probe(file.parent)  # what killed writers left goes
         choices = remembered() | {name: record}
         write_whole(file, lambda path: path.write_text(json.dumps(choices, indent=1) + "\n"))

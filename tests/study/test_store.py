@@ -16,6 +16,7 @@ import torch
 from safetensors.torch import load_file, save_file
 
 import retrainlab
+from retrainlab import parsing
 from retrainlab.checks import BadInput
 from retrainlab.keys import SCHEMA
 from retrainlab.paths import store_root
@@ -417,7 +418,7 @@ def test_a_file_that_one_may_not_read_is_not_called_damaged(store, kind, monkeyp
             raise PermissionError(errno.EACCES, "Permission denied")
         return real(path, *args, **more)
 
-    monkeypatch.setattr(store_module, "open", guarded, raising=False)
+    monkeypatch.setattr(parsing, "open", guarded, raising=False)
     text = said(lambda: reader(store, kind)(KEY))
     assert str(mine) in text and "cannot be read (Permission denied)" in text and "chmod" in text
     assert "delete" not in text and mine.exists() and not (store.root / "damaged").exists()
@@ -531,3 +532,18 @@ def test_a_full_disk_is_one_sentence(store, monkeypatch):
 def test_checking_that_it_can_be_written_leaves_no_file(store):
     store.check_writable()
     assert files(store) == []
+
+
+def test_what_killed_writers_left_goes_when_a_study_starts(store):
+    filled(store)
+    left = [store.root / place / f".{KEY}.json.0123abcd.tmp" for place in (".", "dense", "pruned", "results")]
+    outside = store.root.parent / "outside"
+    outside.mkdir()
+    (store.root / "checkpoints").symlink_to(outside)
+    for path in (*left, outside / ".x.json.0123abcd.tmp"):
+        path.write_text("{")
+        os.utime(path, (0, 0))
+    (store.root / "dense" / ".y.json.0123abcd.tmp").write_text("{")  # as somebody may be writing it now
+    store.check_writable()
+    assert not any(path.exists() for path in left) and len(files(store)) == 6
+    assert (outside / ".x.json.0123abcd.tmp").exists()

@@ -105,7 +105,7 @@ def data(page: Page) -> str:
         for c in page.controls
     ]
     whole = {"name": page.name, "hidden": page.hidden, "data": page.data, "controls": controls, "views": views}
-    return json.dumps(whole, separators=(",", ":"), allow_nan=False).replace("</", "<\\/")
+    return json.dumps(whole, separators=(",", ":"), allow_nan=False).replace("<", "\\u003c")  # no tag, no comment
 
 
 def style() -> str:

@@ -81,7 +81,7 @@ function extend(host, page, show) {
         charts: [drawn(stored.charts[0], near)],
         words: `The nearest stored curve is ${first.name} (distance ${short(first.far)}), ${reached}. ${stored.words}`,
         table: ["The stored curves nearest to yours", page.data.heads, rows],
-        csv: csv.map((line) => line.join(",")).join("\n") + "\n",
+        csv: csv.map((line) => line.map(cell).join(",")).join("\n") + "\n",
         code: stored.code.replace(page.data.slot, `(${points.map(tuple).join(", ")})`),
         moved: (i, x, lr) => { last = i; change(moved(points, i, x / 100, lr, rules)); },
       };

@@ -1,5 +1,12 @@
 // Two buttons: the numbers on screen as a CSV file, and the view as Python on the clipboard.
 
+// A cell of a CSV. A text that a spreadsheet would compute has an apostrophe before it, as in tables.py; numbers stay.
+function cell(value) {
+  const formula = /^[=+\-@\t\r\n＝＋－＠]/.test(value) && Number.isNaN(Number(value));
+  const text = formula ? `'${value}` : String(value);
+  return /[",\n\r]/.test(text) ? `"${text.replaceAll('"', '""')}"` : text;
+}
+
 function download(name, text) {
   const link = document.createElement("a");
   link.href = URL.createObjectURL(new Blob([text], { type: "text/csv" }));
