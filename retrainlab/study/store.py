@@ -73,7 +73,8 @@ class Store:
     def folders(self) -> list[Path]:
         """The folders in which there may be files of the store; none in it is a link, which may lead out of it."""
         beside = self.root / "conflicts"
-        own = [*(parent / kind for parent in (self.root, beside) for kind in KINDS), self.root / "checkpoints"]
+        more = (self.root / name for name in ("checkpoints", "failures"))
+        own = [*(parent / kind for parent in (self.root, beside) for kind in KINDS), *more]
         return [f for f in (self.root, *own) if f.is_dir() and (f == self.root or not f.is_symlink())]
 
     def claims(self) -> Claims:
@@ -194,15 +195,10 @@ class Store:
             raise Unfit(f"{path.name}: {first_line(error)}") from None
 
     @contextmanager
-<<<<<<< HEAD
     def writing(self) -> Iterator[None]:
         """Raise BadInput for what the disk refuses inside."""
-=======
-    def _writing(self) -> Iterator[None]:
-        """Raises BadInput for what the disk refuses."""
         if self.only_read:
             raise BadInput(f"The store {self.root} is only read here.")
->>>>>>> main
         try:
             yield
         except (OSError, SafetensorError) as error:

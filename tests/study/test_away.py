@@ -44,7 +44,9 @@ class Packed(Executor):
 
 
 def go(store, **more) -> pd.DataFrame:
-    return run_study(EIGHT, **dict(store=store, jobs=1, device="cpu", progress=lambda *_: None, engine="batched") | more)
+    return run_study(
+        EIGHT, **dict(store=store, jobs=1, device="cpu", progress=lambda *_: None, engine="batched") | more
+    )
 
 
 def facts(table: pd.DataFrame) -> pd.DataFrame:

@@ -44,7 +44,11 @@ class Processes:
     def start(self, kind: str, *args: str) -> subprocess.Popen:
         own = self.folder / f"{kind}{len(self.all)}"
         own.mkdir()
-        environment = os.environ | {"PYTHONPATH": str(ROOT), "OMP_NUM_THREADS": "1", "XDG_CACHE_HOME": str(own / "cache")}
+        environment = os.environ | {
+            "PYTHONPATH": str(ROOT),
+            "OMP_NUM_THREADS": "1",
+            "XDG_CACHE_HOME": str(own / "cache"),
+        }
         environment |= {"RETRAINLAB_STORE": str(own / "store")}
         command = [sys.executable, "-m", "distributed.cli.dask_" + kind, *args, "--no-dashboard"]
         with open(own / "log", "w") as log:
@@ -52,7 +56,15 @@ class Processes:
         return self.all[-1]
 
     def worker(self) -> subprocess.Popen:
-        more = ["--nthreads", "1", "--no-nanny", "--death-timeout", "60", "--local-directory", str(self.folder / "spill")]
+        more = [
+            "--nthreads",
+            "1",
+            "--no-nanny",
+            "--death-timeout",
+            "60",
+            "--local-directory",
+            str(self.folder / "spill"),
+        ]
         return self.start("worker", self.address, *more)
 
     def close(self) -> None:
@@ -105,7 +117,7 @@ def test_a_study_on_three_workers_of_which_one_is_killed_and_one_joins_is_the_lo
     assert not (tmp_path / "far" / "damaged").exists() and not list((tmp_path / "far" / "claims").glob("*-*"))
 
 
-def test_ctrl_c_keeps_what_is_finished_and_lets_workers_go(processes, tmp_path):
+def test_ctrl_c_keeps_what_is_finished_and_lets_workers_go(processes, tmp_path, monkeypatch):
     processes.worker()
 
     def press(share: float, words: str) -> None:
@@ -122,9 +134,14 @@ def test_ctrl_c_keeps_what_is_finished_and_lets_workers_go(processes, tmp_path):
         assert client.run(os.getpid), "and works on"
         kill = threading.Thread(target=lambda: (time.sleep(0.5), processes.scheduler.kill()))
         kill.start()
-        with pytest.MonkeyPatch.context() as patch, pytest.raises(WorkerDied, match="scheduler is out of reach.*runs are kept"):
+        with (
+            pytest.MonkeyPatch.context() as patch,
+            pytest.raises(WorkerDied, match="scheduler is out of reach.*runs are kept"),
+        ):
             patch.setattr(cluster, "PATIENCE", 1.0)
-            run_study(MANY, store=tmp_path / "far", client=client, device="cpu", engine="loop", progress=lambda *_: None)
+            run_study(
+                MANY, store=tmp_path / "far", client=client, device="cpu", engine="loop", progress=lambda *_: None
+            )
     assert 2 <= sum(Store(tmp_path / "far").count().values()) < 33
 
 
