@@ -21,6 +21,7 @@ from retrainlab.config import Recipe
 from retrainlab.progress import Tell
 from retrainlab.study import away, serving
 from retrainlab.study.away import Away
+from retrainlab.study.ledger import Task
 from retrainlab.study.making import Pair
 from retrainlab.study.processes import Died
 from retrainlab.study.results import Results
@@ -29,6 +30,7 @@ from retrainlab.training.engine import Engine
 if TYPE_CHECKING:
     import distributed
 
+GONE = "Dask's scheduler is out of reach"
 PATIENCE = 60.0  # seconds that a scheduler may be out of reach
 AHEAD = 2  # tasks for each worker, so that none waits for this process
 OFTEN = 1.0  # seconds from one word of a task to the next
@@ -97,6 +99,13 @@ class Cluster(Away):
             time.sleep(0.5)
         return super().engine(recipe, steps, compiled, tell)
 
+    def begin(self, task: Task, tell: serving.Tell) -> Future:
+        """As Away's. Raises BrokenExecutor if the scheduler is out of reach."""
+        try:
+            return super().begin(task, tell)
+        except (OSError, TimeoutError):
+            raise BrokenExecutor(GONE) from None
+
     def terminate(self) -> None:
         """Let workers leave what they are at, soon, and begin nothing more."""
         with self._lock:
@@ -139,7 +148,7 @@ class Cluster(Away):
                 with suppress(OSError, TimeoutError):
                     self._workers, self._asked = len(self.client.nthreads(callback_timeout=10)), now
         elif self.client.status == "closed" or now - self._seen > PATIENCE:
-            raise BrokenExecutor("Dask's scheduler is out of reach")
+            raise BrokenExecutor(GONE)
         return self._workers
 
     def _hear(self, event: tuple[float, Any]) -> None:
