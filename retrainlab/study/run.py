@@ -7,7 +7,7 @@ call goes on from there.
 import sys
 import warnings
 from collections.abc import Sequence
-from concurrent.futures import Executor
+from concurrent.futures import BrokenExecutor, CancelledError, Executor
 from dataclasses import replace
 from functools import cache
 from typing import TYPE_CHECKING
@@ -16,7 +16,7 @@ import pandas as pd
 import torch
 
 from retrainlab import stats
-from retrainlab.checks import BadInput, check_number, listed, settled
+from retrainlab.checks import BadInput, WorkerDied, check_number, listed, settled
 from retrainlab.config import DATASETS, Experiment, Recipe
 from retrainlab.data.sources import content
 from retrainlab.device import cores, describe, lack_of_memory_told, resolve
@@ -26,7 +26,7 @@ from retrainlab.study import checkpoints
 from retrainlab.study.away import Away
 from retrainlab.study.lacking import NotStored
 from retrainlab.study.plan import Missing, tasks
-from retrainlab.study.processes import Workers
+from retrainlab.study.processes import Died, Workers
 from retrainlab.study.reading import row, stored
 from retrainlab.study.result import Result
 from retrainlab.study.results import Place, Results
@@ -105,8 +105,9 @@ def run_study(
 
         try:
             with kept.store.claims() as claims:
-                claims.tidy()
-                sharing = Sharing(kept.store.root, claims, [*missing.dense, *missing.pruned, *missing.results])
+                with kept.store.writing():
+                    claims.tidy()
+                sharing = Sharing(kept.store, claims, [*missing.dense, *missing.pruned, *missing.results])
                 if fresh:
                     for name in (*missing.dense, *missing.results):
                         checkpoints.remove(kept.store.root, name)
@@ -126,6 +127,11 @@ def run_study(
                 engines = {recipe: pace.engine for recipe, pace in paced.items()}
                 todo = tasks(missing, engines, count, replace(kept, owner=claims.id), where, sitting)
                 run_tasks(todo, crew or min(count, len(todo)), tell, str(kept.store.root), sitting, sharing)
+        except (BrokenExecutor, CancelledError, Died) as error:  # before the first task
+            raise WorkerDied(
+                f"The executor broke ({str(error).rstrip('.') or type(error).__name__}); what is kept in {kept.store.root} "
+                "stays, and the same call goes on from there."
+            ) from None
         finally:
             if hasattr(report, "close"):
                 report.close()
