@@ -64,9 +64,9 @@ training.half
 obs
 scores training.cycles methods.sparsifier
 methods training.engine
-study.serving study.processes study.sitting study.workers
+study.serving study.processes study.ledger study.sitting study.claims study.failures
 study.checkpoints study.courses study.result study.measured study.stages study.older study.records study.archive
-study.store
+study.sharing study.workers study.store
 study
 contest
 figures.sentences figures teaching.answers teaching.times
@@ -77,9 +77,10 @@ claims.others
 claims.table
 claims.report
 claims.beside
+onnx_file weights adopt
 explore.kit explore.views explore.apps
 teaching
-report options export doctor lab onnx_file weights packing keeping filing running adopt
+report options export doctor lab packing keeping filing running
 site
 cli
 """
