@@ -12,7 +12,7 @@ import threading
 import time
 import uuid
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from concurrent.futures import CancelledError, Executor, Future, ThreadPoolExecutor
+from concurrent.futures import BrokenExecutor, CancelledError, Executor, Future, ThreadPoolExecutor, wait
 from dataclasses import dataclass, field, replace
 from functools import lru_cache, partial
 from pathlib import Path
@@ -20,7 +20,7 @@ from typing import TypeVar
 
 import torch
 
-from retrainlab.checks import BadInput
+from retrainlab.checks import BadInput, WorkerDied
 from retrainlab.config import Recipe
 from retrainlab.data.folders import printable
 from retrainlab.device import describe, resolve
@@ -31,6 +31,7 @@ from retrainlab.study.checkpoints import Checkpoints
 from retrainlab.study.ledger import Task
 from retrainlab.study.making import Noun, Pair, Thing, Watch, made_of, recipe_of, starts_of
 from retrainlab.study.measured import Dense, Pruned
+from retrainlab.study.processes import Died
 from retrainlab.study.results import Results
 from retrainlab.study.serving import Unfinished, advance
 from retrainlab.study.sitting import Sitting
@@ -40,6 +41,7 @@ from retrainlab.study.store import Store
 from retrainlab.training.engine import Engine
 
 T = TypeVar("T")
+UNMEASURED = 1e-3  # seconds that a step is taken for where it was not measured, since there are few
 KEPT = 64  # networks and masks that are held ready to be sent
 
 _stopped: set[str] = set()  # studies whose work is not wanted any more
@@ -198,12 +200,24 @@ class Away:
 
     def engine(self, recipe: Recipe, steps: float, compiled: float, tell: Tell) -> Engine:
         """Which engine a worker takes for a recipe; see `speed.paces`."""
-        if self.kind == "auto":
-            tell(0.0, f"trying which engine is fastest for {recipe.model}")
         asked = recipe, self.kind, self.device, steps, compiled
         found = self.submit(f"probe {recipe.model}", lambda *_: None, probe, *asked)
-        self.probed[recipe] = found.result(), steps
-        return self.probed[recipe][0].engine
+        try:
+            while not wait([found], timeout=0.5).done:
+                tell(0.0, f"asking for an engine for {recipe.model}")
+                self.check()
+            self.probed[recipe] = found.result(), steps
+        except BrokenExecutor as error:
+            raise WorkerDied(f"The executor broke ({error}) before any run began; the same call begins anew.") from None
+        except Died as error:
+            raise WorkerDied(
+                f"A worker {error} when asked for an engine; see what it has written before that."
+            ) from None
+        engine = self.probed[recipe][0].engine
+        return engine if engine.seconds else replace(engine, seconds=UNMEASURED)
+
+    def check(self) -> None:
+        """Raise BrokenExecutor if nobody is there any more."""
 
     def begin(self, task: Task, tell: serving.Tell) -> Future:
         """Begin a task."""

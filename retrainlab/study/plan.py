@@ -24,12 +24,13 @@ from retrainlab.study.result import Result
 from retrainlab.study.results import Results
 from retrainlab.study.serving import Unfinished, advance
 from retrainlab.study.sitting import Sitting, order
-from retrainlab.study.stages import common, network_of, while_retraining
+from retrainlab.study.stages import common, network_of, steps_of, while_retraining
 from retrainlab.training.engine import Engine
 from retrainlab.training.state import State
 
 T = TypeVar("T")
 N = TypeVar("N", bound=Noun)
+WORTH_SENDING = 1.0  # seconds of work, beside which it is little to send a task to a worker
 RECORD = 8192  # bytes of a record, about
 
 
@@ -146,7 +147,7 @@ def tasks(
     for shared, retrained in grouped(missing.results.values(), lambda e: common(while_retraining(e))).items():
         engine = engines[shared]
         some = 1 if sitting else -(-len(retrained) // (8 * workers))
-        size = 1 if engine.kind == "loop" else max(engine.members, some)
+        size = max(engine.members, some) if engine.kind != "loop" else min(some, _short(engine, retrained))
         joined = _joined(grouped(retrained, lambda e: (e.recipe, e.prune)), engine.members)
         for together in [retrained] if sitting else joined:
             for experiments in _portions(in_turn(together), min(size, -(-len(retrained) // workers))):
@@ -174,6 +175,15 @@ def _joined(groups: Mapping[Pair, list[Experiment]], members: int) -> list[list[
         else:
             out.append(list(groups[pair]))
     return out
+
+
+def _short(engine: Engine, experiments: Sequence[Experiment]) -> int:
+    """How many runs, one after the other, make a task that is worth sending: 1 if the longest takes so long, or if that is
+    not known."""
+    seconds = (
+        max(cost(e) * engine.seconds * steps_of(e.recipe) for e in experiments) if engine.seconds else WORTH_SENDING
+    )
+    return max(1, int(WORTH_SENDING / seconds))
 
 
 def _portions(group: Sequence[T], size: int) -> Iterator[Sequence[T]]:
