@@ -18,7 +18,7 @@ from retrainlab.progress import Progress
 from retrainlab.study.courses import drive
 from retrainlab.study.making import Meter, Watch, work
 from retrainlab.study.measured import Dense, Pruned, damage, dense_of, result_of
-from retrainlab.study.reading import row
+from retrainlab.study.reading import rows
 from retrainlab.study.result import Result, record
 from retrainlab.study.results import Place, Results
 from retrainlab.study.speed import WORTH_A_PROBE
@@ -124,7 +124,7 @@ def retrained(
             progress.close()
     if len(todo) < len(plan):
         print(f"own: {len(plan) - len(todo)} of {len(plan)} runs were in the store {store.root}.", file=sys.stderr)
-    return pd.DataFrame([row(plan[i], keys[i], found[i]) for i in range(len(plan))]), states
+    return rows(plan, keys, [found[i] for i in range(len(plan))]), states
 
 
 def _engine(run: Run, start: tuple[Dense, Pruned], plan: Sequence[Experiment]) -> Engine:
