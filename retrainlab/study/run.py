@@ -22,7 +22,7 @@ from retrainlab.progress import Progress, Tell
 from retrainlab.study import checkpoints
 from retrainlab.study.lacking import NotStored
 from retrainlab.study.plan import Missing, tasks
-from retrainlab.study.reading import row, stored
+from retrainlab.study.reading import rows, stored
 from retrainlab.study.result import Result
 from retrainlab.study.results import Place, Results
 from retrainlab.study.sitting import Sitting
@@ -105,9 +105,10 @@ def run_study(
     if sitting:
         experiments = _finished(experiments, missing, kept, sitting)
     keys = [kept.key(e) for e in experiments]
-    results = [missing.found.get(key) or stored(kept.of(e)) for e, key in zip(experiments, keys)]
+    made = kept.many(e for e, key in zip(experiments, keys) if key not in missing.found)
+    results = [missing.found.get(key) or stored(made.get(key)) for key in keys]
     _check_starts(experiments, results)
-    table = pd.DataFrame([row(e, key, result) for e, key, result in zip(experiments, keys, results)])
+    table = rows(experiments, keys, results)
     if len(table) and (words := stats.mixed(table)):
         _say(words)
     return table
@@ -116,7 +117,8 @@ def run_study(
 def _finished(experiments: Sequence[Experiment], missing: Missing, kept: Results, sitting: Sitting) -> list[Experiment]:
     """The experiments whose results are there; says what a sitting has left, if anything."""
     distinct = dict.fromkeys(experiments)
-    there = {e for e in distinct if kept.key(e) in missing.found or kept.of(e) is not None}
+    stored_now = kept.many(distinct)
+    there = {e for e in distinct if kept.key(e) in stored_now}
     if len(there) < len(distinct):
         going_on = {key for key, _ in checkpoints.files(kept.store.root)} & {*missing.dense, *missing.results}
         words = sitting.words(len(there), len(distinct), len(going_on), str(kept.store.root))
