@@ -108,7 +108,7 @@ _REFERENCE = re.compile(r"[^\W\d]\w*(\.[^\W\d]\w*)*:[^\W\d]\w*(\.[^\W\d]\w*)*")
 
 def is_reference(name: object) -> bool:
     """Whether a text has the form `package.module:name`; nothing is imported."""
-    return isinstance(name, str) and _REFERENCE.fullmatch(name) is not None
+    return isinstance(name, str) and ":" in name and _REFERENCE.fullmatch(name) is not None
 
 
 def settle(noun: Any, whose: str = "") -> None:

@@ -51,9 +51,9 @@ def _own(noun: Any) -> dict[str, Any]:
 
 def _text(value: Any) -> str:
     """Canonical JSON of a value, and of a noun that of its `_own`."""
-    if not is_dataclass(value):
-        return _json(value)
-    return _kept(value) if isinstance(value, Recipe | Prune | Retrain) else _written(value)
+    if isinstance(value, Recipe | Prune | Retrain):
+        return _kept(value)
+    return str(value) if type(value) is int else _written(value) if is_dataclass(value) else _json(value)
 
 
 def _written(noun: Any) -> str:

@@ -36,12 +36,13 @@ RECORD = 8192  # bytes of a record, about
 @dataclass(frozen=True)
 class Missing:
     """What must be computed, by key: experiments (`results`), and the dense networks and masks they start from where these
-    are missing too; and the results that were `found`, which need not be read again."""
+    are missing too; the results that were `found`, which need not be read again; and the `names` of all, in their order."""
 
     dense: dict[str, Recipe]
     pruned: dict[str, tuple[Recipe, Prune]]
     results: dict[str, Experiment]
     found: dict[str, Result] = field(default_factory=dict, compare=False)
+    names: tuple[str, ...] = field(default=(), compare=False)
 
     @staticmethod
     def of(
@@ -51,7 +52,8 @@ class Missing:
         index as it is now, so that damaged ones are made anew with the rest. fresh: take all for missing. stored_only:
         nothing will be made, so that a dense network without the momentum that an experiment goes on from is missing, and
         not refused with BadInput."""
-        out = Missing({}, {}, {}, {} if fresh else results.many(experiments))
+        names = tuple(map(results.key, experiments))
+        out = Missing({}, {}, {}, {} if fresh else results.many(dict(zip(names, experiments))), names)
         shapes = cache(_shapes)
 
         def fits(kind: str, recipe: Recipe, found: Stored) -> bool:
@@ -67,8 +69,8 @@ class Missing:
             dense, masks = whole("dense", first, recipe), whole("pruned", pair, recipe)
             return dense is not None and masks is not None and belongs(masks.pruned(), dense.dense())
 
-        for e in experiments:
-            if (name := results.key(e)) in out.found or name in out.results:
+        for name, e in zip(names, experiments):
+            if name in out.found or name in out.results:
                 continue
             out.results[name] = e
             first, pair = results.key(e.recipe), results.key((e.recipe, e.prune))

@@ -169,9 +169,10 @@ def masks(experiment: Experiment, store: Place = None) -> Masks:
 
 def _results(experiments: Sequence[Experiment], store: Place, what: str) -> Iterator[tuple[Experiment, Result]]:
     kept, wanted = Results.at(store), listed(experiments, Experiment, what)
-    found = kept.many(wanted)
-    for e in wanted:
-        yield e, stored(found.get(kept.key(e)))
+    names = [kept.key(e) for e in wanted]
+    found = kept.many(dict(zip(names, wanted)))
+    for name, e in zip(names, wanted):
+        yield e, stored(found.get(name))
 
 
 def stored(thing: T | None) -> T:

@@ -4,7 +4,7 @@ A first training is known by its Recipe, the masks of the first cycle by (Recipe
 who asks needs a fingerprint, nor the folder that an empty store name means.
 """
 
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, field, replace
 from pathlib import Path
@@ -119,10 +119,9 @@ class Results:
             found = self.store.get("results", name)
         return None if found is None else found.result
 
-    def many(self, experiments: Iterable[Experiment]) -> dict[str, Result]:
-        """The results of those of the experiments that are stored, by key: what `of` gives for each, but a hundred thousand
-        in seconds (see `index`)."""
-        asked = {self.key(e): e for e in experiments}
+    def many(self, asked: Mapping[str, Experiment]) -> dict[str, Result]:
+        """The results of those of the experiments, given by key, that are stored: what `of` gives for each, but a hundred
+        thousand in seconds (see `index`)."""
         found = self.store.results(asked)
         adopted: set[Recipe] = set()
         for name, e in asked.items():
