@@ -95,6 +95,7 @@ class Recipe:
     seed: int = number(0, "random seed; study takes several", low=0)
     method: Knobs | None = None
     precision: str = choice("float32", PRECISIONS, help="float32, or bfloat16 for forward and backward passes")
+    embeddings: bool = told(False, "prune embeddings too, where the network has some")
 
     def __post_init__(self) -> None:
         settle(self)

@@ -1,4 +1,4 @@
-"""`retrainlab export`: every explorer as one HTML file for readers without a kernel, made from stored results."""
+"""`retrainlab export`: every explorer but `own` as one HTML file for readers without a kernel, made from what is stored."""
 
 from collections.abc import Sequence
 from importlib import import_module

@@ -73,6 +73,70 @@ BIMP = Term(
     sources=("zimmer-2023",),
 )
 
+_SPARSIFY = (
+    Term(
+        "sparsify during training",
+        "",
+        "to make a network sparse while it is trained, so that little or nothing is left to prune at the end",
+    ),
+    Term(
+        "GMP",
+        "gradual magnitude pruning",
+        "the smallest weights go step by step while the network trains",
+        sources=("zhu-2017", "gale-2019"),
+    ),
+    Term(
+        "GSM",
+        "global sparse momentum",
+        "in each step only the weights that matter most for the loss get their gradient, and the others decay towards 0",
+        sources=("ding-2019",),
+    ),
+    Term(
+        "DPF",
+        "dynamic pruning with feedback",
+        "the pruned network is what is evaluated, but all weights are updated, so that a pruned one may come back",
+        sources=("lin-2020",),
+    ),
+    Term(
+        "DNW",
+        "discovering neural wirings",
+        "at each moment the network consists of the largest weights of each layer, while all weights learn",
+        sources=("wortsman-2019",),
+    ),
+    Term(
+        "CS",
+        "continuous sparsification",
+        "each weight has a gate that is learned beside it, and that hardens until it is either open or closed",
+        sources=("savarese-2020",),
+    ),
+    Term(
+        "STR",
+        "soft threshold reparameterisation",
+        "each layer learns the threshold under which its weights are 0",
+        sources=("kusupati-2020",),
+    ),
+    Term(
+        "DST",
+        "dynamic sparse training",
+        "each output channel learns the threshold under which its weights are masked",
+        sources=("liu-2020",),
+    ),
+    Term(
+        "LC",
+        "learning-compression",
+        "two steps take turns: train towards the nearest sparse network, and find the nearest sparse network anew",
+        sources=("carreira-perpinan-2018",),
+    ),
+    Term(
+        "RigL",
+        "the rigged lottery",
+        "sparse from the start: now and then the smallest weights go, and as many come where the gradient is largest",
+        sources=("evci-2020",),
+    ),
+    Term("Static", "", "for comparison: a random mask from the start, and training within it"),
+    Term("Random", "", "for comparison: BIMP with a random mask"),
+)
+
 GROUPS: dict[str, tuple[Term, ...]] = {
     "The three steps": (
         Term("dense run", "", "ordinary training of the network, with all its weights"),
@@ -113,12 +177,6 @@ GROUPS: dict[str, tuple[Term, ...]] = {
         Term("cycle", "", "one prune and the retraining after it; each takes the same share of what is left"),
         Term("IMP", "iterative magnitude pruning", "a dense run, then cycles", sources=("han-2015", "renda-2020")),
         BIMP,
-        Term(
-            "methods that sparsify during training",
-            "",
-            "those that make the network sparse while it is trained, such as GMP, DPF or STR",
-            sources=("zhu-2017", "lin-2020", "kusupati-2020"),
-        ),
     ),
     "What is measured": (
         Term("validation accuracy", "", "on images that choices are made by, and that are not trained on"),
@@ -141,13 +199,17 @@ GROUPS: dict[str, tuple[Term, ...]] = {
         Term("undecided", "", "nothing was shown; it does not mean that there is no difference"),
         Term("smallest difference", "", "what so many seeds with such a spread would find in 80 % of studies"),
     ),
+    "Methods that sparsify during training": _SPARSIFY,
 }
-"""All terms by theme."""
+"""All terms by theme: what a reader meets first stands first."""
 _HEAD = """# Glossary
 
-The words of this study, as the README, the explorers and the sessions use them. `make words` writes this page from
-[glossary.py](../retrainlab/glossary.py); [methods.md](methods.md) says more of each method, and a
-sheet that `make teach` writes has the formulas.
+The words of this study, each in one sentence: first what is done to a network, then how it is trained again, what is
+measured and how sure that is, and last the methods that make a network sparse while it is trained.
+"""
+_TAIL = """More of each method: [the methods](methods.md).
+
+<!-- `make words` writes this page from retrainlab/glossary.py -->
 """
 
 
@@ -173,7 +235,7 @@ def rows() -> list[str]:
 
 def page() -> str:
     """docs/glossary.md: all terms, with links to the works that they come from."""
-    return "\n".join([_HEAD, *_parts()])
+    return "\n".join([_HEAD, *_parts(), _TAIL])
 
 
 def _parts() -> Iterator[str]:
@@ -188,12 +250,19 @@ def _parts() -> Iterator[str]:
 WORKS = {
     "bartoldson-2020": "Bartoldson et al. 2020",
     "blalock-2020": "Blalock et al. 2020",
+    "carreira-perpinan-2018": "Carreira-Perpinan & Idelbayev 2018",
+    "ding-2019": "Ding et al. 2019",
+    "evci-2020": "Evci et al. 2020",
+    "gale-2019": "Gale et al. 2019",
     "han-2015": "Han et al. 2015",
     "holm-1979": "Holm 1979",
     "kusupati-2020": "Kusupati et al. 2020",
     "le-2021": "Le & Hua 2021",
     "lin-2020": "Lin et al. 2020",
+    "liu-2020": "Liu et al. 2020",
     "renda-2020": "Renda et al. 2020",
+    "savarese-2020": "Savarese et al. 2020",
+    "wortsman-2019": "Wortsman et al. 2019",
     "zhu-2017": "Zhu & Gupta 2017",
     "zimmer-2023": "Zimmer et al. 2023",
 }

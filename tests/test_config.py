@@ -161,7 +161,8 @@ def test_keys_stay_what_they_were(what):
 
 
 def test_a_key_where_nothing_is_at_its_default_stays_what_it_was():
-    recipe = Recipe(**RECIPE | dict(data="digits", image_size=None, sgd=SGD(0.8, True, 1e-3, False)))
+    later = {"embeddings": False}  # which earlier keys did not know
+    recipe = Recipe(**RECIPE | dict(data="digits", image_size=None, sgd=SGD(0.8, True, 1e-3, False)) | later)
     experiment = Experiment(recipe, Prune(**PRUNE | dict(structure="unstructured", cycles=1)), Retrain(**RETRAIN), 6)
     assert key("result", [experiment], "digits/1") == "c66c0c51ad1d19c5"
 

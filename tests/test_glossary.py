@@ -9,6 +9,7 @@ import pytest
 from retrainlab import glossary
 from retrainlab.config import NAMED_SCHEDULES
 from retrainlab.explore.views import start
+from retrainlab.methods.table import METHODS
 
 ROOT = Path(__file__).parent.parent
 TERMS = [term for terms in glossary.GROUPS.values() for term in terms]
@@ -34,6 +35,22 @@ def test_the_page_has_every_term_once_with_its_sources():
         [line] = [line for line in page.splitlines() if line.startswith(f"- **{term.name}**")]
         assert term.words in line and all(f"(references.md#{anchor})" in line for anchor in term.sources)
     assert page.count("\n- **") == len(TERMS)
+
+
+def test_the_page_begins_with_what_is_done_and_has_no_words_for_developers():
+    page = glossary.page()
+    read = page.partition("<!--")[0]
+    assert page.partition("\n## ")[2].startswith("The three steps\n\n- **dense run**")
+    assert not re.search(r"`make|\.py|README", read)
+
+
+def test_every_method_that_sparsifies_has_a_sentence_with_the_sources_of_the_methods_page():
+    terms = {term.name: term for term in glossary.GROUPS["Methods that sparsify during training"]}
+    text = (ROOT / "docs" / "methods.md").read_text().partition("## While training")[2].partition("\n## ")[0]
+    rows = {name: source for name, source in re.findall(r"^\| (\w+) \| ([^|]*) \|", text, re.M) if name != "method"}
+    assert rows.keys() == {*METHODS} and {*METHODS} <= terms.keys()
+    for name, source in rows.items():
+        assert terms[name].sources == tuple(re.findall(r"references\.md#([\w-]+)", source)), name
 
 
 def test_a_term_is_a_sentence_without_its_ends():

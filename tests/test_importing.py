@@ -15,7 +15,7 @@ from retrainlab.data.dataset import load
 from retrainlab.explore.kit.cells import stored_cells
 from retrainlab.keys import references, to_dict
 from retrainlab.models import build
-from retrainlab.study import nouns, run_study
+from retrainlab.study import masks, nouns, run_study
 from retrainlab.study.result import Result
 from retrainlab.study.results import Results
 from retrainlab.study.stages import dense_curve_of
@@ -76,6 +76,30 @@ def test_a_result_is_known_by_the_code_that_it_was_made_with(tmp_path, monkeypat
     e, scored = experiment(first), experiment(first, score=f"{other}:largest_first")
     assert [results.key(part(e)) == results.key(part(scored)) for part in kinds] == [True, False, False]
     assert references(scored) == {"data": f"{first}:table", "model": f"{first}:net", "score": f"{other}:largest_first"}
+
+
+def test_embeddings_of_a_network_of_the_users_are_pruned_on_request(tmp_path, monkeypatch):
+    code = (
+        CODE
+        + """
+class Words(nn.Module):
+    def __init__(self):
+        super().__init__()
+        self.table, self.head = nn.EmbeddingBag(20, 6), nn.Linear(6, 3)
+
+    def forward(self, x):
+        return self.head(self.table(x.abs().clamp(max=19).long()))
+"""
+    )
+    module = written(tmp_path, monkeypatch, code)
+    e = experiment(module)
+    plain = replace(e, recipe=replace(e.recipe, model=f"{module}:Words"))
+    asked = replace(plain, recipe=replace(plain.recipe, embeddings=True))
+    frame = run_study([plain, asked], jobs=1, device="cpu")
+    assert "embeddings (table.weight)" in frame["not_pruned"][0] and not frame["not_pruned"][1]
+    few, all_ = (masks(one) for one in (plain, asked))
+    assert set(few) == {"head.weight"} and set(all_) == {"table.weight", "head.weight"}
+    assert sum(int(m.sum()) for m in all_.values()) == 69  # half of 120 + 18
 
 
 def test_a_version_of_the_users_stands_for_the_source(tmp_path, monkeypatch):
@@ -191,6 +215,24 @@ def test_nothing_in_a_stored_file_makes_a_module_be_imported(tmp_path, monkeypat
     for ask in (lambda: Results.at(own).key(noun), lambda: run_study([noun], store=own, jobs=1)):
         assert "not imported for a file's sake" in said(ask)
     assert module not in sys.modules
+
+
+def test_files_hold_what_a_result_with_code_starts_from_and_nothing_is_imported(tmp_path, monkeypatch):
+    module = written(tmp_path, monkeypatch)
+    own, other, file = (str(tmp_path / name) for name in ("own", "other", "all.zip"))
+    e = experiment(module, score=f"{module}:largest_first", dense=f"{module}:root")
+    elsewhere = replace(e, recipe=replace(e.recipe, seed=1))
+    run_study([e, elsewhere, Experiment(Recipe(model="mlp", width=4, epochs=1))], store=own, jobs=1, device="cpu")
+    with monkeypatch.context() as patch:
+        patch.setattr(importing, "import_module", lambda name: pytest.fail(f"{name} is imported"))
+        importing._imported.cache_clear()
+        assert main(["results", "export", file, "--store", own, "--model", f"{module}:net", "--weights"]) == 0
+        assert main(["results", "import", file, "--store", other]) == 0
+    results = Results.at(other)
+    assert results.store.count() == {"dense": 2, "pruned": 2, "results": 2}
+    for one in (e, elsewhere):
+        assert results.dense(one.recipe, torch.device("cpu")).state.params
+        assert results.masks(one.recipe, one.prune, torch.device("cpu")).masks
 
 
 def test_the_network_of_a_result_with_code_is_written_where_its_code_is_allowed(tmp_path, monkeypatch, capsys):

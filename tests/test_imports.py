@@ -77,9 +77,10 @@ claims.others
 claims.table
 claims.report
 claims.beside
+onnx_file weights adopt
 explore.kit explore.views explore.apps
 teaching
-report options export doctor lab onnx_file weights packing keeping filing running adopt
+report options export doctor lab packing keeping filing running
 site
 cli
 """

@@ -1,10 +1,11 @@
 """`own(...)`: a network of the user's, from its checkpoint, with the data and learning rates that it was trained with."""
 
+import copy
 import hashlib
 import inspect
 from collections.abc import Mapping, Sequence
 from contextlib import suppress
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cached_property
 from typing import Any
 
@@ -27,8 +28,11 @@ from retrainlab.importing import OBJECT, Told
 from retrainlab.models import state_dict
 from retrainlab.phrases import percent, share
 from retrainlab.study import seal
+from retrainlab.study.making import Watch
+from retrainlab.study.measured import Dense
 from retrainlab.study.results import Place
-from retrainlab.training.state import Setup
+from retrainlab.training import cycles
+from retrainlab.training.state import Setup, State
 
 HINT = 0.01  # share of zeros from which they are taken for those of a prune
 
@@ -82,6 +86,25 @@ class Own:
         return set(layers.prunable(self.network.model)) != set(self.setup.prunable)
 
     @lack_of_memory_told()
+    def measured(self, watch: Watch = Watch()) -> tuple["Own", Dense]:
+        """The network, trained for the first time if it has not been, and what was measured of it before any prune. watch:
+        what is called meanwhile. Raises BadInput if that training diverges, or is stopped."""
+        dense = Run(self.setup, self.network, self.past, self.trained).dense(watch)
+        if self.trained:
+            return self, dense
+        model = copy.deepcopy(self.setup.model)
+        model.load_state_dict(state_dict(model, dense.state.params | dense.state.buffers))
+        setup, network = replace(self.setup, model=model), replace(self.network, model=model)
+        return replace(self, setup=setup, network=network, trained=True), dense
+
+    def shares(self, sparsity: float) -> dict[str, float]:
+        """The share of each prunable weight's numbers that a prune of the whole network by magnitude takes away."""
+        state = State.of(self.setup.model, self.setup.data.device)
+        prune = self._prune(sparsity)
+        masks = cycles.cut(self.setup, state, prune, 0, self.past.recipe.seed, self.network.masks or None).masks
+        return {name: 1 - mask.float().mean().item() for name, mask in masks.items()}
+
+    @lack_of_memory_told()
     def advise(
         self,
         sparsity: float | Prune | None = None,
@@ -92,6 +115,7 @@ class Own:
         estimate: float | None = None,
         keep: bool = False,
         store: Place = None,
+        watch: Watch | None = None,
     ) -> Answer:
         """Prune it, retrain it with each schedule, and say which to take.
 
@@ -99,6 +123,7 @@ class Own:
         budget: lengths of the retraining as shares of the dense run. schedules: named ones, all if None. seeds: how many
         orders of the batches. estimate: ALLR's d1 in [0, 1], of a prune that cannot be measured any more. keep: whether the
         answer has the networks. store: see `Results.at`; what is there is not retrained, unless it is to be kept.
+        watch: what is called meanwhile, in place of a line of progress; what it stops is left out.
         Raises BadInput before any work, and Stopped on Ctrl-C, with what is finished kept.
         """
         prune = self._prune(sparsity)
@@ -119,11 +144,18 @@ class Own:
         plan = plans(self.past.recipe, prune, [Retrain(name, one) for one in budgets for name in names], seeds)
         taken = estimate if unseen else None
         run = Run(self.setup, self.network, self.past, self.trained, adopted=sparsity is None, estimate=taken)
-        table, states = retrained(run, plan, {"data": self.data, "model": self.code}, store, keep)
+        table, states = retrained(run, plan, {"data": self.data, "model": self.code}, store, keep, watch)
+        if table.empty:
+            raise BadInput("Stopped before any retraining had ended, so there is nothing to say.")
         table["not_pruned"] = layers.uncounted(self.network.model, self._embeddings)
         networks = {
             place: state_dict(self.network.model, state.params | state.buffers) for place, state in states.items()
         }
+        if lost := ", ".join(dict.fromkeys(filter(None, table["emptied"]))):
+            notes.append(
+                f"Nothing is left of {lost}, which no retraining brings back; remove less, or spread the loss over the "
+                "layers with Prune(..., allocation='erk')."
+            )
         return Answer.of(table, prune.sparsity, budgets, tuple(filter(None, notes)), networks)
 
     def write(self, tensors: Mapping[str, Tensor], file: str) -> str:

@@ -45,12 +45,7 @@ class Run:
 
     def start(self, prune: Prune) -> tuple[Dense, Pruned]:
         """The network before the prune, as far as it is known, and the prune, both measured."""
-        setup, recipe = self.setup, self.past.recipe
-        dense = dense_of(setup, recipe, self._trained(State.of(setup.model, setup.data.device)), Engine())
-        if dense.result.outcome:
-            raise BadInput(
-                f"The first training has no network to prune ({dense.result.outcome}); lower its learning rate."
-            )
+        setup, recipe, dense = self.setup, self.past.recipe, self.dense()
         state = dense.state
         masks = self.network.masks
         cut = Cut(masks) if self.adopted else cycles.cut(setup, state, prune, 0, recipe.seed, masks or None)
@@ -60,14 +55,22 @@ class Run:
         kept = record(prune, damage(dense, raw, lifted), {}, setup.data.device, 0.0, weights=dense.weights)
         return dense, Pruned(cut.masks, kept, cut.updated, self.estimate)
 
-    def _trained(self, state: State) -> Trained:
-        """The first training of a network that has none; the network as it is, if it has."""
+    def dense(self, watch: Watch = Watch()) -> Dense:
+        """The network as it is, measured; one that is not trained is trained first. Raises BadInput if that diverges, or is
+        stopped."""
+        recipe, state = self.past.recipe, State.of(self.setup.model, self.setup.data.device)
         if self.trained:
             point = Point(0, *validate(self.setup, state), None, self.setup.sparsity(state.params))
-            return Trained(state, (point,), 0, 0.0)
-        seed = self.past.recipe.seed, "dense"
-        job = Job(state, self.past.original.lr, seed, evaluations=evaluations_of(self.past.recipe))
-        return loop.train(self.setup, job)
+            return dense_of(self.setup, recipe, Trained(state, (point,), 0, 0.0), Engine())
+        meter = Meter([recipe], watch)
+        seed, points = (recipe.seed, "dense"), evaluations_of(recipe)
+        job = Job(state, self.past.original.lr, seed, evaluations=points, on_point=partial(meter, 0))
+        dense = dense_of(self.setup, recipe, loop.train(self.setup, job, watch.stop), Engine())
+        if why := dense.result.outcome or "stopped" * watch.stopped:
+            raise BadInput(
+                f"The first training has no network to prune ({why}); if it diverged, lower its learning rate."
+            )
+        return dense
 
     def course(
         self, experiment: Experiment, start: tuple[Dense, Pruned], engine: Engine, on_point: Callable[[Point], None]
@@ -84,10 +87,12 @@ def plans(recipe: Recipe, prune: Prune, ways: Sequence[Retrain], seeds: int) -> 
 
 
 def retrained(
-    run: Run, plan: Sequence[Experiment], code: Mapping[str, str], place: Place, keep: bool
+    run: Run, plan: Sequence[Experiment], code: Mapping[str, str], place: Place, keep: bool, watch: Watch | None = None
 ) -> tuple[pd.DataFrame, dict[int, State]]:
-    """A row for each experiment, as of `study.run_study`, and with `keep` the networks by their place in `plan`. code:
+    """A row for each experiment, as of `study.run_study`, with the names in `emptied` of weights of which nothing is left;
+    and with `keep` the networks by the place of their row. code:
     hashes of `data`, and of the `model` with all that is its own; under them results are stored as soon as they are there.
+    watch: what is called meanwhile, in place of a line of progress; what it stops has no row.
 
     Raises Stopped on Ctrl-C, with what is finished kept.
     """
@@ -101,30 +106,41 @@ def retrained(
     todo = [i for i in range(len(plan)) if i not in found]
     if todo:
         progress = Progress("own")
+        seen = watch or Watch(tell=lambda share, words: progress(share, words or f"{len(found)} of {len(plan)} runs"))
         try:
-            progress(0.0, f"measuring the network, then {len(todo)} retrainings")
+            seen.tell(0.0, f"measuring the network, then {len(todo)} retrainings")
             with repeatable(run.setup.data.device):
                 start = run.start(plan[0].prune)
                 some = [plan[i] for i in todo]
                 engine = _engine(run, start, some)
-                meter = Meter(some, Watch(tell=lambda share, _: progress(share, f"{len(found)} of {len(plan)} runs")))
+                meter = Meter(some, seen)
                 courses = [run.course(e, start, engine, partial(meter, i)) for i, e in enumerate(some)]
-                for i, (result, state) in drive(run.setup, courses, engine):
+                for i, (result, state) in drive(run.setup, courses, engine, meter.calls):
                     meter.ended(i)
+                    if result.scalars["stopped"]:
+                        continue
                     found[todo[i]] = result
                     with suppress(BadInput):  # a store that cannot be written: it is made again next time
                         store.put(keys[todo[i]], result)
                     if keep:
                         states[todo[i]] = state
-            progress(1.0, f"{len(found)} of {len(plan)} runs")
+            seen.tell(1.0, f"{len(found)} of {len(plan)} runs")
         except KeyboardInterrupt:
             kept = f"{len(found)} of {len(plan)} runs are finished and kept in {store.root}"
             raise Stopped(f"Stopped: {kept}; the same call goes on from there.") from None
         finally:
             progress.close()
-    if len(todo) < len(plan):
+    if len(todo) < len(plan) and watch is None:
         print(f"own: {len(plan) - len(todo)} of {len(plan)} runs were in the store {store.root}.", file=sys.stderr)
-    return rows(plan, keys, [found[i] for i in range(len(plan))]), states
+    there = sorted(found)
+    table = rows([plan[i] for i in there], [keys[i] for i in there], [found[i] for i in there])
+    table = table.assign(emptied=[_emptied(found[i]) for i in there])
+    return table, {place: states[i] for place, i in enumerate(there) if i in states}
+
+
+def _emptied(result: Result) -> str:
+    """The prunable weights all of which are 0 at the end, in a list."""
+    return ", ".join(name for name, share in result.curves["layer_sparsity"].items() if share == 1)
 
 
 def _engine(run: Run, start: tuple[Dense, Pruned], plan: Sequence[Experiment]) -> Engine:

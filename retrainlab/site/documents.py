@@ -3,6 +3,7 @@
 import re
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
+from itertools import cycle
 
 from retrainlab.site.frame import Entry
 
@@ -16,6 +17,7 @@ class Document:
 
 
 LINK = re.compile(r"(?<!!)\[([^]]+)\]\(([^)\s]+)\)")
+WORDY = 40  # letters of a cell whose table is hard to read where it scrolls
 
 
 def target(link: str, names: Iterable[str]) -> str:
@@ -46,7 +48,8 @@ def relinked(text: str, names: Iterable[str]) -> str:
 
 
 def rendered(text: str, names: Iterable[str], deeper: int = 0, own: bool = True) -> str:
-    """The Markdown as HTML, relinked. Tables scroll by themselves, and headings have anchors as GitHub makes them.
+    """The Markdown as HTML, relinked. Tables scroll by themselves, or become cards (see `carded`), and headings have anchors
+    as GitHub makes them.
 
     deeper: by how many levels headings go down. own: whether it is a text of the project, whose HTML stays HTML; of any
     other it is shown as text.
@@ -54,15 +57,32 @@ def rendered(text: str, names: Iterable[str], deeper: int = 0, own: bool = True)
     import mistune  # comes with nbconvert
 
     def heading(match: re.Match) -> str:
-        anchor = re.sub(r"[^\w -]", "", re.sub("<.*?>", "", match[2])).strip().lower().replace(" ", "-")
+        anchor = re.sub(r"[^\w -]", "", _words(match[2])).strip().lower().replace(" ", "-")
         level = int(match[1]) + deeper
         return f'<h{level} id="{anchor}">{match[2]}</h{level}>'
 
     html = str(mistune.create_markdown(escape=not own, plugins=["table"])(relinked(text, names)))
     html = re.sub(r"<h(\d)>(.*?)</h\1>", heading, html)
-    html = html.replace("<table>", '<div class="wide" tabindex="0"><table>').replace("</table>", "</table></div>")
+    html = re.sub(r"<table>.*?</table>", lambda match: carded(match[0]), html, flags=re.S)
+    html = re.sub(r"(<table\b.*?</table>)", r'<div class="wide" tabindex="0">\1</div>', html, flags=re.S)
     html = html.replace("<pre>", '<pre tabindex="0">')
     return re.sub(r"<th>\s*</th>", "<td></td>", html)
+
+
+def carded(table: str) -> str:
+    """A table's HTML with the heading of each cell in the cell, so that a narrow page can show each row as a card; as it is
+    if all its cells are short."""
+    heads, cells = (re.findall(rf"<{tag}\b[^>]*>(.*?)</{tag}>", table, re.S) for tag in ("th", "td"))
+    if not heads or max((len(_words(cell)) for cell in cells), default=0) < WORDY:
+        return table
+    labels = cycle([_words(head).strip() for head in heads])
+    inside = re.sub(r"<td\b", lambda _: f'<td data-label="{next(labels)}"', table)
+    return inside.replace("<table>", '<table class="wordy">', 1)
+
+
+def _words(html: str) -> str:
+    """Without its tags."""
+    return re.sub("<.*?>", "", html)
 
 
 def titled(text: str) -> tuple[str, str]:

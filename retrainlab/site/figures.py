@@ -1,6 +1,7 @@
 """Saved figures as pages: the picture of each preset's folder, its caption and findings, and the claims it speaks of."""
 
 import json
+import re
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -17,6 +18,7 @@ from retrainlab.site import documents
 from retrainlab.site.frame import Entry
 
 ENDS = ("svg", "png", "csv")  # that go along
+READABLE = 1.1  # pixels for a point of a picture on a phone: its smallest type, of 10 points, has 11 then
 
 
 @dataclass(frozen=True)
@@ -31,12 +33,18 @@ class Verdict:
 
 @dataclass(frozen=True)
 class Drawn:
-    """A figure in one folder. where: its data set, in words; files: what goes along, by its end."""
+    """A figure in one folder. where: its data set, in words; wide: its picture's width in points, 0 if that is not told."""
 
     figure: pages.Shown
     folder: str
     where: str
     verdicts: Sequence[Verdict]
+    wide: float
+
+    @property
+    def readable(self) -> int:
+        """How many pixels wide the picture must be for its smallest type to be read; 0 if that is not known."""
+        return round(READABLE * self.wide)
 
     @property
     def caption(self) -> str:
@@ -85,8 +93,15 @@ def every(project: Path, figures: Path) -> list[Figure]:
         claims = _claims(path := f"figures/{folder}/claims.json", read(path))
         for shown in pages.shown(read, folder):
             own = [v for figure, v in claims if figure == shown.name]
-            found.setdefault(shown.name, []).append(Drawn(shown, folder, where, own))
+            wide = _points(read(f"figures/{folder}/{shown.name}.svg") or "")
+            found.setdefault(shown.name, []).append(Drawn(shown, folder, where, own, wide))
     return [_figure(project, name, found[name]) for name in FIGURES if name in found]
+
+
+def _points(svg: str) -> float:
+    """The width that a picture names."""
+    found = re.search(r'<svg\b[^>]*?\bwidth="([\d.]+)pt"', svg[:5000])
+    return float(found[1]) if found else 0.0
 
 
 def _figure(project: Path, name: str, drawn: Sequence[Drawn]) -> Figure:

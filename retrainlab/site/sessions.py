@@ -12,6 +12,7 @@ from retrainlab.paths import command
 from retrainlab.site import documents
 from retrainlab.site.documents import Document
 from retrainlab.site.frame import Entry
+from retrainlab.teaching.mathml import math
 
 READ = (
     "This session runs in JupyterLab. Here it can be read along; much of what it shows is in the explorers and figures of "
@@ -43,7 +44,8 @@ def session(cells: Sequence[tuple[str, str]], names: Sequence[str]) -> str:
     out = [f"<p><i>{escape(READ)}</i></p>"]
     for kind, text in cells:
         if kind == "markdown":
-            out.append(documents.rendered(text, names))
+            for place, piece in enumerate(re.split(r"\$\$(.+?)\$\$", text)):  # texts, and the formulas between them
+                out.append(f"<p>{math(piece)}</p>" if place % 2 else documents.rendered(piece, names))
         elif text.strip():
             code = f'<pre tabindex="0"><code>{escape(text)}</code></pre>'
             out.append(f"<details><summary>Code</summary>{code}</details>")

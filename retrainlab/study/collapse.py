@@ -150,7 +150,7 @@ def network(recipe: Recipe, prune: Prune, dense: Dense, device: torch.device) ->
         return found
     setup = None if found.whole else _setup(recipe, prune, device)
     if setup is None:
-        weights = {name: dense.state.params[name] for name in prunable(network_of(recipe))}
+        weights = {name: dense.state.params[name] for name in prunable(network_of(recipe), recipe.embeddings)}
         found.scored = cycles.scored_alone(weights, prune)
     else:
         with repeatable(device):

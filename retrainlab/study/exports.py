@@ -5,16 +5,18 @@ import json
 import warnings
 import zipfile
 from collections import Counter
-from collections.abc import Collection, Sequence
+from collections.abc import Collection, Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass, replace
+from functools import cache
 from pathlib import Path
 
 import torch
 from safetensors.torch import save
 
 from retrainlab.checks import BadInput
-from retrainlab.config import Experiment
-from retrainlab.keys import SCHEMA
+from retrainlab.config import Experiment, Prune, Recipe
+from retrainlab.keys import SCHEMA, references
 from retrainlab.paths import write_whole
 from retrainlab.study import nouns, records, seal
 from retrainlab.study.archive import FORMAT, MANIFEST, VERSION
@@ -74,6 +76,7 @@ def plan(results: Results, chosen: Chosen, weights: Sequence[int] | None = None,
     since whoever takes the file in has them. What is damaged is left out with a warning.
     """
     store, taken = results.store, dict[Name, int]()
+    written = cache(lambda: _written(store))
     for name in store.names():
         if name[0] != "results" or name in known:
             continue
@@ -83,11 +86,15 @@ def plan(results: Results, chosen: Chosen, weights: Sequence[int] | None = None,
         except ValueError as why:
             warnings.warn(f"{'/'.join(name)} is left out ({why}).", stacklevel=2)
             continue
-        if experiment is None or not chosen.takes(experiment):
+        if found is None or experiment is None or not chosen.takes(experiment):
             continue
         taken[name] = experiment.recipe.seed
-        for kind, noun in (("dense", experiment.recipe), ("pruned", (experiment.recipe, experiment.prune))):
-            start = kind, _key(results, noun)
+        if references(experiment):  # without the code, which nobody imports for this, no name is known
+            starts = _starts(experiment, found.result.provenance.get("weights"), written())
+        else:
+            nouns_of = ("dense", experiment.recipe), ("pruned", (experiment.recipe, experiment.prune))
+            starts = [(kind, _key(results, noun)) for kind, noun in nouns_of]
+        for start in starts:
             if start[1] and start not in known and store.path(*start).is_file():
                 taken[start] = experiment.recipe.seed
     if not taken:
@@ -106,6 +113,25 @@ def _key(results: Results, noun: Noun) -> str:
         return results.key(noun)
     except BadInput:
         return ""
+
+
+def _written(store: Store) -> dict[Name, tuple[Recipe | Prune, str | None]]:
+    """The settings of all dense runs and masks, and which dense weights they are of."""
+    out: dict[Name, tuple[Recipe | Prune, str | None]] = {}
+    for name in store.names():
+        with suppress(ValueError):  # what is damaged, or of no version that is known
+            if name[0] != "results" and (found := store.read(*name, tensors=False)) is not None:
+                read = nouns.recipe_of if name[0] == "dense" else nouns.prune_of
+                out[name] = read(found.result.config), found.result.provenance.get("weights")
+    return out
+
+
+def _starts(
+    experiment: Experiment, weights: str | None, written: Mapping[Name, tuple[Recipe | Prune, str | None]]
+) -> list[Name]:
+    """The dense run and the masks that an experiment starts from, known by their settings and the dense weights."""
+    wanted = (experiment.recipe, weights), (experiment.prune, weights)
+    return [name for name, told in written.items() if weights is not None and told in wanted]
 
 
 def most(store: Store, planned: Plan) -> int:

@@ -94,7 +94,7 @@ class Missing:
             model = network_of(recipe)
             weights = dict(model.named_parameters())
             buffers = sum(b.nbytes for b in model.buffers())
-            masks = sum(weights[name].numel() for name in prunable(model))
+            masks = sum(weights[name].numel() for name in prunable(model, recipe.embeddings))
             return 2 * sum(w.nbytes for w in weights.values()) + buffers, masks
 
         tensors = sum(sizes(common(r))[0] for r in self.dense.values())
@@ -114,7 +114,7 @@ def _shapes(recipe: Recipe) -> dict[str, dict[str, torch.Size]]:
     params = {name: p.shape for name, p in state.params.items()}
     dense = {f"params/{name}": shape for name, shape in params.items()}
     dense |= {f"buffers/{name}": b.shape for name, b in state.buffers.items()}
-    return {"dense": dense, "pruned": {name: params[name] for name in prunable(model)}}
+    return {"dense": dense, "pruned": {name: params[name] for name in prunable(model, recipe.embeddings)}}
 
 
 def tasks(

@@ -83,7 +83,7 @@ def _of_retrain(retrain: Retrain) -> dict:
 
 def layer_names(recipe: Recipe) -> tuple[str, ...]:
     """Names of the weights that pruning may touch, in the order of the network's layers."""
-    return prunable(network_of(recipe))
+    return prunable(network_of(recipe), recipe.embeddings)
 
 
 def not_pruned(recipe: Recipe, prune: Prune) -> str:
@@ -106,7 +106,7 @@ def _hidden(recipe: Recipe) -> tuple[str, ...]:
 @lru_cache(maxsize=64)
 def _left_out(recipe: Recipe, prune: Prune) -> str:
     model = network_of(recipe)
-    weights = {name: model.get_parameter(name) for name in prunable(model)}
+    weights = {name: model.get_parameter(name) for name in prunable(model, recipe.embeddings)}
     if prune.structure == "n:m":
         left = undivided(weights, prune.m)
     elif prune.structure == "filters":
@@ -117,7 +117,7 @@ def _left_out(recipe: Recipe, prune: Prune) -> str:
     else:
         left = ()
     share = sum(weights[name].numel() for name in left) / sum(w.numel() for w in weights.values())
-    words, percent = uncounted(model), f"{100 * share:.2g} % of the prunable weights"
+    words, percent = uncounted(model, recipe.embeddings), f"{100 * share:.2g} % of the prunable weights"
     if left and prune.structure == "n:m":
         words += (
             f" {prune.n}:{prune.m} leaves {few(left)} dense, {percent}, because {prune.m} does not divide their inputs."

@@ -54,8 +54,8 @@ def prepare(recipe: Recipe, device: torch.device) -> tuple[Setup, DenseCurve]:
     its first training."""
     data = load(recipe.data, str(device), all_train=recipe.all_train, image_size=recipe.image_size)
     model = build(recipe.model, shape=data.shape, classes=data.classes, width=recipe.width, seed=recipe.seed)
-    if not (names := prunable(model)):
-        raise BadInput(f"The model '{recipe.model}' has no weights to prune. {words(model)}")
+    if not (names := prunable(model, recipe.embeddings)):
+        raise BadInput(f"The model '{recipe.model}' has no weights to prune. {words(model, recipe.embeddings)}")
     setup = Setup(model.to(device), data, recipe.sgd, recipe.batch_size, names, recipe.augment, recipe.precision)
     return setup, dense_curve(recipe, data.steps_per_epoch(recipe.batch_size))
 

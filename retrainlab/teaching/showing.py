@@ -1,6 +1,6 @@
 """What the sessions show: a figure with words read from its table, lines over anything, and how right a guess was."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 
 import pandas as pd
 from matplotlib.figure import Figure
@@ -47,7 +47,17 @@ def guessed(order: Sequence[str], means: Mapping[str, float]) -> str:
     try:
         if set(order) != set(means):
             raise BadInput(f"The guess should name each of {names} once.")
-        right, _ = score(Guess("you", tuple(order), 0), means)
+        tau, exact = score(Guess("you", tuple(order), 0), means).told
     except BadInput as error:
         return str(error)
-    return f"{percent(right)} of the pairs were in the right order. It came out as: {came}."
+    worth = f"Kendall's tau: {tau} (+1 is the right order, -1 its reverse); {exact} at an exact place"
+    return f"{worth}. It came out as: {came}."
+
+
+def yours(guess: object, write: Callable[[float], str] = "{:g}".format) -> str:
+    """What was guessed, as the end of a sentence. guess: None for nothing yet; write: how such a number is written."""
+    if guess is None:
+        return "you have made no guess"
+    if isinstance(guess, bool) or not isinstance(guess, int | float):
+        return f"your guess, {guess!r}, is no number"
+    return f"your guess was {write(guess)}"

@@ -75,6 +75,16 @@ def test_the_sparse_network_is_written_in_the_forms_that_others_read(ending, mod
     assert "whose name ends in" in said(lambda: net.write(weights, str(tmp_path / "sparse.h5")))
 
 
+def test_a_layer_that_is_emptied_is_named(model):
+    """Pitfall: a network that has lost a whole layer looks as if no schedule were any good."""
+    with torch.no_grad():
+        model[0].weight *= 0.01
+    answer = taken(model).advise(0.9, schedules=["LLR"], seeds=1)
+    assert answer.table["emptied"].tolist() == ["0.weight"] and "Nothing is left of 0.weight" in str(answer)
+    spread = taken(model).advise(Prune(0.9, allocation="erk"), schedules=["LLR"], seeds=1)
+    assert spread.table["emptied"].tolist() == [""] and "Nothing is left" not in str(spread)
+
+
 def test_the_user_s_module_stays_as_it_is_and_the_same_question_is_answered_from_the_store(model, capsys, monkeypatch):
     before = copy.deepcopy(model.state_dict())
     first = taken(model).advise(0.5, schedules=["FT", "LLR"], seeds=2)

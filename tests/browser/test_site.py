@@ -16,13 +16,23 @@ from retrainlab.config import NAMED_SCHEDULES
 from retrainlab.explore.kit import points as kit
 from retrainlab.explore.kit.pages import WEB
 from retrainlab.explore.views.draw import FREE
-from retrainlab.explore.views.predict import Guess, score
+from retrainlab.explore.views.predict import GUESS_HEADS, Guess, score
 from tests.helpers import small_site
 
 pytestmark = pytest.mark.xdist_group("browser")
-PAGES = ("index", "start", "predict", "draw", "predict_cifar10", "race_cifar10", "fig03_budgets", "claims", "glossary")
-PAGES += ("references",)
-CONTRAST = {"runOnly": ["color-contrast"]}  # all that another theme can change
+PAGES = (
+    "index",
+    "start",
+    "predict",
+    "draw",
+    "race_cifar10",
+    "fig03_budgets",
+    "claims",
+    "session_1",
+    "sheet",
+)  # a kind each
+QUICK = {"resultTypes": ["violations"]}
+CONTRAST = QUICK | {"runOnly": ["color-contrast"]}  # all that another theme can change
 
 
 @pytest.fixture(scope="module")
@@ -58,23 +68,66 @@ def opened(context, site):
     assert not errors
 
 
-def serious(page, options=None) -> list[str]:
+def serious(page, options=QUICK) -> list[str]:
     found = Axe().run(page, options=options).response["violations"]
     return [f"{v['id']}: {v['nodes'][0]['html'][:100]}" for v in found if v["impact"] in ("serious", "critical")]
+
+
+def check_phone(page) -> None:
+    """Nothing is wider than a phone, and no type of a chart smaller than 11 pixels."""
+    page.set_viewport_size({"width": 390, "height": 800})
+    assert page.evaluate("document.documentElement.scrollWidth") <= 390
+    sizes = page.locator("svg.retrainlab-chart:visible text").evaluate_all(
+        """texts => texts.map((text) => { const svg = text.ownerSVGElement.closest("svg.retrainlab-chart");
+          return text.getAttribute("font-size") * svg.clientWidth / svg.viewBox.baseVal.width; })"""
+    )
+    assert min(sizes, default=11) > 10.95, sizes
 
 
 @pytest.mark.parametrize("name", PAGES)
 def test_a_page_can_be_read_in_both_themes_and_on_a_phone(opened, name):
     page = opened(name)
-    if name.startswith("predict"):
+    if name == "predict":
         page.get_by_role("button", name="Show the answer").click()
     assert serious(page) == []
     page.get_by_role("button", name="Dark").click()
     assert serious(page, CONTRAST) == []
-    page.set_viewport_size({"width": 390, "height": 800})
-    assert page.evaluate("document.documentElement.scrollWidth") <= 390
+    check_phone(page)
     page.set_viewport_size({"width": 1920, "height": 1080})
     assert page.evaluate("parseFloat(getComputedStyle(document.body).fontSize)") > 22
+
+
+def test_every_other_page_is_for_everybody_and_fits_a_phone(opened, site):
+    others = sorted({path.stem for path in site.glob("*.html")} - {*PAGES})
+    assert len(others) > 7
+    for name in others:
+        page = opened(name)
+        if name.startswith("predict"):
+            page.get_by_role("button", name="Show the answer").click()
+        assert serious(page) == [], name
+        check_phone(page)
+
+
+def test_on_a_phone_a_table_of_sentences_is_cards_and_a_picture_wide_enough_to_read(opened):
+    page = opened("claims")
+    table = page.locator("table.wordy").first
+    cell = table.locator("tbody td").nth(1)
+    heading = table.locator("thead")
+    expect(heading).to_be_visible()
+    page.set_viewport_size({"width": 390, "height": 800})
+    expect(heading).to_be_hidden()
+    assert 300 < cell.bounding_box()["width"] < 370
+    label = cell.evaluate("n => getComputedStyle(n, '::before').content")
+    assert label == '"claim: "'
+    assert table.evaluate("n => n.parentNode.scrollWidth <= n.parentNode.clientWidth"), "it does not scroll sideways"
+    page = opened("predict")
+    page.get_by_label("Name").fill("Ann")
+    page.get_by_role("button", name="Keep the guess").click()
+    page.set_viewport_size({"width": 390, "height": 800})
+    assert page.locator("#more .wide").evaluate("n => n.scrollWidth <= n.clientWidth")
+    page = opened("fig03_budgets")
+    page.set_viewport_size({"width": 390, "height": 800})
+    assert page.locator("figure img").first.bounding_box()["width"] == 792, "1.1 pixels for each of its 720 points"
 
 
 def test_the_theme_is_kept_from_page_to_page(opened):
@@ -118,10 +171,11 @@ def test_a_guess_is_scored_as_scipy_and_the_notebook_do(opened):
         ranks = np.unique(values, return_inverse=True)[1]  # scipy takes no infinity
         tau = kendalltau([4, 3, 2, 1], ranks).statistic
         assert got["tau"] is None if math.isnan(tau) else got["tau"] == pytest.approx(tau)
+        own = score(Guess("a", tuple(order), 7), {name: value for name, value in came.items() if value is not None})
+        assert (own.tau, own.exact) == (got["tau"] if got["tau"] is None else pytest.approx(tau), got["exact"])
         best = [sorted(values, reverse=True)[place] for place in range(4)]
         assert got["exact"] == sum(own == there for own, there in zip(values, best))
-        ended = {name: value for name, value in came.items() if value is not None}
-        assert abs(7 - got["gap"]) == pytest.approx(score(Guess("a", tuple(order), 7), ended)[1])
+        assert abs(7 - got["gap"]) == pytest.approx(own.off)
 
 
 def order(page) -> list[str]:
@@ -165,7 +219,8 @@ def test_a_groups_guesses_are_kept_scored_and_exported(opened):
     row = page.locator("#more tbody tr").inner_text().split("\t")
     came = [small_site.ENDS[name] for name in ("FT", "LRW", "SLR", "CLR", "ALLR", "LLR")]
     tau = kendalltau([6, 5, 4, 3, 2, 1], came).statistic
-    assert row[2] == f"{tau:.2f}".replace("-", "−") and row[3] == "0 of 6" and row[5] == "18.0"
+    assert page.locator("#more th").all_inner_texts() == [*GUESS_HEADS]
+    assert row[2] == f"{tau:+.2f}" and row[3] == "0 of 6" and row[5] == "18.0"
     page.get_by_label("Name").fill("Bob")
     keep.click()
     assert "shown already" in said.inner_text()

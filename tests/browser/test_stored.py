@@ -75,7 +75,7 @@ def test_pages_of_cifar10_need_no_network_and_fit_a_telephone(browser, tmp_path,
     context.close()
 
 
-@pytest.mark.parametrize(("name", "rows"), [("race", 6), ("budget", 6)])
+@pytest.mark.parametrize(("name", "rows"), [("race", 6), ("budget", 6), ("start", 6)])
 def test_pages_of_the_shipped_results_need_no_network(browser, tmp_path, name, rows):
     results = Results(Store(tmp_path / "empty", shipped()))
     page = stored.PAGES[name](results, "cifar10")

@@ -21,30 +21,36 @@ from retrainlab.study.results import Results
 from tests.helpers.invented import fake
 
 
-def test_the_score_is_the_share_of_pairs_in_the_right_order():
+def worth(order: tuple[str, ...], gap: float, came: dict[str, float]):
+    own = score(Guess("a", order, gap), came)
+    return own.tau if own.tau is None else round(own.tau, 6), own.exact, round(own.off, 6)
+
+
+def test_the_score_is_kendalls_tau_counted_by_hand():
     came = {"FT": 0.80, "LLR": 0.95, "ALLR": 0.90}
-    assert score(Guess("a", ("LLR", "ALLR", "FT"), 15), came) == (1, pytest.approx(0))
-    assert score(Guess("a", ("FT", "ALLR", "LLR"), 5), came) == (0, pytest.approx(10))
-    assert score(Guess("a", ("ALLR", "LLR", "FT"), 20), came)[0] == pytest.approx(2 / 3)
-    assert score(Guess("a", ("LLR", "FT"), 0), {"FT": 0.9, "LLR": 0.9}) == (0.5, 0)
+    assert worth(("LLR", "ALLR", "FT"), 15, came) == (1, 3, 0)
+    assert worth(("FT", "ALLR", "LLR"), 5, came) == (-1, 1, 10)
+    assert worth(("ALLR", "LLR", "FT"), 20, came) == (round(1 / 3, 6), 1, 5), "2 pairs of 3 right, 1 wrong"
+    assert worth(("LLR", "FT"), 0, {"FT": 0.9, "LLR": 0.9}) == (None, 2, 0)
+    assert worth(("LLR", "FT", "ALLR"), 0, {"FT": 0.9, "LLR": 0.9, "ALLR": 0.9 - 1e-9}) == (round(2 / 6**0.5, 6), 3, 0)
 
 
 def test_a_schedule_that_diverged_came_last():
     came = {"LLR": 0.95, "ALLR": 0.90}
-    assert score(Guess("a", ("LLR", "ALLR", "FT"), 5), came) == (1, pytest.approx(0))
-    assert score(Guess("a", ("FT", "LLR", "ALLR"), 5), came)[0] == pytest.approx(1 / 3)
-    assert score(Guess("a", ("FT", "LLR"), 5), {}) == (0.5, 5)
+    assert worth(("LLR", "ALLR", "FT"), 5, came) == (1, 3, 0)
+    assert worth(("FT", "LLR", "ALLR"), 5, came)[:2] == (round(-1 / 3, 6), 0)
+    assert worth(("FT", "LLR"), 5, {}) == (None, 2, 5)
     text = predict.words([Guess("Ann", ("LLR", "FT"), 1)], fake({"FT": math.nan, "LLR": 0.9}))
     assert text.startswith(
-        "Ann had the most pairs right (100.0 %). It came out as: LLR 90.0 %, FT diverged; 0.0 points"
+        "Ann guessed best (Kendall's tau: +1.00). It came out as: LLR 90.0 %, FT diverged; 0.0 points"
     )
     assert predict.words([], fake({"FT": math.nan})).endswith("It came out as: FT diverged.")
 
 
 def test_a_race_of_one_schedule_has_no_pair_to_get_wrong():
-    assert score(Guess("a", ("LLR",), 1), {"LLR": 0.9}) == (1, 1)
+    assert worth(("LLR",), 1, {"LLR": 0.9}) == (None, 1, 1)
     assert predict.words([Guess("Ann", ("LLR",), 0)], fake({"LLR": 0.9})).startswith(
-        "Ann had the most pairs right (100.0 %)"
+        "Ann guessed best (Kendall's tau: all equal)"
     )
 
 
@@ -67,8 +73,10 @@ def test_the_table_is_sorted_by_score_then_gap_and_its_csv_can_be_read():
     ]
     assert [row[0] for row in predict.table(guesses, race)] == ["best", 'far, "off"', "worst"]
     rows = list(csv.DictReader(io.StringIO(predict.guesses_csv(guesses, race))))
-    assert rows[1]["name"] == 'far, "off"' and rows[1]["order"] == "LLR > FT" and rows[0]["pairs_right"] == "100.0 %"
-    assert 'best and far, "off" had the most pairs right (100.0 %)' in predict.words(guesses, race)
+    assert rows[1]["name"] == 'far, "off"' and rows[1]["order"] == "LLR > FT"
+    assert [row["kendall_tau"] for row in rows] == ["1", "1", "-1"]
+    assert [row[2:4] for row in predict.table(guesses, race)] == [("+1.00", "2 of 2")] * 2 + [("-1.00", "0 of 2")]
+    assert 'best and far, "off" guessed best (Kendall\'s tau: +1.00)' in predict.words(guesses, race)
     assert "10.0 points from first to last" in predict.words([], race)
 
 
@@ -171,10 +179,10 @@ def test_guess_then_race_then_no_more_guesses(view, tmp_path):
     )
 
     view.desk.start.click()
-    assert view.desk.worker.wait() and "Ann had the most pairs right" in view.desk.status.value
+    assert view.desk.worker.wait() and "Ann guessed best" in view.desk.status.value
     accuracies = {name: value for name, value, _ in predict.standing(view.race)}
-    right, _ = score(Guess("Ann", NAMED_SCHEDULES, 5), accuracies)
-    assert f"<td>{100 * right:.1f} %</td>" in view.guessed.value and view.screen.table.value.count("<tr>") == 7
+    tau, exact = score(Guess("Ann", NAMED_SCHEDULES, 5), accuracies).told
+    assert f"<td>{tau}</td><td>{exact}</td>" in view.guessed.value and view.screen.table.value.count("<tr>") == 7
 
     view.name.value = "Bob"
     view.guess()
@@ -189,7 +197,7 @@ def test_guess_then_race_then_no_more_guesses(view, tmp_path):
     view.guess()
     assert "has been shown already" in view.said.value
     view.desk.start.click()
-    assert not view.desk.worker.busy and "Ann had the most pairs right" in view.desk.status.value, "from the store"
+    assert not view.desk.worker.busy and "Ann guessed best" in view.desk.status.value, "from the store"
     again = Predict(view.given, Results.at(tmp_path), "cpu")
     assert "Ann" in again.guessed.value
 
@@ -197,7 +205,7 @@ def test_guess_then_race_then_no_more_guesses(view, tmp_path):
 def test_those_who_share_the_first_place_are_all_named():
     race = fake({"FT": 0.8, "LLR": 0.9})
     guesses = [Guess("Ann", ("LLR", "FT"), 1), Guess("Bob", ("LLR", "FT"), 10), Guess("Cy", ("FT", "LLR"), 1)]
-    assert predict.words(guesses, race).startswith("Bob and Ann had the most pairs right (100.0 %)")
+    assert predict.words(guesses, race).startswith("Bob and Ann guessed best (Kendall's tau: +1.00)")
 
 
 @pytest.mark.xdist_group("predict")

@@ -1,15 +1,18 @@
 """Figures 5 to 9: what is drawn is what the data say."""
 
 import io
+from pathlib import Path
 
 import numpy as np
 import pandas as pd
 import pytest
 import torch
-from matplotlib.colors import to_rgb
+from matplotlib.colors import rgb_to_hsv, to_rgb
 
 from retrainlab.figures import contest as plots
 from retrainlab.figures import saving
+from retrainlab.figures.sentences import contest as sentences
+from tests.helpers import made_figures
 
 NAMES = ["BIMP", "GMP", "STR", "Random"]
 
@@ -76,6 +79,23 @@ def test_controls_methods_and_bimp_differ_in_colour_and_mark():
     colours = {to_rgb(plots._kind(n).color) for n in ("BIMP", "GMP", "Random")}
     marks = {plots._kind(n).marker for n in ("BIMP", "GMP", "Random")}
     assert len(colours) == len(marks) == 3
+
+
+def test_the_caption_names_the_colour_of_bimps_line():
+    text = (Path(__file__).parents[2] / "notebooks" / "fig05_contest.ipynb").read_text()
+    hue = 360 * rgb_to_hsv(to_rgb(plots._kind("BIMP").color))[0]
+    assert "; orange line: BIMP;" in text and 20 < hue < 45
+
+
+def test_what_is_said_of_the_contest_on_its_own_is_in_its_caption_too():
+    table = made_figures.table("fig05_contest")
+    _, results, points = sentences.contest(table)
+    assert len(points) == 2 and all(point in results for point in points)
+    few = sentences.contest(table.assign(p=np.nan))
+    assert few[2] == (
+        "Against BIMP, the other methods are not told apart: with fewer than 3 seeds nothing can be told.",
+    )
+    assert few[1].startswith(f"{few[2][0]} Searches that missed")
 
 
 def test_a_masks_picture_says_how_much_is_kept():

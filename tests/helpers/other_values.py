@@ -21,6 +21,7 @@ RECIPE = dict(
     seed=1,
     method=GMP(0.5),
     precision="bfloat16",
+    embeddings=True,
 )
 PRUNE = dict(  # beside Prune(0.5)
     sparsity=0.6, score="random", allocation="erk", structure="n:m", cycles=2, keep_first=True, keep_last=True, n=1, m=8

@@ -1,5 +1,5 @@
-"""A small site, of results that no training made: two figures with claims, three explorers of digits, and two of
-CIFAR-10; the race of digits lacks its runs."""
+"""A small site, of results that no training made: two figures with claims, explorers of digits and CIFAR-10, the sessions
+and the sheet; the race of digits lacks its runs."""
 
 import json
 from pathlib import Path
@@ -12,7 +12,7 @@ from retrainlab import stats
 from retrainlab.claims import report
 from retrainlab.config import Recipe
 from retrainlab.explore.kit import live
-from retrainlab.explore.views import draw, predict, start
+from retrainlab.explore.views import draw, predict, start, stored
 from retrainlab.keys import to_dict
 from retrainlab.models import build
 from retrainlab.site import explorers, make
@@ -21,6 +21,7 @@ from retrainlab.study.measured import Dense
 from retrainlab.study.result import Result
 from retrainlab.study.results import Results
 from retrainlab.study.store import Store
+from retrainlab.teaching import sessions
 from retrainlab.training.state import State
 from tests.helpers import claimed, made_figures, shelved
 
@@ -28,6 +29,7 @@ ENDS = {"FT": 0.7, "LRW": 0.7, "SLR": 0.9, "CLR": 0.91, "LLR": 0.93, "ALLR": 0.9
 DEVICE = "cpu, invented"
 ORDER = ("start", "predict", "race", "draw")
 FIGURES = ("fig03_budgets", "fig04_best_lr")
+PICTURE = '<svg xmlns="http://www.w3.org/2000/svg" width="720pt" height="480pt" viewBox="0 0 720 480"/>'
 real = live.recipe_of
 
 
@@ -41,13 +43,15 @@ def build_site(folder: Path) -> Path:
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(live, "recipe_of", recipe_of)
         patch.setattr(explorers, "ORDER", ORDER)
+        patch.delitem(stored.PAGES, "start")  # a hundred views of a large network: some seconds
         store, figures = Store(folder / "store"), folder / "figures"
         _fill(Results.at(store))
         shelved.cifar10(store)
         for name in FIGURES:
             _figure(figures / "digits", name)
         report.write(claimed.verdicts(), figures / "digits", "What digits says of the claims")
-        make.make(str(folder / "site"), str(folder / "store"), str(figures))
+        sessions.make(str(folder / "taught"), pdf=False)
+        make.make(str(folder / "site"), str(folder / "store"), str(figures), str(folder / "taught"))
     return folder / "site"
 
 
@@ -59,7 +63,7 @@ def _figure(folder: Path, name: str) -> None:
     (folder / f"{name}.csv").write_text(stats.to_csv(table))
     (folder / f"{name}.json").write_text(json.dumps(about))
     for end in ("svg", "png"):
-        (folder / f"{name}.{end}").write_text('<svg xmlns="http://www.w3.org/2000/svg" viewBox="0 0 9 6"/>')
+        (folder / f"{name}.{end}").write_text(PICTURE)
 
 
 def _fill(results: Results) -> None:

@@ -33,6 +33,14 @@ def test_markdown_becomes_html_with_tables_that_scroll():
     assert "<th></th>" not in made and documents.titled("# One: two\n\nthree\n") == ("One: two", "three")
 
 
+def test_the_rows_of_a_table_of_sentences_can_stand_as_cards():
+    long = "one sentence that is much too long for a narrow column"
+    made = documents.rendered(f"| | **what** |\n|---|---|\n| C1 | {long} |\n| C2 | short |\n", NAMES)
+    assert '<table class="wordy">' in made and made.count('<div class="wide"') == made.count("</div>") == 1
+    assert f'<td data-label="">C1</td>\n  <td data-label="what">{long}</td>' in made and 'what">short<' in made
+    assert "data-label" not in documents.rendered("| a | b |\n|---|---|\n| 1 | 2 |\n", NAMES)
+
+
 def test_a_term_is_explained_once_and_where_it_first_occurs():
     explain = Explainer()
     first = explain.html(

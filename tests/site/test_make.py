@@ -96,6 +96,7 @@ def test_sessions_and_formulas_are_in_it_once_they_are_written(tmp_path, monkeyp
     monkeypatch.setattr(explorers, "ORDER", ())
     cells = [
         ("markdown", "# Session 1: one\n\nSee [words](../docs/glossary.md) and [host.md](host.md)."),
+        ("markdown", r"It is $$d_1 = \|W\| / \sqrt{s}$$ here."),
         ("code", "x = 1 < 2"),
     ]
     notebook = {"cells": [{"cell_type": kind, "source": [text]} for kind, text in cells]}
@@ -109,6 +110,7 @@ def test_sessions_and_formulas_are_in_it_once_they_are_written(tmp_path, monkeyp
         (tmp_path / "out" / f"{name}.html").read_text() for name in ("session_1", "sheet", "index")
     )
     assert "<h1>Session 1: one</h1>" in session and 'href="glossary.html">words</a> and host.md.' in session
+    assert "$$" not in session and "<msqrt>" in session and "<mo>‖</mo>" in session
     assert "<code>x = 1 &lt; 2</code>" in session and "<math><mi>budget</mi></math>" in sheet
     assert index.count('href="session_1.html"') == index.count('href="sheet.html"') == 2, "in the nav and below"
 

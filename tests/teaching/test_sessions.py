@@ -108,6 +108,7 @@ def test_the_participants_form_runs_and_asks_for_every_answer(name, made, store,
     for number in EXERCISES[name]:
         assert f"Exercise {number}: nothing yet." in done, number
     assert "Traceback" not in done
+    assert done.count("you have made no guess") == {"session_1": 2, "session_2": 3}[name] and "guess was" not in done
     solutions = telling(tagged(read(HOST / f"{name}.ipynb"), solution=True))
     assert not [line for line in solutions if line in done]
 

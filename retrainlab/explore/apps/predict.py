@@ -9,7 +9,7 @@ from retrainlab.explore.kit.pages import View
 from retrainlab.explore.kit.racing import Racing
 from retrainlab.explore.views import predict as views
 from retrainlab.explore.views import race
-from retrainlab.explore.views.predict import GUESS_HEADS, SPARSITIES, Guess, Guesses
+from retrainlab.explore.views.predict import GUESS_HEADS, SCORED, SPARSITIES, Guess, Guesses
 from retrainlab.explore.views.race import Settings
 from retrainlab.keys import key
 
@@ -40,11 +40,12 @@ class Predict(Racing[Settings]):
             box.layout.width = "19em"
         self.gap = controls.number("Points, first to last", 5.0, 0.0, 100.0, 0.5)
         self.lock_in = widgets.Button(description="Lock in my guess")
-        self.guessed, self.said = controls.Table(), controls.Status()
+        self.guessed, self.said, how = controls.Table(), controls.Status(), controls.Note()
+        how.say(SCORED)
         inputs = controls.columns(self.inputs, ("sparsity", "budget", self.name, self.gap.row))
         places = controls.row(*self.places.values())
         self.lay_out(
-            *(controls.title("1. Guess"), self.shelf, inputs, places, self.lock_in, self.said, self.guessed),
+            *(controls.title("1. Guess"), self.shelf, inputs, places, self.lock_in, self.said, how, self.guessed),
             *(controls.title("2. Race"), self.desk.where, self.desk.buttons, self.desk.status),
             *(*self.screen.charts, self.screen.table, self.screen.take),
         )

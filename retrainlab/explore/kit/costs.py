@@ -43,7 +43,7 @@ def step(recipe: Recipe, device: torch.device) -> float:
     if known := seconds_of(recipe, there.shape, device):
         return known
     model = build(recipe.model, shape=there.shape, classes=there.classes, width=recipe.width)
-    weights = {name: model.get_parameter(name).detach() for name in prunable(model)}
+    weights = {name: model.get_parameter(name).detach() for name in prunable(model, recipe.embeddings)}
     products, _ = metrics.multiply_adds(model, there.shape, weights)
     return 2 * BACKWARD * products * recipe.batch_size / rate(recipe.precision, device)
 

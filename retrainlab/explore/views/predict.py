@@ -9,7 +9,6 @@ import math
 from collections.abc import Mapping, Sequence
 from contextlib import suppress
 from dataclasses import asdict, dataclass, replace
-from itertools import combinations
 
 from retrainlab import glossary
 from retrainlab.checks import BadInput, check_number, settle
@@ -26,11 +25,15 @@ from retrainlab.study.results import Results
 SPARSITIES = (0.8, 0.9, 0.95, 0.98)
 INTRO = (
     "Rank the schedules by the accuracy that they end with, the best first, and guess how many percentage points lie "
-    "between first and last. Keep the guess, and let the next one guess; then show the answer. Kendall's tau is +1 with all "
-    "pairs in the right order and -1 with all the wrong way round; a schedule stands at an exact place if it came out "
-    "there. Guesses stay in this browser."
+    "between first and last. Keep the guess, and let the next one guess; then show the answer. Guesses stay in this browser."
 )
-GUESS_HEADS = ("name", "order, best first", "pairs right", "gap guessed (points)", "off by")
+SCORED = (
+    "A guess is scored by Kendall's tau: +1 with all pairs of schedules in the right order, -1 with all of them the wrong "
+    "way round, about 0 by luck. A schedule stands at an exact place if it came out there."
+)
+GUESS_HEADS = ("name", "order, the best first", "Kendall's tau", "exact places", "gap guessed (points)", "off by")
+CSV_HEADS = ("name", "order", "kendall_tau", "exact_places", "gap_guessed", "gap_off")
+EQUAL = "all equal"  # in place of a tau, which no order has then
 
 
 @dataclass(frozen=True)
@@ -59,36 +62,59 @@ class Guess:
         return Guess(name, tuple(sorted(places, key=lambda name: places[name])), gap)
 
 
-def score(guess: Guess, accuracies: Mapping[str, float]) -> tuple[float, float]:
-    """(the share of pairs of schedules in the right order, by how many points the gap was off).
+@dataclass(frozen=True)
+class Score:
+    """What a guess was worth, as `scored` in guess.js says it, too.
 
-    A pair that ended equal counts half; of one schedule alone, all is right.
-    accuracies: shares, by schedule; one without has diverged, and comes last.
+    tau: Kendall's tau-b, from -1 to 1; None if all came out equal. exact: how many schedules, of so many, stand at a place
+    that they had, those that came out equal having several. off: by how many points the gap was off.
     """
-    pairs = list(combinations(guess.order, 2))
-    came = {name: accuracies.get(name, -math.inf) for name in guess.order}
-    right = sum(1.0 if came[a] > came[b] else 0.5 if came[a] == came[b] else 0 for a, b in pairs)
+
+    tau: float | None
+    exact: int
+    of: int
+    off: float
+
+    @property
+    def told(self) -> tuple[str, str]:
+        """tau and the exact places as a table has them."""
+        return EQUAL if self.tau is None else f"{self.tau:+.2f}", f"{self.exact} of {self.of}"
+
+
+def score(guess: Guess, accuracies: Mapping[str, float]) -> Score:
+    """What the guess was worth. accuracies: shares, by schedule; one without has diverged, and came last."""
+    from scipy.stats import kendalltau  # takes half a second to load
+
+    came = [accuracies.get(name, -math.inf) for name in guess.order]
+    best, apart = sorted(came, reverse=True), sorted(set(came))  # scipy takes places, but no infinity
+    places = [apart.index(value) for value in came]
+    tau = float(kendalltau(range(len(came), 0, -1), places).statistic) if len(apart) > 1 else None
+    exact = sum(own == there for own, there in zip(came, best))
     gap = 100 * (max(accuracies.values(), default=0) - min(accuracies.values(), default=0))
-    return right / len(pairs) if pairs else 1.0, abs(guess.gap - gap)
+    return Score(tau, exact, len(came), abs(guess.gap - gap))
+
+
+def scores(guesses: Sequence[Guess], race: Live) -> list[tuple[Guess, Score]]:
+    """The guesses about a race that is over with what they were worth, the best first."""
+    accuracies = ranks(standing(race), race)
+    raced = sorted([*accuracies, *diverged(race)])
+    made = [(g, score(g, accuracies)) for g in guesses if sorted(g.order) == raced]  # a file may say anything
+    return sorted(made, key=lambda one: (-(one[1].tau or 0), one[1].off))
 
 
 def table(guesses: Sequence[Guess], race: Live | None) -> list[tuple[str, ...]]:
     """The guesses as rows of GUESS_HEADS: the best first if the race is over, without scores if it is not, or is None."""
     if race is None or not race.whole:
-        return [(g.name, " > ".join(g.order), "", f"{g.gap:g}", "") for g in guesses]
-    accuracies = ranks(standing(race), race)
-    raced = sorted([*accuracies, *diverged(race)])
-    scored = [(g, *score(g, accuracies)) for g in guesses if sorted(g.order) == raced]  # a file may say anything
-    scored.sort(key=lambda one: (-one[1], one[2]))
-    return [(g.name, " > ".join(g.order), percent(right), f"{g.gap:g}", f"{off:.1f}") for g, right, off in scored]
+        return [(g.name, " > ".join(g.order), "", "", f"{g.gap:g}", "") for g in guesses]
+    return [(g.name, " > ".join(g.order), *s.told, f"{g.gap:g}", f"{s.off:.1f}") for g, s in scores(guesses, race)]
 
 
 def words(guesses: Sequence[Guess], race: Live) -> str:
     """Who guessed best, and what came out."""
-    of, made = ranks(standing(race), race), table(guesses, race)
+    of, made = ranks(standing(race), race), scores(guesses, race)
     came = ", ".join([f"{name} {percent(v)}" for name, v in of.items()] + [f"{n} diverged" for n in diverged(race)])
-    best = [name for name, _, right, _, _ in made if right == made[0][2]]
-    lead = f"{listed(best)} had the most pairs right ({made[0][2]}). " if made else "Nobody had guessed. "
+    best = [guess.name for guess, own in made if own.tau == made[0][1].tau]
+    lead = f"{listed(best)} guessed best (Kendall's tau: {made[0][1].told[0]}). " if made else "Nobody had guessed. "
     far = 100 * (max(of.values(), default=0) - min(of.values(), default=0))
     gap = f"; {far:.1f} points from first to last, by {measure(race)} accuracy" if of else ""
     return f"{lead}It came out as: {came}{gap}."
@@ -135,8 +161,9 @@ class Guesses:
 
 
 def guesses_csv(guesses: Sequence[Guess], race: Live) -> str:
-    """The table of guesses as CSV."""
-    return writing.csv(("name", "order", "pairs_right", "gap_guessed", "gap_off"), table(guesses, race))
+    """The guesses about a race that is over as CSV."""
+    rows = [(g.name, " > ".join(g.order), s.tau, s.exact, g.gap, s.off) for g, s in scores(guesses, race)]
+    return writing.csv(CSV_HEADS, rows)
 
 
 def hidden(settings: Settings) -> View:
@@ -163,9 +190,10 @@ def question(settings: Settings, race: Live) -> View:
     return replace(shown, words=shown.words.removeprefix("Nobody had guessed. "), data=data)
 
 
-def long() -> dict:
-    """What the script of a page needs: the schedules' names, spelt out."""
-    return {"long": {name: term.long for name, term in glossary.SCHEDULES.items()}}
+def script_data() -> dict:
+    """What the script of a page needs: the schedules' names, spelt out, and the words for scores."""
+    long = {name: term.long for name, term in glossary.SCHEDULES.items()}
+    return {"long": long, "heads": GUESS_HEADS, "columns": CSV_HEADS, "equal": EQUAL}
 
 
 def page(results: Results) -> Page:
@@ -179,7 +207,7 @@ def page(results: Results) -> Page:
     return Page(
         "predict",
         "Predict first",
-        [INTRO],
+        [INTRO, SCORED],
         [
             Control("Weights removed", writing.shares(sparsities), 1),
             Control("Budget (share of the dense run)", writing.shares(budgets), 1),
@@ -188,5 +216,5 @@ def page(results: Results) -> Page:
         view_of,
         hidden=True,
         script="guess.js",
-        data=long(),
+        data=script_data(),
     )

@@ -12,6 +12,7 @@ from retrainlab import glossary
 from retrainlab.checks import BadInput, choice, number, settle
 from retrainlab.config import NAMED_SCHEDULES, Experiment, Prune, Recipe, Retrain
 from retrainlab.explore.kit import chart, collapse, live, writing
+from retrainlab.explore.kit.live import Live
 from retrainlab.explore.kit.pages import Control, Page, View
 from retrainlab.explore.views import race
 from retrainlab.phrases import percent, share
@@ -154,6 +155,17 @@ INTRO = (
     "Then the weights that are left are trained again, for a share of the first training's length. The table shows what "
     "each schedule of the learning rate brings back, at the nearest sparsity that was raced.",
 )
+TITLE = "Start here: what pruning breaks, and how retraining mends it"
+SLIDER = Control("Weights removed", [(f"{place} %", place) for place in range(100)], 90)
+
+
+def mended(network: Network, place: int, settings: race.Settings, raced: Live) -> View:
+    """A network pruned to `place` percent as a page shows it, and below it how a race ended. settings: of the race."""
+    shown, heads = race.pruned(network, place / 100), ("sparsity_percent", "validation_accuracy")
+    caption = f"Retrained for {share(settings.budget)} of the first training, with {share(settings.sparsity)} removed"
+    table, numbers = (caption, race.heads(raced), race.ranking(raced)), sorted(network.accuracies.items())
+    points = raced.experiments[0].evaluations
+    return replace(shown, table=table, csv=writing.csv(heads, numbers), code=race.code(settings, points))
 
 
 def page(results: Results) -> Page:
@@ -175,22 +187,12 @@ def page(results: Results) -> Page:
         return found
 
     @cache
-    def ranking(sparsity: float) -> tuple[str, Sequence[str], Sequence[Sequence[str]]]:
-        raced = live.stored(race.experiments(races[sparsity]), results)
-        caption = f"Retrained for {share(BUDGET)} of the first training, with {share(sparsity)} removed"
-        return caption, race.heads(raced), race.ranking(raced)
+    def raced(sparsity: float) -> Live:
+        return live.stored(race.experiments(races[sparsity]), results)
 
     def view_of(place: int) -> View:
-        near, found = min(SPARSITIES, key=lambda s: abs(100 * s - place)), network()
-        shown, heads = race.pruned(found, place / 100), ("sparsity_percent", "validation_accuracy")
-        numbers = writing.csv(heads, sorted(found.accuracies.items()))
-        return replace(shown, table=ranking(near), csv=numbers, code=race.code(races[near]))
+        near = min(SPARSITIES, key=lambda s: abs(100 * s - place))
+        return mended(network(), place, races[near], raced(near))
 
-    return Page(
-        "start",
-        "Start here: what pruning breaks, and how retraining mends it",
-        INTRO,
-        [Control("Weights removed", [(f"{place} %", place) for place in range(100)], 90)],
-        [e for s in races.values() for e in race.experiments(s)],
-        view_of,
-    )
+    needs = [e for s in races.values() for e in race.experiments(s)]
+    return Page("start", TITLE, INTRO, [SLIDER], needs, view_of)

@@ -4,8 +4,9 @@ PAGES has a function for each explorer that has one: (results, data set) -> its 
 is stored.
 """
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import replace
+from itertools import product
 
 import torch
 
@@ -15,8 +16,9 @@ from retrainlab.explore.kit import cells, live, writing
 from retrainlab.explore.kit.cells import Cell
 from retrainlab.explore.kit.live import Live
 from retrainlab.explore.kit.pages import Control, Page, View
-from retrainlab.explore.views import allr, budget, draw, predict, race, schedules
+from retrainlab.explore.views import allr, budget, draw, predict, race, schedules, start
 from retrainlab.figures.pages import FOLDERS
+from retrainlab.study import collapse
 from retrainlab.study.results import Results
 
 
@@ -69,14 +71,14 @@ def predict_page(results: Results, data: str) -> Page | None:
     return Page(
         f"predict_{data}",
         f"Predict first, on {shown(data)}",
-        [predict.INTRO],
+        [predict.INTRO, predict.SCORED],
         [_what(found), _seed(seeds)],
         [],
         lambda cell, seed: predict.question(*_raced(cell, data, seed, results)),
         hidden=True,
         devices=cells.devices(found),
         script="guess.js",
-        data=predict.long(),
+        data=predict.script_data(),
     )
 
 
@@ -163,7 +165,35 @@ def schedules_page(results: Results, data: str) -> Page | None:
     )
 
 
+def start_page(results: Results, data: str) -> Page | None:
+    """A network pruned with a slider, and the stored race nearest to it: the first network whose accuracy straight after
+    pruning is stored at each percentage."""
+    found, seeds = cells.on_page(results, data)
+    if (network := next(_whole(found, seeds, data, results), None)) is None:
+        return None
+    recipe, own = network.recipe, [cell for cell in found if cell.model == network.recipe.model]
+    raced = {cell: _raced(cell, data, recipe.seed, results) for cell in own}
+
+    def view_of(place: int) -> View:
+        near = min(own, key=lambda cell: (abs(cell.sparsity - place / 100), cell.budget))
+        return start.mended(network, place, *raced[near])
+
+    about = f"Here it is {recipe.model} on {shown(data)}, seed {recipe.seed}."
+    title, devices = f"{start.TITLE}, on {shown(data)}", sorted({*cells.devices(own), network.where})
+    return Page(f"start_{data}", title, [*start.INTRO, about], [start.SLIDER], [], view_of, devices=devices)
+
+
+def _whole(found: Sequence[Cell], seeds: Sequence[int], data: str, results: Results) -> Iterator[collapse.Network]:
+    """The networks whose accuracy straight after pruning is stored at each percentage."""
+    cpu = torch.device("cpu")
+    for model, seed in product(dict.fromkeys(cell.model for cell in found), seeds):
+        recipe = live.recipe_of(data, model, seed)
+        if (dense := collapse.stored(recipe, results, cpu)) is not None and collapse.kept(dense.result):
+            yield collapse.network(recipe, collapse.USUAL, dense, cpu)
+
+
 PAGES: dict[str, Callable[[Results, str], Page | None]] = {
+    "start": start_page,
     "race": race_page,
     "predict": predict_page,
     "draw": draw_page,

@@ -2,7 +2,7 @@
 // exported pages alike. Everything is redrawn in one go, so nothing flickers; points that can be dragged stay.
 
 const INK = "#222", GRID = "#e4e4e4", AXIS = "#666";
-const LEFT = 60, RIGHT = 16, TOP = 28, BOTTOM = 48, ROW = 22;
+const LEFT = 60, RIGHT = 16, TOP = 28, BOTTOM = 48, ROW = 22, LINE = 15, READABLE = 11; // READABLE: pixels of the smallest type
 
 function shape(parent, tag, attributes = {}, text = null) {
   const node = document.createElementNS("http://www.w3.org/2000/svg", tag);
@@ -108,9 +108,21 @@ function words(g, m, X, Y, box) { // beside a level or a cut, over everything th
   shape(g, "text", { ...at, "font-size": 12, fill: INK, stroke: "#fff", "stroke-width": 3, "paint-order": "stroke" }, m.label);
 }
 
+// Words as one line, or, where that would be too small to read, as two.
+function lines(words, room) {
+  if (fits(words, room, READABLE) === READABLE) return [words];
+  const far = (at) => Math.abs(at - words.length / 2), gaps = [...words.matchAll(/ /g)].map((gap) => gap.index);
+  const [at] = gaps.sort((a, b) => far(a) - far(b));
+  return at === undefined ? [words] : [words.slice(0, at), words.slice(at + 1)];
+}
+
+const fits = (words, room, size) => Math.min(size, room / (0.56 * (words.length || 1))); // small rather than cut
+
 function place(panel, spec, head) {
   const [x, y, w, h] = panel.at, wide = spec.width, high = spec.height - head;
-  return { left: x * wide + (panel.left ?? LEFT), right: (x + w) * wide - RIGHT, top: head + y * high + TOP, bottom: head + (y + h) * high - BOTTOM };
+  const left = x * wide + (panel.left ?? LEFT), right = (x + w) * wide - RIGHT, room = right - left + 2 * RIGHT;
+  const more = (words) => LINE * (lines(words || "", room).length - 1);
+  return { left, right, room, top: head + y * high + TOP + more(panel.title), bottom: head + (y + h) * high - BOTTOM - more(panel.xlabel) };
 }
 
 function scales(panel, box) {
@@ -136,12 +148,14 @@ function axes(svg, panel, box, X, Y) {
     if (!panel.bare) text({ x: box.left - 7, y: Number(y) + 4, "text-anchor": "end" }, label);
   }
   shape(svg, "path", { d: `M${box.left},${box.top}V${box.bottom}H${box.right}`, stroke: AXIS, fill: "none" });
-  const fits = (words, room, size) => Math.min(size, room / (0.56 * (words.length || 1))); // small rather than cut
-  const across = (y, words, size, bold) => text({ x: (box.left + box.right) / 2, y, "text-anchor": "middle", "font-weight": bold, "font-size": fits(words, box.right - box.left + 2 * RIGHT, size) }, words);
-  across(box.bottom + (rows > 1 ? 45 : 37), panel.xlabel || "", 13, null);
-  const middle = (box.top + box.bottom) / 2, side = box.left - 46, high = box.bottom - box.top + 2 * TOP;
-  if (panel.ylabel) text({ x: side, y: middle, "text-anchor": "middle", "font-size": fits(panel.ylabel, high, 13), transform: `rotate(-90 ${side} ${middle})` }, panel.ylabel);
-  if (panel.title) across(box.top - 10, panel.title, 13.5, 600);
+  const put = (told, room, size, x, y, more) => told.forEach((line, i) => text({ x, y: y + LINE * i, "text-anchor": "middle", "font-size": fits(line, room, size), ...more }, line));
+  const across = (y, told, size, bold) => put(told, box.room, size, (box.left + box.right) / 2, y, { "font-weight": bold });
+  across(box.bottom + (rows > 1 ? 45 : 37), lines(panel.xlabel || "", box.room), 13, null);
+  const middle = (box.top + box.bottom) / 2, high = box.bottom - box.top + 2 * TOP, side = lines(panel.ylabel || "", high);
+  const left = box.left - (side.length > 1 ? 50 : 46), turned = `rotate(-90 ${left} ${middle})`;
+  put(side, high, 13, left, middle, { transform: turned });
+  const title = lines(panel.title || "", box.room);
+  across(box.top - 10 - LINE * (title.length - 1), title, 13.5, 600);
 }
 
 function grid(spec) { // of the legend: columns, the width of one, and its height with all rows
@@ -166,7 +180,7 @@ function legend(svg, spec) { // returns its height
 // The chart for a page so many pixels wide: as it is, or, where its type would be too small, with its panels one below the
 // other.
 function fitted(spec, width) {
-  if (!width || width >= 0.8 * spec.width) return spec;
+  if (!width || 12 * width >= READABLE * spec.width) return spec; // ticks are of 12 pixels
   const narrow = { ...spec, width: Math.max(300, Math.round(width)) }, count = spec.panels.length;
   const panels = spec.panels.map((panel, i) => ({ ...panel, at: [0, i / count, 1, 1 / count] }));
   return { ...narrow, panels, height: 300 * count + grid(narrow).high };

@@ -100,20 +100,19 @@ function extend(host, page, _show) {
   const begin = () => { order = rankingList(list, Object.keys(came), page.data.long, (text) => { said.textContent = text; }); };
   const rows = (question, known) => kept.of(question).map((g) => {
     const score = known && g.order.every((one) => one in known) ? scored(g.order, known) : null;
-    return { ...g, score, sort: score ? score.tau ?? 0 : 0 };
+    return { ...g, score, off: score ? Math.abs(g.gap - score.gap) : 0, sort: score?.tau ?? 0 };
   });
-  const tau = (score) => score.tau === null ? "all equal" : score.tau.toFixed(2).replace("-", "−");
+  const tau = (score) => score.tau === null ? page.data.equal : `${score.tau < 0 ? "" : "+"}${score.tau.toFixed(2)}`;
   const tell = () => {
-    const made = rows(asked, seen.get(asked)).sort((a, b) => b.sort - a.sort);
-    const heads = ["name", "order, the best first", "Kendall's tau", "exact places", "gap guessed (points)", "off by"];
-    const shown = made.map(({ name, order, gap, score }) => [name, order.join(" > "), score ? tau(score) : "",
-      score ? `${score.exact} of ${order.length}` : "", String(gap), score ? Math.abs(gap - score.gap).toFixed(1) : ""]);
-    fillTable(table, made.length ? [`Guesses (${asked})`, heads, shown] : null);
+    const made = rows(asked, seen.get(asked)).sort((a, b) => b.sort - a.sort || a.off - b.off);
+    const shown = made.map(({ name, order, gap, score, off }) => [name, order.join(" > "), score ? tau(score) : "",
+      score ? `${score.exact} of ${order.length}` : "", String(gap), score ? off.toFixed(1) : ""]);
+    fillTable(table, made.length ? [`Guesses (${asked})`, page.data.heads, shown] : null);
   };
   const csv = () => {
-    const heads = ["asked", "name", "order", "kendall_tau", "exact_places", "gap_guessed", "gap_off"];
+    const heads = ["asked", ...page.data.columns];
     const lines = kept.asked().flatMap((question) => rows(question, seen.get(question)).map((g) => [question, g.name,
-      g.order.join(" > "), g.score?.tau ?? "", g.score?.exact ?? "", g.gap, g.score ? Math.abs(g.gap - g.score.gap) : ""]));
+      g.order.join(" > "), g.score?.tau ?? "", g.score?.exact ?? "", g.gap, g.score ? g.off : ""]));
     return [heads, ...lines].map((line) => line.map(cell).join(",")).join("\n") + "\n";
   };
   form.addEventListener("submit", (event) => {

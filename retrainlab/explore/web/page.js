@@ -18,7 +18,8 @@ function fillTable(host, told) {
   element(table, "caption", {}, caption);
   const head = element(element(table, "thead"), "tr"), body = element(table, "tbody");
   heads.forEach((text) => element(head, "th", { scope: "col" }, text));
-  for (const row of rows) { const line = element(body, "tr"); row.forEach((text) => element(line, "td", {}, text)); }
+  for (const row of rows) { const line = element(body, "tr"); row.forEach((text, i) => element(line, "td", { "data-label": heads[i] }, text)); }
+  if (rows.some((row) => row.some((text) => text.length > 30))) table.className = "wordy";
   scrolls(box);
 }
 

@@ -34,20 +34,19 @@ def contest(table: pd.DataFrame) -> Said:
         return ", ".join(named) or "none"
 
     counted = f"{count('verdict')} (by their intervals); {after_holm(table)}, {count('corrected')}"
-    sure = f"*: {after_holm(table)}, too"
     named = f"Shown better than BIMP, with the sparsities in %: {who('better')}. Shown worse: {who('worse')}."
-    told = f"{counted}. {named} {sure}"
+    named += f" *: {after_holm(table)}, too."
     if too_few(table):
-        told = counted = f"not told apart: {FEW}"
-        sure = FEW.capitalize()
+        counted, named = f"not told apart: {FEW}", ""
+    against = f"Against BIMP, the other methods are {counted}."
     missed = table[table["search_reached"] < 1]
     missing = ", ".join(f"{e} at {share(s)}" for e, s in zip(missed["entrant"], missed["sparsity"])) or "none"
     return (
         f"A row for each entrant, a panel for each sparsity, and two panels for speed. At sparsity "
         f"{share(cells['sparsity'].iloc[0])}, from best to worst: {ranked}; dense {percent(table['dense'].iloc[0])}. "
         f"Paired with BIMP, the methods that sparsify during training are {counted}.",
-        f"Against BIMP, the other methods are {told}. Searches that missed their sparsity: {missing}.",
-        (named, f"Undecided: {(others['verdict'] == 'undecided').sum()} of {len(others)}. {sure}."),
+        " ".join(filter(None, [against, named, f"Searches that missed their sparsity: {missing}."])),
+        (against, *filter(None, [named])),
     )
 
 
