@@ -7,6 +7,7 @@ disk, goes unseen here: `results verify` and `doctor --store` read the files. An
 version, or in a folder that is only read, is passed over or made anew, and never an error: the files are read then.
 """
 
+import gc
 import hashlib
 import json
 import os
@@ -80,7 +81,7 @@ class Index:
     def read(self, wanted: Mapping[str, str]) -> dict[str, Result]:
         """The results of these names whose files still have the states that are given with them."""
         out: dict[str, Result] = {}
-        with self._passing_over(), self._opened("ro") as file:
+        with self._passing_over(), self._opened("ro") as file, _uncollected():
             shared: dict[str, str] = {}
             for names in _portions(wanted):
                 marks = ",".join("?" * len(names))
@@ -153,6 +154,18 @@ class Index:
 
         with suppress(sqlite3.Error, OSError):
             write_whole(self.path, fill)
+
+
+@contextmanager
+def _uncollected() -> Iterator[None]:
+    """Python looks through all objects again and again while many are made; of these none is garbage."""
+    usual = gc.isenabled()
+    gc.disable()
+    try:
+        yield
+    finally:
+        if usual:
+            gc.enable()
 
 
 @cache
