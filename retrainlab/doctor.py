@@ -100,7 +100,9 @@ def _torch() -> Iterator[Finding]:
 def _packages() -> Iterator[Finding]:
     core = ("numpy", "pandas", "scipy", "scikit-learn", "safetensors")
     notebooks = ("jupyterlab", "ipywidgets", "matplotlib", "seaborn", "papermill")
-    for what, names, required in (("computing", core, True), ("notebooks", notebooks, False)):
+    onnx = ("onnx", "onnxscript", "onnxruntime")
+    optional = [("notebooks", notebooks, False), ("ONNX files", onnx, False), ("timm's networks", ("timm",), False)]
+    for what, names, required in (("computing", core, True), *optional):
         missing = [n for n in names if _version(n) is None]
         found = ", ".join(f"{n} {_version(n) or 'not installed'}" for n in names)
         yield Finding(what, found, not missing, f"pip install {' '.join(missing)}" if missing else "", required)

@@ -18,9 +18,9 @@ from retrainlab.study.settings import DENSE, LISTS, method_settings, places, tol
 
 def add_machine(parser: argparse._ActionsContainer, study: bool = True, sitting: bool = False) -> None:
     """Options of every command that may train. study: also those that only studies have; sitting: also how long it may take,
-    for what can stop and go on."""
+    and a cluster that does it, for what can stop and go on."""
     for f in fields(Machine):
-        left_out = (() if study else ("engine", "fresh", "stored_only")) + (() if sitting else ("minutes",))
+        left_out = (() if study else ("engine", "fresh", "stored_only")) + (() if sitting else ("minutes", "scheduler"))
         if f.name not in left_out:
             how: dict = {"action": "store_true"} if bool in (f.type, *get_args(f.type)) else {"type": f.type}
             parser.add_argument(_flag(f.name), default=f.default, help=f.metadata["help"], **how)

@@ -200,6 +200,19 @@ def write_whole(path: Path, fill: Callable[[Path], object]) -> None:
             temporary.unlink()
 
 
+def write_new(path: Path, text: str) -> bool:
+    """Create a small file, and say whether it was this process that did: one alone succeeds. Raises OSError."""
+    try:
+        file = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o666)
+    except FileExistsError:
+        return False
+    try:
+        os.write(file, text.encode())
+    finally:
+        os.close(file)
+    return True
+
+
 @contextmanager
 def locked(path: Path) -> Iterator[None]:
     """Wait until no other process or thread holds the lock of `path`, and hold it: what is read, added to and written whole

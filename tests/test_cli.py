@@ -133,6 +133,8 @@ def test_doctor_lists_what_it_looked_for(capsys):
     for name in (
         "Python",
         "torch",
+        "ONNX files",
+        "timm's networks",
         "torchvision",
         "device",
         "data: digits",

@@ -64,9 +64,9 @@ training.half
 obs
 scores training.cycles methods.sparsifier
 methods training.engine
-study.serving study.processes study.sitting study.workers
+study.serving study.processes study.ledger study.sitting study.claims study.failures
 study.checkpoints study.courses study.result study.measured study.stages study.older study.records study.archive study.index
-study.store
+study.sharing study.workers study.store
 study
 contest
 figures.sentences figures teaching.answers teaching.times

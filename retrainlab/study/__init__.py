@@ -7,7 +7,9 @@
     stages     train, prune, retrain: what one experiment is made of
     courses    many of them, carried out together; checkpoints: what of them is unfinished, on disk
     results    the keeper of what is stored, and how one process makes what is missing
-    run        carries a grid out: plan cuts what is missing into tasks, workers spreads these over processes
+    run        carries a grid out: plan cuts what is missing into tasks (ledger), workers spreads these over processes
+    away       tasks that other machines carry out; cluster: those of Dask
+    sharing    several studies in one store: who makes what, by claims; failures: why a run was not made
     sitting    a study that must end within some minutes: when it stops, and what comes first
     speed      how fast this device trains what is missing, by a short measurement
     forecast   what a study costs, said before it is made

@@ -8,6 +8,7 @@ that is in it, and writes nothing.
     pruned/KEY.safetensors      masks, likewise
 """
 
+import errno
 import hashlib
 import re
 import warnings
@@ -24,7 +25,7 @@ from safetensors.torch import load
 from retrainlab.checks import BadInput
 from retrainlab.keys import SCHEMA
 from retrainlab.parsing import MOST as MOST_OF_JSON
-from retrainlab.parsing import parsed
+from retrainlab.parsing import open_file, parsed
 from retrainlab.paths import shipped_files
 from retrainlab.phrases import first_line
 from retrainlab.study import records
@@ -114,8 +115,11 @@ class Archive:
 
     def _opened(self) -> zipfile.ZipFile:
         try:
+            open_file(self.path).close()  # a pipe would be waited for
             return zipfile.ZipFile(self.path)
         except OSError as error:
+            if self.path.is_dir() or error.errno == errno.ELOOP:
+                raise Unfit("it is a folder, or a link in a circle") from None
             raise BadInput(f"The file of results {self.path} cannot be read ({error.strerror}).") from None
         except (zipfile.BadZipFile, ValueError, NotImplementedError) as error:
             raise Unfit(f"it is no zip file ({first_line(error)})") from None

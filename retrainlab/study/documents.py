@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import Any
 
 from retrainlab.checks import BadInput
+from retrainlab.parsing import read_file
 
 LARGEST = 1_000_000  # bytes of a file
 DEEPEST = 8  # lists and names with values in one another
@@ -16,14 +17,9 @@ def read(path: Path) -> dict[str, Any]:
     if (parse := _PARSERS.get(path.suffix.lower())) is None:
         raise BadInput(f"The file {path} must be TOML or YAML, and its name end so: {', '.join(_PARSERS)}.")
     try:
-        with open(path, "rb") as file:
-            content = file.read(LARGEST + 1)
+        said = parse(read_file(path, LARGEST).decode("utf-8-sig"))
     except OSError as error:
         raise BadInput(f"The file {path} cannot be read ({error.strerror}); name one that can.") from None
-    if len(content) > LARGEST:
-        raise BadInput(f"The file {path} has more than {LARGEST:,} bytes, which no study needs; shorten it.")
-    try:
-        said = parse(content.decode("utf-8-sig"))
     except UnicodeDecodeError:
         raise BadInput(f"The file {path} is not in UTF-8; save it so.") from None
     except RecursionError:

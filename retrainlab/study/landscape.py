@@ -22,6 +22,7 @@ from retrainlab.progress import Progress
 from retrainlab.pruning import Masks, Weights
 from retrainlab.study.courses import drive
 from retrainlab.study.lacking import NotStored
+from retrainlab.study.ledger import Part, Task
 from retrainlab.study.machine import Machine
 from retrainlab.study.making import cost, grouped
 from retrainlab.study.measured import Dense, Pruned
@@ -33,7 +34,7 @@ from retrainlab.study.run import QUICK
 from retrainlab.study.serving import advance
 from retrainlab.study.speed import engine_of
 from retrainlab.study.stages import check_dense, check_lengths, common, dense_curve, prepare, while_retraining
-from retrainlab.study.workers import Task, run_tasks
+from retrainlab.study.workers import run_tasks
 from retrainlab.training import cycles
 from retrainlab.training.engine import Engine
 from retrainlab.training.loop import evaluate, recalibrate, validate
@@ -200,18 +201,20 @@ def _make(
             seconds += steps * engine.seconds
             parts = min(len(alike), count * -(-len(alike) // (engine.members * count)))  # as many for each process
             for i in range(parts):
-                part = alike[i * len(alike) // parts : (i + 1) * len(alike) // parts]
-                first = part[0]
-                words = f"{first.retrain.schedule} at sparsity {first.prune.sparsity:g}, seed {first.recipe.seed}, ..."
-                rank, args = (0, -float(len(part)), len(todo)), (results, where, engine, part)
-                name = _name(results, first)
-                todo.append(Task(rank, name, carry_out, args, float(len(part)), frozenset(), len(part), words))
+                some = alike[i * len(alike) // parts : (i + 1) * len(alike) // parts]
+                rank, args = (0, -float(len(some)), len(todo)), (results, where, engine)
+                runs = [Part(_name(results, e), e, _words(e)) for e in some]
+                todo.append(Task.of(rank, carry_out, args, float(len(some)), frozenset(), runs))
         if not machine.jobs and 0 < seconds < QUICK:
             count = 1
         place = str(results.store.root)
         run_tasks(todo, min(count, len(todo)), lambda share, words: progress(share, f"{words} on {on}"), place)
     finally:
         progress.close()
+
+
+def _words(e: Experiment) -> str:
+    return f"{e.retrain.schedule} at sparsity {e.prune.sparsity:g}, seed {e.recipe.seed}"
 
 
 def carry_out(results: Results, where: torch.device, engine: Engine, experiments: Sequence[Experiment]) -> None:

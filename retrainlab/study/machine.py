@@ -43,6 +43,8 @@ class Machine:
         low=0,
     )
 
+    scheduler: str = told("", "address of a Dask scheduler, such as tcp://node1:8786, whose workers do the work")
+
     def __post_init__(self) -> None:
         settle(self)
         if self.fresh and self.stored_only:
@@ -54,7 +56,12 @@ class Machine:
         from retrainlab.study.run import run_study
 
         options = asdict(self) | {"stored_only": bool(self.stored_only), "minutes": sitting or 0.0}
-        return run_study(experiments, **options, progress=Progress(name), executor=executor)
+        if not options.pop("scheduler") or self.stored_only:
+            return run_study(experiments, **options, progress=Progress(name), executor=executor)
+        from retrainlab.study.cluster import connected
+
+        with connected(self.scheduler) as client:
+            return run_study(experiments, **options, progress=Progress(name), client=client)
 
     @contextmanager
     def studies(self, name: str) -> "Iterator[Studies]":

@@ -12,7 +12,7 @@ from retrainlab.study.checkpoints import Checkpoints
 from retrainlab.study.courses import Callbacks
 from retrainlab.study.measured import Dense, Pruned
 from retrainlab.study.result import Result
-from retrainlab.study.stages import evaluations_of, run_together, train_dense_together
+from retrainlab.study.stages import evaluations_of, prune_dense, run_together, train_dense_together
 from retrainlab.training.engine import Engine
 from retrainlab.training.state import Point
 
@@ -76,6 +76,32 @@ def grouped(items: Iterable[T], by: Callable[[T], K]) -> dict[K, list[T]]:
     for item in items:
         out.setdefault(by(item), []).append(item)
     return out
+
+
+def made_of(
+    nouns: Sequence[Noun],
+    dense: Mapping[Recipe, Dense],
+    pruned: Mapping[Pair, Pruned],
+    device: torch.device,
+    engine: Engine,
+    watch: Watch,
+) -> Iterator[tuple[Noun, Thing]]:
+    """Make nouns of one kind from the networks and masks that they start from, on `device`; each as it ends."""
+    recipes = [noun for noun in nouns if isinstance(noun, Recipe)]
+    experiments = [noun for noun in nouns if isinstance(noun, Experiment)]
+    if recipes:
+        yield from first_trainings(recipes, device, engine, watch)
+    for pair in (noun for noun in nouns if isinstance(noun, tuple)):
+        yield pair, prune_dense(*pair, dense[pair[0]], str(device))
+    if experiments:
+        yield from retrainings(experiments, dense, pruned, device, engine, watch)
+
+
+def starts_of(nouns: Sequence[Noun]) -> tuple[list[Recipe], list[Pair]]:
+    """The first trainings, and the first prunes, that nouns start from."""
+    recipes = [recipe_of(noun) for noun in nouns if not isinstance(noun, Recipe)]
+    pairs = [(noun.recipe, noun.prune) for noun in nouns if isinstance(noun, Experiment)]
+    return list(dict.fromkeys(recipes)), list(dict.fromkeys(pairs))
 
 
 def first_trainings(

@@ -8,11 +8,13 @@ from typing import TYPE_CHECKING
 import torch
 
 from retrainlab.checks import BadInput
+from retrainlab.data.folders import printable
 from retrainlab.study.result import Result
 
 if TYPE_CHECKING:
     from retrainlab.study.store import Store
 
+LONGEST = 500  # characters of a sentence's part
 CURVES = {"step", "validation_accuracy", "validation_loss", "train_loss", "weight_sparsity", "lr"}
 UNSEALED = {  # what a record has at least that was written before there were checksums: scalars, then curves
     "dense": (
@@ -37,7 +39,10 @@ UNSEALED = {  # what a record has at least that was written before there were ch
 
 
 class Unfit(ValueError):
-    """Why a stored file is not what its name says."""
+    """Why a stored file is not what its name says, in one printable line, whatever names the file has in it."""
+
+    def __init__(self, why: str):
+        super().__init__(printable(why[:LONGEST]))
 
 
 def check(kind: str, result: Result) -> None:

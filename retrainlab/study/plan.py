@@ -14,7 +14,9 @@ import torch
 
 from retrainlab.config import Experiment, Prune, Recipe
 from retrainlab.layers import prunable
+from retrainlab.phrases import share
 from retrainlab.scores import UPDATES
+from retrainlab.study.ledger import Part, Task
 from retrainlab.study.making import Noun, Pair, Watch, cost, grouped, work
 from retrainlab.study.measured import belongs, check_momentum, lacks_momentum
 from retrainlab.study.records import Stored
@@ -23,7 +25,6 @@ from retrainlab.study.results import Results
 from retrainlab.study.serving import Unfinished, advance
 from retrainlab.study.sitting import Sitting, order
 from retrainlab.study.stages import common, network_of, while_retraining
-from retrainlab.study.workers import Task
 from retrainlab.training.engine import Engine
 from retrainlab.training.state import State
 
@@ -132,12 +133,12 @@ def tasks(
     first = _first_needed(missing) if sitting else {}
 
     def add(stage: int, nouns: Sequence[Noun], engine: Engine, needs: Iterable[Noun] = ()) -> None:
-        name, size = results.key(nouns[0]), work(nouns)
-        waits = frozenset(task_of[need] for need in needs if need in task_of)
-        args = (results, device, engine, nouns, sitting)
+        parts = [Part(results.key(noun), noun, _words(noun), _name(noun)) for noun in nouns]
+        size, waits = work(nouns), frozenset(task_of[need] for need in needs if need in task_of)
+        args = (results, device, engine, sitting)
         rank = (min(stage, 1), min(map(first.__getitem__, nouns)), len(out)) if first else (stage, -size, len(out))
-        out.append(Task(rank, name, carry_out, args, size, waits, len(nouns), _words(nouns)))
-        task_of.update(dict.fromkeys(nouns, name))
+        out.append(Task.of(rank, carry_out, args, size, waits, parts))
+        task_of.update(dict.fromkeys(nouns, parts[0].key))
 
     def in_turn(nouns: Sequence[N]) -> list[N]:
         return sorted(nouns, key=lambda noun: first[noun] if first else -cost(noun))
@@ -187,22 +188,32 @@ def _portions(group: Sequence[T], size: int) -> Iterator[Sequence[T]]:
         yield group[i * len(group) // count : (i + 1) * len(group) // count]
 
 
-def _words(runs: Sequence[Noun]) -> str:
-    """What a task makes, in words: its first run, and how many more."""
-    match runs[0]:
+def _words(noun: Noun) -> str:
+    """What a noun is, in words."""
+    match noun:
         case Recipe() as recipe:
-            first = f"first training of {recipe.model}, seed {recipe.seed}"
+            return f"first training of {recipe.model}, seed {recipe.seed}"
         case (recipe, prune):
-            first = f"pruning of {recipe.model} to sparsity {prune.sparsity:g}, seed {recipe.seed}"
+            return f"pruning of {recipe.model} to sparsity {prune.sparsity:g}, seed {recipe.seed}"
         case Experiment(recipe, prune, retrain):
-            first = (
+            return (
                 f"{retrain.schedule} at sparsity {prune.sparsity:g} and budget {retrain.budget:g}, seed {recipe.seed}"
             )
-    return first if len(runs) == 1 else f"{first}, and {len(runs) - 1} made together with it"
+
+
+def _name(noun: Noun) -> str:
+    """As `_words`, for lists of tasks."""
+    match noun:
+        case Recipe() as recipe:
+            return f"dense seed {recipe.seed}"
+        case (recipe, prune):
+            return f"prune {share(prune.sparsity)} seed {recipe.seed}"
+        case Experiment(recipe, prune, retrain):
+            return f"retrain {retrain.schedule} {share(prune.sparsity)} {share(retrain.budget)} seed {recipe.seed}"
 
 
 def carry_out(
-    results: Results, device: torch.device, engine: Engine, nouns: Sequence[Noun], sitting: Sitting | None = None
+    results: Results, device: torch.device, engine: Engine, sitting: Sitting | None, nouns: Sequence[Noun]
 ) -> None:
     """The work of a task, in a worker: make nouns of one kind together, keep each as it ends, and tell how far it is. Raises
     Unfinished if the sitting is over before that."""

@@ -18,9 +18,12 @@ from dataclasses import dataclass
 from multiprocessing.process import ORIGINAL_DIR  # type: ignore[attr-defined]  # known to its own modules only
 from multiprocessing.spawn import get_executable
 from queue import SimpleQueue
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from retrainlab.study.serving import Tell, listener
+
+if TYPE_CHECKING:
+    from retrainlab.study.ledger import Task
 
 START = """
 import os, pickle, sys
@@ -52,7 +55,20 @@ class NotStarted(Exception):
 class Inline(Executor):
     """Runs each piece of work at once in this process: one job, or a GPU."""
 
-    count = 1
+    count, here, alone = 1, True, True
+
+    def begin(self, task: "Task", tell: Tell) -> Future:
+        """Do a task."""
+        return self.submit(task.work, *task.call, tell=tell)
+
+    def keep(self, task: "Task", value: object) -> None:
+        """Its work has kept what it made."""
+
+    def rest(self) -> None:
+        """There is none."""
+
+    def terminate(self) -> None:
+        """Nothing is running."""
 
     def submit(self, work: Callable, /, *args, tell: Tell | None = None) -> Future:  # type: ignore[override]  # tell is ours
         """As Executor's; `tell` hears how far the work is."""
@@ -86,6 +102,8 @@ class Workers(Executor):
     Died if its worker did (the next work gets another), and NotStarted if there is none to be had.
     """
 
+    here, alone = False, False
+
     def __init__(self, count: int):
         self._jobs: SimpleQueue[_Job | None] = SimpleQueue()
         self._lock = threading.Lock()
@@ -107,6 +125,13 @@ class Workers(Executor):
         future: Future = Future()
         self._jobs.put(_Job(future, self._round, tell, work, args))
         return future
+
+    def begin(self, task: "Task", tell: Tell) -> Future:
+        """Begin a task."""
+        return self.submit(task.work, *task.call, tell=tell)
+
+    def keep(self, task: "Task", value: object) -> None:
+        """Its work has kept what it made."""
 
     def rest(self) -> None:
         """End the processes that wait for work, and so give back their memory."""

@@ -20,9 +20,10 @@ from retrainlab.data.sources import fingerprint
 from retrainlab.keys import key, references
 from retrainlab.paths import store_root
 from retrainlab.progress import Stages, Tell
-from retrainlab.study import checkpoints, older
+from retrainlab.study import checkpoints, failures, older
 from retrainlab.study.archive import Archive, shipped
 from retrainlab.study.checkpoints import Checkpoints
+from retrainlab.study.claims import holds
 from retrainlab.study.making import (
     Meter,
     Noun,
@@ -31,8 +32,10 @@ from retrainlab.study.making import (
     Watch,
     first_trainings,
     grouped,
+    made_of,
     recipe_of,
     retrainings,
+    starts_of,
     work,
 )
 from retrainlab.study.measured import Dense, Pruned, belongs
@@ -49,10 +52,11 @@ T = TypeVar("T")
 @dataclass(frozen=True)
 class Results:
     """What a store holds, by its nouns. fingerprints: of data sets, by name and image size; each is taken once, when it is
-    needed, since a folder of images takes a while."""
+    needed, since a folder of images takes a while. owner: of claims, if work is shared with others (see `sharing`)."""
 
     store: Store
     fingerprints: dict[tuple[str, int | None], str] = field(default_factory=dict)
+    owner: str = ""
 
     @staticmethod
     def at(place: "Place" = "") -> "Results":
@@ -136,9 +140,14 @@ class Results:
         return found
 
     def put(self, noun: Noun, thing: Thing) -> None:
-        """Keep what was made of a noun, whose checkpoints go. Raises BadInput where the store cannot be written."""
-        self.store.put(name := self.key(noun), thing)
+        """Keep what was made of a noun, whose checkpoints go; but not if the owner has lost its claim of it to another.
+        Raises BadInput where the store cannot be written."""
+        name = self.key(noun)
+        if self.owner and not holds(self.store.root, self.owner, name):
+            return
+        self.store.put(name, thing)
         checkpoints.remove(self.store.root, name)
+        failures.remove(self.store.root, name)
 
     def work(self, experiments: Iterable[Experiment]) -> float:
         """How much of them is missing, in epochs of training."""
@@ -210,20 +219,11 @@ class Results:
         yielded; once `watch` stops it, what is unfinished has checkpoints. Raises BadInput if what they start from is not
         there, if images have changed, or if the store cannot be written."""
         self.check_unchanged(recipe_of(nouns[0]))
-        recipes = [noun for noun in nouns if isinstance(noun, Recipe)]
-        pairs = [noun for noun in nouns if isinstance(noun, tuple)]
-        experiments = [noun for noun in nouns if isinstance(noun, Experiment)]
-        dense = {
-            r: self._required(self.dense(r, device)) for r in {r for r, _ in pairs} | {e.recipe for e in experiments}
-        }
-        pruned = {p: self._required(self.masks(*p, device)) for p in {(e.recipe, e.prune) for e in experiments}}
+        recipes, pairs = starts_of(nouns)
+        dense = {r: self.required(self.dense(r, device)) for r in recipes}
+        pruned = {p: self.required(self.masks(*p, device)) for p in pairs}
         watch = replace(watch, checkpoints=Checkpoints(self.store.root, list(map(self.key, nouns)), str(engine)))
-        made: Iterable[tuple[Noun, Thing]] = ((p, prune_dense(*p, dense[p[0]], str(device))) for p in pairs)
-        if recipes:
-            made = first_trainings(recipes, device, engine, watch)
-        if experiments:
-            made = retrainings(experiments, dense, pruned, device, engine, watch)
-        for noun, thing in made:
+        for noun, thing in made_of(nouns, dense, pruned, device, engine, watch):
             self.put(noun, thing)
             yield thing
 
@@ -252,7 +252,8 @@ class Results:
         with suppress(BadInput):
             self.put(noun, thing)
 
-    def _required(self, thing: T | None) -> T:
+    def required(self, thing: T | None) -> T:
+        """The thing that the store must have. Raises BadInput if it does not."""
         if thing is None:
             raise BadInput(
                 f"Files in the store {self.store.root} were changed or damaged while the study ran; give the same command "

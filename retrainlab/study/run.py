@@ -8,9 +8,12 @@ import sys
 import warnings
 from collections.abc import Sequence
 from concurrent.futures import Executor
+from dataclasses import replace
 from functools import cache
+from typing import TYPE_CHECKING
 
 import pandas as pd
+import torch
 
 from retrainlab import stats
 from retrainlab.checks import BadInput, check_number, listed, settled
@@ -20,16 +23,22 @@ from retrainlab.device import cores, describe, lack_of_memory_told, resolve
 from retrainlab.keys import references
 from retrainlab.progress import Progress, Tell
 from retrainlab.study import checkpoints
+from retrainlab.study.away import Away
 from retrainlab.study.lacking import NotStored
 from retrainlab.study.plan import Missing, tasks
+from retrainlab.study.processes import Workers
 from retrainlab.study.reading import rows, stored
 from retrainlab.study.result import Result
 from retrainlab.study.results import Place, Results
+from retrainlab.study.sharing import Sharing
 from retrainlab.study.sitting import Sitting
 from retrainlab.study.speed import paces, total
 from retrainlab.study.stages import check_all
-from retrainlab.study.workers import run_tasks
+from retrainlab.study.workers import Crew, run_tasks
 from retrainlab.training.engine import forced
+
+if TYPE_CHECKING:
+    import distributed
 
 QUICK = 12  # seconds of work that one process does sooner than others have started
 
@@ -47,6 +56,7 @@ def run_study(
     minutes: float | Sitting = 0.0,
     progress: Tell | None = None,
     executor: Executor | None = None,
+    client: "distributed.Client | None" = None,
 ) -> pd.DataFrame:
     """One row per experiment, in the order given: the configuration and every scalar of its result. What was under way when
     an earlier call ended goes on from its checkpoint (see `study.checkpoints`).
@@ -57,7 +67,9 @@ def run_study(
     minutes: if above 0, stop cleanly before they are over, counted from this call or the beginning of a `Sitting`, say so on
     stderr, and return the rows of the experiments that are finished, maybe none; what tells most comes first then.
     progress: told a share and what is done, by default a `progress.Progress`. executor: any
-    `concurrent.futures.Executor`, instead of processes of this study's own.
+    `concurrent.futures.Executor` of processes, instead of this study's own, with as many at once as jobs says; client: of a
+    Dask cluster (see `study.cluster`). Both may be on other machines: they bring back what they have made, and device and
+    engine are theirs. Studies that share a store share its work (see `study.sharing`).
     Raises BadInput before any work starts, and Stopped (a KeyboardInterrupt) on Ctrl-C with all finished results kept.
     """
     experiments = listed(experiments, Experiment, "run_study's experiments")
@@ -66,9 +78,16 @@ def run_study(
     sitting = Sitting.of(minutes)
     if sitting and fresh:
         raise BadInput("A study that makes all anew would begin anew in every sitting; leave fresh or minutes out.")
-    kept, where = Results.at(store), resolve(device)
-    if engine != "auto":
+    kept = Results.at(store)
+    crew = _crew(executor, client, kept, jobs or cores(), device, engine)
+    where = torch.device("cpu") if isinstance(crew, Away) else resolve(device)
+    if engine != "auto" and not isinstance(crew, Away):
         forced(engine, where)
+    only_here = any(name.startswith("__main__:") for e in experiments for name in references(e).values())
+    if only_here and isinstance(crew, Away):
+        raise BadInput(
+            "Other processes cannot import what a notebook or a script defines; put it into a module of its own."
+        )
     missing = Missing.of(experiments, kept, fresh, stored_only)
     if missing.results and stored_only:
         raise NotStored(missing)
@@ -76,29 +95,37 @@ def run_study(
         kept.store.check_writable()
         check_all(experiments, where)
         kept.store.check_room(missing.bytes())
-        for name in (*missing.dense, *missing.results) if fresh else ():
-            checkpoints.remove(kept.store.root, name)
         for data, size in kept.fingerprints:
             if data not in DATASETS:
                 print(f"study: {content(data, size)}", file=sys.stderr)
-        report, machine = progress or Progress("study"), describe(where)
+        report = progress or Progress("study")
 
         def tell(share: float, word: str) -> None:
-            report(share, f"{word} on {machine}")
+            report(share, f"{word} on {crew.words if isinstance(crew, Away) else describe(where)}")
 
         try:
-            paced = paces(missing, engine, where, tell, sitting)
-            seconds, hints = total(paced.values()), [pace.hint for pace in paced.values() if pace.hint]
-            if hints and hasattr(report, "close"):
-                report.close()  # its line is not to go on with other words
-            for words in hints:
-                _say(words)
-            count = min(jobs or cores(), len(missing.results)) if where.type == "cpu" else 1
-            only_here = any(name.startswith("__main__:") for e in experiments for name in references(e).values())
-            if only_here or (not jobs and executor is None and 0 < seconds < QUICK):
-                count = 1
-            todo = tasks(missing, {recipe: pace.engine for recipe, pace in paced.items()}, count, kept, where, sitting)
-            run_tasks(todo, min(count, len(todo)), tell, str(kept.store.root), executor, sitting)
+            with kept.store.claims() as claims:
+                claims.tidy()
+                sharing = Sharing(kept.store.root, claims, [*missing.dense, *missing.pruned, *missing.results])
+                if fresh:
+                    for name in (*missing.dense, *missing.results):
+                        checkpoints.remove(kept.store.root, name)
+                elif any(sharing.before.values()):  # another study may have made it just now
+                    missing = Missing.of(experiments, kept)
+                paced = paces(missing, engine, where, tell, sitting, crew.engine if isinstance(crew, Away) else None)
+                seconds, hints = total(paced.values()), [pace.hint for pace in paced.values() if pace.hint]
+                if hints and hasattr(report, "close"):
+                    report.close()  # its line is not to go on with other words
+                for words in hints:
+                    _say(words)
+                count = min(jobs or cores(), len(missing.results)) if where.type == "cpu" else 1
+                if only_here or (not jobs and executor is None and 0 < seconds < QUICK):
+                    count = 1
+                if isinstance(crew, Away):
+                    count = crew.workers
+                engines = {recipe: pace.engine for recipe, pace in paced.items()}
+                todo = tasks(missing, engines, count, replace(kept, owner=claims.id), where, sitting)
+                run_tasks(todo, crew or min(count, len(todo)), tell, str(kept.store.root), sitting, sharing)
         finally:
             if hasattr(report, "close"):
                 report.close()
@@ -115,6 +142,19 @@ def run_study(
     if len(table) and (words := stats.mixed(table)):
         _say(words)
     return table
+
+
+def _crew(
+    executor: Executor | None, client: "distributed.Client | None", kept: Results, jobs: int, device: str, engine: str
+) -> Crew | None:
+    """Who carries out the tasks, if not processes of the study's own."""
+    if client is not None:
+        from retrainlab.study.cluster import Cluster
+
+        return Cluster(client, kept, device, engine)
+    if executor is None or isinstance(executor, Workers):
+        return executor
+    return Away(executor, 2 * jobs, kept, device, engine)
 
 
 def _tell_left(missing: Missing, there: int, count: int, kept: Results, sitting: Sitting) -> None:

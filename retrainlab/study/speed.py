@@ -35,18 +35,30 @@ class Pace:
 
 
 def paces(
-    missing: Missing, kind: str, where: torch.device, tell: Tell, sitting: Sitting | None = None
+    missing: Missing,
+    kind: str,
+    where: torch.device,
+    tell: Tell,
+    sitting: Sitting | None = None,
+    elsewhere: Callable[[Recipe, float, float, Tell], Engine] | None = None,
 ) -> dict[Recipe, Pace]:
     """The pace of each network, data set and batch size that is missing, by their `common` recipe. kind: the engine asked
-    for, `auto` for the fastest. tell: hears of a probe. Raises BadInput for images that are not here."""
+    for, `auto` for the fastest. tell: hears of a probe. elsewhere: says the engine where others compute, for a recipe, its
+    steps and those of them for which compiling may be tried. Raises BadInput for images that are not here."""
     out = {}
     wanted = [*missing.dense.values(), *map(while_retraining, missing.results.values())]
     for recipe in dict.fromkeys(map(common, wanted)):
         setup, original = prepare(recipe, where)
         steps = missing.epochs(recipe) * len(original.lr) / recipe.epochs
         worth_trying = sitting is None or sitting.left > 5 * LONG  # what compiling gives
-        engine = engine_of(setup, recipe, kind, steps, partial(tell, 0.0), steps if worth_trying else 0.0)
-        words = hint(record_of(setup, recipe)) if kind == "auto" and steps >= WORTH_A_PROBE else ""
+        compiled = steps if worth_trying else 0.0
+        if elsewhere is not None:
+            engine = elsewhere(recipe, steps, compiled, tell)
+        else:
+            engine = engine_of(setup, recipe, kind, steps, partial(tell, 0.0), compiled)
+        words = (
+            hint(record_of(setup, recipe)) if elsewhere is None and kind == "auto" and steps >= WORTH_A_PROBE else ""
+        )
         out[recipe] = Pace(engine, steps, words and f"{recipe.model}: {words}")
     return out
 

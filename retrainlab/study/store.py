@@ -3,6 +3,7 @@
     STORE/dense/KEY.json  KEY.safetensors     a dense run and its weights
     STORE/pruned/KEY.json KEY.safetensors     what pruning did, and the first cycle's masks (and weights, if it changed them)
     STORE/results/KEY.json                    an experiment's result
+    STORE/checkpoints/  claims/  failures/            see `checkpoints`, `claims` and `failures`
     STORE/conflicts/                          of imported files, what has the name of another result (see `exports`)
     STORE/damaged/                            what did not fit, set aside
 
@@ -35,6 +36,7 @@ from retrainlab.phrases import first_line
 from retrainlab.progress import Progress
 from retrainlab.study import index, older, records, seal
 from retrainlab.study.archive import Archive
+from retrainlab.study.claims import Claims
 from retrainlab.study.measured import Dense, Pruned
 from retrainlab.study.older import Unfit
 from retrainlab.study.records import KINDS, Stored
@@ -65,7 +67,7 @@ class Store:
 
     def check_writable(self) -> None:
         """Raise BadInput now rather than after the first hour's work; what killed writers have left goes."""
-        with self._writing():
+        with self.writing():
             probe(self.root / "results")
         for folder in self.folders():
             with suppress(OSError):
@@ -74,8 +76,14 @@ class Store:
     def folders(self) -> list[Path]:
         """The folders in which there may be files of the store; none in it is a link, which may lead out of it."""
         beside = self.root / "conflicts"
-        own = [*(parent / kind for parent in (self.root, beside) for kind in KINDS), self.root / "checkpoints"]
+        more = (self.root / name for name in ("checkpoints", "failures"))
+        own = [*(parent / kind for parent in (self.root, beside) for kind in KINDS), *more]
         return [f for f in (self.root, *own) if f.is_dir() and (f == self.root or not f.is_symlink())]
+
+    def claims(self) -> Claims:
+        """A study's claims of work here (see `claims`). Raises BadInput where they cannot be written."""
+        with self.writing():
+            return Claims(self.root)
 
     def check_room(self, size: float) -> None:
         """Raise BadInput now if `size` bytes do not fit on the store's disk."""
@@ -132,7 +140,7 @@ class Store:
         """Write a record, and before it the tensors that go with it; a result has none. tensors: None to leave them out, so
         that what is stored is bare."""
         digest = None
-        with self._writing():
+        with self.writing():
             if kind != "results" and tensors is not None:
                 whole = {name: t.detach().cpu().contiguous() for name, t in tensors.items()}
                 digest = seal.of_tensors(name := f"{kind}/{key}", whole)
@@ -196,7 +204,7 @@ class Store:
 
     def forget(self, kind: str, key: str) -> None:
         """Remove what is stored under that name. Raises BadInput where one may not."""
-        with self._writing():
+        with self.writing():
             for end in ("json", "safetensors"):
                 self.path(kind, key, end).unlink(missing_ok=True)
 
@@ -225,8 +233,8 @@ class Store:
             raise Unfit(f"{path.name}: {first_line(error)}") from None
 
     @contextmanager
-    def _writing(self) -> Iterator[None]:
-        """Raises BadInput for what the disk refuses."""
+    def writing(self) -> Iterator[None]:
+        """Raise BadInput for what the disk refuses inside."""
         if self.only_read:
             raise BadInput(f"The store {self.root} is only read here.")
         try:

@@ -1,117 +1,84 @@
-"""Run tasks that need one another on all cores: what is ready, what has failed, and what goes on all the same.
+"""Run tasks that need one another on all cores, or wherever else: what is begun, what has failed, and what goes on all the
+same.
 
-A task is a picklable function and its arguments; it leaves its result in the store and returns nothing. Ctrl-C, a crash or
-a killed process loses what was running and nothing else.
+A task is a picklable function and its arguments; what it makes is in the store when it ends. Ctrl-C, a crash or a killed
+process loses what was running and nothing else.
 """
 
 import heapq
+import time
 import warnings
-from collections import defaultdict
 from collections.abc import Callable, Sequence
-from concurrent.futures import FIRST_COMPLETED, BrokenExecutor, CancelledError, Executor, Future, wait
-from dataclasses import dataclass
+from concurrent.futures import FIRST_COMPLETED, BrokenExecutor, CancelledError, Future, wait
 from functools import partial
 from queue import SimpleQueue
-from traceback import clear_frames
+from typing import Any, Protocol
 
-from retrainlab.checks import BadInput, Stopped, WorkerDied, shortened
-from retrainlab.device import out_of_memory
+from retrainlab.checks import BadInput, Stopped, WorkerDied
 from retrainlab.progress import Tell
-from retrainlab.study.processes import Died, Inline, NotStarted, Workers
+from retrainlab.study import serving
+from retrainlab.study.ledger import Ledger, Task
+from retrainlab.study.processes import Inline, NotStarted, Workers
 from retrainlab.study.serving import Unfinished
+from retrainlab.study.sharing import Sharing
 from retrainlab.study.sitting import Sitting
 
-NAMED = 5  # tasks that failed, and that a sentence names
+POLL = 2.0  # seconds after which it is asked again what others have made
 
 
-@dataclass(frozen=True, eq=False)
-class Task:
-    """`work(*args)`, after the tasks whose keys it `needs`. Ordered by stage, then longest first (`rank`); `cost` is its
-    share of the progress, in any unit; `runs`: how many runs it makes; `words`: which these are, for the reader."""
+class Crew(Protocol):
+    """Who carries out tasks.
 
-    rank: tuple[int, float, int]
-    key: str
-    work: Callable
-    args: tuple
-    cost: float
-    needs: frozenset[str]
-    runs: int = 1
-    words: str = ""
+    count: how many at once, which may change. here: whether a task is over when `begin` returns. alone: whether tasks do not
+    take one another's memory, so that one that lacks it fails.
+    """
 
-    def __lt__(self, other: "Task") -> bool:
-        return self.rank < other.rank
+    @property
+    def count(self) -> int: ...
+
+    @property
+    def here(self) -> bool: ...
+
+    @property
+    def alone(self) -> bool: ...
+
+    def begin(self, task: Task, tell: serving.Tell) -> Future:
+        """Begin a task; `tell` hears how far it is. The future raises what the task does, Died if its worker did, and
+        CancelledError if it is to be begun anew."""
+
+    def keep(self, task: Task, value: Any) -> None:
+        """Put into the store what a task has returned, if it did not itself."""
+
+    def rest(self) -> None:
+        """Give back the memory of workers that wait."""
+
+    def terminate(self) -> None:
+        """End all that is running."""
 
 
 def run_tasks(
     tasks: Sequence[Task],
-    workers: int,
+    crew: int | Crew,
     tell: Tell,
     place: str,
-    executor: Executor | None = None,
     sitting: Sitting | None = None,
+    sharing: Sharing | None = None,
 ) -> None:
-    """Run all tasks in order of rank, each after those it needs, on `workers` processes (1: in this one) or `executor`,
-    such as `Workers` that are there already. Where none can be started, this process does the work, and a warning says so.
+    """Run all tasks in order of rank, each after those it needs, on so many processes (1: in this one), or by a crew that is
+    there already. Where no process can be started, this one does the work, and a warning says so.
 
     A task whose worker died, or that ran out of memory beside others, is tried once more, alone. One that fails takes with
-    it those that need it, and no others. tell(share of the cost, words) is called as tasks advance and end; place: where
-    results are kept, for the words. sitting: once it is over no task begins, and those under way raise Unfinished; once it
-    is spent, processes are ended. Raises BadInput as soon as a task does, Stopped on Ctrl-C; and when all others have ended,
-    what a task raised, or WorkerDied if a worker died or memory ran out.
+    it those that need it, and no others, unless workers die whatever they are given, which ends all. tell(share of the cost,
+    words) is called as tasks advance and end; place: where results are kept, for the words. sitting: once it is over no task
+    begins, and those under way raise Unfinished; once it is spent, processes are ended. sharing: with other studies. Raises
+    BadInput as soon as a task does, Stopped on Ctrl-C; and when all others have ended, what a task raised, or WorkerDied if
+    a worker died or memory ran out.
     """
-    ledger = _Ledger(tasks, tell)
-    own = Workers(workers) if executor is None and workers > 1 else None
-    pool = executor or own or Inline()
-    slots = pool.count if isinstance(pool, Workers | Inline) else 2 * workers
-    refusal = "no thread can be started"
-    running: dict[Future, Task] = {}
-    reports: SimpleQueue = SimpleQueue()
-
-    def begin(task: Task) -> None:
-        more: dict[str, Callable] = {}
-        if isinstance(pool, Inline):
-            more = {"tell": partial(ledger.hear, task)}
-        elif isinstance(pool, Workers):
-            more = {"tell": lambda share, made: reports.put((task, share, made))}
-        running[pool.submit(task.work, *task.args, **more)] = task
-
+    own = Workers(crew) if isinstance(crew, int) and crew > 1 else None
+    run = _Run(Ledger(tasks, tell), own or (Inline() if isinstance(crew, int) else crew), sitting, sharing)
+    ledger = run.ledger
     try:
-        ledger.tell()
-        while ledger.ready or running or ledger.again:
-            if not slots:
-                warnings.warn(f"No worker can be started here ({refusal}); this process does the work.", stacklevel=2)
-                pool, slots = Inline(), 1
-            while ledger.ready and len(running) < slots and not (sitting and sitting.over()):
-                begin(heapq.heappop(ledger.ready))
-            if sitting and (sitting.over() and not running or sitting.spent() and isinstance(pool, Workers)):
-                break
-            if not running and isinstance(pool, Inline):  # what has killed a worker might kill this process
-                ledger.fail(ledger.again.pop(), "its worker died, and no other could be started")
-            elif not running:
-                if isinstance(pool, Workers):
-                    pool.rest()
-                begin(ledger.again.pop())
-            for future in wait(running, timeout=0.5, return_when=FIRST_COMPLETED).done:
-                task = running.pop(future)
-                try:
-                    future.result()
-                except CancelledError:  # another study has ended what the workers were at
-                    ledger.put_back(task)
-                except Unfinished as error:
-                    ledger.leave(task, *error.args)
-                except NotStarted as error:
-                    slots, refusal = slots - 1, str(error)
-                    ledger.put_back(task)
-                except (BadInput, BrokenExecutor):
-                    raise
-                except Exception as error:
-                    ledger.suffer(task, error, alone=isinstance(pool, Inline))
-                else:
-                    ledger.end(task)
-                del future
-            while not reports.empty():
-                if (report := reports.get())[0] in running.values():
-                    ledger.hear(*report)
+        run.all()
     except KeyboardInterrupt:
         kept = f"{ledger.count()} of {ledger.runs} runs are finished and kept in {place}"
         raise Stopped(f"Stopped: {kept}; the same command goes on from there.") from None
@@ -119,12 +86,12 @@ def run_tasks(
         kept = f"{ledger.count()} of {ledger.runs} runs are kept in {place}"
         raise WorkerDied(f"The executor broke ({error}); {kept}; the same call goes on from there.") from None
     finally:
-        for future in running:
-            future.cancel()
-        if running and isinstance(pool, Workers):
-            pool.terminate()
+        run.end()
         if own is not None:
             own.shutdown()
+    if sharing is not None:
+        for task, reason in ledger.failed:
+            sharing.note(task, reason)
     if ledger.failed:
         words = ledger.account(place)
         if ledger.bug is None:
@@ -133,101 +100,102 @@ def run_tasks(
         raise ledger.bug
 
 
-class _Ledger:
-    """Which tasks are ready, under way, done and failed, and how far all are.
+class _Run:
+    """One call of `run_tasks`."""
 
-    ready: a heap; again: those that are to be tried once more, alone; failed: with the reason; left: those not begun
-    because of these; bug: the first error that is neither a lost worker nor lack of memory.
-    """
+    def __init__(self, ledger: Ledger, crew: Crew, sitting: Sitting | None, sharing: Sharing | None):
+        self.ledger, self.crew, self.sitting, self.sharing = ledger, crew, sitting, sharing
+        self.running: dict[Future, Task] = {}
+        self.reports: SimpleQueue = SimpleQueue()
+        self.missing, self.refusal = 0, "no thread can be started"  # of the crew's places
+        self.asked = time.monotonic()
 
-    def __init__(self, tasks: Sequence[Task], told: Tell):
-        self.told = told
-        self.dependents: dict[str, list[Task]] = defaultdict(list)
-        for task in tasks:
-            for need in task.needs:
-                self.dependents[need].append(task)
-        self.ready = sorted(t for t in tasks if not t.needs)
-        self.ended: set[str] = set()
-        self.again: list[Task] = []
-        self.tried: set[Task] = set()
-        self.failed: list[tuple[Task, str]] = []
-        self.left: set[Task] = set()
-        self.bug: Exception | None = None
-        self.under_way: dict[Task, tuple[float, int]] = {}
-        self.total, self.runs = sum(t.cost for t in tasks), sum(t.runs for t in tasks)
-        self.done, self.made, self.open = 0.0, 0, len(tasks)
+    def all(self) -> None:
+        ledger = self.ledger
+        ledger.tell()
+        while (ledger.ready or self.running or ledger.again or ledger.elsewhere) and not ledger.hopeless:
+            over = self.sitting is not None and self.sitting.over()
+            self._look_around()
+            places = self._places()
+            while ledger.ready and len(self.running) < places and not over:
+                self._begin(heapq.heappop(ledger.ready))
+            if over and not self.running or self.sitting and self.sitting.spent() and isinstance(self.crew, Workers):
+                break
+            if not self.running and ledger.again:
+                self._again(ledger.again.pop())
+            if not self.running:
+                time.sleep(POLL / 10 if ledger.elsewhere or ledger.ready else 0)
+            for future in wait(self.running, timeout=0.5, return_when=FIRST_COMPLETED).done if self.running else ():
+                self._ended(future, self.running.pop(future))
+            while not self.reports.empty():
+                if (report := self.reports.get())[0] in self.running.values():
+                    ledger.hear(*report)
 
-    def count(self) -> int:
-        """Runs that are made and kept."""
-        return self.made + sum(made for _, made in self.under_way.values())
+    def end(self) -> None:
+        """Nothing is running any more."""
+        for future in self.running:
+            future.cancel()
+        if self.running and not self.crew.here:
+            self.crew.terminate()
 
-    def tell(self) -> None:
-        done = self.done + sum(share * task.cost for task, (share, _) in self.under_way.items())
-        self.told(min(done / self.total, 0.999) if self.open else 1.0, f"{self.count()} of {self.runs} runs")
+    def _places(self) -> int:
+        places = self.crew.count - self.missing
+        if not places and isinstance(self.crew, Workers):
+            words = f"No worker can be started here ({self.refusal}); this process does the work."
+            warnings.warn(words, stacklevel=4)
+            self.crew, self.missing, places = Inline(), 0, 1
+        return places
 
-    def hear(self, task: Task, share: float, made: int) -> None:
-        """A task says how far it is."""
-        share_before, made_before = self.under_way.get(task, (0.0, 0))  # more than now if it is tried once more
-        self.under_way[task] = max(share, share_before), max(made, made_before)
-        self.tell()
+    def _look_around(self) -> None:
+        """Ask again, now and then, for what others were at."""
+        ledger = self.ledger
+        if ledger.elsewhere and time.monotonic() - self.asked >= POLL:
+            self.asked = time.monotonic()
+            for task in ledger.elsewhere:
+                heapq.heappush(ledger.ready, task)
+            ledger.elsewhere.clear()
 
-    def end(self, task: Task) -> None:
-        """A task is done; those that waited for it alone are ready."""
-        self._close(task, task.runs)
-        self.tell()
-        self.ended.add(task.key)
-        for other in self.dependents[task.key]:
-            if other.needs <= self.ended:
-                heapq.heappush(self.ready, other)
+    def _begin(self, task: Task) -> None:
+        if self.sharing is not None and task.parts:
+            taken = self.sharing.take(task)
+            self.ledger.there(task, taken.there)
+            self.ledger.split(task, taken.mine, taken.elsewhere, taken.others)
+            if taken.mine is None:
+                return
+            task = taken.mine
+        hears: Callable = partial(self.ledger.hear, task)
+        if not self.crew.here:
+            hears = lambda share, made: self.reports.put((task, share, made))  # noqa: E731
+        self.running[self.crew.begin(task, hears)] = task
 
-    def leave(self, task: Task, made: int) -> None:
-        """A task has made only so many of its runs."""
-        share, _ = self.under_way.pop(task, (0.0, 0))
-        self.done, self.made = self.done + share * task.cost, self.made + made
-        self.tell()
-
-    def put_back(self, task: Task) -> None:
-        """A task was not begun after all."""
-        if task in self.tried:
-            self.again.append(task)
+    def _again(self, task: Task) -> None:
+        if self.crew.here:  # what has killed a worker might kill this process
+            self.ledger.fail(task, "its worker died, and no other could be started")
         else:
-            heapq.heappush(self.ready, task)
+            self.crew.rest()
+            self._begin(task)
 
-    def suffer(self, task: Task, error: Exception, alone: bool) -> None:
-        """A task has failed; alone: nothing ran beside it that may have taken its memory."""
-        clear_frames(error.__traceback__)  # a trace holds tensors
-        died, full = isinstance(error, Died), out_of_memory(error)
-        if (died or full) and not alone and task not in self.tried:
-            self.tried.add(task)
-            self.again.append(task)
-        elif died:
-            self.fail(task, f"its worker {error}, twice" + ("; out of memory?" if "SIGKILL" in str(error) else ""))
-        elif full:
-            self.fail(task, "memory ran out; a smaller batch_size or width takes less")
+    def _ended(self, future: Future, task: Task) -> None:
+        ledger, rest = self.ledger, None
+        try:
+            self.crew.keep(task, future.result())
+            rest = self.sharing.rest(task) if self.sharing is not None else None
+        except CancelledError:  # another study has ended what the workers were at
+            ledger.put_back(task)
+        except Unfinished as error:
+            ledger.leave(task, *error.args)
+        except NotStarted as error:
+            self.missing, self.refusal = self.missing + 1, str(error)
+            ledger.put_back(task)
+        except (BadInput, BrokenExecutor):
+            raise
+        except Exception as error:
+            ledger.suffer(task, error, alone=self.crew.alone)
         else:
-            self.bug = self.bug or error
-            self.fail(task, f"{type(error).__name__}: {error}")
-
-    def fail(self, task: Task, reason: str) -> None:
-        """A task has failed for good, and with it those that need it."""
-        self.failed.append((task, reason))
-        self._close(task, self.under_way.get(task, (0, 0))[1])
-        below = list(self.dependents[task.key])
-        while below:
-            if (other := below.pop()) not in self.left:
-                self.left.add(other)
-                self._close(other, 0)
-                below += self.dependents[other.key]
-        self.tell()
-
-    def account(self, place: str) -> str:
-        """What has failed and what is kept, in a sentence."""
-        named = shortened([f"{task.words or task.key} ({reason})" for task, reason in self.failed], NAMED)
-        left = sum(t.runs for t in self.left)
-        needing = f", and with it {left} run{'s' * (left > 1)} that need{'s' * (left == 1)} it" if left else ""
-        kept = f"{self.made} of {self.runs} runs are kept in {place}"
-        return f"Failed: {named}{needing}; {kept}, and the same command tries the others again."
-
-    def _close(self, task: Task, made: int) -> None:
-        self.under_way.pop(task, None)
-        self.done, self.made, self.open = self.done + task.cost, self.made + made, self.open - 1
+            if rest is None:
+                ledger.end(task)
+            else:
+                ledger.lose(task, rest)
+        finally:
+            if self.sharing is not None:
+                self.sharing.release(task)

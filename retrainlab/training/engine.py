@@ -17,6 +17,7 @@ from typing import Any
 
 import torch
 
+from retrainlab import paths
 from retrainlab.checks import BadInput, check_number, choose
 from retrainlab.config import ENGINES, Recipe
 from retrainlab.device import describe, free, out_of_memory
@@ -269,5 +270,6 @@ def _remember(name: str, record: dict) -> None:
     if (file := engines_file()) is None:
         return
     with suppress(OSError), locked(file):  # a cache that cannot be written: the probe is made again next time
+        paths.probe(file.parent)  # what killed writers left goes
         choices = remembered() | {name: record}
         write_whole(file, lambda path: path.write_text(json.dumps(choices, indent=1) + "\n"))

@@ -185,7 +185,7 @@ from retrainlab.training.engine import Engine
 import torch
 
 checkpoints.EVERY = 0.0
-plan.carry_out(Results.at(sys.argv[1]), torch.device("cpu"), Engine(), [{recipe!r}])
+plan.carry_out(Results.at(sys.argv[1]), torch.device("cpu"), Engine(), None, [{recipe!r}])
 """
 
 

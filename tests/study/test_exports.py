@@ -357,3 +357,12 @@ def test_what_comes_with_the_project_is_whole():
         with warnings.catch_warnings():
             warnings.simplefilter("error")
             assert sum(1 for _ in archive.every()) == len(archive.names()) > 0
+
+
+def test_a_folder_or_a_pipe_in_the_place_of_a_file_under_a_store_is_named_and_not_used(tmp_path):
+    """Pitfall: a pipe that nobody writes to is waited for."""
+    (tmp_path / "folder.zip").mkdir()
+    os.mkfifo(tmp_path / "pipe.zip")
+    for name in ("folder.zip", "pipe.zip"):
+        with pytest.warns(UserWarning, match="is damaged .* and not used"):
+            assert Store(tmp_path / "store", (Archive(tmp_path / name),)).get("results", "0" * 16) is None

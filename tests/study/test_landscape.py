@@ -140,7 +140,7 @@ def test_each_experiment_is_in_one_task_and_tasks_are_as_many_for_each_process(t
     with pytest.raises(BadInput, match="run the study first"):
         run_landscape(many, Machine(2, "cpu", str(tmp_path)))
     [(tasks, workers)] = given
-    assert [e for task in tasks for e in task.args[-1]] == many and workers == 2
+    assert [part.noun for task in tasks for part in task.parts] == many and workers == 2
     assert [task.runs for task in tasks] == [2, 2, 2, 3] and len({task.key for task in tasks}) == 4
 
 

@@ -17,6 +17,7 @@ from retrainlab.config import Experiment, Prune, Recipe, Retrain
 from retrainlab.study import plan
 from retrainlab.study.courses import Callbacks, drive
 from retrainlab.study.grids import grid
+from retrainlab.study.ledger import Task
 from retrainlab.study.making import Meter, Watch, cost
 from retrainlab.study.plan import Missing, tasks
 from retrainlab.study.reading import masks
@@ -36,7 +37,7 @@ from retrainlab.study.stages import (
     train_dense_together,
 )
 from retrainlab.study.store import Store
-from retrainlab.study.workers import Task, run_tasks
+from retrainlab.study.workers import run_tasks
 from retrainlab.training.engine import Engine
 from retrainlab.training.loop import train
 from retrainlab.training.state import Job, Point, State
@@ -66,7 +67,7 @@ def planned(experiments, engine=TOGETHER, workers=1) -> list[Task]:
 
 def made_by(task) -> list:
     """The nouns that a task makes."""
-    return task.args[3]
+    return [part.noun for part in task.parts]
 
 
 def of(todo, kind) -> list:

@@ -8,8 +8,9 @@ import signal
 import subprocess
 import sys
 import time
-from concurrent.futures import ThreadPoolExecutor
+from concurrent.futures import ProcessPoolExecutor, ThreadPoolExecutor
 from dataclasses import fields, replace
+from multiprocessing import get_context
 from pathlib import Path
 
 import pandas as pd
@@ -81,7 +82,8 @@ def made(monkeypatch):
 
     spy(making, "train_dense_together", "train_dense", lambda args: args[0])
     spy(making, "run_together", "run", lambda args: args[0])
-    spy(results_module, "prune_dense", "prune_dense", lambda args: args[:1])
+    for module in (making, results_module):
+        spy(module, "prune_dense", "prune_dense", lambda args: args[:1])
     for name in ("train_dense", "prune_dense"):  # what `run` would make where it is not given
         monkeypatch.setattr(stages, name, lambda *args, **more: pytest.fail("made twice"))
     return calls
@@ -421,11 +423,17 @@ def test_two_jobs_give_the_same_bits_as_one(tmp_path, whole):
 
 
 def test_any_executor_can_be_given_and_stays_open(tmp_path, whole, made):
-    with ThreadPoolExecutor(1) as executor:
+    with ProcessPoolExecutor(1, mp_context=get_context("spawn")) as executor:
         table = go(FEW, tmp_path, executor=executor)
         assert executor.submit(int, "3").result() == 3
-    assert len(made) == 4
+    assert not made, "all is made elsewhere"
     pd.testing.assert_frame_equal(facts(table), facts(whole[1][:2]), check_exact=True)
+
+
+def test_an_executor_of_threads_is_refused(tmp_path):
+    with ThreadPoolExecutor(1) as executor, pytest.raises(BadInput, match="give an executor of processes"):
+        go(FEW, tmp_path, executor=executor)
+    assert not files(tmp_path)
 
 
 def test_without_a_store_the_default_one_is_used(tmp_path):

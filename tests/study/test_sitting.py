@@ -12,12 +12,13 @@ from retrainlab.checks import BadInput
 from retrainlab.config import Experiment, Prune, Recipe, Retrain
 from retrainlab.study import checkpoints, sitting
 from retrainlab.study.landscape import run_landscape
+from retrainlab.study.ledger import Task
 from retrainlab.study.machine import Machine
 from retrainlab.study.plan import Missing, tasks
 from retrainlab.study.results import Results
 from retrainlab.study.run import run_study
 from retrainlab.study.sitting import Sitting, order
-from retrainlab.study.workers import Task, run_tasks
+from retrainlab.study.workers import run_tasks
 from retrainlab.training.engine import Engine
 from tests.helpers.works import leave, note
 
@@ -76,7 +77,7 @@ def test_tasks_of_a_sitting_are_first_trainings_and_then_the_cells_in_their_orde
     engines = {replace(RECIPE, epochs=Recipe().epochs): Engine("batched", 4, 1)}
     made = []
     todo = tasks(missing, engines, 1, results, None, Sitting(1))
-    run_tasks([replace(task, work=made.extend, args=task.args[3:4]) for task in todo], 1, lambda *_: None, "here")
+    run_tasks([replace(task, work=made.extend, args=()) for task in todo], 1, lambda *_: None, "here")
     assert made[:2] == [RECIPE, replace(RECIPE, seed=1)] and len(made) == 2 + 4 + 16
     assert [n for n in made if isinstance(n, Experiment)] == order(given)
     begun = made.index(order(given)[0])
@@ -122,7 +123,7 @@ def test_no_task_begins_when_the_time_is_over_and_what_an_unfinished_one_has_mad
         return Task((0, 0.0, i), str(i), work, args, 1.0, frozenset(), 2)
 
     todo = [task(0, note, tmp_path / "0"), task(1, leave), task(2, note, tmp_path / "2")]
-    run_tasks(todo, 1, tell, "here", None, nine)
+    run_tasks(todo, 1, tell, "here", nine)
     assert (tmp_path / "0").exists() and not (tmp_path / "2").exists()
     assert told[-1] == (1 / 3, "3 of 6 runs")
 

@@ -5,7 +5,6 @@ import subprocess
 import sys
 import threading
 import time
-from concurrent.futures import ProcessPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -14,10 +13,11 @@ import torch
 
 from retrainlab.checks import BadInput, Stopped, WorkerDied
 from retrainlab.study import processes
+from retrainlab.study.ledger import Task
 from retrainlab.study.processes import Workers
 from retrainlab.study.serving import advance
 from retrainlab.study.sitting import Sitting
-from retrainlab.study.workers import Task, run_tasks
+from retrainlab.study.workers import run_tasks
 from tests.helpers.works import die, fail, half_then_die, leave, note, odd, run_out, write_slowly
 
 ROOT = Path(__file__).parents[2]
@@ -62,7 +62,8 @@ def test_a_program_without_a_main_guard_has_workers(tmp_path, way):
 import os
 from pathlib import Path
 from retrainlab.study import processes
-from retrainlab.study.workers import Task, run_tasks
+from retrainlab.study.ledger import Task
+from retrainlab.study.workers import run_tasks
 processes.START = {processes.START!r}
 print("once", flush=True)
 todo = [Task((0, 0.0, i), str(i), Path.mkdir, (Path({str(tmp_path)!r}) / str(i),), 1.0, frozenset()) for i in range(2)]
@@ -132,7 +133,7 @@ def test_a_task_whose_worker_died_is_tried_once_more_alone(tmp_path, pool):
     todo = [task("a", die, tmp_path / "alone", runs=2, first=-1), task("c", note, tmp_path / "c", needs=["a"])]
     todo += [task(f"b{i}", note, tmp_path / f"b{i}") for i in range(3)]
     heard = Heard()
-    run_tasks(todo, 2, heard, "here", pool)
+    run_tasks(todo, pool, heard, "here")
     assert (tmp_path / "alone").read_text() == "1"
     assert all((tmp_path / name).exists() for name in ("b0", "b1", "b2", "c"))
     assert heard.words[-1] == "6 of 6 runs"
@@ -142,13 +143,13 @@ def test_a_task_that_kills_its_worker_twice_is_named_and_all_others_are_kept(tmp
     todo = [task("a", die), task("b", note, tmp_path / "b", needs=["a"], runs=3), task("c", note, tmp_path / "c")]
     heard = Heard()
     with pytest.raises(WorkerDied) as died:
-        run_tasks(todo, 2, heard, "here", pool)
+        run_tasks(todo, pool, heard, "here")
     assert str(died.value) == (
         "Failed: run a (its worker was killed by SIGKILL, twice; out of memory?), and with it 3 runs that need it; "
         "1 of 5 runs are kept in here, and the same command tries the others again."
     )
     assert (tmp_path / "c").exists() and not (tmp_path / "b").exists()
-    run_tasks([task("d", note, tmp_path / "d")], 2, heard, "here", pool)
+    run_tasks([task("d", note, tmp_path / "d")], pool, heard, "here")
     assert (tmp_path / "d").read_text() != str(os.getpid()), "the workers can be used again"
 
 
@@ -161,17 +162,12 @@ def test_what_has_killed_a_worker_is_not_done_by_this_process(tmp_path):
     assert (tmp_path / "b").exists()
 
 
-def test_a_broken_executor_of_the_users_is_told_in_a_sentence():
-    with ProcessPoolExecutor(1) as executor, pytest.raises(WorkerDied, match="0 of 1 runs are kept in here"):
-        run_tasks([task("a", die)], 1, Heard(), "here", executor)
-
-
 NO_MEMORY = [MemoryError(), RuntimeError("DefaultCPUAllocator: can't allocate memory: you tried to allocate 4 bytes.")]
 
 
 @pytest.mark.parametrize("error", NO_MEMORY, ids=lambda error: type(error).__name__)
 def test_a_task_that_ran_out_of_memory_beside_others_is_tried_once_more(tmp_path, pool, error):
-    run_tasks([task("a", run_out, tmp_path / "a", error), task("b", note, tmp_path / "b")], 2, Heard(), "here", pool)
+    run_tasks([task("a", run_out, tmp_path / "a", error), task("b", note, tmp_path / "b")], pool, Heard(), "here")
     assert (tmp_path / "a").exists() and (tmp_path / "b").exists()
 
 
@@ -188,7 +184,7 @@ def test_a_task_that_runs_out_of_memory_alone_is_named_and_the_others_go_on(tmp_
 def test_what_a_task_raises_comes_when_all_others_have_ended(tmp_path, pool, workers):
     todo = [task("a", fail, KeyError("lost")), task("b", note, tmp_path / "b"), task("c", die, needs=["a"])]
     with pytest.raises(KeyError, match="lost") as raised:
-        run_tasks(todo, workers, Heard(), "here", pool if workers > 1 else None)
+        run_tasks(todo, pool if workers > 1 else 1, Heard(), "here")
     assert "1 of 3 runs are kept" in raised.value.__notes__[-1] and "run a" in raised.value.__notes__[-1]
     assert workers == 1 or "in fail" in raised.value.__notes__[0]
     assert (tmp_path / "b").exists()
@@ -229,15 +225,15 @@ def test_ctrl_c_ends_what_runs_and_the_workers_can_be_used_again(tmp_path, pool)
     todo = [task("a", note, tmp_path / "a"), *(task(f"b{i}", time.sleep, 600, first=1) for i in range(3))]
     start = time.monotonic()
     with pytest.raises(Stopped, match="1 of 4 runs are finished and kept in here"):
-        run_tasks(todo, 2, press, "here", pool)
+        run_tasks(todo, pool, press, "here")
     assert pool.submit(int, "3").result() == 3 and time.monotonic() - start < 60
 
 
 def test_processes_say_what_they_have_made_in_a_sitting_and_are_ended_when_its_time_is_spent(tmp_path, pool):
     heard, begun = Heard(), time.monotonic()
     todo = [task("a", leave, runs=2), task("b", time.sleep, 600, first=1), task("c", note, tmp_path / "c", first=2)]
-    run_tasks(todo, 2, heard, "here", pool, Sitting(0.0001))
-    run_tasks(todo[:2], 2, heard, "here", pool, Sitting(0.05))
+    run_tasks(todo, pool, heard, "here", Sitting(0.0001))
+    run_tasks(todo[:2], pool, heard, "here", Sitting(0.05))
     assert heard.words[-1] == "1 of 3 runs" and 3 <= time.monotonic() - begun < 60
     assert not (tmp_path / "c").exists() and pool.submit(int, "3").result() == 3
 
@@ -262,7 +258,7 @@ def test_what_is_ended_while_it_writes_leaves_nothing_half_written(tmp_path):
 def test_a_study_goes_on_when_another_that_shares_its_workers_is_stopped(tmp_path):
     with Workers(1) as pool:
         pool.submit(time.sleep, 600)
-        args = [task("a", note, tmp_path / "a")], 2, Heard(), "here", pool
+        args = [task("a", note, tmp_path / "a")], pool, Heard(), "here"
         beside = threading.Thread(target=run_tasks, args=args)
         beside.start()
         while pool._jobs.empty():
@@ -292,5 +288,5 @@ def test_studies_in_two_threads_of_one_process_keep_their_progress_apart():
 
 def test_a_progress_that_was_heard_in_a_first_try_does_not_fall_in_the_second(tmp_path, pool):
     seen = []
-    run_tasks([task("a", half_then_die, tmp_path / "a", runs=4)], 2, lambda done, *_: seen.append(done), "here", pool)
+    run_tasks([task("a", half_then_die, tmp_path / "a", runs=4)], pool, lambda done, *_: seen.append(done), "here")
     assert seen == sorted(seen) and seen[-1] == 1.0 and 0.5 in seen
