@@ -6,6 +6,7 @@
     STORE/checkpoints/  claims/  failures/            see `checkpoints`, `claims` and `failures`
     STORE/conflicts/                          of imported files, what has the name of another result (see `exports`)
     STORE/damaged/                            what did not fit, set aside
+    STORE/index.sqlite                        of many results, what their files say (see `index`); it may be deleted
 
 Every file is written under a temporary name in its folder and then renamed, so that what is there is whole, however many
 processes write and whenever one is killed. Every file holds its own key and a checksum of what it says (see `seal`), and a
