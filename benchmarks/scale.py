@@ -2,7 +2,7 @@
 
     python benchmarks/scale.py [--folder FOLDER]
 
-Stores of 100, 1,000 and 100,000 runs are filled (kept in FOLDER, if one is named, for the next time), listed, read and
+Stores of 1,000, 10,000 and 100,000 runs are filled (kept in FOLDER, if one is named, for the next time), listed, read and
 drawn from. A line through the two smaller ones is the model of cost; what it predicts for the largest stands beside what
 that took, in results/scale-DEVICE.json and on docs/cluster.md, with what it says of a million. Seconds are of the
 processor: on a machine that does other work as well, those of the clock are too many.
@@ -38,7 +38,7 @@ from retrainlab.training.engine import forced
 
 RESULTS, PAGE = Path(__file__).parent / "results", Path(__file__).parents[1] / "docs" / "cluster.md"
 MARKS = "<!-- scale: made by benchmarks/scale.py -->\n", "<!-- end of scale -->\n"
-SIZES, MILLION = (100, 1_000, 100_000), 1_000_000
+SIZES, MILLION = (1_000, 10_000, 100_000), 1_000_000
 SAMPLE = 100  # results that are written once more, to the disk itself
 BLOCK = 4096  # bytes of which a file takes whole ones
 WORDS = {
@@ -110,7 +110,7 @@ def sizes(store: Store) -> dict[str, int]:
 
 def measured(store: Store, runs: int, forms) -> dict:
     """Everything of a study of so many runs; its store is filled first, if it is not full."""
-    record: dict = {"seconds": {}}
+    record: dict = {"seconds": {}, "revision": versions()["revision"]}
 
     def measure(name: str, work: Callable[[], object]) -> None:
         record["seconds"][name] = timed(work)
@@ -186,8 +186,9 @@ def table(record: dict) -> str:
     line("the index", lambda one: one["index"], size)
     line("tasks for two workers", lambda one: one["tasks"], lambda x: f"{x:,.0f}")
     line("what a scheduler is sent with them", lambda one: one["sent"], size)
-    where = f"{record['device']}, torch {record['versions']['torch']}, revision {record['versions']['revision']}"
-    return "\n".join([*lines, "", f"Seconds of one processor, measured on {where}.\n"])
+    where = f"{record['device']}, torch {record['versions']['torch']}"
+    revisions = ", ".join(f"{int(runs):,} runs: revision {one['revision']}" for runs, one in found.items())
+    return "\n".join([*lines, "", f"Seconds of one processor, measured on {where} ({revisions}).\n"])
 
 
 def seconds(number: float) -> str:
@@ -208,7 +209,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
     with contextlib.ExitStack() as stack:
         folder = Path(options.folder or stack.enter_context(tempfile.TemporaryDirectory()))
         forms = trained(Path(stack.enter_context(tempfile.TemporaryDirectory())))
-        measured(Store(folder / "warm"), SIZES[0], forms)  # what is loaded and compiled once
+        measured(Store(folder / "warm"), 100, forms)  # what is loaded and compiled once
         found = {str(runs): measured(Store(folder / str(runs)), runs, forms) for runs in SIZES}
     device = describe(resolve("cpu"))
     record = {"device": device, "versions": versions(), "stores": found}
