@@ -209,10 +209,9 @@ class Away:
             self.probed[recipe] = found.result(), steps
         except BrokenExecutor as error:
             raise WorkerDied(f"The executor broke ({error}) before any run began; the same call begins anew.") from None
-        except Died as error:
-            raise WorkerDied(
-                f"A worker {error} when asked for an engine; see what it has written before that."
-            ) from None
+        except (Died, Lost) as error:
+            how = str(error) or "was lost"
+            raise WorkerDied(f"A worker {how} when asked for an engine; see what it wrote before that.") from None
         engine = self.probed[recipe][0].engine
         return engine if engine.seconds else replace(engine, seconds=UNMEASURED)
 

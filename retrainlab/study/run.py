@@ -27,7 +27,7 @@ from retrainlab.study.away import Away
 from retrainlab.study.lacking import NotStored
 from retrainlab.study.plan import Missing, tasks
 from retrainlab.study.processes import Workers
-from retrainlab.study.reading import row, stored
+from retrainlab.study.reading import rows, stored
 from retrainlab.study.result import Result
 from retrainlab.study.results import Place, Results
 from retrainlab.study.sharing import Sharing
@@ -129,12 +129,16 @@ def run_study(
         finally:
             if hasattr(report, "close"):
                 report.close()
+    asked = dict(zip(missing.names, experiments))
+    found = missing.found | kept.many({name: e for name, e in asked.items() if name not in missing.found})
+    named = list(zip(missing.names, experiments))
     if sitting:
-        experiments = _finished(experiments, missing, kept, sitting)
-    keys = [kept.key(e) for e in experiments]
-    results = [missing.found.get(key) or stored(kept.of(e)) for e, key in zip(experiments, keys)]
+        _tell_left(missing, len(found.keys() & asked.keys()), len(asked), kept, sitting)
+        named = [(name, e) for name, e in named if name in found]
+    names, experiments = [name for name, _ in named], [e for _, e in named]
+    results = [stored(found.get(name)) for name in names]
     _check_starts(experiments, results)
-    table = pd.DataFrame([row(e, key, result) for e, key, result in zip(experiments, keys, results)])
+    table = rows(experiments, names, results)
     if len(table) and (words := stats.mixed(table)):
         _say(words)
     return table
@@ -153,15 +157,12 @@ def _crew(
     return Away(executor, 2 * jobs, kept, device, engine)
 
 
-def _finished(experiments: Sequence[Experiment], missing: Missing, kept: Results, sitting: Sitting) -> list[Experiment]:
-    """The experiments whose results are there; says what a sitting has left, if anything."""
-    distinct = dict.fromkeys(experiments)
-    there = {e for e in distinct if kept.key(e) in missing.found or kept.of(e) is not None}
-    if len(there) < len(distinct):
+def _tell_left(missing: Missing, there: int, count: int, kept: Results, sitting: Sitting) -> None:
+    """Say what a sitting has left, if anything. there: how many of the `count` experiments have their results."""
+    if there < count:
         going_on = {key for key, _ in checkpoints.files(kept.store.root)} & {*missing.dense, *missing.results}
-        words = sitting.words(len(there), len(distinct), len(going_on), str(kept.store.root))
+        words = sitting.words(there, count, len(going_on), str(kept.store.root))
         print(f"study: {words}", file=sys.stderr)
-    return [e for e in experiments if e in there]
 
 
 @cache  # a search asks for one study after the other
