@@ -28,7 +28,7 @@ $(READY): pyproject.toml
 	  { echo "Python 3.11, 3.12 or 3.13 is needed, but $(PYTHON) is $$($(PYTHON) --version 2>&1); name another: make PYTHON=python3.12 ..."; exit 2; }
 	@echo "Making .venv with all that is needed (torch is large: some minutes, about 6 GB) ..."
 	@test -x $(BIN)/python || $(PYTHON) -m venv .venv
-	@$(BIN)/python -m pip install --quiet --disable-pip-version-check -e '.[lab,onnx,test,timm]'
+	@$(BIN)/python -m pip install --quiet --disable-pip-version-check -e '.[cluster,lab,onnx,test,timm]'
 	@touch $@
 
 setup: $(READY)  ## make .venv and install everything

@@ -108,7 +108,7 @@ _REFERENCE = re.compile(r"[^\W\d]\w*(\.[^\W\d]\w*)*:[^\W\d]\w*(\.[^\W\d]\w*)*")
 
 def is_reference(name: object) -> bool:
     """Whether a text has the form `package.module:name`; nothing is imported."""
-    return isinstance(name, str) and _REFERENCE.fullmatch(name) is not None
+    return isinstance(name, str) and ":" in name and _REFERENCE.fullmatch(name) is not None
 
 
 def settle(noun: Any, whose: str = "") -> None:
@@ -117,10 +117,12 @@ def settle(noun: Any, whose: str = "") -> None:
 
     whose: stands before a number's name in a sentence. Raises BadInput for the first field that does not fit.
     """
-    for f in fields(noun):
-        value = settled(getattr(noun, f.name), f.type, f"{type(noun).__name__}'s {f.name}")
-        object.__setattr__(noun, f.name, value)
-    for f in fields(noun):
+    every = fields(noun)
+    for f in every:
+        if type(value := getattr(noun, f.name)) is not f.type or f.type is float:
+            value = settled(value, f.type, f"{type(noun).__name__}'s {f.name}")
+            object.__setattr__(noun, f.name, value)
+    for f in every:
         _hold(f, getattr(noun, f.name), whose)
 
 
@@ -133,13 +135,15 @@ def fitting(f: Field, value: object) -> Any:
 
 def _hold(f: Field, value: object, whose: str = "") -> None:
     """Raise BadInput unless a value of the field's type is what `number` or `choice` asks of it."""
+    if "allowed" not in f.metadata and "bounds" not in f.metadata:
+        return
     what = f.metadata.get("what") or f.name
     for one in value if isinstance(value, tuple) else (value,):
         if "allowed" in f.metadata:
             more = f.metadata.get("reference", "")
-            if not (more and is_reference(one)):
+            if one not in f.metadata["allowed"] and not (more and is_reference(one)):
                 choose(one, f.metadata["allowed"], what, more)
-        elif "bounds" in f.metadata and one is not None:
+        elif one is not None:
             check_number(one, whose + what, **f.metadata["bounds"], whole=int in (f.type, *get_args(f.type)))
 
 
@@ -181,6 +185,8 @@ def plain(value: Any) -> Any:
 
 
 def _as(value: object, kind: Any) -> object:
+    if type(value) is float and kind is float:
+        return value + 0.0  # -0.0 is 0.0
     value = plain(value)
     if isinstance(kind, UnionType):  # such as int | None
         kinds = [k for k in get_args(kind) if k is not NoneType]
@@ -196,7 +202,7 @@ def _as(value: object, kind: Any) -> object:
         return tuple(_items(value, kind))
     elif kind is float and not isinstance(value, bool) and isinstance(value, Real):
         with suppress(OverflowError):
-            return float(value)
+            return float(value) + 0.0
     elif kind is int and not isinstance(value, bool) and isinstance(value, Integral):
         return int(value)
     elif kind is str and isinstance(value, os.PathLike) and isinstance(text := os.fspath(value), str):

@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING
 from retrainlab.checks import BadInput, shortened
 from retrainlab.data import sources
 from retrainlab.paths import command, data_root, engines_file, home, lend_places
+from retrainlab.progress import Progress
 
 if TYPE_CHECKING:
     from retrainlab.study.store import Store
@@ -193,7 +194,9 @@ def _files(store: "Store", looked: list[tuple[str, str]], stored: int) -> Iterat
     from retrainlab.study.older import Unfit
 
     sealed, damaged, closed = [], [], []
-    for kind, key in looked:
+    progress = Progress("doctor", after=2.0)
+    for number, (kind, key) in enumerate(looked):
+        progress(number / len(looked), f"{number:,} of {len(looked):,} files")
         try:
             if (found := store.read(kind, key)) is not None:
                 sealed.append(found.sealed)
@@ -201,6 +204,7 @@ def _files(store: "Store", looked: list[tuple[str, str]], stored: int) -> Iterat
             damaged.append(f"{kind}/{key} ({why})")
         except BadInput:
             closed.append(f"{kind}/{key}")
+    progress.close()
     old = sealed.count(False)
     more = f", {old} of these without a checksum, from an earlier version" if old else ""
     yield Finding("stored files", f"{len(looked)} of {stored} looked at: {len(sealed)} whole{more}")

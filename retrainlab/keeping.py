@@ -116,22 +116,21 @@ def _list(options: argparse.Namespace) -> None:
     import pandas as pd
 
     from retrainlab.data.folders import printable
-    from retrainlab.study import nouns
-    from retrainlab.study.inventory import entries
+    from retrainlab.study import inventory, nouns
+    from retrainlab.study.archive import Archive
+    from retrainlab.study.store import Store
 
     store, chosen, rows = _store(options), _chosen(options), []
-    for entry in entries([store, *store.shelves]):
-        if entry.kind != "results" or entry.stored is None:
-            continue
-        try:
-            e = nouns.experiment_of(entry.stored.result.config)
-        except ValueError:
-            continue
-        if chosen.takes(e):
-            accuracy = entry.stored.result.scalars.get("test_accuracy")
+    places: list[Store | Archive] = [store, *store.shelves]
+    for place in places:
+        where, found = str(place.path if isinstance(place, Archive) else place.root), inventory.results(place)
+        for (key, result), e in zip(found.items(), nouns.experiments_of(found.values())):
+            if e is None or not chosen.takes(e):
+                continue
+            accuracy = result.scalars.get("test_accuracy")
             rows.append(
                 {
-                    "key": entry.key,
+                    "key": key,
                     "data": e.recipe.data,
                     "network": e.recipe.model,
                     "method": e.recipe.method.name if e.recipe.method else "dense",
@@ -140,8 +139,8 @@ def _list(options: argparse.Namespace) -> None:
                     "budget %": 100 * e.retrain.budget,
                     "seed": e.recipe.seed,
                     "test acc. %": "-" if accuracy is None else f"{100 * accuracy:.2f}",
-                    "computed on": printable(str(entry.stored.result.provenance.get("device", ""))),
-                    "kept in": entry.where,
+                    "computed on": printable(str(result.provenance.get("device", ""))),
+                    "kept in": where,
                 }
             )
     if not rows:

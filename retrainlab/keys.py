@@ -4,6 +4,7 @@ import hashlib
 import json
 from collections.abc import Mapping, Sequence
 from dataclasses import MISSING, Field, asdict, fields, is_dataclass
+from functools import lru_cache
 from types import MappingProxyType
 from typing import Any
 
@@ -37,17 +38,33 @@ def to_dict(noun: Recipe | Prune | Retrain | Experiment) -> dict:
     return json.loads(json.dumps(asdict(noun)))
 
 
-def _hashed(noun: Any) -> Any:
+def _own(noun: Any) -> dict[str, Any]:
     """What `key` hashes of a noun: its fields in NAMED, and of all others those that differ from their defaults, so that a
     field that is added changes no key. Whoever changes a default, or what settings mean, raises the noun's `revision` (a
     class attribute or a property, 0 if it has none), so that no earlier result is found for it."""
-    if not is_dataclass(noun):
-        return noun
     named = NAMED.get(type(noun).__name__, "").split()
     values = ((f, getattr(noun, f.name)) for f in fields(noun))
-    own = {f.name: _hashed(value) for f, value in values if f.name in named or value != _default(f)}
+    own = {f.name: value for f, value in values if f.name in named or value != _default(f)}
     revision = getattr(noun, "revision", 0)
     return own | ({"revision": revision} if revision else {})
+
+
+def _text(value: Any) -> str:
+    """Canonical JSON of a value, and of a noun that of its `_own`."""
+    if isinstance(value, Recipe | Prune | Retrain):
+        return _kept(value)
+    return str(value) if type(value) is int else _written(value) if is_dataclass(value) else _json(value)
+
+
+def _written(noun: Any) -> str:
+    own = _own(noun)
+    if isinstance(noun, Recipe):
+        del own["data"]  # the fingerprint says more, wherever a folder lies
+    return "{" + ",".join(f'"{name}":{_text(own[name])}' for name in sorted(own)) + "}"
+
+
+_json = json.JSONEncoder(sort_keys=True, separators=(",", ":"), allow_nan=False).encode
+_kept = lru_cache(maxsize=4096)(_written)  # the experiments of a study share them
 
 
 def _default(of: Field) -> object:
@@ -78,10 +95,7 @@ def key(
     fingerprint: of the data set, so that other images under the same name give another key. code: fingerprints of what
     `references` names, but for the data.
     """
-    settings = [_hashed(n) for n in nouns]
-    for one in settings:
-        one.get("recipe", one).pop("data", None)  # the fingerprint says more, wherever a folder lies
-    content = {"schema": SCHEMA, "kind": kind, "data": fingerprint, "nouns": settings}
-    content |= {"code": dict(code)} if code else {}
-    text = json.dumps(content, sort_keys=True, separators=(",", ":"), allow_nan=False)
+    known = f'"code":{_json(dict(code))},' if code else ""
+    written = ",".join(map(_text, nouns))
+    text = f'{{{known}"data":{_json(fingerprint)},"kind":{_json(kind)},"nouns":[{written}],"schema":{SCHEMA}}}'
     return hashlib.sha256(text.encode()).hexdigest()[:16]

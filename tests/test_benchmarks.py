@@ -19,7 +19,9 @@ import bench  # noqa: E402
 import cases  # noqa: E402
 import floor  # noqa: E402
 import parts  # noqa: E402
+import scale  # noqa: E402
 import smaller  # noqa: E402
+import standins  # noqa: E402
 import steps  # noqa: E402
 import study  # noqa: E402
 import table  # noqa: E402
@@ -534,3 +536,28 @@ def test_a_row_of_the_smaller_networks_has_their_multiply_adds_and_times(name):
     assert cells[:2] == [name, structure] and all(float(cell) > 0 for cell in cells[2:]) and len(cells) == 9
     if name == "mlp":
         assert cells[2] == f"{(64 * 300 + 300 * 100 + 1000) / (64 * 150 + 150 * 50 + 500):.2f}"
+
+
+def test_the_page_of_large_studies_has_the_table_of_the_results():
+    [path] = (FOLDER / "results").glob("scale-*.json")
+    page = scale.PAGE.read_text()
+    assert page.split(scale.MARKS[0])[1].split(scale.MARKS[1])[0] == scale.table(json.loads(path.read_text()))
+
+
+def test_the_model_of_cost_is_the_line_through_the_two_smaller_sizes():
+    found = {str(runs): {"bytes": 500 + 40 * runs} for runs in scale.SIZES}
+    predicted = scale.model(found)
+    assert predicted(lambda one: one["bytes"], 1_000_000) == pytest.approx(500 + 40 * 1_000_000)
+    assert predicted(lambda one: -one["bytes"], 1_000_000) == 0  # what grows no more with the runs costs nothing
+
+
+def test_stand_ins_are_a_study_that_is_all_there(tmp_path):
+    from retrainlab.study import Results, run_study
+    from retrainlab.study.store import Store
+
+    asked, store = standins.experiments(standins.A_SEED), Store(tmp_path / "store")
+    count = len(list(standins.fill(store, asked, standins.trained(tmp_path / "one"))))
+    assert count == 1 + len(standins.SPARSITIES) + standins.A_SEED == sum(store.count().values())
+    frame = run_study(asked, store=store, stored_only=True)
+    assert frame["test_accuracy"].between(0.7, 1).all() and (frame["sparsity"] == frame["sparsity_achieved"]).all()
+    assert all(Results(store).dense(e.recipe, CPU) and Results(store).masks(e.recipe, e.prune, CPU) for e in asked[:3])

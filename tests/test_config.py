@@ -1,6 +1,8 @@
 """The nouns: frozen, checked when made, hashed by content, and light to import."""
 
 import dataclasses
+import hashlib
+import json
 import os
 import subprocess
 import sys
@@ -13,7 +15,7 @@ from retrainlab import config, keys
 from retrainlab.checks import BadInput
 from retrainlab.config import SGD, Experiment, Prune, Recipe, Retrain
 from retrainlab.keys import NAMED, key, to_dict
-from retrainlab.methods.table import GMP, METHODS
+from retrainlab.methods.table import CS, GMP, METHODS
 from tests.helpers.other_values import PRUNE, RECIPE, RETRAIN
 
 ROOT = Path(__file__).parents[1]
@@ -30,6 +32,12 @@ def sentence(make) -> str:
 
 def one_key(noun) -> str:
     return key("kind", [noun], "data/1")
+
+
+@pytest.fixture
+def nothing_kept(monkeypatch):
+    """Keys made anew each time, for tests that change what a class means."""
+    monkeypatch.setattr(keys, "_kept", keys._written)
 
 
 # A valid other value for every field. A new field without an entry makes the tests below fail.
@@ -170,9 +178,9 @@ def with_a_new_field(noun):
 @pytest.mark.parametrize("noun", [SGD(), Recipe(), Prune(0.5), Retrain("FT"), Experiment(), GMP(0.5)])
 def test_a_new_field_at_its_default_changes_no_key(noun):
     """And it need not be listed anywhere; at any other value it does."""
-    before, later = keys._hashed(noun), with_a_new_field(noun)
-    assert keys._hashed(later) == before
-    assert keys._hashed(replace(later, novelty=4)) == before | {"novelty": 4}
+    before, later = keys._own(noun), with_a_new_field(noun)
+    assert keys._own(later) == before
+    assert keys._own(replace(later, novelty=4)) == before | {"novelty": 4}
 
 
 def test_a_new_field_within_a_noun_changes_no_key_of_what_holds_it():
@@ -182,14 +190,14 @@ def test_a_new_field_within_a_noun_changes_no_key_of_what_holds_it():
     assert one_key(later) == one_key(before)
 
 
-def test_a_field_that_came_later_is_in_the_key_only_where_it_says_something_new(monkeypatch):
+def test_a_field_that_came_later_is_in_the_key_only_where_it_says_something_new(monkeypatch, nothing_kept):
     before = [key("dense", [Recipe(gamma=g)], "digits/1") for g in (0.1, 0.2)]
     monkeypatch.setitem(NAMED, "Recipe", NAMED["Recipe"].replace("gamma ", ""))
     after = [key("dense", [Recipe(gamma=g)], "digits/1") for g in (0.1, 0.2)]
     assert after[0] not in before and after[1] == before[1]
 
 
-def test_settings_whose_meaning_has_changed_have_another_key(monkeypatch):
+def test_settings_whose_meaning_has_changed_have_another_key(monkeypatch, nothing_kept):
     experiment = Experiment(prune=Prune(0.5, structure="filters"))
     before, other = key("result", [experiment], "digits/1"), key("result", [Experiment()], "digits/1")
     revised = property(lambda self: int(self.structure == "filters"))
@@ -228,11 +236,37 @@ def test_results_after_a_sparsifying_method_have_a_revision_and_no_others(monkey
 
 
 @pytest.mark.parametrize("name", METHODS)
-def test_only_the_methods_that_changed_have_a_revision(name, monkeypatch):
+def test_only_the_methods_that_changed_have_a_revision(name, monkeypatch, nothing_kept):
     recipe = Recipe(method=METHODS[name].settings())
     today = key("dense", [recipe], "digits/1")
     monkeypatch.setattr(METHODS[name].settings, "revision", 0, raising=False)
     assert (key("dense", [recipe], "digits/1") != today) == (name in ("CS", "RigL"))
+
+
+def hashed(value):
+    """What a key is made of, as one tree: brute force."""
+    if not dataclasses.is_dataclass(value):
+        return value
+    return {name: hashed(part) for name, part in keys._own(value).items()}
+
+
+def test_a_key_is_the_hash_of_one_json_text_however_it_is_put_together():
+    recipe = Recipe(method=CS(), precision="bfloat16", width=16, sgd=SGD(0.8))
+    sets = [[Experiment(recipe, Prune(0.5, structure="n:m"), Retrain("FT", sgd=SGD(0.5)), 7)], [recipe, Prune()]]
+    for nouns in sets:
+        for code in ({}, {"score": "b", "model": 'a"'}):
+            settings = [hashed(noun) for noun in nouns]
+            for one in settings:
+                one.get("recipe", one).pop("data", None)
+            content = {"schema": keys.SCHEMA, "kind": "k", "data": 'é"/1', "nouns": settings}
+            content |= {"code": code} if code else {}
+            text = json.dumps(content, sort_keys=True, separators=(",", ":"))
+            assert key("k", nouns, 'é"/1', code) == hashlib.sha256(text.encode()).hexdigest()[:16]
+
+
+def test_a_zero_with_a_sign_is_zero():
+    assert one_key(Retrain(warmup=-0.0)) == one_key(Retrain(warmup=0.0))
+    assert str(Retrain(warmup=-0.0).warmup) == "0.0"
 
 
 def test_key_is_16_hex_digits():

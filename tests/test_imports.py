@@ -65,7 +65,7 @@ obs
 scores training.cycles methods.sparsifier
 methods training.engine
 study.serving study.processes study.ledger study.sitting study.claims study.failures
-study.checkpoints study.courses study.result study.measured study.stages study.older study.records study.archive
+study.checkpoints study.courses study.result study.measured study.stages study.older study.records study.archive study.index
 study.store
 study.sharing
 study.workers

@@ -18,7 +18,7 @@ from retrainlab.progress import Progress
 from retrainlab.study.courses import drive
 from retrainlab.study.making import Meter, Watch, work
 from retrainlab.study.measured import Dense, Pruned, damage, dense_of, result_of
-from retrainlab.study.reading import row
+from retrainlab.study.reading import rows
 from retrainlab.study.result import Result, record
 from retrainlab.study.results import Place, Results
 from retrainlab.study.speed import WORTH_A_PROBE
@@ -133,8 +133,9 @@ def retrained(
     if len(todo) < len(plan) and watch is None:
         print(f"own: {len(plan) - len(todo)} of {len(plan)} runs were in the store {store.root}.", file=sys.stderr)
     there = sorted(found)
-    rows = pd.DataFrame([row(plan[i], keys[i], found[i]) | {"emptied": _emptied(found[i])} for i in there])
-    return rows, {place: states[i] for place, i in enumerate(there) if i in states}
+    table = rows([plan[i] for i in there], [keys[i] for i in there], [found[i] for i in there])
+    table = table.assign(emptied=[_emptied(found[i]) for i in there])
+    return table, {place: states[i] for place, i in enumerate(there) if i in states}
 
 
 def _emptied(result: Result) -> str:

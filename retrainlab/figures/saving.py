@@ -54,7 +54,7 @@ NAMED = {"seed", "epochs", "sparsity", "budget"}
 def runs(results: pd.DataFrame) -> pd.DataFrame:
     """A row for each run of a study: what is NAMED, what tells it from the others, and what it reached.
 
-    results: a study's rows, with the columns of `study.row` in their order: all settings, then what was measured from
+    results: a study's rows, with the columns of `study.rows` in their order: all settings, then what was measured from
     test_accuracy on to the key. Columns that a notebook has put behind these are of the figure, and stay even where they are
     the same for all runs.
     """

@@ -16,6 +16,7 @@
     lacking    what a study lacks that is to train nothing
     reading    what is stored, as tables
     store      the folder of results, and under it files of results (archive) that are only read
+    index      what the files of many results say, in one file beside them, so that they need not all be read
     exports    results into such a file; imports: back into a store; inventory: what lies where
     collapse   a trained network's accuracy straight after pruning, kept with the network
     landscape  where retraining goes: what is measured of weights that no store keeps
@@ -28,14 +29,14 @@ from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
     from retrainlab.study.grids import grid
-    from retrainlab.study.reading import curves, layer_names, layers, masks, not_pruned, row, sizes
+    from retrainlab.study.reading import curves, layer_names, layers, masks, not_pruned, rows, sizes
     from retrainlab.study.results import Results
     from retrainlab.study.run import run_study
 
 _HOME = {"Results": "results", "grid": "grids", "run_study": "run"} | dict.fromkeys(
-    ("curves", "layer_names", "layers", "masks", "not_pruned", "row", "sizes"), "reading"
+    ("curves", "layer_names", "layers", "masks", "not_pruned", "rows", "sizes"), "reading"
 )
-__all__ = ["Results", "curves", "grid", "layer_names", "layers", "masks", "not_pruned", "row", "run_study", "sizes"]
+__all__ = ["Results", "curves", "grid", "layer_names", "layers", "masks", "not_pruned", "rows", "run_study", "sizes"]
 
 
 def __getattr__(name: str):

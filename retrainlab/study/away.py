@@ -13,7 +13,7 @@ import threading
 import time
 import uuid
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from concurrent.futures import CancelledError, Executor, Future, ThreadPoolExecutor
+from concurrent.futures import BrokenExecutor, CancelledError, Executor, Future, ThreadPoolExecutor, wait
 from dataclasses import asdict, dataclass, field, replace
 from functools import lru_cache, partial
 from pathlib import Path
@@ -21,7 +21,7 @@ from typing import TypeVar
 
 import torch
 
-from retrainlab.checks import BadInput
+from retrainlab.checks import BadInput, WorkerDied
 from retrainlab.config import Recipe
 from retrainlab.data.folders import printable
 from retrainlab.device import describe, resolve
@@ -43,6 +43,7 @@ from retrainlab.study.store import Store
 from retrainlab.training.engine import Engine
 
 T = TypeVar("T")
+UNMEASURED = 1e-3  # seconds that a step is taken for where it was not measured, since there are few
 KEPT = 64  # networks and masks that are held ready to be sent
 
 _stopped: set[str] = set()  # studies whose work is not wanted any more
@@ -213,12 +214,24 @@ class Away:
 
     def engine(self, recipe: Recipe, steps: float, compiled: float, tell: Tell) -> Engine:
         """Which engine a worker takes for a recipe; see `speed.paces`."""
-        if self.kind == "auto":
-            tell(0.0, f"trying which engine is fastest for {recipe.model}")
         asked = recipe, self.kind, self.device, steps, compiled
         found = self.submit(f"probe {recipe.model}", lambda *_: None, probe, *asked)
-        self.probed[recipe] = found.result(), steps
-        return self.probed[recipe][0].engine
+        try:
+            while not wait([found], timeout=0.5).done:
+                tell(0.0, f"asking for an engine for {recipe.model}")
+                self.check()
+            self.probed[recipe] = found.result(), steps
+        except BrokenExecutor as error:
+            why = str(error).rstrip(".")
+            raise WorkerDied(f"The executor broke ({why}) before any run began; the same call begins anew.") from None
+        except (Died, Lost) as error:
+            how = str(error) or "was lost"
+            raise WorkerDied(f"A worker {how} when asked for an engine; see what it wrote before that.") from None
+        engine = self.probed[recipe][0].engine
+        return engine if engine.seconds else replace(engine, seconds=UNMEASURED)
+
+    def check(self) -> None:
+        """Raise BrokenExecutor if nobody is there any more."""
 
     def begin(self, task: Task, tell: serving.Tell) -> Future:
         """Begin a task."""
@@ -235,8 +248,8 @@ class Away:
         return self.submit(task.parts[0].name, tell, make, order, *starts)
 
     def keep(self, task: Task, value: Brought) -> None:
-        """Put into the store what a task has brought. Raises Unfinished if that is not all, Died if it is
-        no number."""
+        """Put into the store what a task has brought. Raises Unfinished if that is not all, and Died for
+        what is no number."""
         results: Results = task.args[0]
         if not all(_whole(thing) for _, thing in value.things):
             raise Died("has brought NaN or infinity where numbers must be")

@@ -18,19 +18,18 @@ from typing import TYPE_CHECKING, Any
 
 from retrainlab.checks import BadInput
 from retrainlab.config import Recipe
-from retrainlab.progress import Tell
 from retrainlab.study import away, serving
 from retrainlab.study.away import Away
 from retrainlab.study.ledger import Task
 from retrainlab.study.making import Pair
 from retrainlab.study.processes import Died
 from retrainlab.study.results import Results
-from retrainlab.training.engine import Engine
 
 if TYPE_CHECKING:
     import distributed
 
 GONE = "Dask's scheduler is out of reach"
+CONNECT = 15.0  # seconds in which a scheduler is to answer first
 PATIENCE = 60.0  # seconds that a scheduler may be out of reach
 AHEAD = 2  # tasks for each worker, so that none waits for this process
 OFTEN = 1.0  # seconds from one word of a task to the next
@@ -49,7 +48,7 @@ def connected(address: str) -> "Iterator[distributed.Client]":
             "workers."
         ) from None
     try:
-        client = distributed.Client(address, timeout=10, set_as_default=False)
+        client = distributed.Client(address, timeout=CONNECT, set_as_default=False)
     except (OSError, ValueError) as error:
         raise BadInput(
             f"There is no scheduler at {address!r} ({error or type(error).__name__}); start one with `dask scheduler`, "
@@ -78,8 +77,9 @@ class Cluster(Away):
 
     @property
     def count(self) -> int:
-        """How many tasks are under way at once. Raises BrokenExecutor once the scheduler is out of reach for long."""
-        return AHEAD * self._there()
+        """How many tasks are under way at once: one where there is no worker, for which a cluster that grows with its work
+        gets one. Raises BrokenExecutor once the scheduler is out of reach for long."""
+        return max(1, AHEAD * self._there())
 
     @property
     def workers(self) -> int:
@@ -92,12 +92,9 @@ class Cluster(Away):
         there = self._there()
         return f"{there} Dask worker{'s' * (there != 1)}" if there else "Dask, which has no worker yet"
 
-    def engine(self, recipe: Recipe, steps: float, compiled: float, tell: Tell) -> Engine:
-        """As Away's; waits for the first worker."""
-        while not self._there():
-            tell(0.0, "waiting for a worker")
-            time.sleep(0.5)
-        return super().engine(recipe, steps, compiled, tell)
+    def check(self) -> None:
+        """Raise BrokenExecutor if the scheduler is out of reach for long."""
+        self._there()
 
     def begin(self, task: Task, tell: serving.Tell) -> Future:
         """As Away's. Raises BrokenExecutor if the scheduler is out of reach."""
@@ -129,8 +126,8 @@ class Cluster(Away):
         return out
 
     def sent(self, start: Recipe | Pair) -> object:
-        """What a task starts from, in the memory of some worker."""
-        return self._start(start)
+        """What a task starts from, in the memory of some worker, or along with the task if there is none."""
+        return self._start(start) if self._there() else super()._read(start)
 
     def _read(self, start: Recipe | Pair) -> Any:
         return self.client.scatter(super()._read(start), hash=False)
@@ -171,8 +168,12 @@ class Cluster(Away):
         except distributed.client.FutureCancelledError as error:
             self._tries[name] = self._tries.get(name, 0) + 1
             self._start.cache_clear()
-            lost = self._tries[name] < TRIES
-            out.set_exception(away.Lost() if lost else Died(f"was lost {TRIES} times ({error.reason})"))
+            if self.client.status != "running":
+                out.set_exception(BrokenExecutor(GONE))
+            elif self._tries[name] < TRIES:
+                out.set_exception(away.Lost())
+            else:
+                out.set_exception(Died(f"was lost {TRIES} times ({error.reason})"))
         except BaseException as error:
             out.set_exception(error)
 

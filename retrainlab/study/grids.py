@@ -35,14 +35,15 @@ def grid(
     check_apart("sparsities", sparsities)
     check_apart("budgets", budgets)
     plans = [Retrain(s) if isinstance(s, str) else s for s in schedules]
+    methods = {s: at(recipe.method, s) for s in sparsities}
+    recipes = {
+        (seed, method): replace(recipe, seed=seed, method=method) for seed in seeds for method in methods.values()
+    }
+    prunes = {s: replace(prune, sparsity=s) for s in sparsities}
+    retrains = [replace(plan, budget=b) for b, plan in product(budgets, plans)]
     every = (
-        Experiment(
-            replace(recipe, seed=seed, method=at(recipe.method, s)),
-            replace(prune, sparsity=s),
-            replace(plan, budget=b),
-            evaluations,
-        )
-        for seed, s, b, plan in product(seeds, sparsities, budgets, plans)
+        Experiment(recipes[seed, methods[s]], prunes[s], retrain, evaluations)
+        for seed, s, retrain in product(seeds, sparsities, retrains)
     )
     return list(dict.fromkeys(every))  # a repeated seed is no further replication
 

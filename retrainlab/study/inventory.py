@@ -1,6 +1,7 @@
 """What lies in stores and files of results, record by record, and what has a name that begins so."""
 
 from collections.abc import Iterator, Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 
 from retrainlab.checks import BadInput
@@ -8,6 +9,7 @@ from retrainlab.progress import Progress
 from retrainlab.study.archive import Archive
 from retrainlab.study.older import Unfit
 from retrainlab.study.records import Stored
+from retrainlab.study.result import Result
 from retrainlab.study.store import Store
 
 AWHILE = 2.0  # seconds of work after which a line says how far it is
@@ -41,6 +43,19 @@ def entries(places: Sequence[Store | Archive], tensors: bool = False, begins: st
                 yield Entry(where, kind, key, None, str(why))
             progress(number / len(names), f"{number:,} of {len(names):,} records")
         progress.close()
+
+
+def results(place: Store | Archive) -> dict[str, Result]:
+    """The results that a store or a file holds, by name in its order, but for what is damaged. Raises BadInput for what may
+    not be read."""
+    found = place.results() if isinstance(place, Store) else {}
+    with suppress(Unfit):  # no file of results
+        for kind, key in place.names():
+            if kind == "results" and key not in found:
+                with suppress(Unfit):
+                    if (read := place.read(kind, key)) is not None:
+                        found[key] = read.result
+    return dict(sorted(found.items()))
 
 
 def named(store: Store, key: str, kinds: Sequence[str] = ()) -> list[Entry]:

@@ -27,7 +27,7 @@ from retrainlab.study.machine import Machine
 from retrainlab.study.making import cost, grouped
 from retrainlab.study.measured import Dense, Pruned
 from retrainlab.study.plan import Missing
-from retrainlab.study.reading import row, stored
+from retrainlab.study.reading import rows, stored
 from retrainlab.study.result import Result, record
 from retrainlab.study.results import Place, Results
 from retrainlab.study.run import QUICK
@@ -80,7 +80,7 @@ def run_landscape(experiments: Sequence[Experiment], machine: Machine = Machine(
         kept.store.check_writable()
         machine.study(list(starts), title)  # dense networks and masks, by whatever engine and processes
         _make(missing, kept, where, machine, title)
-    return pd.DataFrame([row(e, _name(kept, e), stored(_found(kept, e))) for e in experiments])
+    return rows(experiments, [_name(kept, e) for e in experiments], [stored(_found(kept, e)) for e in experiments])
 
 
 def lines(experiments: Sequence[Experiment], store: Place = None) -> pd.DataFrame:

@@ -3,8 +3,10 @@
 References to a user's code are `importing.Told`, so that no record, wherever it comes from, makes anything be imported.
 """
 
-from collections.abc import Mapping, Sequence
+import json
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import fields, replace
+from functools import cache
 from typing import Any, TypeVar
 
 from retrainlab.checks import BadInput, is_reference
@@ -12,6 +14,7 @@ from retrainlab.config import SGD, Experiment, Prune, Recipe, Retrain
 from retrainlab.importing import OBJECT, Told
 from retrainlab.keys import references
 from retrainlab.methods.table import METHODS
+from retrainlab.study.result import Result
 
 Noun = TypeVar("Noun", Recipe, Prune, Retrain, Experiment, SGD)
 
@@ -64,16 +67,34 @@ def prune_of(config: Mapping[str, Any]) -> Prune:
     return Prune(**_known(Prune, config))
 
 
+def retrain_of(config: Mapping[str, Any]) -> Retrain:
+    """The retraining of a result's settings. Raises ValueError."""
+    own = _known(Retrain, config)
+    if (sgd := own.get("sgd")) is not None:
+        own["sgd"] = SGD(**_known(SGD, sgd))
+    return Retrain(**own)
+
+
 def experiment_of(config: Mapping[str, Any]) -> Experiment:
     """The experiment of a result's settings. Raises ValueError."""
     try:
-        retrain = _known(Retrain, config["retrain"])
-        if (sgd := retrain.get("sgd")) is not None:
-            retrain["sgd"] = SGD(**_known(SGD, sgd))
-        nouns = recipe_of(config["recipe"]), prune_of(config["prune"]), Retrain(**retrain)
+        nouns = recipe_of(config["recipe"]), prune_of(config["prune"]), retrain_of(config["retrain"])
         return Experiment(*nouns, config["evaluations"])
     except (LookupError, TypeError) as error:
         raise ValueError(f"no experiment's settings ({error})") from None
+
+
+def experiments_of(results: Iterable[Result]) -> Iterator[Experiment | None]:
+    """The experiment of each result, None for settings that are none; what many of them share is made once."""
+    ways = (recipe_of, prune_of, retrain_of)
+    recipe, prune, retrain = (cache(lambda text, of=of: of(json.loads(text))) for of in ways)
+    for result in results:
+        try:
+            texts = result.settings
+            nouns = recipe(texts["recipe"]), prune(texts["prune"]), retrain(texts["retrain"])
+            yield Experiment(*nouns, json.loads(texts["evaluations"]))
+        except (LookupError, TypeError, ValueError):
+            yield None
 
 
 def _known(kind: type, config: Mapping[str, Any]) -> dict[str, Any]:

@@ -6,7 +6,7 @@ together make one task, and each leaves its result in the store as soon as it is
 
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
-from functools import cache, partial
+from functools import cache, lru_cache, partial
 from itertools import chain
 from typing import TypeVar
 
@@ -24,48 +24,55 @@ from retrainlab.study.result import Result
 from retrainlab.study.results import Results
 from retrainlab.study.serving import Unfinished, advance
 from retrainlab.study.sitting import Sitting, order
-from retrainlab.study.stages import common, network_of, while_retraining
+from retrainlab.study.stages import common, network_of, steps_of, while_retraining
 from retrainlab.training.engine import Engine
 from retrainlab.training.state import State
 
 T = TypeVar("T")
 N = TypeVar("N", bound=Noun)
+WORTH_SENDING = 1.0  # seconds of work, beside which it is little to send a task to a worker
+AT_ONCE = 16  # networks and masks that are held while it is seen what is missing
 RECORD = 8192  # bytes of a record, about
 
 
 @dataclass(frozen=True)
 class Missing:
     """What must be computed, by key: experiments (`results`), and the dense networks and masks they start from where these
-    are missing too; and the results that were `found`, which need not be read again."""
+    are missing too; the results that were `found`, which need not be read again; and the `names` of all, in their order."""
 
     dense: dict[str, Recipe]
     pruned: dict[str, tuple[Recipe, Prune]]
     results: dict[str, Experiment]
     found: dict[str, Result] = field(default_factory=dict, compare=False)
+    names: tuple[str, ...] = field(default=(), compare=False)
 
     @staticmethod
     def of(
         experiments: Sequence[Experiment], results: Results, fresh: bool = False, stored_only: bool = False
     ) -> "Missing":
-        """What the store lacks of the experiments and of what they start from; all files are read, so that damaged ones are
-        made anew with the rest. fresh: take all for missing. stored_only: nothing will be made, so that a dense network
-        without the momentum that an experiment goes on from is missing, and not refused with BadInput."""
-        out = Missing({}, {}, {})
+        """What the store lacks of the experiments and of what they start from; each file is read, or known to the store's
+        index as it is now, so that damaged ones are made anew with the rest. fresh: take all for missing. stored_only:
+        nothing will be made, so that a dense network without the momentum that an experiment goes on from is missing, and
+        not refused with BadInput."""
+        names = tuple(map(results.key, experiments))
+        out = Missing({}, {}, {}, {} if fresh else results.many(dict(zip(names, experiments))), names)
         shapes = cache(_shapes)
 
         def fits(kind: str, recipe: Recipe, found: Stored) -> bool:
             own = {n: t.shape for n, t in found.tensors.items() if not n.startswith("momentum/")}
             return bool(found.result.outcome) or own == shapes(common(recipe))[kind]
 
-        @cache
+        @lru_cache(maxsize=AT_ONCE)
         def whole(kind: str, name: str, recipe: Recipe) -> Stored | None:
             return None if fresh else results.store.get(kind, name, partial(fits, kind, recipe))
 
-        for e in experiments:
-            if (name := results.key(e)) in out.found or name in out.results:
-                continue
-            if (result := results.of(e)) is not None and not fresh:
-                out.found[name] = result
+        @cache
+        def paired(first: str, pair: str, recipe: Recipe) -> bool:
+            dense, masks = whole("dense", first, recipe), whole("pruned", pair, recipe)
+            return dense is not None and masks is not None and belongs(masks.pruned(), dense.dense())
+
+        for name, e in zip(names, experiments):
+            if name in out.found or name in out.results:
                 continue
             out.results[name] = e
             first, pair = results.key(e.recipe), results.key((e.recipe, e.prune))
@@ -76,8 +83,7 @@ class Missing:
                 out.dense[first] = e.recipe
             else:
                 check_momentum(e, dense.result)
-            masks = whole("pruned", pair, e.recipe) if dense else None
-            if not dense or not masks or not belongs(masks.pruned(), dense.dense()):
+            if dense is None or not paired(first, pair, e.recipe):
                 out.pruned[pair] = e.recipe, e.prune
         return out
 
@@ -146,7 +152,7 @@ def tasks(
     for shared, retrained in grouped(missing.results.values(), lambda e: common(while_retraining(e))).items():
         engine = engines[shared]
         some = 1 if sitting else -(-len(retrained) // (8 * workers))
-        size = 1 if engine.kind == "loop" else max(engine.members, some)
+        size = max(engine.members, some) if engine.kind != "loop" else min(some, _short(engine, retrained))
         joined = _joined(grouped(retrained, lambda e: (e.recipe, e.prune)), engine.members)
         for together in [retrained] if sitting else joined:
             for experiments in _portions(in_turn(together), min(size, -(-len(retrained) // workers))):
@@ -174,6 +180,15 @@ def _joined(groups: Mapping[Pair, list[Experiment]], members: int) -> list[list[
         else:
             out.append(list(groups[pair]))
     return out
+
+
+def _short(engine: Engine, experiments: Sequence[Experiment]) -> int:
+    """How many runs, one after the other, make a task that is worth sending: 1 if the longest takes so long, or if that is
+    not known."""
+    seconds = (
+        max(cost(e) * engine.seconds * steps_of(e.recipe) for e in experiments) if engine.seconds else WORTH_SENDING
+    )
+    return max(1, int(WORTH_SENDING / seconds))
 
 
 def _portions(group: Sequence[T], size: int) -> Iterator[Sequence[T]]:

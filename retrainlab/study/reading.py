@@ -1,9 +1,10 @@
 """Stored results as tables: a row for each experiment, its curves, its layers, its masks."""
 
 import math
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Hashable, Iterator, Sequence
 from dataclasses import asdict
 from functools import lru_cache
+from itertools import chain
 from typing import TypeVar
 
 import pandas as pd
@@ -11,7 +12,7 @@ import torch
 
 from retrainlab import storage
 from retrainlab.checks import BadInput, listed
-from retrainlab.config import MODELS, Experiment, Prune, Recipe
+from retrainlab.config import MODELS, Experiment, Prune, Recipe, Retrain
 from retrainlab.data.dataset import counts
 from retrainlab.data.folders import printable
 from retrainlab.influence import hidden
@@ -23,10 +24,11 @@ from retrainlab.study.results import Place, Results
 from retrainlab.study.stages import common, network_of
 
 T = TypeVar("T")
+K = TypeVar("K", bound=Hashable)
 
 
-def row(experiment: Experiment, name: str, result: Result) -> dict:
-    """A result as one row: every setting, then what was measured, then the key of its stored file.
+def rows(experiments: Sequence[Experiment], names: Sequence[str], results: Sequence[Result]) -> pd.DataFrame:
+    """Results as a table with a row for each: every setting, then what was measured, then the key of its stored file.
 
     Columns have the names of the fields, but the first training's schedule, lr and warmup become dense_schedule, dense_lr
     and dense_warmup, and the retraining's lr initial_lr. Lists are written as text; bytes of a folder's name that are no
@@ -34,29 +36,49 @@ def row(experiment: Experiment, name: str, result: Result) -> dict:
     what is not known of it; so has what an earlier version stored, of the bytes that it did not count. The column not_pruned
     is what the function of that name says.
     """
-    recipe, prune, retrain = (asdict(n) for n in (experiment.recipe, experiment.prune, experiment.retrain))
-    recipe |= recipe.pop("sgd")
-    recipe["method"], recipe["knobs"] = (m.name, str(m)) if (m := experiment.recipe.method) else ("dense", "")
+    if not experiments:
+        return pd.DataFrame()
+    measured = [
+        {k: math.nan if x is None else x for k, x in r.scalars.items()} if r.outcome else r.scalars for r in results
+    ]
+    sizes = storage.ratios({})
+    every = [[*has, *(name for name in sizes if name not in has)] for has in dict.fromkeys(map(tuple, measured))]
+    parts = [
+        _each([e.recipe for e in experiments], _of_recipe),
+        _each([e.prune for e in experiments], asdict),
+        _each([e.retrain for e in experiments], _of_retrain),
+        pd.DataFrame(measured, columns=[*dict.fromkeys(chain(*every))]),
+        pd.DataFrame({"outcome": [printable(r.outcome) for r in results]}),
+        _each(
+            [(e.recipe, e.prune) for e in experiments],
+            lambda pair: {"not_pruned": not_pruned(common(pair[0]), pair[1])},
+        ),
+        pd.DataFrame({"device": [printable(str(r.provenance.get("device", ""))) for r in results], "key": names}),
+    ]
+    return pd.concat(parts, axis="columns")
+
+
+def _each(nouns: Sequence[K], cells: Callable[[K], dict]) -> pd.DataFrame:
+    """The cells of each noun as a row; those of equal nouns, of which a large study has many, are made once."""
+    places = {noun: place for place, noun in enumerate(dict.fromkeys(nouns))}
+    distinct = [{k: str(v) if isinstance(v, tuple) else v for k, v in cells(noun).items()} for noun in places]
+    return pd.DataFrame(distinct).take([places[noun] for noun in nouns]).reset_index(drop=True)
+
+
+def _of_recipe(recipe: Recipe) -> dict:
+    cells = asdict(recipe)
+    cells |= cells.pop("sgd")
+    cells["method"], cells["knobs"] = (m.name, str(m)) if (m := recipe.method) else ("dense", "")
     for field in ("schedule", "lr", "warmup"):
-        recipe[f"dense_{field}"] = recipe.pop(field)
-    retrain["initial_lr"] = retrain.pop("lr")
-    retrain["retraining_sgd"] = str(experiment.retrain.sgd or "")
-    del retrain["sgd"]
-    recipe["data"] = printable(recipe["data"])
-    asked = {k: str(v) if isinstance(v, tuple) else v for k, v in (recipe | prune | retrain).items()}
-    measured = {k: math.nan if result.outcome and x is None else x for k, x in result.scalars.items()}
-    lacking = {name: math.nan for name in storage.ratios({}) if name not in measured}
-    words = {
-        "outcome": printable(result.outcome),
-        "not_pruned": not_pruned(common(experiment.recipe), experiment.prune),
-    }
-    return (
-        asked
-        | measured
-        | lacking
-        | words
-        | {"device": printable(str(result.provenance.get("device", ""))), "key": name}
-    )
+        cells[f"dense_{field}"] = cells.pop(field)
+    return cells | {"data": printable(recipe.data)}
+
+
+def _of_retrain(retrain: Retrain) -> dict:
+    cells = asdict(retrain)
+    cells["initial_lr"] = cells.pop("lr")
+    del cells["sgd"]
+    return cells | {"retraining_sgd": str(retrain.sgd or "")}
 
 
 def layer_names(recipe: Recipe) -> tuple[str, ...]:
@@ -146,9 +168,11 @@ def masks(experiment: Experiment, store: Place = None) -> Masks:
 
 
 def _results(experiments: Sequence[Experiment], store: Place, what: str) -> Iterator[tuple[Experiment, Result]]:
-    kept = Results.at(store)
-    for e in listed(experiments, Experiment, what):
-        yield e, stored(kept.of(e))
+    kept, wanted = Results.at(store), listed(experiments, Experiment, what)
+    names = [kept.key(e) for e in wanted]
+    found = kept.many(dict(zip(names, wanted)))
+    for name, e in zip(names, wanted):
+        yield e, stored(found.get(name))
 
 
 def stored(thing: T | None) -> T:

@@ -1,14 +1,15 @@
 """What is kept of a run, and where it comes from."""
 
+import json
 import math
 import platform
 import subprocess
-from collections.abc import Collection, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, fields, replace
 from functools import lru_cache
 from pathlib import Path
-from typing import Self
+from typing import TYPE_CHECKING, Self
 
 import torch
 from torch import Tensor
@@ -66,6 +67,31 @@ class Result:
                 "This result has no weights with it; make it with run(..., keep=True), or write those of a stored one "
                 "with `retrainlab weights KEY FILE`."
             ) from None
+
+    @staticmethod
+    def later(settings: Mapping[str, str], scalars: dict, curves: str, provenance: dict, outcome: str) -> "Result":
+        """A result that was one before, of whose config, given as JSON of each part, and curves, given as JSON, each is
+        parsed when it is first asked for: of a hundred thousand results mostly none is."""
+        out = object.__new__(Result)
+        vars(out).update(scalars=scalars, provenance=provenance, outcome=outcome, _settings=settings, _curves=curves)
+        return out
+
+    if not TYPE_CHECKING:  # to which every name would be there
+
+        def __getattr__(self, name: str):
+            left = vars(self)
+            if name == "curves" and "_curves" in left:
+                left[name] = json.loads(left["_curves"])
+            elif name == "config" and "_settings" in left:
+                left[name] = {part: json.loads(text) for part, text in left["_settings"].items()}
+            else:
+                raise AttributeError(f"a result has no '{name}'")
+            return left[name]
+
+    @property
+    def settings(self) -> Mapping[str, str]:
+        """JSON of each part of its config, by name: equal texts are equal settings, which saves parsing most of many."""
+        return vars(self).get("_settings") or {name: json.dumps(part) for name, part in self.config.items()}
 
     @staticmethod
     def of(record: object) -> "Result":

@@ -4,7 +4,7 @@ A first training is known by its Recipe, the masks of the first cycle by (Recipe
 who asks needs a fingerprint, nor the folder that an empty store name means.
 """
 
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, field, replace
 from pathlib import Path
@@ -102,6 +102,9 @@ class Results:
         places: tuple[Store | Archive, ...] = (self.store, *self.store.shelves)
         for place in places:
             with suppress(Unfit, BadInput):  # a shelf that is no file of results
+                own = place.results() if isinstance(place, Store) else {}
+                yield from sorted(own.items())
+                seen |= own.keys()
                 for name in (name for kind, name in place.names() if kind == "results" and name not in seen):
                     with suppress(Unfit, BadInput):
                         if (found := place.read("results", name)) is not None:
@@ -119,6 +122,22 @@ class Results:
         if found is None and self._adopt(experiment):
             found = self.store.get("results", name)
         return None if found is None else found.result
+
+    def many(self, asked: Mapping[str, Experiment]) -> dict[str, Result]:
+        """The results of those of the experiments, given by key, that are stored: what `of` gives for each, but a hundred
+        thousand in seconds (see `index`)."""
+        found = self.store.results(asked)
+        adopted: set[Recipe] = set()
+        for name, e in asked.items():
+            if name in found:
+                continue
+            single = e.recipe.precision == PRECISIONS[0] and not self.store.path("results", name).exists()
+            nothing_older = e.recipe in adopted and single  # to be given its name
+            result = self.store.told("results", name) if nothing_older else self.of(e)
+            adopted.add(e.recipe)
+            if result is not None:
+                found[name] = result
+        return found
 
     def put(self, noun: Noun, thing: Thing) -> None:
         """Keep what was made of a noun, whose checkpoints go; but not if the owner has lost its claim of it to another.

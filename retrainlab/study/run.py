@@ -7,7 +7,7 @@ call goes on from there.
 import sys
 import warnings
 from collections.abc import Sequence
-from concurrent.futures import BrokenExecutor, CancelledError, Executor
+from concurrent.futures import Executor
 from dataclasses import replace
 from functools import cache
 from typing import TYPE_CHECKING
@@ -16,7 +16,7 @@ import pandas as pd
 import torch
 
 from retrainlab import stats
-from retrainlab.checks import BadInput, WorkerDied, check_number, listed, settled
+from retrainlab.checks import BadInput, check_number, listed, settled
 from retrainlab.config import DATASETS, Experiment, Recipe
 from retrainlab.data.sources import content
 from retrainlab.device import cores, describe, lack_of_memory_told, resolve
@@ -26,8 +26,8 @@ from retrainlab.study import checkpoints
 from retrainlab.study.away import Away
 from retrainlab.study.lacking import NotStored
 from retrainlab.study.plan import Missing, tasks
-from retrainlab.study.processes import Died, Workers
-from retrainlab.study.reading import row, stored
+from retrainlab.study.processes import Workers
+from retrainlab.study.reading import rows, stored
 from retrainlab.study.result import Result
 from retrainlab.study.results import Place, Results
 from retrainlab.study.sharing import Sharing
@@ -127,20 +127,19 @@ def run_study(
                 engines = {recipe: pace.engine for recipe, pace in paced.items()}
                 todo = tasks(missing, engines, count, replace(kept, owner=claims.id), where, sitting)
                 run_tasks(todo, crew or min(count, len(todo)), tell, str(kept.store.root), sitting, sharing)
-        except (BrokenExecutor, CancelledError, Died) as error:  # before the first task
-            raise WorkerDied(
-                f"The executor broke ({str(error).rstrip('.') or type(error).__name__}); what is kept in {kept.store.root} "
-                "stays, and the same call goes on from there."
-            ) from None
         finally:
             if hasattr(report, "close"):
                 report.close()
+    asked = dict(zip(missing.names, experiments))
+    found = missing.found | kept.many({name: e for name, e in asked.items() if name not in missing.found})
+    named = list(zip(missing.names, experiments))
     if sitting:
-        experiments = _finished(experiments, missing, kept, sitting)
-    keys = [kept.key(e) for e in experiments]
-    results = [missing.found.get(key) or stored(kept.of(e)) for e, key in zip(experiments, keys)]
+        _tell_left(missing, len(found.keys() & asked.keys()), len(asked), kept, sitting)
+        named = [(name, e) for name, e in named if name in found]
+    names, experiments = [name for name, _ in named], [e for _, e in named]
+    results = [stored(found.get(name)) for name in names]
     _check_starts(experiments, results)
-    table = pd.DataFrame([row(e, key, result) for e, key, result in zip(experiments, keys, results)])
+    table = rows(experiments, names, results)
     if len(table) and (words := stats.mixed(table)):
         _say(words)
     return table
@@ -159,15 +158,12 @@ def _crew(
     return Away(executor, 2 * jobs, kept, device, engine)
 
 
-def _finished(experiments: Sequence[Experiment], missing: Missing, kept: Results, sitting: Sitting) -> list[Experiment]:
-    """The experiments whose results are there; says what a sitting has left, if anything."""
-    distinct = dict.fromkeys(experiments)
-    there = {e for e in distinct if kept.key(e) in missing.found or kept.of(e) is not None}
-    if len(there) < len(distinct):
+def _tell_left(missing: Missing, there: int, count: int, kept: Results, sitting: Sitting) -> None:
+    """Say what a sitting has left, if anything. there: how many of the `count` experiments have their results."""
+    if there < count:
         going_on = {key for key, _ in checkpoints.files(kept.store.root)} & {*missing.dense, *missing.results}
-        words = sitting.words(len(there), len(distinct), len(going_on), str(kept.store.root))
+        words = sitting.words(there, count, len(going_on), str(kept.store.root))
         print(f"study: {words}", file=sys.stderr)
-    return [e for e in experiments if e in there]
 
 
 @cache  # a search asks for one study after the other

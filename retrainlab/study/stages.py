@@ -8,7 +8,7 @@ read once, when its training is over.
 import time
 from collections.abc import Callable, Generator, Iterable, Iterator, Sequence
 from dataclasses import fields, replace
-from functools import partial
+from functools import lru_cache, partial
 from typing import Any, TypeVar
 
 import torch
@@ -60,6 +60,7 @@ def prepare(recipe: Recipe, device: torch.device) -> tuple[Setup, DenseCurve]:
     return setup, dense_curve(recipe, data.steps_per_epoch(recipe.batch_size))
 
 
+@lru_cache(maxsize=1024)  # it is asked for each of very many runs
 def common(recipe: Recipe) -> Recipe:
     """The recipe with defaults for all that recipes may differ in (OWN): those for which it is equal train together."""
     defaults: dict[str, Any] = {f.name: f.default for f in fields(Recipe) if f.name in OWN}
@@ -73,7 +74,8 @@ def evaluations_of(recipe: Recipe) -> int:
 
 def while_retraining(experiment: Experiment) -> Recipe:
     """The experiment's recipe with the optimiser that its retraining uses."""
-    return replace(experiment.recipe, sgd=experiment.retrain.sgd or experiment.recipe.sgd)
+    sgd = experiment.retrain.sgd
+    return experiment.recipe if sgd is None else replace(experiment.recipe, sgd=sgd)
 
 
 def dense_curve(recipe: Recipe, steps_per_epoch: int) -> DenseCurve:

@@ -6,6 +6,7 @@
     STORE/checkpoints/  claims/  failures/            see `checkpoints`, `claims` and `failures`
     STORE/conflicts/                          of imported files, what has the name of another result (see `exports`)
     STORE/damaged/                            what did not fit, set aside
+    STORE/index.sqlite                        of many results, what their files say (see `index`); it may be deleted
 
 Every file is written under a temporary name in its folder and then renamed, so that what is there is whole, however many
 processes write and whenever one is killed. Every file holds its own key and a checksum of what it says (see `seal`), and a
@@ -18,7 +19,8 @@ import errno
 import os
 import shutil
 import time
-from collections.abc import Callable, Iterator, Mapping
+from collections import deque
+from collections.abc import Callable, Collection, Iterator, Mapping
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -32,7 +34,8 @@ from retrainlab.checks import BadInput
 from retrainlab.parsing import open_file, read_file
 from retrainlab.paths import probe, set_aside, stored_file, write_whole
 from retrainlab.phrases import first_line
-from retrainlab.study import older, records, seal
+from retrainlab.progress import Progress
+from retrainlab.study import index, older, records, seal
 from retrainlab.study.archive import Archive
 from retrainlab.study.claims import Claims
 from retrainlab.study.measured import Dense, Pruned
@@ -42,6 +45,7 @@ from retrainlab.study.result import Result
 
 T = TypeVar("T")
 Name = tuple[str, str]  # kind and key
+MANY = 500  # results that are asked for at once, from which on an index is worth its while
 RENAMED = 0.1  # seconds within which another process has given both files of a pair their names
 
 
@@ -151,13 +155,48 @@ class Store:
             text = records.text(kind, key, result, digest)
             write_whole(self.path(kind, key), lambda path: path.write_text(text))
 
+    def results(self, wanted: Collection[str] | None = None) -> dict[str, Result]:
+        """The results of these names, all if None, that the folder itself has: of many at once from the index beside them
+        (see `index`), which learns what it lacks. What cannot be read is left out; `get` says why, and does what is to be
+        done."""
+        there, beside = index.states(self.root / "results"), index.Index(self.root)
+        asked = there if wanted is None else {name: there[name] for name in wanted if name in there}
+        found = beside.read(asked) if (many := len(asked) >= MANY) else {}
+        rows = self._rows({name: own for name, own in asked.items() if name not in found}, found)
+        if many and not self.only_read:
+            beside.keep(rows)
+            beside.drop(there)
+        deque(rows, maxlen=0)
+        return found
+
+    def _rows(self, lacking: Mapping[str, str], found: dict[str, Result]) -> Iterator[index.Row]:
+        """Read results into `found`; yields the rows of those that the index can hold. lacking: the states of the files."""
+        progress = Progress("reading", after=2.0)
+        for number, (key, own) in enumerate(lacking.items(), 1):
+            read = None
+            with suppress(Unfit, BadInput):
+                read = self.read("results", key)
+            if read is not None and not older.unsaid_half(read.result):
+                found[key] = read.result
+                row = index.row(key, own, read.result) if read.sealed else None
+                if row is not None and index.now(self.path("results", key)) == own:
+                    yield row
+            progress(number / len(lacking), f"{number:,} of {len(lacking):,} results")
+        progress.close()
+
     def count(self) -> dict[str, int]:
         """How many of each kind are stored."""
-        return {kind: len(list((self.root / kind).glob("*.json"))) for kind in KINDS}
+        return {kind: len(self._keys(kind)) for kind in KINDS}
 
     def names(self) -> list[Name]:
         """(kind, key) of everything that is stored."""
-        return [(kind, path.stem) for kind in KINDS for path in sorted((self.root / kind).glob("*.json"))]
+        return [(kind, key) for kind in KINDS for key in sorted(self._keys(kind))]
+
+    def _keys(self, kind: str) -> list[str]:
+        try:
+            return [name[: -len(".json")] for name in os.listdir(self.root / kind) if name.endswith(".json")]
+        except OSError:
+            return []
 
     def read(self, kind: str, key: str, tensors: bool = True) -> Stored | None:
         """What is stored under that name, its tensors on the CPU; without `tensors` the record alone, which costs little.

@@ -66,6 +66,7 @@ class Told:
 def _html(data: str, found: list[list[str]]) -> str:
     left = 'style="text-align: left; vertical-align: top"'
     heads = "".join(f'<th scope="col" {left}>{head}</th>' for head in HEADS)
-    cells = ("".join(f"<td {left}>{';<br>'.join(map(escape, cell.split('; ')))}</td>" for cell in row) for row in found)
+    told = ([*map(escape, row[:-1]), ";<br>".join(map(escape, row[-1].split("; ")))] for row in found)
+    cells = ("".join(f"<td {left}>{cell}</td>" for cell in row) for row in told)
     body = "".join(f"<tr>{row}</tr>" for row in cells)
     return f"<table><caption>On {data}</caption><thead><tr>{heads}</tr></thead><tbody>{body}</tbody></table>"

@@ -8,7 +8,7 @@ import pytest
 from retrainlab.config import Experiment, Prune, Recipe, Retrain
 from retrainlab.figures import provenance
 from retrainlab.methods.table import GMP
-from retrainlab.study.reading import row
+from retrainlab.study import reading
 from retrainlab.study.result import Result
 
 NETWORK = "resnet8 of width 4 on digits, batch 32"
@@ -16,10 +16,8 @@ NETWORK = "resnet8 of width 4 on digits, batch 32"
 
 def rows(*runs: tuple[Experiment, int, int]) -> pd.DataFrame:
     """A study's rows of these experiments, with steps of retraining and in total."""
-    return pd.DataFrame(
-        row(e, str(e), Result({}, {"steps": own, "total_steps": total}, {}, {"device": "none"}))
-        for e, own, total in runs
-    )
+    results = [Result({}, {"steps": own, "total_steps": total}, {}, {"device": "none"}) for _, own, total in runs]
+    return reading.rows([e for e, _, _ in runs], [str(e) for e, _, _ in runs], results)
 
 
 def test_steps_of_a_first_training_that_several_share_count_once():

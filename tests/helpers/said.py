@@ -42,7 +42,7 @@ SAID = {  # what happens, how often it is tried here, and what is said
     "memory runs out": (2, MEMORY),
     "a run diverges to NaN": (1, "nothing: it is a result that says so in its column `outcome`"),
     "a worker elsewhere brings NaN or infinity": (2, NO_NUMBER),
-    "a process of an executor is killed": (3, BROKEN),
+    "a process of an executor is killed": (2, BROKEN),
 }
 
 

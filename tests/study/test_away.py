@@ -1,7 +1,7 @@
 """Work that is carried out elsewhere: what travels, who writes, and what a worker refuses."""
 
 import pickle
-from concurrent.futures import Executor, Future
+from concurrent.futures import Executor, Future, ThreadPoolExecutor
 from dataclasses import replace
 
 import pandas as pd
@@ -113,6 +113,26 @@ def test_a_study_that_is_not_wanted_any_more_stops_in_its_workers(local):
     assert brought.things == ()
     again = away.make(replace(order, study="wanted", files=brought.files), [], [])
     assert again.things[0][1].weights == kept.dense(RECIPE, CPU).weights
+
+
+def test_threads_of_one_worker_make_one_thing_after_the_other(local):
+    """Pitfall: threads share torch's settings and its memory."""
+    kept, inside, most = Results(Store(local[0])), [], []
+    real = away.made_of
+
+    def watched(*args):
+        inside.append(1)
+        most.append(len(inside))
+        yield from real(*args)
+        inside.pop()
+
+    probed = Probed(Engine("batched", 8, 1))
+    recipes = [replace(RECIPE, seed=seed) for seed in range(3)]
+    orders = [Order("study", (r,), (kept.key(r),), "cpu", probed, 10.0) for r in recipes]
+    with pytest.MonkeyPatch.context() as patch, ThreadPoolExecutor(3) as threads:
+        patch.setattr(away, "made_of", watched)
+        brought = list(threads.map(lambda order: away.make(order, [], []), orders))
+    assert set(most) == {1} and brought[0].things[0][1].weights == kept.dense(RECIPE, CPU).weights
 
 
 def test_what_a_script_defines_cannot_be_sent(tmp_path):

@@ -26,7 +26,7 @@ from retrainlab.progress import Progress
 from retrainlab.study import making, measured, reading, run, speed, stages
 from retrainlab.study import results as results_module
 from retrainlab.study.grids import grid
-from retrainlab.study.reading import curves, layers, not_pruned, row, sizes
+from retrainlab.study.reading import curves, layers, not_pruned, rows, sizes
 from retrainlab.study.result import Result
 from retrainlab.study.results import Results
 from retrainlab.study.run import run_study
@@ -206,7 +206,7 @@ def test_experiments_that_differ_in_a_field_differ_in_a_column():
     assert {f.name for f in fields(Recipe)} == set(changes["recipe"])
 
     def asked(e):
-        return row(e, "key", Result({}, {}, {}, {"device": "cpu"}))
+        return rows([e], ["key"], [Result({}, {}, {}, {"device": "cpu"})]).iloc[0].to_dict()
 
     alike = [
         f"{noun}.{name}"

@@ -34,6 +34,12 @@ def test_a_block_has_a_table_for_each_data_set_with_such_claims():
     assert block.startswith("On digits:\n\n| claim |") and "CIFAR-10" not in block and "as it was" not in block
 
 
+def test_a_notebook_has_a_line_for_each_part_and_a_claim_in_one_piece():
+    [row] = answers.rows([CLAIMS[0] | {"statement": "A beats B; C < D."}], ["C1"])
+    html = answers._html("digits", [row])
+    assert "C1. A beats B; C &lt; D.</td>" in html and html.count(";<br>") == 2
+
+
 def test_the_sessions_ask_about_every_claim_once():
     assert sorted(name for names in answers.SESSIONS.values() for name in names) == [claim.name for claim in CLAIMED]
 

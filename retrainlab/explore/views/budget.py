@@ -78,7 +78,7 @@ def load(wanted: Sequence[Experiment], results: Results) -> dict[Experiment, Res
 
 def table(results: Found) -> pd.DataFrame:
     """The results as rows, as a study makes them."""
-    return pd.DataFrame([study.row(e, "", result) for e, result in results.items()])
+    return study.rows([*results], [""] * len(results), [*results.values()])
 
 
 def missing(settings: Settings, found: Found) -> list[Experiment]:
