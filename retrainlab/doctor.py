@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING
 
 from retrainlab.checks import BadInput, shortened
 from retrainlab.data import sources
+from retrainlab.data.folders import printable
 from retrainlab.paths import command, data_root, engines_file, home, lend_places
 from retrainlab.progress import Progress
 
@@ -171,9 +172,26 @@ def _store(asked: str | None) -> Iterator[Finding]:
     if (free := store.room()) < ROOM:
         remedy = "make room there, or set RETRAINLAB_STORE to a folder on another disk"
         yield Finding("store's disk", f"{free / 1e6:.0f} MB are free", False, remedy, True, "full")
+    yield from _under_way(store)
     if names := store.names():
         looked = names if asked is not None else random.sample(names, min(SAMPLE, len(names)))
         yield from _files(store, looked, len(names))
+
+
+def _under_way(store: "Store") -> Iterator[Finding]:
+    """What failed when it was last tried, and what dead processes have left."""
+    from retrainlab.study import claims, failures
+
+    made = {path.stem for path in failures.left_over(store.root)}
+    if failed := [failure.words for key, failure in failures.every(store.root) if key not in made]:
+        remedy = f"`{command('results failures')}` says why; the command of their study tries them again"
+        yield Finding(
+            "failed runs", shortened([printable(words) for words in failed], NAMED), False, remedy, bad="failed"
+        )
+    if left := claims.left_over(store.root):
+        yield Finding(
+            "claims of work", f"{len(left)} files of processes that are gone; the next study clears them away"
+        )
 
 
 def _shelves(store: "Store") -> Iterator[Finding]:

@@ -19,6 +19,7 @@ if TYPE_CHECKING:
     from retrainlab.study.exports import Chosen
     from retrainlab.study.store import Store
 
+LONGEST = 100  # characters of a reason in a table
 OLD = 3600.0  # seconds after which a temporary file is left over, whoever wrote it
 FILTERS = {  # option -> type and help text
     "data": (str, "data sets"),
@@ -55,9 +56,14 @@ def add(commands: Callable[[str, Callable, str], argparse.ArgumentParser]) -> No
     verify.add_argument(
         "files", nargs="*", metavar="FILE", help="files to look at; the store and the project's if none"
     )
-    collect = commands("gc", _collect, "remove what nothing needs: damaged files that were set aside, and leftovers")
+    collect = commands(
+        "gc",
+        _collect,
+        "remove what nothing needs: damaged files that were set aside, and leftovers, such as claims of dead processes",
+    )
     collect.add_argument("--dry-run", action="store_true", help="only say what would be removed")
-    for parser in (export, taking, listing, show, verify, collect):
+    failed = commands("failures", _failures, "list the runs that failed when they were last tried, and why")
+    for parser in (export, taking, listing, show, verify, collect, failed):
         parser.add_argument("--store", default="", help="folder of results; RETRAINLAB_STORE or the project's if empty")
 
 
@@ -189,10 +195,10 @@ def _verify(options: argparse.Namespace) -> int:
 
 
 def _collect(options: argparse.Namespace) -> None:
-    from retrainlab.study.checkpoints import left_over
+    from retrainlab.study import checkpoints, claims, failures
 
     store = _store(options)
-    files = left_over(store.root)
+    files = [*checkpoints.left_over(store.root), *failures.left_over(store.root)]
     with suppress(OSError):
         files += [path for folder in store.folders() for path in abandoned(folder, OLD)]
     if (aside := store.root / "damaged").is_dir() and not aside.is_symlink():
@@ -204,4 +210,38 @@ def _collect(options: argparse.Namespace) -> None:
             if not options.dry_run:
                 shutil.rmtree(path) if path.is_dir() and not path.is_symlink() else path.unlink()
             size, removed = size + own, removed + 1
+    if left := claims.left_over(store.root):
+        own = sum(path.lstat().st_size for path in left if path.exists())
+        if not options.dry_run:
+            with suppress(BadInput), store.claims() as mine:
+                mine.tidy()
+        size, removed = size + own, removed + sum(options.dry_run or not path.exists() for path in left)
     print(f"{store.root}: {removed} files {'would be ' * options.dry_run}removed, {size / 1e6:.2f} MB")
+
+
+def _failures(options: argparse.Namespace) -> None:
+    import pandas as pd
+
+    from retrainlab.data.folders import printable
+    from retrainlab.study import failures
+
+    store = _store(options)
+    made = {path.stem for path in failures.left_over(store.root)}
+    rows = [
+        {
+            "key": printable(key),
+            "run": printable(failure.words),
+            "why": printable(failure.reason),
+            "when (UTC)": printable(failure.time.partition("+")[0].replace("T", " ")),
+            "on": printable(failure.host),
+        }
+        for key, failure in failures.every(store.root)
+        if key not in made
+    ]
+    if not rows:
+        print("No run has failed.")
+        return
+    print(pd.DataFrame(rows).to_string(index=False, max_colwidth=LONGEST))
+    print(
+        f"{len(rows)} runs; the command of their study tries them again. All of each reason: {store.root / 'failures'}"
+    )

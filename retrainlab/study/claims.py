@@ -12,6 +12,7 @@ makes of them is not kept (see `holds`).
 
 import os
 import random
+import socket
 import time
 import uuid
 from collections.abc import Iterable
@@ -121,11 +122,42 @@ def holds(root: Path, owner: str, key: str) -> bool:
 
 def who(root: Path, owner: str) -> str:
     """The owner in words, such as `process 4711 on node3`."""
-    told: dict[str, str] = {}
-    with suppress(OSError, ValueError):
-        lines = (root / "claims" / "owners" / owner).read_text().splitlines()
-        told = dict(line.split("=", 1) for line in lines if "=" in line)
+    told = _told(root / "claims" / "owners" / owner)
     return f"process {told['pid'][:20]} on {told['host'][:80]}" if {"pid", "host"} <= told.keys() else "another process"
+
+
+def _told(owner: Path) -> dict[str, str]:
+    """What an owner's file says."""
+    try:
+        return dict(line.split("=", 1) for line in owner.read_text().splitlines() if "=" in line)
+    except (OSError, ValueError):
+        return {}
+
+
+def left_over(root: Path) -> list[Path]:
+    """Claims whose owners are surely gone, and these owners' files. Another study may have just cleared them away."""
+    folder, owners = root / "claims", root / "claims" / "owners"
+    gone = [name for name in _listed(owners) if _gone(owners / name)]
+    there = set(_listed(owners)) - set(gone)
+    made = [name.rpartition("-") for name in _listed(folder) if name.rpartition("-")[2].isdecimal()]
+    left = [
+        f"{key}-{number}" for key, _, number in made if owner_of(folder, key, int(number)) not in {None, "", *there}
+    ]
+    return [*(folder / name for name in sorted(left)), *(owners / name for name in sorted(gone))]
+
+
+def _gone(owner: Path) -> bool:
+    """Whether the process of an owner on this machine has ended; a number that another process has now says nothing."""
+    told = _told(owner)
+    if told.get("host") != socket.gethostname() or not told.get("pid", "").isdecimal() or os.name == "nt":
+        return False
+    try:
+        os.kill(int(told["pid"]), 0)
+    except ProcessLookupError:
+        return True
+    except (OSError, OverflowError):
+        return False
+    return False
 
 
 def numbers_of(folder: Path, key: str) -> list[int]:

@@ -11,7 +11,7 @@ from dataclasses import asdict, dataclass
 from datetime import UTC, datetime
 from pathlib import Path
 
-from retrainlab.paths import write_whole
+from retrainlab.paths import stored_file, write_whole
 
 LONGEST = 2000  # characters of a reason that are kept
 
@@ -46,6 +46,14 @@ def remove(root: Path, key: str) -> None:
     """The run with this key is made: why it had failed is of no interest any more."""
     with suppress(OSError):
         path(root, key).unlink(missing_ok=True)
+
+
+def left_over(root: Path) -> list[Path]:
+    """Those of runs that are made meanwhile, as by an import."""
+    files = (path(root, key) for key, _ in every(root))
+    return [
+        f for f in files if any(stored_file(root, kind, f.stem).exists() for kind in ("dense", "pruned", "results"))
+    ]
 
 
 def path(root: Path, key: str) -> Path:
