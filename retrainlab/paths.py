@@ -208,6 +208,10 @@ def write_new(path: Path, text: str) -> bool:
         return False
     try:
         os.write(file, text.encode())
+    except OSError:  # a full disk
+        with suppress(OSError):
+            path.unlink()
+        raise
     finally:
         os.close(file)
     return True

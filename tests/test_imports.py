@@ -66,7 +66,9 @@ scores training.cycles methods.sparsifier
 methods training.engine
 study.serving study.processes study.ledger study.sitting study.claims study.failures
 study.checkpoints study.courses study.result study.measured study.stages study.older study.records study.archive study.index
-study.sharing study.workers study.store
+study.store
+study.sharing
+study.workers
 study
 contest
 figures.sentences figures teaching.answers teaching.times

@@ -5,6 +5,7 @@ resolves the device, says which engine is fastest there, and checks that data an
 are to be kept. What a sitting leaves unfinished comes back as files of checkpoints, and is sent along the next time.
 """
 
+import json
 import math
 import socket
 import tempfile
@@ -13,7 +14,7 @@ import time
 import uuid
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import BrokenExecutor, CancelledError, Executor, Future, ThreadPoolExecutor, wait
-from dataclasses import dataclass, field, replace
+from dataclasses import asdict, dataclass, field, replace
 from functools import lru_cache, partial
 from pathlib import Path
 from typing import TypeVar
@@ -32,6 +33,7 @@ from retrainlab.study.ledger import Task
 from retrainlab.study.making import Noun, Pair, Thing, Watch, made_of, recipe_of, starts_of
 from retrainlab.study.measured import Dense, Pruned
 from retrainlab.study.processes import Died
+from retrainlab.study.result import Result
 from retrainlab.study.results import Results
 from retrainlab.study.serving import Unfinished, advance
 from retrainlab.study.sitting import Sitting
@@ -150,6 +152,18 @@ def _check(order: Order, results: Results) -> None:
         )
 
 
+def _whole(thing: Thing) -> bool:
+    """Whether what was made has numbers where it must."""
+    result = thing if isinstance(thing, Result) else thing.result
+    try:
+        json.dumps(asdict(result), allow_nan=False)
+    except ValueError:
+        return False
+    if isinstance(thing, Dense) and not result.outcome:
+        return not any(t.isnan().any() for t in thing.state.params.values())
+    return True
+
+
 def _on(thing: T, where: torch.device) -> T:
     """What was made, its tensors on that device."""
     if isinstance(thing, Dense):
@@ -208,7 +222,8 @@ class Away:
                 self.check()
             self.probed[recipe] = found.result(), steps
         except BrokenExecutor as error:
-            raise WorkerDied(f"The executor broke ({error}) before any run began; the same call begins anew.") from None
+            why = str(error).rstrip(".")
+            raise WorkerDied(f"The executor broke ({why}) before any run began; the same call begins anew.") from None
         except (Died, Lost) as error:
             how = str(error) or "was lost"
             raise WorkerDied(f"A worker {how} when asked for an engine; see what it wrote before that.") from None
@@ -233,8 +248,11 @@ class Away:
         return self.submit(task.parts[0].name, tell, make, order, *starts)
 
     def keep(self, task: Task, value: Brought) -> None:
-        """Put into the store what a task has brought. Raises Unfinished if that is not all."""
+        """Put into the store what a task has brought. Raises Unfinished if that is not all, and Died for
+        what is no number."""
         results: Results = task.args[0]
+        if not all(_whole(thing) for _, thing in value.things):
+            raise Died("has brought NaN or infinity where numbers must be")
         for place, thing in value.things:
             results.put(task.parts[place].noun, thing)
         with results.store.writing():

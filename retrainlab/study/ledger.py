@@ -205,7 +205,7 @@ class Ledger:
         needing = f", and with it {left} run{'s' * (left > 1)} that need{'s' * (left == 1)} it" if left else ""
         kept = f"{self.made} of {self.runs} runs are kept in {place}"
         if self.hopeless:
-            kept = f"workers die whatever they are given here, which no run is to blame for, so that the study ends; {kept}"
+            kept = f"workers fail whatever they are given here, which no run is to blame for, so that the study ends; {kept}"
         return f"Failed: {named}{needing}; {kept}, and the same command tries the others again."
 
     def _close(self, task: Task, made: int) -> None:

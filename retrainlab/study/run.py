@@ -105,8 +105,9 @@ def run_study(
 
         try:
             with kept.store.claims() as claims:
-                claims.tidy()
-                sharing = Sharing(kept.store.root, claims, [*missing.dense, *missing.pruned, *missing.results])
+                with kept.store.writing():
+                    claims.tidy()
+                sharing = Sharing(kept.store, claims, [*missing.dense, *missing.pruned, *missing.results])
                 if fresh:
                     for name in (*missing.dense, *missing.results):
                         checkpoints.remove(kept.store.root, name)

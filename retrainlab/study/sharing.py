@@ -7,13 +7,13 @@ wrote it; a study that makes everything anew thus waits for what others make ane
 import os
 from collections.abc import Iterable
 from dataclasses import dataclass
-from pathlib import Path
 
 from retrainlab.paths import stored_file
 from retrainlab.study import failures
 from retrainlab.study.claims import Claims, who
 from retrainlab.study.ledger import Task
 from retrainlab.study.records import KINDS
+from retrainlab.study.store import Store
 
 File = tuple[int, int] | None
 """What tells a file from any that is put in its place; None if there is none."""
@@ -31,21 +31,22 @@ class Taken:
 
 
 class Sharing:
-    """A study's part of the store in the folder `root`. keys: of all that it is to make."""
+    """A study's part of a store. keys: of all that it is to make."""
 
-    def __init__(self, root: Path, claims: Claims, keys: Iterable[str]):
-        self.root, self.claims = root, claims
+    def __init__(self, store: Store, claims: Claims, keys: Iterable[str]):
+        self.store, self.root, self.claims = store, store.root, claims
         self.before = {key: self._file(key) for key in keys}
 
     def there(self, key: str) -> bool:
         """Whether it has been made since this study began."""
-        return (now := self._file(key)) is not None and now != self.before[key]
+        return (now := self._file(key)) is not None and now != self.before.get(key)
 
     def take(self, task: Task) -> Taken:
-        """Claim the runs of a task that are neither made nor claimed."""
+        """Claim the runs of a task that are neither made nor claimed. Raises BadInput where claims cannot be written."""
         mine, elsewhere, others = [], [], ""
         for part in task.parts:
-            owner = "" if self.there(part.key) else self.claims.take(part.key)
+            with self.store.writing():
+                owner = "" if self.there(part.key) else self.claims.take(part.key)
             if owner:
                 elsewhere.append(part)
                 others = others or who(self.root, owner)

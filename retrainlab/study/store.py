@@ -83,8 +83,13 @@ class Store:
 
     def claims(self) -> Claims:
         """A study's claims of work here (see `claims`). Raises BadInput where they cannot be written."""
-        with self.writing():
-            return Claims(self.root)
+        try:
+            with self.writing():
+                return Claims(self.root)
+        except RuntimeError as error:  # what renews them is a thread
+            raise BadInput(
+                f"A study needs a thread beside its work ({error}); let it have more memory or processes (ulimit)."
+            ) from None
 
     def check_room(self, size: float) -> None:
         """Raise BadInput now if `size` bytes do not fit on the store's disk."""

@@ -83,8 +83,8 @@ def run_tasks(
         kept = f"{ledger.count()} of {ledger.runs} runs are finished and kept in {place}"
         raise Stopped(f"Stopped: {kept}; the same command goes on from there.") from None
     except BrokenExecutor as error:
-        kept = f"{ledger.count()} of {ledger.runs} runs are kept in {place}"
-        raise WorkerDied(f"The executor broke ({error}); {kept}; the same call goes on from there.") from None
+        why, kept = str(error).rstrip("."), f"{ledger.count()} of {ledger.runs} runs are kept in {place}"
+        raise WorkerDied(f"The executor broke ({why}); {kept}; the same call goes on from there.") from None
     finally:
         run.end()
         if own is not None:

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import psutil
 
-from retrainlab.paths import write_whole
+from retrainlab.paths import stored_file, write_whole
 from retrainlab.study.serving import Unfinished, advance
 
 
@@ -51,6 +51,17 @@ def fail(error: Exception) -> None:
 def leave() -> None:
     """Work that has made one of its runs when its time is over."""
     raise Unfinished(1)
+
+
+def make_runs(root: Path, nouns: list[str]) -> None:
+    """Work that makes some runs, each a file of a store. One that is named `deadly` kills its process each time that it is
+    begun, and one that is named `once` the first time."""
+    for noun in nouns:
+        with open(root / "begun", "a") as diary:
+            diary.write(f"{noun}\n")
+        if noun.startswith("deadly") or noun.startswith("once") and (root / "begun").read_text().count(noun) == 1:
+            signal.raise_signal(signal.SIGKILL)
+        write_whole(stored_file(root, "results", noun), lambda path, noun=noun: path.write_text(noun))
 
 
 class Odd(Exception):
