@@ -13,7 +13,7 @@ from pathlib import Path
 import pytest
 
 from retrainlab.checks import BadInput
-from retrainlab.paths import abandoned, locked, make_writable, probe, set_aside, write_whole
+from retrainlab.paths import abandoned, locked, make_writable, probe, set_aside, write_new, write_whole
 
 PACKAGE = Path(__file__).parent.parent / "retrainlab"
 
@@ -127,3 +127,18 @@ def test_a_file_that_is_being_written_is_no_left_over(tmp_path):
     seen = []
     write_whole(tmp_path / "file", lambda path: seen.extend([path.write_text("a"), *abandoned(tmp_path, 60)]))
     assert seen == [1]
+
+
+def test_a_small_file_is_created_by_one_alone_and_is_no_file_where_it_cannot_be_filled(tmp_path, monkeypatch):
+    """Pitfall: on a full disk a file is created, and stays empty."""
+    assert write_new(tmp_path / "a", "1") and not write_new(tmp_path / "a", "2")
+    assert (tmp_path / "a").read_text() == "1"
+
+    def full(*_):
+        raise OSError(28, "No space left on device")
+
+    with monkeypatch.context() as patch:
+        patch.setattr(os, "write", full)
+        with pytest.raises(OSError, match="No space left"):
+            write_new(tmp_path / "b", "1")
+    assert write_new(tmp_path / "b", "2")
