@@ -28,6 +28,7 @@ from retrainlab.study.results import Results
 ROOT = Path(__file__).parents[2]
 GRID = {"sparsities": (0.9,), "budgets": (0.5, 1.0), "schedules": ("FT", "LLR"), "seeds": 2}
 PLAN = [replace(e, evaluations=1) for e in grid(Recipe(model="mlp", width=8, epochs=1), **GRID)]
+LONGEST = 150  # seconds after which a study that hangs is ended
 THINGS = 12  # two first trainings, their masks, and eight results
 Change = Callable[[Path], dict]
 """What is done in a study's process before it begins, told its store; gives further arguments of `run_study`."""
@@ -121,6 +122,7 @@ def keep_diary(path: Path) -> None:
 
 def study(order: Order) -> None:
     """Run the plan, and leave the table, or the sentence with which it ended."""
+    signal.alarm(LONGEST)
     keep_diary(order.out.with_suffix(".diary"))
     file = open(order.out, "wb")  # it may be another user's then
     checkpoints.EVERY, workers.POLL = 0.0, 0.2
