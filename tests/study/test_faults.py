@@ -28,6 +28,8 @@ from tests.helpers.said import SAID, says
 
 PAGE = Path(__file__).parents[2] / "docs" / "reliability.md"
 
+pytestmark = pytest.mark.xdist_group("faults")  # for all of them one process loads torch
+
 
 @dataclass
 class Lab:
