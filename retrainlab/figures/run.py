@@ -70,7 +70,8 @@ def make(
         print(f"{_counted(chosen)} in {_shown(folder)}/, all up to date: nothing to make.")
         return [folder / f"{name}.png" for name in chosen]
     given = asdict(machine) | {"preset": preset, "precision": precision, "output": str(folder)}
-    del given["minutes"]  # a notebook draws whole studies
+    for name in ("minutes", "scheduler"):  # a notebook draws whole studies, and computes where it runs
+        del given[name]
     for name in reasons:
         if unknown := given.keys() - notebooks.parameters(known[name]):
             raise BadInput(f"The notebook {name} has no parameter {', '.join(sorted(unknown))}; restore it from git.")
