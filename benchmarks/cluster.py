@@ -100,9 +100,8 @@ def table(record: dict) -> str:
     for name, words in (("one by one", "by Dask, one by one"), ("together", "by Dask, short runs together")):
         took = record[name]
         lines.append(f"| {words} | {took:.1f} s | {1e3 * took / runs:.1f} ms | {1e3 * (took - here) / runs:.1f} ms |")
-    tail = (
-        f"{runs:,} stand-in runs, {WORKERS} workers on loopback, on {record['device']}, Dask {record['distributed']}."
-    )
+    on = f"on {record['device']}, version {record['distributed']} of Dask"
+    tail = f"{runs:,} stand-in runs, {WORKERS} workers on loopback, {on}."
     return "\n".join([*lines, "", tail])
 
 

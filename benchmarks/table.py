@@ -204,7 +204,7 @@ def compared(page: str, records: list[dict]) -> str:
 def records() -> list[dict]:
     """The engine's results on each device, by file name; what else is measured lies beside them."""
     paths = sorted((ROOT / "benchmarks" / "results").glob("*.json"))
-    others = ("explorers-", "room-", "scale-", "sessions-", "surgeon-")
+    others = ("cluster-", "explorers-", "room-", "scale-", "sessions-", "surgeon-")
     return [json.loads(path.read_text()) for path in paths if not path.name.startswith(others)]
 
 

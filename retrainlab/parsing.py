@@ -29,12 +29,13 @@ def read_file(path: Path, most: int = MOST) -> bytes:
     return content
 
 
-def parsed(text: bytes | str) -> Any:
-    """What a JSON text says. Raises ValueError, whose first line says what is wrong with it."""
+def parsed(text: bytes | str, finite: bool = True) -> Any:
+    """What a JSON text says. finite: refuse NaN and infinities, too, which JSON does not know and Python writes. Raises
+    ValueError, whose first line says what is wrong with it."""
     if len(text) > MOST:
         raise ValueError(f"it has more than {MOST:,} bytes")
     try:
-        return json.loads(text, parse_constant=_no_number)
+        return json.loads(text, parse_constant=_no_number if finite else None)
     except RecursionError:
         raise ValueError("it is nested too deeply") from None
 

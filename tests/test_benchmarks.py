@@ -17,6 +17,7 @@ sys.path.insert(0, str(FOLDER))
 
 import bench  # noqa: E402
 import cases  # noqa: E402
+import cluster  # noqa: E402
 import floor  # noqa: E402
 import parts  # noqa: E402
 import scale  # noqa: E402
@@ -542,6 +543,11 @@ def test_the_page_of_large_studies_has_the_table_of_the_results():
     [path] = (FOLDER / "results").glob("scale-*.json")
     page = scale.PAGE.read_text()
     assert page.split(scale.MARKS[0])[1].split(scale.MARKS[1])[0] == scale.table(json.loads(path.read_text()))
+
+
+def test_the_page_of_clusters_tells_what_was_measured():
+    [path] = (FOLDER / "results").glob("cluster-*.json")
+    assert cluster.table(json.loads(path.read_text())) in cluster.PAGE.read_text()
 
 
 def test_the_model_of_cost_is_the_line_through_the_two_smaller_sizes():

@@ -283,10 +283,10 @@ def test_every_setting_but_drawn_points_has_an_option():
     names = {DENSE_NAMES.get(f.name, f.name) for f in fields(Recipe)} - {"sgd", "method"}
     names |= {f.name for noun in (SGD, Prune, Retrain) for f in fields(noun)} - {"points", "sgd"}
     methods = {"method", *_method_settings()}
-    machine = {"help", "jobs", "device", "store", "engine", "fresh", "stored_only", "minutes"}
+    machine = {"help", "jobs", "device", "store", "engine", "fresh", "stored_only", "minutes", "scheduler"}
     assert options_of("run") == names | methods | machine and not names & methods
     assert options_of("study") == options_of("run") | {"csv", "file", "dry_run"}
-    assert options_of("pack") == options_of("run") - {"minutes"} | {"file", "weights", "half"}
+    assert options_of("pack") == options_of("run") - {"minutes", "scheduler"} | {"file", "weights", "half"}
 
 
 def _method_settings() -> set[str]:

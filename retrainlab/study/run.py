@@ -75,6 +75,7 @@ def run_study(
     experiments = listed(experiments, Experiment, "run_study's experiments")
     fresh = settled(fresh, bool, "run_study's fresh")
     check_number(jobs, "number of jobs", low=0, whole=True)
+    jobs = int(jobs)  # numpy's numbers are none of Python's
     sitting = Sitting.of(minutes)
     if sitting and fresh:
         raise BadInput("A study that makes all anew would begin anew in every sitting; leave fresh or minutes out.")

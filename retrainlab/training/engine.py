@@ -239,7 +239,7 @@ def remembered() -> dict[str, dict]:
     if (file := engines_file()) is None:
         return {}
     try:
-        known = parsed(read_file(file, 2**20))
+        known = parsed(read_file(file, 2**20), finite=False)  # one bad entry costs no other
     except (OSError, ValueError):
         return {}
     return {what: one for what, one in known.items() if _sound(one)} if isinstance(known, dict) else {}

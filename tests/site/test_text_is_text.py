@@ -71,7 +71,7 @@ def figure(name: str) -> Drawing:
     about = {"caption": name, "devices": [name], "versions": {"torch": name}}
     shown = Shown("fig03_budgets", Words("fig03_budgets", name, name, (name,), name), 3, about)
     verdict = Verdict(name, name, name, [(name, name)])
-    return Drawing("fig03_budgets", name, "A text.", [Drawn(shown, "digits", name, [verdict])])
+    return Drawing("fig03_budgets", name, "A text.", [Drawn(shown, "digits", name, [verdict], 400.0)])
 
 
 def test_an_exported_page():
