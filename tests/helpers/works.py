@@ -27,11 +27,19 @@ def write_slowly(path: Path) -> None:
     write_whole(path, fill)
 
 
+def runs_work(process: psutil.Process) -> bool:
+    """Whether it is a process that works: not the tracker of its family's resources, nor one that has ended and waits to be
+    collected, as one that another test has left may."""
+    try:
+        return "resource_tracker" not in " ".join(process.cmdline())
+    except psutil.NoSuchProcess:  # a zombie's name in psutil, too
+        return False
+
+
 def die(path: Path | None = None) -> None:
     """Work that kills its process; with `path`, the first time only, and the second it notes who else is there."""
     if path is not None and path.exists():
-        others = [" ".join(one.cmdline()) for one in psutil.Process().parent().children()]
-        path.write_text(str(sum("resource_tracker" not in words for words in others)))  # which other tests have left
+        path.write_text(str(sum(map(runs_work, psutil.Process().parent().children()))))
     else:
         if path is not None:
             path.touch()
