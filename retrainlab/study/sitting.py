@@ -20,8 +20,8 @@ SOONEST = ("LLR", "FT", "ALLR", "CLR", "SLR", "LRW")  # schedules, the most tell
 
 @dataclass(frozen=True)
 class Sitting:
-    """minutes: that it has, above 0. began: when, in seconds as `time.time` counts them, so that other processes agree.
-    Several studies can share one.
+    """minutes: that it has, above 0. began: when, in seconds as `time.monotonic` counts them, which no setting of the
+    clock changes, and which all processes of a machine share. Several studies can share one sitting.
 
     Work stops MARGIN seconds, or a tenth of the time, before the end: a step or an evaluation that is under way then ends as
     it would, and what is unfinished is written. Where one takes longer than that, processes are ended when the time is
@@ -29,7 +29,7 @@ class Sitting:
     """
 
     minutes: float
-    began: float = field(default_factory=lambda: time.time())
+    began: float = field(default_factory=lambda: time.monotonic())
 
     def __post_init__(self) -> None:
         check_number(self.minutes, "number of minutes", above=0)
@@ -45,7 +45,7 @@ class Sitting:
     @property
     def left(self) -> float:
         """Seconds until work stops."""
-        return self.began + 60 * self.minutes - min(MARGIN, 6 * self.minutes) - time.time()
+        return self.began + 60 * self.minutes - min(MARGIN, 6 * self.minutes) - time.monotonic()
 
     def over(self) -> bool:
         """Whether work is to stop."""
@@ -53,7 +53,7 @@ class Sitting:
 
     def spent(self) -> bool:
         """Whether all of the time is over."""
-        return time.time() >= self.began + 60 * self.minutes
+        return time.monotonic() >= self.began + 60 * self.minutes
 
     def words(self, finished: int, all: int, going_on: int, place: str) -> str:
         """What has come of it, in a sentence. finished: of `all` runs. going_on: others, or first trainings, that have a
@@ -61,7 +61,7 @@ class Sitting:
         told = f"{finished} of {all} runs are finished and kept in {place}"
         if going_on:
             told += f", {going_on} go on from their checkpoints" if going_on > 1 else ", 1 goes on from its checkpoint"
-        took = duration(time.time() - self.began)
+        took = duration(time.monotonic() - self.began)
         return f"Stopped after {took} of {self.minutes:g} minutes: {told}; the same command goes on from there."
 
 
