@@ -30,7 +30,7 @@ from retrainlab.progress import Tell
 from retrainlab.study import checkpoints, serving
 from retrainlab.study.checkpoints import Checkpoints
 from retrainlab.study.ledger import Task
-from retrainlab.study.making import Noun, Pair, Thing, Watch, made_of, recipe_of, starts_of
+from retrainlab.study.making import Noun, Pair, Thing, Watch, made_of, recipe_of, starts_of, trained_as
 from retrainlab.study.measured import Dense, Pruned
 from retrainlab.study.processes import Died
 from retrainlab.study.result import Result
@@ -38,7 +38,7 @@ from retrainlab.study.results import Results
 from retrainlab.study.serving import Unfinished, advance
 from retrainlab.study.sitting import Sitting
 from retrainlab.study.speed import engine_of
-from retrainlab.study.stages import common, prepare, while_retraining
+from retrainlab.study.stages import prepare
 from retrainlab.study.store import Store
 from retrainlab.training.engine import Engine
 
@@ -237,10 +237,7 @@ class Away:
         """Begin a task."""
         sitting: Sitting | None = task.args[3]
         nouns, keys = tuple(part.noun for part in task.parts), tuple(part.key for part in task.parts)
-        shared = (
-            common(recipe_of(nouns[0])) if isinstance(nouns[0], Recipe | tuple) else common(while_retraining(nouns[0]))
-        )
-        probed, steps = self.probed[shared]
+        probed, steps = self.probed[trained_as(nouns[0])]
         left, files = (None, {}) if sitting is None else (sitting.left, dict(self._files(keys)))
         order = Order(self.study, nouns, keys, self.device, probed, steps, left, files)
         recipes, pairs = starts_of(nouns)
@@ -248,13 +245,14 @@ class Away:
         return self.submit(task.parts[0].name, tell, make, order, *starts)
 
     def keep(self, task: Task, value: Brought) -> None:
-        """Put into the store what a task has brought. Raises Unfinished if that is not all, and Died for
-        what is no number."""
+        """Put into the store what a task has brought. Raises Unfinished if that is not all, and Died if some of it is no
+        number; the rest of it is kept."""
         results: Results = task.args[0]
-        if not all(_whole(thing) for _, thing in value.things):
-            raise Died("has brought NaN or infinity where numbers must be")
-        for place, thing in value.things:
+        good = [(place, thing) for place, thing in value.things if _whole(thing)]
+        for place, thing in good:
             results.put(task.parts[place].noun, thing)
+        if len(good) < len(value.things):
+            raise Died("has brought NaN or infinity where numbers must be")
         with results.store.writing():
             _write(results.store.root, value.files)
         if len(value.things) < len(task.parts):

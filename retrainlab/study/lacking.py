@@ -4,9 +4,8 @@ from collections.abc import Iterable
 
 from retrainlab.checks import BadInput
 from retrainlab.config import Recipe
-from retrainlab.study.making import trained_epochs
+from retrainlab.study.making import trained_as, trained_epochs
 from retrainlab.study.plan import Missing
-from retrainlab.study.stages import common, while_retraining
 
 
 class NotStored(BadInput):
@@ -39,11 +38,8 @@ def words(missing: Missing, more: bool = False) -> str:
 def epochs(missing: Missing) -> dict[Recipe, float]:
     """Member-epochs by the settings that trainings have in `common`, on which the time of a step depends."""
     out: dict[Recipe, float] = {}
-    for recipe in missing.dense.values():
-        out[common(recipe)] = out.get(common(recipe), 0.0) + trained_epochs(recipe)
-    for experiment in missing.results.values():
-        shared = common(while_retraining(experiment))
-        out[shared] = out.get(shared, 0.0) + trained_epochs(experiment)
+    for noun in missing.trained:
+        out[trained_as(noun)] = out.get(trained_as(noun), 0.0) + trained_epochs(noun)
     return out
 
 

@@ -147,9 +147,14 @@ class Ledger:
 
     def lose(self, task: Task, rest: Task) -> None:
         """A task is done, but for what others have taken from it meanwhile."""
-        self.under_way.pop(task, None)
         self.elsewhere.append(rest)
-        self.there(task, task.runs - rest.runs)
+        self.shrink(task, rest)
+
+    def shrink(self, task: Task, rest: Task) -> None:
+        """A task has ended, and only the rest of it is not made."""
+        if rest is not task:
+            self.under_way.pop(task, None)
+            self.there(task, task.runs - rest.runs)
 
     def leave(self, task: Task, made: int) -> None:
         """A task has made only so many of its runs."""

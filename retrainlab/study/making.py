@@ -12,7 +12,14 @@ from retrainlab.study.checkpoints import Checkpoints
 from retrainlab.study.courses import Callbacks
 from retrainlab.study.measured import Dense, Pruned
 from retrainlab.study.result import Result
-from retrainlab.study.stages import evaluations_of, prune_dense, run_together, train_dense_together
+from retrainlab.study.stages import (
+    common,
+    evaluations_of,
+    prune_dense,
+    run_together,
+    train_dense_together,
+    while_retraining,
+)
 from retrainlab.training.engine import Engine
 from retrainlab.training.state import Point
 
@@ -46,6 +53,11 @@ def recipe_of(noun: Noun) -> Recipe:
         case Experiment(recipe) | (recipe, _):
             return recipe
     return noun
+
+
+def trained_as(noun: Noun) -> Recipe:
+    """The settings, in `common` with all that may train together with it, by which a noun trains, or that its masks have."""
+    return common(while_retraining(noun) if isinstance(noun, Experiment) else recipe_of(noun))
 
 
 def trained_epochs(noun: Noun) -> float:

@@ -17,14 +17,14 @@ from retrainlab.layers import prunable
 from retrainlab.phrases import share
 from retrainlab.scores import UPDATES
 from retrainlab.study.ledger import Part, Task
-from retrainlab.study.making import Noun, Pair, Watch, cost, grouped, work
+from retrainlab.study.making import Noun, Pair, Watch, cost, grouped, trained_as, work
 from retrainlab.study.measured import belongs, check_momentum, lacks_momentum
 from retrainlab.study.records import Stored
 from retrainlab.study.result import Result
 from retrainlab.study.results import Results
 from retrainlab.study.serving import Unfinished, advance
 from retrainlab.study.sitting import Sitting, order
-from retrainlab.study.stages import common, network_of, steps_of, while_retraining
+from retrainlab.study.stages import common, network_of, steps_of
 from retrainlab.training.engine import Engine
 from retrainlab.training.state import State
 
@@ -87,6 +87,11 @@ class Missing:
                 out.pruned[pair] = e.recipe, e.prune
         return out
 
+    @property
+    def trained(self) -> list[Noun]:
+        """All of it that trains: masks do not."""
+        return [*self.dense.values(), *self.results.values()]
+
     def bytes(self) -> float:
         """About how many bytes it takes in the store: weights, momentum and buffers of dense runs, a byte for each weight of
         a mask (four more where a prune changes weights), and a record of everything."""
@@ -105,8 +110,7 @@ class Missing:
 
     def epochs(self, recipe: Recipe) -> float:
         """How many epochs of training it takes, of the runs that share these `common` settings."""
-        dense = sum(r.epochs for r in self.dense.values() if common(r) == recipe)
-        return dense + sum(cost(e) for e in self.results.values() if common(while_retraining(e)) == recipe)
+        return work(noun for noun in self.trained if trained_as(noun) == recipe)
 
 
 def _shapes(recipe: Recipe) -> dict[str, dict[str, torch.Size]]:
@@ -144,12 +148,12 @@ def tasks(
     def in_turn(nouns: Sequence[N]) -> list[N]:
         return sorted(nouns, key=lambda noun: first[noun] if first else -cost(noun))
 
-    for (shared, _), group in grouped(missing.dense.values(), lambda r: (common(r), type(r.method))).items():
+    for (shared, _), group in grouped(missing.dense.values(), lambda r: (trained_as(r), type(r.method))).items():
         for recipes in _portions(in_turn(group), min(engines[shared].members, -(-len(group) // workers))):
             add(0, recipes, engines[shared])
     for pair in missing.pruned.values():
-        add(1, [pair], engines[common(pair[0])], [pair[0]])
-    for shared, retrained in grouped(missing.results.values(), lambda e: common(while_retraining(e))).items():
+        add(1, [pair], engines[trained_as(pair)], [pair[0]])
+    for shared, retrained in grouped(missing.results.values(), trained_as).items():
         engine = engines[shared]
         some = 1 if sitting else -(-len(retrained) // (8 * workers))
         size = max(engine.members, some) if engine.kind != "loop" else min(some, _short(engine, retrained))

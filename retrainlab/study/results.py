@@ -36,12 +36,13 @@ from retrainlab.study.making import (
     recipe_of,
     retrainings,
     starts_of,
+    trained_as,
     work,
 )
 from retrainlab.study.measured import Dense, Pruned, belongs
 from retrainlab.study.older import Unfit
 from retrainlab.study.result import Result
-from retrainlab.study.stages import common, networks_together, prune_dense, while_retraining
+from retrainlab.study.stages import networks_together, prune_dense
 from retrainlab.study.store import Store
 from retrainlab.training.engine import TOGETHER, Engine, forced
 from retrainlab.training.state import State
@@ -194,7 +195,7 @@ class Results:
         for pair in dict.fromkeys((e.recipe, e.prune) for e in lacking):
             pruned[pair] = self.masks_of(pair, dense[pair[0]], device)
             yield pair, pruned[pair]
-        for alike in grouped(lacking, lambda e: common(while_retraining(e))).values():
+        for alike in grouped(lacking, trained_as).values():
             stages.stage("Retraining ...", work(alike))
             for experiment, result in retrainings(alike, dense, pruned, device, engine, watch):
                 if not result.scalars["stopped"]:
@@ -230,7 +231,7 @@ class Results:
     def _first_trained(
         self, recipes: Sequence[Recipe], device: torch.device, engine: Engine, watch: Watch, stages: Stages
     ) -> Iterator[tuple[Recipe, Dense]]:
-        for alike in grouped(recipes, common).values():
+        for alike in grouped(recipes, trained_as).values():
             stages.stage("Training the network first (once; it is kept) ...", work(alike))
             for recipe, network in first_trainings(alike, device, engine, watch):
                 if not watch.stopped:

@@ -61,8 +61,8 @@ class Sharing:
         self.claims.release(part.key for part in task.parts)
 
     def rest(self, task: Task) -> Task | None:
-        """What is left of a task that went well: what another took from it that held this process for dead, so that what
-        was made of it here was not kept."""
+        """What is not there of a task that has ended: what another took from it that held this process for dead, so that
+        what was made of it here was not kept; or, if it failed, what it had not made before."""
         return task.only([part for part in task.parts if not self.there(part.key)])
 
     def note(self, task: Task, reason: str) -> None:

@@ -9,9 +9,10 @@ import torch
 from retrainlab.config import Recipe
 from retrainlab.device import cores
 from retrainlab.progress import Tell
+from retrainlab.study.making import trained_as
 from retrainlab.study.plan import Missing
 from retrainlab.study.sitting import Sitting
-from retrainlab.study.stages import common, prepare, while_retraining
+from retrainlab.study.stages import prepare
 from retrainlab.training.engine import LONG, Engine, fastest, forced, record_of
 from retrainlab.training.half import hint
 from retrainlab.training.state import Setup, State
@@ -46,8 +47,7 @@ def paces(
     for, `auto` for the fastest. tell: hears of a probe. elsewhere: says the engine where others compute, for a recipe, its
     steps and those of them for which compiling may be tried. Raises BadInput for images that are not here."""
     out = {}
-    wanted = [*missing.dense.values(), *map(while_retraining, missing.results.values())]
-    for recipe in dict.fromkeys(map(common, wanted)):
+    for recipe in dict.fromkeys(map(trained_as, missing.trained)):
         setup, original = prepare(recipe, where)
         steps = missing.epochs(recipe) * len(original.lr) / recipe.epochs
         worth_trying = sitting is None or sitting.left > 5 * LONG  # what compiling gives

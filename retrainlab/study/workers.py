@@ -190,7 +190,9 @@ class _Run:
         except (BadInput, BrokenExecutor):
             raise
         except Exception as error:
-            ledger.suffer(task, error, alone=self.crew.alone)
+            failed = self.sharing and self.sharing.rest(task) or task  # what it made before that is there
+            ledger.shrink(task, failed)
+            ledger.suffer(failed, error, alone=self.crew.alone)
         else:
             if rest is None:
                 ledger.end(task)

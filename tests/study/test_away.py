@@ -8,7 +8,7 @@ import pandas as pd
 import pytest
 import torch
 
-from retrainlab.checks import BadInput
+from retrainlab.checks import BadInput, WorkerDied
 from retrainlab.config import Recipe
 from retrainlab.study import away
 from retrainlab.study.away import Order, Probed
@@ -70,6 +70,25 @@ def test_what_is_made_elsewhere_is_bit_for_bit_what_is_made_here(tmp_path, local
     before = len(executor.sent)
     go(tmp_path, executor=executor)
     assert len(executor.sent) == before, "all is there"
+
+
+class Spoiling(Packed):
+    """The first of several results that are brought together has a number that is none."""
+
+    def submit(self, work, /, *args):
+        future = super().submit(work, *args)
+        if work is away.make and len(things := future.result().things) > 1:
+            things[0][1].scalars["test_loss"] = float("nan")
+        return future
+
+
+def test_a_number_that_is_none_costs_no_other_run_of_its_task(tmp_path, local):
+    with pytest.raises(WorkerDied, match="brought NaN or infinity where numbers must be.*; 10 of 11 runs are kept"):
+        go(tmp_path, executor=Spoiling())
+    table = go(tmp_path, executor=(executor := Packed()))
+    pd.testing.assert_frame_equal(facts(table), facts(local[1]), check_exact=True)
+    orders = [args[0] for work, args in map(pickle.loads, executor.sent) if work is away.make]
+    assert [len(order.nouns) for order in orders] == [1]
 
 
 def test_a_worker_whose_images_or_code_differ_is_refused(tmp_path, local, monkeypatch):

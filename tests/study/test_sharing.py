@@ -21,19 +21,19 @@ from tests.helpers.works import make_runs
 
 @pytest.fixture
 def make(tmp_path, monkeypatch):
-    """Makes runs of those names on two workers, which load no torch."""
+    """Makes runs of those names on two workers, which load no torch; those in one string are one task."""
     lean = "\n".join(line for line in processes.START.splitlines() if "torch" not in line)
     monkeypatch.setattr(processes, "START", lean)
 
     def make(*names: str) -> None:
-        todo = [
-            Task.of((0, 0.0, i), make_runs, (tmp_path,), 1.0, frozenset(), [Part(name, name, f"run {name}")])
-            for i, name in enumerate(names)
-            if not (tmp_path / "results" / f"{name}.json").exists()
-        ]
+        todo = []
+        for i, together in enumerate(names):
+            lacking = [n for n in together.split() if not (tmp_path / "results" / f"{n}.json").exists()]
+            if parts := [Part(name, name, f"run {name}") for name in lacking]:
+                todo.append(Task.of((0, 0.0, i), make_runs, (tmp_path,), 1.0, frozenset(), parts))
         store = Store(tmp_path)
         with store.claims() as claims:
-            run_tasks(todo, 2, lambda *_: None, str(tmp_path), sharing=Sharing(store, claims, names))
+            run_tasks(todo, 2, lambda *_: None, str(tmp_path), sharing=Sharing(store, claims, " ".join(names).split()))
 
     return make
 
@@ -55,6 +55,14 @@ def test_a_run_that_kills_its_worker_twice_fails_alone_and_its_reason_is_kept(ma
         assert (key, failure.words, failure.host) == ("deadly", "run deadly", socket.gethostname())
         assert failure.reason == "its worker was killed by SIGKILL, twice; out of memory?"
     assert Counter(begun(tmp_path)) == {"a": 1, "b": 1, "c": 1, "deadly": 4}
+
+
+def test_of_a_task_that_fails_only_what_it_had_not_made_is_tried_again_and_has_failed(make, tmp_path):
+    with pytest.raises(WorkerDied, match="run deadly, and 1 made together with it .*; 2 of 4 runs are kept in "):
+        make("a deadly b", "c")
+    assert names(tmp_path) == ["a", "c"]
+    assert Counter(begun(tmp_path)) == {"a": 1, "c": 1, "deadly": 2}
+    assert [key for key, _ in failures.every(tmp_path)] == ["b", "deadly"]
 
 
 def test_a_study_whose_workers_die_whatever_they_are_given_ends_early(make, tmp_path):
