@@ -214,12 +214,12 @@ def test_doctor_shows_the_engines_that_were_chosen(capsys, tmp_path, monkeypatch
 
 def test_doctor_reads_every_stored_file_or_a_sample(capsys, tmp_path):
     """60 truncated files are no store that is ok; an earlier version's files are, and are counted."""
-    from retrainlab.study.older import UNSEALED
+    from retrainlab.study.older import LEAST
     from retrainlab.study.result import Result
     from retrainlab.study.store import Store
 
     store = Store(tmp_path / "store")
-    scalars, curves = (dict.fromkeys(names, value) for names, value in zip(UNSEALED["results"], (0.5, [0.5])))
+    scalars, curves = (dict.fromkeys(names, value) for names, value in zip(LEAST["results"], (0.5, [0.5])))
     whole = Result({"retrain": {}}, scalars, curves, {"device": "cpu"})
     for i in range(60):
         store.put(f"{i:016x}", whole)

@@ -60,7 +60,7 @@ def take_in(store: Store, source: Archive | Store, tell: Tell = lambda share, wo
         renamed, count = _renamed(source), len(source.names())
         for place, (kind, key, thing) in enumerate(_every(source, renamed)):
             tell(place / count / 2, f"{count} records are checked")
-            _check_name(kind, key, thing.result)
+            _check(kind, key, thing.result)
             found[_standing(store.own(kind, key), thing)].append((kind, key))
             size += sum(t.nbytes for t in thing.tensors.values()) + 8192
     except Unfit as why:
@@ -111,8 +111,11 @@ def _renamed(source: Archive | Store) -> dict[Name, str]:
     return out
 
 
-def _check_name(kind: str, key: str, result: Result) -> None:
-    """Raise Unfit if a record of a built-in data set has another name than its settings give."""
+def _check(kind: str, key: str, result: Result) -> None:
+    """Raise Unfit if a record lacks what tables need, or if one of a built-in data set has another name than its settings
+    give."""
+    if lacking := older.lacking(kind, result):
+        raise Unfit(f"{kind}/{key} lacks {', '.join(lacking)}")
     try:
         noun = nouns.recipe_of(result.config) if kind == "dense" else nouns.experiment_of(result.config)
     except ValueError:  # a prune alone does not tell its network; another's method is not known here

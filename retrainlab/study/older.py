@@ -16,7 +16,7 @@ if TYPE_CHECKING:
 
 LONGEST = 500  # characters of a sentence's part
 CURVES = {"step", "validation_accuracy", "validation_loss", "train_loss", "weight_sparsity", "lr"}
-UNSEALED = {  # what a record has at least that was written before there were checksums: scalars, then curves
+LEAST = {  # what a record of every version has at least: scalars, then curves, which an export may leave out
     "dense": (
         {"test_accuracy", "test_loss", "validation_accuracy", "validation_loss", "parameters", "prunable_weights"}
         | {"multiply_adds", "sparsity", "steps", "images_per_second"},
@@ -47,14 +47,21 @@ class Unfit(ValueError):
 
 def check(kind: str, result: Result) -> None:
     """Raise Unfit unless a record without a checksum holds what every record of its kind does."""
-    about = "throughput" if kind == "results" and "retrain" not in result.config else kind
-    scalars, curves = UNSEALED[about]
-    lacking = [*(scalars - result.scalars.keys()), *(curves - result.curves.keys())]
-    if lacking or not isinstance(result.provenance.get("device"), str):
-        raise Unfit(f"it lacks {', '.join(sorted(lacking)) or 'its device'}")
+    without = [*lacking(kind, result), *sorted(LEAST[_about(kind, result)][1] - result.curves.keys())]
+    if without or not isinstance(result.provenance.get("device"), str):
+        raise Unfit(f"it lacks {', '.join(without) or 'its device'}")
     for name, share in result.scalars.items():
         if name.endswith("accuracy") and share is not None and (isinstance(share, bool) or not 0 <= share <= 1):
             raise Unfit(f"its {name} is {share}, which is no share")
+
+
+def lacking(kind: str, result: Result) -> list[str]:
+    """The scalars that a record does not have, though every one of its kind does."""
+    return sorted(LEAST[_about(kind, result)][0] - result.scalars.keys())
+
+
+def _about(kind: str, result: Result) -> str:
+    return "throughput" if kind == "results" and "retrain" not in result.config else kind
 
 
 def check_dense(result: Result, parts: Mapping[str, Mapping[str, torch.Tensor]]) -> None:

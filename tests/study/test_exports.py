@@ -5,6 +5,7 @@ import json
 import os
 import warnings
 import zipfile
+from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
 
@@ -21,6 +22,7 @@ from retrainlab.study.archive import MANIFEST, Archive, shipped
 from retrainlab.study.exports import Chosen, export, plan
 from retrainlab.study.imports import take_in
 from retrainlab.study.measured import LEFT_OUT, MOMENTUM, Dense, weights_of
+from retrainlab.study.older import LEAST
 from retrainlab.study.result import Result
 from retrainlab.study.results import Results
 from retrainlab.study.run import run_study
@@ -32,7 +34,7 @@ RUNS = [Experiment(Recipe(seed=seed), Prune(0.9), Retrain(name, 0.1)) for seed i
 
 
 def ended(e: Experiment, accuracy: float, network: Dense) -> Result:
-    scalars = {"test_accuracy": accuracy, "dense_test_accuracy": 0.9, "stopped": False, "images_per_second": 1.0}
+    scalars = dict.fromkeys(LEAST["results"][0], 0.9) | {"test_accuracy": accuracy, "stopped": False}
     about = {"device": "cuda, somewhere", "weights": network.weights}
     return Result(to_dict(e), scalars, {"step": [0, 3], "bytes": {"float32_dense": 12}}, about)
 
@@ -44,9 +46,12 @@ def results(tmp_path) -> Results:
     for e in RUNS:
         network = dense()
         about = network.result.provenance | {"weights": network.weights}
-        network = replace(network, result=Result(to_dict(e.recipe), network.result.scalars, {}, about))
+        network = replace(network, result=Result(to_dict(e.recipe), dict.fromkeys(LEAST["dense"][0], 0.5), {}, about))
         out.put(e.recipe, network)
-        out.put((e.recipe, e.prune), replace(pruned(), result=Result(to_dict(e.prune), {}, {}, about)))
+        out.put(
+            (e.recipe, e.prune),
+            replace(pruned(), result=Result(to_dict(e.prune), dict.fromkeys(LEAST["pruned"][0], 0.5), {}, about)),
+        )
         out.put(e, ended(e, 0.5 + 0.1 * e.recipe.seed, network))
     return out
 
@@ -295,19 +300,38 @@ def test_a_file_that_is_not_whole_is_refused_in_a_sentence_and_changes_nothing(h
     assert main(["results", "verify", str(file)]) == 1 and "damaged" in capsys.readouterr().out
 
 
-def test_a_record_under_anothers_name_is_refused(file, tmp_path):
-    """Its seal and all sums are right, but its settings give another key."""
-    name = first(file, "results", "json")
+def resealed(file: Path, name: str, change: Callable[[dict], object]) -> Path:
+    """One of its records is changed, and has a seal that fits, as all sums do."""
 
-    def reseeded(member: str, content: bytes) -> bytes:
+    def changed(member: str, content: bytes) -> bytes:
         if member != name:
             return content
         record = {k: v for k, v in json.loads(content).items() if k != "sha256"}
-        record["config"]["recipe"]["seed"] = 5
+        change(record)
         return json.dumps({"sha256": seal.of_record(record)} | record).encode()
 
-    words = said(lambda: take_in(Store(tmp_path / "there"), Archive(forged(file, reseeded))))
+    return forged(file, changed)
+
+
+def test_a_record_under_anothers_name_is_refused(file, tmp_path):
+    name = first(file, "results", "json")
+    other = resealed(file, name, lambda record: record["config"]["recipe"].update(seed=5))
+    words = said(lambda: take_in(Store(tmp_path / "there"), Archive(other)))
     assert f"the settings of {name.removesuffix('.json')} are not those of its name" in words
+
+
+@pytest.mark.parametrize("kind", LEAST)
+def test_a_record_that_lacks_what_tables_need_is_refused(file, tmp_path, kind):
+    name = first(file, "results" if kind == "throughput" else kind, "json")
+    lost = sorted(LEAST[kind][0])[0]
+
+    def lose(record: dict) -> None:
+        del record["scalars"][lost]
+        if kind == "throughput":
+            del record["config"]["retrain"]
+
+    words = said(lambda: take_in(Store(tmp_path / "there"), Archive(resealed(file, name, lose))))
+    assert words.endswith(f" is not taken in, and nothing was changed: {name.removesuffix('.json')} lacks {lost}.")
 
 
 # ---- the commands ----------------------------------------------------------------------------------------------------

@@ -226,7 +226,7 @@ def unsealed(store: Store) -> None:
     filled(store)
     for path in store.root.rglob("*.safetensors"):
         save_file(load_file(path), path)
-    for kind, (scalars, curves) in older.UNSEALED.items():
+    for kind, (scalars, curves) in older.LEAST.items():
         path = store.root / kind / f"{KEY}.json"
         if path.exists():
             record = json.loads(path.read_text())
@@ -360,7 +360,7 @@ def test_a_record_without_checksum_whose_content_is_of_the_wrong_kind_is_set_asi
     unsealed(store)
     path = store.path(kind, KEY)
     record = json.loads(path.read_text())
-    name = next(iter(older.UNSEALED[kind][0]))
+    name = next(iter(older.LEAST[kind][0]))
     for part, changes in HOSTILE[change].items():
         if isinstance(changes, dict):
             if part == "scalars":
