@@ -122,7 +122,7 @@ class Cluster(Away):
         handle = self.client.submit(_telling, self._topic, number, work, *args, **how)
         with self._lock:
             self._running[out] = handle
-        handle.add_done_callback(lambda done: self._settle(out, name, done))
+        handle.add_done_callback(lambda done: self._settle(out, name, number, done))
         return out
 
     def sent(self, start: Recipe | Pair) -> object:
@@ -153,12 +153,13 @@ class Cluster(Away):
         if (tell := self._hearing.get(number)) is not None:
             tell(share, made)
 
-    def _settle(self, out: Future, name: str, done: "distributed.Future") -> None:
+    def _settle(self, out: Future, name: str, number: int, done: "distributed.Future") -> None:
         """Hand on how a task ended; on a thread of Dask's."""
         import distributed
 
         with self._lock:
             self._running.pop(out, None)
+            self._hearing.pop(number, None)
         if not out.set_running_or_notify_cancel():
             return
         try:

@@ -84,6 +84,13 @@ def odd() -> None:
     raise Odd(1, 2)
 
 
+def half(seconds: float) -> None:
+    """Work that is half done after so long, and then lasts for as long."""
+    for share in (0.5, 1.0):
+        time.sleep(seconds)
+        advance(share, 1)
+
+
 def half_then_die(path: Path) -> None:
     advance(0.25 if path.exists() else 0.5, 1)
     time.sleep(1)

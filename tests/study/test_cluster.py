@@ -22,6 +22,7 @@ from retrainlab.study.processes import Died
 from retrainlab.study.results import Results
 from retrainlab.study.run import run_study
 from retrainlab.study.store import Store
+from tests.helpers.works import half
 
 pytest.importorskip("distributed")
 ROOT = Path(__file__).parents[2]
@@ -138,6 +139,9 @@ def test_ctrl_c_keeps_what_is_finished_and_lets_workers_go(processes, tmp_path, 
         assert not any(client.processing().values()), "the worker has left what it was at"
         crew = Cluster(client, Results.at(tmp_path / "far"), "cpu", "loop")
         processes.worker()
+        heard: list[tuple[float, int]] = []
+        crew.submit("slow", lambda *told: heard.append(told), half, 1.1 * cluster.OFTEN).result(timeout=60)
+        assert heard[0] == (0.5, 1), "while it ran"
         died = crew.submit("poison", lambda *_: None, os._exit, 1).exception(timeout=60)
         assert isinstance(died, Died) and str(died) == "died 2 times"
         kill = threading.Thread(target=lambda: (time.sleep(0.5), processes.scheduler.kill()))
