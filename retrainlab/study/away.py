@@ -237,7 +237,7 @@ class Away:
         """Begin a task."""
         sitting: Sitting | None = task.args[3]
         nouns, keys = tuple(part.noun for part in task.parts), tuple(part.key for part in task.parts)
-        probed, steps = self.probed[trained_as(nouns[0])]
+        probed, steps = self.probed.get(trained_as(nouns[0]), (Probed(Engine()), 0.0))  # masks do not train
         left, files = (None, {}) if sitting is None else (sitting.left, dict(self._files(keys)))
         order = Order(self.study, nouns, keys, self.device, probed, steps, left, files)
         recipes, pairs = starts_of(nouns)

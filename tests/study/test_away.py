@@ -1,6 +1,7 @@
 """Work that is carried out elsewhere: what travels, who writes, and what a worker refuses."""
 
 import pickle
+import shutil
 from concurrent.futures import Executor, Future, ThreadPoolExecutor
 from dataclasses import replace
 
@@ -9,7 +10,7 @@ import pytest
 import torch
 
 from retrainlab.checks import BadInput, WorkerDied
-from retrainlab.config import Recipe
+from retrainlab.config import SGD, Experiment, Prune, Recipe, Retrain
 from retrainlab.study import away
 from retrainlab.study.away import Order, Probed
 from retrainlab.study.grids import grid
@@ -70,6 +71,17 @@ def test_what_is_made_elsewhere_is_bit_for_bit_what_is_made_here(tmp_path, local
     before = len(executor.sent)
     go(tmp_path, executor=executor)
     assert len(executor.sent) == before, "all is there"
+
+
+def test_a_stored_network_is_pruned_anew_for_a_retraining_with_another_optimiser(tmp_path, local):
+    """Pitfall: nothing that is missing then trains as its first training did, not even the masks."""
+    other = Experiment(RECIPE, Prune(0.7), Retrain(budget=0.5, sgd=SGD(0.5)))
+    tables = []
+    for name, more in {"here": {}, "there": {"executor": Packed()}}.items():
+        shutil.copytree(local[0], tmp_path / name)
+        asked = dict(store=tmp_path / name, jobs=1, device="cpu", engine="loop", progress=lambda *_: None) | more
+        tables.append(facts(run_study([other], **asked)))
+    pd.testing.assert_frame_equal(*tables, check_exact=True)
 
 
 class Spoiling(Packed):
