@@ -81,6 +81,8 @@ def run_study(
         raise BadInput("A study that makes all anew would begin anew in every sitting; leave fresh or minutes out.")
     kept = Results.at(store)
     crew = _crew(executor, client, kept, jobs or cores(), device, engine)
+    if isinstance(crew, Away) and sitting:
+        crew.ahead = 1
     where = torch.device("cpu") if isinstance(crew, Away) else resolve(device)
     if engine != "auto" and not isinstance(crew, Away):
         forced(engine, where)
@@ -129,6 +131,8 @@ def run_study(
                 todo = tasks(missing, engines, count, replace(kept, owner=claims.id), where, sitting)
                 run_tasks(todo, crew or min(count, len(todo)), tell, str(kept.store.root), sitting, sharing)
         finally:
+            if isinstance(crew, Away):
+                crew.close()
             if hasattr(report, "close"):
                 report.close()
     asked = dict(zip(missing.names, experiments))
@@ -156,7 +160,7 @@ def _crew(
         return Cluster(client, kept, device, engine)
     if executor is None or isinstance(executor, Workers):
         return executor
-    return Away(executor, 2 * jobs, kept, device, engine)
+    return Away(executor, jobs, kept, device, engine)
 
 
 def _tell_left(missing: Missing, there: int, count: int, kept: Results, sitting: Sitting) -> None:

@@ -136,6 +136,28 @@ def test_what_a_sitting_leaves_unfinished_goes_on_elsewhere_from_its_checkpoint(
     pd.testing.assert_frame_equal(facts(table), facts(wanted), check_exact=True)
 
 
+class Waiting(Packed):
+    """Does one thing after the other, and knows how many it was given at once at most."""
+
+    def __init__(self):
+        super().__init__()
+        self.thread, self.open, self.most = ThreadPoolExecutor(1), [], 0
+
+    def submit(self, work, /, *args):
+        real = super().submit
+        self.open = [future for future in self.open if not future.done()]
+        self.open.append(self.thread.submit(lambda: real(work, *args).result()))
+        self.most = max(self.most, len(self.open))
+        return self.open[-1]
+
+
+@pytest.mark.parametrize("more, most", [({}, 2), ({"minutes": 10}, 1)], ids=["without limit", "sitting"])
+def test_no_task_of_a_sitting_waits_for_a_worker(tmp_path, more, most):
+    """Pitfall: a task is told how long it has; one that waits until another has used up this time begins with all of it."""
+    table = go(tmp_path, executor=(executor := Waiting()), engine="loop", **more)
+    assert len(table) == len(EIGHT) and executor.most == most
+
+
 def test_a_study_that_is_not_wanted_any_more_stops_in_its_workers(local):
     kept = Results(Store(local[0]))
     order = Order("gone", (RECIPE,), (kept.key(RECIPE),), "cpu", Probed(Engine("batched", 8, 1)), 10.0)
