@@ -33,6 +33,7 @@ from retrainlab.study.run import run_study
 from retrainlab.study.store import Store
 from retrainlab.training.engine import Engine
 from tests.helpers import other_values
+from tests.helpers.works import workers_of
 
 ROOT = Path(__file__).parents[2]
 RECIPE = Recipe(width=4, epochs=1)
@@ -689,7 +690,7 @@ def test_a_worker_that_dies_loses_no_run(tmp_path, whole):
 
     def kill_one(share, word):
         if word.startswith("1 of") and not dead:
-            dead.append(psutil.Process().children()[0])
+            dead.append(workers_of(psutil.Process())[0])
             dead[0].kill()
 
     table = go(FEW, tmp_path, jobs=2, progress=kill_one)
