@@ -18,6 +18,7 @@ from typing import TYPE_CHECKING, Any
 
 from retrainlab.checks import BadInput
 from retrainlab.config import Recipe
+from retrainlab.phrases import first_line
 from retrainlab.study import away, serving
 from retrainlab.study.away import Away
 from retrainlab.study.ledger import Task
@@ -41,16 +42,18 @@ def connected(address: str) -> "Iterator[distributed.Client]":
     not installed."""
     try:
         import distributed
+        from distributed.comm import get_address_host_port
     except ImportError:
         raise BadInput(
             "Dask is not installed, by which studies run on clusters: pip install 'retrainlab[cluster]', here and on all "
             "workers."
         ) from None
     try:
+        get_address_host_port(address)  # a client that fails at this hangs when the program ends
         client = distributed.Client(address, timeout=CONNECT, set_as_default=False)
-    except (OSError, ValueError) as error:
+    except (OSError, ValueError, NotImplementedError) as error:
         raise BadInput(
-            f"There is no scheduler at {address!r} ({error or type(error).__name__}); start one with `dask scheduler`, "
+            f"There is no scheduler at {address!r} ({first_line(error)}); start one with `dask scheduler`, "
             "which prints its address, such as tcp://node1:8786."
         ) from None
     try:
