@@ -42,7 +42,7 @@ def connected(address: str) -> "Iterator[distributed.Client]":
     not installed."""
     try:
         import distributed
-        from distributed.comm import get_address_host_port
+        from distributed.comm.addressing import get_address_host_port
     except ImportError:
         raise BadInput(
             "Dask is not installed, by which studies run on clusters: pip install 'retrainlab[cluster]', here and on all "
