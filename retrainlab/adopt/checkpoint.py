@@ -28,8 +28,8 @@ HOLDERS = ("state_dict", "model_state_dict", "model")
 
 @dataclass(frozen=True, eq=False)
 class Network:
-    """A plain module and its masks, empty if it is not pruned. hidden: whether the module still holds what the masks take
-    away; else that is 0. whence: where the masks come from, in words."""
+    """A plain module and its masks, empty if it is not pruned. hidden: whether the module still holds most of what the
+    masks take away; else that is 0. whence: where the masks come from, in words."""
 
     model: nn.Module
     masks: Masks
@@ -55,11 +55,7 @@ def read(model: Model, checkpoint: Checkpoint, shape: tuple[int, ...], classes: 
     plain = given.settled(plain, name, shape)
     if not masks:
         return Network(plain, {})
-    own = dict(plain.named_parameters())
-    hidden = any(
-        bool(own[n].detach()[~mask].any()) for n, mask in masks.items() if n in own and own[n].shape == mask.shape
-    )
-    return Network(plain, masks, hidden, "torch.nn.utils.prune")
+    return Network(plain, masks, _hidden(dict(plain.named_parameters()), masks), "torch.nn.utils.prune")
 
 
 def masked(network: Network, masks: Mapping[str, Tensor] | str | None, prunable: tuple[str, ...]) -> Network:
@@ -91,8 +87,14 @@ def masked(network: Network, masks: Mapping[str, Tensor] | str | None, prunable:
         choose(name, weights, "prunable weight")
     whole = {name: found.get(name, torch.ones_like(w, dtype=torch.bool)) for name, w in weights.items()}
     check_masks(whole, weights)
-    hidden = any(bool(w[~whole[name]].any()) for name, w in weights.items())
-    return Network(network.model, whole, hidden, whence)
+    return Network(network.model, whole, _hidden(weights, whole), whence)
+
+
+def _hidden(weights: Mapping[str, Tensor], masks: Masks) -> bool:
+    """Whether most of what the masks take away is still there: of less than that ALLR's d1 cannot be measured."""
+    fits = {name: mask for name, mask in masks.items() if name in weights and weights[name].shape == mask.shape}
+    there = sum(int(weights[name].detach()[~mask].count_nonzero()) for name, mask in fits.items())
+    return 2 * there > sum(int((~mask).sum()) for mask in fits.values())
 
 
 def zeros(network: Network, prunable: tuple[str, ...]) -> float:

@@ -84,6 +84,17 @@ def test_zeros_and_given_masks_are_adopted():
     assert masked(taken(trained()), None, NAMES).masks == {}
 
 
+def test_a_few_numbers_behind_masks_are_not_what_a_prune_took():
+    """Pitfall: of a handful that was left there by mistake, ALLR would measure a prune that took next to nothing."""
+    model = trained()
+    mask = torch.ones(16, 12, dtype=torch.bool)
+    mask[:8] = False
+    with torch.no_grad():
+        model[0].weight[~mask] = 0
+        model[0].weight[0, 0] = 0.1
+    assert not masked(taken(model), {"0.weight": mask}, NAMES).hidden
+
+
 @pytest.mark.parametrize(
     "masks, words",
     [
