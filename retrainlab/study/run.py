@@ -74,6 +74,7 @@ def run_study(
     """
     experiments = listed(experiments, Experiment, "run_study's experiments")
     fresh = settled(fresh, bool, "run_study's fresh")
+    stored_only = settled(stored_only, bool, "run_study's stored_only")
     check_number(jobs, "number of jobs", low=0, whole=True)
     jobs = int(jobs)  # numpy's numbers are none of Python's
     sitting = Sitting.of(minutes)
@@ -153,7 +154,15 @@ def run_study(
 def _crew(
     executor: Executor | None, client: "distributed.Client | None", kept: Results, jobs: int, device: str, engine: str
 ) -> Crew | None:
-    """Who carries out the tasks, if not processes of the study's own."""
+    """Who carries out the tasks, if not processes of the study's own. Raises BadInput for what cannot."""
+    if client is not None and executor is not None:
+        raise BadInput("Work is sent to an executor or to a Dask client; leave one of them out.")
+    if executor is not None and not isinstance(executor, Executor):
+        raise BadInput(f"The executor is {type(executor).__name__}, but must be a concurrent.futures.Executor.")
+    if client is not None and not hasattr(client, "get_executor"):
+        raise BadInput(
+            f"The client is {type(client).__name__}, but must be one of Dask's, such as distributed.Client('tcp://node1:8786')."
+        )
     if client is not None:
         from retrainlab.study.cluster import Cluster
 
