@@ -79,6 +79,10 @@ def hand_out(key: str, machine: Machine, file: str, allowed: Sequence[str] = ())
 
 def loaded(model: nn.Module, tensors: Mapping[str, Tensor]) -> nn.Module:
     """A copy of the network on the CPU that has these weights. Raises BadInput for those of another network."""
+    if not isinstance(tensors, Mapping):
+        raise BadInput(
+            f"What is to be written is {type(tensors).__name__}, but must be a state_dict, such as answer.weights() gives."
+        )
     own = copy.deepcopy(model).cpu()
     try:
         own.load_state_dict(dict(tensors), strict=True)

@@ -9,7 +9,7 @@ from torch import Tensor
 
 from retrainlab import advice, stats
 from retrainlab.advice import UNSURE, Advice
-from retrainlab.checks import BadInput, choose
+from retrainlab.checks import BadInput, check_number, choose
 from retrainlab.phrases import listed
 
 if TYPE_CHECKING:
@@ -80,6 +80,7 @@ class Answer:
             raise BadInput("No networks were kept; ask for them with advise(..., keep=True).")
         name, length = schedule or self.schedule, self.advice[0].budget if budget is None else budget
         choose(name, dict.fromkeys(self.table["schedule"]), "schedule")
+        check_number(length, "budget (share of the dense run)", above=0)
         fits = (
             (self.table["schedule"] == name)
             & (self.table["seed"] == seed)
@@ -94,7 +95,12 @@ class Answer:
         return dict(self.networks[place])
 
     def figure(self) -> "Figure":
-        """Test accuracy over the budget, and differences to the recommended schedule."""
+        """Test accuracy over the budget, and differences to the recommended schedule. Raises BadInput where there is no
+        other."""
+        if self.table["schedule"].nunique() < 2:
+            raise BadInput(
+                f"Only {self.schedule} was retrained with, so there is nothing to compare; ask for two schedules."
+            )
         from retrainlab.figures import retraining
 
         whole = stats.finished(self.table)

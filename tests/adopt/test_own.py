@@ -232,9 +232,12 @@ def test_what_is_asked_twice_is_made_once_and_whole_neurons_may_go(model):
     assert len(twice.table) == 1 and twice.table["shrunken_speedup"].item() > 1
 
 
-def test_a_run_that_has_diverged_has_no_network_to_give(model):
+def test_an_answer_refuses_what_it_does_not_have(model):
     answer = taken(model).advise(0.5, schedules=["LLR"], seeds=1, keep=True)
     assert answer.weights()
+    assert "Only LLR was retrained with" in said(answer.figure)
+    assert "budget (share of the dense run) is '0.1'" in said(lambda: answer.weights(budget="0.1"))
+    assert "is Answer, but must be a state_dict" in said(lambda: taken(model).write(answer, "net.pt"))
     answer.table["outcome"] = "diverged while it was retrained"
     assert "diverged" in said(answer.weights)
 
