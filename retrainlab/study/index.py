@@ -40,7 +40,7 @@ SETTINGS = (  # a writer that is killed leaves no journal, but maybe rows whose 
 )
 FOREIGN = ("journal", "wal", "shm")  # files beside it that this module never writes
 PARTS = ("recipe", "prune", "retrain", "evaluations")
-LINES = ("key", "state", "outcome", *PARTS, "curves", "scalars", "provenance")  # of a row: all but the first two JSON
+LINES = ("key", "state", "outcome", "scalars", "provenance", *PARTS, "curves")  # of a row: all but the first two JSON
 KINDS = {float: "d", int: "q", bool: "?"}  # how a number is packed, in `struct`'s letters
 WELL = b'""\n'  # the line of a run that ended as it should
 Row = tuple[str, str, bytes]  # key, state, and all that is said: LINES, each with its end, then packed numbers
@@ -69,7 +69,7 @@ def row(key: str, own: str, found: Result) -> Row | None:
     if found.config.keys() != {*PARTS}:
         return None
     scalars, provenance = _packed(found.scalars), _packed(found.provenance)
-    values = [found.outcome, *map(found.config.get, PARTS), found.curves, scalars[0], provenance[0]]
+    values = [found.outcome, scalars[0], provenance[0], *map(found.config.get, PARTS), found.curves]
     lines = "".join(f"{line}\n" for line in (key, own, *map(_json, values))).encode()
     return key, own, lines + scalars[1] + provenance[1]
 
@@ -94,7 +94,7 @@ class Index:
                 for digest, key, said in file.execute(asked, names):
                     head = f"{key}\n{wanted[key]}\n".encode()
                     if said.startswith(head) and digest == _digest(said):
-                        outcome = "" if said.startswith(WELL, len(head)) else _told(said, "outcome")
+                        outcome = "" if said.startswith(WELL, len(head)) else _told(said, "outcome")["outcome"]
                         out[key] = Result.later(said, _told, outcome)
         return out
 
@@ -194,21 +194,19 @@ def _digest(said: bytes) -> bytes:
 _json = json.JSONEncoder(separators=(",", ":")).encode
 
 
-def _told(said: bytes, name: str) -> Any:
-    """A field of the result of which a row says this, or its settings."""
-    lines = said.split(b"\n", len(LINES))
-    match name:
-        case "settings":
-            return {part: line.decode() for part, line in zip(PARTS, lines[3:])}
-        case "config":
-            return {part: json.loads(line) for part, line in zip(PARTS, lines[3:])}
-        case "scalars":
-            named, packed, form = _form(lines[8])
-            return named | dict(zip(packed, form.unpack_from(lines[-1])))
-        case "provenance":
-            named, packed, form = _form(lines[9])
-            return named | dict(zip(packed, form.unpack_from(lines[-1], len(lines[-1]) - form.size)))
-    return json.loads(lines[LINES.index(name)])
+def _told(said: bytes, name: str) -> dict[str, Any]:
+    """The field of the result of which a row says this, or its settings, and what is told along with it."""
+    if name in ("scalars", "provenance"):
+        (scalars, some, first), (provenance, others, last) = map(_form, said.split(b"\n", 5)[3:5])
+        place = len(said) - last.size
+        return {
+            "scalars": scalars | dict(zip(some, first.unpack_from(said, place - first.size))),
+            "provenance": provenance | dict(zip(others, last.unpack_from(said, place))),
+        }
+    lines = dict(zip(LINES, said.split(b"\n", len(LINES))))
+    if name == "settings":
+        return {name: {part: lines[part].decode() for part in PARTS}}
+    return {name: {part: json.loads(lines[part]) for part in PARTS} if name == "config" else json.loads(lines[name])}
 
 
 def _packed(named: Mapping[str, Any]) -> tuple[dict, bytes]:

@@ -70,9 +70,9 @@ class Result:
             ) from None
 
     @staticmethod
-    def later(said: T, told: Callable[[T, str], Any], outcome: str) -> "Result":
+    def later(said: T, told: Callable[[T, str], dict[str, Any]], outcome: str) -> "Result":
         """A result that was one before, of which `told` makes the other fields, and `settings`, out of what was said, each
-        when it is first asked for: of a hundred thousand results mostly few are."""
+        when it is first asked for, some maybe together: of a hundred thousand results mostly few are."""
         out = object.__new__(Result)
         vars(out).update(outcome=outcome, _said=said, _told=told)
         return out
@@ -83,14 +83,14 @@ class Result:
             own = vars(self)
             if "_said" not in own or name not in NAMES:
                 raise AttributeError(f"a result has no '{name}'")
-            own[name] = own["_told"](own["_said"], name)
+            own.update(own["_told"](own["_said"], name))
             return own[name]
 
     @property
     def settings(self) -> Mapping[str, str]:
         """JSON of each part of its config, by name: equal texts are equal settings, which saves parsing most of many."""
         if (said := vars(self).get("_said")) is not None:
-            return vars(self)["_told"](said, "settings")
+            return vars(self)["_told"](said, "settings")["settings"]
         return {name: json.dumps(part) for name, part in self.config.items()}
 
     @staticmethod
