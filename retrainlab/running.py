@@ -46,7 +46,7 @@ def _run(options: argparse.Namespace) -> None:
 
 
 def _study(options: argparse.Namespace) -> None:
-    asked = _described(options) if options.file else experiments(options)
+    asked = _described(options) if options.file is not None else experiments(options)
     if options.dry_run:
         from retrainlab.study import forecast
 

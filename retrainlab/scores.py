@@ -14,7 +14,9 @@ from torch.func import functional_call, grad, vmap
 from retrainlab import importing, influence, layers, obs, pruning
 from retrainlab.checks import BadInput, check_number, is_reference
 from retrainlab.config import Prune
+from retrainlab.device import out_of_memory
 from retrainlab.models import in_mode
+from retrainlab.phrases import first_line
 from retrainlab.pruning import Masks, Weights
 from retrainlab.training.method import Tensors
 from retrainlab.training.state import Setup, State
@@ -135,7 +137,13 @@ def _own(name: str) -> tuple[Score, Score]:
     """Both forms of a user's score, which is called as those of weights in SCORES are; BadInput for what is no score."""
 
     def of_weights(weights: Weights, *rest: Any) -> Weights:
-        found = importing.called(name)(weights, *rest)
+        own = importing.called(name)
+        try:
+            found = own(weights, *rest)
+        except Exception as error:  # whatever the user's code raises
+            if out_of_memory(error):
+                raise
+            raise BadInput(f"The score {name} fails ({type(error).__name__}: {first_line(error)}); mend it.") from error
         shapes = {n: getattr(s, "shape", None) for n, s in found.items()} if isinstance(found, dict) else None
         if shapes != {n: w.shape for n, w in weights.items()}:
             raise BadInput(f"{name} must give a dictionary with a tensor of scores for each weight, of its shape.")

@@ -24,9 +24,6 @@ from retrainlab.pruning import Masks
 from retrainlab.training.masked import zeroed
 from retrainlab.training.method import Tensors
 
-Shape = tuple[int, int, int]
-"""(channels, height, width)"""
-
 
 @dataclass(frozen=True, eq=False)
 class Small:
@@ -222,13 +219,13 @@ def _same(own: nn.Module, small: nn.Module, shape: tuple[int, ...]) -> bool:
 def speedup(
     model: nn.Module, params: Tensors, buffers: Tensors, masks: Masks, images: Tensor, repeats: int = 20
 ) -> dict[str, float]:
-    """How much faster a forward pass over `images` (float [B, C, H, W]) is without the masked filters.
+    """How much faster a forward pass over `images` (float [B, ...]) is without the masked filters.
 
     theoretical_speedup: multiply-adds of the dense network over those of the shrunken one, zeros included.
     measured_speedup: dense_seconds / shrunken_seconds, the `metrics.latency` of the masked network, which is as slow as a
     dense one, and of the shrunken one, on the device of `images`. Raises BadInput as `shrink` does.
     """
-    shape = (images.shape[1], images.shape[2], images.shape[3])
+    shape = tuple(images.shape[1:])
     small = shrink(model, params, buffers, masks, shape).network
     slow = metrics.latency(model, zeroed(params, masks), buffers, images, repeats)
     fast = metrics.latency(small, dict(small.named_parameters()), dict(small.named_buffers()), images, repeats)

@@ -93,6 +93,11 @@ def test_a_damaged_result_is_made_anew_with_a_word(capsys, tmp_path):
     assert aside.read_text() == whole[: len(whole) // 2], "nothing was overwritten"
 
 
+def test_a_study_s_file_whose_name_is_empty_is_refused_and_not_left_out(capsys):
+    """Pitfall: `study "$FILE"` with a FILE that is not set runs something else."""
+    assert "must be TOML or YAML" in refused(["study", ""], capsys)
+
+
 def test_a_table_that_cannot_be_written_is_refused_before_any_work(capsys, tmp_path):
     sentence = refused(["study", *QUICK, "--csv", str(tmp_path / "no" / "table.csv")], capsys)
     assert "table.csv" in sentence

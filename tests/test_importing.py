@@ -189,6 +189,12 @@ def test_a_schedule_that_gives_no_curve_is_refused_before_any_work(returned, tmp
     )
 
 
+@pytest.mark.parametrize("body, words", [("return 1", "must give a dictionary"), ("1 / 0", "fails (ZeroDivisionError")])
+def test_a_score_that_fails_or_gives_none_is_refused_before_any_work(body, words, tmp_path, monkeypatch):
+    module = written(tmp_path, monkeypatch, CODE + f"\ndef odd(*given): {body}\n")
+    assert words in said(lambda: run_study([experiment(module, score=f"{module}:odd")], jobs=1))
+
+
 def test_nothing_in_a_stored_file_makes_a_module_be_imported(tmp_path, monkeypatch, capsys):
     module = written(tmp_path, monkeypatch, f"raise SystemExit('imported for the sake of a file')\n{CODE}")
     everywhere = {"data": f"{module}:table", "model": f"{module}:net"}

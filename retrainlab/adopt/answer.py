@@ -75,7 +75,7 @@ class Answer:
 
     def weights(self, schedule: str = "", seed: int = 0, budget: float | None = None) -> dict[str, Tensor]:
         """The state_dict of one retraining, with zeros in place; by default of the recommended schedule. Raises BadInput
-        unless the networks were kept, and for a run that there is not."""
+        unless the networks were kept, for a run that there is not, and for one that has diverged."""
         if not self.networks:
             raise BadInput("No networks were kept; ask for them with advise(..., keep=True).")
         name, length = schedule or self.schedule, self.advice[0].budget if budget is None else budget
@@ -88,7 +88,10 @@ class Answer:
         if not fits.any():
             seeds, lengths = (sorted(set(self.table[what])) for what in ("seed", "budget"))
             raise BadInput(f"There is no run of seed {seed} and budget {length:g}; seeds: {seeds}, budgets: {lengths}.")
-        return dict(self.networks[int(fits.to_numpy().argmax())])
+        place = int(fits.to_numpy().argmax())
+        if outcome := self.table["outcome"].iloc[place]:
+            raise BadInput(f"There is no network of this run ({outcome}); take another seed or schedule.")
+        return dict(self.networks[place])
 
     def figure(self) -> "Figure":
         """Test accuracy over the budget, and differences to the recommended schedule."""

@@ -12,6 +12,7 @@ from torch.nn.utils import prune as torch_prune
 from retrainlab import given, libraries
 from retrainlab.checks import REFERENCE, BadInput, choose, is_reference, shortened
 from retrainlab.config import LIBRARIES, MODELS
+from retrainlab.data.given import numbers
 from retrainlab.models import build, check
 from retrainlab.noise import Seeded, stream
 from retrainlab.phrases import listed
@@ -27,8 +28,8 @@ HOLDERS = ("state_dict", "model_state_dict", "model")
 
 @dataclass(frozen=True, eq=False)
 class Network:
-    """A plain module and its masks, empty if it is not pruned. hidden: whether the module still holds what the masks take
-    away; else that is 0. whence: where the masks come from, in words."""
+    """A plain module and its masks, empty if it is not pruned. hidden: whether the module still holds most of what the
+    masks take away; else that is 0. whence: where the masks come from, in words."""
 
     model: nn.Module
     masks: Masks
@@ -54,11 +55,7 @@ def read(model: Model, checkpoint: Checkpoint, shape: tuple[int, ...], classes: 
     plain = given.settled(plain, name, shape)
     if not masks:
         return Network(plain, {})
-    own = dict(plain.named_parameters())
-    hidden = any(
-        bool(own[n].detach()[~mask].any()) for n, mask in masks.items() if n in own and own[n].shape == mask.shape
-    )
-    return Network(plain, masks, hidden, "torch.nn.utils.prune")
+    return Network(plain, masks, _hidden(dict(plain.named_parameters()), masks), "torch.nn.utils.prune")
 
 
 def masked(network: Network, masks: Mapping[str, Tensor] | str | None, prunable: tuple[str, ...]) -> Network:
@@ -77,16 +74,27 @@ def masked(network: Network, masks: Mapping[str, Tensor] | str | None, prunable:
             )
     elif masks is None:
         found, whence = network.masks, network.whence
+    elif isinstance(masks, Mapping):
+        found = {name: numbers(m, f"mask of '{name}'").detach().cpu().bool() for name, m in masks.items()}
+        whence = "given"
     else:
-        found, whence = {name: torch.as_tensor(m).detach().cpu().bool() for name, m in masks.items()}, "given"
+        raise BadInput(
+            f"The masks are {type(masks).__name__}, but must be 'zeros', or a mask for each weight, by name."
+        )
     if not found:
         return network
     for name in found:
         choose(name, weights, "prunable weight")
     whole = {name: found.get(name, torch.ones_like(w, dtype=torch.bool)) for name, w in weights.items()}
     check_masks(whole, weights)
-    hidden = any(bool(w[~whole[name]].any()) for name, w in weights.items())
-    return Network(network.model, whole, hidden, whence)
+    return Network(network.model, whole, _hidden(weights, whole), whence)
+
+
+def _hidden(weights: Mapping[str, Tensor], masks: Masks) -> bool:
+    """Whether most of what the masks take away is still there: of less than that ALLR's d1 cannot be measured."""
+    fits = {name: mask for name, mask in masks.items() if name in weights and weights[name].shape == mask.shape}
+    there = sum(int(weights[name].detach()[~mask].count_nonzero()) for name, mask in fits.items())
+    return 2 * there > sum(int((~mask).sum()) for mask in fits.values())
 
 
 def zeros(network: Network, prunable: tuple[str, ...]) -> float:
@@ -103,6 +111,10 @@ def _module(model: Model, shape: tuple[int, ...], classes: int, name: str) -> nn
     if isinstance(model, nn.Module):
         products = {id(t): t.detach() for m in model.modules() for t in vars(m).values() if isinstance(t, Tensor)}
         return copy.deepcopy(model, dict(products)).cpu()  # torch cannot copy the product of a weight and its mask
+    if not callable(model):
+        raise BadInput(
+            f"The model is {type(model).__name__}, but must be a module, a factory or a name; weights go into checkpoint."
+        )
     with Seeded(stream(0, "init").initial_seed()):
         return given.called(model, name, {"shape": shape, "classes": classes})
 
@@ -125,19 +137,28 @@ def _plain(model: nn.Module) -> tuple[nn.Module, Masks]:
 
 
 def _tensors(checkpoint: Mapping[str, Tensor] | Path | str) -> dict[str, Tensor]:
-    """The tensors of a state_dict, or of a file of one, by the names of a plain module."""
+    """The tensors of a state_dict, or of a file of one, by name."""
+    if not isinstance(checkpoint, Mapping | str | Path):
+        raise BadInput(
+            f"The checkpoint is {type(checkpoint).__name__}, but must be a state_dict, such as model.state_dict(), or a "
+            "file of one."
+        )
     found = read_weights(Path(checkpoint), HOLDERS) if isinstance(checkpoint, str | Path) else dict(checkpoint)
     for holder in HOLDERS:
         if isinstance(found.get(holder), Mapping):
             found = dict(found[holder])  # as training scripts save it
-    for start in WRAPPED:
-        if found and all(name.startswith(start) for name in found):
-            found = {name.removeprefix(start): t for name, t in found.items()}
-    return found
+    return {str(name): t for name, t in found.items()}
 
 
 def _load(model: nn.Module, found: dict[str, Tensor], masks: Masks) -> Masks:
     """Put the tensors into the module; and the masks, of torch's pruning, that are among them."""
+    for start in WRAPPED:
+        if (
+            found
+            and all(n.startswith(start) for n in found)
+            and not all(n.startswith(start) for n in model.state_dict())
+        ):
+            found = {name.removeprefix(start): t for name, t in found.items()}
     for name in [name for name in found if name.endswith("_mask") and f"{name[:-5]}_orig" in found]:
         masks = masks | {name[:-5]: found.pop(name).bool()}
         found[name[:-5]] = found.pop(f"{name[:-5]}_orig")
@@ -149,6 +170,8 @@ def _load(model: nn.Module, found: dict[str, Tensor], masks: Masks) -> Masks:
                 "the factory, that it was saved from."
             )
     for name, tensor in found.items():
+        if isinstance(own[name], Tensor) and not isinstance(tensor, Tensor):
+            raise BadInput(f"In the checkpoint '{name}' is {type(tensor).__name__}, but must be a tensor.")
         if isinstance(own[name], Tensor) and own[name].shape != tensor.shape:
             raise BadInput(
                 f"The checkpoint is not one of this network: '{name}' is {list(tensor.shape)} and should be "

@@ -18,7 +18,7 @@ from retrainlab.adopt.answer import Answer
 from retrainlab.adopt.checkpoint import Checkpoint, Model, Network
 from retrainlab.adopt.rates import Past, Rates, past
 from retrainlab.adopt.running import Run, plans, retrained
-from retrainlab.checks import BadInput, check_number, listed
+from retrainlab.checks import BadInput, check_number, listed, settled
 from retrainlab.config import NAMED_SCHEDULES, SGD, Prune, Recipe, Retrain
 from retrainlab.data import given
 from retrainlab.data.dataset import Dataset, Split
@@ -127,12 +127,20 @@ class Own:
         Raises BadInput before any work, and Stopped on Ctrl-C, with what is finished kept.
         """
         prune = self._prune(sparsity)
-        budgets = listed(budget, float, "advise's budget")
+        budgets = [*dict.fromkeys(listed(budget, float, "advise's budget"))]
+        for one in budgets:
+            check_number(one, "budget (share of the dense run)", above=0)
         check_number(seeds, "number of seeds", low=1, whole=True)
         unseen = sparsity is None and not self.network.hidden
         if estimate is not None:
             check_number(estimate, "estimate of ALLR's d1", low=0, high=1)
-        names = [*NAMED_SCHEDULES] if schedules is None else listed(schedules, str, "advise's schedules")
+            if not unseen:
+                raise BadInput(
+                    "What this prune takes of the norm is measured, so ALLR takes no estimate; leave it out."
+                )
+        names = [*dict.fromkeys(NAMED_SCHEDULES if schedules is None else listed(schedules, str, "advise's schedules"))]
+        if not budgets or not names:
+            raise BadInput("There is nothing to compare; give one budget and one schedule at least.")
         notes = [self._about_damage(unseen, estimate)] if sparsity is None else []
         if unseen and estimate is None and "ALLR" in names:
             if schedules is not None:
@@ -176,9 +184,9 @@ class Own:
                 )
             return Prune(self.pruned)
         prune = sparsity if isinstance(sparsity, Prune) else Prune(sparsity)
-        if self.network.masks and prune.targets[0] < self.pruned - 1e-9:
+        if self.network.masks and prune.targets[0] < self.pruned + (-1e-9 if self.network.hidden else 1e-9):
             raise BadInput(
-                f"A sparsity of {share(prune.targets[0])} is less than the {share(self.pruned)} that are pruned already; "
+                f"A sparsity of {share(prune.targets[0])} is no more than the {share(self.pruned)} that are pruned already; "
                 "ask for more, or leave it out to keep the masks that are there."
             )
         return prune
@@ -235,7 +243,7 @@ def own(
         )
     shape, least = tuple(inputs[0].shape[1:]), int(max(part.max() for part in labels)) + 1
     network = reading.read(model, checkpoint, shape, least, name or "own")
-    title = name or type(network.model).__name__
+    title = settled(name, str, "The name") or type(network.model).__name__
     if not title.isidentifier():
         raise BadInput(
             f"The name {title!r} must be one word of letters, digits and underscores, as Python's names are."

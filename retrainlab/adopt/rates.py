@@ -76,11 +76,11 @@ def _is_optimizer(thing: object) -> bool:
 def _optimizer(thing: Any) -> tuple[SGD, float]:
     """The settings of an optimiser, or of its state_dict, and its peak: what its scheduler started from."""
     groups = thing.param_groups if isinstance(thing, torch.optim.Optimizer) else thing["param_groups"]
-    first = groups[0]
-    if "momentum" not in first or "betas" in first:
+    if not groups or any("nesterov" not in group or "betas" in group or "momentum" not in group for group in groups):
         raise BadInput(
             "The optimiser is not SGD, but retraining is done with SGD; give the peak that SGD is to have, and sgd=SGD(...)."
         )
+    first = groups[0]
     if "initial_lr" not in first:
         raise BadInput(
             f"The optimiser's state tells its last learning rate, {first['lr']:g}, but not the peak, as no scheduler of "
@@ -88,4 +88,6 @@ def _optimizer(thing: Any) -> tuple[SGD, float]:
         )
     decays = [group["weight_decay"] for group in groups]
     settings = SGD(first["momentum"], first["nesterov"], max(decays), decay_norm=min(decays) == max(decays))
-    return settings, max(group["initial_lr"] for group in groups)
+    return settings, max(
+        group.get("max_lr", group["initial_lr"]) for group in groups
+    )  # OneCycleLR starts below its peak

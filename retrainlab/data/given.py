@@ -4,7 +4,7 @@ uint8 images [N, C, H, W] are normalised as the kit's own are; all else must be 
 """
 
 import hashlib
-from collections.abc import Sequence
+from collections.abc import Iterable
 from dataclasses import dataclass
 from functools import cache
 from typing import TYPE_CHECKING, Any
@@ -12,9 +12,11 @@ from typing import TYPE_CHECKING, Any
 from retrainlab import importing
 from retrainlab.checks import BadInput
 from retrainlab.data.reading import Augmentation, Source
+from retrainlab.phrases import first_line
 
 if TYPE_CHECKING:
     import numpy as np
+    from torch import Tensor
 
     Pair = tuple[np.ndarray, np.ndarray]
 MOST = 2**34  # bytes of inputs that are held in memory
@@ -93,28 +95,31 @@ def pair(data: Any, what: str) -> "Pair":
     from torch.utils.data import DataLoader, Dataset
 
     if isinstance(data, tuple | list) and len(data) == 2:
-        inputs, labels = (torch.as_tensor(x) for x in data)
+        inputs, labels = (numbers(x, what) for x in data)
     elif isinstance(data, DataLoader):
-        inputs, labels = _joined(list(data), what, torch.cat)
-    elif isinstance(data, Dataset):
-        count = len(data)  # type: ignore[arg-type]  # not every Dataset has a length
-        inputs, labels = _joined([data[i] for i in range(count)], what, torch.stack)
+        inputs, labels = _joined(data, what, torch.cat)
+    elif isinstance(data, Dataset) and hasattr(data, "__len__"):
+        inputs, labels = _joined(map(data.__getitem__, range(len(data))), what, torch.stack)
     else:
         raise BadInput(
-            f"The {what} is {type(data).__name__}, but must be a pair (inputs, labels) of tensors, a torch Dataset or a "
-            "DataLoader."
+            f"The {what} is {type(data).__name__}, but must be a pair (inputs, labels) of tensors, a torch Dataset that has "
+            "a length, or a DataLoader."
         )
     _check(inputs, labels, what)
     return (inputs if inputs.dtype == torch.uint8 else inputs.float()).detach().cpu().numpy(), labels.cpu().numpy()
 
 
-def _joined(items: Sequence[Any], what: str, join: Any) -> tuple[Any, Any]:
+def _joined(data: Iterable[Any], what: str, join: Any) -> tuple[Any, Any]:
     """All items' inputs, and all labels."""
     import torch
 
+    try:
+        items = list(data)
+    except Exception as error:  # whatever the user's code raises
+        raise BadInput(f"The {what} cannot be read ({type(error).__name__}: {first_line(error)}); mend it.") from error
     if not items or any(not isinstance(item, tuple | list) or len(item) != 2 for item in items):
         raise BadInput(f"The {what} must give pairs (input, label), and at least one.")
-    inputs, labels = ([torch.as_tensor(part) for part in own] for own in zip(*items))
+    inputs, labels = ([numbers(part, what) for part in own] for own in zip(*items))
     batched = join is torch.cat
     if len(shapes := sorted({tuple(x.shape[batched:]) for x in inputs})) > 1:
         raise BadInput(
@@ -122,6 +127,20 @@ def _joined(items: Sequence[Any], what: str, join: Any) -> tuple[Any, Any]:
             "to one, for images with a transform such as Resize((64, 64))."
         )
     return join(inputs), join(labels)
+
+
+def numbers(value: Any, what: str) -> "Tensor":
+    """A tensor of what holds numbers. what: its name in errors. Raises BadInput for all else, such as images that no
+    transform has made tensors of."""
+    import torch
+
+    try:
+        return torch.as_tensor(value)
+    except (TypeError, ValueError, RuntimeError):
+        raise BadInput(
+            f"The {what} has {type(value).__name__} where numbers must be; make tensors of it, of images by a transform "
+            "such as ToTensor()."
+        ) from None
 
 
 def _check(inputs: Any, labels: Any, what: str) -> None:

@@ -118,7 +118,7 @@ _ALL = (
         curve_budgets=(0.25, 0.5, 1.0),
         recovery_budget=0.25,
         recovery_points=10,
-        contest=Recipe(width=4, epochs=4),
+        contest=Recipe(model="mlp", width=16, epochs=4),
         contest_names=("BIMP", "GMP", "STR", "Dense"),
         contest_sparsities=(0.9,),
         tuning_seeds=1,

@@ -44,6 +44,7 @@ from retrainlab.training.engine import Engine
 
 T = TypeVar("T")
 UNMEASURED = 1e-3  # seconds that a step is taken for where it was not measured, since there are few
+AHEAD = 2  # tasks for each worker
 KEPT = 64  # networks and masks that are held ready to be sent
 
 _stopped: set[str] = set()  # studies whose work is not wanted any more
@@ -180,19 +181,21 @@ def _on(thing: T, where: torch.device) -> T:
 class Away:
     """Carries out tasks by an executor of processes, which may be anywhere, and keeps what they bring.
 
-    count: how many are under way at once. device, kind: as for `study.run_study`, there. Raises BadInput for threads, which
-    share torch's settings.
+    workers: how many work at once; ahead: how many tasks are under way for each, so that none waits for this process, of
+    which a sitting sends one alone, since what waits would end after it. device, kind: as for `study.run_study`, there.
+    Raises BadInput for threads, which share torch's settings.
     """
 
     here, alone = False, True
 
-    def __init__(self, executor: Executor, count: int, results: Results, device: str, kind: str):
+    def __init__(self, executor: Executor, workers: int, results: Results, device: str, kind: str):
         if isinstance(executor, ThreadPoolExecutor):
             raise BadInput(
                 "Trainings set torch's own settings, which threads share: give an executor of processes, such as "
                 "ProcessPoolExecutor, or jobs."
             )
-        self.executor, self._count, self.results, self.device, self.kind = executor, count, results, device, kind
+        self.executor, self._workers, self.results, self.device, self.kind = executor, workers, results, device, kind
+        self.ahead = AHEAD
         self.study = uuid.uuid4().hex[:8]
         self.probed: dict[Recipe, tuple[Probed, float]] = {}
         self._start = lru_cache(KEPT)(self._read)
@@ -200,12 +203,12 @@ class Away:
     @property
     def count(self) -> int:
         """How many tasks are under way at once."""
-        return self._count
+        return self.ahead * self.workers
 
     @property
     def workers(self) -> int:
         """How many are thought to work at once."""
-        return max(1, self._count // 2)
+        return self._workers
 
     @property
     def words(self) -> str:
@@ -237,7 +240,7 @@ class Away:
         """Begin a task."""
         sitting: Sitting | None = task.args[3]
         nouns, keys = tuple(part.noun for part in task.parts), tuple(part.key for part in task.parts)
-        probed, steps = self.probed[trained_as(nouns[0])]
+        probed, steps = self.probed.get(trained_as(nouns[0]), (Probed(Engine()), 0.0))  # masks do not train
         left, files = (None, {}) if sitting is None else (sitting.left, dict(self._files(keys)))
         order = Order(self.study, nouns, keys, self.device, probed, steps, left, files)
         recipes, pairs = starts_of(nouns)
@@ -261,8 +264,15 @@ class Away:
     def rest(self) -> None:
         """Others' memory is not this one's to give back."""
 
+    def finish(self) -> None:
+        """Each task knows when it is to end."""
+
     def terminate(self) -> None:
         """What has begun is let be; its results are not waited for."""
+
+    def close(self) -> None:
+        """Let go what is held ready to be sent."""
+        self._start.cache_clear()
 
     def submit(self, name: str, tell: serving.Tell, work: Callable, *args: object) -> Future:
         """`work(*args)` on a worker. name: what it is, for those who watch; tell: hears how far it is, if that is known."""

@@ -21,10 +21,12 @@ from pathlib import Path
 
 from filelock import LeaseSettingsMismatch, SoftFileLease, Timeout
 
+from retrainlab.parsing import read_file
 from retrainlab.paths import write_new
 
 PATIENCE = 180.0  # seconds without one after which an owner is dead; a network folder shows changes up to 60 s late
 BEATS = 18  # renewals in that time
+LONGEST = 1000  # bytes of a claim, and of what tells of an owner
 UNKNOWN = "-"  # an owner whose name is not written yet
 
 
@@ -55,7 +57,7 @@ class Claims:
             self._lease.acquire(timeout=0)
         while True:
             numbers = numbers_of(self.folder, key)
-            last = max(numbers, default=-1)
+            last, owner = max(numbers, default=-1), None
             if numbers and (owner := owner_of(self.folder, key, last)) is not None:
                 if owner == self.id:
                     return ""
@@ -63,7 +65,8 @@ class Claims:
                     return owner or UNKNOWN
             if not write_new(self.folder / f"{key}-{last + 1}", self.id):
                 continue  # another was first
-            if set(numbers_of(self.folder, key)) <= {*numbers, last + 1}:
+            others = set(numbers_of(self.folder, key)) - {last + 1}
+            if not others or others <= {*numbers} and owner_of(self.folder, key, last) == owner:
                 self.held[key] = last + 1
                 return ""
             self._remove(f"{key}-{last + 1}")  # one began anew, from 0, while this was on its way
@@ -129,7 +132,7 @@ def who(root: Path, owner: str) -> str:
 def _told(owner: Path) -> dict[str, str]:
     """What an owner's file says."""
     try:
-        return dict(line.split("=", 1) for line in owner.read_text().splitlines() if "=" in line)
+        return dict(line.split("=", 1) for line in read_file(owner, LONGEST).decode().splitlines() if "=" in line)
     except (OSError, ValueError):
         return {}
 
@@ -167,12 +170,14 @@ def numbers_of(folder: Path, key: str) -> list[int]:
 
 
 def owner_of(folder: Path, key: str, number: int) -> str | None:
-    """Who made that claim: empty while it is being written; None if it is gone."""
+    """Who made that claim: empty while it is being written, or if it cannot be read; None if it is gone."""
     try:
-        text = (folder / f"{key}-{number}").read_bytes()
-    except OSError:
+        text = read_file(folder / f"{key}-{number}", LONGEST)
+    except FileNotFoundError:
         return None
-    return "".join(c for c in text[:64].decode("ascii", "ignore") if c.isalnum())  # it names a file
+    except (OSError, ValueError):  # one that may not be read, or is no file, says no owner either
+        return ""
+    return "".join(c for c in text.decode("ascii", "ignore") if c.isalnum())  # it names a file
 
 
 def _listed(folder: Path) -> list[str]:

@@ -18,6 +18,7 @@ from typing import TYPE_CHECKING, Any
 
 from retrainlab.checks import BadInput
 from retrainlab.config import Recipe
+from retrainlab.phrases import first_line
 from retrainlab.study import away, serving
 from retrainlab.study.away import Away
 from retrainlab.study.ledger import Task
@@ -31,7 +32,6 @@ if TYPE_CHECKING:
 GONE = "Dask's scheduler is out of reach"
 CONNECT = 15.0  # seconds in which a scheduler is to answer first
 PATIENCE = 60.0  # seconds that a scheduler may be out of reach
-AHEAD = 2  # tasks for each worker, so that none waits for this process
 OFTEN = 1.0  # seconds from one word of a task to the next
 TRIES = 5  # how often a task is begun whose networks and masks are lost with the workers that held them
 
@@ -42,16 +42,18 @@ def connected(address: str) -> "Iterator[distributed.Client]":
     not installed."""
     try:
         import distributed
+        from distributed.comm.addressing import get_address_host_port
     except ImportError:
         raise BadInput(
             "Dask is not installed, by which studies run on clusters: pip install 'retrainlab[cluster]', here and on all "
             "workers."
         ) from None
     try:
+        get_address_host_port(address)  # a client that fails at this hangs when the program ends
         client = distributed.Client(address, timeout=CONNECT, set_as_default=False)
-    except (OSError, ValueError) as error:
+    except (OSError, ValueError, NotImplementedError) as error:
         raise BadInput(
-            f"There is no scheduler at {address!r} ({error or type(error).__name__}); start one with `dask scheduler`, "
+            f"There is no scheduler at {address!r} ({first_line(error)}); start one with `dask scheduler`, "
             "which prints its address, such as tcp://node1:8786."
         ) from None
     try:
@@ -72,14 +74,13 @@ class Cluster(Away):
         self._tries: dict[str, int] = {}
         self._lock = threading.Lock()
         self._asked, self._workers, self._seen = -1e9, 0, time.monotonic()
-        super().__init__(client.get_executor(), 0, results, device, kind)
-        client.subscribe_topic(self._topic, self._hear)
+        super().__init__(client.get_executor(), 1, results, device, kind)
 
     @property
     def count(self) -> int:
         """How many tasks are under way at once: one where there is no worker, for which a cluster that grows with its work
         gets one. Raises BrokenExecutor once the scheduler is out of reach for long."""
-        return max(1, AHEAD * self._there())
+        return max(1, self.ahead * self._there())
 
     @property
     def workers(self) -> int:
@@ -103,19 +104,31 @@ class Cluster(Away):
         except (OSError, TimeoutError):
             raise BrokenExecutor(GONE) from None
 
+    def finish(self) -> None:
+        """Let workers end what they are at, and what waits for them, and bring what that has come to."""
+        with suppress(Exception):  # a task knows itself when it is to end, but not how long it has waited
+            self.client.run(_stop, self.study, wait=False, on_error="ignore")
+
+    def close(self) -> None:
+        """As Away's; and hear no more of its tasks. A client may have many studies, one after the other."""
+        super().close()
+        with suppress(Exception):  # of a scheduler that is gone, or if no task was sent
+            self.client.unsubscribe_topic(self._topic)
+
     def terminate(self) -> None:
         """Let workers leave what they are at, soon, and begin nothing more."""
         with self._lock:
             running = list(self._running.values())
         if self.client.status == "running":
+            self.finish()
             with suppress(Exception):  # what is gone needs no end
-                self.client.run(away.stop, self.study, wait=False)
                 self.client.cancel(running, force=True)
 
     def submit(self, name: str, tell: serving.Tell, work: Callable, *args: object) -> Future:
         """As Away's; the task has its name on Dask's dashboard, too."""
         out: Future = Future()
-        number = next(self._numbers)
+        if (number := next(self._numbers)) == 0:
+            self.client.subscribe_topic(self._topic, self._hear)
         self._hearing[number] = tell
         key = f"{name.replace(' ', '-', 1)}-{self.study}-{number}"  # all of a kind are one bar there
         how: dict[str, Any] = {"key": key, "pure": False}
@@ -177,6 +190,11 @@ class Cluster(Away):
                 out.set_exception(Died(f"was lost {TRIES} times ({error.reason})"))
         except BaseException as error:
             out.set_exception(error)
+
+
+async def _stop(study: str) -> None:
+    """In a worker, beside its work: Dask waits for all that is no coroutine."""
+    away.stop(study)
 
 
 def _telling(topic: str, number: int, work: Callable, *args: object) -> object:

@@ -11,6 +11,7 @@ from dataclasses import asdict, dataclass
 from datetime import UTC, datetime
 from pathlib import Path
 
+from retrainlab.parsing import parsed, read_file
 from retrainlab.paths import stored_file, write_whole
 
 LONGEST = 2000  # characters of a reason that are kept
@@ -37,8 +38,8 @@ def write(root: Path, key: str, words: str, reason: str) -> None:
 def every(root: Path) -> Iterator[tuple[str, Failure]]:
     """(key, failure) of every run that failed when it was last tried; what is damaged is passed over."""
     for file in sorted((root / "failures").glob("[!.]*.json")):
-        with suppress(OSError, ValueError, LookupError, RecursionError, TypeError, AttributeError):
-            told = json.loads(file.read_bytes())
+        with suppress(OSError, ValueError, LookupError, TypeError, AttributeError):
+            told = parsed(read_file(file))
             yield file.stem, Failure(*(str(told[name])[:LONGEST] for name in ("words", "reason", "host", "time")))
 
 

@@ -155,7 +155,7 @@ def tasks(
         for recipes in _portions(in_turn(group), min(engines[shared].members, -(-len(group) // workers))):
             add(0, recipes, engines[shared])
     for pair in missing.pruned.values():
-        add(1, [pair], engines[trained_as(pair)], [pair[0]])
+        add(1, [pair], Engine(), [pair[0]])  # masks do not train, and their network may not either
     for shared, retrained in grouped(missing.results.values(), trained_as).items():
         engine = engines[shared]
         some = 1 if sitting else -(-len(retrained) // (8 * workers))

@@ -67,6 +67,9 @@ class Inline(Executor):
     def rest(self) -> None:
         """There is none."""
 
+    def finish(self) -> None:
+        """The work looks at the sitting itself."""
+
     def terminate(self) -> None:
         """Nothing is running."""
 
@@ -139,6 +142,9 @@ class Workers(Executor):
             idle, self._idle = self._idle, []
         for process in idle:
             process.end()
+
+    def finish(self) -> None:
+        """The work looks at the sitting itself."""
 
     def terminate(self) -> None:
         """End what is running, and drop what waits: its result would come too late to matter. New work may come after."""

@@ -75,6 +75,7 @@ def run_study(
     """
     experiments = listed(experiments, Experiment, "run_study's experiments")
     fresh = settled(fresh, bool, "run_study's fresh")
+    stored_only = settled(stored_only, bool, "run_study's stored_only")
     check_number(jobs, "number of jobs", low=0, whole=True)
     jobs = int(jobs)  # numpy's numbers are none of Python's
     sitting = Sitting.of(minutes)
@@ -82,6 +83,8 @@ def run_study(
         raise BadInput("A study that makes all anew would begin anew in every sitting; leave fresh or minutes out.")
     kept = Results.at(store)
     crew = _crew(executor, client, kept, jobs or cores(), device, engine)
+    if isinstance(crew, Away) and sitting:
+        crew.ahead = 1
     where = torch.device("cpu") if isinstance(crew, Away) else resolve(device)
     if engine != "auto" and not isinstance(crew, Away):
         forced(engine, where)
@@ -129,6 +132,8 @@ def run_study(
                 todo = tasks(missing, engines, count, replace(kept, owner=claims.id), where, sitting)
                 run_tasks(todo, crew or min(count, len(todo)), tell, str(kept.store.root), sitting, sharing)
         finally:
+            if isinstance(crew, Away):
+                crew.close()
             if hasattr(report, "close"):
                 report.close()
     asked = dict(zip(missing.names, experiments))
@@ -150,14 +155,22 @@ def run_study(
 def _crew(
     executor: Executor | None, client: "distributed.Client | None", kept: Results, jobs: int, device: str, engine: str
 ) -> Crew | None:
-    """Who carries out the tasks, if not processes of the study's own."""
+    """Who carries out the tasks, if not processes of the study's own. Raises BadInput for what cannot."""
+    if client is not None and executor is not None:
+        raise BadInput("Work is sent to an executor or to a Dask client; leave one of them out.")
+    if executor is not None and not isinstance(executor, Executor):
+        raise BadInput(f"The executor is {type(executor).__name__}, but must be a concurrent.futures.Executor.")
+    if client is not None and not hasattr(client, "get_executor"):
+        raise BadInput(
+            f"The client is {type(client).__name__}, but must be one of Dask's, such as distributed.Client('tcp://node1:8786')."
+        )
     if client is not None:
         from retrainlab.study.cluster import Cluster
 
         return Cluster(client, kept, device, engine)
     if executor is None or isinstance(executor, Workers):
         return executor
-    return Away(executor, 2 * jobs, kept, device, engine)
+    return Away(executor, jobs, kept, device, engine)
 
 
 def _only_here(experiments: Sequence[Experiment]) -> bool:

@@ -52,6 +52,9 @@ class Crew(Protocol):
     def rest(self) -> None:
         """Give back the memory of workers that wait."""
 
+    def finish(self) -> None:
+        """A sitting is over: let what has begun end soon, if it does not look at the sitting itself."""
+
     def terminate(self) -> None:
         """End all that is running."""
 
@@ -111,10 +114,12 @@ class _Run:
         self.asked = time.monotonic()
 
     def all(self) -> None:
-        ledger = self.ledger
+        ledger, over = self.ledger, False
         ledger.tell()
         while (ledger.ready or self.running or ledger.again or ledger.elsewhere) and not ledger.hopeless:
-            over = self.sitting is not None and self.sitting.over()
+            if not over and self.sitting is not None and self.sitting.over():
+                over = True
+                self.crew.finish()
             self._look_around()
             places = self._places()
             while ledger.ready and len(self.running) < places and not over:

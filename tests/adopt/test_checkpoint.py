@@ -1,6 +1,7 @@
 """A user's checkpoint and masks, however they are kept, become a plain network with masks beside it."""
 
 import copy
+from collections import OrderedDict
 
 import pytest
 import safetensors.torch
@@ -33,7 +34,7 @@ def same(model: nn.Module, other: nn.Module) -> bool:
     return all(torch.equal(a, b) for a, b in zip(model.state_dict().values(), other.state_dict().values(), strict=True))
 
 
-@pytest.mark.parametrize("how", ["module", "state_dict", "wrapped file", "safetensors", "compiled"])
+@pytest.mark.parametrize("how", ["module", "state_dict", "wrapped file", "safetensors", "compiled", "parallel"])
 def test_a_checkpoint_is_the_same_network_in_every_form(how, tmp_path):
     own = trained()
     weights = own.state_dict()
@@ -45,9 +46,10 @@ def test_a_checkpoint_is_the_same_network_in_every_form(how, tmp_path):
         "wrapped file": lambda: taken(network, tmp_path / "net.pt"),
         "safetensors": lambda: taken(network, str(tmp_path / "net.safetensors")),
         "compiled": lambda: taken(network(), {f"_orig_mod.{n}": t for n, t in weights.items()}),
+        "parallel": lambda: taken(nn.Sequential(OrderedDict(module=network())), nn.DataParallel(own).state_dict()),
     }[how]()
     assert same(found.model, own) and found.masks == {}
-    assert found.model is not own and found.model[0].weight is not own[0].weight
+    assert found.model is not own and next(found.model.parameters()) is not own[0].weight
 
 
 @pytest.mark.parametrize("how", ["module", "state_dict"])
@@ -82,6 +84,17 @@ def test_zeros_and_given_masks_are_adopted():
     assert masked(taken(trained()), None, NAMES).masks == {}
 
 
+def test_a_few_numbers_behind_masks_are_not_what_a_prune_took():
+    """Pitfall: of a handful that was left there by mistake, ALLR would measure a prune that took next to nothing."""
+    model = trained()
+    mask = torch.ones(16, 12, dtype=torch.bool)
+    mask[:8] = False
+    with torch.no_grad():
+        model[0].weight[~mask] = 0
+        model[0].weight[0, 0] = 0.1
+    assert not masked(taken(model), {"0.weight": mask}, NAMES).hidden
+
+
 @pytest.mark.parametrize(
     "masks, words",
     [
@@ -108,6 +121,9 @@ def broken(change) -> dict:
         (broken(lambda w: w.pop("3.bias")), "it lacks 3.bias"),
         (broken(lambda w: w.update(extra=torch.ones(2))), "it also holds extra"),
         (broken(lambda w: w.update({"3.bias": torch.ones(4)})), "'3.bias' is [4] and should be [3]"),
+        (broken(lambda w: w.update({"3.bias": w["3.bias"].numpy()})), "'3.bias' is ndarray"),
+        ({0: torch.ones(2)}, "it lacks 0.bias"),
+        (trained(), "checkpoint is Sequential"),
         ("none.pt", "none.pt cannot be read"),
         ("net.onnx", "ends in .safetensors"),
     ],

@@ -37,6 +37,12 @@ def test_an_optimisers_state_tells_peak_and_settings(make):
     assert past(("cosine", make(), 8), SGD(0.5), RECIPE, STEPS).recipe.sgd == SGD(0.5)
 
 
+def test_the_peak_of_one_cycle_is_its_largest_rate_and_not_the_one_it_starts_from():
+    """Pitfall: OneCycleLR writes a 25th of its peak as the initial learning rate."""
+    torch.optim.lr_scheduler.OneCycleLR(own := optimizer(False), max_lr=[0.4, 0.8], total_steps=10)
+    assert past(("cosine", own, 8), None, RECIPE, STEPS).recipe.lr == 0.8
+
+
 def test_a_curve_is_taken_as_it_is_with_its_rise_as_warm_up():
     values = [0.1, 0.2, 0.3, 0.2, 0.1, 0.0, 0.0]
     told = past(values, None, RECIPE, 3)
@@ -63,5 +69,6 @@ def test_what_is_not_told_is_asked_for_in_a_sentence(rates, words):
 def test_an_optimiser_that_does_not_tell_enough_is_asked_about():
     assert "peak of 0.4" in (words := said(lambda: past(optimizer(), None, RECIPE, STEPS))) and "EPOCHS" in words
     assert "not the peak" in said(lambda: past(("cosine", optimizer(False), 8), None, RECIPE, STEPS))
-    adam = optimizer(kind=torch.optim.Adam)
-    assert "not SGD" in said(lambda: past(("cosine", adam, 8), None, RECIPE, STEPS))
+    for kind in (torch.optim.Adam, torch.optim.RMSprop):
+        other = optimizer(kind=kind)
+        assert "not SGD" in said(lambda other=other: past(("cosine", other, 8), None, RECIPE, STEPS))

@@ -137,19 +137,21 @@ def test_a_setting_that_misses_its_sparsity_is_taken_only_if_all_do(able):
 
 
 def test_all_entrants_run_and_each_trains_for_the_total(tmp_path):
+    """Those aside that must search for their knob, as in the smoke test of figure 5."""
+    small = replace(RECIPE, model="mlp", width=16)
+
     def study(experiments):
         return run_study(experiments, store=tmp_path, jobs=1, progress=lambda *_: None)
 
-    """Those aside that must search for their knob, as in the smoke test of figure 5."""
     names = [name for name in contest.ENTRANTS if name not in SEARCHED]
     chosen, rows, _, searches = contest.contest(
-        RECIPE, (0.7,), study, names, contest.Rules(seeds=1, tuning_seeds=1, tolerance=0.05, most=4)
+        small, (0.7,), study, names, contest.Rules(seeds=1, tuning_seeds=1, tolerance=0.05, most=4)
     )
     assert rows["total_steps"].eq(4 * PER_EPOCH).all()
     pruned = rows[rows["entrant"] != "Dense"]
     assert (pruned["sparsity_achieved"] >= 0.7 - 1e-3).all() and (pruned["sparsity_achieved"] < 0.76).all()
     assert searches.empty
-    again = contest.retrained(chosen, RECIPE, 0.7, 0.5)
+    again = contest.retrained(chosen, small, 0.7, 0.5)
     assert {(e.retrain.lr, e.retrain.sgd) for _, e in again} == {(RECIPE.lr, RECIPE.sgd)}
     assert [name for name, _ in again] == ["GMP", "GSM", "DPF", "DNW", "LC", "RigL", "Static", "IMP"]
     retrained = study([e for _, e in again])

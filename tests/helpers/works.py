@@ -3,6 +3,7 @@
 import os
 import signal
 import time
+from contextlib import suppress
 from pathlib import Path
 
 import psutil
@@ -27,19 +28,21 @@ def write_slowly(path: Path) -> None:
     write_whole(path, fill)
 
 
-def runs_work(process: psutil.Process) -> bool:
-    """Whether it is a process that works: not the tracker of its family's resources, nor one that has ended and waits to be
-    collected, as one that another test has left may."""
-    try:
-        return "resource_tracker" not in " ".join(process.cmdline())
-    except psutil.NoSuchProcess:  # a zombie's name in psutil, too
-        return False
+def workers_of(parent: psutil.Process) -> list[psutil.Process]:
+    """The workers of a study among a process's children, of which there are others, too: what tracks resources, what other
+    tests have started, and what has ended and waits to be collected."""
+    out = []
+    for child in parent.children():
+        with suppress(psutil.NoSuchProcess):  # a zombie's name in psutil, too
+            if "retrainlab.study.serving" in " ".join(child.cmdline()):
+                out.append(child)
+    return out
 
 
 def die(path: Path | None = None) -> None:
     """Work that kills its process; with `path`, the first time only, and the second it notes who else is there."""
     if path is not None and path.exists():
-        path.write_text(str(sum(map(runs_work, psutil.Process().parent().children()))))
+        path.write_text(str(len(workers_of(psutil.Process().parent()))))
     else:
         if path is not None:
             path.touch()

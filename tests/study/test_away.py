@@ -1,6 +1,7 @@
 """Work that is carried out elsewhere: what travels, who writes, and what a worker refuses."""
 
 import pickle
+import shutil
 from concurrent.futures import Executor, Future, ThreadPoolExecutor
 from dataclasses import replace
 
@@ -9,7 +10,7 @@ import pytest
 import torch
 
 from retrainlab.checks import BadInput, WorkerDied
-from retrainlab.config import Recipe
+from retrainlab.config import SGD, Experiment, Prune, Recipe, Retrain
 from retrainlab.study import away
 from retrainlab.study.away import Order, Probed
 from retrainlab.study.grids import grid
@@ -72,6 +73,17 @@ def test_what_is_made_elsewhere_is_bit_for_bit_what_is_made_here(tmp_path, local
     assert len(executor.sent) == before, "all is there"
 
 
+def test_a_stored_network_is_pruned_anew_for_a_retraining_with_another_optimiser(tmp_path, local):
+    """Pitfall: nothing that is missing then trains as its first training did, not even the masks."""
+    other = Experiment(RECIPE, Prune(0.7), Retrain(budget=0.5, sgd=SGD(0.5)))
+    tables = []
+    for name, more in {"here": {}, "there": {"executor": Packed()}}.items():
+        shutil.copytree(local[0], tmp_path / name)
+        asked = dict(store=tmp_path / name, jobs=1, device="cpu", engine="loop", progress=lambda *_: None) | more
+        tables.append(facts(run_study([other], **asked)))
+    pd.testing.assert_frame_equal(*tables, check_exact=True)
+
+
 class Spoiling(Packed):
     """The first of several results that are brought together has a number that is none."""
 
@@ -122,6 +134,28 @@ def test_what_a_sitting_leaves_unfinished_goes_on_elsewhere_from_its_checkpoint(
         pytest.fail("it does not go on")
     wanted = go(tmp_path / "loop", engine="loop")
     pd.testing.assert_frame_equal(facts(table), facts(wanted), check_exact=True)
+
+
+class Waiting(Packed):
+    """Does one thing after the other, and knows how many it was given at once at most."""
+
+    def __init__(self):
+        super().__init__()
+        self.thread, self.open, self.most = ThreadPoolExecutor(1), [], 0
+
+    def submit(self, work, /, *args):
+        real = super().submit
+        self.open = [future for future in self.open if not future.done()]
+        self.open.append(self.thread.submit(lambda: real(work, *args).result()))
+        self.most = max(self.most, len(self.open))
+        return self.open[-1]
+
+
+@pytest.mark.parametrize("more, most", [({}, 2), ({"minutes": 10}, 1)], ids=["without limit", "sitting"])
+def test_no_task_of_a_sitting_waits_for_a_worker(tmp_path, more, most):
+    """Pitfall: a task is told how long it has; one that waits until another has used up this time begins with all of it."""
+    table = go(tmp_path, executor=(executor := Waiting()), engine="loop", **more)
+    assert len(table) == len(EIGHT) and executor.most == most
 
 
 def test_a_study_that_is_not_wanted_any_more_stops_in_its_workers(local):

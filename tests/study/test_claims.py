@@ -74,6 +74,42 @@ def test_what_is_given_up_can_be_had_and_what_is_held_is_named(tmp_path):
     assert left(tmp_path) == []
 
 
+@pytest.mark.parametrize(
+    "before, place", [(["alive"], "owner_of"), (["gone"], "write_new"), (["gone"] * 2, "write_new")]
+)
+def test_who_begins_anew_while_another_still_looks_at_the_old_claims_has_it_alone(tmp_path, monkeypatch, before, place):
+    """Pitfall: numbers begin anew once all claims are given up, and look then like those that were seen before."""
+    with Claims(tmp_path) as slow, Claims(tmp_path) as other, Claims(tmp_path) as new:
+        if before == ["alive"]:
+            other.take("key")
+        else:
+            for number, owner in enumerate(before):
+                (tmp_path / "claims" / f"key-{number}").write_text(owner)
+        real = getattr(claims, place)
+
+        def late(*asked):
+            monkeypatch.undo()
+            if before != ["alive"]:
+                assert other.take("key") == ""
+            other.release(["key"])
+            found = real(*asked) if place == "owner_of" else None
+            assert new.take("key") == ""
+            return real(*asked) if place == "write_new" else found
+
+        monkeypatch.setattr(claims, place, late)
+        assert slow.take("key") == new.id and holds(tmp_path, new.id, "key")
+
+
+@pytest.mark.skipif(not hasattr(os, "mkfifo"), reason="there are no pipes here")
+def test_a_pipe_in_the_place_of_a_claim_is_not_waited_for(tmp_path, monkeypatch):
+    monkeypatch.setattr(claims, "PATIENCE", 0.1)
+    with Claims(tmp_path) as mine:
+        os.mkfifo(tmp_path / "claims" / "key-0")
+        assert mine.take("key") == "-" and who(tmp_path, "../key-0") == "another process"
+        time.sleep(0.2)
+        assert mine.take("key") == ""
+
+
 def test_the_claim_of_a_killed_process_is_had_at_once(tmp_path, child):
     with Claims(tmp_path) as mine:
         assert mine.take("key") == child.id

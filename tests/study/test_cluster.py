@@ -15,7 +15,7 @@ import pytest
 
 from retrainlab.checks import BadInput, Stopped, WorkerDied
 from retrainlab.config import Recipe
-from retrainlab.study import cluster
+from retrainlab.study import away, cluster
 from retrainlab.study.cluster import Cluster, connected
 from retrainlab.study.grids import grid
 from retrainlab.study.processes import Died
@@ -142,8 +142,14 @@ def test_ctrl_c_keeps_what_is_finished_and_lets_workers_go(processes, tmp_path, 
         heard: list[tuple[float, int]] = []
         crew.submit("slow", lambda *told: heard.append(told), half, 1.1 * cluster.OFTEN).result(timeout=60)
         assert heard[0] == (0.5, 1), "while it ran"
+        crew.finish()
+        deadline, unwanted = time.monotonic() + 30, {}
+        while not (unwanted and all(unwanted.values())) and time.monotonic() < deadline:
+            unwanted = client.run(lambda study=crew.study: study in away._stopped)
+        assert unwanted and all(unwanted.values()), "what workers are at for this study ends"
         died = crew.submit("poison", lambda *_: None, os._exit, 1).exception(timeout=60)
         assert isinstance(died, Died) and str(died) == "died 2 times"
+        crew.close()
         kill = threading.Thread(target=lambda: (time.sleep(0.5), processes.scheduler.kill()))
         kill.start()
         with (
@@ -162,6 +168,9 @@ def test_without_a_scheduler_one_sentence_says_how_to_start_one(monkeypatch):
     with pytest.raises(BadInput, match="There is no scheduler at 'tcp://127.0.0.1:1'.*start one with `dask scheduler`"):
         with connected("tcp://127.0.0.1:1"):
             pass
-    with pytest.raises(BadInput, match="There is no scheduler at 'nonsense://x'"):
-        with connected("nonsense://x"):
-            pass
+    with monkeypatch.context() as patch:
+        patch.setattr("distributed.Client", None)  # one that fails at its address hangs, and writes a trace, at the end
+        for nonsense in ("nonsense://x", "node1", "tcp://node1:port", "inproc://x", "/tmp"):
+            with pytest.raises(BadInput, match=f"There is no scheduler at '{nonsense}'"):
+                with connected(nonsense):
+                    pass

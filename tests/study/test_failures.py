@@ -41,6 +41,13 @@ def test_a_damaged_reason_is_passed_over(tmp_path, text):
     assert [key for key, _ in every(tmp_path)] == [KEY]
 
 
+@pytest.mark.skipif(not hasattr(os, "mkfifo"), reason="there are no pipes here")
+def test_a_pipe_in_the_place_of_a_reason_is_not_waited_for(tmp_path):
+    write(tmp_path, KEY, "FT", "a reason")
+    os.mkfifo(path(tmp_path, OTHER))
+    assert [key for key, _ in every(tmp_path)] == [KEY]
+
+
 def test_a_store_that_cannot_be_written_keeps_no_reason(tmp_path):
     (tmp_path / "failures").touch()
     write(tmp_path, KEY, "FT", "a reason")

@@ -33,6 +33,7 @@ from retrainlab.study.run import run_study
 from retrainlab.study.store import Store
 from retrainlab.training.engine import Engine
 from tests.helpers import other_values
+from tests.helpers.works import workers_of
 
 ROOT = Path(__file__).parents[2]
 RECIPE = Recipe(width=4, epochs=1)
@@ -469,6 +470,10 @@ def test_progress_rises_to_the_whole_and_is_closed(tmp_path):
         (lambda: FEW, dict(jobs=True), "number of jobs is True"),
         (lambda: FEW, dict(jobs=1.5), "number of jobs is 1.5"),
         (lambda: FEW, dict(device="gpu"), "There is no device 'gpu'"),
+        (lambda: FEW, dict(executor=4), "executor is int"),
+        (lambda: FEW, dict(client="tcp://node1:8786"), "client is str"),
+        (lambda: FEW, dict(client=4, executor=4), "leave one of them out"),
+        (lambda: FEW, dict(stored_only="no"), "stored_only is 'no'"),
         (lambda: [*FEW, Experiment(replace(RECIPE, data="cifar10"))], {}, "cifar10 is not here"),
         (lambda: [*FEW, Experiment(replace(RECIPE, data="no/such/folder"))], {}, "There is no image folder"),
         (lambda: [*FEW, Experiment(replace(RECIPE, batch_size=1001))], {}, "1000 training images"),
@@ -486,7 +491,10 @@ def test_progress_rises_to_the_whole_and_is_closed(tmp_path):
             "replays the last 32 iterations, but the dense run has only 31",
         ),
     ],
-    ids="jobs jobs-bool jobs-half device data folder batch model sparsity filters points remainder".split(),
+    ids=(
+        "jobs jobs-bool jobs-half device executor client both stored "
+        "data folder batch model sparsity filters points remainder"
+    ).split(),
 )
 def test_bad_input_comes_before_any_work_and_nothing_is_written(tmp_path, made, ask, more, words):
     with pytest.raises(BadInput, match=words):
@@ -689,7 +697,7 @@ def test_a_worker_that_dies_loses_no_run(tmp_path, whole):
 
     def kill_one(share, word):
         if word.startswith("1 of") and not dead:
-            dead.append(psutil.Process().children()[0])
+            dead.append(workers_of(psutil.Process())[0])
             dead[0].kill()
 
     table = go(FEW, tmp_path, jobs=2, progress=kill_one)
