@@ -8,6 +8,7 @@ from collections.abc import Collection, Iterable, Mapping, Sequence, Set
 from contextlib import suppress
 from dataclasses import Field, field, fields, is_dataclass
 from difflib import get_close_matches
+from functools import cache
 from itertools import repeat
 from numbers import Integral, Real
 from types import GenericAlias, NoneType, UnionType
@@ -68,9 +69,10 @@ def check_number(
 
     what: its name in the error; whole: whether it must be a whole number.
     """
-    kind = Integral if whole else Real
+    kind, usual = (Integral, int) if whole else (Real, float)  # of which the latter is soon told
     try:
-        good = isinstance(value, kind) and not isinstance(value, bool) and math.isfinite(value)
+        good = type(value) is usual or isinstance(value, kind) and not isinstance(value, bool)
+        good = good and math.isfinite(value)
     except OverflowError:  # a whole number that no float can hold
         good = False
     good = good and (above is None or value > above)
@@ -117,13 +119,19 @@ def settle(noun: Any, whose: str = "") -> None:
 
     whose: stands before a number's name in a sentence. Raises BadInput for the first field that does not fit.
     """
-    every = fields(noun)
+    every, held = _fields(noun.__class__)
     for f in every:
         if type(value := getattr(noun, f.name)) is not f.type or f.type is float:
             value = settled(value, f.type, f"{type(noun).__name__}'s {f.name}")
             object.__setattr__(noun, f.name, value)
-    for f in every:
+    for f in held:
         _hold(f, getattr(noun, f.name), whose)
+
+
+@cache
+def _fields(kind: type) -> tuple[Sequence[Field], Sequence[Field]]:
+    """The fields of a dataclass, and those of them that are held to what `number` or `choice` asks."""
+    return fields(kind), [f for f in fields(kind) if "allowed" in f.metadata or "bounds" in f.metadata]
 
 
 def fitting(f: Field, value: object) -> Any:
@@ -187,6 +195,8 @@ def plain(value: Any) -> Any:
 def _as(value: object, kind: Any) -> object:
     if type(value) is float and kind is float:
         return value + 0.0  # -0.0 is 0.0
+    if type(value) is kind:
+        return value
     value = plain(value)
     if isinstance(kind, UnionType):  # such as int | None
         kinds = [k for k in get_args(kind) if k is not NoneType]

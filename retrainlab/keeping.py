@@ -14,12 +14,14 @@ from retrainlab.checks import BadInput
 from retrainlab.config import NAMED_SCHEDULES
 from retrainlab.paths import abandoned, store_root, target
 from retrainlab.progress import Progress
+from retrainlab.tables import aligned
 
 if TYPE_CHECKING:
     from retrainlab.study.exports import Chosen
     from retrainlab.study.store import Store
 
 LONGEST = 100  # characters of a reason in a table
+LISTED = "key,data,network,method,sparsity %,schedule,budget %,seed,test acc. %,computed on,kept in".split(",")
 OLD = 3600.0  # seconds after which a temporary file is left over, whoever wrote it
 FILTERS = {  # option -> type and help text
     "data": (str, "data sets"),
@@ -119,42 +121,51 @@ def _import(options: argparse.Namespace) -> None:
 
 
 def _list(options: argparse.Namespace) -> None:
-    import pandas as pd
+    from retrainlab.study.index import uncollected
 
+    with uncollected():
+        rows = _rows(_store(options), _chosen(options))
+    if not rows:
+        print("No results fit.")
+        return
+    rows.sort(key=lambda row: row[0])
+    print("\n".join(aligned([LISTED, *(cells for _, cells in rows)])))
+    print(f"{len(rows)} results.")
+
+
+def _rows(store: "Store", chosen: "Chosen") -> list[tuple[tuple, tuple[str, ...]]]:
+    """What is told of each result that is chosen, after what it is sorted by."""
     from retrainlab.data.folders import printable
     from retrainlab.study import inventory, nouns
     from retrainlab.study.archive import Archive
     from retrainlab.study.store import Store
 
-    store, chosen, rows = _store(options), _chosen(options), []
+    rows: list[tuple[tuple, tuple[str, ...]]] = []
     places: list[Store | Archive] = [store, *store.shelves]
     for place in places:
-        where, found = str(place.path if isinstance(place, Archive) else place.root), inventory.results(place)
+        where = printable(str(place.path if isinstance(place, Archive) else place.root))
+        found = inventory.results(place)
         for (key, result), e in zip(found.items(), nouns.experiments_of(found.values())):
             if e is None or not chosen.takes(e):
                 continue
+            recipe, prune, retrain = e.recipe, e.prune, e.retrain
             accuracy = result.scalars.get("test_accuracy")
-            rows.append(
-                {
-                    "key": key,
-                    "data": e.recipe.data,
-                    "network": e.recipe.model,
-                    "method": e.recipe.method.name if e.recipe.method else "dense",
-                    "sparsity %": 100 * e.prune.sparsity,
-                    "schedule": e.retrain.schedule,
-                    "budget %": 100 * e.retrain.budget,
-                    "seed": e.recipe.seed,
-                    "test acc. %": "-" if accuracy is None else f"{100 * accuracy:.2f}",
-                    "computed on": printable(str(result.provenance.get("device", ""))),
-                    "kept in": where,
-                }
+            order = recipe.data, recipe.model, prune.sparsity, retrain.budget, retrain.schedule, recipe.seed
+            cells = (
+                key,
+                printable(recipe.data),
+                recipe.model,
+                recipe.method.name if recipe.method else "dense",
+                f"{100 * prune.sparsity:.4g}",
+                retrain.schedule,
+                f"{100 * retrain.budget:.4g}",
+                str(recipe.seed),
+                "-" if accuracy is None else f"{100 * accuracy:.2f}",
+                printable(str(result.provenance.get("device", ""))),
+                where,
             )
-    if not rows:
-        print("No results fit.")
-        return
-    frame = pd.DataFrame(rows).sort_values(["data", "network", "sparsity %", "budget %", "schedule", "seed"])
-    print(frame.to_string(index=False, float_format=lambda x: f"{x:.4g}"))
-    print(f"{len(frame)} results.")
+            rows.append((order, cells))
+    return rows
 
 
 def _show(options: argparse.Namespace) -> None:

@@ -4,7 +4,7 @@ import hashlib
 import json
 from collections.abc import Mapping, Sequence
 from dataclasses import MISSING, Field, asdict, fields, is_dataclass
-from functools import lru_cache
+from functools import cache, lru_cache
 from types import MappingProxyType
 from typing import Any
 
@@ -42,25 +42,38 @@ def _own(noun: Any) -> dict[str, Any]:
     """What `key` hashes of a noun: its fields in NAMED, and of all others those that differ from their defaults, so that a
     field that is added changes no key. Whoever changes a default, or what settings mean, raises the noun's `revision` (a
     class attribute or a property, 0 if it has none), so that no earlier result is found for it."""
-    named = NAMED.get(type(noun).__name__, "").split()
-    values = ((f, getattr(noun, f.name)) for f in fields(noun))
-    own = {f.name: value for f, value in values if f.name in named or value != _default(f)}
-    revision = getattr(noun, "revision", 0)
-    return own | ({"revision": revision} if revision else {})
+    named, others = _fields(noun.__class__)
+    own = {name: getattr(noun, name) for name in named}
+    for name, default in others:
+        if (value := getattr(noun, name)) != default:
+            own[name] = value
+    if revision := getattr(noun, "revision", 0):
+        own["revision"] = revision
+    return own
+
+
+@cache
+def _fields(kind: type) -> tuple[list[str], list[tuple[str, object]]]:
+    """The fields of such a noun that are in NAMED, and the others with their defaults."""
+    named = NAMED.get(kind.__name__, "").split()
+    every = fields(kind)
+    return [f.name for f in every if f.name in named], [(f.name, _default(f)) for f in every if f.name not in named]
 
 
 def _text(value: Any) -> str:
     """Canonical JSON of a value, and of a noun that of its `_own`."""
-    if isinstance(value, Recipe | Prune | Retrain):
+    if type(value) is int:
+        return str(value)
+    if isinstance(value, (Recipe, Prune, Retrain)):
         return _kept(value)
-    return str(value) if type(value) is int else _written(value) if is_dataclass(value) else _json(value)
+    return _written(value) if is_dataclass(value) else _json(value)
 
 
 def _written(noun: Any) -> str:
     own = _own(noun)
     if isinstance(noun, Recipe):
         del own["data"]  # the fingerprint says more, wherever a folder lies
-    return "{" + ",".join(f'"{name}":{_text(own[name])}' for name in sorted(own)) + "}"
+    return "{" + ",".join([f'"{name}":{_text(own[name])}' for name in sorted(own)]) + "}"
 
 
 _json = json.JSONEncoder(sort_keys=True, separators=(",", ":"), allow_nan=False).encode
@@ -71,17 +84,24 @@ def _default(of: Field) -> object:
     return of.default if of.default_factory is MISSING else of.default_factory()
 
 
-def references(noun: object) -> dict[str, str]:
+def references(noun: Any) -> dict[str, str]:
     """The references to a user's code in a noun, or in several, by what they stand for: model, data, dense schedule, score,
     schedule."""
-    if isinstance(noun, tuple):
-        return {what: name for one in noun for what, name in references(one).items()}
     if isinstance(noun, Experiment):
-        return references((noun.recipe, noun.prune, noun.retrain))
-    found: dict[str, str] = {what: getattr(noun, what, "") for what in ("model", "data", "score", "schedule")}
-    if isinstance(noun, Recipe):
-        found["dense schedule"] = found.pop("schedule")
-    return {what: name for what, name in found.items() if is_reference(name)}
+        noun = noun.recipe, noun.prune, noun.retrain
+    found = {}
+    for one in noun if isinstance(noun, tuple) else (noun,):
+        for what, field in _referring(one.__class__):
+            if is_reference(name := getattr(one, field)):
+                found[what] = name
+    return found
+
+
+@cache
+def _referring(kind: type) -> list[tuple[str, str]]:
+    """Of each field of a noun of this type that may be a reference: what it stands for, and the field's name."""
+    own = [f.name for f in fields(kind) if f.name in ("model", "data", "score", "schedule")]
+    return [("dense schedule" if name == "schedule" and issubclass(kind, Recipe) else name, name) for name in own]
 
 
 def key(

@@ -1,5 +1,6 @@
-"""Tables as people open them: the one place where CSV is written."""
+"""Tables as people open and read them: the one place where CSV is written, and columns of text are aligned."""
 
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -24,6 +25,12 @@ def write(frame: "pd.DataFrame", path: Path) -> None:
     """Write the frame as CSV, in UTF-8 with escapes for what is no text. Raises OSError, with the old file as it was."""
     content = csv(frame).encode("utf-8", "backslashreplace")
     write_whole(path, lambda temporary: temporary.write_bytes(content))
+
+
+def aligned(rows: Sequence[Sequence[str]]) -> Iterator[str]:
+    """A line for each row, its cells aligned at their right ends; all rows are of one length."""
+    line = "  ".join(f"{{:>{max(map(len, column))}}}" for column in zip(*rows))
+    return (line.format(*row) for row in rows)
 
 
 def harmless(cell: object) -> object:

@@ -38,6 +38,7 @@ def one_key(noun) -> str:
 def nothing_kept(monkeypatch):
     """Keys made anew each time, for tests that change what a class means."""
     monkeypatch.setattr(keys, "_kept", keys._written)
+    monkeypatch.setattr(keys, "_fields", keys._fields.__wrapped__)
 
 
 # A valid other value for every field. A new field without an entry makes the tests below fail.

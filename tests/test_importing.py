@@ -223,6 +223,15 @@ def test_nothing_in_a_stored_file_makes_a_module_be_imported(tmp_path, monkeypat
     assert module not in sys.modules
 
 
+def test_a_reference_from_a_file_is_refused_though_the_same_was_written_before(tmp_path, monkeypatch):
+    """Pitfall: both are equal, and so would share what is kept of one of them."""
+    e = experiment(written(tmp_path, monkeypatch))
+    told = nouns.experiment_of(to_dict(e))
+    assert told == e and len(Results.at(tmp_path).key(e)) == 16
+    assert "not imported for a file's sake" in said(lambda: Results.at(tmp_path).key(told))
+    assert len(Results.at(tmp_path).key(e)) == 16
+
+
 def test_files_hold_what_a_result_with_code_starts_from_and_nothing_is_imported(tmp_path, monkeypatch):
     module = written(tmp_path, monkeypatch)
     own, other, file = (str(tmp_path / name) for name in ("own", "other", "all.zip"))

@@ -39,6 +39,10 @@ def test_a_frame_without_such_texts_is_what_pandas_writes(float_format):
     assert tables.csv(frame, float_format) == expected and list(frame["name"]) == ["LLR", "a,b", 'c"d']
 
 
+def test_columns_are_aligned_at_their_right_ends():
+    assert [*tables.aligned([("key", "%"), ("a", "12.5"), ("{é}", "")])] == ["key     %", "  a  12.5", "{é}      "]
+
+
 def test_a_full_disk_leaves_the_old_table(tmp_path, monkeypatch):
     """Pitfall: a table that is opened for writing is empty before the first new byte is there."""
     path = tmp_path / "table.csv"

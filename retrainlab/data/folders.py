@@ -61,7 +61,7 @@ class Found:
 
 def printable(name: str) -> str:
     """A file's name in words: bytes that are no text, and control characters, as escapes."""
-    return "".join(c if c.isprintable() else ascii(c)[1:-1] for c in name)
+    return name if name.isprintable() else "".join(c if c.isprintable() else ascii(c)[1:-1] for c in name)
 
 
 def some(names: Sequence[str]) -> str:

@@ -42,15 +42,13 @@ class Chosen:
 
     def takes(self, e: Experiment) -> bool:
         """Whether it takes that experiment's result; sparsities and budgets are equal within a millionth."""
-        close = ((self.sparsity, e.prune.sparsity), (self.budget, e.retrain.budget))
-        equal = (
-            (self.data, e.recipe.data),
-            (self.model, e.recipe.model),
-            (self.schedule, e.retrain.schedule),
-            (self.seed, e.recipe.seed),
-        )
-        return all(not asked or value in asked for asked, value in equal) and all(
-            not asked or any(abs(one - value) < 1e-6 for one in asked) for asked, value in close
+        return (
+            (not self.data or e.recipe.data in self.data)
+            and (not self.model or e.recipe.model in self.model)
+            and (not self.schedule or e.retrain.schedule in self.schedule)
+            and (not self.seed or e.recipe.seed in self.seed)
+            and (not self.sparsity or any(abs(one - e.prune.sparsity) < 1e-6 for one in self.sparsity))
+            and (not self.budget or any(abs(one - e.retrain.budget) < 1e-6 for one in self.budget))
         )
 
 

@@ -12,12 +12,14 @@ import hashlib
 import json
 import os
 import sqlite3
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+import struct
+from collections.abc import Iterable, Iterator, Mapping
 from contextlib import closing, contextmanager, suppress
 from dataclasses import dataclass
-from functools import cache
+from functools import cache, lru_cache
 from itertools import islice
 from pathlib import Path
+from typing import Any
 
 from retrainlab.paths import write_whole
 from retrainlab.study import older, records, result, seal
@@ -27,6 +29,7 @@ FILE = "index.sqlite"
 YOUNG = 2_000_000_000  # nanoseconds in which a file system may give two states of a file the same times
 BATCH = 500  # rows of a question or a transaction, which must not keep others waiting
 WAIT = 1.0  # seconds for a lock
+PAGE = 16384  # bytes of a page of the file, into which several rows fit
 ELSEWHERE = {  # errors that say nothing against what the file holds
     getattr(sqlite3, f"SQLITE_{name}") for name in "BUSY LOCKED READONLY CANTOPEN PERM AUTH NOMEM INTERRUPT".split()
 }
@@ -37,8 +40,10 @@ SETTINGS = (  # a writer that is killed leaves no journal, but maybe rows whose 
 )
 FOREIGN = ("journal", "wal", "shm")  # files beside it that this module never writes
 PARTS = ("recipe", "prune", "retrain", "evaluations")
-COLUMNS = ("key", "state", *PARTS, "scalars", "curves", "provenance", "outcome")
-Row = tuple[str, ...]  # the values of COLUMNS: all but the first two JSON
+LINES = ("key", "state", "outcome", "scalars", "provenance", *PARTS, "curves")  # of a row: all but the first two JSON
+KINDS = {float: "d", int: "q", bool: "?"}  # how a number is packed, in `struct`'s letters
+WELL = b'""\n'  # the line of a run that ended as it should
+Row = tuple[str, str, bytes]  # key, state, and all that is said: LINES, each with its end, then packed numbers
 
 
 def now(path: str | Path) -> str:
@@ -63,8 +68,10 @@ def row(key: str, own: str, found: Result) -> Row | None:
     """The row of a result that was read and is whole; None for settings of another form, which their files keep alone."""
     if found.config.keys() != {*PARTS}:
         return None
-    values = [*map(found.config.get, PARTS), found.scalars, found.curves, found.provenance, found.outcome]
-    return key, own, *map(_json, values)
+    scalars, provenance = _packed(found.scalars), _packed(found.provenance)
+    values = [found.outcome, scalars[0], provenance[0], *map(found.config.get, PARTS), found.curves]
+    lines = "".join(f"{line}\n" for line in (key, own, *map(_json, values))).encode()
+    return key, own, lines + scalars[1] + provenance[1]
 
 
 @dataclass(frozen=True)
@@ -81,13 +88,14 @@ class Index:
     def read(self, wanted: Mapping[str, str]) -> dict[str, Result]:
         """The results of these names whose files still have the states that are given with them."""
         out: dict[str, Result] = {}
-        with self._passing_over(), self._opened("ro") as file, _uncollected():
-            shared: dict[str, str] = {}
+        with self._passing_over(), self._opened("ro") as file, uncollected():
             for names in _portions(wanted):
-                marks = ",".join("?" * len(names))
-                asked = f"SELECT digest, {','.join(COLUMNS)} FROM results WHERE key IN ({marks})"
-                rows = [row for digest, *row in file.execute(asked, names) if digest == _digest(row)]
-                out |= _results([row for row in rows if row[1] == wanted[row[0]]], shared)
+                asked = f"SELECT * FROM results WHERE key IN ({','.join('?' * len(names))})"
+                for digest, key, said in file.execute(asked, names):
+                    head = f"{key}\n{wanted[key]}\n".encode()
+                    if said.startswith(head) and digest == _digest(said):
+                        outcome = "" if said.startswith(WELL, len(head)) else _told(said, "outcome")["outcome"]
+                        out[key] = Result.later(said, _told, outcome)
         return out
 
     def keep(self, rows: Iterator[Row]) -> None:
@@ -101,9 +109,8 @@ class Index:
                 limit = self.path.stat().st_mtime_ns - YOUNG  # by the clock that gives the files their times
                 portion = list(islice(rows, BATCH))  # reads them
                 with file:
-                    marks = ",".join("?" * (1 + len(COLUMNS)))
-                    old = [(_digest(row), *row) for row in portion if _changed(row[1]) < limit]
-                    file.executemany(f"INSERT OR REPLACE INTO results VALUES ({marks})", old)
+                    old = [(_digest(said), key, said) for key, own, said in portion if _changed(own) < limit]
+                    file.executemany("INSERT OR REPLACE INTO results VALUES (?, ?, ?)", old)
                 if len(portion) < BATCH:
                     return
 
@@ -148,8 +155,8 @@ class Index:
         def fill(path: Path) -> None:
             with closing(sqlite3.connect(path)) as file, file:
                 file.execute(f"PRAGMA {SETTINGS[0]}")
-                columns = ", ".join(f"{name} TEXT NOT NULL" for name in COLUMNS[1:])
-                file.execute(f"CREATE TABLE results (digest BLOB NOT NULL, key TEXT PRIMARY KEY, {columns})")
+                file.execute(f"PRAGMA page_size = {PAGE}")
+                file.execute("CREATE TABLE results (digest BLOB NOT NULL, key TEXT PRIMARY KEY, said BLOB NOT NULL)")
                 file.execute(f"PRAGMA user_version = {version()}")
 
         with suppress(sqlite3.Error, OSError):
@@ -157,7 +164,7 @@ class Index:
 
 
 @contextmanager
-def _uncollected() -> Iterator[None]:
+def uncollected() -> Iterator[None]:
     """Python looks through all objects again and again while many are made; of these none is garbage."""
     usual = gc.isenabled()
     gc.disable()
@@ -180,25 +187,43 @@ def _changed(own: str) -> int:
     return max(map(int, own.split()[:2]))
 
 
-def _digest(row: Sequence[str]) -> bytes:
-    return hashlib.blake2b("\n".join(row).encode(), digest_size=16).digest()
+def _digest(said: bytes) -> bytes:
+    return hashlib.sha256(said).digest()[:16]
 
 
 _json = json.JSONEncoder(separators=(",", ":")).encode
 
 
-def _results(rows: Sequence[Sequence[str]], shared: dict[str, str]) -> dict[str, Result]:
-    """The results of some rows. shared: texts of settings, of which many rows have the same."""
-    places = {name: place for place, name in enumerate(COLUMNS)}
-    parsed = {
-        name: json.loads(f"[{','.join(row[places[name]] for row in rows)}]")  # all at once, with one text for a name
-        for name in ("scalars", "provenance", "outcome")
-    }
-    out = {}
-    for row, scalars, provenance, outcome in zip(rows, *parsed.values(), strict=True):
-        settings = {name: shared.setdefault(text := row[places[name]], text) for name in PARTS}
-        out[row[0]] = Result.later(settings, scalars, row[places["curves"]], provenance, outcome)
-    return out
+def _told(said: bytes, name: str) -> dict[str, Any]:
+    """The field of the result of which a row says this, or its settings, and what is told along with it."""
+    if name in ("scalars", "provenance"):
+        (scalars, some, first), (provenance, others, last) = map(_form, said.split(b"\n", 5)[3:5])
+        place = len(said) - last.size
+        return {
+            "scalars": scalars | dict(zip(some, first.unpack_from(said, place - first.size))),
+            "provenance": provenance | dict(zip(others, last.unpack_from(said, place))),
+        }
+    lines = dict(zip(LINES, said.split(b"\n", len(LINES))))
+    if name == "settings":
+        return {name: {part: lines[part].decode() for part in PARTS}}
+    return {name: {part: json.loads(lines[part]) for part in PARTS} if name == "config" else json.loads(lines[name])}
+
+
+def _packed(named: Mapping[str, Any]) -> tuple[dict, bytes]:
+    """What is to be written of named texts, numbers and None, in which many results are alike: in place of each number a
+    list of its kind; and the numbers, as they are in memory."""
+    kinds = {name: KINDS[type(value)] for name, value in named.items() if type(value) in KINDS}
+    numbers = struct.pack("<" + "".join(kinds.values()), *(named[name] for name in kinds))
+    return {name: [kinds[name]] if name in kinds else value for name, value in named.items()}, numbers
+
+
+@lru_cache(maxsize=8192)  # results that start from one network have the same
+def _form(line: bytes) -> tuple[dict[str, Any], list[str], struct.Struct]:
+    """Of what was written of some named values: all names, with texts and None; the names of numbers; how these are
+    packed."""
+    named = json.loads(line)
+    kinds = {name: value[0] for name, value in named.items() if isinstance(value, list)}
+    return named, [*kinds], struct.Struct("<" + "".join(kinds.values()))
 
 
 def _portions(names: Iterable[str]) -> Iterator[list[str]]:

@@ -49,6 +49,8 @@ def results(place: Store | Archive) -> dict[str, Result]:
     """The results that a store or a file holds, by name in its order, but for what is damaged. Raises BadInput for what may
     not be read."""
     found = place.results() if isinstance(place, Store) else {}
+    if isinstance(place, Store) and len(found) == place.count()["results"]:
+        return dict(sorted(found.items()))
     with suppress(Unfit):  # no file of results
         for kind, key in place.names():
             if kind == "results" and key not in found:

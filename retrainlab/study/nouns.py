@@ -86,13 +86,13 @@ def experiment_of(config: Mapping[str, Any]) -> Experiment:
 
 def experiments_of(results: Iterable[Result]) -> Iterator[Experiment | None]:
     """The experiment of each result, None for settings that are none; what many of them share is made once."""
-    ways = (recipe_of, prune_of, retrain_of)
-    recipe, prune, retrain = (cache(lambda text, of=of: of(json.loads(text))) for of in ways)
+    ways = (recipe_of, prune_of, retrain_of, lambda evaluations: evaluations)
+    recipe, prune, retrain, evaluations = (cache(lambda text, of=of: of(json.loads(text))) for of in ways)
     for result in results:
         try:
             texts = result.settings
             nouns = recipe(texts["recipe"]), prune(texts["prune"]), retrain(texts["retrain"])
-            yield Experiment(*nouns, json.loads(texts["evaluations"]))
+            yield Experiment(*nouns, evaluations(texts["evaluations"]))
         except (LookupError, TypeError, ValueError):
             yield None
 

@@ -56,7 +56,7 @@ class Missing:
         not refused with BadInput."""
         names = tuple(map(results.key, experiments))
         out = Missing({}, {}, {}, {} if fresh else results.many(dict(zip(names, experiments))), names)
-        shapes = cache(_shapes)
+        shapes, key = cache(_shapes), cache(results.key)  # of what many experiments start from
 
         def fits(kind: str, recipe: Recipe, found: Stored) -> bool:
             own = {n: t.shape for n, t in found.tensors.items() if not n.startswith("momentum/")}
@@ -75,7 +75,7 @@ class Missing:
             if name in out.found or name in out.results:
                 continue
             out.results[name] = e
-            first, pair = results.key(e.recipe), results.key((e.recipe, e.prune))
+            first, pair = key(e.recipe), key((e.recipe, e.prune))
             dense = whole("dense", first, e.recipe)
             if dense and stored_only and lacks_momentum(e, dense.result):
                 dense = None
@@ -134,11 +134,14 @@ def tasks(
     """Tasks that make all that is missing, the longest of each stage first; or, in a sitting, first trainings first, and
     then what is most telling (see `sitting.order`). engines: one for each `common` recipe."""
     out: list[Task] = []
+    key_of: dict[Noun, str] = {}
+    for kind in (missing.dense, missing.pruned, missing.results):
+        key_of |= {noun: key for key, noun in kind.items()}
     task_of: dict[Noun, str] = {}
     first = _first_needed(missing) if sitting else {}
 
     def add(stage: int, nouns: Sequence[Noun], engine: Engine, needs: Iterable[Noun] = ()) -> None:
-        parts = [Part(results.key(noun), noun, _words(noun), _name(noun)) for noun in nouns]
+        parts = [Part(key_of[noun], noun, _words(noun), _name(noun)) for noun in nouns]
         size, waits = work(nouns), frozenset(task_of[need] for need in needs if need in task_of)
         args = (results, device, engine, sitting)
         rank = (min(stage, 1), min(map(first.__getitem__, nouns)), len(out)) if first else (stage, -size, len(out))

@@ -1,7 +1,7 @@
 """Stored results as tables: a row for each experiment, its curves, its layers, its masks."""
 
 import math
-from collections.abc import Callable, Hashable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import asdict
 from functools import lru_cache
 from itertools import chain
@@ -24,7 +24,6 @@ from retrainlab.study.results import Place, Results
 from retrainlab.study.stages import common, network_of
 
 T = TypeVar("T")
-K = TypeVar("K", bound=Hashable)
 
 
 def rows(experiments: Sequence[Experiment], names: Sequence[str], results: Sequence[Result]) -> pd.DataFrame:
@@ -44,25 +43,30 @@ def rows(experiments: Sequence[Experiment], names: Sequence[str], results: Seque
     sizes = storage.ratios({})
     every = [[*has, *(name for name in sizes if name not in has)] for has in dict.fromkeys(map(tuple, measured))]
     parts = [
-        _each([e.recipe for e in experiments], _of_recipe),
-        _each([e.prune for e in experiments], asdict),
-        _each([e.retrain for e in experiments], _of_retrain),
+        _each(_of_recipe, [e.recipe for e in experiments]),
+        _each(asdict, [e.prune for e in experiments]),
+        _each(_of_retrain, [e.retrain for e in experiments]),
         pd.DataFrame(measured, columns=[*dict.fromkeys(chain(*every))]),
         pd.DataFrame({"outcome": [printable(r.outcome) for r in results]}),
         _each(
-            [(e.recipe, e.prune) for e in experiments],
-            lambda pair: {"not_pruned": not_pruned(common(pair[0]), pair[1])},
+            lambda recipe, prune: {"not_pruned": not_pruned(common(recipe), prune)},
+            [e.recipe for e in experiments],
+            [e.prune for e in experiments],
         ),
         pd.DataFrame({"device": [printable(str(r.provenance.get("device", ""))) for r in results], "key": names}),
     ]
     return pd.concat(parts, axis="columns")
 
 
-def _each(nouns: Sequence[K], cells: Callable[[K], dict]) -> pd.DataFrame:
-    """The cells of each noun as a row; those of equal nouns, of which a large study has many, are made once."""
-    places = {noun: place for place, noun in enumerate(dict.fromkeys(nouns))}
-    distinct = [{k: str(v) if isinstance(v, tuple) else v for k, v in cells(noun).items()} for noun in places]
-    return pd.DataFrame(distinct).take([places[noun] for noun in nouns]).reset_index(drop=True)
+def _each(cells: Callable[..., dict], *nouns: Sequence[Recipe | Prune | Retrain]) -> pd.DataFrame:
+    """The cells of each noun, or of those at one place of several lists, as a row. Of a large study many are one object, or
+    equal; their cells are made once."""
+    same = list(zip(*(map(id, column) for column in nouns)))
+    there = dict(zip(same, zip(*nouns)))
+    places = {noun: place for place, noun in enumerate(dict.fromkeys(there.values()))}
+    distinct = [{k: str(v) if isinstance(v, tuple) else v for k, v in cells(*noun).items()} for noun in places]
+    place_of = {ids: places[noun] for ids, noun in there.items()}
+    return pd.DataFrame(distinct).take([place_of[ids] for ids in same]).reset_index(drop=True)
 
 
 def _of_recipe(recipe: Recipe) -> dict:

@@ -4,12 +4,12 @@ import json
 import math
 import platform
 import subprocess
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, fields, replace
 from functools import lru_cache
 from pathlib import Path
-from typing import TYPE_CHECKING, Self
+from typing import TYPE_CHECKING, Any, Self, TypeVar
 
 import torch
 from torch import Tensor
@@ -21,6 +21,7 @@ from retrainlab.device import describe
 from retrainlab.keys import to_dict
 from retrainlab.training.state import Point
 
+T = TypeVar("T")
 MEASURED = ("test_accuracy", "test_loss", "validation_accuracy", "validation_loss", "recovery")
 OF_MASKS = ("sparsity_achieved", "theoretical_speedup", "shrunken_speedup", "measured_speedup")
 COUNTED = ("steps", "total_steps", "stopped", "images_per_second")
@@ -69,29 +70,28 @@ class Result:
             ) from None
 
     @staticmethod
-    def later(settings: Mapping[str, str], scalars: dict, curves: str, provenance: dict, outcome: str) -> "Result":
-        """A result that was one before, of whose config, given as JSON of each part, and curves, given as JSON, each is
-        parsed when it is first asked for: of a hundred thousand results mostly none is."""
+    def later(said: T, told: Callable[[T, str], dict[str, Any]], outcome: str) -> "Result":
+        """A result that was one before, of which `told` makes the other fields, and `settings`, out of what was said, each
+        when it is first asked for, some maybe together: of a hundred thousand results mostly few are."""
         out = object.__new__(Result)
-        vars(out).update(scalars=scalars, provenance=provenance, outcome=outcome, _settings=settings, _curves=curves)
+        vars(out).update(outcome=outcome, _said=said, _told=told)
         return out
 
     if not TYPE_CHECKING:  # to which every name would be there
 
         def __getattr__(self, name: str):
-            left = vars(self)
-            if name == "curves" and "_curves" in left:
-                left[name] = json.loads(left["_curves"])
-            elif name == "config" and "_settings" in left:
-                left[name] = {part: json.loads(text) for part, text in left["_settings"].items()}
-            else:
+            own = vars(self)
+            if "_said" not in own or name not in NAMES:
                 raise AttributeError(f"a result has no '{name}'")
-            return left[name]
+            own.update(own["_told"](own["_said"], name))
+            return own[name]
 
     @property
     def settings(self) -> Mapping[str, str]:
         """JSON of each part of its config, by name: equal texts are equal settings, which saves parsing most of many."""
-        return vars(self).get("_settings") or {name: json.dumps(part) for name, part in self.config.items()}
+        if (said := vars(self).get("_said")) is not None:
+            return vars(self)["_told"](said, "settings")["settings"]
+        return {name: json.dumps(part) for name, part in self.config.items()}
 
     @staticmethod
     def of(record: object) -> "Result":
@@ -123,6 +123,9 @@ class Result:
             return Result(**record)
         except (LookupError, TypeError):
             raise ValueError("its curves tell nothing together") from None
+
+
+NAMES = tuple(f.name for f in fields(Result))
 
 
 def _divergence(scalars: dict, curves: dict) -> tuple[str, Collection[str]]:

@@ -77,8 +77,7 @@ class Results:
     def key(self, noun: Noun) -> str:
         """The name of what is stored of a noun: 16 hex digits. Raises BadInput for references that cannot be imported, or
         were read from a file."""
-        own = {what: name for what, name in references(noun).items() if what != "data"}
-        code = {what: importing.fingerprint(name) for what, name in own.items()}
+        code = {what: importing.fingerprint(name) for what, name in references(noun).items() if what != "data"}
         match noun:
             case Experiment(recipe):
                 return key("result", [noun], self.fingerprint(recipe), code)

@@ -24,6 +24,7 @@ from retrainlab.keys import references
 from retrainlab.progress import Progress, Tell
 from retrainlab.study import checkpoints
 from retrainlab.study.away import Away
+from retrainlab.study.index import uncollected
 from retrainlab.study.lacking import NotStored
 from retrainlab.study.plan import Missing, tasks
 from retrainlab.study.processes import Workers
@@ -87,8 +88,7 @@ def run_study(
     where = torch.device("cpu") if isinstance(crew, Away) else resolve(device)
     if engine != "auto" and not isinstance(crew, Away):
         forced(engine, where)
-    only_here = any(name.startswith("__main__:") for e in experiments for name in references(e).values())
-    if only_here and isinstance(crew, Away):
+    if isinstance(crew, Away) and _only_here(experiments):
         raise BadInput(
             "Other processes cannot import what a notebook or a script defines; put it into a module of its own."
         )
@@ -124,7 +124,7 @@ def run_study(
                 for words in hints:
                     _say(words)
                 count = min(jobs or cores(), len(missing.results)) if where.type == "cpu" else 1
-                if only_here or (not jobs and executor is None and 0 < seconds < QUICK):
+                if _only_here(experiments) or (not jobs and executor is None and 0 < seconds < QUICK):
                     count = 1
                 if isinstance(crew, Away):
                     count = crew.workers
@@ -144,8 +144,9 @@ def run_study(
         named = [(name, e) for name, e in named if name in found]
     names, experiments = [name for name, _ in named], [e for _, e in named]
     results = [stored(found.get(name)) for name in names]
-    _check_starts(experiments, results)
-    table = rows(experiments, names, results)
+    with uncollected():
+        _check_starts(experiments, results)
+        table = rows(experiments, names, results)
     if len(table) and (words := stats.mixed(table)):
         _say(words)
     return table
@@ -172,6 +173,11 @@ def _crew(
     return Away(executor, jobs, kept, device, engine)
 
 
+def _only_here(experiments: Sequence[Experiment]) -> bool:
+    """Whether any is made with code that a notebook or a script defines, which no other process can import."""
+    return any(name.startswith("__main__:") for e in experiments for name in references(e).values())
+
+
 def _tell_left(missing: Missing, there: int, count: int, kept: Results, sitting: Sitting) -> None:
     """Say what a sitting has left, if anything. there: how many of the `count` experiments have their results."""
     if there < count:
@@ -188,9 +194,10 @@ def _say(words: str) -> None:
 
 def _check_starts(experiments: Sequence[Experiment], results: Sequence[Result]) -> None:
     """Warn where rows of one recipe do not start from one dense network: their differences are not paired then."""
+    told = ((e.recipe, result.provenance.get("weights")) for e, result in zip(experiments, results))
     starts: dict[Recipe, set[str]] = {}
-    for e, result in zip(experiments, results):
-        starts.setdefault(e.recipe, set()).update(filter(None, [result.provenance.get("weights")]))
+    for recipe, weights in {(id(recipe), weights): (recipe, weights) for recipe, weights in told if weights}.values():
+        starts.setdefault(recipe, set()).add(weights)
     several = [recipe for recipe, found in starts.items() if len(found) > 1]
     if several:
         first = f"the first training of {several[0].model}, seed {several[0].seed}, was made more than once"

@@ -159,8 +159,12 @@ class Store:
         """The results of these names, all if None, that the folder itself has: of many at once from the index beside them
         (see `index`), which learns what it lacks. What cannot be read is left out; `get` says why, and does what is to be
         done."""
-        there, beside = index.states(self.root / "results"), index.Index(self.root)
-        asked = there if wanted is None else {name: there[name] for name in wanted if name in there}
+        folder, beside = self.root / "results", index.Index(self.root)
+        if wanted is not None and len(wanted) < MANY:
+            asked = there = {name: own for name in wanted if (own := index.now(f"{folder}/{name}.json"))}
+        else:
+            there = index.states(folder)
+            asked = there if wanted is None else {name: there[name] for name in wanted if name in there}
         found = beside.read(asked) if (many := len(asked) >= MANY) else {}
         rows = self._rows({name: own for name, own in asked.items() if name not in found}, found)
         if many and not self.only_read:
@@ -170,9 +174,10 @@ class Store:
         return found
 
     def _rows(self, lacking: Mapping[str, str], found: dict[str, Result]) -> Iterator[index.Row]:
-        """Read results into `found`; yields the rows of those that the index can hold. lacking: the states of the files."""
+        """Read results into `found`; yields the rows of those that the index can hold, in the order in which
+        they will be asked for. lacking: the states of the files."""
         progress = Progress("reading", after=2.0)
-        for number, (key, own) in enumerate(lacking.items(), 1):
+        for number, (key, own) in enumerate(sorted(lacking.items()), 1):
             read = None
             with suppress(Unfit, BadInput):
                 read = self.read("results", key)

@@ -341,6 +341,7 @@ def test_commands_list_show_verify_and_collect(results, file, capsys):
     where, key = ["--store", str(results.store.root)], results.key(RUNS[0])
     assert main(["results", "ls", "--data", "digits", "--seed", "0", *where]) == 0
     out = capsys.readouterr().out
+    assert len({len(line) for line in out.splitlines()[:-1]}) == 1
     assert "2 results." in out and key in out and "cuda, somewhere" in out and str(results.store.root) in out
     assert main(["results", "show", key[:10], *where]) == 0
     assert f"results/{key}" in capsys.readouterr().out

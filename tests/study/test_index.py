@@ -3,6 +3,7 @@
 import json
 import multiprocessing
 import os
+import pickle
 import random
 import shutil
 import sqlite3
@@ -26,9 +27,11 @@ KEYS = [f"{number:016x}" for number in range(12)]
 def a_result(number: int) -> Result:
     """A result that differs from all others in every part."""
     e = Experiment(Recipe(model="mlp", seed=number), Prune(0.5), Retrain(budget=1 + number), 1 + number)
-    scalars = {"test_accuracy": number / 8, "steps": number, "stopped": False, "none": None, "é": 1e-300}
+    scalars = {"none": None, "test_accuracy": number / 8, "steps": number, "stopped": number == 1, "é": -1e-300}
+    scalars |= {"zero": -0.0, "most": 2**63 - 1, "least": 1 - 2**63, "a\nb": 10.0}
     curves = {"step": [0, number], "validation_loss": [1.5, 1 / 3], "train_loss": [None, 2.5], "bytes": {"a": number}}
-    return Result(to_dict(e), scalars, curves, {"device": "cpu", "note": "1],[2", "seconds": 0.5 * number})
+    provenance = {"device": "cpu", "seconds": 0.5 * number, "note": "1],[2", "revision": None, "cores": 1 + number}
+    return Result(to_dict(e), scalars, curves, provenance)
 
 
 def plainly(store: Store) -> dict[str, dict]:
@@ -91,6 +94,9 @@ def test_results_from_the_index_are_results_like_others(full):
     for key, found in full.results().items():
         read = full.read("results", key)
         assert read is not None and found == read.result and found.config == read.result.config
+        assert repr(found.scalars) == repr(read.result.scalars)  # order and kinds, too: 1, 1.0 and True are equal
+        assert repr(found.provenance) == repr(read.result.provenance)
+        assert pickle.loads(pickle.dumps(found)) == found
         assert replace(found, outcome="x") == replace(read.result, outcome="x")
         assert {name: json.loads(text) for name, text in found.settings.items()} == read.result.config
         assert {name: json.loads(text) for name, text in read.result.settings.items()} == read.result.config
@@ -101,6 +107,14 @@ def test_results_from_the_index_are_results_like_others(full):
 def test_what_is_asked_for_is_what_is_given(full):
     assert full.results([KEYS[2], "f" * 16, KEYS[5]]).keys() == {KEYS[2], KEYS[5]}
     assert full.results([]) == {}
+
+
+def test_few_are_found_without_a_look_at_all_files(store, monkeypatch):
+    monkeypatch.undo()
+    for number, key in enumerate(KEYS):
+        store.put(key, a_result(number))
+    monkeypatch.setattr(index, "states", lambda folder: pytest.fail("all were looked at"))
+    assert store.results([KEYS[2], "f" * 16]) == {KEYS[2]: a_result(2)}
 
 
 def flipped(path: Path, chance: random.Random) -> None:
@@ -171,9 +185,14 @@ def test_a_cut_off_index_is_made_anew(full, reads, end):
 
 def test_a_row_that_was_changed_by_hand_is_no_row(full):
     with sqlite3.connect(full.root / index.FILE) as file:
-        changed = file.execute("""UPDATE results SET scalars = '{"test_accuracy":1.0}'""").rowcount
+        changed = file.execute("UPDATE results SET said = substr(said, 1, length(said) - 1) || x'7F'").rowcount
     file.close()
     assert changed == len(KEYS) and told(full) == plainly(full)
+    with sqlite3.connect(full.root / index.FILE) as file:  # one row under the name of another
+        [row] = file.execute("SELECT digest, said FROM results WHERE key = ?", [KEYS[1]])
+        file.execute("UPDATE results SET digest = ?, said = ? WHERE key = ?", [*row, KEYS[2]])
+    file.close()
+    assert told(full) == plainly(full)
 
 
 def test_a_change_of_what_reads_records_makes_all_rows_anew(full, reads, monkeypatch):

@@ -1,6 +1,7 @@
 """Stored results as tables: the table of many at once is that of each row by itself."""
 
 import math
+from copy import deepcopy
 from dataclasses import asdict, replace
 
 import pandas as pd
@@ -54,7 +55,9 @@ def results_of(experiments: list[Experiment], forms: list[dict]) -> list[Result]
 
 @pytest.mark.parametrize("forms", [SCALARS, SCALARS[:1], SCALARS[::-1]], ids=["three", "one", "backwards"])
 @pytest.mark.parametrize(
-    "experiments", [PLAIN, PLAIN + ODD, ODD + PLAIN, PLAIN[:1]], ids=["plain", "all", "odd", "one"]
+    "experiments",
+    [PLAIN, PLAIN + ODD, ODD + PLAIN, PLAIN[:1], PLAIN + PLAIN[::-1] + deepcopy(ODD + PLAIN)],
+    ids=["plain", "all", "odd", "one", "again"],
 )
 def test_a_table_of_many_is_that_of_each_row_by_itself(experiments, forms):
     names, results = [f"{place:x}" for place in range(len(experiments))], results_of(experiments, forms)
