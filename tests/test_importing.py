@@ -16,6 +16,7 @@ from retrainlab.explore.kit.cells import stored_cells
 from retrainlab.keys import references, to_dict
 from retrainlab.models import build
 from retrainlab.study import masks, nouns, run_study
+from retrainlab.study.older import LEAST
 from retrainlab.study.result import Result
 from retrainlab.study.results import Results
 from retrainlab.study.stages import dense_curve_of
@@ -200,13 +201,13 @@ def test_nothing_in_a_stored_file_makes_a_module_be_imported(tmp_path, monkeypat
     everywhere = {"data": f"{module}:table", "model": f"{module}:net"}
     e = Experiment(Recipe(), Prune(0.5, f"{module}:s"), Retrain(f"{module}:c", 0.5))
     store = Results.at(tmp_path / "own").store
-    told = {"test_accuracy": 0.9, "stopped": False}
+    of_run, of_dense = (dict.fromkeys(LEAST[kind][0], 0.9) | {"stopped": False} for kind in ("results", "dense"))
     for i, recipe in enumerate((everywhere, {"model": f"{module}:net"}, {}, {"schedule": f"{module}:d"})):
         config = to_dict(e)
         config["recipe"] |= recipe
-        result = Result(config, told, {}, {"device": "cpu", "weights": "0"})
+        result = Result(config, of_run, {}, {"device": "cpu", "weights": "0"})
         store.put(f"{i}{'a' * 15}", result)
-        store.write("dense", f"{i}{'b' * 15}", Result(config["recipe"], told, {}, {"device": "cpu"}), None)
+        store.write("dense", f"{i}{'b' * 15}", Result(config["recipe"], of_dense, {}, {"device": "cpu"}), None)
     own, other, file = (str(tmp_path / name) for name in ("own", "other", "all.zip"))
     for line in (
         ["ls"], ["ls", "--model", f"{module}:net"], ["show", "1a"], ["verify"], ["gc"], ["export", file], ["import", file]
