@@ -12,6 +12,7 @@ YAML has the same structure. The file is its user's own words, so references in 
 those on the command line are; paths and modules are looked for from the current folder.
 """
 
+import math
 from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import Field, fields
 from functools import cache, partial
@@ -28,6 +29,7 @@ from retrainlab.study.settings import DENSE, Place, Run, experiments, method_set
 
 NOUNS = {"recipe": Recipe, "prune": Prune, "retrain": Retrain}
 FILTERS = ("skip", "only")
+MOST = 10_000_000  # runs of a grid, whose list alone takes minutes
 SEEDS = "seeds"  # in the grid: how many, as of `grids.grid`
 LONGEST = 1000  # characters of what is said of a mistake
 _EVALUATIONS = Experiment.__dataclass_fields__["evaluations"]
@@ -95,17 +97,19 @@ def _method(where: str, table: Mapping[str, Any]) -> dict[Place, Any]:
     return out
 
 
-def _axes(table: Mapping[str, Any]) -> dict[str, list]:
-    """The values of each axis of the grid."""
+def _axes(table: Mapping[str, Any]) -> dict[str, Sequence]:
+    """The values of each axis of the grid. Raises BadInput for more combinations than anybody runs."""
     _check_names(table, [*places(), SEEDS], "grid", "setting")
-    axes = {name: _values(f"grid.{name}", name, value) for name, value in table.items() if name != SEEDS}
+    axes: dict[str, Sequence] = {n: _values(f"grid.{n}", n, value) for n, value in table.items() if n != SEEDS}
     if SEEDS in table:
         if "seed" in axes:
             raise BadInput(
                 "grid.seed and grid.seeds set the same: their numbers, and how many there are; leave one out."
             )
-        _at(f"grid.{SEEDS}", partial(check_number, low=1, whole=True), table[SEEDS], "number of seeds")
-        axes["seed"] = [*range(table[SEEDS])]
+        _at(f"grid.{SEEDS}", partial(check_number, low=1, high=MOST, whole=True), table[SEEDS], "number of seeds")
+        axes["seed"] = range(table[SEEDS])
+    if (runs := math.prod(map(len, axes.values()))) > MOST:
+        raise BadInput(f"The grid has {runs:,} runs, but a study has at most {MOST:,}; name fewer values or seeds.")
     return axes
 
 

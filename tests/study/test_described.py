@@ -224,6 +224,10 @@ REFUSED = {
     "Two of the budgets differ by less than a millionth": {"grid": {"budget": [0.1, 0.10000001]}},
     "grid.seeds: The number of seeds is 0": {"grid": {"seeds": 0}},
     "grid.seed and grid.seeds": {"grid": {"seeds": 1, "seed": 1}},
+    "grid.seeds: The number of seeds is 1000000000000000000000": {"grid": {"seeds": 10**21}},
+    "The grid has 16,000,000 runs, but a study has at most 10,000,000; ": {
+        "grid": {"seeds": 8_000_000, "sparsity": [0.5, 0.9]}
+    },
     "prune.sparsity and grid.sparsity": {"prune": {"sparsity": 0.5}, "grid": {"sparsity": 0.5}},
     "skip 2: There is no axis of the grid 'sparsity'": {
         "grid": {"seed": [0, 1]},
