@@ -122,6 +122,7 @@ def _import(options: argparse.Namespace) -> None:
 
 def _list(options: argparse.Namespace) -> None:
     from retrainlab.study.index import uncollected
+    from retrainlab.study.records import counted
 
     with uncollected():
         rows = _rows(_store(options), _chosen(options))
@@ -130,7 +131,7 @@ def _list(options: argparse.Namespace) -> None:
         return
     rows.sort(key=lambda row: row[0])
     print("\n".join(aligned([LISTED, *(cells for _, cells in rows)])))
-    print(f"{len(rows)} results.")
+    print(f"{counted('results', len(rows))}.")
 
 
 def _rows(store: "Store", chosen: "Chosen") -> list[tuple[tuple, tuple[str, ...]]]:

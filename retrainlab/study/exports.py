@@ -23,7 +23,7 @@ from retrainlab.study.archive import FORMAT, MANIFEST, VERSION
 from retrainlab.study.making import Noun
 from retrainlab.study.measured import LEFT_OUT, MOMENTUM
 from retrainlab.study.older import Unfit
-from retrainlab.study.records import KINDS, Stored
+from retrainlab.study.records import Stored, counted
 from retrainlab.study.result import Result
 from retrainlab.study.results import Results
 from retrainlab.study.store import Name, Store
@@ -62,8 +62,8 @@ class Plan:
     def words(self, size: int) -> str:
         """What that is; size: bytes at most."""
         count, whole = Counter(kind for kind, _ in self.names), Counter(kind for kind, _ in self.whole)
-        parts = [f"{count['results']} {KINDS['results']}"]
-        parts += [f"{count[kind]} {KINDS[kind]} ({whole[kind]} with tensors)" for kind in ("dense", "pruned")]
+        parts = [counted("results", count["results"])]
+        parts += [f"{counted(kind, count[kind])} ({whole[kind]} with tensors)" for kind in ("dense", "pruned")]
         return f"{', '.join(parts)}; at most {size / 1e6:.2f} MB"
 
 

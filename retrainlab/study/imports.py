@@ -17,7 +17,7 @@ from retrainlab.progress import Tell
 from retrainlab.study import nouns, older, seal
 from retrainlab.study.archive import Archive
 from retrainlab.study.older import Unfit
-from retrainlab.study.records import KINDS, Stored
+from retrainlab.study.records import KINDS, Stored, counted
 from retrainlab.study.result import Result
 from retrainlab.study.results import Results
 from retrainlab.study.store import Name, Store
@@ -38,7 +38,7 @@ class Taken:
     def words(self, store: Store) -> str:
         """The same in a sentence or two."""
         count = Counter(kind for kind, _ in self.new)
-        text = ", ".join(f"{count[kind]} {words}" for kind, words in KINDS.items())
+        text = ", ".join(counted(kind, count[kind]) for kind in KINDS)
         text = f"New in {store.root}: {text}; there already: {len(self.there)}"
         text += f"; completed: {len(self.more)}." if self.more else "."
         if self.other:

@@ -56,6 +56,11 @@ class Stored:
         return Pruned({name: t for name, t in there.items() if not name.startswith(UPDATED)}, self.result, updated)
 
 
+def counted(kind: str, number: int) -> str:
+    """So many of a kind in words, such as `1 dense run`."""
+    return f"{number} {KINDS[kind] if number != 1 else KINDS[kind].removesuffix('s')}"
+
+
 def tensors_of(thing: Dense | Pruned | Result) -> dict[str, torch.Tensor]:
     """The tensors of what is stored, under the names that they have in files; none of a result."""
     match thing:

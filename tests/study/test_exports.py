@@ -375,6 +375,10 @@ def test_export_says_its_size_before_it_writes(results, tmp_path, capsys):
     with zipfile.ZipFile(path) as made:
         assert sum(i.file_size for i in made.infolist() if i.filename != MANIFEST) <= told + 5e3
     assert main(["results", "export", str(tmp_path / "no" / "x.zip")]) == 2
+    capsys.readouterr()
+    one = ["--seed", "0", "--schedule", "LLR", "--store", str(results.store.root)]
+    assert main(["results", "export", str(tmp_path / "one.zip"), "--weights", "0", *one]) == 0
+    assert "1 result, 1 dense run (1 with tensors), 1 prune (1 with tensors)" in capsys.readouterr().err
 
 
 def test_what_comes_with_the_project_is_whole():
