@@ -123,8 +123,13 @@ def spread(line: pd.DataFrame, mean: str = "mean") -> list[pd.Series]:
 
 
 def legend(figure: Figure, axes: Axes, columns: int) -> None:
-    """Put the legend of `axes` above the whole figure."""
-    figure.legend(*axes.get_legend_handles_labels(), loc="outside upper center", ncols=columns, frameon=False)
+    """Put the legend of `axes` above the whole figure, in as many columns as it is wide enough for, at most so many."""
+    told = axes.get_legend_handles_labels()
+    for count in range(columns, 0, -1):
+        made = figure.legend(*told, loc="outside upper center", ncols=count, frameon=False)
+        if count == 1 or made.get_window_extent().width <= figure.bbox.width:
+            return
+        made.remove()
 
 
 def ticks(axis: Axis, places: Sequence[float], words: Callable[[float], str] = "{:g}".format) -> None:

@@ -68,6 +68,21 @@ def test_every_axis_of_numbers_has_a_name(make):
             assert ax.get_xlabel() or any(t.get_text() for t in ax.get_xticklabels()), ax.get_title()
 
 
+@pytest.mark.parametrize("sparsities", [[0.9], [0.8, 0.9], [0.8, 0.9, 0.95]], ids=len)
+def test_a_legend_is_no_wider_than_its_figure_however_few_panels_there_are(sparsities):
+    ways = ["one-shot", "iterative, 3 cycles", "longer dense, one-shot", "dense, not pruned"]
+    drawn = [
+        plots.lengths(cells(sparsity=sparsities, what=ways, epochs=[10, 12])),
+        plots.splits(cells(sparsity=sparsities, share=[0.25, 0.5], cycles=[1, 2, 3, 4]), 8),
+    ]
+    for figure in drawn:
+        figure.savefig(io.BytesIO())
+        [legend] = figure.legends
+        there = legend.get_window_extent()
+        assert 0 <= there.x0 and there.x1 <= figure.bbox.width and 0 < there.height < figure.bbox.height / 3
+        assert len(legend.get_texts()) == 4
+
+
 def test_the_contest_is_sorted_by_the_middle_sparsity_and_shows_its_means():
     figure = contest()
     assert [t.get_text() for t in figure.axes[0].get_yticklabels()] == ["Random", "STR", "GMP", "BIMP"]
