@@ -88,6 +88,5 @@ def _optimizer(thing: Any) -> tuple[SGD, float]:
         )
     decays = [group["weight_decay"] for group in groups]
     settings = SGD(first["momentum"], first["nesterov"], max(decays), decay_norm=min(decays) == max(decays))
-    return settings, max(
-        group.get("max_lr", group["initial_lr"]) for group in groups
-    )  # OneCycleLR starts below its peak
+    peaks = [group.get("max_lr", group["initial_lr"]) for group in groups]  # OneCycleLR starts below its peak
+    return settings, max(peaks)
